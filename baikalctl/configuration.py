@@ -1,0 +1,80 @@
+"""Baïkal's own ``baikal.yaml``, merged by meaning.
+
+Baïkal rewrites the file whenever somebody saves a settings page, so it can't be a template: only the keys that are
+declared are set, all others stay as they are.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from baikalctl import paths
+from baikalctl.declared import REALM, HostError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+FAILED_ACCESS = "user %u authentication failure for Baikal"
+"""Baïkal logs failed log-ins only if this key is there."""
+
+Configuration = dict[str, dict[str, Any]]
+
+
+def read() -> Configuration:
+    """Return the sections of baikal.yaml, or nothing where there is no file; raises :class:`HostError` if it's broken."""
+    try:
+        found = yaml.load(Path(paths.BAIKAL_YAML).read_text(encoding="utf-8"), Loader=_LOADER)
+    except FileNotFoundError:
+        return {}
+    except (yaml.YAMLError, UnicodeDecodeError):
+        found = None
+    if not isinstance(found, dict) or not all(isinstance(section, dict) for section in found.values()):
+        message = f"{paths.BAIKAL_YAML} can't be understood; restore it from a backup, or mend it by hand"
+        raise HostError(message)
+    return found
+
+
+def merge(found: Configuration, system: Mapping[str, object], version: str, hostname: str) -> Configuration:
+    """Return ``found`` with the declared ``system`` keys set, and with what a first installation needs where it lacks.
+
+    ``configured_version`` is only ever set on a first installation: changing it without the migration is how other
+    deployments lose data.
+    """
+    first = {
+        "configured_version": version,
+        "invite_from": f"noreply@{hostname}",
+        "failed_access_message": FAILED_ACCESS,
+        "auth_realm": REALM,
+        "admin_passwordhash": "",
+    }
+    database = {
+        "backend": "sqlite",
+        "sqlite_file": paths.SQLITE,
+        # The name by which older releases said the same.
+        "mysql": False,
+        "encryption_key": secrets.token_hex(32),
+    }
+    merged = {name: dict(section) for name, section in found.items()}
+    merged["system"] = {**first, **merged.get("system", {}), **system}
+    merged["database"] = {**database, **merged.get("database", {})}
+    return merged
+
+
+def write(configuration: Configuration) -> None:
+    """Write baikal.yaml atomically, for its owner alone; to be called as that owner."""
+    beside = Path(paths.BAIKAL_YAML + ".new")
+    beside.unlink(missing_ok=True)
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+        yaml.safe_dump(configuration, stream, sort_keys=False, allow_unicode=True)
+        stream.flush()
+        os.fsync(descriptor)
+    beside.replace(paths.BAIKAL_YAML)
+
+
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

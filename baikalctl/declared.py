@@ -1,0 +1,149 @@
+"""What a host is told of the settings: all that ``baikalctl`` acts on there, without any password.
+
+Passwords become the verifiers that Baïkal keeps of them anyway, so a host holds nothing new that is worth stealing.
+The file is written by the deploy, read by every verb, and readable by root alone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from baikalctl import paths
+from baikalctl.accounts import Collection, Share, User
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from baikalctl.secret import Secret
+    from baikalctl.settings import Settings
+
+REALM = "BaikalDAV"
+"""Baïkal's ``auth_realm``, which is part of every hash (Core/Frameworks/Baikal/Model/Config/Standard.php)."""
+
+
+class HostError(Exception):
+    """This host can't do what was asked; the message says why, and what to do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeclaredUser:
+    """An account as the host is told of it: a :class:`User` with Baïkal's ``digesta1`` in the password's place."""
+
+    name: str
+    display_name: str
+    email: str
+    digest: str
+    calendars: tuple[Collection, ...]
+    address_books: tuple[Collection, ...]
+    present: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Declared:
+    """The desired state of one host's Baïkal."""
+
+    version: str
+    hostname: str
+    scheme: str
+    port: int
+    http_port: int
+    base_path: str
+    admin_hash: str
+    system: Mapping[str, object]
+    tls: str
+    certificate: str
+    key: str
+    services: tuple[str, ...]
+    users: tuple[DeclaredUser, ...]
+
+    def to_json(self) -> str:
+        """Return the text of the host's ``declared.json``."""
+        return json.dumps(dataclasses.asdict(self), ensure_ascii=False, indent=1, sort_keys=True) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Declared:
+        """Return what :meth:`to_json` wrote."""
+        fields: dict[str, Any] = json.loads(text)
+        fields["users"] = tuple(
+            DeclaredUser(
+                **dict(
+                    user,
+                    calendars=tuple(_collection(item) for item in user["calendars"]),
+                    address_books=tuple(_collection(item) for item in user["address_books"]),
+                )
+            )
+            for user in fields["users"]
+        )
+        fields["services"] = tuple(fields["services"])
+        return cls(**fields)
+
+    @classmethod
+    def on_this_host(cls) -> Declared:
+        """Return what the deploy left here; raises :class:`HostError` where it can't be read."""
+        try:
+            return cls.from_json(Path(paths.DECLARED).read_text(encoding="utf-8"))
+        except PermissionError:
+            message = f"{paths.DECLARED} is root's alone: run baikalctl as root, for example with sudo"
+            raise HostError(message) from None
+        except FileNotFoundError:
+            message = f"{paths.DECLARED} is not there: this host was never deployed to; run the deploy first"
+            raise HostError(message) from None
+        except (ValueError, TypeError, KeyError):
+            message = f"{paths.DECLARED} can't be understood: it is of another version; run the deploy again"
+            raise HostError(message) from None
+
+
+def _collection(fields: dict[str, Any]) -> Collection:
+    return Collection(**dict(fields, share=tuple(Share(**share) for share in fields["share"])))
+
+
+def declare(settings: Settings, services: tuple[str, ...] = ()) -> Declared:
+    """Return what the host is told of ``settings``; ``services`` are the units that serve it."""
+    tls = settings.tls != "off"
+    own = settings.tls == "files"
+    return Declared(
+        version=settings.baikal_version,
+        hostname=settings.hostname,
+        scheme="https" if tls else "http",
+        port=settings.https_port if tls else settings.http_port,
+        http_port=settings.http_port,
+        base_path=settings.base_path,
+        admin_hash=_admin_hash(settings.admin_password),
+        system={
+            "timezone": settings.timezone,
+            "cal_enabled": settings.caldav,
+            "card_enabled": settings.carddav,
+            "dav_auth_type": settings.dav_auth.capitalize(),
+            "base_uri": f"{settings.base_path}/" if settings.base_path else "",
+        },
+        tls=settings.tls,
+        certificate=settings.tls_certificate if own else paths.SELF_SIGNED if tls else "",
+        key=settings.tls_key if own else paths.SELF_SIGNED_KEY if tls else "",
+        services=services,
+        users=tuple(_declared_user(user) for user in settings.users),
+    )
+
+
+def _admin_hash(password: Secret | None) -> str:
+    """Return Baïkal's ``admin_passwordhash`` (BaikalAdmin/Core/Auth.php, hashAdminPassword)."""
+    return hashlib.sha256(f"admin:{REALM}:{password.reveal()}".encode()).hexdigest() if password else ""
+
+
+def _declared_user(user: User) -> DeclaredUser:
+    """Replace the password by ``digesta1`` (Baikal/Model/User.php, getPasswordHashForPassword; RFC 2617's A1)."""
+    plain = user.password.reveal() if user.password else ""
+    digest = hashlib.md5(f"{user.name}:{REALM}:{plain}".encode(), usedforsecurity=False).hexdigest() if plain else ""
+    return DeclaredUser(
+        name=user.name,
+        display_name=user.display_name,
+        email=user.email,
+        digest=digest,
+        calendars=user.calendars,
+        address_books=user.address_books,
+        present=user.present,
+    )

@@ -1,0 +1,173 @@
+"""Files reach their places: each atomically, with owner and mode before content, and configuration only if it passes.
+
+This module is also sent to a host by itself and run there before anything of ours is installed, so it imports nothing
+but the standard library and works on Python 3.10.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import fcntl
+import grp
+import json
+import os
+import pwd
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+NEW = "baikal-new"
+OLD = "baikal-old"
+"""What a file is called while it is being replaced. Hidden, so that no include pattern of nginx or PHP matches it."""
+
+
+class CheckError(Exception):
+    """A service's own check refuses the new configuration; the old one is back in place."""
+
+
+def install(bundle: dict[str, Any]) -> None:
+    """Bring the files of ``bundle`` to this host; raises :class:`CheckError` if a service refuses its new ones.
+
+    ``bundle`` has ``user`` (a system account to make), ``directories``, ``files`` (only those that differ), ``owned``
+    (every path that we own from now on), ``prepare`` (a command that must have run before the checks), ``services``
+    (name → check command) and the places of ``stamps``, ``record`` and ``lock``. Files of no service come first. The
+    others are put in place together, checked, and taken back together if a check fails. A service whose files change
+    loses its stamp first, so that whatever happens here, a later run knows that it has to check and reload.
+    """
+    _ensure_user(bundle["user"])
+    for directory in bundle["directories"]:
+        _make_directory(directory)
+    with locked(bundle["lock"]):
+        record = Path(bundle["record"])
+        stale = [path for path in _read_record(record) if path not in bundle["owned"]]
+        stale += [link for link, target in bundle["displaced"] if _leads(link, target)]
+        # Recorded before anything is written: what an interrupted run leaves behind is known to the next one.
+        _write_record(record, sorted({*bundle["owned"], *stale}))
+        configuration = [file for file in bundle["files"] if file["service"]]
+        for file in bundle["files"]:
+            if not file["service"]:
+                _write_beside(file)
+                _beside(file["path"], NEW).replace(file["path"])
+        if bundle["prepare"]:
+            subprocess.run(bundle["prepare"], check=True)
+        _replace(configuration, stale, bundle["services"], Path(bundle["stamps"]))
+        _write_record(record, sorted(bundle["owned"]))
+
+
+def _replace(files: list[dict[str, Any]], stale: list[str], services: dict[str, list[str]], stamps: Path) -> None:
+    """Put configuration ``files`` in place and take ``stale`` ones away; all of it, or nothing if a check fails."""
+    # What is stale may have been any service's, so then all are checked.
+    touched = set(services) if stale else {file["service"] for file in files}
+    for name in touched:
+        (stamps / name).unlink(missing_ok=True)
+    for file in files:
+        _write_beside(file)
+    paths = [*(file["path"] for file in files), *stale]
+    for path in paths:
+        _beside(path, OLD).unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            os.link(path, _beside(path, OLD), follow_symlinks=False)
+    for file in files:
+        _beside(file["path"], NEW).replace(file["path"])
+    for path in stale:
+        Path(path).unlink(missing_ok=True)
+    refusals = [refusal for name in sorted(touched) if (refusal := _refusal(services[name]))]
+    for path in paths:
+        old = _beside(path, OLD)
+        if not refusals:
+            old.unlink(missing_ok=True)
+        elif os.path.lexists(old):
+            old.replace(path)
+        else:
+            Path(path).unlink(missing_ok=True)
+    if refusals:
+        raise CheckError("\n".join(refusals))
+
+
+def _refusal(command: list[str]) -> str:
+    """Return what the check ``command`` says against the configuration, or nothing if it passes."""
+    if not Path(command[0]).exists():
+        return ""
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    return f"{' '.join(command)}: {done.stderr.strip() or done.stdout.strip()}" if done.returncode else ""
+
+
+def _ensure_user(name: str) -> None:
+    try:
+        pwd.getpwnam(name)
+    except KeyError:
+        home = ["--home-dir", "/nonexistent", "--no-create-home", "--shell", "/usr/sbin/nologin"]
+        subprocess.run(["useradd", "--system", "--user-group", *home, name], check=True)
+
+
+def _make_directory(directory: dict[str, Any]) -> None:
+    path = Path(directory["path"])
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    os.chown(path, *_ids(directory))
+    path.chmod(directory["mode"])
+
+
+def _write_beside(file: dict[str, Any]) -> None:
+    """Write the new content next to its place: nobody can read it before it has its owner and mode."""
+    path = _beside(file["path"], NEW)
+    path.unlink(missing_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as stream:
+        os.fchown(descriptor, *_ids(file))
+        os.fchmod(descriptor, file["mode"])
+        stream.write(base64.b64decode(file["content"]))
+        stream.flush()
+        os.fsync(descriptor)
+
+
+def _beside(path: str, suffix: str) -> Path:
+    place = Path(path)
+    return place.with_name(f".{place.name}.{suffix}")
+
+
+def _ids(item: dict[str, Any]) -> tuple[int, int]:
+    return pwd.getpwnam(item["owner"]).pw_uid, grp.getgrnam(item["group"]).gr_gid
+
+
+def _leads(link: str, target: str) -> bool:
+    """Tell whether ``link`` is the distribution's own symbolic link, and not somebody's file."""
+    return Path(link).is_symlink() and os.path.realpath(link) == target
+
+
+def _read_record(record: Path) -> list[str]:
+    try:
+        paths: list[str] = json.loads(record.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return []
+    return paths
+
+
+def _write_record(record: Path, paths: list[str]) -> None:
+    beside = _beside(str(record), NEW)
+    beside.write_text(json.dumps(paths, indent=0) + "\n", encoding="utf-8")
+    beside.replace(record)
+
+
+@contextlib.contextmanager
+def locked(path: str) -> Iterator[None]:
+    """Hold the host's lock, waiting for a run that is still at work (an interrupted one may be, for a moment)."""
+    with open(path, "a", encoding="utf-8") as lock:  # noqa: PTH123 - a descriptor is what flock takes
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def main(bundle: str) -> None:
+    """Install the JSON text ``bundle``; ends the process with status 1 and one sentence if it can't be."""
+    try:
+        install(json.loads(bundle))
+    except CheckError as error:
+        sys.exit(f"The new configuration was refused, and the old one is back in place:\n{error}")
+    except subprocess.CalledProcessError as error:
+        sys.exit(f"{' '.join(map(str, error.cmd))} failed with status {error.returncode}")
+    except OSError as error:
+        sys.exit(f"The files can't be written: {error}; make room or mend it, and run again")

@@ -1,0 +1,279 @@
+"""The kinds of values that settings have: how each is read, and what to say when it can't be.
+
+A kind reads a value twice over: :meth:`Kind.read` from Python or TOML, where it has a type, and
+:meth:`Kind.read_text` from an environment variable, where everything is text. Both raise ``ValueError`` with a
+sentence that says what is wrong and what to do.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import os
+import re
+import zoneinfo
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from baikalctl.secret import Secret
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+T = TypeVar("T")
+
+LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)", re.ASCII)
+ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+
+
+class Kind(Generic[T]):
+    """How one kind of value is read. ``form`` says in words what it takes, for errors and the reference table."""
+
+    form: str
+
+    def read(self, raw: object) -> T:
+        """Return ``raw`` as this kind of value; raises ``ValueError`` with what is wrong and the remedy."""
+        raise NotImplementedError
+
+    def read_text(self, text: str) -> T:
+        """Return the value that an environment variable's ``text`` stands for; raises ``ValueError`` likewise."""
+        return self.read(text)
+
+
+def describe(raw: object) -> str:
+    """Return ``raw`` as it would stand in a group_data file, shortened, for an error message."""
+    shown = json.dumps(raw, ensure_ascii=False, default=str)
+    return shown if len(shown) <= 60 else shown[:57] + "…"
+
+
+class Text(Kind[str]):
+    """A string that ``rule`` accepts. ``rule`` gets the string and returns it, perhaps normalised, or raises."""
+
+    def __init__(self, form: str, rule: Callable[[str], str] = str, *, empty: bool = False) -> None:
+        """Take strings that ``rule`` accepts, and the empty one if ``empty``."""
+        self.form = form
+        self._rule = rule
+        self._empty = empty
+
+    def read(self, raw: object) -> str:
+        """Read a string; a number is refused, because ``--data`` has guessed (and may have rounded) it."""
+        if isinstance(raw, bool) or not isinstance(raw, str):
+            guessed = isinstance(raw, (bool, int, float))
+            hint = "--data guesses types: quote it twice, as in --data 'name=\"0.10\"'" if guessed else "put it in quotes"
+            message = f"is not text, but {type(raw).__name__}; {hint}"
+            raise ValueError(message)
+        if not raw and self._empty:
+            return raw
+        if not raw.strip() or any(ord(character) < 32 for character in raw):
+            message = f"is empty or has control characters; it should be {self.form}"
+            raise ValueError(message)
+        return self._rule(raw)
+
+
+class Number(Kind[int]):
+    """A whole number from ``low`` to ``high``."""
+
+    def __init__(self, low: int, high: int, unit: str = "") -> None:
+        """Take numbers from ``low`` to ``high``, both included."""
+        self.low, self.high = low, high
+        self.form = f"a whole number from {low} to {high}{' ' + unit if unit else ''}"
+
+    def read(self, raw: object) -> int:
+        """Read an ``int``; ``True`` is not 1 here."""
+        if isinstance(raw, bool) or not isinstance(raw, int) or not self.low <= raw <= self.high:
+            message = f"should be {self.form}"
+            raise ValueError(message)
+        return raw
+
+    def read_text(self, text: str) -> int:
+        """Read decimal digits."""
+        return self.read(int(text) if text.strip().isascii() and text.strip().isdigit() else text)
+
+
+class Flag(Kind[bool]):
+    """True or false."""
+
+    form = "true or false"
+
+    def read(self, raw: object) -> bool:
+        """Read a ``bool``, and nothing that merely looks like one."""
+        if not isinstance(raw, bool):
+            message = "should be True or False, without quotes"
+            raise ValueError(message)
+        return raw
+
+    def read_text(self, text: str) -> bool:
+        """Read the words for yes and no that compose files use."""
+        word = text.strip().lower()
+        if word in ("true", "yes", "on", "1"):
+            return True
+        if word in ("false", "no", "off", "0"):
+            return False
+        message = "should be true or false"
+        raise ValueError(message)
+
+
+class Choice(Kind[str]):
+    """One of a few words."""
+
+    def __init__(self, *words: str) -> None:
+        """Take exactly these ``words``."""
+        self.words = words
+        self.form = " or ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else words[0]
+
+    def read(self, raw: object) -> str:
+        """Read one of the words; ``tls = False`` is what some write for ``off``, so it gets a hint."""
+        if raw not in self.words or not isinstance(raw, str):
+            hint = ' (in quotes: "off")' if raw is False and "off" in self.words else ""
+            message = f"should be {self.form}{hint}"
+            raise ValueError(message)
+        return raw
+
+
+class Networks(Kind["tuple[str, ...]"]):
+    """A list of IP networks or addresses."""
+
+    form = 'a list of networks, such as ["10.0.0.0/8", "fd00::/8"]'
+
+    def read(self, raw: object) -> tuple[str, ...]:
+        """Read a list of strings; each is normalised to a network in CIDR notation."""
+        if isinstance(raw, str) or not isinstance(raw, (list, tuple)):
+            message = f"should be {self.form}"
+            raise ValueError(message)
+        return tuple(self._network(item) for item in raw)
+
+    def read_text(self, text: str) -> tuple[str, ...]:
+        """Read networks separated by commas or spaces."""
+        return self.read(text.replace(",", " ").split())
+
+    @staticmethod
+    def _network(item: object) -> str:
+        try:
+            return str(ipaddress.ip_network(item if isinstance(item, str) else "", strict=True))
+        except ValueError as error:
+            message = f"has {describe(item)}, which is no network ({error}); write it as 192.0.2.0/24 or 192.0.2.7"
+            raise ValueError(message) from None
+
+
+class SecretValue(Kind["Secret | None"]):
+    """A secret: by reference where the setting's file is committed or shown, plain where it is a secret file itself.
+
+    ``plain`` accepts a plain string (a container's mounted settings.toml); otherwise only ``{"env": "NAME"}`` and
+    ``{"file": "path"}`` are, read on this machine from ``environ`` and the disk.
+    """
+
+    form = 'a reference: {"env": "NAME"} or {"file": "path"}'
+
+    def read(self, raw: object) -> Secret | None:
+        """Resolve a reference against this process's environment and files."""
+        return self.resolve(raw, os.environ, plain=False)
+
+    def resolve(self, raw: object, environ: Mapping[str, str], *, plain: bool) -> Secret:
+        """Return the secret that ``raw`` refers to (or is, where ``plain`` allows it); never shows it in an error."""
+        if plain and isinstance(raw, str):
+            return self._whole(raw, "the value")
+        if not isinstance(raw, dict) or len(raw) != 1 or not isinstance(next(iter(raw.values())), str):
+            message = f"is a secret and must be {self.form}, so that it is never committed or shown"
+            raise ValueError(message)
+        ((how, where),) = raw.items()
+        if how == "env":
+            if not ENVIRONMENT_NAME.fullmatch(where):
+                message = 'names no environment variable; write {"env": "NAME"}'
+                raise ValueError(message)
+            if where not in environ:
+                message = f"is to come from the environment variable {where}, which is not set; export it and run again"
+                raise ValueError(message)
+            return self._whole(environ[where], f"the environment variable {where}")
+        if how == "file":
+            try:
+                content = Path(where).expanduser().read_text(encoding="utf-8")
+            except (OSError, UnicodeDecodeError) as error:
+                reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+                message = f"is to come from the file {where}, which cannot be read ({reason})"
+                raise ValueError(message) from None
+            return self._whole(content, f"the file {where}")
+        message = f"must be {self.form}; {describe(how)} is neither"
+        raise ValueError(message)
+
+    @staticmethod
+    def _whole(content: str, source: str) -> Secret:
+        """Return the secret without the newline that editors and ``echo`` add; nothing else is trimmed."""
+        content = content.removesuffix("\n").removesuffix("\r")
+        if not content or any(ord(character) < 32 for character in content):
+            message = f"is empty or has control characters or several lines; look into {source}"
+            raise ValueError(message)
+        return Secret(content)
+
+
+def hostname(text: str) -> str:
+    """Return a DNS name or IPv4 address in lower case (RFC 1123, section 2.1)."""
+    if "://" in text or "/" in text:
+        message = 'has a scheme or a path; give the bare name, such as "cal.example.org"'
+        raise ValueError(message)
+    if ":" in text:
+        message = "has a port; ports are settings of their own, http_port and https_port"
+        raise ValueError(message)
+    name = text.lower().removesuffix(".")
+    if not name.isascii():
+        message = "has letters outside ASCII; give its IDNA form, which starts with xn--"
+        raise ValueError(message)
+    if len(name) > 253 or not all(LABEL.fullmatch(label) for label in name.split(".")):
+        message = "is no host name: letters, digits, hyphens and dots only, such as cal.example.org"
+        raise ValueError(message)
+    return name
+
+
+def timezone(text: str) -> str:
+    """Return a time zone of the IANA database, as far as this machine has it."""
+    known = zoneinfo.available_timezones()
+    if re.fullmatch(r"[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+){0,2}", text) and (not known or text in known):
+        return text
+    message = 'is no time zone of the IANA database; write it as "Europe/Berlin" or "UTC"'
+    raise ValueError(message)
+
+
+def release_version(text: str) -> str:
+    """Return a version of Baïkal; those that are known to be broken are refused."""
+    if not re.fullmatch(r"\d{1,3}\.\d{1,3}\.\d{1,3}", text, re.ASCII):
+        message = "is no release of Baïkal; write it with three numbers, such as 0.12.1"
+        raise ValueError(message)
+    if text in ("0.10.0", "0.11.0"):
+        message = "is a release with a broken installer or upgrade; take the next one, 0.10.1 or 0.11.1"
+        raise ValueError(message)
+    if tuple(map(int, text.split("."))) < (0, 10, 0):
+        message = "is too old: state moved out of the code with 0.10.0; take 0.10.1 or newer"
+        raise ValueError(message)
+    return text
+
+
+def checksum(text: str) -> str:
+    """Return a SHA-256 in lower-case hex."""
+    if not re.fullmatch(r"[0-9a-fA-F]{64}", text, re.ASCII):
+        message = "is no SHA-256: 64 hexadecimal digits, as sha256sum prints them"
+        raise ValueError(message)
+    return text.lower()
+
+
+def archive(text: str) -> str:
+    """Return the path or https address of a release's zip."""
+    if "://" in text and not text.startswith(("https://", "http://")):
+        message = "has a scheme that is not http or https; give an address or the path of a local zip"
+        raise ValueError(message)
+    return text
+
+
+def base_path(text: str) -> str:
+    """Return a path prefix without trailing slash, or nothing for the root."""
+    path = text.rstrip("/")
+    if path and not re.fullmatch(r"(/[A-Za-z0-9_-]+)+", path, re.ASCII):
+        message = "should start with a slash and have letters, digits, - and _ only, such as /calendars"
+        raise ValueError(message)
+    return path
+
+
+def host_path(text: str) -> str:
+    """Return an absolute path on the host, in plain characters that need no quoting anywhere."""
+    if not re.fullmatch(r"/[A-Za-z0-9._/@+-]+", text, re.ASCII) or ".." in PurePosixPath(text).parts:
+        message = "should be an absolute path on the host, of letters, digits and . _ - + @ only"
+        raise ValueError(message)
+    return text

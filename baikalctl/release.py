@@ -1,0 +1,169 @@
+"""Releases of Baïkal: verified, unpacked beside, and put in their place as a whole."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+import stat
+import urllib.error
+import urllib.request
+import zipfile
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from baikalctl import paths
+from baikalctl.declared import HostError
+
+if TYPE_CHECKING:
+    from typing import IO
+
+TOP = "baikal"
+"""The one directory at the top of a release's zip."""
+ORIGIN = ".archive-sha256"
+"""File in an unpacked release that tells which archive it came from."""
+MOST_BYTES = 400 * 2**20
+"""A release unpacks to some 20 MB; what unpacks to more than this is no release."""
+NEEDED = ("Core/Distrib.php", "html/dav.php", "vendor/autoload.php", "Core/Resources/Db/SQLite/db.sql")
+
+
+class ArchiveError(HostError):
+    """An archive is not the release that it should be."""
+
+
+def address(version: str) -> str:
+    """Return where the project publishes the zip of ``version``."""
+    return f"https://github.com/sabre-io/Baikal/releases/download/{version}/baikal-{version}.zip"
+
+
+def digest(archive: Path) -> str:
+    """Return the SHA-256 of a file, in hex."""
+    with archive.open("rb") as stream:
+        found = hashlib.sha256()
+        while block := stream.read(2**20):
+            found.update(block)
+    return found.hexdigest()
+
+
+def verify(archive: Path, version: str, sha256: str) -> str:
+    """Return the SHA-256 of ``archive``; raises :class:`ArchiveError` unless it is the release ``version``.
+
+    ``sha256`` may be empty where nothing is known of it (somebody's own zip). Nothing is unpacked: members that would
+    leave the directory, links, and what is no release of Baïkal are found in the zip's list.
+    """
+    found = digest(archive)
+    if sha256 and found != sha256:
+        message = f"{archive.name} has the SHA-256 {found}, not {sha256}: it is damaged or not the release; get it again"
+        raise ArchiveError(message)
+    try:
+        with zipfile.ZipFile(archive) as bundle:
+            names = [_safe(member) for member in bundle.infolist()]
+            missing = [name for name in NEEDED if f"{TOP}/{name}" not in names]
+            if missing:
+                message = f"{archive.name} is no release of Baïkal: it lacks {TOP}/{missing[0]}"
+                raise ArchiveError(message)
+            if sum(member.file_size for member in bundle.infolist()) > MOST_BYTES:
+                message = f"{archive.name} is no release of Baïkal: it unpacks to more than {MOST_BYTES >> 20} MiB"
+                raise ArchiveError(message)
+            inside = version_of(bundle.read(f"{TOP}/Core/Distrib.php").decode("utf-8", "replace"))
+    except zipfile.BadZipFile:
+        message = f"{archive.name} is no zip archive; give the release's zip, as the project publishes it"
+        raise ArchiveError(message) from None
+    if inside != version:
+        message = f"{archive.name} is Baïkal {inside}, not {version}; set baikal_version to {inside}, or give its zip"
+        raise ArchiveError(message)
+    return found
+
+
+def version_of(distrib: str) -> str:
+    """Return the version that the text of a release's ``Core/Distrib.php`` defines."""
+    found = re.search(r"""define\(\s*["']BAIKAL_VERSION["']\s*,\s*["']([^"']+)["']""", distrib)
+    return found[1] if found else "of an unknown version"
+
+
+def download(url: str, target: Path) -> None:
+    """Fetch ``url`` to ``target``, by way of a name beside it; raises :class:`ArchiveError` and leaves nothing behind."""
+    beside = target.with_name(target.name + ".part")
+    try:
+        with urllib.request.urlopen(url, timeout=30) as answer, beside.open("wb") as stream:  # noqa: S310 - http(s) only
+            _copy(answer, stream)
+        beside.replace(target)
+    except (urllib.error.URLError, TimeoutError, OSError) as error:
+        reason = getattr(error, "reason", error)
+        message = (
+            f"{url} can't be downloaded ({reason}); give the zip with baikal_archive, "
+            'or choose with baikal_download who fetches it ("here" or "host")'
+        )
+        raise ArchiveError(message) from None
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def standing(version: str) -> str:
+    """Return the SHA-256 of the archive that the installed ``version`` came from, or nothing if it isn't installed."""
+    try:
+        return (Path(paths.CODE) / version / ORIGIN).read_text(encoding="ascii").strip()
+    except FileNotFoundError:
+        return ""
+
+
+def install(archive: Path, version: str, sha256: str) -> None:
+    """Verify ``archive`` and put it in place as ``version``, root's and read-only for everybody else."""
+    found = verify(archive, version, sha256)
+    place = Path(paths.CODE) / version
+    beside, old = place.with_name(f".{version}.new"), place.with_name(f".{version}.old")
+    for leftover in (beside, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    try:
+        _unpack(archive, beside)
+        (beside / ORIGIN).write_text(found + "\n", encoding="ascii")
+        if place.exists():
+            place.replace(old)
+        beside.replace(place)
+    finally:
+        for leftover in (beside, old):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+def activate(version: str) -> None:
+    """Point the ``current`` link at ``version``, in one step."""
+    beside = Path(paths.CURRENT + ".new")
+    beside.unlink(missing_ok=True)
+    beside.symlink_to(version)
+    beside.replace(paths.CURRENT)
+
+
+def _safe(member: zipfile.ZipInfo) -> str:
+    """Return the name of a zip's member; raises :class:`ArchiveError` for one that could land anywhere else."""
+    path = PurePosixPath(member.filename)
+    link = stat.S_ISLNK(member.external_attr >> 16)
+    if path.is_absolute() or ".." in path.parts or "\\" in member.filename or path.parts[:1] != (TOP,) or link:
+        what = "a link" if link else f"outside {TOP}/"
+        message = f"the archive has {member.filename!r}, which is {what}; it is no release of Baïkal, so nothing is unpacked"
+        raise ArchiveError(message)
+    return member.filename
+
+
+def _unpack(archive: Path, target: Path) -> None:
+    """Unpack what :func:`verify` has seen; modes are ours, not the archive's."""
+    with zipfile.ZipFile(archive) as bundle:
+        for member in bundle.infolist():
+            place = target.joinpath(*PurePosixPath(member.filename).parts[1:])
+            if member.is_dir():
+                place.mkdir(parents=True, exist_ok=True)
+                continue
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(bundle.read(member))
+            place.chmod(0o644)
+    for folder in (target, *(path for path in target.rglob("*") if path.is_dir())):
+        folder.chmod(0o755)
+
+
+def _copy(answer: IO[bytes], stream: IO[bytes]) -> None:
+    size = 0
+    while block := answer.read(2**18):
+        size += len(block)
+        if size > MOST_BYTES:
+            message = f"it is larger than {MOST_BYTES >> 20} MiB, which no release is"
+            raise OSError(message)
+        stream.write(block)

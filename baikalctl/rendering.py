@@ -1,0 +1,192 @@
+"""Settings become files: the one table of everything we own on a host."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import jinja2
+
+from baikalctl import paths
+from baikalctl.declared import declare
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from baikalctl.settings import Settings
+
+HOME = Path(__file__).resolve().parent.parent
+"""The directory that holds ``baikalctl/`` and ``templates/``: this checkout, or a host's library."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Platform:
+    """What the host told of itself that its files depend on."""
+
+    php: str
+    """Version of PHP as Debian names its packages, such as ``8.2``."""
+    nginx: tuple[int, int, int]
+    cores: int
+    memory_mb: int
+    ipv6: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class File:
+    """A file that we own. ``service`` must reread it when it changes; none of it is readable before it has its mode."""
+
+    path: str
+    content: bytes
+    mode: int = 0o644
+    owner: str = "root"
+    group: str = "root"
+    service: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Directory:
+    """A directory that we own, though not all that is in it."""
+
+    path: str
+    mode: int = 0o755
+    owner: str = "root"
+    group: str = "root"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Service:
+    """A service that reads our files: its unit, the command that tells whether it could, and all that it reads."""
+
+    name: str
+    unit: str
+    check: tuple[str, ...]
+    reads: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileSet:
+    """Everything we own on one host. ``displaced`` are links of the distribution that would be in the way."""
+
+    directories: tuple[Directory, ...]
+    files: tuple[File, ...]
+    services: tuple[Service, ...] = ()
+    displaced: tuple[tuple[str, str], ...] = ()
+
+
+DIRECTORIES = (
+    Directory(path="/etc/baikal", mode=0o700),
+    Directory(path=paths.DATA),
+    Directory(path=paths.STATE, mode=0o700),
+    Directory(path=paths.STAMPS, mode=0o700),
+    Directory(path=paths.TLS, mode=0o700),
+    Directory(path=paths.CONFIG, mode=0o700, owner=paths.USER, group=paths.USER),
+    Directory(path=paths.SPECIFIC, mode=0o700, owner=paths.USER, group=paths.USER),
+    Directory(path=f"{paths.SPECIFIC}/db", mode=0o700, owner=paths.USER, group=paths.USER),
+    Directory(path=paths.SESSIONS, mode=0o700, owner=paths.USER, group=paths.USER),
+    Directory(path=paths.CODE),
+    Directory(path=paths.LIBRARY),
+    Directory(path=f"{paths.LIBRARY}/baikalctl"),
+)
+
+
+def tools() -> FileSet:
+    """Return what every machine and every image has: ``baikalctl`` and the templates, the same everywhere."""
+    library = [*_tree("baikalctl", "*.py"), *_tree("templates", "*")]
+    command = _environment().get_template("usr/local/sbin/baikalctl").render(library=paths.LIBRARY)
+    no_session = (HOME / "templates" / paths.NO_SESSION[1:]).read_bytes()
+    folders = sorted({str(Path(file.path).parent) for file in library} | {paths.LIBRARY})
+    parents = {str(parent) for folder in folders for parent in Path(folder).parents if paths.LIBRARY in str(parent)}
+    made = [Directory(path=folder) for folder in sorted(parents | set(folders))]
+    known = {directory.path for directory in DIRECTORIES}
+    return FileSet(
+        directories=(*DIRECTORIES, *(folder for folder in made if folder.path not in known)),
+        files=(
+            *library,
+            File(path=paths.NO_SESSION, content=no_session),
+            File(path=paths.COMMAND, content=command.encode(), mode=0o755),
+        ),
+    )
+
+
+def render(settings: Settings, platform: Platform) -> FileSet:
+    """Return everything that a running machine has: the tools, the declared state, and the services' files."""
+    environment = _environment()
+    php = f"php{platform.php}-fpm"
+    declared = declare(settings, (php, "nginx"))
+    values = {
+        "settings": settings,
+        "platform": platform,
+        "paths": paths,
+        "declared": declared,
+        "workers": workers(platform),
+        "memory_limit_mb": memory_limit_mb(platform),
+    }
+
+    def text(template: str) -> bytes:
+        return environment.get_template(template).render(values).encode()
+
+    base = tools()
+    configuration = f"/etc/php/{platform.php}/fpm"
+    files = (
+        File(path=paths.DECLARED, content=declared.to_json().encode(), mode=0o600),
+        File(
+            path=f"{configuration}/pool.d/baikal.conf",
+            content=text("etc/php/fpm/pool.d/baikal.conf"),
+            service="php",
+        ),
+        File(
+            path=f"{configuration}/conf.d/99-baikal.ini",
+            content=text("etc/php/fpm/conf.d/99-baikal.ini"),
+            service="php",
+        ),
+        File(path="/etc/nginx/conf.d/baikal.conf", content=text("etc/nginx/conf.d/baikal.conf"), service="nginx"),
+    )
+    return FileSet(
+        directories=base.directories,
+        files=(*base.files, *files),
+        # In the order in which they start: nginx needs PHP's socket.
+        services=(
+            _service("php", php, f"/usr/sbin/php-fpm{platform.php} -t", files),
+            _service("nginx", "nginx", "/usr/sbin/nginx -t -q", files, declared.certificate, declared.key),
+        ),
+        displaced=(("/etc/nginx/sites-enabled/default", "/etc/nginx/sites-available/default"),),
+    )
+
+
+def _service(name: str, unit: str, check: str, files: tuple[File, ...], *others: str) -> Service:
+    """Return the service ``name``, which reads its own among ``files`` and ``others`` that aren't ours to write."""
+    reads = (*(file.path for file in files if file.service == name), *(path for path in others if path))
+    return Service(name=name, unit=unit, check=tuple(check.split()), reads=reads)
+
+
+def workers(platform: Platform) -> int:
+    """Return how many PHP processes to run: as many as cores, at least two, and 96 MiB of memory for each.
+
+    Measured on a mixed CalDAV load: more than the cores brings no throughput and worse tails, and from 16 on writers
+    block each other. Two at least, so that one long report doesn't shut everybody else out.
+    """
+    return max(2, min(platform.cores, 12, platform.memory_mb // 96))
+
+
+def memory_limit_mb(platform: Platform) -> int:
+    """Return PHP's memory limit: a sync of a large address book needs more than PHP's 128 MiB, where there is more."""
+    return max(128, min(512, platform.memory_mb // 2 // workers(platform)))
+
+
+def _tree(folder: str, pattern: str) -> Iterator[File]:
+    """Yield the files below ``folder`` as they stand in a host's library."""
+    for source in sorted((HOME / folder).rglob(pattern)):
+        if source.is_file() and "__pycache__" not in source.parts:
+            yield File(path=f"{paths.LIBRARY}/{source.relative_to(HOME)}", content=source.read_bytes())
+
+
+def _environment() -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(HOME / "templates"),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,  # noqa: S701 - configuration files, not HTML; every value is validated by its kind
+    )

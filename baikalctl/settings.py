@@ -1,0 +1,309 @@
+"""What is wanted: the one list of settings, each with its name, kind, default and meaning.
+
+The names of group data and of environment variables, the validation, and the reference table in the documentation
+all come from the definitions here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from baikalctl import kinds
+from baikalctl.accounts import User, read_users
+from baikalctl.faults import Fault, SettingsError, unknown
+from baikalctl.kinds import Choice, Flag, Kind, Networks, Number, SecretValue, Text, describe
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from baikalctl.secret import Secret
+
+T = TypeVar("T")
+
+PREFIX = "BAIKAL_"
+KNOWN_RELEASES = {
+    "0.12.1": "0449abb72b151d39d9c08c63cb83a05d9e9adb065b1165ef6786b0b6a13d203c",
+    "0.11.1": "124a83adfdd29b7a2b48ce42ffcbdd39906ea0980bb98f79c8479b4a80647100",
+    "0.10.1": "56eb176d98e68ada5af408beb10ffd97bd09c6b6ee59a398dbceff0be19f4df3",
+}
+"""SHA-256 of the zips at github.com/sabre-io/Baikal/releases, each confirmed by independent packagers."""
+NEEDED_PHP = {(0, 12): (8, 2), (0, 10): (8, 1)}
+"""Least PHP by release, from each release's composer.json; a newer release needs at least as much as the newest here."""
+
+
+class UsersValue(Kind["tuple[User, ...]"]):
+    """The list of accounts; :mod:`baikalctl.accounts` reads it, because it has many faults of its own."""
+
+    form = "a list of accounts"
+
+
+@dataclass(frozen=True)
+class Definition:
+    """What the documentation and the errors say of one setting; ``machine_only`` ones mean nothing in a container."""
+
+    kind: Kind[Any]
+    area: str
+    meaning: str
+    raw_default: object
+    machine_only: bool = False
+
+    @property
+    def secret(self) -> bool:
+        """Whether the value must never be shown."""
+        return isinstance(self.kind, SecretValue)
+
+
+def define(
+    kind: Kind[T], default: T, *, area: str, meaning: str, raw_default: object = None, machine_only: bool = False
+) -> T:
+    """Return a dataclass field with its definition; ``raw_default`` is what a file would say where that differs."""
+    shown = default if raw_default is None else raw_default
+    definition = Definition(kind, area, meaning, shown, machine_only)
+    field: Any = dataclasses.field(default=default, metadata={"definition": definition})
+    return field  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Everything that somebody can say about a server; immutable, and valid once it exists."""
+
+    hostname: str = define(
+        Text("a host name", kinds.hostname, empty=True),
+        "",
+        area="identity",
+        meaning="The name that clients type, such as cal.example.org. Every machine needs one; an image doesn't.",
+    )
+    timezone: str = define(
+        Text("a time zone", kinds.timezone), "UTC", area="identity", meaning="Time zone of the server, as Area/City."
+    )
+    baikal_version: str = define(
+        Text("a release", kinds.release_version),
+        "0.12.1",
+        area="Baïkal",
+        meaning="Which release of Baïkal to run.",
+        machine_only=True,
+    )
+    baikal_archive: str = define(
+        Text("a path or an address", kinds.archive, empty=True),
+        "",
+        area="Baïkal",
+        meaning="A release's zip of your own: a path on this machine or an address. Empty: the official one.",
+        machine_only=True,
+    )
+    baikal_sha256: str = define(
+        Text("a SHA-256", kinds.checksum, empty=True),
+        "",
+        area="Baïkal",
+        meaning="Checksum of the zip. Needed for an address with a release that isn't known here.",
+        machine_only=True,
+    )
+    baikal_download: str = define(
+        Choice("here", "host"),
+        "here",
+        area="Baïkal",
+        meaning="Who downloads the release: this machine, once for all hosts, or every host by itself.",
+        machine_only=True,
+    )
+    admin_password: Secret | None = define(
+        SecretValue(),
+        None,
+        area="Baïkal",
+        meaning="Password of `admin` on the /admin/ pages.",
+        raw_default={"env": "BAIKAL_ADMIN_PASSWORD"},
+    )
+    dav_auth: str = define(
+        Choice("basic", "digest"),
+        "basic",
+        area="Baïkal",
+        meaning="How calendar clients log in. Several get digest wrong (DAVx⁵, Windows 10); keep basic with TLS.",
+    )
+    caldav: bool = define(Flag(), True, area="Baïkal", meaning="Serve calendars.")
+    carddav: bool = define(Flag(), True, area="Baïkal", meaning="Serve address books.")
+    users: tuple[User, ...] = define(
+        UsersValue(),
+        (),
+        area="Baïkal",
+        meaning="Accounts with their calendars, address books and shares; see docs/users.md.",
+        raw_default=[],
+    )
+    http_port: int = define(Number(1, 65535), 80, area="web", meaning="Port of plain HTTP.")
+    https_port: int = define(Number(1, 65535), 443, area="web", meaning="Port of HTTPS.")
+    base_path: str = define(
+        Text("a path", kinds.base_path, empty=True),
+        "",
+        area="web",
+        meaning="Path that the server lives under, such as /calendars; empty for the root.",
+    )
+    trusted_proxies: tuple[str, ...] = define(
+        Networks(),
+        (),
+        area="web",
+        meaning="Networks of reverse proxies whose X-Forwarded-For and X-Forwarded-Proto are believed.",
+        raw_default=[],
+    )
+    admin_allow: tuple[str, ...] = define(
+        Networks(),
+        (),
+        area="web",
+        meaning="Networks that may reach /admin/; empty for all.",
+        raw_default=[],
+    )
+    upload_limit_mb: int = define(
+        Number(1, 2048, "MiB"), 100, area="web", meaning="Largest request, in MiB; address books with photos are large."
+    )
+    request_timeout_s: int = define(
+        Number(10, 3600, "seconds"), 300, area="web", meaning="Longest that one request may take, in seconds."
+    )
+    tls: str = define(
+        Choice("selfsigned", "files", "off"),
+        "selfsigned",
+        area="TLS",
+        meaning="Where the certificate comes from; off serves plain HTTP, for a proxy that ends TLS in front.",
+    )
+    tls_certificate: str = define(
+        Text("a path on the host", kinds.host_path, empty=True),
+        "",
+        area="TLS",
+        meaning='With tls = "files": path on the host of the certificate and its chain, PEM.',
+    )
+    tls_key: str = define(
+        Text("a path on the host", kinds.host_path, empty=True),
+        "",
+        area="TLS",
+        meaning='With tls = "files": path on the host of the private key, PEM.',
+    )
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, object], *, image: bool = False) -> Settings:
+        """Return the settings in pyinfra's host data; raises :class:`SettingsError` with every fault.
+
+        ``image`` is for a target that is no running machine: it needs neither a host name nor passwords. Secrets are
+        references, read from this process's environment and disk.
+        """
+        faults: list[Fault] = []
+        raw = {name: definition.raw_default for name, definition in DEFINITIONS.items()} | dict(data)
+        if image:
+            raw |= {"admin_password": None, "users": []}
+        return cls._validated(raw, faults, os.environ, plain=False, complete=not image)
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str], file: Mapping[str, object] | None = None) -> Settings:
+        """Return the settings of a container; raises :class:`SettingsError` with every fault.
+
+        ``environ`` has ``BAIKAL_*`` variables and, for secrets, ``BAIKAL_*_FILE``; ``file`` is a parsed settings.toml,
+        which the environment overrides and in which secrets may stand plain.
+        """
+        faults: list[Fault] = []
+        raw: dict[str, object] = {
+            name: None if definition.secret else definition.raw_default for name, definition in DEFINITIONS.items()
+        }
+        file = dict(file or {})
+        for name in [name for name in file if name in DEFINITIONS and DEFINITIONS[name].machine_only]:
+            faults.append(Fault(name, "is decided when the image is made; choose an image with that release", ""))
+            del file[name]
+        raw |= file
+        known = {PREFIX + name.upper(): name for name, item in DEFINITIONS.items() if not item.machine_only}
+        for variable, text in environ.items():
+            bare = variable.removesuffix("_FILE")
+            if variable in known:
+                _read_variable(known[variable], variable, text, environ, raw, faults)
+            elif bare != variable and bare in known and DEFINITIONS[known[bare]].secret:
+                raw[known[bare]] = {"file": text}
+            elif variable.startswith(PREFIX) and not variable.startswith("BAIKAL_PATH_"):
+                faults.append(Fault(variable, unknown(variable, known)))
+        return cls._validated(raw, faults, environ, plain=True, complete=True)
+
+    @classmethod
+    def _validated(
+        cls, raw: Mapping[str, object], faults: list[Fault], environ: Mapping[str, str], *, plain: bool, complete: bool
+    ) -> Settings:
+        values: dict[str, Any] = {}
+        for name, given in raw.items():
+            definition = DEFINITIONS.get(name)
+            if definition is None:
+                faults.append(Fault(name, unknown(name, DEFINITIONS)))
+            elif isinstance(definition.kind, UsersValue):
+                values[name] = read_users(given, faults, environ, plain=plain)
+            elif isinstance(definition.kind, SecretValue):
+                if given is None and not complete:
+                    continue
+                try:
+                    values[name] = definition.kind.resolve(given, environ, plain=plain)
+                except ValueError as error:
+                    problem = "is missing; set it" if given is None else str(error)
+                    faults.append(Fault(name, problem))
+            elif not any(fault.setting == name for fault in faults):
+                try:
+                    values[name] = definition.kind.read(given)
+                except ValueError as error:
+                    faults.append(Fault(name, str(error), describe(given)))
+        wrong = {fault.setting for fault in faults}
+        settings = cls(**{name: value for name, value in values.items() if name not in wrong})
+        faults.extend(fault for fault in _contradictions(settings, complete=complete) if fault.setting not in wrong)
+        if faults:
+            raise SettingsError(faults)
+        return settings
+
+
+def _read_variable(  # noqa: PLR0913 - the parts of one loop's body
+    name: str, variable: str, text: str, environ: Mapping[str, str], raw: dict[str, object], faults: list[Fault]
+) -> None:
+    """Put into ``raw`` what the environment variable says, or into ``faults`` what is wrong with it."""
+    kind = DEFINITIONS[name].kind
+    if isinstance(kind, SecretValue):
+        raw[name] = text
+        if f"{variable}_FILE" in environ:
+            faults.append(Fault(name, f"both {variable} and {variable}_FILE are set; keep one"))
+        return
+    try:
+        raw[name] = json.loads(text) if isinstance(kind, UsersValue) else kind.read_text(text)
+    except ValueError as error:
+        problem = "is not JSON; write a list of tables" if isinstance(kind, UsersValue) else str(error)
+        faults.append(Fault(name, problem, describe(text)))
+
+
+def _contradictions(settings: Settings, *, complete: bool) -> list[Fault]:
+    """Return what is wrong between settings that are each right by themselves."""
+    found = []
+    if complete and not settings.hostname:
+        found.append(Fault("hostname", 'is missing; give the name that clients type, such as "cal.example.org"'))
+    if settings.http_port == settings.https_port and settings.tls != "off":
+        problem = "is http_port as well; give the two different ports"
+        found.append(Fault("https_port", problem, str(settings.https_port)))
+    for name in ("tls_certificate", "tls_key"):
+        given = getattr(settings, name)
+        if settings.tls == "files" and not given:
+            found.append(Fault(name, 'is missing; tls = "files" needs both tls_certificate and tls_key'))
+        elif settings.tls != "files" and given:
+            problem = f'has no effect with tls = "{settings.tls}"; set tls = "files" or take it away'
+            found.append(Fault(name, problem, describe(given)))
+    if not settings.caldav and not settings.carddav:
+        found.append(Fault("carddav", "and caldav are both off, so nothing would be served; turn one on", "false"))
+    if settings.baikal_version not in KNOWN_RELEASES and not settings.baikal_archive:
+        problem = f"is not known here ({', '.join(KNOWN_RELEASES)} are); give its zip with baikal_archive and its sha256"
+        found.append(Fault("baikal_version", problem, describe(settings.baikal_version)))
+    remote = "://" in settings.baikal_archive
+    if remote and not settings.baikal_sha256 and settings.baikal_version not in KNOWN_RELEASES:
+        found.append(Fault("baikal_sha256", "is missing; an address with a release that isn't known here needs it"))
+    if settings.baikal_archive and not remote and settings.baikal_download == "host":
+        problem = "can't be, as baikal_archive is a path on this machine; set it to here"
+        found.append(Fault("baikal_download", problem, '"host"'))
+    return found
+
+
+def _definitions() -> dict[str, Definition]:
+    return {field.name: field.metadata["definition"] for field in dataclasses.fields(Settings)}
+
+
+DEFINITIONS = _definitions()
+"""Every setting by name, in the order in which people should read them."""
+
+
+def needed_php(version: str) -> tuple[int, int]:
+    """Return the least PHP that the release ``version`` runs on."""
+    release = tuple(map(int, version.split(".")))[:2]
+    return max((php for since, php in NEEDED_PHP.items() if release >= since), default=(8, 1))

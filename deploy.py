@@ -1,0 +1,21 @@
+"""Provision Baïkal: pyinfra inventory.py deploy.py, or pyinfra @docker/ubuntu:24.04 deploy.py for an image.
+
+The table of contents. Each host is surveyed first, so that whatever is wrong is said before anything is touched.
+"""
+
+from pyinfra.context import host
+
+from tasks import baikal, check, image, packages, web
+from tasks.survey import survey
+
+target = survey(host)  # what is wanted, what the host is; stops here if they don't fit
+
+packages.install(target=target)
+baikal.install(target=target)
+
+# What needs a booted machine; an image skips it, and its container does the same when it starts.
+baikal.configure(target=target)
+web.activate(target=target)
+check.activate(target=target)
+
+image.tag(target=target)

@@ -1,0 +1,65 @@
+"""Every setting, its default and what it means; inventory.py says what differs on a host.
+
+The same list with environment variables and what each takes: docs/settings.md.
+"""
+
+from tasks.transport import without_delay
+
+# --- Identity
+
+# The name that clients type, such as cal.example.org. Every machine needs one; an image doesn't.
+hostname = ""
+# Time zone of the server, as Area/City.
+timezone = "UTC"
+
+# --- Baïkal
+
+# Which release of Baïkal to run.
+baikal_version = "0.12.1"
+# A release's zip of your own: a path on this machine or an address. Empty: the official one.
+baikal_archive = ""
+# Checksum of the zip. Needed for an address with a release that isn't known here.
+baikal_sha256 = ""
+# Who downloads the release: this machine, once for all hosts, or every host by itself.
+baikal_download = "here"
+# Password of `admin` on the /admin/ pages.
+admin_password = {"env": "BAIKAL_ADMIN_PASSWORD"}
+# How calendar clients log in. Several get digest wrong (DAVx⁵, Windows 10); keep basic with TLS.
+dav_auth = "basic"
+# Serve calendars.
+caldav = True
+# Serve address books.
+carddav = True
+# Accounts with their calendars, address books and shares; see docs/users.md.
+users = []
+
+# --- Web
+
+# Port of plain HTTP.
+http_port = 80
+# Port of HTTPS.
+https_port = 443
+# Path that the server lives under, such as /calendars; empty for the root.
+base_path = ""
+# Networks of reverse proxies whose X-Forwarded-For and X-Forwarded-Proto are believed.
+trusted_proxies = []
+# Networks that may reach /admin/; empty for all.
+admin_allow = []
+# Largest request, in MiB; address books with photos are large.
+upload_limit_mb = 100
+# Longest that one request may take, in seconds.
+request_timeout_s = 300
+
+# --- TLS
+
+# Where the certificate comes from; off serves plain HTTP, for a proxy that ends TLS in front.
+tls = "selfsigned"
+# With tls = "files": path on the host of the certificate and its chain, PEM.
+tls_certificate = ""
+# With tls = "files": path on the host of the private key, PEM.
+tls_key = ""
+
+# --- pyinfra itself
+
+# SSH without Nagle's algorithm: a run with nothing to do takes a third of the time.
+ssh_paramiko_connect_kwargs = {"transport_factory": without_delay}

@@ -1,0 +1,1 @@
+"""How a host gets there: one subsystem a file, in pyinfra's operations."""

@@ -1,0 +1,277 @@
+"""What a host tells of itself: one question for one answer, however many things it is about."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pyinfra.api.facts import FactBase
+
+from baikalctl import paths
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from baikalctl.rendering import FileSet, Service
+
+PACKAGES = (
+    "ca-certificates",
+    "nginx",
+    "openssl",
+    "php-fpm",
+    "php-mbstring",
+    "php-sqlite3",
+    "php-xml",
+    "python3",
+    "python3-jinja2",
+    "python3-yaml",
+)
+"""Everything from the distribution: PHP's extensions are those of Baïkal and sabre/dav, the rest is baikalctl's."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """The host as it is now."""
+
+    system: str
+    """ID of os-release, such as ``debian``."""
+    pretty: str
+    root: bool
+    sudo: str
+    """Nothing where sudo works without a password, otherwise what it says."""
+    booted: bool
+    """Whether systemd runs here, which an image and most containers lack."""
+    cores: int
+    memory_mb: int
+    ipv6: bool
+    release: str
+    """The release of Baïkal that ``current`` leads to, or nothing."""
+    installed: dict[str, str]
+    """Version by package, of those in :data:`PACKAGES` that are wholly installed."""
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Packages that aren't installed."""
+        return tuple(name for name in PACKAGES if name not in self.installed)
+
+
+class MachineFact(FactBase[Machine]):
+    """Everything about the machine itself. Asked as the user who logs in, because what needs no root must not fail."""
+
+    def command(self) -> str:
+        """Print ``key=value`` lines."""
+        return rf"""
+            . /etc/os-release 2>/dev/null
+            echo "system=$ID"; echo "like=$ID_LIKE"; echo "pretty=$PRETTY_NAME"; echo "uid=$(id -u)"
+            [ "$(id -u)" = 0 ] || echo "sudo=$(sudo -n true 2>&1 </dev/null | head -n 1)"
+            [ ! -d /run/systemd/system ] || echo booted=yes
+            [ ! -e /proc/net/if_inet6 ] || echo ipv6=yes
+            echo "cores=$(nproc 2>/dev/null)"
+            while read -r key value unit; do [ "$key" != MemTotal: ] || echo "memory=$value"; done < /proc/meminfo
+            echo "release=$(readlink {paths.CURRENT})"
+            dpkg-query -W -f '${{db:Status-Status}}=${{Package}} ${{Version}}\n' {" ".join(PACKAGES)} 2>/dev/null || true
+        """
+
+    def process(self, output: list[str]) -> Machine:
+        """Read the lines."""
+        said: dict[str, str] = {}
+        installed = {}
+        for line in output:
+            key, _, value = line.partition("=")
+            if key == "installed":
+                package, _, version = value.partition(" ")
+                installed[package] = version
+            else:
+                said[key.strip()] = value.strip()
+        known = ("debian", "ubuntu")
+        like = [name for name in known if name in (said.get("system"), *said.get("like", "").split())]
+        return Machine(
+            system=like[-1] if like else said.get("system", ""),
+            pretty=said.get("pretty", "an unknown system"),
+            root=said.get("uid") == "0",
+            sudo=said.get("sudo", ""),
+            booted="booted" in said,
+            cores=int(said.get("cores") or 1),
+            memory_mb=int(said.get("memory") or 0) // 1024,
+            ipv6="ipv6" in said,
+            release=said.get("release", ""),
+            installed=installed,
+        )
+
+
+class CandidateFact(FactBase[dict[str, str]]):
+    """Version by package of what apt would install; refreshes lists that are missing or over a day old first."""
+
+    def command(self) -> str:
+        """Print ``package version`` lines."""
+        return f"""
+            export LC_ALL=C DEBIAN_FRONTEND=noninteractive
+            [ -n "$(find /var/lib/apt/lists -maxdepth 1 -name '*_Packages*' -mtime -1 2>/dev/null | head -n 1)" ] ||
+                apt-get -qq -o DPkg::Lock::Timeout=300 update >&2 || true
+            apt-cache policy {" ".join(PACKAGES)}
+        """
+
+    def process(self, output: list[str]) -> dict[str, str]:
+        """Read apt-cache's paragraphs."""
+        found, package = {}, ""
+        for line in output:
+            if line and not line.startswith(" "):
+                package = line.rstrip(":")
+            elif line.strip().startswith("Candidate:") and "(none)" not in line:
+                found[package] = line.split(":", 1)[1].strip()
+        return found
+
+    default = staticmethod(dict)
+
+
+class FilesFact(FactBase[dict[str, Any]]):
+    """What stands where our files belong: content by checksum, owner, group, mode, and what we recorded as ours."""
+
+    def command(self, files: FileSet) -> str:
+        """Print checksums, then states, then the record, each in a part of its own."""
+        every = _quoted(item.path for item in (*files.directories, *files.files))
+        contents = _quoted(file.path for file in files.files)
+        links = _quoted(link for link, _ in files.displaced)
+        return f"""
+            sha256sum -- {contents} 2>/dev/null; echo ---
+            stat -c '%F|%a|%U|%G|%n' -- {every} 2>/dev/null; echo ---
+            for link in {links}; do [ ! -L "$link" ] || echo "$link|$(readlink -f "$link")"; done; echo ---
+            cat {paths.FILES} 2>/dev/null || true
+        """
+
+    def process(self, output: list[str]) -> dict[str, Any]:
+        """Return ``checksums`` and ``states`` by path, ``links`` by path, and the ``owned`` paths."""
+        parts: list[list[str]] = [[]]
+        for line in output:
+            if line == "---":
+                parts.append([])
+            else:
+                parts[-1].append(line)
+        sums, states, links, record = (parts + [[]] * 4)[:4]
+        try:
+            owned = json.loads("\n".join(record)) if record else []
+        except ValueError:
+            owned = []
+        return {
+            "checksums": {path: digest for digest, path in (line.split("  ", 1) for line in sums if "  " in line)},
+            "states": {line.split("|", 4)[4]: line.split("|", 4)[:4] for line in states},
+            "links": dict(line.split("|", 1) for line in links),
+            "owned": owned,
+        }
+
+    @staticmethod
+    def default() -> dict[str, Any]:
+        """Return what an empty host would say."""
+        return {"checksums": {}, "states": {}, "links": {}, "owned": []}
+
+
+class ReleaseFact(FactBase[tuple[str, str]]):
+    """The current release of Baïkal, and the checksum of the archive that it came from."""
+
+    def command(self, version: str) -> str:
+        """Print two lines."""
+        return f"""
+            echo "$(readlink {paths.CURRENT})"; cat {paths.CODE}/{shlex.quote(version)}/.archive-sha256 2>/dev/null || echo
+        """
+
+    def process(self, output: list[str]) -> tuple[str, str]:
+        """Read the two lines."""
+        current, origin = (*output, "", "")[:2]
+        return current.strip(), origin.strip()
+
+    @staticmethod
+    def default() -> tuple[str, str]:
+        """Return what a host without a release would say."""
+        return "", ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServiceState:
+    """A service as it is: whether it runs, starts at boot, and has read what its files say now."""
+
+    running: bool
+    enabled: bool
+    current: bool
+
+
+class ServicesFact(FactBase[dict[str, ServiceState]]):
+    """The state of all our services by name, in one answer."""
+
+    def command(self, services: tuple[Service, ...]) -> str:
+        """Print for each service a line: its name, systemd's two words for it, and whether its stamp is right."""
+        lines = "\n".join(
+            f'echo "{service.name} $(systemctl is-active {service.unit}) $(systemctl is-enabled {service.unit} 2>/dev/null)'
+            f' $([ "$({read_digest(service)})" = "$(cat {stamp(service)} 2>/dev/null)" ] && echo current)"'
+            for service in services
+        )
+        return f"{lines}\ntrue"
+
+    def process(self, output: list[str]) -> dict[str, ServiceState]:
+        """Read the lines."""
+        return {
+            name: ServiceState(running="active" in words, enabled="enabled" in words, current="current" in words)
+            for name, *words in (line.split() for line in output if line.strip())
+        }
+
+    default = staticmethod(dict)
+
+
+class PathsFact(FactBase[list[str]]):
+    """Which of some paths are files."""
+
+    def command(self, paths: list[str]) -> str:
+        """Print those that are."""
+        return f'for path in {_quoted(paths)}; do [ ! -f "$path" ] || echo "$path"; done'
+
+    def process(self, output: list[str]) -> list[str]:
+        """Return the lines."""
+        return output
+
+    default = staticmethod(list)
+
+
+class CheckFact(FactBase[dict[str, Any]]):
+    """What ``baikalctl check`` finds; ``wait_s`` gives services that were just reloaded a moment."""
+
+    def command(self, wait_s: int = 0) -> str:
+        """Print its JSON, whatever its exit status."""
+        return f"[ ! -x {paths.COMMAND} ] || {paths.COMMAND} check --json --wait {wait_s} || true"
+
+    def process(self, output: list[str]) -> dict[str, Any]:
+        """Read the JSON."""
+        found: dict[str, Any] = json.loads("\n".join(output))
+        return found
+
+    @staticmethod
+    def default() -> dict[str, Any]:
+        """Return what a host without baikalctl would say."""
+        return {"healthy": False, "pending": ["everything"], "findings": []}
+
+
+def read_digest(service: Service) -> str:
+    """Return the shell command that prints the checksum of all that ``service`` reads."""
+    return f"cat {_quoted(service.reads)} 2>/dev/null | sha256sum | cut -d' ' -f1"
+
+
+def stamp(service: Service) -> str:
+    """Return where the checksum stands of what ``service`` has read."""
+    return f"{paths.STAMPS}/{service.name}"
+
+
+def php_version(package_version: str) -> str:
+    """Return PHP's version from that of Debian's ``php-fpm``, such as ``8.2`` from ``2:8.2+93``."""
+    found = re.match(r"(?:\d+:)?(\d+\.\d+)", package_version)
+    return found[1] if found else ""
+
+
+def nginx_version(package_version: str) -> tuple[int, int, int]:
+    """Return nginx's version from that of its package, such as (1, 22, 1) from ``1.22.1-9+deb12u2``."""
+    found = re.match(r"(?:\d+:)?(\d+)\.(\d+)\.(\d+)", package_version)
+    return (int(found[1]), int(found[2]), int(found[3])) if found else (1, 18, 0)
+
+
+def _quoted(words: Iterable[str]) -> str:
+    return " ".join(shlex.quote(word) for word in words)

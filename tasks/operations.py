@@ -1,0 +1,170 @@
+"""The operations that pyinfra lacks: each compares a whole subsystem with one fact, and does only what differs."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import inspect
+import json
+import shlex
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from pyinfra.api.command import FileUploadCommand, FunctionCommand, StringCommand
+from pyinfra.api.operation import operation
+from pyinfra.context import host
+
+from baikalctl import installing, paths
+from tasks.facts import CheckFact, FilesFact, ReleaseFact, ServicesFact, read_digest, stamp
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+    from pyinfra.api.operation import OperationMeta
+
+    from baikalctl.rendering import Directory, File, FileSet
+    from tasks.facts import Machine
+
+@dataclass
+class Run:
+    """What has happened in this run on one host."""
+
+    operations: list[OperationMeta] = field(default_factory=list)
+    found: dict[str, Any] | None = None
+    """What ``baikalctl check`` found, as long as nothing has changed since."""
+
+    def changed(self) -> bool:
+        """Tell whether any operation so far has done anything."""
+        return any(operation.is_complete() and operation.did_change() for operation in self.operations)
+
+
+APT = "DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0"
+SERVICE_SECONDS = 15
+
+
+@operation()
+def packages_installed(machine: Machine) -> Generator[StringCommand, None, None]:
+    """Install the distribution's packages that ``machine`` lacks, after mending what an interrupted run left."""
+    if machine.missing:
+        install = f"{APT} install --yes --no-install-recommends {' '.join(machine.missing)}"
+        yield StringCommand("DEBIAN_FRONTEND=noninteractive dpkg --configure -a --force-confold")
+        # The lists may be younger than a day and still name packages that the archive has replaced since.
+        yield StringCommand(f"{install} || {{ {APT} update && {install}; }}")
+
+
+@operation()
+def files_brought(files: Callable[[], FileSet]) -> Generator[StringCommand, None, None]:
+    """Bring the whole set of our files to the host, and take away those that an older configuration of ours left.
+
+    ``files`` is called when the host has its packages, because what we write depends on them. Contents travel on
+    standard input: never in a command line, never in a temporary file.
+    """
+    wanted = files()
+    found = host.get_fact(FilesFact, files=wanted)
+    directories = [directory for directory in wanted.directories if _differs(directory, found, "directory")]
+    differing = [file for file in wanted.files if _differs(file, found, "regular file")]
+    owned = sorted(file.path for file in wanted.files)
+    in_the_way = [link for link, target in wanted.displaced if found["links"].get(link) == target]
+    if not (directories or differing or in_the_way or set(found["owned"]) != set(owned)):
+        return
+    bundle = {
+        "user": paths.USER,
+        "directories": [_entry(directory) for directory in directories],
+        "files": [_entry(file) | {"content": _encoded(file), "service": file.service} for file in differing],
+        "owned": owned,
+        "displaced": wanted.displaced,
+        "prepare": [paths.COMMAND, "certificate"] if wanted.services else [],
+        "services": {service.name: service.check for service in wanted.services},
+        "stamps": paths.STAMPS,
+        "record": paths.FILES,
+        "lock": paths.LOCK,
+    }
+    program = f"{inspect.getsource(installing)}\n\nmain({json.dumps(bundle)!r})\n"
+    yield StringCommand("/usr/bin/python3", "-I", "-", _stdin=program)
+
+
+@operation()
+def release_installed(version: str, archive: str, sha256: str) -> Generator[StringCommand | FileUploadCommand, None, None]:
+    """Install the release from ``archive``, a zip on this machine or an address that the host fetches itself."""
+    current, origin = host.get_fact(ReleaseFact, version=version)
+    if current == version and origin == sha256:
+        return
+    incoming = archive
+    if "://" not in archive and origin != sha256:
+        incoming = f"{paths.CODE}/.baikal-{version}.zip"
+        yield FileUploadCommand(archive, incoming)
+    install = f"{paths.COMMAND} release {version} {shlex.quote(incoming)} --sha256 {sha256}"
+    yield StringCommand(f"{install}; status=$?; rm -f {paths.CODE}/.baikal-{version}.zip; exit $status")
+
+
+@operation()
+def applied(run: Run) -> Generator[StringCommand, None, None]:
+    """Bring certificate, configuration, database and accounts to what is declared."""
+    run.found = host.get_fact(CheckFact)
+    if run.found["pending"]:
+        yield StringCommand(paths.COMMAND, "apply")
+
+
+@operation()
+def serving(files: Callable[[], FileSet]) -> Generator[StringCommand, None, None]:
+    """Have every service running, starting at boot, and up to date with the files it reads.
+
+    That a service has read its files is a state, kept with a stamp: a run that died between writing a file and
+    reloading, or whose check failed, is taken up again by the next one instead of going green.
+    """
+    services = files().services
+    found = host.get_fact(ServicesFact, services=services)
+    for service in services:
+        state = found.get(service.name)
+        if state is None or not state.enabled:
+            yield StringCommand(f"systemctl enable --quiet {service.unit}")
+        if state is not None and state.running and state.current:
+            continue
+        action = "start" if state is not None and state.current else "reload-or-restart"
+        explain = f"journalctl --no-pager --lines 5 --unit {service.unit}"
+        yield StringCommand(
+            f"digest=$({read_digest(service)}) && {' '.join(service.check)}"
+            f" && {{ systemctl {action} {service.unit} || {{ {explain} >&2; false; }}; }}"
+            f" && echo $digest > {stamp(service)}.new && mv {stamp(service)}.new {stamp(service)}"
+        )
+
+
+@operation()
+def healthy(run: Run) -> Generator[StringCommand, None, None]:
+    """Succeed only if the server answers: ``baikalctl check`` must find nothing failing.
+
+    What was found in this run is still true where nothing has changed, and isn't asked twice.
+    """
+    found = run.found
+    if found is None or run.changed() or not found["healthy"]:
+        found = host.get_fact(CheckFact, wait_s=SERVICE_SECONDS)
+    if not found["healthy"]:
+        yield StringCommand(paths.COMMAND, "check")
+
+
+@operation(is_idempotent=False)
+def called(function: Callable[[], None]) -> Generator[FunctionCommand, None, None]:
+    """Call ``function`` on this machine once all before it has succeeded on the host."""
+    yield FunctionCommand(function, [], {})
+
+
+def _differs(item: File | Directory, found: dict[str, Any], kind: str) -> bool:
+    """Tell whether what stands at the path of ``item`` isn't it: kind, mode, owner, group, or content."""
+    state = found["states"].get(item.path)
+    if state is None or state != [state[0], f"{item.mode:o}", item.owner, item.group] or kind not in _kinds(state[0]):
+        return True
+    content = getattr(item, "content", None)
+    return content is not None and found["checksums"].get(item.path) != hashlib.sha256(content).hexdigest()
+
+
+def _kinds(said: str) -> tuple[str, ...]:
+    """Return what stat's word for a file means; it has one of its own for an empty file."""
+    return ("regular file",) if said in ("regular file", "regular empty file") else (said,)
+
+
+def _entry(item: File | Directory) -> dict[str, Any]:
+    return {"path": item.path, "owner": item.owner, "group": item.group, "mode": item.mode}
+
+
+def _encoded(file: File) -> str:
+    return base64.b64encode(file.content).decode("ascii")

@@ -1,0 +1,22 @@
+"""The distribution's packages: nginx, PHP, and what baikalctl needs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pyinfra.api.deploy import deploy
+
+from tasks.operations import packages_installed
+
+if TYPE_CHECKING:
+    from tasks.survey import Target
+
+
+@deploy("Packages")
+def install(target: Target) -> None:
+    """Have everything from the distribution installed; PHP is whatever version it offers, compared beforehand."""
+    target.run.operations.append(
+        packages_installed(
+            name=f"Install {', '.join(target.machine.missing) or 'nothing: all are there'}", machine=target.machine
+        )
+    )

@@ -1,0 +1,71 @@
+"""Which archive a host's release comes from, found and verified on this machine before any host is touched."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from baikalctl import release
+from baikalctl.faults import Fault, SettingsError
+from baikalctl.settings import KNOWN_RELEASES
+
+if TYPE_CHECKING:
+    from baikalctl.settings import Settings
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A verified zip on this machine, or, where hosts fetch it themselves, its address; and its SHA-256."""
+
+    source: str
+    sha256: str
+
+
+_obtained: dict[tuple[str, str, str, str], Archive] = {}
+
+
+def obtain(settings: Settings) -> Archive:
+    """Return the archive that ``settings`` name, downloading it once for all hosts; raises SettingsError if it's wrong."""
+    version, given = settings.baikal_version, settings.baikal_archive
+    key = (version, given, settings.baikal_sha256, settings.baikal_download)
+    if key not in _obtained:
+        try:
+            _obtained[key] = _obtain(settings)
+        except release.ArchiveError as error:
+            name = "baikal_sha256" if "SHA-256" in str(error) and settings.baikal_sha256 else "baikal_archive"
+            raise SettingsError([Fault(name, str(error), f'"{given}"' if given else "")]) from None
+    return _obtained[key]
+
+
+def _obtain(settings: Settings) -> Archive:
+    version, given = settings.baikal_version, settings.baikal_archive
+    if given and "://" not in given:
+        path = Path(given).expanduser().resolve()
+        if not path.is_file():
+            message = "is not a file on this machine; give the path of the release's zip"
+            raise release.ArchiveError(message)
+        return Archive(str(path), release.verify(path, version, settings.baikal_sha256))
+    source = given or release.address(version)
+    sha256 = settings.baikal_sha256 or KNOWN_RELEASES[version]
+    if settings.baikal_download == "host":
+        return Archive(source, sha256)
+    return Archive(str(_cached(source, version, sha256)), sha256)
+
+
+def _cached(source: str, version: str, sha256: str) -> Path:
+    """Return the path of the verified download, which is kept between runs under its checksum."""
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "baikal-deploy"
+    folder.mkdir(parents=True, exist_ok=True)
+    kept = folder / f"baikal-{version}-{sha256[:16]}.zip"
+    if not kept.is_file():
+        with tempfile.TemporaryDirectory(dir=folder) as beside:
+            fresh = Path(beside) / kept.name
+            release.download(source, fresh)
+            release.verify(fresh, version, sha256)
+            fresh.replace(kept)
+    else:
+        release.verify(kept, version, sha256)
+    return kept

@@ -1,0 +1,163 @@
+"""Everything that can be found wrong, found before anything is touched: on all hosts, said at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import gevent
+from pyinfra.api.arguments import all_global_arguments
+from pyinfra.api.connectors import get_all_connectors
+from pyinfra.api.exceptions import DeployError
+from pyinfra.context import ctx_config, ctx_host, ctx_state
+from pyinfra.context import state as current_state
+
+from baikalctl.declared import HostError
+from baikalctl.faults import SettingsError
+from baikalctl.rendering import Platform
+from baikalctl.settings import Settings, needed_php
+from tasks.facts import CandidateFact, Machine, MachineFact, PathsFact, nginx_version, php_version
+from tasks.operations import Run
+from tasks.releases import Archive, obtain
+
+if TYPE_CHECKING:
+    from pyinfra.api.host import Host
+
+OLDEST = {"debian": "12", "ubuntu": "24.04"}
+OWN_DATA = "x_"
+"""Data whose names start like this are somebody's own: not settings, and nobody's fault."""
+
+
+@dataclass(kw_only=True)
+class Target:
+    """One host of the run: what is wanted, what it is, what to install there, and what has happened so far."""
+
+    host: Host
+    settings: Settings
+    machine: Machine
+    candidates: dict[str, str]
+    archive: Archive
+    run: Run = field(default_factory=Run)
+
+    def platform(self) -> Platform:
+        """Return what the host's files depend on: as installed, or as it will be."""
+        machine = self.machine
+        if machine.missing and self.run.changed():
+            machine = self.machine = self.host.get_fact(MachineFact)
+        versions = self.candidates | machine.installed
+        return Platform(
+            php=php_version(versions["php-fpm"]),
+            nginx=nginx_version(versions["nginx"]),
+            cores=machine.cores,
+            memory_mb=machine.memory_mb,
+            ipv6=machine.ipv6,
+        )
+
+
+_surveyed: dict[Host, Target | list[str]] = {}
+
+
+def survey(host: Host) -> Target:
+    """Return what is to be done on ``host``; raises DeployError with every fault of every host in this run.
+
+    The first host that asks has all of them looked at, in parallel, so that somebody with wrong settings for ten hosts
+    learns of all ten. Nothing has been changed anywhere by then.
+    """
+    if host not in _surveyed:
+        hosts = list(host.state.inventory.get_active_hosts())
+        with ctx_state.use(host.state):
+            gevent.joinall([gevent.spawn(_look_at, each) for each in hosts], raise_error=True)
+    faults = [f"    {each.name}: {fault}" for each, found in _surveyed.items() if isinstance(found, list) for fault in found]
+    if faults:
+        raise DeployError("nothing was changed anywhere, because this is wrong:\n" + "\n".join(faults))
+    target = _surveyed[host]
+    assert isinstance(target, Target)  # noqa: S101 - for the type checker: lists have been dealt with
+    return target
+
+
+def _look_at(host: Host) -> None:
+    with ctx_config.use(current_state.config.copy()), ctx_host.use(host):
+        try:
+            _surveyed[host] = _target(host)
+        except SettingsError as error:
+            _surveyed[host] = [str(fault) for fault in error.faults]
+        except HostError as error:
+            _surveyed[host] = [str(error)]
+
+
+def _target(host: Host) -> Target:
+    machine = host.get_fact(MachineFact, _sudo=False)
+    # Settings first: they are wrong or right whatever the host is.
+    settings = Settings.from_data(_data(host), image=not machine.booted)
+    _refuse_unfit(machine, host)
+    archive = obtain(settings)
+    candidates = host.get_fact(CandidateFact) if machine.missing else {}
+    _refuse_old_php(machine, candidates, settings.baikal_version)
+    _refuse_other_release(machine, settings.baikal_version)
+    given = [path for path in (settings.tls_certificate, settings.tls_key) if path]
+    if given and machine.booted:
+        _refuse_missing(host, given)
+    return Target(host=host, settings=settings, machine=machine, candidates=candidates, archive=archive)
+
+
+def _data(host: Host) -> dict[str, object]:
+    """Return the host's data without what belongs to pyinfra: its connectors' and its global arguments."""
+    theirs = {name for name, _ in all_global_arguments()}
+    for connector in get_all_connectors().values():
+        theirs |= set(getattr(connector, "data_meta", {}))
+    return {
+        name: value
+        for name, value in host.data.dict().items()
+        if name not in theirs and not name.startswith((OWN_DATA, "_", "ssh_", "docker_", "fake_"))
+    }
+
+
+def _refuse_unfit(machine: Machine, host: Host) -> None:
+    if machine.system not in OLDEST:
+        message = f"this is {machine.pretty}; Baïkal is deployed on Debian 12 and newer and on Ubuntu 24.04 and newer"
+        raise HostError(message)
+    if machine.root:
+        return
+    if not host.data.get("_sudo") and not host.state.config.SUDO:
+        message = "the user who logs in isn't root; set _sudo = True for this host, or log in as root (ssh_user)"
+        raise HostError(message)
+    if "password" in machine.sudo or "authentication is required" in machine.sudo:
+        given = host.data.get("_sudo_password") or host.data.get("_use_sudo_password") or host.state.config.USE_SUDO_PASSWORD
+        if not given and not host.state.config.SUDO_PASSWORD:
+            message = "sudo asks for a password; run pyinfra with --same-sudo-password, or allow it without (NOPASSWD)"
+            raise HostError(message)
+    elif machine.sudo:
+        message = f"sudo doesn't work here ({machine.sudo}); let this user use sudo, or log in as root (ssh_user)"
+        raise HostError(message)
+
+
+def _refuse_old_php(machine: Machine, candidates: dict[str, str], version: str) -> None:
+    offered = candidates | machine.installed
+    for package in ("php-fpm", "nginx"):
+        if package not in offered:
+            message = (
+                f"{package} is not among this host's packages; mend its package sources "
+                "(on Ubuntu, universe is needed: add-apt-repository universe)"
+            )
+            raise HostError(message)
+    php, needed = php_version(offered["php-fpm"]), needed_php(version)
+    if tuple(map(int, php.split("."))) < needed:
+        remedy = "set baikal_version to 0.11.1, or upgrade the host" if needed == (8, 2) and php == "8.1" else "upgrade the host"
+        message = f"{machine.pretty} has PHP {php}, and Baïkal {version} needs {needed[0]}.{needed[1]}; {remedy}"
+        raise HostError(message)
+
+
+def _refuse_other_release(machine: Machine, version: str) -> None:
+    if machine.release not in ("", version):
+        message = (
+            f"baikal_version: Baïkal {machine.release} runs here and {version} is declared; "
+            f"upgrades and downgrades are not done here, so set baikal_version to {machine.release}"
+        )
+        raise HostError(message)
+
+
+def _refuse_missing(host: Host, given: list[str]) -> None:
+    missing = [path for path in given if path not in host.get_fact(PathsFact, paths=given)]
+    if missing:
+        message = f"{' and '.join(missing)} not there on the host; put the certificate and its key there first"
+        raise HostError(message)
