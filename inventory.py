@@ -5,8 +5,7 @@ hosts = [
         "cal.example.org",
         {
             "hostname": "cal.example.org",
-            # "ssh_user": "root",
-            # For a user who isn't root: "_sudo": True
+            # For another user than root: ssh_user, and _sudo = True.
         },
     ),
 ]

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from baikalctl import certificate, configuration, database, paths, users
 from baikalctl.declared import Declared, HostError
@@ -19,9 +18,12 @@ from baikalctl.installing import locked
 from baikalctl.privilege import as_owner
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Callable, Iterator
 
     from baikalctl.users import Step
+
+T = TypeVar("T")
 
 
 def apply(declared: Declared, say: Callable[[str], None] = print) -> None:
@@ -92,7 +94,7 @@ def _database_steps(declared: Declared, applied: dict[str, str]) -> Iterator[Ste
 
 
 @contextlib.contextmanager
-def _owner_throughout(connection: database.sqlite3.Connection) -> Iterator[None]:
+def _owner_throughout(connection: sqlite3.Connection) -> Iterator[None]:
     """Commit all accounts together at the end, or none if anything fails."""
     try:
         yield
@@ -144,9 +146,9 @@ def _back_up(leaving: list[str]) -> None:
     target = folder / f"before-removal-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}.sqlite"
     with contextlib.closing(database.connect(read_only=True)) as connection:
         database.save_copy(connection, target)
-    print(f"the database with {', '.join(leaving)} is kept in {target}")  # noqa: T201 - told to whoever removes people
+    print(f"the database with {', '.join(leaving)} is kept in {target}")
 
 
-def _as_owner(act: Callable[[], object]):  # type: ignore[no-untyped-def]  # noqa: ANN202 - returns what act returns
+def _as_owner(act: Callable[[], T]) -> T:
     with as_owner():
         return act()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import os
+import ssl
 import subprocess
 import time
 from pathlib import Path
@@ -19,43 +21,53 @@ SELF_SIGNED_DAYS = 397
 """What browsers and Apple's clients accept at most (CA/Browser Forum, since 2020)."""
 RENEW_DAYS = 30
 DAY_S = 86400
+REASONS = {9: "is not valid yet; is the clock right?", 10: "has expired", 62: "doesn't cover", 64: "doesn't cover"}
+"""OpenSSL's X509_V_ERR codes of what can be wrong with a certificate that is trusted as it stands."""
 
 
 def needed(declared: Declared) -> str:
     """Return why a self-signed certificate must be made now, or nothing where it needn't."""
     if declared.tls != "selfsigned":
         return ""
-    return problem(declared)
-
-
-def problem(declared: Declared, *, days: int = RENEW_DAYS) -> str:
-    """Return what is wrong with the certificate, in words, or nothing: there, a pair, covers the name, ``days`` left."""
-    certificate, key = Path(declared.certificate), Path(declared.key)
-    for path in (certificate, key):
-        if not path.is_file():
-            return f"{path} is not there"
-    # One process answers all: dates, names and the public key. This runs on every check.
-    shown = _openssl("x509", "-in", declared.certificate, "-noout", "-checkend", str(days * DAY_S), _covers(declared), "-pubkey")
-    if "BEGIN PUBLIC KEY" not in shown:
-        return f"{certificate} is no certificate in PEM form"
-    if "does NOT match" in shown:
-        return f"{certificate} doesn't cover {declared.hostname}"
-    if "will expire" in shown:
-        return f"{certificate} has less than {days} days left" if days else f"{certificate} has expired"
-    if _public_key(shown) != _public_key(_openssl("pkey", "-in", declared.key, "-pubout", "-passin", "pass:")):
-        return f"{key} is not the key of {certificate}"
-    return ""
+    try:
+        left = days_left(declared)
+    except HostError as error:
+        return str(error)
+    return f"{declared.certificate} has {left} days left" if left < RENEW_DAYS else ""
 
 
 def days_left(declared: Declared) -> int:
-    """Return the days until the certificate ends, rounded down; raises :class:`HostError` if it can't be read."""
-    text = _openssl("x509", "-in", declared.certificate, "-noout", "-enddate", "-dateopt", "iso_8601")
+    """Return the whole days until the certificate ends; raises :class:`HostError` with the reason if it can't serve.
+
+    Key and certificate are used against each other as in a connection, in memory: they must be PEM, belong together,
+    cover the host name and be valid today.
+    """
+    certificate, key = Path(declared.certificate), Path(declared.key)
+    for path in (certificate, key):
+        if not path.is_file():
+            message = f"{path} is not there"
+            raise HostError(message)
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    # The certificate itself is what is trusted, whoever signed it.
+    client.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     try:
-        end = time.strptime(text.strip().removeprefix("notAfter="), "%Y-%m-%d %H:%M:%SZ")
-    except ValueError:
-        message = f"{declared.certificate} is no certificate in PEM form"
+        client.load_verify_locations(certificate)
+        server.load_cert_chain(certificate, key, password=lambda: "")
+    except ssl.SSLCertVerificationError:
+        raise
+    except ssl.SSLError as error:
+        mismatch = error.reason == "KEY_VALUES_MISMATCH"
+        message = f"{key} is not the key of {certificate}" if mismatch else _no_pair(certificate, key)
         raise HostError(message) from None
-    return int((_utc(end) - time.time()) // DAY_S)
+    try:
+        end = _end_of_peer(server, client, declared.hostname)
+    except ssl.SSLCertVerificationError as error:
+        reason = REASONS.get(error.verify_code, f"is refused: {error.verify_message}")
+        name = f" {declared.hostname}" if reason == REASONS[62] else ""
+        message = f"{certificate} {reason}{name}"
+        raise HostError(message) from None
+    return int((end - time.time()) // DAY_S)
 
 
 def make_self_signed(declared: Declared) -> None:
@@ -63,27 +75,44 @@ def make_self_signed(declared: Declared) -> None:
     name = declared.hostname
     subject = f"IP:{name}" if _is_address(name) else f"DNS:{name}"
     key, certificate = Path(paths.SELF_SIGNED_KEY + ".new"), Path(paths.SELF_SIGNED + ".new")
+    command = [
+        *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
+        *("-keyout", str(key), "-out", str(certificate), "-days", str(SELF_SIGNED_DAYS)),
+        *("-subj", f"/CN={name[:64]}", "-addext", f"subjectAltName={subject}"),
+        *("-addext", "basicConstraints=critical,CA:FALSE", "-addext", "extendedKeyUsage=serverAuth"),
+    ]
     previous = os.umask(0o077)
     try:
-        message = _openssl(
-            *("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
-            *("-keyout", str(key), "-out", str(certificate), "-days", str(SELF_SIGNED_DAYS)),
-            *("-subj", f"/CN={name[:64]}", "-addext", f"subjectAltName={subject}"),
-            *("-addext", "basicConstraints=critical,CA:FALSE", "-addext", "extendedKeyUsage=serverAuth"),
-        )
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     finally:
         os.umask(previous)
-    if not certificate.is_file() or not key.is_file():
-        problem_text = f"openssl could not make a self-signed certificate: {message.strip()}"
-        raise HostError(problem_text)
+    if done.returncode:
+        message = f"openssl could not make a self-signed certificate: {done.stderr.strip()}"
+        raise HostError(message)
     certificate.chmod(0o644)
     key.replace(paths.SELF_SIGNED_KEY)
     certificate.replace(paths.SELF_SIGNED)
 
 
-def _covers(declared: Declared) -> str:
-    how = "-checkip" if _is_address(declared.hostname) else "-checkhost"
-    return f"{how}={declared.hostname}"
+def _end_of_peer(server: ssl.SSLContext, client: ssl.SSLContext, hostname: str) -> float:
+    """Return when the certificate that ``server`` shows to ``client`` ends, in seconds since the epoch."""
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    asking = client.wrap_bio(to_client, to_server, server_hostname=hostname)
+    answering = server.wrap_bio(to_server, to_client, server_side=True)
+    for side in (asking, answering, asking):
+        with contextlib.suppress(ssl.SSLWantReadError):
+            side.do_handshake()
+    end = (asking.getpeercert() or {})["notAfter"]
+    return ssl.cert_time_to_seconds(str(end))
+
+
+def _no_pair(certificate: Path, key: Path) -> str:
+    """Return which of the two isn't what it should be."""
+    begins = {certificate: "-----BEGIN CERTIFICATE-----", key: "PRIVATE KEY-----"}
+    for path, mark in begins.items():
+        if mark not in path.read_text(encoding="utf-8", errors="replace"):
+            return f"{path} is no {'certificate' if path == certificate else 'private key'} in PEM form"
+    return f"{certificate} and {key} can't be used; is the key behind a passphrase, or one of them damaged?"
 
 
 def _is_address(name: str) -> bool:
@@ -92,26 +121,3 @@ def _is_address(name: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _public_key(text: str) -> str:
-    start, end = text.find("-----BEGIN PUBLIC KEY-----"), text.find("-----END PUBLIC KEY-----")
-    return text[start:end] if 0 <= start < end else text[:0] + "none"
-
-
-def _openssl(*arguments: str) -> str:
-    """Return all that ``openssl`` prints; it says most of what matters with status 1."""
-    flat = [part for argument in arguments for part in _split(argument)]
-    done = subprocess.run(["openssl", *flat], capture_output=True, text=True, check=False, timeout=60)
-    return done.stdout + done.stderr
-
-
-def _split(argument: str) -> list[str]:
-    """Part ``-checkhost=NAME`` into two words: one argument keeps the pair together where it is chosen."""
-    return argument.split("=", 1) if argument.startswith(("-checkhost=", "-checkip=")) else [argument]
-
-
-def _utc(moment: time.struct_time) -> float:
-    import calendar  # noqa: PLC0415 - only where a date is read
-
-    return calendar.timegm(moment)

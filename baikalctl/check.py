@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import json
 import os
+import sqlite3
 import ssl
 import stat
 import subprocess
@@ -69,7 +70,7 @@ def _examine(declared: Declared, *, thorough: bool) -> list[Finding]:
             found.extend(examination())
         except HostError as error:
             found.append(Finding(subject, FAILED, str(error)))
-        except (OSError, subprocess.SubprocessError, database.sqlite3.Error) as error:
+        except (OSError, subprocess.SubprocessError, sqlite3.Error) as error:
             found.append(Finding(subject, FAILED, f"can't be looked at: {error}"))
     return found
 
@@ -170,12 +171,12 @@ def _version(declared: Declared) -> Iterator[Finding]:
 def _certificate(declared: Declared) -> Iterator[Finding]:
     if declared.tls == "off":
         return
-    wrong = certificate.problem(declared, days=0)
-    if wrong:
+    try:
+        left = certificate.days_left(declared)
+    except HostError as error:
         remedy = "run the deploy" if declared.tls == "selfsigned" else "replace it, and run the deploy"
-        yield Finding("certificate", FAILED, wrong, remedy)
+        yield Finding("certificate", FAILED, str(error), remedy)
         return
-    left = certificate.days_left(declared)
     kind = "self-signed, " if declared.tls == "selfsigned" else ""
     if left < certificate.RENEW_DAYS:
         remedy = "the next deploy makes a new one" if declared.tls == "selfsigned" else "renew it, and run the deploy"
@@ -205,8 +206,8 @@ def _permissions() -> Iterator[Finding]:
 def _disk() -> Iterator[Finding]:
     room = os.statvfs(paths.DATA)
     free = room.f_bavail * room.f_frsize >> 20
-    if free < LEAST_FREE_MB:
-        yield Finding("disk", WARNING, f"{free} MiB free in {paths.DATA}", "make room before writing fails")
+    remedy = "make room before writing fails" if free < LEAST_FREE_MB else ""
+    yield Finding("disk", WARNING if remedy else OK, f"{free} MiB free in {paths.DATA}", remedy)
 
 
 def _drift(declared: Declared) -> Iterator[Finding]:

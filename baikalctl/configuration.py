@@ -28,7 +28,7 @@ Configuration = dict[str, dict[str, Any]]
 def read() -> Configuration:
     """Return the sections of baikal.yaml, or nothing where there is no file; raises :class:`HostError` if it's broken."""
     try:
-        found = yaml.load(Path(paths.BAIKAL_YAML).read_text(encoding="utf-8"), Loader=_LOADER)
+        found = yaml.load(Path(paths.BAIKAL_YAML).read_text(encoding="utf-8"), Loader=_LOADER)  # noqa: S506 - a safe one
     except FileNotFoundError:
         return {}
     except (yaml.YAMLError, UnicodeDecodeError):
@@ -77,4 +77,4 @@ def write(configuration: Configuration) -> None:
     beside.replace(paths.BAIKAL_YAML)
 
 
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_LOADER: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

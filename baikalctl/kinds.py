@@ -59,7 +59,9 @@ class Text(Kind[str]):
         """Read a string; a number is refused, because ``--data`` has guessed (and may have rounded) it."""
         if isinstance(raw, bool) or not isinstance(raw, str):
             guessed = isinstance(raw, (bool, int, float))
-            hint = "--data guesses types: quote it twice, as in --data 'name=\"0.10\"'" if guessed else "put it in quotes"
+            hint = (
+                "--data guesses types: quote it twice, as in --data 'name=\"0.10\"'" if guessed else "put it in quotes"
+            )
             message = f"is not text, but {type(raw).__name__}; {hint}"
             raise ValueError(message)
         if not raw and self._empty:

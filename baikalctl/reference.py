@@ -26,7 +26,9 @@ def markdown() -> str:
         if definition.area != area:
             area = definition.area
             title = area[0].upper() + area[1:]
-            parts.append(f"\n## {title}\n\n| setting | in a container | takes | default | meaning |\n|---|---|---|---|---|\n")
+            parts.append(
+                f"\n## {title}\n\n| setting | in a container | takes | default | meaning |\n|---|---|---|---|---|\n"
+            )
         variable = "– (decided by the image)" if definition.machine_only else f"`{PREFIX}{name.upper()}`"
         lock = " 🔒" if definition.secret else ""
         default = json.dumps(definition.raw_default, ensure_ascii=False)

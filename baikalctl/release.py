@@ -53,7 +53,9 @@ def verify(archive: Path, version: str, sha256: str) -> str:
     """
     found = digest(archive)
     if sha256 and found != sha256:
-        message = f"{archive.name} has the SHA-256 {found}, not {sha256}: it is damaged or not the release; get it again"
+        message = (
+            f"{archive.name} has the SHA-256 {found}, not {sha256}: it is damaged or not the release; get it again"
+        )
         raise ArchiveError(message)
     try:
         with zipfile.ZipFile(archive) as bundle:
@@ -139,7 +141,9 @@ def _safe(member: zipfile.ZipInfo) -> str:
     link = stat.S_ISLNK(member.external_attr >> 16)
     if path.is_absolute() or ".." in path.parts or "\\" in member.filename or path.parts[:1] != (TOP,) or link:
         what = "a link" if link else f"outside {TOP}/"
-        message = f"the archive has {member.filename!r}, which is {what}; it is no release of Baïkal, so nothing is unpacked"
+        message = (
+            f"the archive has {member.filename!r}, which is {what}; it is no release of Baïkal, so nothing is unpacked"
+        )
         raise ArchiveError(message)
     return member.filename
 

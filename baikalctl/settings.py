@@ -57,7 +57,7 @@ class Definition:
         return isinstance(self.kind, SecretValue)
 
 
-def define(
+def define(  # noqa: PLR0913 - a definition's parts
     kind: Kind[T], default: T, *, area: str, meaning: str, raw_default: object = None, machine_only: bool = False
 ) -> T:
     """Return a dataclass field with its definition; ``raw_default`` is what a file would say where that differs."""
@@ -249,7 +249,7 @@ class Settings:
         return settings
 
 
-def _read_variable(  # noqa: PLR0913 - the parts of one loop's body
+def _read_variable(  # noqa: PLR0913, PLR0917 - the parts of one loop's body
     name: str, variable: str, text: str, environ: Mapping[str, str], raw: dict[str, object], faults: list[Fault]
 ) -> None:
     """Put into ``raw`` what the environment variable says, or into ``faults`` what is wrong with it."""
@@ -284,7 +284,9 @@ def _contradictions(settings: Settings, *, complete: bool) -> list[Fault]:
     if not settings.caldav and not settings.carddav:
         found.append(Fault("carddav", "and caldav are both off, so nothing would be served; turn one on", "false"))
     if settings.baikal_version not in KNOWN_RELEASES and not settings.baikal_archive:
-        problem = f"is not known here ({', '.join(KNOWN_RELEASES)} are); give its zip with baikal_archive and its sha256"
+        problem = (
+            f"is not known here ({', '.join(KNOWN_RELEASES)} are); give its zip with baikal_archive and its sha256"
+        )
         found.append(Fault("baikal_version", problem, describe(settings.baikal_version)))
     remote = "://" in settings.baikal_archive
     if remote and not settings.baikal_sha256 and settings.baikal_version not in KNOWN_RELEASES:

@@ -33,9 +33,7 @@ def fingerprint(verifier: str) -> str:
     return hashlib.sha256(f"applied:{verifier}".encode()).hexdigest()
 
 
-def plan(
-    connection: sqlite3.Connection, users: tuple[DeclaredUser, ...], applied: Mapping[str, str]
-) -> Iterator[Step]:
+def plan(connection: sqlite3.Connection, users: tuple[DeclaredUser, ...], applied: Mapping[str, str]) -> Iterator[Step]:
     """Yield what has to be done for the database to hold ``users``, each step to be taken before the next is asked for.
 
     ``applied`` has the fingerprint of each password that was declared last: a password is set when its account is made
@@ -67,7 +65,9 @@ def principal(name: str) -> str:
 
 def _exists(connection: sqlite3.Connection, name: str) -> bool:
     found = one(connection, "SELECT id FROM users WHERE username = ?", [name])
-    return found is not None or one(connection, "SELECT id FROM principals WHERE uri = ?", [principal(name)]) is not None
+    return (
+        found is not None or one(connection, "SELECT id FROM principals WHERE uri = ?", [principal(name)]) is not None
+    )
 
 
 def _account(connection: sqlite3.Connection, user: DeclaredUser, applied: str | None) -> Iterator[Step]:
@@ -131,7 +131,9 @@ def _address_book(connection: sqlite3.Connection, owner: str, book: Collection) 
     row = run(query, (principal(owner), book.name)).fetchone()
     if row is None:
         values = (principal(owner), book.display_name, book.name, book.description)
-        statement = "INSERT INTO addressbooks (principaluri, displayname, uri, description, synctoken) VALUES (?,?,?,?,1)"
+        statement = (
+            "INSERT INTO addressbooks (principaluri, displayname, uri, description, synctoken) VALUES (?,?,?,?,1)"
+        )
         yield f"make the address book {book.name} of {owner}", lambda: run(statement, values)
         return
     wanted = _wanted(book, dict(zip(("displayname", "description"), row[1:], strict=True)))
@@ -173,7 +175,7 @@ def _shares(connection: sqlite3.Connection, owner: str, calendar: Collection) ->
             yield sentence, partial(run, "UPDATE calendarinstances SET access = ? WHERE id = ?", (access, row[0]))
 
 
-def _insert_instance(  # noqa: PLR0913 - one row's columns
+def _insert_instance(  # noqa: PLR0913, PLR0917 - one row's columns
     connection: sqlite3.Connection, number: int | None, name: str, access: int, uri: str, calendar: Collection
 ) -> None:
     """Show the calendar ``number`` to ``name`` under ``uri``.
@@ -212,7 +214,10 @@ def _removal(connection: sqlite3.Connection, name: str) -> Iterator[Step]:
             run(members.format(column), proxies)
         run("DELETE FROM principals WHERE uri = ? OR uri = ? OR uri = ?", proxies)
         for home in (uri, f"calendars/{name}", f"addressbooks/{name}"):
-            run("DELETE FROM propertystorage WHERE path = ? OR substr(path, 1, ?) = ?", (home, len(home) + 1, f"{home}/"))
+            run(
+                "DELETE FROM propertystorage WHERE path = ? OR substr(path, 1, ?) = ?",
+                (home, len(home) + 1, f"{home}/"),
+            )
         run("DELETE FROM users WHERE username = ?", (name,))
 
     yield f"remove the account {name} with its calendars and address books", remove

@@ -1,4 +1,4 @@
-"""The last word: does it answer?"""
+"""The last word: whether it answers."""
 
 from __future__ import annotations
 

@@ -124,7 +124,10 @@ class CandidateFact(FactBase[dict[str, str]]):
                 found[package] = line.split(":", 1)[1].strip()
         return found
 
-    default = staticmethod(dict)
+    @staticmethod
+    def default() -> dict[str, str]:
+        """Return what a host without apt would say."""
+        return {}
 
 
 class FilesFact(FactBase[dict[str, Any]]):
@@ -132,7 +135,7 @@ class FilesFact(FactBase[dict[str, Any]]):
 
     def command(self, files: FileSet) -> str:
         """Print checksums, then states, then the record, each in a part of its own."""
-        every = _quoted(item.path for item in (*files.directories, *files.files))
+        every = _quoted([*(item.path for item in files.directories), *(item.path for item in files.files)])
         contents = _quoted(file.path for file in files.files)
         links = _quoted(link for link, _ in files.displaced)
         return f"""
@@ -201,22 +204,29 @@ class ServicesFact(FactBase[dict[str, ServiceState]]):
     """The state of all our services by name, in one answer."""
 
     def command(self, services: tuple[Service, ...]) -> str:
-        """Print for each service a line: its name, systemd's two words for it, and whether its stamp is right."""
-        lines = "\n".join(
-            f'echo "{service.name} $(systemctl is-active {service.unit}) $(systemctl is-enabled {service.unit} 2>/dev/null)'
-            f' $([ "$({read_digest(service)})" = "$(cat {stamp(service)} 2>/dev/null)" ] && echo current)"'
+        """Print systemd's words for all services, one kind a line, then for each whether its stamp is right."""
+        units = " ".join(service.unit for service in services)
+        stamps = "; ".join(
+            f'[ "$({read_digest(service)})" = "$(cat {stamp(service)} 2>/dev/null)" ] && echo current || echo changed'
             for service in services
         )
-        return f"{lines}\ntrue"
+        names = " ".join(service.name for service in services)
+        return f"echo {names}; echo $(systemctl is-active {units}); echo $(systemctl is-enabled {units} 2>&1); {stamps}"
 
     def process(self, output: list[str]) -> dict[str, ServiceState]:
         """Read the lines."""
+        names, active, enabled, *stamps = (line.split() for line in output)
+        # An unknown unit has no word of its own on the third line, but then there is nothing enabled to be read.
+        enabled += [""] * (len(names) - len(enabled))
         return {
-            name: ServiceState(running="active" in words, enabled="enabled" in words, current="current" in words)
-            for name, *words in (line.split() for line in output if line.strip())
+            name: ServiceState(running=running == "active", enabled=boots == "enabled", current=read == ["current"])
+            for name, running, boots, read in zip(names, active, enabled, stamps, strict=False)
         }
 
-    default = staticmethod(dict)
+    @staticmethod
+    def default() -> dict[str, ServiceState]:
+        """Return what a host without systemd would say."""
+        return {}
 
 
 class PathsFact(FactBase[list[str]]):
@@ -230,7 +240,10 @@ class PathsFact(FactBase[list[str]]):
         """Return the lines."""
         return output
 
-    default = staticmethod(list)
+    @staticmethod
+    def default() -> list[str]:
+        """Return what is said of nothing."""
+        return []
 
 
 class CheckFact(FactBase[dict[str, Any]]):

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from baikalctl.rendering import Directory, File, FileSet
     from tasks.facts import Machine
 
+
 @dataclass
 class Run:
     """What has happened in this run on one host."""
@@ -84,7 +85,9 @@ def files_brought(files: Callable[[], FileSet]) -> Generator[StringCommand, None
 
 
 @operation()
-def release_installed(version: str, archive: str, sha256: str) -> Generator[StringCommand | FileUploadCommand, None, None]:
+def release_installed(
+    version: str, archive: str, sha256: str
+) -> Generator[StringCommand | FileUploadCommand, None, None]:
     """Install the release from ``archive``, a zip on this machine or an address that the host fetches itself."""
     current, origin = host.get_fact(ReleaseFact, version=version)
     if current == version and origin == sha256:

@@ -67,11 +67,12 @@ def survey(host: Host) -> Target:
         hosts = list(host.state.inventory.get_active_hosts())
         with ctx_state.use(host.state):
             gevent.joinall([gevent.spawn(_look_at, each) for each in hosts], raise_error=True)
-    faults = [f"    {each.name}: {fault}" for each, found in _surveyed.items() if isinstance(found, list) for fault in found]
+    wrong = {each: found for each, found in _surveyed.items() if isinstance(found, list)}
+    faults = [f"    {each.name}: {fault}" for each, found in wrong.items() for fault in found]
     if faults:
         raise DeployError("nothing was changed anywhere, because this is wrong:\n" + "\n".join(faults))
     target = _surveyed[host]
-    assert isinstance(target, Target)  # noqa: S101 - for the type checker: lists have been dealt with
+    assert isinstance(target, Target)
     return target
 
 
@@ -103,11 +104,11 @@ def _target(host: Host) -> Target:
 def _data(host: Host) -> dict[str, object]:
     """Return the host's data without what belongs to pyinfra: its connectors' and its global arguments."""
     theirs = {name for name, _ in all_global_arguments()}
-    for connector in get_all_connectors().values():
+    for connector in get_all_connectors().values():  # type: ignore[no-untyped-call]
         theirs |= set(getattr(connector, "data_meta", {}))
     return {
         name: value
-        for name, value in host.data.dict().items()
+        for name, value in host.data.dict().items()  # type: ignore[no-untyped-call]
         if name not in theirs and not name.startswith((OWN_DATA, "_", "ssh_", "docker_", "fake_"))
     }
 
@@ -122,8 +123,8 @@ def _refuse_unfit(machine: Machine, host: Host) -> None:
         message = "the user who logs in isn't root; set _sudo = True for this host, or log in as root (ssh_user)"
         raise HostError(message)
     if "password" in machine.sudo or "authentication is required" in machine.sudo:
-        given = host.data.get("_sudo_password") or host.data.get("_use_sudo_password") or host.state.config.USE_SUDO_PASSWORD
-        if not given and not host.state.config.SUDO_PASSWORD:
+        configured = (host.state.config.SUDO_PASSWORD, getattr(host.state.config, "USE_SUDO_PASSWORD", None))
+        if not any((*configured, host.data.get("_sudo_password"), host.data.get("_use_sudo_password"))):
             message = "sudo asks for a password; run pyinfra with --same-sudo-password, or allow it without (NOPASSWD)"
             raise HostError(message)
     elif machine.sudo:
@@ -142,7 +143,8 @@ def _refuse_old_php(machine: Machine, candidates: dict[str, str], version: str) 
             raise HostError(message)
     php, needed = php_version(offered["php-fpm"]), needed_php(version)
     if tuple(map(int, php.split("."))) < needed:
-        remedy = "set baikal_version to 0.11.1, or upgrade the host" if needed == (8, 2) and php == "8.1" else "upgrade the host"
+        older = needed == (8, 2) and php == "8.1"
+        remedy = "set baikal_version to 0.11.1, or upgrade the host" if older else "upgrade the host"
         message = f"{machine.pretty} has PHP {php}, and Baïkal {version} needs {needed[0]}.{needed[1]}; {remedy}"
         raise HostError(message)
 
