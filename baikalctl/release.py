@@ -6,8 +6,6 @@ import hashlib
 import re
 import shutil
 import stat
-import urllib.error
-import urllib.request
 import zipfile
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -18,6 +16,14 @@ from baikalctl.declared import HostError
 if TYPE_CHECKING:
     from typing import IO
 
+KNOWN_RELEASES = {
+    "0.12.1": "0449abb72b151d39d9c08c63cb83a05d9e9adb065b1165ef6786b0b6a13d203c",
+    "0.11.1": "124a83adfdd29b7a2b48ce42ffcbdd39906ea0980bb98f79c8479b4a80647100",
+    "0.10.1": "56eb176d98e68ada5af408beb10ffd97bd09c6b6ee59a398dbceff0be19f4df3",
+}
+"""SHA-256 of the zips at github.com/sabre-io/Baikal/releases, each confirmed by independent packagers."""
+NEEDED_PHP = {(0, 12): (8, 2), (0, 10): (8, 1)}
+"""Least PHP by release, from each release's composer.json; a newer release needs at least as much as the newest here."""
 TOP = "baikal"
 """The one directory at the top of a release's zip."""
 ORIGIN = ".archive-sha256"
@@ -29,6 +35,12 @@ NEEDED = ("Core/Distrib.php", "html/dav.php", "vendor/autoload.php", "Core/Resou
 
 class ArchiveError(HostError):
     """An archive is not the release that it should be."""
+
+
+def needed_php(version: str) -> tuple[int, int]:
+    """Return the least PHP that the release ``version`` runs on."""
+    release = tuple(map(int, version.split(".")))[:2]
+    return max((php for since, php in NEEDED_PHP.items() if release >= since), default=(8, 1))
 
 
 def address(version: str) -> str:
@@ -85,6 +97,9 @@ def version_of(distrib: str) -> str:
 
 def download(url: str, target: Path) -> None:
     """Fetch ``url`` to ``target``, by way of a name beside it; raises :class:`ArchiveError` and leaves nothing behind."""
+    import urllib.error
+    import urllib.request
+
     beside = target.with_name(target.name + ".part")
     try:
         with urllib.request.urlopen(url, timeout=30) as answer, beside.open("wb") as stream:  # noqa: S310 - http(s) only

@@ -16,6 +16,7 @@ from baikalctl import kinds
 from baikalctl.accounts import User, read_users
 from baikalctl.faults import Fault, SettingsError, unknown
 from baikalctl.kinds import Choice, Flag, Kind, Networks, Number, SecretValue, Text, describe
+from baikalctl.release import KNOWN_RELEASES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,14 +26,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 PREFIX = "BAIKAL_"
-KNOWN_RELEASES = {
-    "0.12.1": "0449abb72b151d39d9c08c63cb83a05d9e9adb065b1165ef6786b0b6a13d203c",
-    "0.11.1": "124a83adfdd29b7a2b48ce42ffcbdd39906ea0980bb98f79c8479b4a80647100",
-    "0.10.1": "56eb176d98e68ada5af408beb10ffd97bd09c6b6ee59a398dbceff0be19f4df3",
-}
-"""SHA-256 of the zips at github.com/sabre-io/Baikal/releases, each confirmed by independent packagers."""
-NEEDED_PHP = {(0, 12): (8, 2), (0, 10): (8, 1)}
-"""Least PHP by release, from each release's composer.json; a newer release needs at least as much as the newest here."""
 
 
 class UsersValue(Kind["tuple[User, ...]"]):
@@ -303,9 +296,3 @@ def _definitions() -> dict[str, Definition]:
 
 DEFINITIONS = _definitions()
 """Every setting by name, in the order in which people should read them."""
-
-
-def needed_php(version: str) -> tuple[int, int]:
-    """Return the least PHP that the release ``version`` runs on."""
-    release = tuple(map(int, version.split(".")))[:2]
-    return max((php for since, php in NEEDED_PHP.items() if release >= since), default=(8, 1))

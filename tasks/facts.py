@@ -105,12 +105,22 @@ class MachineFact(FactBase[Machine]):
 class CandidateFact(FactBase[dict[str, str]]):
     """Version by package of what apt would install; refreshes lists that are missing or over a day old first."""
 
+    UNREACHABLE = "unreachable"
+    """Under this name, instead of a package's: why the lists couldn't be refreshed."""
+
     def command(self) -> str:
-        """Print ``package version`` lines."""
+        """Print apt's paragraphs, after the reason why the lists couldn't be refreshed, if they couldn't."""
+        fresh = "find /var/lib/apt/lists -maxdepth 1 -name '*_Packages*' -mtime -1 2>/dev/null | grep -q ."
+        update = "apt-get -q -o Acquire::Retries=3 update 2>&1"
+        # apt waits for dpkg's lock if told to, but not for that of the lists, which a daily timer may hold.
         return f"""
             export LC_ALL=C DEBIAN_FRONTEND=noninteractive
-            [ -n "$(find /var/lib/apt/lists -maxdepth 1 -name '*_Packages*' -mtime -1 2>/dev/null | head -n 1)" ] ||
-                apt-get -qq -o DPkg::Lock::Timeout=300 update >&2 || true
+            for attempt in $(seq 60); do
+                {fresh} && break
+                said=$({update}) || true
+                case $said in *'Could not get lock'*) sleep 2 ;; *) break ;; esac
+            done
+            {fresh} || echo "{self.UNREACHABLE}: $(echo "$said" | grep -E '^(E|W|Err)' | head -n 1)"
             apt-cache policy {" ".join(PACKAGES)}
         """
 
@@ -118,7 +128,9 @@ class CandidateFact(FactBase[dict[str, str]]):
         """Read apt-cache's paragraphs."""
         found, package = {}, ""
         for line in output:
-            if line and not line.startswith(" "):
+            if line.startswith(f"{self.UNREACHABLE}:"):
+                found[self.UNREACHABLE] = line.partition(":")[2].strip()
+            elif line and not line.startswith(" "):
                 package = line.rstrip(":")
             elif line.strip().startswith("Candidate:") and "(none)" not in line:
                 found[package] = line.split(":", 1)[1].strip()

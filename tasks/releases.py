@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from baikalctl import release
 from baikalctl.faults import Fault, SettingsError
-from baikalctl.settings import KNOWN_RELEASES
+from baikalctl.release import KNOWN_RELEASES
 
 if TYPE_CHECKING:
     from baikalctl.settings import Settings

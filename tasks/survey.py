@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import gevent
+from gevent.lock import BoundedSemaphore
 from pyinfra.api.arguments import all_global_arguments
 from pyinfra.api.connectors import get_all_connectors
 from pyinfra.api.exceptions import DeployError
@@ -14,8 +15,9 @@ from pyinfra.context import state as current_state
 
 from baikalctl.declared import HostError
 from baikalctl.faults import SettingsError
+from baikalctl.release import needed_php
 from baikalctl.rendering import Platform
-from baikalctl.settings import Settings, needed_php
+from baikalctl.settings import Settings
 from tasks.facts import CandidateFact, Machine, MachineFact, PathsFact, nginx_version, php_version
 from tasks.operations import Run
 from tasks.releases import Archive, obtain
@@ -55,6 +57,7 @@ class Target:
 
 
 _surveyed: dict[Host, Target | list[str]] = {}
+_survey_once = BoundedSemaphore()
 
 
 def survey(host: Host) -> Target:
@@ -63,10 +66,11 @@ def survey(host: Host) -> Target:
     The first host that asks has all of them looked at, in parallel, so that somebody with wrong settings for ten hosts
     learns of all ten. Nothing has been changed anywhere by then.
     """
-    if host not in _surveyed:
-        hosts = list(host.state.inventory.get_active_hosts())
-        with ctx_state.use(host.state):
-            gevent.joinall([gevent.spawn(_look_at, each) for each in hosts], raise_error=True)
+    with _survey_once:
+        if host not in _surveyed:
+            hosts = list(host.state.inventory.get_active_hosts())
+            with ctx_state.use(host.state):
+                gevent.joinall([gevent.spawn(_look_at, each) for each in hosts], raise_error=True)
     wrong = {each: found for each, found in _surveyed.items() if isinstance(found, list)}
     faults = [f"    {each.name}: {fault}" for each, found in wrong.items() for fault in found]
     if faults:
@@ -136,10 +140,10 @@ def _refuse_old_php(machine: Machine, candidates: dict[str, str], version: str) 
     offered = candidates | machine.installed
     for package in ("php-fpm", "nginx"):
         if package not in offered:
-            message = (
-                f"{package} is not among this host's packages; mend its package sources "
-                "(on Ubuntu, universe is needed: add-apt-repository universe)"
-            )
+            unreachable = offered.get(CandidateFact.UNREACHABLE)
+            reason = f"its package lists can't be refreshed ({unreachable})" if unreachable is not None else "no source has it"
+            remedy = "mend its package sources (on Ubuntu, universe is needed: add-apt-repository universe)"
+            message = f"{package} is not to be had on this host: {reason}; {remedy}"
             raise HostError(message)
     php, needed = php_version(offered["php-fpm"]), needed_php(version)
     if tuple(map(int, php.split("."))) < needed:

@@ -1,0 +1,44 @@
+# The commands of this project. Each makes .venv first where it is missing or out of date.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo demo-down test check format docs lock
+
+help: ## Show this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+setup: $(READY) ## Make .venv with everything, as locked
+$(READY): requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name it: make PYTHON=python3.12 …")'
+	@$(PYTHON) -m venv $(VENV) || { echo "venv is missing: apt-get install python3-venv"; exit 1; }
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
+	@touch $@
+
+demo: $(READY) ## Boot a machine, deploy to it over SSH, and use it as a calendar client would
+	@$(BIN)/python -m tests.lab.demo up
+
+demo-down: $(READY) ## Remove the demo's machine
+	@$(BIN)/python -m tests.lab.demo down
+
+test: $(READY) ## Test everything, on real machines and images
+	@$(BIN)/python -m pytest
+
+check: $(READY) ## Lint, types and unit tests, in seconds
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --quiet --check .
+	@$(BIN)/mypy --no-error-summary
+	@$(BIN)/python -m pytest --quiet tests/unit
+
+format: $(READY) ## Format the code
+	@$(BIN)/ruff check --quiet --fix . ; $(BIN)/ruff format --quiet .
+
+docs: $(READY) ## Write the settings reference anew
+	@$(BIN)/python -m baikalctl settings > docs/settings.md
+
+lock: $(READY) ## Choose the newest allowed versions anew and lock them
+	@$(BIN)/uv pip compile --quiet --universal --upgrade --generate-hashes --python-version 3.11 --group dev \
+		--no-header --no-annotate --output-file requirements.lock pyproject.toml > /dev/null

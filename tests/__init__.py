@@ -1,0 +1,1 @@
+"""The tests: units in seconds, then real machines, images and clients."""

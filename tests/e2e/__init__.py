@@ -1,0 +1,1 @@
+"""The deploy on real machines and images, seen by real clients."""

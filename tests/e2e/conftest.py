@@ -1,0 +1,71 @@
+"""What the end-to-end tests stand on: an engine, a release, machines, and secrets."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tasks.facts import PACKAGES
+from tests.lab import machine as machines
+from tests.lab import release as releases
+from tests.lab.engine import Engine, cache_directory, ensure_engine, stop_if_ours
+from tests.lab.errors import LabError
+from tests.lab.images import machine_image, remove_images
+from tests.lab.machine import Machine
+from tests.lab.server import PASSWORD, Server
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.lab.release import Release
+
+os.environ["BAIKAL_ADMIN_PASSWORD"] = PASSWORD
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[Engine]:
+    """Give a container engine, and end it afterwards if it was started for this."""
+    try:
+        found = ensure_engine()
+    except LabError as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(f"end-to-end tests need a container engine: {error}")
+    machines.remove_leftovers(found)
+    yield found
+    # A developer keeps the machine images: they are the lab's cache. A run of CI leaves nothing.
+    if os.environ.get("CI"):
+        remove_images(found)
+        stop_if_ours()
+
+
+@pytest.fixture(scope="session")
+def release() -> Release:
+    """Give the release that all tests install; which it was stands in the header of the report."""
+    return releases.obtain(cache_directory())
+
+
+@pytest.fixture(scope="session")
+def boot(engine: Engine) -> Iterator[Callable[..., Machine]]:
+    """Give a function that boots machines, warm ones with the packages already there; all are removed at the end."""
+    booted: list[Machine] = []
+
+    def start(distribution: str = "debian:12", *, warm: bool = True) -> Machine:
+        image = machine_image(engine, distribution, PACKAGES if warm else ())
+        booted.append(Machine.start(engine, image))
+        return booted[-1]
+
+    yield start
+    for machine in booted:
+        machine.remove()
+
+
+@pytest.fixture(scope="session")
+def server(boot: Callable[..., Machine], release: Release) -> Server:
+    """Give one deployed server, for tests that leave it as they found it."""
+    server = Server(boot(), release)
+    outcome = server.deploy()
+    assert outcome.status == 0, outcome.output
+    return server

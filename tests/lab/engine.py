@@ -1,0 +1,292 @@
+"""The container engine under the lab's images and machines: the one that answers, or one we start."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.lab.errors import LabError
+
+Say = Callable[[str], None]
+
+ENGINE_PACKAGES = ("docker.io", "iptables")
+START_LIMIT_S = 60
+STOP_LIMIT_S = 30
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A container engine that answers: Docker, or Podman behind a command called ``docker``."""
+
+    command: str
+    version: str
+    cgroups: int
+    """1 or 2: decides how a container with its own systemd is started."""
+    podman: bool
+    security: frozenset[str]
+    """What confines containers, as far as the engine tells: ``apparmor``, ``selinux``, ``rootless``."""
+    say: Say = field(default=print, compare=False, repr=False)
+
+    def docker(
+        self,
+        *args: str,
+        input: str | bytes | None = None,  # noqa: A002 - subprocess's own name
+        timeout: float = 120,
+        check: bool = True,
+    ) -> str:
+        """Run ``docker ARGS`` and return what it printed; ``timeout`` in seconds.
+
+        Raises LabError with the engine's own words when it fails (unless ``check`` is false) or takes
+        longer than ``timeout``.
+        """
+        done = _run([self.command, *args], input, timeout)
+        if check and done.returncode:
+            said = _text(done.stderr).strip() or _text(done.stdout).strip()
+            shown = " ".join(args)
+            message = f"`docker {shown[:200]}` ended with status {done.returncode}: {said[-4000:]}"
+            raise LabError(message)
+        return _text(done.stdout)
+
+    def has_image(self, tag: str) -> bool:
+        """Whether the engine holds an image under this tag."""
+        return bool(self.docker("image", "ls", "-q", tag).strip())
+
+
+def ensure_engine(say: Say = print) -> Engine:
+    """Return the engine that answers; as root on Debian or Ubuntu, install and start one if none does.
+
+    Raises LabError that says what is missing and what to do. An engine that was started here is left
+    running; ``stop_if_ours`` ends it.
+    """
+    with locked("engine"):
+        engine, reason = _probe(say)
+        if engine:
+            return engine
+        _refuse_what_we_cannot_mend(reason)
+        if not (_command("docker") and _command("dockerd")):
+            say(f"lab: installing a container engine with apt: {' '.join(ENGINE_PACKAGES)}")
+            apt_install(ENGINE_PACKAGES)
+            engine, reason = _probe(say)  # where systemd runs, the package has started it already
+        return engine or _start(say)
+
+
+def stop_if_ours(say: Say = print) -> bool:
+    """End the engine that ``ensure_engine`` started, in this run or an earlier one; false if there is none."""
+    pid_file = cache_directory() / "dockerd.pid"
+    with locked("engine"):
+        if not pid_file.exists():
+            return False
+        pid = int(pid_file.read_text())
+        pid_file.unlink()
+        if not _is_dockerd(pid):
+            return False
+        os.kill(pid, signal.SIGTERM)
+        if not wait_until(lambda: not _is_dockerd(pid), STOP_LIMIT_S):
+            message = f"dockerd (process {pid}) did not end within {STOP_LIMIT_S} s: look at its log {_log_file()}"
+            raise LabError(message)
+        say("lab: stopped the container engine that the lab had started")
+        return True
+
+
+def cache_directory() -> Path:
+    """Return the directory for what the lab keeps between runs, made if need be."""
+    above = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    directory = Path(above) / "baikal-lab"
+    directory.mkdir(parents=True, exist_ok=True)
+    return directory
+
+
+@contextlib.contextmanager
+def locked(name: str) -> Iterator[None]:
+    """Let one process at a time do what ``name`` stands for; the others wait, and find it done."""
+    with (cache_directory() / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def wait_until(condition: Callable[[], bool], limit_s: float, pause_s: float = 0.1) -> bool:
+    """Poll ``condition`` until it is true; false when it still isn't after ``limit_s`` seconds."""
+    deadline = time.monotonic() + limit_s
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(pause_s)
+    return True
+
+
+def apt_install(packages: Sequence[str]) -> None:
+    """Install packages on this machine; LabError where that can't be done."""
+    if not can_install():
+        message = f"{' '.join(packages)} must be installed, which only root on Debian or Ubuntu can do by itself here"
+        raise LabError(message)
+    apt = ["apt-get", "-y", "-q", "-o", "DPkg::Lock::Timeout=60"]
+    install = [*apt, "install", "--no-install-recommends", *packages]
+    quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    known = any(Path("/var/lib/apt/lists").glob("*_Packages*"))
+    if known and not _run(install, None, 600, quiet).returncode:
+        return
+    _run([*apt, "update"], None, 300, quiet)
+    done = _run(install, None, 600, quiet)
+    if done.returncode:
+        message = f"apt-get could not install {' '.join(packages)}: {_text(done.stderr).strip()[-2000:]}"
+        raise LabError(message)
+
+
+def can_install() -> bool:
+    """Whether this process may install Debian packages here."""
+    return os.geteuid() == 0 and shutil.which("apt-get") is not None and Path("/etc/debian_version").exists()
+
+
+def _probe(say: Say) -> tuple[Engine | None, str]:
+    """Find the engine that answers, or why none does.
+
+    Debian's own client is the second choice: a newer one, first in PATH, may refuse an older engine.
+    """
+    reasons = []
+    for command in dict.fromkeys(filter(None, (shutil.which("docker"), _command("docker", "/usr/bin")))):
+        try:
+            done = _run([command, "info", "--format", "{{json .}}"], None, 30)
+        except LabError as error:
+            reasons.append(str(error))
+            continue
+        try:
+            told = json.loads(_text(done.stdout))
+        except ValueError:
+            told = {}
+        engine = _engine(command, told, say)
+        if engine:
+            return engine, ""
+        reasons.extend(told.get("ServerErrors") or [_text(done.stderr).strip() or "docker info says nothing"])
+    return None, reasons[0] if reasons else "there is no docker command"
+
+
+def _engine(command: str, told: Mapping[str, Any], say: Say) -> Engine | None:
+    """Read `docker info`, or Podman's answer to the same question; None when no server stands behind it."""
+    if told.get("ServerVersion"):
+        options = " ".join(told.get("SecurityOptions") or [])
+        security = frozenset(word for word in ("apparmor", "selinux", "rootless") if f"name={word}" in options)
+        cgroups = 2 if str(told.get("CgroupVersion")) == "2" else 1
+        return Engine(command, str(told["ServerVersion"]), cgroups, podman=False, security=security, say=say)
+    if isinstance(told.get("host"), dict):
+        host = told["host"]
+        confined = host.get("security", {})
+        names = {"apparmor": "apparmorEnabled", "selinux": "selinuxEnabled", "rootless": "rootless"}
+        security = frozenset(word for word, key in names.items() if confined.get(key))
+        cgroups = 2 if str(host.get("cgroupVersion")) == "v2" else 1
+        version = str(told.get("version", {}).get("Version", ""))
+        return Engine(command, version, cgroups, podman=True, security=security, say=say)
+    return None
+
+
+def _refuse_what_we_cannot_mend(reason: str) -> None:
+    """Raise LabError with the remedy unless this process may install and start an engine of its own."""
+    chosen = next((name for name in ("DOCKER_HOST", "DOCKER_CONTEXT") if os.environ.get(name)), None)
+    if chosen:
+        remedy = f"{chosen} is {os.environ[chosen]}: start that engine, or unset {chosen} to use the local one"
+    elif can_install():
+        return
+    elif "permission denied" in reason.lower():
+        remedy = "Add yourself to the docker group (`sudo usermod -aG docker $USER`, then log in again)"
+    elif shutil.which("docker"):
+        remedy = "Start it: Docker Desktop, or `sudo systemctl start docker`"
+    else:
+        remedy = "Install Docker: Docker Desktop, or the package docker.io on Debian and Ubuntu"
+    message = f"no container engine answers ({reason}). {remedy}."
+    raise LabError(message)
+
+
+def _start(say: Say) -> Engine:
+    """Start the installed engine and wait for it: through systemd where it runs, else dockerd itself."""
+    if Path("/run/systemd/system").is_dir():
+        _run(["systemctl", "start", "docker.service"], None, START_LIMIT_S)
+        engine, reason = _probe(say)
+        if not engine:
+            message = f"`systemctl start docker` did not help ({reason}): look at `journalctl -u docker`."
+            raise LabError(message)
+        say(f"lab: started the container engine {engine.version} with systemctl")
+        return engine
+    log = _log_file()
+    pid = _start_dockerd(log)
+    (cache_directory() / "dockerd.pid").write_text(str(pid))
+    found: list[Engine] = []
+
+    def settled() -> bool:
+        engine, _ = _probe(say)
+        found.extend([engine] if engine else [])
+        return bool(found) or not _is_dockerd(pid)
+
+    wait_until(settled, START_LIMIT_S, pause_s=0.3)
+    if not found:
+        if _is_dockerd(pid):
+            os.kill(pid, signal.SIGTERM)
+        (cache_directory() / "dockerd.pid").unlink()
+        message = f"dockerd does not come up; its log {log} ends with:\n{_last_errors(log)}"
+        raise LabError(message)
+    say(f"lab: started the container engine {found[0].version} (process {pid}, log {log})")
+    return found[0]
+
+
+def _start_dockerd(log: Path) -> int:
+    """Start dockerd away from this terminal and return its process id.
+
+    The shell between hands it over to init, so it outlives us without being our zombie afterwards.
+    """
+    dockerd = _command("dockerd") or "dockerd"
+    script = '"$0" >"$1" 2>&1 </dev/null & echo $!'
+    done = subprocess.run(
+        ["sh", "-c", script, dockerd, str(log)], capture_output=True, check=True, start_new_session=True
+    )
+    return int(done.stdout)
+
+
+def _is_dockerd(pid: int) -> bool:
+    """Whether the process still is the dockerd that we started, and not a later one with its number."""
+    try:
+        return b"dockerd" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+
+
+def _last_errors(log: Path) -> str:
+    """Return the last lines of a log that tell of an error, or simply the last ones."""
+    lines = log.read_text(errors="replace").splitlines()
+    bad = [line for line in lines if any(word in line.lower() for word in ("level=error", "level=fatal", "failed"))]
+    return "\n".join((bad or lines)[-5:])
+
+
+def _log_file() -> Path:
+    return cache_directory() / "dockerd.log"
+
+
+def _command(name: str, path: str | None = None) -> str | None:
+    """Find a command, also where a root shell with an ordinary PATH does not look."""
+    return shutil.which(name, path=path or f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin")
+
+
+def _run(
+    command: Sequence[str], stdin: str | bytes | None, timeout: float, env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[bytes]:
+    """Run a command with bytes in and out; LabError when it can't be run or takes longer than ``timeout`` s."""
+    given = stdin.encode() if isinstance(stdin, str) else stdin or b""  # never this terminal's own input
+    try:
+        return subprocess.run(command, input=given, capture_output=True, timeout=timeout, check=False, env=env)
+    except subprocess.TimeoutExpired as error:
+        message = f"`{' '.join(command)[:200]}` was not done after {timeout:g} s"
+        raise LabError(message) from error
+    except OSError as error:
+        message = f"`{command[0]}` can't be run: {error}"
+        raise LabError(message) from error
+
+
+def _text(output: bytes) -> str:
+    return output.decode(errors="backslashreplace")

@@ -1,0 +1,191 @@
+"""The Baïkal release that the lab installs: one that is named, the pinned one, or a stand-in for it.
+
+Whichever it is, :class:`Release` says so in ``origin``, and every output has to say so too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+import urllib.request
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from tests.lab.errors import LabError
+
+VERSION: Final = "0.12.1"
+URL: Final = f"https://github.com/sabre-io/Baikal/releases/download/{VERSION}/baikal-{VERSION}.zip"
+SHA256: Final = "0449abb72b151d39d9c08c63cb83a05d9e9adb065b1165ef6786b0b6a13d203c"
+
+_PACKAGES: Final = ("php-sabre-dav", "php-sabre-vobject")
+_SOURCES: Final = Path(__file__).parent / "standin"
+_CONNECT_SECONDS: Final = 10
+_REMEDY: Final = f"Or name a release that you have: BAIKAL_ARCHIVE=/path/to/baikal-{VERSION}.zip."
+
+_failed_downloads: Final[dict[str, str]] = {}
+"""Why an address could not be downloaded from, so that one run waits for it once."""
+
+
+@dataclass(frozen=True)
+class Release:
+    """A zip to install, and where it is from."""
+
+    path: Path
+    version: str
+    sha256: str
+    origin: str
+
+
+def obtain(cache: Path) -> Release:
+    """Give the release to install; what is downloaded or built is left in ``cache``.
+
+    ``BAIKAL_ARCHIVE`` in the environment names a zip. Otherwise it is the pinned release where
+    that can be downloaded, and a stand-in where not. ``LAB_RELEASE=stand-in`` takes the stand-in
+    in any case.
+
+    Raises :class:`LabError` if the named zip is no release, if the download has another checksum
+    than the pinned one, or if there is nothing to build a stand-in from.
+    """
+    wish = os.environ.get("LAB_RELEASE", "")
+    if wish not in {"", "stand-in"}:
+        message = f"LAB_RELEASE is {wish!r}; the one value that it can have is 'stand-in'."
+        raise LabError(message)
+    cache.mkdir(parents=True, exist_ok=True)
+    if wish == "stand-in":
+        return _stand_in(cache, "as LAB_RELEASE says")
+    if named := os.environ.get("BAIKAL_ARCHIVE"):
+        return _described(Path(named).absolute(), "the archive named by BAIKAL_ARCHIVE")
+    if downloaded := _pinned(cache):
+        return _described(downloaded, f"downloaded from {URL}")
+    return _stand_in(cache, f"{URL} could not be downloaded: {_failed_downloads[URL]}")
+
+
+def build_standin(directory: Path, version: str = VERSION) -> Path:
+    """Make a stand-in release that says it is ``version``; return the zip in ``directory``.
+
+    The same sources and packages give the same bytes. Raises :class:`LabError` where the packages
+    that it is made from can't be had.
+    """
+    if not re.fullmatch(r"\d+\.\d+\.\d+", version):
+        message = f"A release's version is three numbers, such as {VERSION}; {version!r} is not."
+        raise LabError(message)
+    directory.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=directory) as name:
+        work = Path(name)
+        root = work / "baikal"
+        shutil.copytree(_SOURCES, root)
+        distrib = root / "Core/Distrib.php"
+        distrib.write_text(distrib.read_text().replace("@VERSION@", version))
+        for empty in (root / "config/.empty", root / "Specific/db/.empty"):
+            empty.parent.mkdir(parents=True)
+            empty.touch()
+        _add_libraries(work / "packages", root / "vendor/sabre")
+        archive = work / "release.zip"
+        _zip(root, archive)
+        return archive.replace(directory / f"baikal-{version}-stand-in.zip")
+
+
+def _stand_in(cache: Path, reason: str) -> Release:
+    origin = f"a stand-in, built from Debian's {' and '.join(_PACKAGES)} ({reason})"
+    return _described(build_standin(cache), origin)
+
+
+def _described(path: Path, origin: str) -> Release:
+    """Read the version out of the zip itself, whatever the file is called."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            distrib = archive.read("baikal/Core/Distrib.php").decode()
+    except (OSError, KeyError, zipfile.BadZipFile) as fault:
+        message = f"{path} ({origin}) is not a Baïkal release: {fault}."
+        raise LabError(message) from fault
+    found = re.search(r"""["']BAIKAL_VERSION["'],\s*["']([^"']+)["']""", distrib)
+    if found is None:
+        message = f"{path} ({origin}) does not define BAIKAL_VERSION in Core/Distrib.php."
+        raise LabError(message)
+    return Release(path, found[1], _sha256(path), origin)
+
+
+def _pinned(cache: Path) -> Path | None:
+    """Give the pinned release out of the cache or the network; ``None`` if it can't be reached."""
+    path = cache / f"baikal-{VERSION}.zip"
+    if path.exists() and _sha256(path) == SHA256:
+        return path
+    if URL in _failed_downloads:
+        return None
+    with tempfile.NamedTemporaryFile(dir=cache, suffix=".part") as part:
+        try:
+            with urllib.request.urlopen(URL, timeout=_CONNECT_SECONDS) as answer:
+                shutil.copyfileobj(answer, part)
+        except (OSError, http.client.HTTPException) as fault:
+            _failed_downloads[URL] = str(fault)
+            return None
+        part.flush()
+        arrived = _sha256(Path(part.name))
+        if arrived != SHA256:
+            message = f"{URL} gave a file with the SHA-256 {arrived} instead of {SHA256}. Do not install it. {_REMEDY}"
+            raise LabError(message)
+        # A copy, as the temporary file is removed under its own name; renamed, so that nobody sees half of it.
+        finished = Path(f"{part.name}.zip")
+        shutil.copyfile(part.name, finished)
+        return finished.replace(path)
+
+
+def _add_libraries(work: Path, target: Path) -> None:
+    work.mkdir()
+    for file in _download_packages(work):
+        _run("dpkg-deb", "-x", str(file), str(work / "unpacked"))
+    shutil.copytree(work / "unpacked/usr/share/php/Sabre", target / "Sabre")
+    for package in _PACKAGES:
+        shutil.copy(work / "unpacked/usr/share/doc" / package / "copyright", target / f"copyright-{package}")
+
+
+def _download_packages(directory: Path) -> list[Path]:
+    """Fetch the packages without installing them, reading apt's lists anew only if that is needed."""
+    download = ("apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", *_PACKAGES)
+    try:
+        _run(*download, directory=directory)
+    except LabError:
+        if os.geteuid() != 0:
+            raise
+        _run("apt-get", "-qq", "update")
+        _run(*download, directory=directory)
+    return sorted(directory.glob("*.deb"))
+
+
+def _run(tool: str, *arguments: str, directory: Path | None = None) -> None:
+    program = shutil.which(tool)
+    if program is None:
+        message = f"The stand-in release is made on Debian with {tool}, which is not here. {_REMEDY}"
+        raise LabError(message)
+    command = [program, *arguments]
+    done = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False)
+    if done.returncode:
+        message = (
+            f"The stand-in release could not be made, as `{tool} {' '.join(arguments)}` failed: {done.stderr.strip()} "
+            f"It needs Debian 12's package sources, and root if apt's lists are to be read. {_REMEDY}"
+        )
+        raise LabError(message)
+
+
+def _zip(root: Path, archive: Path) -> None:
+    """Pack ``root`` under its own name, with nothing in the zip that differs from build to build."""
+    with zipfile.ZipFile(archive, "w") as packed:
+        for path in [root, *sorted(root.rglob("*"))]:
+            name = path.relative_to(root.parent).as_posix()
+            entry = zipfile.ZipInfo(f"{name}/" if path.is_dir() else name)
+            entry.create_system = 3  # Unix, so that the modes count.
+            entry.external_attr = (0o40755 if path.is_dir() else 0o100644) << 16
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            packed.writestr(entry, b"" if path.is_dir() else path.read_bytes())
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

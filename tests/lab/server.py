@@ -1,0 +1,133 @@
+"""A lab machine as somebody's Baïkal server: its inventory entry, its deploy, and ways to talk to it."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import ssl
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+import caldav
+
+from tests.lab.deploying import Outcome, pyinfra
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tests.lab.machine import Machine
+    from tests.lab.release import Release
+
+PASSWORD: Final = "correct horse battery staple"
+HOSTNAME: Final = "localhost"
+"""What clients in the lab type: ports are published on loopback."""
+REFERENCE: Final = {"env": "BAIKAL_ADMIN_PASSWORD"}
+USERS: Final = [
+    {
+        "name": "jo",
+        "display_name": "Jo Möller",
+        "email": "jo@example.org",
+        "password": REFERENCE,
+        "calendars": [
+            {"name": "work", "display_name": "Arbeit für alle", "color": "#FF8800", "share": [{"with": "Corey"}]},
+            {"name": "Müll-Kalender", "share": [{"with": "a.b@example.org", "access": "write"}]},
+        ],
+        "address_books": [{"name": "friends", "display_name": "Freunde"}],
+    },
+    {"name": "Corey", "email": "corey@example.org", "password": REFERENCE},
+    {"name": "a.b@example.org", "email": "a.b@example.org", "password": REFERENCE},
+]
+
+
+@dataclass
+class Answer:
+    """One HTTP answer."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: str
+
+
+@dataclass
+class Server:
+    """A machine, what is declared for it, and a client's view of it."""
+
+    machine: Machine
+    release: Release
+    user: str = "root"
+    data: dict[str, object] = field(default_factory=dict)
+    """Host data beside what every lab machine has."""
+
+    def host(self, **changes: object) -> tuple[str, dict[str, object]]:
+        """Return the machine's entry in an inventory, with ``changes`` for this once."""
+        declared: dict[str, object] = {
+            "hostname": HOSTNAME,
+            "baikal_version": self.release.version,
+            "baikal_archive": str(self.release.path),
+            "users": USERS,
+        }
+        sudo = {} if self.user == "root" else {"_sudo": True}
+        return self.machine.name, {**self.machine.ssh_data(self.user), **sudo, **declared, **self.data, **changes}
+
+    def deploy(self, *arguments: str, **changes: object) -> Outcome:
+        """Run the deploy against this machine alone, as CI would: without questions, reporting in JSON."""
+        return pyinfra([self.host(**changes)], "-y", "--json", *arguments)
+
+    @property
+    def port(self) -> int:
+        """The loopback port where HTTPS answers."""
+        return self.machine.ports[443]
+
+    @property
+    def url(self) -> str:
+        """The address that a client types."""
+        return f"https://{HOSTNAME}:{self.port}"
+
+    def ask(  # noqa: PLR0913 - the parts of a request
+        self,
+        method: str,
+        path: str,
+        *,
+        user: str = "",
+        password: str = PASSWORD,
+        body: str = "",
+        headers: Mapping[str, str] | None = None,
+        port: int = 443,
+    ) -> Answer:
+        """Send one request exactly as given (no normalising of the path, no redirects) and return the answer."""
+        sent = {"Host": f"{HOSTNAME}:{self.machine.ports[port]}", **(headers or {})}
+        if user:
+            sent["Authorization"] = "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+        where = ("127.0.0.1", self.machine.ports[port])
+        connection = (
+            http.client.HTTPSConnection(*where, timeout=30, context=ssl._create_unverified_context())  # noqa: S323
+            if port == 443
+            else http.client.HTTPConnection(*where, timeout=30)
+        )
+        connection.request(method, path, body.encode() if body else None, sent)
+        answer = connection.getresponse()
+        text = answer.read().decode("utf-8", "replace")
+        connection.close()
+        return Answer(answer.status, {name.lower(): value for name, value in answer.getheaders()}, text)
+
+    def client(self, user: str = "jo", password: str = PASSWORD) -> caldav.DAVClient:
+        """Return python-caldav's client for ``user``, started where people start it."""
+        return caldav.DAVClient(
+            url=f"{self.url}/dav.php/", username=user, password=password, ssl_verify_cert=False, timeout=30
+        )
+
+    def check(self) -> dict[str, Any]:
+        """Return what ``baikalctl check`` finds on the machine."""
+        found: dict[str, Any] = json.loads(self.machine.run("baikalctl check --json || true"))
+        return found
+
+    def rows(self, query: str) -> list[list[Any]]:
+        """Return what the database on the machine answers to ``query``."""
+        program = (
+            "import json, sqlite3; "
+            "rows = sqlite3.connect('/var/lib/baikal/Specific/db/db.sqlite').execute(%r).fetchall(); "
+            "print(json.dumps(rows))"
+        )
+        rows: list[list[Any]] = json.loads(self.machine.run(f'python3 -c "{program % query}"'))
+        return rows

@@ -1,0 +1,81 @@
+<?php
+/**
+ * The two sections of config/baikal.yaml.
+ *
+ * The contract: the known keys and their defaults; a section that is saved is
+ * rewritten with the known keys only, so comments and strange keys vanish.
+ */
+declare(strict_types=1);
+
+namespace Standin;
+
+final class Config
+{
+    public static function file(): string
+    {
+        return Environment::$config . 'baikal.yaml';
+    }
+
+    /** @return array<string, array<string, mixed>> */
+    public static function read(): array
+    {
+        return Yaml::parse((string) file_get_contents(self::file()));
+    }
+
+    /** @return array<string, mixed> the section's known keys, with defaults for what the file does not say */
+    public static function section(string $section): array
+    {
+        $defaults = self::defaults($section);
+        $stored = is_file(self::file()) ? self::read()[$section] ?? [] : [];
+
+        return array_merge($defaults, array_intersect_key($stored, $defaults));
+    }
+
+    /** @param array<string, mixed> $changes */
+    public static function save(string $section, array $changes): void
+    {
+        $document = is_file(self::file()) ? self::read() : [];
+        $document[$section] = array_merge(self::section($section), $changes);
+        file_put_contents(self::file(), Yaml::dump($document));
+    }
+
+    /** How Baïkal hashes the administrator's password. */
+    public static function adminHash(string $password, string $realm): string
+    {
+        return hash('sha256', "admin:$realm:$password");
+    }
+
+    /** @return array<string, mixed> */
+    private static function defaults(string $section): array
+    {
+        if ($section === 'system') {
+            return [
+                'configured_version' => BAIKAL_VERSION,
+                'timezone' => 'Europe/Paris',
+                'card_enabled' => true,
+                'cal_enabled' => true,
+                'dav_auth_type' => 'Digest',
+                'admin_passwordhash' => '',
+                'failed_access_message' => 'user %u authentication failure for Baikal',
+                'auth_realm' => 'BaikalDAV',
+                'base_uri' => '',
+                'invite_from' => 'noreply@' . ($_SERVER['SERVER_NAME'] ?? ''),
+            ];
+        }
+
+        return [
+            'sqlite_file' => Environment::$specific . 'db/db.sqlite',
+            'backend' => '',
+            'mysql_host' => '',
+            'mysql_dbname' => '',
+            'mysql_username' => '',
+            'mysql_password' => '',
+            'mysql_ca_cert' => '',
+            'encryption_key' => '',
+            'pgsql_host' => '',
+            'pgsql_dbname' => '',
+            'pgsql_username' => '',
+            'pgsql_password' => '',
+        ];
+    }
+}
