@@ -71,10 +71,16 @@ def write(configuration: Configuration) -> None:
     beside.unlink(missing_ok=True)
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-        yaml.safe_dump(configuration, stream, sort_keys=False, allow_unicode=True)
+        yaml.dump(configuration, stream, Dumper=_Quoting, sort_keys=False, allow_unicode=True)
         stream.flush()
         os.fsync(descriptor)
     beside.replace(paths.BAIKAL_YAML)
 
+
+class _Quoting(yaml.SafeDumper):
+    """Quotes every string: what PyYAML leaves bare, such as the password 12e5, is a number to Baïkal's reader."""
+
+
+_Quoting.add_representer(str, lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"'))
 
 _LOADER: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

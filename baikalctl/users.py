@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 OWNER, READ, WRITE = 1, 2, 3
 """``calendarinstances.access`` (sabre/dav, Sabre\\DAV\\Sharing\\Plugin)."""
+OWNED = f"COALESCE(access, {OWNER}) = {OWNER}"
+"""Condition for the owner's own row: on SQLite, sabre/dav leaves ``access`` NULL in calendars that clients make."""
 ACCEPTED = 2
 COMPONENTS = "VEVENT,VTODO"
 
@@ -105,9 +107,9 @@ def _calendar(connection: sqlite3.Connection, owner: str, calendar: Collection) 
     run = connection.execute
     query = (
         "SELECT id, displayname, description, calendarcolor FROM calendarinstances"
-        " WHERE principaluri = ? AND uri = ? AND access = ?"
+        f" WHERE principaluri = ? AND uri = ? AND {OWNED}"
     )
-    row = run(query, (principal(owner), calendar.name, OWNER)).fetchone()
+    row = run(query, (principal(owner), calendar.name)).fetchone()
     if row is None:
 
         def make() -> None:
@@ -159,8 +161,8 @@ def _shares(connection: sqlite3.Connection, owner: str, calendar: Collection) ->
     run = connection.execute
     number = one(
         connection,
-        "SELECT calendarid FROM calendarinstances WHERE principaluri = ? AND uri = ? AND access = ?",
-        [principal(owner), calendar.name, OWNER],
+        f"SELECT calendarid FROM calendarinstances WHERE principaluri = ? AND uri = ? AND {OWNED}",
+        [principal(owner), calendar.name],
     )
     for share in calendar.share:
         access = WRITE if share.access == "write" else READ
@@ -198,7 +200,7 @@ def _removal(connection: sqlite3.Connection, name: str) -> Iterator[Step]:
     uri = principal(name)
 
     def remove() -> None:
-        owned = "SELECT calendarid FROM calendarinstances WHERE principaluri = ? AND access = 1"
+        owned = f"SELECT calendarid FROM calendarinstances WHERE principaluri = ? AND {OWNED}"
         books = "SELECT id FROM addressbooks WHERE principaluri = ?"
         for table in ("calendarobjects", "calendarchanges"):
             run(f"DELETE FROM {table} WHERE calendarid IN ({owned})", (uri,))

@@ -168,8 +168,9 @@ def _run(tool: str, *arguments: str, directory: Path | None = None) -> None:
     done = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False)
     if done.returncode:
         message = (
-            f"The stand-in release could not be made, as `{tool} {' '.join(arguments)}` failed: {done.stderr.strip()} "
-            f"It needs Debian 12's package sources, and root if apt's lists are to be read. {_REMEDY}"
+            f"The stand-in release could not be made, as `{tool} {' '.join(arguments)}` failed "
+            f"({' '.join(done.stderr.split())}). It needs Debian 12's package sources, and root if apt's lists are to "
+            f"be read. {_REMEDY}"
         )
         raise LabError(message)
 

@@ -7,6 +7,7 @@ import http.client
 import json
 import ssl
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import caldav
@@ -31,9 +32,10 @@ USERS: Final = [
         "password": REFERENCE,
         "calendars": [
             {"name": "work", "display_name": "Arbeit für alle", "color": "#FF8800", "share": [{"with": "Corey"}]},
+            {"name": "default"},
             {"name": "Müll-Kalender", "share": [{"with": "a.b@example.org", "access": "write"}]},
         ],
-        "address_books": [{"name": "friends", "display_name": "Freunde"}],
+        "address_books": [{"name": "default"}, {"name": "friends", "display_name": "Freunde"}],
     },
     {"name": "Corey", "email": "corey@example.org", "password": REFERENCE},
     {"name": "a.b@example.org", "email": "a.b@example.org", "password": REFERENCE},
@@ -112,9 +114,11 @@ class Server:
         return Answer(answer.status, {name.lower(): value for name, value in answer.getheaders()}, text)
 
     def client(self, user: str = "jo", password: str = PASSWORD) -> caldav.DAVClient:
-        """Return python-caldav's client for ``user``, started where people start it."""
+        """Return python-caldav's client for ``user``, started where people start it, trusting this server alone."""
+        trusted = Path(self.machine.directory.name) / "server.crt"
+        trusted.write_text(self.machine.read("/var/lib/baikal/tls/selfsigned.crt"))
         return caldav.DAVClient(
-            url=f"{self.url}/dav.php/", username=user, password=password, ssl_verify_cert=False, timeout=30
+            url=f"{self.url}/dav.php/", username=user, password=password, ssl_verify_cert=str(trusted), timeout=30
         )
 
     def check(self) -> dict[str, Any]:
@@ -124,10 +128,12 @@ class Server:
 
     def rows(self, query: str) -> list[list[Any]]:
         """Return what the database on the machine answers to ``query``."""
-        program = (
-            "import json, sqlite3; "
-            "rows = sqlite3.connect('/var/lib/baikal/Specific/db/db.sqlite').execute(%r).fetchall(); "
-            "print(json.dumps(rows))"
+        program = f"""
+import json, sqlite3
+connection = sqlite3.connect("/var/lib/baikal/Specific/db/db.sqlite")
+print(json.dumps(connection.execute({query!r}).fetchall()))
+"""
+        rows: list[list[Any]] = json.loads(
+            self.machine.engine.docker("exec", "-i", self.machine.name, "python3", "-", input=program)
         )
-        rows: list[list[Any]] = json.loads(self.machine.run(f'python3 -c "{program % query}"'))
         return rows

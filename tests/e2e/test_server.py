@@ -1,0 +1,291 @@
+"""The server that stands there, as its clients, strangers and attackers see it."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import datetime
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.lab.server import HOSTNAME, PASSWORD, Server
+
+if TYPE_CHECKING:
+    import caldav
+
+EVENT = """BEGIN:VCALENDAR
+VERSION:2.0
+PRODID:-//baikal-deploy//tests//EN
+BEGIN:VEVENT
+UID:{uid}
+DTSTAMP:20260101T000000Z
+DTSTART:20260601T090000Z
+DTEND:20260601T100000Z
+SUMMARY:{summary}
+END:VEVENT
+END:VCALENDAR
+"""
+CARD = "BEGIN:VCARD\r\nVERSION:3.0\r\nUID:{uid}\r\nFN:{name}\r\nN:{name};;;;\r\nEND:VCARD\r\n"
+
+SECRET_FOLDERS = ("config", "Specific", "Core", "vendor", "config/baikal.yaml", "Specific/db/db.sqlite", ".htaccess", ".git")
+SPELLINGS = (
+    "/{}",
+    "/{}/",
+    "//{}",
+    "/./{}",
+    "/res/../../{}",
+    "/res/..%2f..%2f{}",
+    "/%2e%2e/{}",
+    "/..%2f{}",
+    "/admin/../../{}",
+    "/dav.php/../../{}",
+    "/dav.php/..%2f..%2f{}",
+    "/res//{}",
+    "/res/%2e%2e/%2e%2e/{}",
+    "/{}?x=dav.php",
+    "/{}/dav.php",
+    "/{}%00.css",
+    "/{};dav.php",
+)
+INSTALLER = (
+    "/admin/install/",
+    "/admin/install",
+    "/admin/install/index.php",
+    "/admin//install/",
+    "/admin/./install/",
+    "/admin/install/?upgradeConfirmed=1",
+    "/admin/%69nstall/",
+    "/ADMIN/install/",
+    "/admin/install/index.php/x",
+    "/admin/index.php/../install/index.php",
+    "//admin/install/",
+    "/res/../admin/install/",
+)
+
+
+def _calendar(server: Server, user: str = "jo", name: str = "default") -> caldav.Calendar:
+    calendars = {calendar.url.path.rstrip("/").split("/")[-1]: calendar for calendar in server.client(user).principal().calendars()}
+    return calendars[name]
+
+
+def test_a_calendar_client_finds_its_calendars_and_does_a_round_trip(server: Server) -> None:
+    """Discovery from /dav.php/, then an event written, found by time and deleted."""
+    calendar = _calendar(server, name="work")
+    assert calendar.get_display_name() == "Arbeit für alle"
+    calendar.save_event(EVENT.format(uid="round-trip", summary="Prüfung 🎉"))
+    found = calendar.search(
+        start=datetime.datetime(2026, 6, 1, tzinfo=datetime.UTC),
+        end=datetime.datetime(2026, 6, 2, tzinfo=datetime.UTC),
+        event=True,
+        expand=False,
+    )
+    assert [event.icalendar_component["SUMMARY"] for event in found] == ["Prüfung 🎉"]
+    found[0].delete()
+    assert not [event for event in calendar.events() if "round-trip" in event.data]
+
+
+def test_an_address_book_keeps_contacts(server: Server) -> None:
+    """CardDAV: a card is stored, listed and given back."""
+    card = CARD.format(uid="friend-1", name="Zoë Groß")
+    place = "/dav.php/addressbooks/jo/friends/friend-1.vcf"
+    stored = server.ask("PUT", place, user="jo", body=card, headers={"Content-Type": "text/vcard"})
+    assert stored.status in (201, 204)
+    assert "Zoë Groß" in server.ask("GET", place, user="jo").body
+    listed = server.ask("PROPFIND", "/dav.php/addressbooks/jo/friends/", user="jo", headers={"Depth": "1"})
+    assert listed.status == 207
+    assert "friend-1.vcf" in listed.body
+    assert server.ask("DELETE", place, user="jo").status == 204
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/dav.php/calendars/Corey/default/a.ics",
+        "/dav.php/calendars/a.b%40example.org/default/x.ics",
+        "/dav.php/calendars/jo/default/x.php.ics",
+        "/dav.php/calendars/jo/default/config-review.ics",
+        "/dav.php/calendars/jo/M%C3%BCll-Kalender/Gr%C3%B6%C3%9Fe.ics",
+        "/cal.php/calendars/jo/default/via-cal.ics",
+    ],
+)
+def test_names_that_other_set_ups_stumble_over_are_just_names(server: Server, path: str) -> None:
+    """Users called Corey, objects called x.php.ics, umlauts: written, read and deleted."""
+    user = path.split("/")[3].replace("%40", "@")
+    uid = re.sub(r"\W", "", path)
+    body = EVENT.format(uid=uid, summary="x").replace("\n", "\r\n")
+    stored = server.ask("PUT", path, user=user, body=body, headers={"Content-Type": "text/calendar"})
+    assert stored.status == 201, stored.body
+    assert uid in server.ask("GET", path, user=user).body
+    assert server.ask("DELETE", path, user=user).status == 204
+
+
+def test_a_share_for_reading_is_seen_and_not_written(server: Server) -> None:
+    """Corey reads jo's calendar; a.b@example.org also writes the other one."""
+    body = EVENT.format(uid="shared", summary="shared").replace("\n", "\r\n")
+    type_ = {"Content-Type": "text/calendar"}
+    assert server.ask("PUT", "/dav.php/calendars/jo/work/s.ics", user="jo", body=body, headers=type_).status == 201
+    assert "shared" in server.ask("GET", "/dav.php/calendars/Corey/jo-work/s.ics", user="Corey").body
+    refused = server.ask("PUT", "/dav.php/calendars/Corey/jo-work/s.ics", user="Corey", body=body, headers=type_)
+    assert refused.status == 403
+    writable = "/dav.php/calendars/a.b%40example.org/jo-M%C3%BCll-Kalender/w.ics"
+    assert server.ask("PUT", writable, user="a.b@example.org", body=body, headers=type_).status == 201
+    assert "shared" in server.ask("GET", "/dav.php/calendars/jo/M%C3%BCll-Kalender/w.ics", user="jo").body
+    for place in ("/dav.php/calendars/jo/work/s.ics", "/dav.php/calendars/jo/M%C3%BCll-Kalender/w.ics"):
+        assert server.ask("DELETE", place, user="jo").status == 204
+
+
+def test_strangers_and_wrong_passwords_get_401(server: Server) -> None:
+    """And the failed log-in is in the log, with the client's address, for tools that ban."""
+    assert server.ask("PROPFIND", "/dav.php/").status == 401
+    assert server.ask("PROPFIND", "/dav.php/calendars/jo/", user="jo", password="wrong").status == 401
+    log = server.machine.read("/var/log/nginx/error.log")
+    failures = [line for line in log.splitlines() if "authentication failure" in line]
+    assert failures
+    assert re.search(r"client: \d+\.\d+\.\d+\.\d+", failures[-1])
+
+
+@pytest.mark.parametrize("path", ["/.well-known/caldav", "/.well-known/carddav", "/.well-known/caldav/"])
+def test_discovery_redirects_relatively(server: Server, path: str) -> None:
+    """RFC 6764: whatever port or proxy the client came through, the redirect leads back to it."""
+    for method in ("GET", "PROPFIND"):
+        answer = server.ask(method, path)
+        assert (answer.status, answer.headers["location"]) == (308, "/dav.php/")
+
+
+def test_apples_look_at_the_root_leads_to_dav(server: Server) -> None:
+    """PROPFIND on / is redirected; a browser gets the page that says that Baïkal runs."""
+    answer = server.ask("PROPFIND", "/")
+    assert (answer.status, answer.headers["location"]) == (308, "/dav.php/")
+    page = server.ask("GET", "/")
+    assert page.status == 200
+    assert "Ba" in page.body
+
+
+def test_plain_http_leads_to_https(server: Server) -> None:
+    """Port 80 redirects everything, with our own name, whatever the client called us."""
+    answer = server.ask("GET", "/dav.php/?x=1", port=80, headers={"Host": "evil.example"})
+    assert (answer.status, answer.headers["location"]) == (308, f"https://{HOSTNAME}/dav.php/?x=1")
+
+
+@pytest.mark.parametrize("folder", SECRET_FOLDERS)
+def test_nothing_but_the_document_root_is_served_under_any_spelling(server: Server, folder: str) -> None:
+    """Configuration, data, code and dot files are 404 (400 where the address itself is malformed)."""
+    names = {folder, folder.upper(), folder.lower(), folder.replace("o", "%6f", 1)}
+    for spelling in SPELLINGS:
+        for name in names:
+            path = spelling.format(name)
+            answer = server.ask("GET", path)
+            # Below dav.php it is DAV's own name space, and a stranger has no business there either.
+            expected = (401, 404, 400) if "dav.php/.." in path else (404, 400)
+            assert answer.status in expected, (path, answer.status)
+            assert "sqlite_file" not in answer.body
+
+
+@pytest.mark.parametrize("path", INSTALLER)
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_the_installer_is_out_of_reach(server: Server, path: str, method: str) -> None:
+    """Anybody who reaches it could take the server over."""
+    assert server.ask(method, path, body="x=1" if method == "POST" else "").status == 404
+
+
+def test_the_admin_page_is_there(server: Server) -> None:
+    """The login form, and its style sheets."""
+    page = server.ask("GET", "/admin/")
+    assert page.status == 200
+    assert 'type="password"' in page.body
+    assert server.ask("GET", "/admin").headers["location"] == "/admin/"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Host": "evil.example"},
+        {"X-Forwarded-Proto": "javascript"},
+        {"X-Forwarded-Proto": "https, https"},
+        {"X-Forwarded-Host": "evil.example"},
+        {"Host": f"{HOSTNAME}.evil.example"},
+        {"Host": f"evil.example:{HOSTNAME}"},
+    ],
+)
+def test_addresses_in_pages_are_ours_whatever_the_client_claims(server: Server, headers: dict[str, str]) -> None:
+    """Baïkal builds them from Host and X-Forwarded-Proto; neither is the client's to choose."""
+    for path in ("/", "/admin/"):
+        page = server.ask("GET", path, headers=headers)
+        if page.status == 400:
+            continue  # nginx itself refuses a malformed Host
+        base = re.search(r'<base href="([^"]*)"', page.body)
+        assert base, page.body[:400]
+        assert re.match(rf"https://{HOSTNAME}(:\d+)?/", base[1]), base[1]
+        assert "evil" not in page.body
+
+
+def test_dav_clients_leave_no_session_files(server: Server) -> None:
+    """Twenty requests without a cookie, not one file, and no cookie set."""
+    for _ in range(20):
+        answer = server.ask("PROPFIND", "/dav.php/calendars/jo/", user="jo", headers={"Depth": "0"})
+        assert answer.status == 207
+        assert "set-cookie" not in answer.headers
+    before = server.machine.run("ls /var/lib/baikal/sessions /var/lib/php/sessions 2>/dev/null | grep -c sess_ || true")
+    server.ask("GET", "/admin/")
+    after = server.machine.run("ls /var/lib/baikal/sessions /var/lib/php/sessions 2>/dev/null | grep -c sess_ || true")
+    assert (int(after) - int(before)) == 1, "the admin page keeps its session"
+
+
+def test_a_client_that_keeps_cookies_isnt_served_one_request_at_a_time(server: Server) -> None:
+    """A session file would be locked for the length of a request; DAV has none to lock."""
+    cookie = {"Cookie": "PHPSESSID=0123456789abcdef0123456789", "Depth": "0"}
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        answers = list(
+            pool.map(lambda _: server.ask("PROPFIND", "/dav.php/", user="jo", headers=cookie).status, range(16))
+        )
+    assert answers == [207] * 16
+
+
+def test_large_objects_are_taken(server: Server) -> None:
+    """A contact with a big photo: beyond what web servers and PHP take by default."""
+    photo = "PHOTO;ENCODING=b;TYPE=JPEG:" + "\r\n ".join("A" * 72 for _ in range(60_000))
+    card = CARD.format(uid="big", name="Big").replace("END:VCARD", f"{photo}\r\nEND:VCARD")
+    place = "/dav.php/addressbooks/jo/default/big.vcf"
+    stored = server.ask("PUT", place, user="jo", body=card, headers={"Content-Type": "text/vcard"})
+    assert stored.status == 201, stored.body[:300]
+    assert server.ask("DELETE", place, user="jo").status == 204
+
+
+def test_the_database_has_what_makes_it_fast(server: Server) -> None:
+    """The indexes that Baïkal's schema lacks, and the write-ahead log."""
+    indexes = {name for (name,) in server.rows("SELECT name FROM sqlite_master WHERE type = 'index'")}
+    assert {"baikalctl_calendarobjects_uri", "baikalctl_cards_uri"} <= indexes
+    assert server.rows("PRAGMA journal_mode") == [["wal"]]
+    plan = server.rows("EXPLAIN QUERY PLAN SELECT * FROM calendarobjects WHERE calendarid = 1 AND uri = 2")
+    assert "baikalctl_calendarobjects_uri" in str(plan)
+
+
+def test_php_has_a_pool_of_its_own_with_the_jit_on(server: Server) -> None:
+    """As many workers as cores (two at least), under an account that owns none of the code."""
+    processes = server.machine.run("ps -eo user:20,args | grep -c '^baikal .*pool baikal' || true")
+    cores = int(server.machine.run("nproc"))
+    assert int(processes) == max(2, min(cores, 12))
+    assert server.machine.run("find /opt/baikal -user baikal -o -perm /022 ! -type l") == ""
+
+
+def test_only_the_web_server_and_ssh_listen(server: Server) -> None:
+    """No service of ours opens a port that nobody declared."""
+    listening = server.machine.run("ss -ltnH | awk '{print $4}' | sed 's/.*://' | sort -nu").split()
+    assert listening == ["22", "80", "443"]
+
+
+def test_check_says_in_words_and_in_json_that_all_is_well(server: Server) -> None:
+    """The doctor's report, for people and for machines; its exit status is 0."""
+    text = server.machine.run("baikalctl check")
+    assert all(line.startswith("ok ") for line in text.splitlines()), text
+    assert server.check()["healthy"] is True
+    assert "sound" in server.machine.run("baikalctl check --thorough")
+
+
+def test_the_declared_password_is_the_administrators(server: Server) -> None:
+    """Baïkal's hash of it is in baikal.yaml, and the password itself is not."""
+    yaml = server.machine.read("/var/lib/baikal/config/baikal.yaml")
+    program = f"import hashlib; print(hashlib.sha256(b'admin:BaikalDAV:{PASSWORD}').hexdigest())"
+    assert server.machine.run(f'python3 -c "{program}"').strip() in yaml
+    assert PASSWORD not in yaml

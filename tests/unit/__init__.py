@@ -1,0 +1,1 @@
+"""Tests of one module at a time, in seconds: no network, no containers, any user."""

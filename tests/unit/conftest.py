@@ -1,0 +1,58 @@
+"""A host's directories below a temporary one, so that what runs on hosts runs here as it is."""
+
+from __future__ import annotations
+
+import contextlib
+import grp
+import os
+import pwd
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from baikalctl import database, paths
+from tests.unit.samples import SCHEMA, VERSION
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterator
+
+
+@pytest.fixture
+def me() -> dict[str, str]:
+    """Return the account that runs the tests as the ``owner`` and ``group`` of files."""
+    return {"owner": pwd.getpwuid(os.geteuid()).pw_name, "group": grp.getgrgid(os.getegid()).gr_name}
+
+
+@pytest.fixture
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, me: dict[str, str]) -> Path:
+    """Have every path of a host below a temporary root, whose owner owns the data too; return that root."""
+    for name, value in vars(paths).items():
+        if name.isupper() and isinstance(value, str) and value.startswith("/"):
+            monkeypatch.setattr(paths, name, f"{tmp_path}{value}")
+    monkeypatch.setattr(paths, "USER", me["owner"])
+    private = (paths.CONFIG, f"{paths.SPECIFIC}/db", paths.SESSIONS, paths.TLS, paths.STAMPS, paths.STATE, paths.SPECIFIC)
+    for folder in (*private, paths.CODE, paths.LIBRARY, str(Path(paths.DECLARED).parent), str(Path(paths.COMMAND).parent)):
+        Path(folder).mkdir(mode=0o700 if folder in private else 0o755, parents=True, exist_ok=True)
+        Path(folder).chmod(0o700 if folder in private else 0o755)
+    return tmp_path
+
+
+@pytest.fixture
+def release_standing(host: Path) -> Path:
+    """Have what ``baikalctl`` reads of an installed release on the host; return its directory."""
+    place = host / paths.CODE[len(str(host)) + 1 :] / VERSION
+    schema = place / "Core/Resources/Db/SQLite/db.sql"
+    schema.parent.mkdir(parents=True)
+    schema.write_bytes(SCHEMA.read_bytes())
+    return place
+
+
+@pytest.fixture
+def connection(host: Path) -> Iterator[sqlite3.Connection]:
+    """Have an empty database of Baïkal's on the ``host``; return a connection to it."""
+    assert host.is_dir()
+    database.create(SCHEMA)
+    with contextlib.closing(database.connect()) as opened:
+        yield opened

@@ -1,0 +1,68 @@
+"""What many tests start from: right settings, a host's platform, a release's zip, and Baïkal's schema."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from baikalctl.declared import Declared, declare
+from baikalctl.rendering import Platform
+from baikalctl.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+HOME = Path(__file__).resolve().parents[2]
+"""This checkout."""
+SCHEMA = HOME / "tests/lab/standin/Core/Resources/Db/SQLite/db.sql"
+"""The tables of a Baïkal database, as the lab's stand-in for a release makes them."""
+PASSWORD = "Wer reitet so spät"
+"""The administrator's password wherever a test doesn't say otherwise; it must not turn up anywhere."""
+VERSION = "0.12.1"
+PLATFORM = Platform(php="8.2", nginx=(1, 22, 1), cores=4, memory_mb=4096, ipv6=True)
+
+
+def settings(**changed: object) -> Settings:
+    """Return valid settings that differ from the defaults in what is ``changed``; secrets may be plain here."""
+    right = {"hostname": "cal.example.org", "admin_password": PASSWORD}
+    return Settings.from_env({}, right | changed)
+
+
+def declared(**changed: object) -> Declared:
+    """Return what a host is told of :func:`settings`."""
+    return declare(settings(**changed))
+
+
+def user(name: str = "jo", **changed: object) -> dict[str, object]:
+    """Return the table of one account as somebody writes it."""
+    return {"name": name, "password": f"password of {name}"} | changed
+
+
+def distrib(version: str = VERSION) -> str:
+    """Return the text of a release's ``Core/Distrib.php``."""
+    return f'<?php\ndefine("BAIKAL_VERSION", "{version}");\n'
+
+
+def release_zip(
+    target: Path,
+    version: str = VERSION,
+    *,
+    more: Mapping[str, str] | None = None,
+    without: str = "",
+    compression: int = zipfile.ZIP_STORED,
+) -> Path:
+    """Write a zip with what every release has and ``more`` members, lacking the member ``without``; return its path."""
+    members = {
+        "baikal/": "",
+        "baikal/Core/Distrib.php": distrib(version),
+        "baikal/Core/Resources/Db/SQLite/db.sql": SCHEMA.read_text(encoding="utf-8"),
+        "baikal/html/": "",
+        "baikal/html/dav.php": "<?php // DAV\n",
+        "baikal/vendor/autoload.php": "<?php // libraries\n",
+    }
+    with zipfile.ZipFile(target, "w", compression) as bundle:
+        for name, text in (members | dict(more or {})).items():
+            if name != without:
+                bundle.writestr(name, text)
+    return target
