@@ -8,7 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import pwd
+import stat
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -44,6 +48,7 @@ def steps(declared: Declared) -> Iterator[Step]:
     reason = certificate.needed(declared)
     if reason:
         yield f"make a self-signed certificate: {reason}", lambda: certificate.make_self_signed(declared)
+    yield from _ownership_steps()
     applied = _read_applied()
     found = _as_owner(configuration.read)
     _refuse_other_version(found, declared.version)
@@ -65,9 +70,32 @@ def steps(declared: Declared) -> Iterator[Step]:
     elif declared.users:
         yield f"make {len(declared.users)} accounts", lambda: None
     yield from _configuration_steps(declared, found, applied)
-    wanted = _wanted_applied(declared)
+    wanted = _wanted_applied(declared, applied)
     if applied != wanted:
         yield "remember which passwords were declared", lambda: _write_applied(wanted)
+
+
+def _ownership_steps() -> Iterator[Step]:
+    """Give back what somebody, or a tool run as root, took from the data's owner: Baïkal must be able to write it."""
+    if os.geteuid() != 0:
+        return
+    owner = pwd.getpwnam(paths.USER)
+    for path in (paths.BAIKAL_YAML, paths.INSTALL_DISABLED, *(paths.SQLITE + part for part in ("", "-wal", "-shm"))):
+        with contextlib.suppress(FileNotFoundError):
+            found = Path(path).lstat()
+            right = (found.st_uid, stat.S_IMODE(found.st_mode)) == (owner.pw_uid, 0o600)
+            if not right and stat.S_ISREG(found.st_mode):
+                yield f"give {path} back to {paths.USER}, for it alone", partial(_give, path, owner)
+
+
+def _give(path: str, owner: pwd.struct_passwd) -> None:
+    """Set owner and mode through one descriptor, which no link can lead astray."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    try:
+        os.fchown(descriptor, owner.pw_uid, owner.pw_gid)
+        os.fchmod(descriptor, 0o600)
+    finally:
+        os.close(descriptor)
 
 
 def _refuse_other_version(found: configuration.Configuration, version: str) -> None:
@@ -118,10 +146,15 @@ def _configuration_steps(
         yield f"set in baikal.yaml: {what}", lambda: _as_owner(lambda: configuration.write(wanted))
 
 
-def _wanted_applied(declared: Declared) -> dict[str, str]:
-    """Return the fingerprints to remember: of the administrator under the empty name, which no account can have."""
+def _wanted_applied(declared: Declared, applied: dict[str, str]) -> dict[str, str]:
+    """Return the fingerprints to remember: of the administrator under the empty name, which no account can have.
+
+    Accounts that are no longer declared are remembered, so that declaring them again resets no password.
+    """
+    absent = {user.name for user in declared.users if not user.present}
     known = {user.name: users.fingerprint(user.digest) for user in declared.users if user.present}
-    return {"": users.fingerprint(declared.admin_hash), **known}
+    kept = {name: fingerprint for name, fingerprint in applied.items() if name not in absent}
+    return kept | {"": users.fingerprint(declared.admin_hash)} | known
 
 
 def _read_applied() -> dict[str, str]:

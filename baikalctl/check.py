@@ -71,7 +71,9 @@ def _examine(declared: Declared, *, thorough: bool) -> list[Finding]:
         except HostError as error:
             found.append(Finding(subject, FAILED, str(error)))
         except (OSError, subprocess.SubprocessError, sqlite3.Error) as error:
-            found.append(Finding(subject, FAILED, f"can't be looked at: {error}"))
+            found.append(
+                Finding(subject, FAILED, f"can't be looked at: {error}", "run the deploy; it mends what it can")
+            )
     return found
 
 

@@ -78,7 +78,14 @@ def write(configuration: Configuration) -> None:
 
 
 class _Quoting(yaml.SafeDumper):
-    """Quotes every string: what PyYAML leaves bare, such as the password 12e5, is a number to Baïkal's reader."""
+    """Quotes every value that is text: what PyYAML leaves bare, such as the password 12e5, is a number to Baïkal."""
+
+    def represent_mapping(self, *arguments: Any, **options: Any) -> yaml.MappingNode:  # noqa: ANN401 - PyYAML's own
+        """Leave the keys bare, for people who read the file."""
+        node: yaml.MappingNode = super().represent_mapping(*arguments, **options)
+        for key, _ in node.value:
+            key.style = None
+        return node
 
 
 _Quoting.add_representer(str, lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"'))

@@ -141,7 +141,11 @@ def _refuse_old_php(machine: Machine, candidates: dict[str, str], version: str) 
     for package in ("php-fpm", "nginx"):
         if package not in offered:
             unreachable = offered.get(CandidateFact.UNREACHABLE)
-            reason = f"its package lists can't be refreshed ({unreachable})" if unreachable is not None else "no source has it"
+            reason = (
+                f"its package lists can't be refreshed ({unreachable})"
+                if unreachable is not None
+                else "no source has it"
+            )
             remedy = "mend its package sources (on Ubuntu, universe is needed: add-apt-repository universe)"
             message = f"{package} is not to be had on this host: {reason}; {remedy}"
             raise HostError(message)

@@ -66,9 +66,7 @@ def pyinfra(
     return Outcome(done.returncode, plain, report)
 
 
-def command_line(
-    target: str | Sequence[tuple[str, Mapping[str, object]]], folder: Path, *arguments: str
-) -> list[str]:
+def command_line(target: str | Sequence[tuple[str, Mapping[str, object]]], folder: Path, *arguments: str) -> list[str]:
     """Return the words of a pyinfra call up to the deploy's name; a list of hosts is written to ``folder`` first."""
     if isinstance(target, str):
         return [str(PYINFRA), *arguments, target]

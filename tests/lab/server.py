@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 PASSWORD: Final = "correct horse battery staple"
 HOSTNAME: Final = "localhost"
 """What clients in the lab type: ports are published on loopback."""
-REFERENCE: Final = {"env": "BAIKAL_ADMIN_PASSWORD"}
-USERS: Final = [
+REFERENCE: Final[dict[str, object]] = {"env": "BAIKAL_ADMIN_PASSWORD"}
+USERS: Final[list[dict[str, object]]] = [
     {
         "name": "jo",
         "display_name": "Jo Möller",
@@ -113,13 +113,14 @@ class Server:
         connection.close()
         return Answer(answer.status, {name.lower(): value for name, value in answer.getheaders()}, text)
 
-    def client(self, user: str = "jo", password: str = PASSWORD) -> caldav.DAVClient:
-        """Return python-caldav's client for ``user``, started where people start it, trusting this server alone."""
+    def principal(self, user: str = "jo", password: str = PASSWORD) -> Any:  # noqa: ANN401 - python-caldav has no types
+        """Return python-caldav's principal for ``user``, found from where people start, trusting this server alone."""
         trusted = Path(self.machine.directory.name) / "server.crt"
         trusted.write_text(self.machine.read("/var/lib/baikal/tls/selfsigned.crt"))
-        return caldav.DAVClient(
+        client = caldav.DAVClient(
             url=f"{self.url}/dav.php/", username=user, password=password, ssl_verify_cert=str(trusted), timeout=30
         )
+        return client.principal()  # type: ignore[no-untyped-call]
 
     def check(self) -> dict[str, Any]:
         """Return what ``baikalctl check`` finds on the machine."""
@@ -132,6 +133,7 @@ class Server:
 import json, sqlite3
 connection = sqlite3.connect("/var/lib/baikal/Specific/db/db.sqlite")
 print(json.dumps(connection.execute({query!r}).fetchall()))
+connection.commit()
 """
         rows: list[list[Any]] = json.loads(
             self.machine.engine.docker("exec", "-i", self.machine.name, "python3", "-", input=program)

@@ -1,0 +1,234 @@
+"""Settings change, checks fail, administrators and people make changes of their own: what serves goes on serving."""
+
+from __future__ import annotations
+
+import hashlib
+import ssl
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.lab.server import PASSWORD, REFERENCE, USERS, Server
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.lab.machine import Machine
+    from tests.lab.release import Release
+
+BROKEN = "/etc/nginx/conf.d/somebody-elses.conf"
+SITE = "/etc/nginx/conf.d/baikal.conf"
+YAML = "/var/lib/baikal/config/baikal.yaml"
+
+
+@pytest.fixture(scope="module")
+def own(boot: Callable[..., Machine], release: Release) -> Server:
+    """Give a server for tests that change it; each leaves it healthy and deployed as declared."""
+    server = Server(boot("debian:13"), release)
+    outcome = server.deploy()
+    assert outcome.status == 0, outcome.output
+    return server
+
+
+def test_a_refused_configuration_leaves_the_old_one_serving_and_every_run_red(own: Server) -> None:
+    """A check that fails is never forgotten: red until it is mended, then applied and loaded."""
+    before = own.machine.read(SITE)
+    own.machine.write(BROKEN, "this is no nginx configuration;\n")
+    try:
+        for _ in range(2):
+            outcome = own.deploy(upload_limit_mb=33)
+            assert outcome.status == 1
+            assert "The new configuration was refused, and the old one is back in place" in outcome.output
+            assert "somebody-elses.conf" in outcome.output
+            assert own.machine.read(SITE) == before
+            assert own.ask("PROPFIND", "/dav.php/", user="jo").status == 207
+        # The lost reload: what is declared now is what is in place, but nobody has checked it since.
+        outcome = own.deploy()
+        assert outcome.status == 1, "a failing check must not be forgotten when files and declaration agree again"
+        assert own.machine.run("ls -A /etc/nginx/conf.d").split() == ["baikal.conf", "somebody-elses.conf"]
+    finally:
+        own.machine.run(f"rm -f {BROKEN}")
+    assert own.deploy(upload_limit_mb=33).status == 0
+    assert "client_max_body_size 33m" in own.machine.run("nginx -T 2>/dev/null")
+    assert own.deploy().status == 0
+    assert own.deploy().changes == 0
+
+
+def test_a_service_that_read_an_edited_file_rereads_the_restored_one(own: Server) -> None:
+    """Somebody edits the site and reloads; the next run restores the file and reloads as well."""
+    own.machine.run(f"sed -i 's/return 404;/return 418;/' {SITE} && systemctl reload nginx")
+    outcome = own.deploy()
+    assert outcome.changes == 2, outcome.changed
+    assert own.ask("GET", "/nothing").status == 404
+
+
+def test_files_of_an_older_configuration_are_removed(own: Server) -> None:
+    """What we once wrote and no longer declare goes; what others wrote stays."""
+    record = "/var/lib/baikal/state/files.json"
+    own.machine.write("/etc/nginx/conf.d/baikal-old.conf", "# ours, once\n")
+    own.machine.write("/etc/nginx/conf.d/theirs.conf", "# not ours\n")
+    own.machine.run(f"""sed -i 's#^\\[#["/etc/nginx/conf.d/baikal-old.conf",#' {record}""")
+    assert own.deploy().status == 0
+    assert own.machine.run("ls -A /etc/nginx/conf.d").split() == ["baikal.conf", "theirs.conf"]
+    own.machine.run("rm /etc/nginx/conf.d/theirs.conf")
+
+
+def test_what_an_administrator_changed_and_nobody_declares_stays(own: Server) -> None:
+    """Baïkal's admin pages write the same yaml: undeclared keys stay, declared ones come back."""
+    own.machine.run(
+        f"sed -i 's/noreply@localhost/calendars@example.org/; s/timezone: .*/timezone: Asia\\/Tokyo/' {YAML}"
+    )
+    outcome = own.deploy()
+    assert outcome.changes == 1, outcome.changed
+    text = own.machine.read(YAML)
+    assert "calendars@example.org" in text
+    assert "Asia/Tokyo" not in text
+    key = next(line for line in text.splitlines() if "encryption_key" in line)
+    assert own.deploy(timezone="Europe/Berlin").status == 0
+    assert key in own.machine.read(YAML), "the key must never change"
+    assert own.deploy().status == 0
+
+
+def test_a_password_that_its_owner_changed_stays_until_the_declaration_changes(own: Server) -> None:
+    """Runs don't reset passwords; a new declaration does, and the administrator's follows the same rule."""
+    digest = hashlib.md5(b"Corey:BaikalDAV:chosen by Corey", usedforsecurity=False).hexdigest()
+    own.rows(f"UPDATE users SET digesta1 = '{digest}' WHERE username = 'Corey'")  # noqa: S608 - as the admin pages do
+    assert own.deploy().changes == 0
+    assert own.ask("PROPFIND", "/dav.php/", user="Corey", password="chosen by Corey").status == 207
+    changed = [dict(user, password={"env": "NEW_PASSWORD"}) if user["name"] == "Corey" else user for user in USERS]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NEW_PASSWORD", "declared anew")
+        assert own.deploy(users=changed).status == 0
+    assert own.ask("PROPFIND", "/dav.php/", user="Corey", password="declared anew").status == 207
+    assert own.deploy().status == 0
+    assert own.ask("PROPFIND", "/dav.php/", user="Corey", password=PASSWORD).status == 207
+
+
+def test_undeclared_people_and_things_are_never_touched(own: Server) -> None:
+    """A calendar that a client made, and an account that leaves the declaration, both stay."""
+    own.principal().make_calendar(name="Holidays", cal_id="holidays")
+    outcome = own.deploy(users=[{**USERS[0], "calendars": [{"name": "default"}]}])
+    assert outcome.status == 0, outcome.output
+    assert outcome.changes == 1, outcome.changed  # the declared state on the host, and nothing in the database
+    assert own.ask("PROPFIND", "/dav.php/calendars/jo/holidays/", user="jo").status == 207
+    assert own.ask("PROPFIND", "/dav.php/", user="Corey").status == 207
+    assert own.deploy(users=[*USERS[1:], {**USERS[0], "calendars": [{"name": "holidays"}]}]).status == 0
+    assert own.deploy().status == 0
+
+
+def test_an_account_declared_absent_goes_and_a_backup_of_it_stays(own: Server) -> None:
+    """Removal is explicit, complete, and takes a copy of the database first."""
+    assert own.deploy(users=[*USERS, {"name": "leaver", "password": REFERENCE}]).status == 0
+    assert own.ask("PROPFIND", "/dav.php/", user="leaver").status == 207
+    assert own.deploy(users=[*USERS, {"name": "leaver", "state": "absent"}]).status == 0
+    assert own.ask("PROPFIND", "/dav.php/", user="leaver").status == 401
+    assert own.rows("SELECT count(*) FROM calendarinstances WHERE principaluri = 'principals/leaver'") == [[0]]
+    kept = own.machine.run("ls /var/backups/baikal; stat -c %a /var/backups/baikal/*").split()
+    assert len(kept) == 2
+    assert kept[1] == "600"
+    assert own.deploy(users=[*USERS, {"name": "leaver", "state": "absent"}]).changes == 0
+    assert own.deploy().status == 0
+
+
+def test_a_certificate_of_ones_own_is_used_checked_and_reloaded_when_replaced(own: Server) -> None:
+    """With tls = "files": served; a replaced pair is noticed; a pair that doesn't match changes nothing."""
+    machine = own.machine
+    files = {"tls": "files", "tls_certificate": "/etc/ssl/own.crt", "tls_key": "/etc/ssl/own.key"}
+    missing = own.deploy(**files)
+    assert missing.status == 1
+    assert "/etc/ssl/own.crt and /etc/ssl/own.key" in missing.output
+    _make_certificate(machine, "own")
+    outcome = own.deploy(**files)
+    assert outcome.status == 0, outcome.output
+    first = _served(own)
+    assert own.deploy(**files).changes == 0
+    _make_certificate(machine, "own")
+    renewed = own.deploy(**files)
+    assert renewed.changes == 1, renewed.changed
+    assert _served(own) != first
+    served = _served(own)
+    machine.run("openssl ecparam -name prime256v1 -genkey -noout -out /etc/ssl/own.key")
+    refused = own.deploy(**files, upload_limit_mb=44)
+    assert refused.status == 1
+    assert "/etc/ssl/own.key is not the key of /etc/ssl/own.crt" in refused.output
+    assert _served(own) == served
+    assert own.deploy().status == 0
+    assert own.deploy().changes == 0
+
+
+def test_tls_off_serves_plain_http_and_back(own: Server) -> None:
+    """Behind a proxy that ends TLS: port 80 serves; and the way back is a run as well."""
+    outcome = own.deploy(tls="off")
+    assert outcome.status == 0, outcome.output
+    assert own.ask("PROPFIND", "/dav.php/", user="jo", port=80).status == 207
+    assert own.machine.run("ss -ltnH | awk '{print $4}' | sed 's/.*://' | sort -nu").split() == ["22", "80"]
+    assert own.deploy().status == 0
+    assert own.ask("PROPFIND", "/dav.php/", user="jo").status == 207
+
+
+def test_a_declared_proxy_is_believed_and_nobody_else(own: Server) -> None:
+    """Its word on scheme and client counts, in addresses and in the log; a stranger's doesn't."""
+    gateway = own.machine.run("ip route | awk '/default/ {print $3}'").strip()
+    claims = {"X-Forwarded-Proto": "https", "X-Forwarded-For": "203.0.113.9"}
+    assert own.deploy(tls="off").status == 0
+    assert '<base href="http://' in own.ask("GET", "/", port=80, headers=claims).body
+    assert own.deploy(tls="off", trusted_proxies=[gateway]).status == 0
+    assert '<base href="https://' in own.ask("GET", "/", port=80, headers=claims).body
+    own.ask("PROPFIND", "/dav.php/", user="jo", password="wrong", port=80, headers=claims)
+    assert "client: 203.0.113.9" in own.machine.read("/var/log/nginx/error.log")
+    assert own.deploy().status == 0
+
+
+def test_the_admin_pages_can_be_kept_to_some_networks(own: Server) -> None:
+    """admin_allow: others get 403 there, and DAV as before."""
+    assert own.deploy(admin_allow=["192.0.2.0/24"]).status == 0
+    assert own.ask("GET", "/admin/").status == 403
+    assert own.ask("PROPFIND", "/dav.php/", user="jo").status == 207
+    assert own.deploy().status == 0
+    assert own.ask("GET", "/admin/").status == 200
+
+
+def test_an_untuned_database_is_tuned(own: Server) -> None:
+    """A database that was imported or upgraded gets the indexes and the journal mode, whatever it came with."""
+    own.machine.run("systemctl stop nginx")
+    own.rows("DROP INDEX baikalctl_calendarobjects_uri")
+    own.rows("PRAGMA journal_mode = DELETE")
+    warned = own.check()
+    assert any("make the database fast" in finding["message"] for finding in warned["findings"])
+    assert own.deploy().status == 0
+    assert own.rows("PRAGMA journal_mode") == [["wal"]]
+    assert own.deploy().changes == 0
+
+
+def test_check_finds_what_is_wrong_and_says_what_to_do(own: Server) -> None:
+    """Each thing broken by hand is a failed finding with a remedy, exit status 1; a run mends it."""
+    breakages = {
+        "systemctl stop php8.4-fpm": "services",
+        f"chown root {YAML}": "answer",
+        "chmod 755 /var/lib/baikal/config": "permissions",
+        "sed -i 's/configured_version: .*/configured_version: \"0.9.9\"/' " + YAML: "version",
+        "rm /var/lib/baikal/Specific/INSTALL_DISABLED": "installer",
+    }
+    for command, subject in breakages.items():
+        kept = own.machine.run(f"cat {YAML}")
+        own.machine.run(command)
+        found = own.check()
+        assert not found["healthy"], command
+        failed = [finding for finding in found["findings"] if finding["status"] == "failed"]
+        assert subject in {finding["subject"] for finding in failed}, (command, failed)
+        assert all(finding["remedy"] or ";" in finding["message"] for finding in failed), failed
+        if subject == "version":  # a deploy never touches the version of the data
+            own.machine.write(YAML, kept)
+        outcome = own.deploy()
+        assert outcome.status == 0, (command, outcome.output)
+
+
+def _make_certificate(machine: Machine, name: str) -> None:
+    machine.run(
+        f"openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout /etc/ssl/{name}.key"
+        f" -out /etc/ssl/{name}.crt -days 90 -subj /CN=localhost -addext subjectAltName=DNS:localhost 2>&1"
+    )
+
+
+def _served(server: Server) -> str:
+    return ssl.get_server_certificate(("127.0.0.1", server.port))

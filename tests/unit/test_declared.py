@@ -1,0 +1,142 @@
+"""What a host is told of the settings, and how it reads it again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+from baikalctl import paths
+from baikalctl.declared import Declared, HostError, declare
+from tests.unit.samples import PASSWORD, declared, settings, user
+
+SHARED = [
+    user(
+        "jo",
+        display_name="Jö",
+        email="jo@example.org",
+        calendars=[{"name": "work", "color": "#ff0000", "share": [{"with": "ann", "access": "write"}]}],
+        address_books=[{"name": "friends", "description": "Freunde"}],
+    ),
+    user("ann"),
+    {"name": "gone", "state": "absent"},
+]
+
+
+def test_a_host_reads_what_the_deploy_wrote() -> None:
+    """Nothing is lost between the two: accounts, calendars, shares, removals."""
+    told = declare(settings(users=SHARED), ("php8.2-fpm", "nginx"))
+    assert Declared.from_json(told.to_json()) == told
+
+
+def test_the_same_settings_give_the_same_text() -> None:
+    """Or else each run would find the file changed."""
+    assert declared(users=SHARED).to_json() == declared(users=SHARED).to_json()
+
+
+def test_the_verifiers_are_those_that_baikal_keeps() -> None:
+    """The administrator's is a SHA-256, an account's is HTTP digest's A1, both with Baïkal's realm."""
+    told = declared(users=[user("jo", password="geheim")])
+    assert told.admin_hash == hashlib.sha256(f"admin:BaikalDAV:{PASSWORD}".encode()).hexdigest()
+    assert told.users[0].digest == hashlib.md5(b"jo:BaikalDAV:geheim", usedforsecurity=False).hexdigest()
+
+
+def test_known_passwords_have_known_verifiers() -> None:
+    """Two vectors computed elsewhere, with sha256sum and md5sum, one of them with an umlaut."""
+    told = declared(admin_password="geheim", users=[user("jürgen", password="schön")])
+    assert told.admin_hash == "c3ee12c2fbf4e4d0a2bdd7a4ccb0ba5b1c3a53da30ff7d4d5e59a6a57dbfe3b0"
+    assert told.users[0].digest == "MD5"
+
+
+def test_a_host_is_told_no_password() -> None:
+    """The file has verifiers only."""
+    text = declared(users=[user("jo", password="hunter2-hunter2")]).to_json()
+    assert PASSWORD not in text
+    assert json.dumps(PASSWORD) not in text
+    assert "hunter2" not in text
+    assert "password" not in text
+
+
+def test_an_account_that_is_to_go_has_no_verifier() -> None:
+    """There is nothing to log in with, not even the digest of an empty password."""
+    assert declared(users=[{"name": "gone", "state": "absent"}]).users[0].digest == ""
+
+
+@pytest.mark.parametrize(
+    ("changed", "scheme", "port", "certificate"),
+    [
+        ({}, "https", 443, paths.SELF_SIGNED),
+        ({"https_port": 8443}, "https", 8443, paths.SELF_SIGNED),
+        ({"tls": "off", "http_port": 8080}, "http", 8080, ""),
+        ({"tls": "files", "tls_certificate": "/c.pem", "tls_key": "/k.pem"}, "https", 443, "/c.pem"),
+    ],
+)
+def test_the_host_knows_where_it_answers(
+    changed: dict[str, object], scheme: str, port: int, certificate: str
+) -> None:
+    """Scheme, port and certificate follow from the kind of TLS."""
+    told = declared(**changed)
+    assert (told.scheme, told.port, told.certificate) == (scheme, port, certificate)
+    assert bool(told.key) == bool(certificate)
+
+
+def test_baikals_own_settings_are_in_baikals_words() -> None:
+    """YAML booleans, capitalised kinds of log-in, and the trailing slash of base_uri."""
+    told = declared(caldav=False, dav_auth="digest", base_path="/cal", timezone="UTC")
+    assert told.system == {
+        "timezone": "UTC",
+        "cal_enabled": False,
+        "card_enabled": True,
+        "dav_auth_type": "Digest",
+        "base_uri": "/cal/",
+    }
+    assert declared().system["base_uri"] == ""
+    assert declared().system["dav_auth_type"] == "Basic"
+
+
+def test_the_host_reads_its_own_file(host: Path) -> None:
+    """What stands in /etc/baikal is what every verb acts on."""
+    assert host.is_dir()
+    told = declared(users=SHARED)
+    Path(paths.DECLARED).write_text(told.to_json(), encoding="utf-8")
+    assert Declared.on_this_host() == told
+
+
+def test_a_host_that_was_never_deployed_to_says_so(host: Path) -> None:
+    """The sentence names the file and the remedy."""
+    assert host.is_dir()
+    with pytest.raises(HostError, match=r"declared\.json is not there.*run the deploy first"):
+        Declared.on_this_host()
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"users": []}', "null"])
+def test_a_file_of_another_version_says_so(host: Path, text: str) -> None:
+    """Neither damage nor fields that are missing end in a stack trace."""
+    assert host.is_dir()
+    Path(paths.DECLARED).write_text(text, encoding="utf-8")
+    with pytest.raises(HostError, match="it is of another version; run the deploy again"):
+        Declared.on_this_host()
+
+
+def test_a_file_with_more_than_this_version_knows_says_so(host: Path) -> None:
+    """An older baikalctl doesn't act on half of what a newer deploy declared."""
+    assert host.is_dir()
+    fields = json.loads(declared().to_json()) | {"mail": "relay"}
+    Path(paths.DECLARED).write_text(json.dumps(fields), encoding="utf-8")
+    with pytest.raises(HostError, match="it is of another version"):
+        Declared.on_this_host()
+
+
+def test_a_file_that_may_not_be_read_asks_for_root(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An ordinary user who calls baikalctl is told of sudo."""
+    assert host.is_dir()
+
+    def refuse(*_: object, **__: object) -> str:
+        raise PermissionError
+
+    # Root may read everything, and these tests may run as root.
+    monkeypatch.setattr(Path, "read_text", refuse)
+    with pytest.raises(HostError, match=r"root's alone: run baikalctl as root, for example with sudo"):
+        Declared.on_this_host()

@@ -1,0 +1,625 @@
+"""Settings: what is right is taken, and each thing that is wrong is said in one line."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import tomllib
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+
+from baikalctl.faults import SettingsError
+from baikalctl.secret import Secret
+from baikalctl.settings import DEFINITIONS, PREFIX, Settings
+from tests.unit.samples import PASSWORD, settings, user
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from baikalctl.faults import Fault
+
+SECRET = "hunter2-hunter2"
+"""Stands wherever somebody wrote a secret in a wrong place or way; no message may repeat it."""
+SHORTEST_REMEDY = 15
+"""No sentence with a remedy in it is shorter."""
+JO: dict[str, object] = {"name": "jo", "password": {"env": "GIVEN"}}
+ANN: dict[str, object] = {"name": "ann", "password": {"env": "GIVEN"}}
+
+
+class Wrong(NamedTuple):
+    """Something that somebody wrote, and what the one line about it must have: setting, value, words of the remedy."""
+
+    given: Mapping[str, object]
+    setting: str
+    value: str
+    words: str
+
+
+def _calendar(**fields: object) -> dict[str, object]:
+    """Return accounts of which the first has one calendar with these ``fields``."""
+    return {"users": [JO | {"calendars": [{"name": "work"} | fields]}, ANN]}
+
+
+def _book(**fields: object) -> dict[str, object]:
+    return {"users": [JO | {"address_books": [{"name": "friends"} | fields]}]}
+
+
+WRONG_DATA = {
+    # Names of settings
+    "a misspelt name": Wrong({"hostnam": "x"}, "hostnam", "", "did you mean hostname?"),
+    "a misspelt name with a secret": Wrong({"admin_pasword": SECRET}, "admin_pasword", "", "admin_password?"),
+    "a name in capitals": Wrong({"Timezone": "UTC"}, "Timezone", "", "did you mean timezone?"),
+    "a name with a hyphen": Wrong({"http-port": 80}, "http-port", "", "did you mean http_port?"),
+    "an environment variable's name": Wrong({"BAIKAL_HOSTNAME": "x"}, "BAIKAL_HOSTNAME", "", "no such setting"),
+    "a name like none": Wrong({"colour_of_the_sky": "x"}, "colour_of_the_sky", "", "there are admin_allow, "),
+    # Identity
+    "no host name": Wrong({"hostname": ""}, "hostname", "", "is missing; give the name that clients type"),
+    "a host name with a scheme": Wrong(
+        {"hostname": "https://cal.example.org"}, "hostname", '"https://cal.example.org"', "bare name"
+    ),
+    "a host name with a path": Wrong({"hostname": "example.org/cal"}, "hostname", '"example.org/cal"', "bare name"),
+    "a host name with a port": Wrong({"hostname": "example.org:80"}, "hostname", '"example.org:80"', "https_port"),
+    "an IPv6 address": Wrong({"hostname": "2001:db8::1"}, "hostname", '"2001:db8::1"', "has a port"),
+    "a host name with an umlaut": Wrong({"hostname": "käl.example"}, "hostname", '"käl.example"', "xn--"),
+    "a host name with an underscore": Wrong({"hostname": "my_cal.example"}, "hostname", '"my_cal.example"', "hyphens"),
+    "a host name with a space": Wrong({"hostname": "my cal.example"}, "hostname", '"my cal.example"', "hyphens"),
+    "a host name of spaces": Wrong({"hostname": "  "}, "hostname", '"  "', "should be a host name"),
+    "a host name of two lines": Wrong({"hostname": "a\nb"}, "hostname", '"a\\nb"', "should be a host name"),
+    "a wildcard": Wrong({"hostname": "*.example.org"}, "hostname", '"*.example.org"', "letters, digits"),
+    "a host name that is a number": Wrong({"hostname": 7}, "hostname", "7", "--data guesses types"),
+    "a host name that is a list": Wrong({"hostname": ["a.example"]}, "hostname", '["a.example"]', "put it in quotes"),
+    "a host name that is nothing": Wrong({"hostname": None}, "hostname", "null", "put it in quotes"),
+    "a time zone by its letters": Wrong({"timezone": "CEST+2!"}, "timezone", '"CEST+2!"', "Europe/Berlin"),
+    "a time zone by its offset": Wrong({"timezone": "+02:00"}, "timezone", '"+02:00"', "Europe/Berlin"),
+    "an empty time zone": Wrong({"timezone": ""}, "timezone", '""', "should be a time zone"),
+    # The release
+    "a release as a float": Wrong({"baikal_version": 0.1}, "baikal_version", "0.1", "quote it twice"),
+    "a release with two numbers": Wrong({"baikal_version": "0.12"}, "baikal_version", '"0.12"', "0.12.1"),
+    "a release with a letter": Wrong({"baikal_version": "v0.12.1"}, "baikal_version", '"v0.12.1"', "0.12.1"),
+    "the newest release": Wrong({"baikal_version": "latest"}, "baikal_version", '"latest"', "0.12.1"),
+    "a release that is broken": Wrong({"baikal_version": "0.11.0"}, "baikal_version", '"0.11.0"', "0.11.1"),
+    "a release that is too old": Wrong({"baikal_version": "0.9.5"}, "baikal_version", '"0.9.5"', "0.10.1 or newer"),
+    "a release that isn't known": Wrong({"baikal_version": "0.13.7"}, "baikal_version", '"0.13.7"', "baikal_archive"),
+    "an archive by FTP": Wrong(
+        {"baikal_archive": "ftp://example.org/b.zip"}, "baikal_archive", '"ftp://example.org/b.zip"', "http or https"
+    ),
+    "a file's address": Wrong({"baikal_archive": "file:///b.zip"}, "baikal_archive", '"file:///b.zip"', "local zip"),
+    "a short checksum": Wrong({"baikal_sha256": "abc"}, "baikal_sha256", '"abc"', "as sha256sum prints them"),
+    "a checksum with its kind": Wrong(
+        {"baikal_sha256": "sha256:abc"}, "baikal_sha256", '"sha256:abc"', "64 hexadecimal digits"
+    ),
+    "a checksum that is missing": Wrong(
+        {"baikal_version": "0.13.7", "baikal_archive": "https://example.org/b.zip"}, "baikal_sha256", "", "is missing"
+    ),
+    "an unknown way to download": Wrong({"baikal_download": "there"}, "baikal_download", '"there"', "here or host"),
+    "hosts that are to download a local file": Wrong(
+        {"baikal_download": "host", "baikal_archive": "/b.zip"}, "baikal_download", '"host"', "set it to here"
+    ),
+    # The administrator's password
+    "a plain secret": Wrong({"admin_password": SECRET}, "admin_password", "", "must be a reference"),
+    "a secret that --data made a number": Wrong({"admin_password": 12345}, "admin_password", "", '{"env": "NAME"}'),
+    "no secret": Wrong({"admin_password": None}, "admin_password", "", "is missing; set it"),
+    "an empty secret": Wrong({"admin_password": ""}, "admin_password", "", "must be a reference"),
+    "a secret in a list": Wrong({"admin_password": [SECRET]}, "admin_password", "", "must be a reference"),
+    "a secret under a wrong key": Wrong({"admin_password": {"plain": SECRET}}, "admin_password", "", '"plain" is neith'),
+    "a reference to nowhere": Wrong({"admin_password": {}}, "admin_password", "", "must be a reference"),
+    "a reference to a number": Wrong({"admin_password": {"env": 5}}, "admin_password", "", "must be a reference"),
+    "two references": Wrong(
+        {"admin_password": {"env": "GIVEN", "file": "/dev/null"}}, "admin_password", "", "must be a reference"
+    ),
+    "a variable that isn't set": Wrong(
+        {"admin_password": {"env": "NOT_SET_ANYWHERE"}}, "admin_password", "", "NOT_SET_ANYWHERE, which is not set; exp"
+    ),
+    "a variable that is empty": Wrong({"admin_password": {"env": "EMPTY"}}, "admin_password", "", "look into the env"),
+    "a variable of two lines": Wrong({"admin_password": {"env": "LINES"}}, "admin_password", "", "several lines"),
+    "a variable's name with a dollar": Wrong(
+        {"admin_password": {"env": "$GIVEN"}}, "admin_password", "", "names no environment variable"
+    ),
+    "a file that isn't there": Wrong(
+        {"admin_password": {"file": "/not/there"}}, "admin_password", "", "/not/there, which cannot be read (No such"
+    ),
+    "a file that is a directory": Wrong({"admin_password": {"file": "/"}}, "admin_password", "", "cannot be read (Is a"),
+    "a file that is empty": Wrong({"admin_password": {"file": "/dev/null"}}, "admin_password", "", "the file /dev/null"),
+    "a file in nobody's home": Wrong(
+        {"admin_password": {"file": "~nobody-of-this-name/secret"}}, "admin_password", "", "cannot be read"
+    ),
+    "a file with a NUL in its name": Wrong({"admin_password": {"file": "a\0b"}}, "admin_password", "", "cannot be read"),
+    # What Baïkal serves
+    "an unknown way to log in": Wrong({"dav_auth": "Basic"}, "dav_auth", '"Basic"', "basic or digest"),
+    "a flag as text": Wrong({"caldav": "false"}, "caldav", '"false"', "without quotes"),
+    "a flag as a number": Wrong({"carddav": 1}, "carddav", "1", "True or False"),
+    "a flag as nothing": Wrong({"carddav": None}, "carddav", "null", "True or False"),
+    "nothing to serve": Wrong({"caldav": False, "carddav": False}, "carddav", "false", "turn one on"),
+    # The web server
+    "port 0": Wrong({"http_port": 0}, "http_port", "0", "from 1 to 65535"),
+    "port 65536": Wrong({"https_port": 65536}, "https_port", "65536", "from 1 to 65535"),
+    "a port as text": Wrong({"http_port": "80"}, "http_port", '"80"', "a whole number"),
+    "a port as a flag": Wrong({"http_port": True}, "http_port", "true", "a whole number"),
+    "a port as a float": Wrong({"http_port": 80.0}, "http_port", "80.0", "a whole number"),
+    "a port as a list": Wrong({"http_port": [80]}, "http_port", "[80]", "a whole number"),
+    "one port for both": Wrong({"http_port": 8080, "https_port": 8080}, "https_port", "8080", "two different ports"),
+    "a path without a slash": Wrong({"base_path": "cal"}, "base_path", '"cal"', "start with a slash"),
+    "a path with a space": Wrong({"base_path": "/my cal"}, "base_path", '"/my cal"', "/calendars"),
+    "a path with a dot": Wrong({"base_path": "/dav.php"}, "base_path", '"/dav.php"', "letters, digits"),
+    "a path with two slashes": Wrong({"base_path": "/a//b"}, "base_path", '"/a//b"', "start with a slash"),
+    "a network with host bits": Wrong(
+        {"trusted_proxies": ["10.0.0.1/8"]}, "trusted_proxies", '["10.0.0.1/8"]', "has host bits set"
+    ),
+    "a network without a list": Wrong({"admin_allow": "10.0.0.0/8"}, "admin_allow", '"10.0.0.0/8"', "a list of networks"),
+    "a network by name": Wrong({"admin_allow": ["office"]}, "admin_allow", '["office"]', "write it as 192.0.2.0/24"),
+    "a network as a number": Wrong({"admin_allow": [10]}, "admin_allow", "[10]", "has 10, which is no network"),
+    "a mask that is too long": Wrong({"admin_allow": ["10.0.0.0/33"]}, "admin_allow", '["10.0.0.0/33"]', "192.0.2.7"),
+    "an empty network": Wrong({"admin_allow": [""]}, "admin_allow", '[""]', 'has "", which is no network'),
+    "an upload limit of nothing": Wrong({"upload_limit_mb": 0}, "upload_limit_mb", "0", "1 to 2048 MiB"),
+    "an upload limit with a unit": Wrong({"upload_limit_mb": "1G"}, "upload_limit_mb", '"1G"', "1 to 2048 MiB"),
+    "a time-out of a second": Wrong({"request_timeout_s": 1}, "request_timeout_s", "1", "10 to 3600 seconds"),
+    # TLS
+    "an unknown certificate": Wrong({"tls": "acme"}, "tls", '"acme"', "selfsigned, files or off"),
+    "TLS as a flag": Wrong({"tls": False}, "tls", "false", 'in quotes: "off"'),
+    "files without a key": Wrong(
+        {"tls": "files", "tls_certificate": "/c.pem"}, "tls_key", "", "needs both tls_certificate and tls_key"
+    ),
+    "files without a certificate": Wrong({"tls": "files", "tls_key": "/k.pem"}, "tls_certificate", "", "is missing"),
+    "a key without files": Wrong({"tls_key": "/k.pem"}, "tls_key", '"/k.pem"', 'set tls = "files" or take it away'),
+    "a certificate without TLS": Wrong(
+        {"tls": "off", "tls_certificate": "/c.pem"}, "tls_certificate", '"/c.pem"', 'no effect with tls = "off"'
+    ),
+    "a key on a relative path": Wrong(
+        {"tls": "files", "tls_certificate": "/c.pem", "tls_key": "k.pem"}, "tls_key", '"k.pem"', "absolute path"
+    ),
+    "a misspelt kind of TLS beside its files": Wrong(
+        {"tls": "file", "tls_certificate": "/c.pem", "tls_key": "/k.pem"}, "tls", '"file"', "selfsigned, files or off"
+    ),
+    "a wrong port beside a right one": Wrong(
+        {"http_port": "8080", "https_port": 80}, "http_port", '"8080"', "a whole number"
+    ),
+    "a wrong archive of a release that isn't known": Wrong(
+        {"baikal_version": "0.13.7", "baikal_archive": "ftp://b.zip"}, "baikal_archive", '"ftp://b.zip"', "http or https"
+    ),
+    # Accounts
+    "users that are no list": Wrong({"users": {"jo": SECRET}}, "users", "", "a list of tables"),
+    "users as text": Wrong({"users": f"jo:{SECRET}"}, "users", "", "a list of tables"),
+    "users as nothing": Wrong({"users": None}, "users", "", "a list of tables"),
+    "an account that is text": Wrong({"users": [f"jo:{SECRET}"]}, "users[0]", "", 'a table, such as {"name": …}'),
+    "an account that is empty": Wrong({"users": [{}]}, "users[0].name", "", "is missing; it should be a user name"),
+    "an account without a name": Wrong({"users": [{"password": {"env": "GIVEN"}}]}, "users[0].name", "", "is missing"),
+    "an account without a password": Wrong({"users": [{"name": "jo"}]}, "users[0].password", "", "should be a reference"),
+    "an account with a plain password": Wrong(
+        {"users": [JO | {"password": SECRET}]}, "users[0].password", "", "must be a reference"
+    ),
+    "an account with a misspelt password": Wrong(
+        {"users": [JO | {"pasword": SECRET}]}, "users[0].pasword", "", "did you mean password?"
+    ),
+    "an account's unknown key": Wrong({"users": [JO | {"quota": 5}]}, "users[0].quota", "", "there are address_books"),
+    "a name with a colon": Wrong({"users": [JO | {"name": "a:b"}]}, "users[0].name", '"a:b"', "no client can log in"),
+    "a name with a slash": Wrong({"users": [JO | {"name": "a/b"}]}, "users[0].name", '"a/b"', "no client can log in"),
+    "a name with a space": Wrong({"users": [JO | {"name": "a b"}]}, "users[0].name", '"a b"', "no client can log in"),
+    "a name of dots": Wrong({"users": [JO | {"name": ".."}]}, "users[0].name", '".."', "no client can log in"),
+    "a name that is a number": Wrong({"users": [JO | {"name": 7}]}, "users[0].name", "7", "quote it twice"),
+    "a name that is too long": Wrong(
+        {"users": [JO | {"name": "x" * 51}]}, "users[0].name", f'"{"x" * 51}"', "longer than 50 bytes; shorten it"
+    ),
+    "twins": Wrong({"users": [JO, ANN, JO]}, "users[2].name", '"jo"', "is declared twice; keep one"),
+    "an e-mail address with a name": Wrong(
+        {"users": [JO | {"email": "Jo <jo@example.org>"}]}, "users[0].email", '"Jo <jo@example.org>"', "write it bare"
+    ),
+    "an e-mail address without a domain": Wrong(
+        {"users": [JO | {"email": "jo"}]}, "users[0].email", '"jo"', "jo@example.org"
+    ),
+    "two e-mail addresses": Wrong(
+        {"users": [JO | {"email": "a@b.c,d@e.f"}]}, "users[0].email", '"a@b.c,d@e.f"', "jo@example.org"
+    ),
+    "an unknown state": Wrong({"users": [JO | {"state": "gone"}]}, "users[0].state", '"gone"', "present or absent"),
+    "calendars that are no list": Wrong(
+        {"users": [JO | {"calendars": "work"}]}, "users[0].calendars", '"work"', "a list of tables"
+    ),
+    "a calendar that is text": Wrong(
+        {"users": [JO | {"calendars": ["work"]}]}, "users[0].calendars[0]", "", 'a table, such as {"name": …}'
+    ),
+    "a calendar that is empty": Wrong(
+        {"users": [JO | {"calendars": [{}]}]}, "users[0].calendars[0].name", "", "is missing; it should be"
+    ),
+    "a calendar without a name": Wrong(
+        {"users": [JO | {"calendars": [{"color": "#FF0000"}]}]}, "users[0].calendars[0].name", "", "is missing"
+    ),
+    "a calendar with a slash": Wrong(_calendar(name="a/b"), "users[0].calendars[0].name", '"a/b"', "use display_name"),
+    "a calendar with a colour by name": Wrong(
+        _calendar(color="red"), "users[0].calendars[0].color", '"red"', 'write "#RRGGBB"'
+    ),
+    "a calendar with a short colour": Wrong(
+        _calendar(color="#F00"), "users[0].calendars[0].color", '"#F00"', 'write "#RRGGBB"'
+    ),
+    "a calendar's unknown key": Wrong(
+        _calendar(colour="#FF0000"), "users[0].calendars[0].colour", "", "did you mean color?"
+    ),
+    "calendars that are twins": Wrong(
+        {"users": [JO | {"calendars": [{"name": "a"}, {"name": "a"}]}]},
+        "users[0].calendars[1].name",
+        '"a"',
+        "is declared twice",
+    ),
+    "a share with nobody": Wrong(
+        _calendar(share=[{"with": "eve"}]), "users[0].calendars[0].share[0].with", '"eve"', "declare the account"
+    ),
+    "a share with oneself": Wrong(
+        _calendar(share=[{"with": "jo"}]), "users[0].calendars[0].share[0].with", '"jo"', "own owner; remove it"
+    ),
+    "a share with somebody twice": Wrong(
+        _calendar(share=[{"with": "ann"}, {"with": "ann", "access": "write"}]),
+        "users[0].calendars[0].share[1].with",
+        '"ann"',
+        "is named twice; keep one",
+    ),
+    "a share with somebody who is removed": Wrong(
+        {"users": [*_calendar(share=[{"with": "eve"}])["users"], {"name": "eve", "state": "absent"}]},  # type: ignore[misc]
+        "users[0].calendars[0].share[0].with",
+        '"eve"',
+        "take the share away",
+    ),
+    "a share that doesn't say with whom": Wrong(
+        _calendar(share=[{"access": "read"}]), "users[0].calendars[0].share[0].with", "", "is missing"
+    ),
+    "a share that is empty": Wrong(
+        _calendar(share=[{}]), "users[0].calendars[0].share[0].with", "", "is missing; it should be"
+    ),
+    "a share that is text": Wrong(_calendar(share=["ann"]), "users[0].calendars[0].share[0]", "", 'such as {"with": …}'),
+    "a share with unknown access": Wrong(
+        _calendar(share=[{"with": "ann", "access": "rw"}]),
+        "users[0].calendars[0].share[0].access",
+        '"rw"',
+        "read or write",
+    ),
+    "an address book with a colour": Wrong(
+        _book(color="#FF0000"), "users[0].address_books[0].color", "", "no such setting; there are description, "
+    ),
+    "an address book with a share": Wrong(
+        _book(share=[{"with": "ann"}]), "users[0].address_books[0].share", "", "there are description, "
+    ),
+    "address books that are twins": Wrong(
+        {"users": [JO | {"address_books": [{"name": "a"}, {"name": "a"}]}]},
+        "users[0].address_books[1].name",
+        '"a"',
+        "is declared twice",
+    ),
+}
+
+WRONG_ENVIRONMENT = {
+    "a misspelt variable": Wrong({"BAIKAL_HOSTNAM": "x"}, "BAIKAL_HOSTNAM", "", "did you mean BAIKAL_HOSTNAME?"),
+    "a misspelt secret": Wrong(
+        {"BAIKAL_ADMIN_PASWORD": SECRET}, "BAIKAL_ADMIN_PASWORD", "", "did you mean BAIKAL_ADMIN_PASSWORD?"
+    ),
+    "a file for what is no secret": Wrong(
+        {"BAIKAL_HOSTNAME_FILE": "/x"}, "BAIKAL_HOSTNAME_FILE", "", "did you mean BAIKAL_HOSTNAME?"
+    ),
+    "what the image decides": Wrong({"BAIKAL_BAIKAL_VERSION": "0.11.1"}, "BAIKAL_BAIKAL_VERSION", "", "no such setting"),
+    "no host name": Wrong({"BAIKAL_HOSTNAME": ""}, "hostname", "", "give the name that clients type"),
+    "a host name with a scheme": Wrong(
+        {"BAIKAL_HOSTNAME": "http://cal.example.org"}, "hostname", '"http://cal.example.org"', "bare name"
+    ),
+    "a host name with an umlaut": Wrong({"BAIKAL_HOSTNAME": "käl.example"}, "hostname", '"käl.example"', "xn--"),
+    "quotes that Docker kept": Wrong(
+        {"BAIKAL_HOSTNAME": '"cal.example.org"'}, "hostname", '"\\"cal.example.org\\""', "letters, digits"
+    ),
+    "an empty time zone": Wrong({"BAIKAL_TIMEZONE": ""}, "timezone", '""', "should be a time zone"),
+    "a time zone by its offset": Wrong({"BAIKAL_TIMEZONE": "+02:00"}, "timezone", '"+02:00"', "Europe/Berlin"),
+    "an empty secret": Wrong({"BAIKAL_ADMIN_PASSWORD": ""}, "admin_password", "", "look into the value"),
+    "a secret of two lines": Wrong(
+        {"BAIKAL_ADMIN_PASSWORD": f"{SECRET}\n{SECRET}"}, "admin_password", "", "several lines"
+    ),
+    "a secret in both ways": Wrong(
+        {"BAIKAL_ADMIN_PASSWORD": SECRET, "BAIKAL_ADMIN_PASSWORD_FILE": "/proc/self/comm"},
+        "admin_password",
+        "",
+        "both BAIKAL_ADMIN_PASSWORD and BAIKAL_ADMIN_PASSWORD_FILE are set; keep one",
+    ),
+    "a secret in both ways, one of them wrong": Wrong(
+        {"BAIKAL_ADMIN_PASSWORD": SECRET, "BAIKAL_ADMIN_PASSWORD_FILE": "/not/there"},
+        "admin_password",
+        "",
+        "both BAIKAL_ADMIN_PASSWORD and BAIKAL_ADMIN_PASSWORD_FILE are set; keep one",
+    ),
+    "an unknown way to log in": Wrong({"BAIKAL_DAV_AUTH": "ntlm"}, "dav_auth", '"ntlm"', "basic or digest"),
+    "a flag that is a word": Wrong({"BAIKAL_CALDAV": "maybe"}, "caldav", '"maybe"', "true or false"),
+    "a flag that is empty": Wrong({"BAIKAL_CARDDAV": ""}, "carddav", '""', "true or false"),
+    "a port that is a word": Wrong({"BAIKAL_HTTP_PORT": "http"}, "http_port", '"http"', "a whole number"),
+    "a port that is empty": Wrong({"BAIKAL_HTTP_PORT": ""}, "http_port", '""', "a whole number"),
+    "a port that is negative": Wrong({"BAIKAL_HTTP_PORT": "-1"}, "http_port", '"-1"', "from 1 to 65535"),
+    "a port in other digits": Wrong({"BAIKAL_HTTP_PORT": "８０"}, "http_port", '"８０"', "a whole number"),
+    "a port mapping": Wrong({"BAIKAL_HTTP_PORT": "8080:80"}, "http_port", '"8080:80"', "a whole number"),
+    "port 65536": Wrong({"BAIKAL_HTTPS_PORT": "65536"}, "https_port", '"65536"', "from 1 to 65535"),
+    "one port for both": Wrong({"BAIKAL_HTTP_PORT": "443"}, "https_port", "443", "two different ports"),
+    "a path without a slash": Wrong({"BAIKAL_BASE_PATH": "cal"}, "base_path", '"cal"', "start with a slash"),
+    "a network with host bits": Wrong(
+        {"BAIKAL_TRUSTED_PROXIES": "10.0.0.1/8"}, "trusted_proxies", '"10.0.0.1/8"', "has host bits set"
+    ),
+    "networks as JSON": Wrong(
+        {"BAIKAL_ADMIN_ALLOW": '["10.0.0.0/8"]'}, "admin_allow", '"[\\"10.0.0.0/8\\"]"', "192.0.2.0/24"
+    ),
+    "networks between semicolons": Wrong(
+        {"BAIKAL_ADMIN_ALLOW": "10.0.0.0/8;fd00::/8"}, "admin_allow", '"10.0.0.0/8;fd00::/8"', "192.0.2.0/24"
+    ),
+    "an unknown certificate": Wrong({"BAIKAL_TLS": "on"}, "tls", '"on"', "selfsigned, files or off"),
+    "files without any": Wrong({"BAIKAL_TLS": "files", "BAIKAL_TLS_KEY": "/k"}, "tls_certificate", "", "is missing"),
+    "a key without files": Wrong({"BAIKAL_TLS_KEY": "/k.pem"}, "tls_key", '"/k.pem"', 'set tls = "files"'),
+    "an upload limit with a unit": Wrong({"BAIKAL_UPLOAD_LIMIT_MB": "100M"}, "upload_limit_mb", '"100M"', "2048 MiB"),
+    "users that are no JSON": Wrong({"BAIKAL_USERS": "jo"}, "users", "", "write a list of tables"),
+    "users as a table": Wrong({"BAIKAL_USERS": '{"name": "jo"}'}, "users", "", "a list of tables"),
+    "users as nothing": Wrong({"BAIKAL_USERS": ""}, "users", "", "write a list of tables"),
+    "a user's wrong name": Wrong(
+        {"BAIKAL_USERS": f'[{{"name": "a b", "password": "{SECRET}"}}]'}, "users[0].name", '"a b"', "log in with"
+    ),
+    "a user's empty password": Wrong(
+        {"BAIKAL_USERS": '[{"name": "jo", "password": ""}]'}, "users[0].password", "", "is empty"
+    ),
+}
+
+WRONG_FILE = {
+    "a misspelt name": Wrong({"hostnam": "x"}, "hostnam", "", "did you mean hostname?"),
+    "a misspelt secret": Wrong({"admin_pasword": SECRET}, "admin_pasword", "", "did you mean admin_password?"),
+    "what the image decides": Wrong({"baikal_version": "0.11.1"}, "baikal_version", "", "choose an image"),
+    "a table": Wrong({"web": {"http_port": 80}}, "web", "", "no such setting"),
+    "a date": Wrong({"timezone": datetime.date(2026, 1, 1)}, "timezone", '"2026-01-01"', "put it in quotes"),
+    "a secret that is a number": Wrong({"admin_password": 12345}, "admin_password", "", "is a secret"),
+    "an empty secret": Wrong({"admin_password": ""}, "admin_password", "", "is empty"),
+    "a port as text": Wrong({"http_port": "80"}, "http_port", '"80"', "a whole number"),
+}
+
+
+@pytest.fixture(autouse=True)
+def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the variables that the tables refer to."""
+    for name, value in {"GIVEN": SECRET, "EMPTY": "", "LINES": f"{SECRET}\n{SECRET}"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("BAIKAL_ADMIN_PASSWORD", raising=False)
+
+
+def _from_data(given: Mapping[str, object], *, image: bool = False) -> Settings:
+    right: dict[str, object] = {"hostname": "cal.example.org", "admin_password": {"env": "GIVEN"}}
+    return Settings.from_data(right | dict(given), image=image)
+
+
+def _from_env(given: Mapping[str, str], file: Mapping[str, object] | None = None) -> Settings:
+    right = {"BAIKAL_HOSTNAME": "cal.example.org", "BAIKAL_ADMIN_PASSWORD": PASSWORD, "PATH": "/bin"}
+    return Settings.from_env(right | dict(given), file)
+
+
+def _assert_says(faults: tuple[Fault, ...], wrong: Wrong) -> None:
+    (fault,) = faults
+    assert (fault.setting, fault.value) == (wrong.setting, wrong.value)
+    assert wrong.words in fault.problem
+    assert len(fault.problem) > SHORTEST_REMEDY
+    assert len(str(fault).splitlines()) == 1
+    assert SECRET not in str(fault)
+
+
+@pytest.mark.parametrize("wrong", WRONG_DATA.values(), ids=WRONG_DATA)
+def test_a_wrong_setting_in_group_data_is_one_line_with_a_remedy(wrong: Wrong) -> None:
+    """Each fault is said once: where, which value (never a secret's), and what to do."""
+    with pytest.raises(SettingsError) as caught:
+        _from_data(wrong.given)
+    _assert_says(caught.value.faults, wrong)
+
+
+@pytest.mark.parametrize("wrong", WRONG_ENVIRONMENT.values(), ids=WRONG_ENVIRONMENT)
+def test_a_wrong_variable_of_a_container_is_one_line_with_a_remedy(wrong: Wrong) -> None:
+    """Each fault is said once: where, which value (never a secret's), and what to do."""
+    with pytest.raises(SettingsError) as caught:
+        _from_env({name: str(text) for name, text in wrong.given.items()})
+    _assert_says(caught.value.faults, wrong)
+
+
+@pytest.mark.parametrize("wrong", WRONG_FILE.values(), ids=WRONG_FILE)
+def test_a_wrong_line_of_a_settings_file_is_one_line_with_a_remedy(wrong: Wrong) -> None:
+    """A container's settings.toml is read as strictly as everything else."""
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_env({}, {"hostname": "cal.example.org", "admin_password": PASSWORD} | dict(wrong.given))
+    _assert_says(caught.value.faults, wrong)
+
+
+@pytest.mark.parametrize("text", [f'[{{"name":"jo","password":"{SECRET}"}}', f'{{"jo":"{SECRET}"', f"jo:{SECRET}"])
+def test_accounts_that_are_no_json_are_not_repeated(text: str) -> None:
+    """What can't be read may hold passwords anywhere, so none of it is shown."""
+    with pytest.raises(SettingsError) as caught:
+        _from_env({"BAIKAL_USERS": text})
+    assert [fault.setting for fault in caught.value.faults] == ["users"]
+    assert SECRET not in str(caught.value)
+
+
+def test_every_fault_is_said_at_once() -> None:
+    """Somebody with six wrong settings corrects them all before the next run, not one a run."""
+    wrong = {
+        "hostnam": "x",
+        "http_port": 0,
+        "tls": "files",
+        "admin_password": SECRET,
+        "caldav": "no",
+        "users": [JO | {"email": "x", "calendars": [{"name": "/", "color": "red"}]}],
+    }
+    with pytest.raises(SettingsError) as caught:
+        _from_data(wrong)
+    assert {fault.setting for fault in caught.value.faults} == {
+        *("hostnam", "http_port", "tls_certificate", "tls_key", "admin_password", "caldav"),
+        *("users[0].email", "users[0].calendars[0].name", "users[0].calendars[0].color"),
+    }
+    assert len(str(caught.value).splitlines()) == len(caught.value.faults) == 9
+
+
+def test_every_fault_of_a_container_is_said_at_once() -> None:
+    """Variables, file and contradictions are in one list."""
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_env({"BAIKAL_HTTP_PORT": "x", "BAIKAL_NO": "x"}, {"timezone": "", "baikal_archive": "/b.zip"})
+    assert {fault.setting for fault in caught.value.faults} == {
+        *("http_port", "BAIKAL_NO", "timezone", "baikal_archive", "hostname", "admin_password"),
+    }
+
+
+def test_the_defaults_need_only_a_name_and_a_password() -> None:
+    """With these two, everything else has a value that works."""
+    made = _from_data({})
+    assert (made.hostname, made.tls, made.http_port, made.https_port) == ("cal.example.org", "selfsigned", 80, 443)
+    assert made.admin_password == Secret(SECRET)
+    assert made.users == ()
+
+
+def test_the_administrators_password_comes_from_its_own_variable_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody has to write down where the password is."""
+    monkeypatch.setenv("BAIKAL_ADMIN_PASSWORD", PASSWORD)
+    assert Settings.from_data({"hostname": "cal.example.org"}).admin_password == Secret(PASSWORD)
+
+
+def test_without_the_variable_of_the_administrators_password_its_name_is_said() -> None:
+    """The remedy names what to export."""
+    with pytest.raises(SettingsError, match="BAIKAL_ADMIN_PASSWORD, which is not set; export it and run again"):
+        Settings.from_data({"hostname": "cal.example.org"})
+
+
+def test_a_password_comes_from_a_file_on_this_machine(tmp_path: Path) -> None:
+    """The other kind of reference."""
+    (tmp_path / "password").write_text(f"{PASSWORD}\n", encoding="utf-8")
+    made = _from_data({"admin_password": {"file": str(tmp_path / "password")}})
+    assert made.admin_password == Secret(PASSWORD)
+
+
+def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
+    """A key in binary form is no password."""
+    (tmp_path / "password").write_bytes(b"\xff\xfe")
+    with pytest.raises(SettingsError, match=r"which cannot be read \(not UTF-8 text\)"):
+        _from_data({"admin_password": {"file": str(tmp_path / "password")}})
+
+
+def test_an_image_needs_neither_a_name_nor_passwords() -> None:
+    """What is baked is nobody's server yet."""
+    made = Settings.from_data({"users": [JO | {"password": {"env": "NOT_SET_ANYWHERE"}}]}, image=True)
+    assert (made.hostname, made.admin_password, made.users) == ("", None, ())
+
+
+def test_an_image_is_told_of_its_other_faults() -> None:
+    """That much is missing doesn't make the rest right."""
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_data({"http_port": 0, "baikal_version": "0.9.5"}, image=True)
+    assert [fault.setting for fault in caught.value.faults] == ["http_port", "baikal_version"] or [
+        fault.setting for fault in caught.value.faults
+    ] == ["baikal_version", "http_port"]
+
+
+def test_one_port_is_enough_without_tls() -> None:
+    """The other one isn't used then."""
+    assert _from_data({"tls": "off", "http_port": 443}).http_port == 443
+
+
+def test_an_archive_makes_any_release_known() -> None:
+    """Newer releases than ours are installed from a zip or, with its checksum, an address."""
+    zipped = _from_data({"baikal_version": "0.13.7", "baikal_archive": "~/b.zip"})
+    addressed = _from_data(
+        {"baikal_version": "0.13.7", "baikal_archive": "https://example.org/b.zip", "baikal_sha256": "A" * 64}
+    )
+    assert zipped.baikal_version == addressed.baikal_version == "0.13.7"
+    assert addressed.baikal_sha256 == "a" * 64
+
+
+def test_every_variable_of_a_container_is_read() -> None:
+    """Each setting that a container has can be given by the environment alone."""
+    given = {
+        "BAIKAL_HOSTNAME": "Kalender.example.org",
+        "BAIKAL_TIMEZONE": "UTC",
+        "BAIKAL_ADMIN_PASSWORD": PASSWORD,
+        "BAIKAL_DAV_AUTH": "digest",
+        "BAIKAL_CALDAV": "no",
+        "BAIKAL_CARDDAV": "yes",
+        "BAIKAL_USERS": f'[{{"name": "jo", "password": "{SECRET}"}}]',
+        "BAIKAL_HTTP_PORT": "8080",
+        "BAIKAL_HTTPS_PORT": "8443",
+        "BAIKAL_BASE_PATH": "/cal/",
+        "BAIKAL_TRUSTED_PROXIES": "10.0.0.0/8, fd00::/8",
+        "BAIKAL_ADMIN_ALLOW": "192.0.2.7",
+        "BAIKAL_UPLOAD_LIMIT_MB": "10",
+        "BAIKAL_REQUEST_TIMEOUT_S": "60",
+        "BAIKAL_TLS": "files",
+        "BAIKAL_TLS_CERTIFICATE": "/c.pem",
+        "BAIKAL_TLS_KEY": "/k.pem",
+    }
+    assert set(given) == {PREFIX + name.upper() for name, item in DEFINITIONS.items() if not item.machine_only}
+    made = Settings.from_env(given)
+    assert made.hostname == "kalender.example.org"
+    assert (made.caldav, made.carddav, made.dav_auth) == (False, True, "digest")
+    assert (made.http_port, made.https_port, made.base_path) == (8080, 8443, "/cal")
+    assert (made.trusted_proxies, made.admin_allow) == (("10.0.0.0/8", "fd00::/8"), ("192.0.2.7/32",))
+    assert (made.upload_limit_mb, made.request_timeout_s) == (10, 60)
+    assert (made.tls, made.tls_certificate, made.tls_key) == ("files", "/c.pem", "/k.pem")
+    assert made.admin_password == Secret(PASSWORD)
+    assert made.users[0].password == Secret(SECRET)
+
+
+def test_a_secret_of_a_container_comes_from_a_mounted_file(tmp_path: Path) -> None:
+    """Docker's and Kubernetes' secrets are files that a variable ending in _FILE names."""
+    (tmp_path / "password").write_text(f"{PASSWORD}\n", encoding="utf-8")
+    made = Settings.from_env(
+        {"BAIKAL_HOSTNAME": "cal.example.org", "BAIKAL_ADMIN_PASSWORD_FILE": str(tmp_path / "password")}
+    )
+    assert made.admin_password == Secret(PASSWORD)
+
+
+def test_a_mounted_secret_that_is_not_there_is_named() -> None:
+    """The path is in the sentence, because that is what to mend."""
+    with pytest.raises(SettingsError, match="the file /not/there, which cannot be read"):
+        Settings.from_env({"BAIKAL_HOSTNAME": "cal.example.org", "BAIKAL_ADMIN_PASSWORD_FILE": "/not/there"})
+
+
+def test_the_environment_overrides_the_file() -> None:
+    """A variable is for this one container, the file for all that mount it."""
+    assert _from_env({"BAIKAL_TIMEZONE": "UTC"}, {"timezone": "Europe/Berlin", "http_port": 8080}).timezone == "UTC"
+
+
+def test_secrets_may_stand_plain_in_a_containers_file() -> None:
+    """The mounted settings.toml is a secret file itself."""
+    text = """
+        hostname = "cal.example.org"
+        admin_password = "Wer reitet so spät"
+        [[users]]
+        name = "jo"
+        password = "hunter2-hunter2"
+        [[users.calendars]]
+        name = "work"
+        color = "#ff0000"
+    """
+    made = Settings.from_env({}, tomllib.loads(text))
+    assert made.admin_password == Secret(PASSWORD)
+    assert made.users[0].password == Secret(SECRET)
+    assert made.users[0].calendars[0].color == "#FF0000"
+
+
+def test_references_work_in_a_containers_file_too() -> None:
+    """Whoever keeps the file in a repository refers to variables or mounted files from it."""
+    made = Settings.from_env(
+        {"SOMEWHERE": PASSWORD}, {"hostname": "cal.example.org", "admin_password": {"env": "SOMEWHERE"}}
+    )
+    assert made.admin_password == Secret(PASSWORD)
+
+
+def test_other_programs_variables_are_left_alone() -> None:
+    """Only what starts with our prefix is ours; Baïkal's own path variables start with it too."""
+    assert _from_env({"PATH": "/bin", "HOSTNAME": "x_y", "BAIKAL_PATH_CONFIG": "/x/"}).hostname == "cal.example.org"
+
+
+def test_settings_cannot_be_changed_afterwards() -> None:
+    """What was validated stays as it is, and can be handed to anybody."""
+    made = settings(users=[user()])
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        made.hostname = "other.example.org"  # type: ignore[misc]
+    assert isinstance(hash(made), int)
+
+
+@pytest.mark.parametrize("name", DEFINITIONS)
+def test_every_setting_has_a_sentence_and_a_right_default(name: str) -> None:
+    """Its meaning ends with a full stop, and its default passes its own validation."""
+    definition = DEFINITIONS[name]
+    assert definition.meaning.endswith(".")
+    if not definition.secret and name != "users":
+        assert definition.kind.read(definition.raw_default) == getattr(Settings(), name)
+
+
+def test_only_the_administrators_password_is_a_secret_by_itself() -> None:
+    """Whoever adds a secret adds it to these tests as well."""
+    assert [name for name, definition in DEFINITIONS.items() if definition.secret] == ["admin_password"]
