@@ -76,19 +76,21 @@ def _run(chosen: argparse.Namespace) -> int:
 
 
 def _release(version: str, archive: str, sha256: str) -> int:
-    import tempfile
     from pathlib import Path
 
     from baikalctl import paths, release
     from baikalctl.installing import locked
 
-    with locked(paths.LOCK), tempfile.TemporaryDirectory(prefix=".fetch-", dir=paths.CODE) as folder:
-        source = Path(archive)
-        standing = release.standing(version)
-        if not standing or standing != sha256:
-            if "://" in archive:
-                source = Path(folder) / f"baikal-{version}.zip"
-                release.download(archive, source)
-            release.install(source, version, sha256)
-        release.activate(version)
+    with locked(paths.LOCK):
+        try:
+            source = Path(archive)
+            standing = release.standing(version)
+            if not standing or standing != sha256:
+                if "://" in archive:
+                    source = Path(paths.CODE) / f".baikal-{version}.zip"
+                    release.download(archive, source)
+                release.install(source, version, sha256)
+            release.activate(version)
+        finally:
+            release.clear_leftovers()
     return 0

@@ -46,8 +46,10 @@ def install(bundle: dict[str, Any]) -> None:
         record = Path(bundle["record"])
         stale = [path for path in _read_record(record) if path not in bundle["owned"]]
         stale += [link for link, target in bundle["displaced"] if _leads(link, target)]
-        # Recorded before anything is written: what an interrupted run leaves behind is known to the next one.
-        _write_record(record, sorted({*bundle["owned"], *stale}))
+        # Recorded before anything is written, so that the next run takes away what an interrupted one leaves behind.
+        traces = [str(_beside(file["path"], suffix)) for file in bundle["files"] for suffix in (NEW, OLD)]
+        traces += [str(_beside(path, OLD)) for path in stale]
+        _write_record(record, sorted({*bundle["owned"], *stale, *traces}))
         configuration = [file for file in bundle["files"] if file["service"]]
         for file in bundle["files"]:
             if not file["service"]:

@@ -129,8 +129,6 @@ def install(archive: Path, version: str, sha256: str) -> None:
     found = verify(archive, version, sha256)
     place = Path(paths.CODE) / version
     beside, old = place.with_name(f".{version}.new"), place.with_name(f".{version}.old")
-    for leftover in (beside, old):
-        shutil.rmtree(leftover, ignore_errors=True)
     try:
         _unpack(archive, beside)
         (beside / ORIGIN).write_text(found + "\n", encoding="ascii")
@@ -140,6 +138,15 @@ def install(archive: Path, version: str, sha256: str) -> None:
     finally:
         for leftover in (beside, old):
             shutil.rmtree(leftover, ignore_errors=True)
+
+
+def clear_leftovers() -> None:
+    """Remove what interrupted downloads and installations left; to be called under the lock."""
+    for leftover in Path(paths.CODE).glob(".*"):
+        if leftover.is_dir() and not leftover.is_symlink():
+            shutil.rmtree(leftover)
+        else:
+            leftover.unlink()
 
 
 def activate(version: str) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pyinfra.api.facts import FactBase
 
 from baikalctl import paths
+from baikalctl.release import ORIGIN
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -183,24 +184,24 @@ class FilesFact(FactBase[dict[str, Any]]):
         return {"checksums": {}, "states": {}, "links": {}, "owned": []}
 
 
-class ReleaseFact(FactBase[tuple[str, str]]):
-    """The current release of Baïkal, and the checksum of the archive that it came from."""
+class ReleaseFact(FactBase[tuple[str, str, bool]]):
+    """The current release of Baïkal, the checksum of the archive it came from, and whether nothing was left behind."""
 
     def command(self, version: str) -> str:
-        """Print two lines."""
-        return f"""
-            echo "$(readlink {paths.CURRENT})"; cat {paths.CODE}/{shlex.quote(version)}/.archive-sha256 2>/dev/null || echo
-        """
+        """Print three lines."""
+        origin = f"{paths.CODE}/{shlex.quote(version)}/{ORIGIN}"
+        leftovers = f"find {paths.CODE} -mindepth 1 -maxdepth 1 -name '.*' 2>/dev/null"
+        return f'echo "$(readlink {paths.CURRENT})"; echo "$(cat {origin} 2>/dev/null)"; echo "$({leftovers})"'
 
-    def process(self, output: list[str]) -> tuple[str, str]:
-        """Read the two lines."""
-        current, origin = (*output, "", "")[:2]
-        return current.strip(), origin.strip()
+    def process(self, output: list[str]) -> tuple[str, str, bool]:
+        """Read the lines."""
+        current, origin, leftovers = (*output, "", "", "")[:3]
+        return current.strip(), origin.strip(), not leftovers.strip()
 
     @staticmethod
-    def default() -> tuple[str, str]:
+    def default() -> tuple[str, str, bool]:
         """Return what a host without a release would say."""
-        return "", ""
+        return "", "", True
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -40,6 +40,15 @@ class Run:
 
 
 APT = "DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0"
+CONFIGURE = """
+export DEBIAN_FRONTEND=noninteractive LC_ALL=C
+for attempt in $(seq 100); do
+    said=$(dpkg --configure -a --force-confold 2>&1) && exit 0
+    case $said in *lock*) sleep 3 ;; *) break ;; esac
+done
+echo "$said" >&2; exit 1
+""".strip()
+"""Finishes what an interrupted dpkg left; unlike apt, it can't be told to wait for another one that is still at work."""
 SERVICE_SECONDS = 15
 
 
@@ -48,7 +57,7 @@ def packages_installed(machine: Machine) -> Generator[StringCommand, None, None]
     """Install the distribution's packages that ``machine`` lacks, after mending what an interrupted run left."""
     if machine.missing:
         install = f"{APT} install --yes --no-install-recommends {' '.join(machine.missing)}"
-        yield StringCommand("DEBIAN_FRONTEND=noninteractive dpkg --configure -a --force-confold")
+        yield StringCommand(CONFIGURE)
         # The lists may be younger than a day and still name packages that the archive has replaced since.
         yield StringCommand(f"{install} || {{ {APT} update && {install}; }}")
 
@@ -89,15 +98,15 @@ def release_installed(
     version: str, archive: str, sha256: str
 ) -> Generator[StringCommand | FileUploadCommand, None, None]:
     """Install the release from ``archive``, a zip on this machine or an address that the host fetches itself."""
-    current, origin = host.get_fact(ReleaseFact, version=version)
-    if current == version and origin == sha256:
+    current, origin, tidy = host.get_fact(ReleaseFact, version=version)
+    if current == version and origin == sha256 and tidy:
         return
     incoming = archive
     if "://" not in archive and origin != sha256:
         incoming = f"{paths.CODE}/.baikal-{version}.zip"
         yield FileUploadCommand(archive, incoming)
-    install = f"{paths.COMMAND} release {version} {shlex.quote(incoming)} --sha256 {sha256}"
-    yield StringCommand(f"{install}; status=$?; rm -f {paths.CODE}/.baikal-{version}.zip; exit $status")
+    # It removes the upload as well, and whatever an interrupted run left.
+    yield StringCommand(f"{paths.COMMAND} release {version} {shlex.quote(incoming)} --sha256 {sha256}")
 
 
 @operation()
