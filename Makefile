@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-down test check format docs lock
+.PHONY: help setup demo demo-down clean test check format docs lock
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -23,6 +23,9 @@ demo: $(READY) ## Boot a machine, deploy to it over SSH, and use it as a calenda
 
 demo-down: $(READY) ## Remove the demo's machine
 	@$(BIN)/python -m tests.lab.demo down
+
+clean: $(READY) ## Remove the demo and everything that the lab keeps between runs
+	@$(BIN)/python -m tests.lab.demo clean
 
 test: $(READY) ## Test everything, on real machines and images
 	@$(BIN)/python -m pytest

@@ -189,8 +189,10 @@ class SecretValue(Kind["Secret | None"]):
         if how == "file":
             try:
                 content = Path(where).expanduser().read_text(encoding="utf-8")
-            except (OSError, UnicodeDecodeError) as error:
+            except (OSError, UnicodeDecodeError, RuntimeError, ValueError) as error:
+                # RuntimeError: ~somebody who isn't there; ValueError: a NUL in the path.
                 reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+                reason = "no such path" if isinstance(error, RuntimeError) else reason
                 message = f"is to come from the file {where}, which cannot be read ({reason})"
                 raise ValueError(message) from None
             return self._whole(content, f"the file {where}")

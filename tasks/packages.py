@@ -16,7 +16,5 @@ if TYPE_CHECKING:
 def install(target: Target) -> None:
     """Have everything from the distribution installed; PHP is whatever version it offers, compared beforehand."""
     target.run.operations.append(
-        packages_installed(
-            name=f"Install {', '.join(target.machine.missing) or 'nothing: all are there'}", machine=target.machine
-        )
+        packages_installed(name="Install what is missing of the distribution's packages", machine=target.machine)
     )

@@ -43,7 +43,7 @@ def obtain(settings: Settings) -> Archive:
 def _obtain(settings: Settings) -> Archive:
     version, given = settings.baikal_version, settings.baikal_archive
     if given and "://" not in given:
-        path = Path(given).expanduser().resolve()
+        path = Path(os.path.expanduser(given)).resolve()  # noqa: PTH111 - unlike Path.expanduser, leaves an unknown ~name alone
         if not path.is_file():
             message = "is not a file on this machine; give the path of the release's zip"
             raise release.ArchiveError(message)

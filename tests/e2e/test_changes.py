@@ -106,7 +106,7 @@ def test_a_password_that_its_owner_changed_stays_until_the_declaration_changes(o
 
 def test_undeclared_people_and_things_are_never_touched(own: Server) -> None:
     """A calendar that a client made, and an account that leaves the declaration, both stay."""
-    own.principal().make_calendar(name="Holidays", cal_id="holidays")
+    own.account().principal().make_calendar(name="Holidays", cal_id="holidays")
     outcome = own.deploy(users=[{**USERS[0], "calendars": [{"name": "default"}]}])
     assert outcome.status == 0, outcome.output
     assert outcome.changes == 1, outcome.changed  # the declared state on the host, and nothing in the database

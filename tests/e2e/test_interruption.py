@@ -43,7 +43,7 @@ RANDOM = (
 )
 """Ends of paths whose content is never the same twice: keys, the database, and the stamp over the certificate."""
 
-PACKAGES, FILES, RELEASE = "Packages | Install", "Bring every file", "Install Baïkal"
+PACKAGES, FILES, RELEASE = "Packages | Install what is missing", "Bring every file", "Install Baïkal"
 APPLY, SERVE, CHECK = "Apply the declared state", "Run PHP and nginx", "Ask the server"
 MOMENTS = [
     pytest.param(PACKAGES, 5.0, "machine", id="dpkg at work, power cut"),

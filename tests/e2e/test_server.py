@@ -5,25 +5,11 @@ from __future__ import annotations
 import concurrent.futures
 import datetime as dt
 import re
-from typing import Any
 
 import pytest
 
+from tests.lab.clients import CARD, EVENT
 from tests.lab.server import HOSTNAME, PASSWORD, Server
-
-EVENT = """BEGIN:VCALENDAR
-VERSION:2.0
-PRODID:-//baikal-deploy//tests//EN
-BEGIN:VEVENT
-UID:{uid}
-DTSTAMP:20260101T000000Z
-DTSTART:20260601T090000Z
-DTEND:20260601T100000Z
-SUMMARY:{summary}
-END:VEVENT
-END:VCALENDAR
-"""
-CARD = "BEGIN:VCARD\r\nVERSION:3.0\r\nUID:{uid}\r\nFN:{name}\r\nN:{name};;;;\r\nEND:VCARD\r\n"
 
 SECRET_FOLDERS = (
     "config",
@@ -70,14 +56,9 @@ INSTALLER = (
 )
 
 
-def _calendar(server: Server, user: str = "jo", name: str = "default") -> Any:  # noqa: ANN401 - python-caldav has no types
-    calendars = server.principal(user).calendars()
-    return next(calendar for calendar in calendars if calendar.url.path.rstrip("/").endswith(f"/{name}"))
-
-
 def test_a_calendar_client_finds_its_calendars_and_does_a_round_trip(server: Server) -> None:
     """Discovery from /dav.php/, then an event written, found by time and deleted."""
-    calendar = _calendar(server, name="work")
+    calendar = server.account().calendar("work")
     assert calendar.get_display_name() == "Arbeit für alle"
     calendar.save_event(EVENT.format(uid="round-trip", summary="Prüfung 🎉"))
     found = calendar.search(
@@ -91,17 +72,9 @@ def test_a_calendar_client_finds_its_calendars_and_does_a_round_trip(server: Ser
     assert not [event for event in calendar.events() if "round-trip" in event.data]
 
 
-def test_an_address_book_keeps_contacts(server: Server) -> None:
-    """CardDAV: a card is stored, listed and given back."""
-    card = CARD.format(uid="friend-1", name="Zoë Groß")
-    place = "/dav.php/addressbooks/jo/friends/friend-1.vcf"
-    stored = server.ask("PUT", place, user="jo", body=card, headers={"Content-Type": "text/vcard"})
-    assert stored.status in (201, 204)
-    assert "Zoë Groß" in server.ask("GET", place, user="jo").body
-    listed = server.ask("PROPFIND", "/dav.php/addressbooks/jo/friends/", user="jo", headers={"Depth": "1"})
-    assert listed.status == 207
-    assert "friend-1.vcf" in listed.body
-    assert server.ask("DELETE", place, user="jo").status == 204
+def test_an_address_book_client_synchronises_contacts(server: Server) -> None:
+    """CardDAV by vdirsyncer: stored from one folder, it arrives in another."""
+    assert "FN:Zoë Groß" in server.account().round_trip_contact("Zoë Groß")
 
 
 @pytest.mark.parametrize(

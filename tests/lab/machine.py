@@ -6,6 +6,7 @@ import atexit
 import io
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -33,6 +34,9 @@ START_ATTEMPTS = 5
 RUN_LABEL = "baikal-lab.run"
 HOST_LABEL = "baikal-lab.host"
 SSH_USERS = {"root": ("root", 0), "deployer": ("home/deployer", DEPLOYER_UID), "nosudo": ("home/nosudo", NOSUDO_UID)}
+
+KEEP = ("--label", f"{RUN_LABEL}=")
+"""Options of a machine that belongs to no run."""
 
 UNCONFINED = {"apparmor": "apparmor=unconfined", "selinux": "label=disable"}
 """What forbids a container's systemd to mount anything, by default, and how to lift that."""
@@ -192,6 +196,16 @@ class Machine:
             del _running[self.name]
         self.directory.cleanup()
 
+    def keep_keys(self, directory: Path) -> None:
+        """Copy the keys to ``directory``, for after this process."""
+        directory.mkdir(parents=True, exist_ok=True)
+        for key in (self.key_path, self.known_hosts):
+            shutil.copy2(key, directory / key.name)
+
+    def keep(self) -> None:
+        """Let the machine outlive this process; it must have been started with ``KEEP`` among its options."""
+        del _running[self.name]
+
     def _create(self, image: str, wanted: Mapping[int, int], options: Sequence[str]) -> None:
         """Create and start the container; again with other ports when somebody took ours in between."""
         labels = ("--label", f"{RUN_LABEL}={os.getpid()}", "--label", f"{HOST_LABEL}={socket.gethostname()}")
@@ -262,7 +276,7 @@ class Machine:
 def remove_leftovers(engine: Engine) -> list[str]:
     """Remove the machines of runs on this computer whose process is gone, and return their names.
 
-    A machine that is meant to stay must say so: ``options=("--label", "baikal-lab.run=")`` makes it nobody's.
+    A machine that is meant to stay must say so, with ``options=KEEP``.
     """
     shown = f'{{{{.Names}}}}\t{{{{.Label "{RUN_LABEL}"}}}}\t{{{{.Label "{HOST_LABEL}"}}}}'
     lines = engine.docker("ps", "-a", "--filter", f"label={RUN_LABEL}", "--format", shown).splitlines()

@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from caldav.davclient import DAVClient
-
+from tests.lab.clients import Account
 from tests.lab.deploying import Outcome, pyinfra
 
 if TYPE_CHECKING:
@@ -113,14 +112,11 @@ class Server:
         connection.close()
         return Answer(answer.status, {name.lower(): value for name, value in answer.getheaders()}, text)
 
-    def principal(self, user: str = "jo", password: str = PASSWORD) -> Any:  # noqa: ANN401 - python-caldav has no types
-        """Return python-caldav's principal for ``user``, found from where people start, trusting this server alone."""
+    def account(self, user: str = "jo", password: str = PASSWORD) -> Account:
+        """Return where real clients log in, trusting this server's certificate alone."""
         trusted = Path(self.machine.directory.name) / "server.crt"
         trusted.write_text(self.machine.read("/var/lib/baikal/tls/selfsigned.crt"))
-        client: Any = DAVClient(
-            url=f"{self.url}/dav.php/", username=user, password=password, ssl_verify_cert=str(trusted), timeout=30
-        )
-        return client.principal()
+        return Account(self.url, trusted, user, password)
 
     def check(self) -> dict[str, Any]:
         """Return what ``baikalctl check`` finds on the machine."""

@@ -1,0 +1,179 @@
+"""Whatever is wrong is said in one line each, for all hosts at once, and no host is touched."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.lab.deploying import pyinfra
+from tests.lab.server import Server
+from tests.unit.test_settings import SECRET, WRONG_DATA
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.lab.machine import Entry, Machine
+    from tests.lab.release import Release
+
+HOSTS_A_RUN = 8
+"""As many connections at once as sshd takes without dropping any (its MaxStartups is 10)."""
+TOUCHABLE = ("/etc", "/opt", "/usr/local", "/var/lib/baikal", "/var/lib/dpkg/status", "/srv")
+INDEX = """Package: php-fpm
+Version: 2:8.1+92ubuntu1
+Architecture: all
+Maintainer: the lab
+Filename: ./php-fpm.deb
+Size: 1
+SHA256: 0000000000000000000000000000000000000000000000000000000000000000
+Description: an old PHP, as far as apt knows
+"""
+
+
+@pytest.fixture(scope="module")
+def bare(boot: Callable[..., Machine], release: Release) -> Server:
+    """Give a machine that nothing was ever deployed to."""
+    return Server(boot(warm=False), release)
+
+
+@pytest.fixture
+def before(bare: Server) -> dict[str, Entry]:
+    """Give what stands on the machine, for comparing afterwards."""
+    return bare.machine.snapshot(TOUCHABLE)
+
+
+def test_every_wrong_setting_is_one_line_and_touches_nothing(
+    bare: Server, before: dict[str, Entry], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The unit tests' whole table of wrong settings, each as a host of its own, on a real machine."""
+    monkeypatch.setenv("GIVEN", "a password")
+    monkeypatch.setenv("EMPTY", "")
+    monkeypatch.setenv("LINES", "two\nlines")
+    assert len(WRONG_DATA) >= 50
+    cases = [(name, wrong) for name, wrong in WRONG_DATA.items() if _is_plain(wrong.given)]
+    assert len(cases) >= len(WRONG_DATA) - 5
+    numbered = list(enumerate(cases))
+    for start in range(0, len(numbered), HOSTS_A_RUN):
+        batch = numbered[start : start + HOSTS_A_RUN]
+        hosts = []
+        for number, (_, wrong) in batch:
+            _, data = bare.host(users=[])
+            if "baikal_version" in wrong.given and "baikal_archive" not in wrong.given:
+                del data["baikal_archive"]
+            hosts.append((f"case-{number}", data | dict(wrong.given)))
+        outcome = pyinfra(hosts, "-y", "--json")
+        assert outcome.status == 1, outcome.output
+        assert "nothing was changed anywhere" in outcome.output
+        assert SECRET not in outcome.output
+        for number, (name, wrong) in batch:
+            lines = [line for line in outcome.output.splitlines() if line.strip().startswith(f"case-{number}: ")]
+            assert len(lines) == 1, (name, lines)
+            assert f": {wrong.setting}" in lines[0], (name, lines)
+            assert wrong.value in lines[0], (name, lines)
+            assert wrong.words in lines[0], (name, lines)
+    assert bare.machine.snapshot(TOUCHABLE) == before
+
+
+def test_all_faults_of_all_hosts_come_at_once(bare: Server, before: dict[str, Entry]) -> None:
+    """Two hosts, three faults, one run."""
+    good = bare.host()[1]
+    hosts = [("one", good | {"http_port": 0, "tlss": "off"}), ("two", good | {"hostname": "a b"}), ("three", good)]
+    outcome = pyinfra(hosts, "-y")
+    assert outcome.status == 1
+    for part in ("one: http_port = 0", "one: tlss: no such setting; did you mean tls?", 'two: hostname = "a b"'):
+        assert part in outcome.output
+    assert "three:" not in outcome.output
+    assert bare.machine.snapshot(TOUCHABLE) == before
+
+
+def test_values_from_the_command_line_dont_bite(bare: Server, before: dict[str, Entry]) -> None:
+    """--data guesses types: a password becomes a number, 0.10 becomes 0.1."""
+    outcome = pyinfra([bare.host()], "-y", "--data", "admin_password=12345", "--data", "baikal_version=0.10")
+    assert outcome.status == 1
+    assert "admin_password: is a secret and must be a reference" in outcome.output
+    assert "12345" not in outcome.output
+    assert "baikal_version = 0.1: is not text, but float; --data guesses types" in outcome.output
+    assert bare.machine.snapshot(TOUCHABLE) == before
+
+
+def test_an_archive_that_is_not_the_release_is_refused_here(
+    bare: Server, before: dict[str, Entry], tmp_path: Path
+) -> None:
+    """No zip, a way out of the directory, a wrong checksum, another version, no file: before any host is touched."""
+    noise, escaping = tmp_path / "noise.zip", tmp_path / "escaping.zip"
+    noise.write_bytes(b"this is no zip archive")
+    with zipfile.ZipFile(bare.release.path) as source, zipfile.ZipFile(escaping, "w") as target:
+        for member in source.infolist():
+            target.writestr(member, source.read(member))
+        target.writestr("baikal/../../../etc/cron.d/evil", "* * * * * root true\n")
+    newer = "0.11.1" if bare.release.version != "0.11.1" else "0.12.1"
+    for changes, words in (
+        ({"baikal_archive": str(noise)}, "noise.zip is no zip archive; give the release's zip"),
+        ({"baikal_archive": str(escaping)}, "'baikal/../../../etc/cron.d/evil', which is outside baikal/"),
+        ({"baikal_sha256": "0" * 64}, f"not {'0' * 64}: it is damaged or not the release; get it again"),
+        ({"baikal_version": newer}, f"set baikal_version to {bare.release.version}"),
+        ({"baikal_archive": str(tmp_path / "none.zip")}, "is not a file on this machine"),
+    ):
+        outcome = bare.deploy(**changes)
+        assert outcome.status == 1
+        assert words in outcome.output
+    assert bare.machine.snapshot(TOUCHABLE) == before
+
+
+@pytest.mark.parametrize(
+    ("user", "data", "words"),
+    [
+        ("deployer", {}, "isn't root; set _sudo = True for this host, or log in as root"),
+        ("nosudo", {}, "isn't root; set _sudo = True for this host, or log in as root"),
+        ("nosudo", {"_sudo": True}, "sudo"),
+    ],
+)
+def test_a_user_who_may_not_is_told_how(
+    bare: Server, before: dict[str, Entry], user: str, data: dict[str, object], words: str
+) -> None:
+    """No root and no sudo: one line with the remedy, no traceback, no question, and nothing hangs."""
+    name, root = bare.host()
+    host = (
+        {key: value for key, value in root.items() if not key.startswith("ssh_")} | bare.machine.ssh_data(user) | data
+    )
+    outcome = pyinfra([(name, host)], "-y")
+    assert outcome.status == 1
+    assert words in outcome.output
+    assert "Traceback" not in outcome.output
+    assert bare.machine.snapshot(TOUCHABLE) == before
+
+
+def test_a_host_with_too_old_a_php_is_refused_with_the_remedy(bare: Server) -> None:
+    """As on Ubuntu 22.04, whose apt offers 8.1: said before the first change."""
+    bare.machine.run("mkdir -p /srv/old")
+    bare.machine.write("/srv/old/Packages", INDEX)
+    bare.machine.write("/etc/apt/sources.list.d/old.list", "deb [trusted=yes] file:/srv/old ./\n")
+    bare.machine.write("/etc/apt/preferences.d/old", "Package: php-fpm\nPin: version 2:8.1*\nPin-Priority: 1001\n")
+    bare.machine.run("apt-get update 2>&1")
+    try:
+        before = bare.machine.snapshot(TOUCHABLE)
+        outcome = bare.deploy()
+        assert outcome.status == 1
+        assert "has PHP 8.1, and Baïkal 0.12.1 needs 8.2; set baikal_version to 0.11.1" in outcome.output
+        assert bare.machine.snapshot(TOUCHABLE) == before
+    finally:
+        bare.machine.run("rm -r /srv/old /etc/apt/sources.list.d/old.list /etc/apt/preferences.d/old")
+
+
+def test_an_unreachable_host_is_named(bare: Server) -> None:
+    """A port where nobody listens: status 1, and the host's name."""
+    name, data = bare.host()
+    outcome = pyinfra([(name, data | {"ssh_port": 1})], "-y")
+    assert outcome.status == 1
+    assert name in outcome.output
+
+
+def _is_plain(given: object) -> bool:
+    """Tell whether an inventory file of the lab, which is JSON, can say it."""
+    try:
+        return bool(json.loads(json.dumps(given)) == given)
+    except (TypeError, ValueError):
+        return False
