@@ -12,7 +12,7 @@ from tests.lab import machine as machines
 from tests.lab import release as releases
 from tests.lab.engine import Engine, cache_directory, ensure_engine, stop_if_ours
 from tests.lab.errors import LabError
-from tests.lab.images import machine_image, remove_images
+from tests.lab.images import base_image, machine_image, remove_images
 from tests.lab.machine import Machine
 from tests.lab.server import PASSWORD, Server
 
@@ -22,6 +22,17 @@ if TYPE_CHECKING:
     from tests.lab.release import Release
 
 os.environ["BAIKAL_ADMIN_PASSWORD"] = PASSWORD
+
+_used: list[str] = []
+"""Which release and which base images this run stood on."""
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say at the end what the tests stood on."""
+    if _used:
+        terminalreporter.section("tested with")
+        for line in _used:
+            terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session")
@@ -43,8 +54,10 @@ def engine() -> Iterator[Engine]:
 
 @pytest.fixture(scope="session")
 def release() -> Release:
-    """Give the release that all tests install; which it was stands in the header of the report."""
-    return releases.obtain(cache_directory())
+    """Give the release that all tests install; which it was stands at the end of the report."""
+    found = releases.obtain(cache_directory())
+    _used.append(f"release: Baïkal {found.version}, {found.origin}")
+    return found
 
 
 @pytest.fixture(scope="session")
@@ -54,6 +67,9 @@ def boot(engine: Engine) -> Iterator[Callable[..., Machine]]:
 
     def start(distribution: str = "debian:12", *, warm: bool = True) -> Machine:
         image = machine_image(engine, distribution, PACKAGES if warm else ())
+        base = f"base: {distribution}, {base_image(engine, distribution).origin}"
+        if base not in _used:
+            _used.append(base)
         booted.append(Machine.start(engine, image))
         return booted[-1]
 
