@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -90,6 +91,7 @@ DIRECTORIES = (
 )
 
 
+@functools.cache
 def tools() -> FileSet:
     """Return what every machine and every image has: ``baikalctl`` and the templates, the same everywhere."""
     library = [*_tree("baikalctl", "*.py"), *_tree("templates", "*")]
@@ -181,7 +183,9 @@ def _tree(folder: str, pattern: str) -> Iterator[File]:
             yield File(path=f"{paths.LIBRARY}/{source.relative_to(HOME)}", content=source.read_bytes())
 
 
+@functools.cache
 def _environment() -> jinja2.Environment:
+    """Return the one environment, so that each template is compiled once, however many hosts there are."""
     return jinja2.Environment(
         loader=jinja2.FileSystemLoader(HOME / "templates"),
         undefined=jinja2.StrictUndefined,

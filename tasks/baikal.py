@@ -38,4 +38,9 @@ def configure(target: Target) -> None:
 
 def wanted(target: Target) -> FileSet:
     """Return every file of ours on this host. An image has no name yet: a container renders the rest when it starts."""
-    return render(target.settings, target.platform()) if target.machine.booted else tools()
+    if not target.machine.booted:
+        return tools()
+    platform = target.platform()
+    if target.files is None or target.files[0] != platform:
+        target.files = (platform, render(target.settings, platform))
+    return target.files[1]

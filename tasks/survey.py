@@ -25,6 +25,8 @@ from tasks.releases import Archive, obtain
 if TYPE_CHECKING:
     from pyinfra.api.host import Host
 
+    from baikalctl.rendering import FileSet
+
 OLDEST = {"debian": "12", "ubuntu": "24.04"}
 OWN_DATA = "x_"
 """Data whose names start like this are somebody's own: not settings, and nobody's fault."""
@@ -40,6 +42,8 @@ class Target:
     candidates: dict[str, str]
     archive: Archive
     run: Run = field(default_factory=Run)
+    files: tuple[Platform, FileSet] | None = None
+    """What was rendered for the host, and what it depended on."""
 
     def platform(self) -> Platform:
         """Return what the host's files depend on: as installed, or as it will be."""
