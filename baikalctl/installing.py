@@ -44,11 +44,15 @@ def install(bundle: dict[str, Any]) -> None:
         _make_directory(directory)
     with locked(bundle["lock"]):
         record = Path(bundle["record"])
-        stale = [path for path in _read_record(record) if path not in bundle["owned"]]
-        stale += [link for link, target in bundle["displaced"] if _leads(link, target)]
+        recorded = _read_record(record)
+        for trace in [path for path in recorded if path.endswith((NEW, OLD))]:
+            Path(trace).unlink(missing_ok=True)
+            recorded.remove(trace)
+        stale = [path for path in recorded if path not in bundle["owned"]]
+        displaced = [link for link, target in bundle["displaced"] if _leads(link, target)]
         # Recorded before anything is written, so that the next run takes away what an interrupted one leaves behind.
         traces = [str(_beside(file["path"], suffix)) for file in bundle["files"] for suffix in (NEW, OLD)]
-        traces += [str(_beside(path, OLD)) for path in stale]
+        traces += [str(_beside(path, OLD)) for path in (*stale, *displaced)]
         _write_record(record, sorted({*bundle["owned"], *stale, *traces}))
         configuration = [file for file in bundle["files"] if file["service"]]
         for file in bundle["files"]:
@@ -57,7 +61,11 @@ def install(bundle: dict[str, Any]) -> None:
                 _beside(file["path"], NEW).replace(file["path"])
         if bundle["prepare"]:
             subprocess.run(bundle["prepare"], check=True)
-        _replace(configuration, stale, bundle["services"], Path(bundle["stamps"]))
+        try:
+            _replace(configuration, [*stale, *displaced], bundle["services"], Path(bundle["stamps"]))
+        except CheckError:
+            _write_record(record, sorted({*bundle["owned"], *stale}))
+            raise
         _write_record(record, sorted(bundle["owned"]))
 
 
