@@ -53,6 +53,14 @@ class User:
     calendars: tuple[Collection, ...]
     address_books: tuple[Collection, ...]
     present: bool = True
+    displayed: bool = True
+    """Whether the display name was declared, as in :class:`Collection`."""
+
+
+class UsersValue(Kind["tuple[User, ...]"]):
+    """The list of accounts; :func:`read_users` reads it, because it has many faults of its own."""
+
+    form = "a list of accounts"
 
 
 def _user_name(text: str) -> str:
@@ -107,6 +115,7 @@ class _Table:
     def __init__(self, raw: object, path: str, fields: tuple[str, ...], faults: list[Fault]) -> None:
         self.path, self.faults = path, faults
         self.raw: dict[str, Any] = {}
+        self.readable = isinstance(raw, dict)
         if not isinstance(raw, dict):
             # The value isn't shown: it may hold a password.
             faults.append(Fault(path, f'should be a table, such as {{"{fields[0]}": …}}'))
@@ -117,7 +126,7 @@ class _Table:
     def text(self, field: str, kind: Kind[str], default: str | None = "") -> str:
         """Return a field read by ``kind``; ``default`` where it is missing, None meaning that it must be there."""
         if field not in self.raw:
-            if default is None and self.raw:
+            if default is None and self.readable:
                 self.faults.append(Fault(f"{self.path}.{field}", f"is missing; it should be {kind.form}"))
             return default or ""
         try:
@@ -176,6 +185,7 @@ def _read_user(raw: object, path: str, faults: list[Fault], password: Callable[[
         calendars=calendars or (Collection("default", "Default calendar", displayed=False),),
         address_books=books or (Collection("default", "Default address book", displayed=False),),
         present=present,
+        displayed="display_name" in table.raw,
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import pwd
+import sqlite3
 import stat
 import time
 from functools import partial
@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, TypeVar
 from baikalctl import certificate, configuration, database, paths, users
 from baikalctl.declared import Declared, HostError
 from baikalctl.installing import locked
-from baikalctl.privilege import as_owner
+from baikalctl.privilege import as_owner, owner
 
 if TYPE_CHECKING:
-    import sqlite3
+    import pwd
     from collections.abc import Callable, Iterator
 
     from baikalctl.users import Step
@@ -32,10 +32,14 @@ T = TypeVar("T")
 
 def apply(declared: Declared, say: Callable[[str], None] = print) -> None:
     """Bring this host's Baïkal to what is ``declared``, saying each step; raises :class:`HostError` if it can't be."""
-    with locked(paths.LOCK):
-        for sentence, act in steps(declared):
-            say(sentence)
-            act()
+    try:
+        with locked(paths.LOCK):
+            for sentence, act in steps(declared):
+                say(sentence)
+                act()
+    except sqlite3.Error as error:
+        message = f"the database {paths.SQLITE} can't be brought up to date ({error}); run again, or restore a backup"
+        raise HostError(message) from None
 
 
 def pending(declared: Declared) -> list[str]:
@@ -79,20 +83,20 @@ def _ownership_steps() -> Iterator[Step]:
     """Give back what somebody, or a tool run as root, took from the data's owner: Baïkal must be able to write it."""
     if os.geteuid() != 0:
         return
-    owner = pwd.getpwnam(paths.USER)
+    account = owner()
     for path in (paths.BAIKAL_YAML, paths.INSTALL_DISABLED, *(paths.SQLITE + part for part in ("", "-wal", "-shm"))):
         with contextlib.suppress(FileNotFoundError):
             found = Path(path).lstat()
-            right = (found.st_uid, stat.S_IMODE(found.st_mode)) == (owner.pw_uid, 0o600)
+            right = (found.st_uid, stat.S_IMODE(found.st_mode)) == (account.pw_uid, 0o600)
             if not right and stat.S_ISREG(found.st_mode):
-                yield f"give {path} back to {paths.USER}, for it alone", partial(_give, path, owner)
+                yield f"give {path} back to {paths.USER}, for it alone", partial(_give, path, account)
 
 
-def _give(path: str, owner: pwd.struct_passwd) -> None:
+def _give(path: str, account: pwd.struct_passwd) -> None:
     """Set owner and mode through one descriptor, which no link can lead astray."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
     try:
-        os.fchown(descriptor, owner.pw_uid, owner.pw_gid)
+        os.fchown(descriptor, account.pw_uid, account.pw_gid)
         os.fchmod(descriptor, 0o600)
     finally:
         os.close(descriptor)

@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"baikalctl: {error}{hint}", file=sys.stderr)
         return 1
     except OSError as error:
-        print(f"baikalctl: {error}", file=sys.stderr)
+        print(f"baikalctl: {error}; run it again when that is mended", file=sys.stderr)
         return 1
 
 

@@ -36,6 +36,7 @@ class DeclaredUser:
 
     name: str
     display_name: str
+    displayed: bool
     email: str
     digest: str
     calendars: tuple[Collection, ...]
@@ -141,6 +142,7 @@ def _declared_user(user: User) -> DeclaredUser:
     return DeclaredUser(
         name=user.name,
         display_name=user.display_name,
+        displayed=user.displayed,
         email=user.email,
         digest=digest,
         calendars=user.calendars,

@@ -103,7 +103,10 @@ def _refusal(command: list[str]) -> str:
     """Return what the check ``command`` says against the configuration, or nothing if it passes."""
     if not Path(command[0]).exists():
         return ""
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    except (OSError, subprocess.SubprocessError) as error:
+        return f"{' '.join(command)}: {error}"
     return f"{' '.join(command)}: {done.stderr.strip() or done.stdout.strip()}" if done.returncode else ""
 
 
@@ -116,10 +119,19 @@ def _ensure_user(name: str) -> None:
 
 
 def _make_directory(directory: dict[str, Any]) -> None:
+    """Make the directory, or set owner and mode of the one that is there; a link in its place is refused."""
     path = Path(directory["path"])
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    os.chown(path, *_ids(directory))
-    path.chmod(directory["mode"])
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except NotADirectoryError:
+        message = f"{path} is a link; for another disk, mount it there (mount --bind)"
+        raise NotADirectoryError(message) from None
+    try:
+        os.fchown(descriptor, *_ids(directory))
+        os.fchmod(descriptor, directory["mode"])
+    finally:
+        os.close(descriptor)
 
 
 def _write_beside(file: dict[str, Any]) -> None:

@@ -150,8 +150,9 @@ class Networks(Kind["tuple[str, ...]"]):
 
     @staticmethod
     def _network(item: object) -> str:
+        text = item if isinstance(item, str) and "%" not in item else ""
         try:
-            return str(ipaddress.ip_network(item if isinstance(item, str) else "", strict=True))
+            return str(ipaddress.ip_network(text, strict=True))
         except ValueError as error:
             message = f"has {describe(item)}, which is no network ({error}); write it as 192.0.2.0/24 or 192.0.2.7"
             raise ValueError(message) from None

@@ -14,21 +14,26 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+def owner() -> pwd.struct_passwd:
+    """Return the account that owns the data; raises :class:`HostError` where there is none."""
+    try:
+        return pwd.getpwnam(paths.USER)
+    except KeyError:
+        message = f"there is no account {paths.USER}: this host was never deployed to; run the deploy first"
+        raise HostError(message) from None
+
+
 @contextlib.contextmanager
 def as_owner() -> Iterator[None]:
     """Act as the data's owner within the block, if this is root; anybody else is the owner already, or will be told."""
     if os.geteuid() != 0:
         yield
         return
-    try:
-        owner = pwd.getpwnam(paths.USER)
-    except KeyError:
-        message = f"there is no account {paths.USER}: this host was never deployed to; run the deploy first"
-        raise HostError(message) from None
+    account = owner()
     groups = os.getgroups()
     os.setgroups([])
-    os.setegid(owner.pw_gid)
-    os.seteuid(owner.pw_uid)
+    os.setegid(account.pw_gid)
+    os.seteuid(account.pw_uid)
     try:
         yield
     finally:

@@ -7,6 +7,7 @@ import re
 import shutil
 import stat
 import zipfile
+import zlib
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -79,10 +80,17 @@ def verify(archive: Path, version: str, sha256: str) -> str:
             if sum(member.file_size for member in bundle.infolist()) > MOST_BYTES:
                 message = f"{archive.name} is no release of Baïkal: it unpacks to more than {MOST_BYTES >> 20} MiB"
                 raise ArchiveError(message)
+            # A checksum that was asked for has said already that every byte is right.
+            damaged = None if sha256 else bundle.testzip()
             inside = version_of(bundle.read(f"{TOP}/Core/Distrib.php").decode("utf-8", "replace"))
-    except zipfile.BadZipFile:
-        message = f"{archive.name} is no zip archive; give the release's zip, as the project publishes it"
+    except (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError) as error:
+        # RuntimeError is also what an encrypted or strangely compressed member gives.
+        kind = "is no zip archive" if not zipfile.is_zipfile(archive) else f"can't be unpacked ({error})"
+        message = f"{archive.name} {kind}; give the release's zip, as the project publishes it"
         raise ArchiveError(message) from None
+    if damaged:
+        message = f"{archive.name} can't be unpacked ({damaged} is damaged); get it again"
+        raise ArchiveError(message)
     if inside != version:
         message = f"{archive.name} is Baïkal {inside}, not {version}; set baikal_version to {inside}, or give its zip"
         raise ArchiveError(message)
@@ -129,9 +137,12 @@ def install(archive: Path, version: str, sha256: str) -> None:
     found = verify(archive, version, sha256)
     place = Path(paths.CODE) / version
     beside, old = place.with_name(f".{version}.new"), place.with_name(f".{version}.old")
+    for leftover in (beside, old):
+        shutil.rmtree(leftover, ignore_errors=True)
     try:
         _unpack(archive, beside)
         (beside / ORIGIN).write_text(found + "\n", encoding="ascii")
+        (beside / ORIGIN).chmod(0o644)
         if place.exists():
             place.replace(old)
         beside.replace(place)

@@ -13,25 +13,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from baikalctl import kinds
-from baikalctl.accounts import User, read_users
+from baikalctl.accounts import User, UsersValue, read_users
 from baikalctl.faults import Fault, SettingsError, unknown
 from baikalctl.kinds import Choice, Flag, Kind, Networks, Number, SecretValue, Text, describe
 from baikalctl.release import KNOWN_RELEASES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from baikalctl.secret import Secret
 
 T = TypeVar("T")
 
 PREFIX = "BAIKAL_"
-
-
-class UsersValue(Kind["tuple[User, ...]"]):
-    """The list of accounts; :mod:`baikalctl.accounts` reads it, because it has many faults of its own."""
-
-    form = "a list of accounts"
 
 
 @dataclass(frozen=True)
@@ -42,7 +36,7 @@ class Definition:
     area: str
     meaning: str
     raw_default: object
-    machine_only: bool = False
+    machine_only: bool
 
     @property
     def secret(self) -> bool:
@@ -55,9 +49,8 @@ def define(  # noqa: PLR0913 - a definition's parts
 ) -> T:
     """Return a dataclass field with its definition; ``raw_default`` is what a file would say where that differs."""
     shown = default if raw_default is None else raw_default
-    definition = Definition(kind, area, meaning, shown, machine_only)
-    field: Any = dataclasses.field(default=default, metadata={"definition": definition})
-    return field  # type: ignore[no-any-return]
+    metadata = {"definition": Definition(kind, area, meaning, shown, machine_only)}
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,27 +212,34 @@ class Settings:
             definition = DEFINITIONS.get(name)
             if definition is None:
                 faults.append(Fault(name, unknown(name, DEFINITIONS)))
+            elif any(fault.setting == name for fault in faults):
+                continue
             elif isinstance(definition.kind, UsersValue):
                 values[name] = read_users(given, faults, environ, plain=plain)
-            elif isinstance(definition.kind, SecretValue):
-                if given is None and not complete:
-                    continue
+            elif complete or not (definition.secret and given is None):
                 try:
-                    values[name] = definition.kind.resolve(given, environ, plain=plain)
+                    values[name] = _read(definition, given, environ, plain=plain)
                 except ValueError as error:
-                    problem = "is missing; set it" if given is None else str(error)
-                    faults.append(Fault(name, problem))
-            elif not any(fault.setting == name for fault in faults):
-                try:
-                    values[name] = definition.kind.read(given)
-                except ValueError as error:
-                    faults.append(Fault(name, str(error), describe(given)))
+                    faults.append(Fault(name, str(error), "" if definition.secret else describe(given)))
         wrong = {fault.setting for fault in faults}
         settings = cls(**{name: value for name, value in values.items() if name not in wrong})
-        faults.extend(fault for fault in _contradictions(settings, complete=complete) if fault.setting not in wrong)
+        # A contradiction with what is wrong anyway would only be noise.
+        for involved, fault in _contradictions(settings, complete=complete):
+            if not wrong.intersection((fault.setting, *involved)):
+                faults.append(fault)
         if faults:
             raise SettingsError(faults)
         return settings
+
+
+def _read(definition: Definition, given: object, environ: Mapping[str, str], *, plain: bool) -> object:
+    """Return ``given`` as the setting's kind reads it; raises ``ValueError`` with what is wrong and the remedy."""
+    if not isinstance(definition.kind, SecretValue):
+        return definition.kind.read(given)
+    if given is None:
+        message = "is missing; set it"
+        raise ValueError(message)
+    return definition.kind.resolve(given, environ, plain=plain)
 
 
 def _read_variable(  # noqa: PLR0913, PLR0917 - the parts of one loop's body
@@ -255,44 +255,45 @@ def _read_variable(  # noqa: PLR0913, PLR0917 - the parts of one loop's body
     try:
         raw[name] = json.loads(text) if isinstance(kind, UsersValue) else kind.read_text(text)
     except ValueError as error:
-        problem = "is not JSON; write a list of tables" if isinstance(kind, UsersValue) else str(error)
-        faults.append(Fault(name, problem, describe(text)))
+        # What was meant as accounts may hold passwords, so it isn't shown.
+        users = isinstance(kind, UsersValue)
+        problem = "is not JSON; write a list of tables" if users else str(error)
+        faults.append(Fault(name, problem, "" if users else describe(text)))
 
 
-def _contradictions(settings: Settings, *, complete: bool) -> list[Fault]:
-    """Return what is wrong between settings that are each right by themselves."""
-    found = []
+def _contradictions(settings: Settings, *, complete: bool) -> Iterator[tuple[tuple[str, ...], Fault]]:
+    """Yield what is wrong between settings that are each right by themselves, with the other settings involved."""
     if complete and not settings.hostname:
-        found.append(Fault("hostname", 'is missing; give the name that clients type, such as "cal.example.org"'))
+        yield (), Fault("hostname", 'is missing; give the name that clients type, such as "cal.example.org"')
     if settings.http_port == settings.https_port and settings.tls != "off":
         problem = "is http_port as well; give the two different ports"
-        found.append(Fault("https_port", problem, str(settings.https_port)))
+        yield ("http_port", "tls"), Fault("https_port", problem, str(settings.https_port))
     for name in ("tls_certificate", "tls_key"):
         given = getattr(settings, name)
         if settings.tls == "files" and not given:
-            found.append(Fault(name, 'is missing; tls = "files" needs both tls_certificate and tls_key'))
+            yield ("tls",), Fault(name, 'is missing; tls = "files" needs both tls_certificate and tls_key')
         elif settings.tls != "files" and given:
             problem = f'has no effect with tls = "{settings.tls}"; set tls = "files" or take it away'
-            found.append(Fault(name, problem, describe(given)))
+            yield ("tls",), Fault(name, problem, describe(given))
     if not settings.caldav and not settings.carddav:
-        found.append(Fault("carddav", "and caldav are both off, so nothing would be served; turn one on", "false"))
-    if settings.baikal_version not in KNOWN_RELEASES and not settings.baikal_archive:
+        problem = "and caldav are both off, so nothing would be served; turn one on"
+        yield ("caldav",), Fault("carddav", problem, "false")
+    archive, remote = settings.baikal_archive, "://" in settings.baikal_archive
+    unknown_release = settings.baikal_version not in KNOWN_RELEASES
+    if unknown_release and not archive:
         problem = (
             f"is not known here ({', '.join(KNOWN_RELEASES)} are); give its zip with baikal_archive and its sha256"
         )
-        found.append(Fault("baikal_version", problem, describe(settings.baikal_version)))
-    remote = "://" in settings.baikal_archive
-    if remote and not settings.baikal_sha256 and settings.baikal_version not in KNOWN_RELEASES:
-        found.append(Fault("baikal_sha256", "is missing; an address with a release that isn't known here needs it"))
-    if settings.baikal_archive and not remote and settings.baikal_download == "host":
+        yield ("baikal_archive",), Fault("baikal_version", problem, describe(settings.baikal_version))
+    if remote and unknown_release and not settings.baikal_sha256:
+        problem = "is missing; an address with a release that isn't known here needs it"
+        yield ("baikal_version", "baikal_archive"), Fault("baikal_sha256", problem)
+    if archive and not remote and settings.baikal_download == "host":
         problem = "can't be, as baikal_archive is a path on this machine; set it to here"
-        found.append(Fault("baikal_download", problem, '"host"'))
-    return found
+        yield ("baikal_archive",), Fault("baikal_download", problem, '"host"')
 
 
-def _definitions() -> dict[str, Definition]:
-    return {field.name: field.metadata["definition"] for field in dataclasses.fields(Settings)}
-
-
-DEFINITIONS = _definitions()
+DEFINITIONS: dict[str, Definition] = {
+    field.name: field.metadata["definition"] for field in dataclasses.fields(Settings)
+}
 """Every setting by name, in the order in which people should read them."""

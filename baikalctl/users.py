@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from functools import partial
+from itertools import chain, count
 from typing import TYPE_CHECKING
 
 from baikalctl.database import one
@@ -95,11 +96,12 @@ def _account(connection: sqlite3.Connection, user: DeclaredUser, applied: str | 
             f"make the principal of {user.name}",
             lambda: run("INSERT INTO principals (uri, email, displayname) VALUES (?, ?, ?)", values),
         )
-    elif (found[0] or "", found[1] or "") != (user.email, user.display_name):
-        change = (user.email or None, user.display_name, uri)
+        return
+    wanted = (user.email or found[0], user.display_name if user.displayed else found[1])
+    if wanted != (found[0], found[1]):
         yield (
             f"set the name and e-mail address of {user.name}",
-            lambda: run("UPDATE principals SET email = ?, displayname = ? WHERE uri = ?", change),
+            lambda: run("UPDATE principals SET email = ?, displayname = ? WHERE uri = ?", (*wanted, uri)),
         )
 
 
@@ -114,6 +116,10 @@ def _calendar(connection: sqlite3.Connection, owner: str, calendar: Collection) 
 
         def make() -> None:
             number = run("INSERT INTO calendars (synctoken, components) VALUES (1, ?)", (COMPONENTS,)).lastrowid
+            # Somebody else's calendar, shared under this very address, makes way for the owner's own.
+            free = _free_uri(connection, owner, f"{calendar.name}-shared")
+            making_way = "UPDATE calendarinstances SET uri = ? WHERE principaluri = ? AND uri = ?"
+            run(making_way, (free, principal(owner), calendar.name))
             _insert_instance(connection, number, owner, OWNER, calendar.name, calendar)
 
         yield f"make the calendar {calendar.name} of {owner}", make
@@ -169,12 +175,21 @@ def _shares(connection: sqlite3.Connection, owner: str, calendar: Collection) ->
         query = "SELECT id, access FROM calendarinstances WHERE calendarid = ? AND principaluri = ?"
         row = run(query, (number, principal(share.principal))).fetchone()
         if row is None:
-            instance = (number, share.principal, access, f"{owner}-{calendar.name}", calendar)
+            uri = _free_uri(connection, share.principal, f"{owner}-{calendar.name}")
+            instance = (number, share.principal, access, uri, calendar)
             sentence = f"share the calendar {calendar.name} of {owner} with {share.principal} ({share.access})"
             yield sentence, partial(_insert_instance, connection, *instance)
         elif row[1] != access:
             sentence = f"let {share.principal} {share.access} the calendar {calendar.name} of {owner}"
             yield sentence, partial(run, "UPDATE calendarinstances SET access = ? WHERE id = ?", (access, row[0]))
+
+
+def _free_uri(connection: sqlite3.Connection, name: str, wanted: str) -> str:
+    """Return ``wanted``, or the first ``wanted-2``, ``wanted-3``, … that isn't taken in the home of ``name``."""
+    query = "SELECT uri FROM calendarinstances WHERE principaluri = ?"
+    taken = {uri for (uri,) in connection.execute(query, (principal(name),))}
+    candidates = chain([wanted], (f"{wanted}-{number}" for number in count(2)))
+    return next(uri for uri in candidates if uri not in taken)
 
 
 def _insert_instance(  # noqa: PLR0913, PLR0917 - one row's columns

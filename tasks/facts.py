@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,25 +11,12 @@ from pyinfra.api.facts import FactBase
 
 from baikalctl import paths
 from baikalctl.release import ORIGIN
+from tasks.distribution import PACKAGES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from baikalctl.rendering import FileSet, Service
-
-PACKAGES = (
-    "ca-certificates",
-    "nginx",
-    "openssl",
-    "php-fpm",
-    "php-mbstring",
-    "php-sqlite3",
-    "php-xml",
-    "python3",
-    "python3-jinja2",
-    "python3-yaml",
-)
-"""Everything from the distribution: PHP's extensions are those of Baïkal and sabre/dav, the rest is baikalctl's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -285,18 +271,6 @@ def read_digest(service: Service) -> str:
 def stamp(service: Service) -> str:
     """Return where the checksum stands of what ``service`` has read."""
     return f"{paths.STAMPS}/{service.name}"
-
-
-def php_version(package_version: str) -> str:
-    """Return PHP's version from that of Debian's ``php-fpm``, such as ``8.2`` from ``2:8.2+93``."""
-    found = re.match(r"(?:\d+:)?(\d+\.\d+)", package_version)
-    return found[1] if found else ""
-
-
-def nginx_version(package_version: str) -> tuple[int, int, int]:
-    """Return nginx's version from that of its package, such as (1, 22, 1) from ``1.22.1-9+deb12u2``."""
-    found = re.match(r"(?:\d+:)?(\d+)\.(\d+)\.(\d+)", package_version)
-    return (int(found[1]), int(found[2]), int(found[3])) if found else (1, 18, 0)
 
 
 def _quoted(words: Iterable[str]) -> str:

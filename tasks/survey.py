@@ -18,7 +18,8 @@ from baikalctl.faults import SettingsError
 from baikalctl.release import needed_php
 from baikalctl.rendering import Platform
 from baikalctl.settings import Settings
-from tasks.facts import CandidateFact, Machine, MachineFact, PathsFact, nginx_version, php_version
+from tasks.distribution import nginx_version, php_version
+from tasks.facts import CandidateFact, Machine, MachineFact, PathsFact
 from tasks.operations import Run
 from tasks.releases import Archive, obtain
 

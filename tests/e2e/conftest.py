@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tasks.facts import PACKAGES
+from tasks.distribution import PACKAGES
 from tests.lab import machine as machines
 from tests.lab import release as releases
 from tests.lab.engine import Engine, cache_directory, ensure_engine, stop_if_ours

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tasks.facts import PACKAGES
+from tasks.distribution import PACKAGES
 from tests.lab.deploying import PYINFRA, REPOSITORY, Outcome, pyinfra
 from tests.lab.images import base_image, machine_image
 from tests.lab.machine import Machine

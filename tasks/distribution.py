@@ -1,0 +1,31 @@
+"""What the distribution calls things: the packages that we need of it, and the versions in their names."""
+
+from __future__ import annotations
+
+import re
+
+PACKAGES = (
+    "ca-certificates",
+    "nginx",
+    "openssl",
+    "php-fpm",
+    "php-mbstring",
+    "php-sqlite3",
+    "php-xml",
+    "python3",
+    "python3-jinja2",
+    "python3-yaml",
+)
+"""Everything from the distribution: PHP's extensions are those of Baïkal and sabre/dav, the rest is baikalctl's."""
+
+
+def php_version(package_version: str) -> str:
+    """Return PHP's version from that of Debian's ``php-fpm``, such as ``8.2`` from ``2:8.2+93``."""
+    found = re.match(r"(?:\d+:)?(\d+\.\d+)", package_version)
+    return found[1] if found else ""
+
+
+def nginx_version(package_version: str) -> tuple[int, int, int]:
+    """Return nginx's version from that of its package, such as (1, 22, 1) from ``1.22.1-9+deb12u2``."""
+    found = re.match(r"(?:\d+:)?(\d+)\.(\d+)\.(\d+)", package_version)
+    return (int(found[1]), int(found[2]), int(found[3])) if found else (1, 18, 0)
