@@ -43,8 +43,11 @@ def main() -> None:
     try:
         if verb == "up":
             up()
+        elif verb == "down":
+            _remove(ensure_engine(_say))
+            _say("the machine is gone; make clean also removes the images, and ends an engine that the lab started")
         else:
-            down(images=verb == "clean")
+            clean()
     except LabError as error:
         sys.exit(f"demo: {error}")
     except KeyboardInterrupt:
@@ -79,15 +82,14 @@ def up() -> None:
     _tell(account, release, base.origin, command, time.monotonic() - began)
 
 
-def down(*, images: bool) -> None:
-    """Remove the machine and what belongs to it; with ``images``, everything that the lab keeps as well."""
+def clean() -> None:
+    """Remove the machine, every image and file that the lab keeps, and the engine's process if the lab started it."""
     engine = ensure_engine(_say)
     _remove(engine)
-    if images:
-        remove_images(engine)
-        shutil.rmtree(cache_directory(), ignore_errors=True)
+    remove_images(engine)
     stop_if_ours(_say)
-    _say("gone")
+    shutil.rmtree(cache_directory(), ignore_errors=True)
+    _say("nothing of the lab is left")
 
 
 def _write_inventory(machine: Machine, release: releases.Release) -> str:
