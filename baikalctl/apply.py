@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from baikalctl import certificate, configuration, database, paths, users
-from baikalctl.declared import Declared, HostError
+from baikalctl.faults import HostError
 from baikalctl.installing import locked
 from baikalctl.privilege import as_owner, owner
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import pwd
     from collections.abc import Callable, Iterator
 
+    from baikalctl.declared import Declared
     from baikalctl.users import Step
 
 T = TypeVar("T")

@@ -16,11 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from baikalctl import apply, certificate, configuration, database, paths, release
-from baikalctl.declared import Declared, HostError
+from baikalctl.faults import HostError
 from baikalctl.privilege import as_owner
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from baikalctl.declared import Declared
 
 OK, WARNING, FAILED = "ok", "warning", "failed"
 REQUEST_SECONDS = 30

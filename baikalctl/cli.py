@@ -6,7 +6,8 @@ import argparse
 import os
 import sys
 
-from baikalctl.declared import Declared, HostError
+from baikalctl.declared import Declared
+from baikalctl.faults import HostError
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from baikalctl import paths
-from baikalctl.declared import REALM, HostError
+from baikalctl.declared import REALM
+from baikalctl.faults import HostError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

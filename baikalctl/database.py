@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from baikalctl import paths
-from baikalctl.declared import HostError
+from baikalctl.faults import HostError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from baikalctl import paths
 from baikalctl.accounts import Collection, Share, User
+from baikalctl.faults import HostError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,10 +25,6 @@ if TYPE_CHECKING:
 
 REALM = "BaikalDAV"
 """Baïkal's ``auth_realm``, which is part of every hash (Core/Frameworks/Baikal/Model/Config/Standard.php)."""
-
-
-class HostError(Exception):
-    """This host can't do what was asked; the message says why, and what to do."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""What is wrong with somebody's settings, said all at once."""
+"""What is wrong: with somebody's settings, said all at once, or with a host."""
 
 from __future__ import annotations
 
@@ -31,6 +31,10 @@ class SettingsError(Exception):
         """Keep all ``faults``, in the order in which they were found."""
         self.faults = tuple(faults)
         super().__init__("\n".join(str(fault) for fault in self.faults))
+
+
+class HostError(Exception):
+    """This host can't do what was asked; the message says why, and what to do."""
 
 
 def unknown(name: str, known: Iterable[str]) -> str:

@@ -8,7 +8,7 @@ import pwd
 from typing import TYPE_CHECKING
 
 from baikalctl import paths
-from baikalctl.declared import HostError
+from baikalctl.faults import HostError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,8 +13,7 @@ from pyinfra.api.exceptions import DeployError
 from pyinfra.context import ctx_config, ctx_host, ctx_state
 from pyinfra.context import state as current_state
 
-from baikalctl.declared import HostError
-from baikalctl.faults import SettingsError
+from baikalctl.faults import HostError, SettingsError
 from baikalctl.release import needed_php
 from baikalctl.rendering import Platform
 from baikalctl.settings import Settings
