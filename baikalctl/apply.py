@@ -53,6 +53,8 @@ def steps(declared: Declared) -> Iterator[Step]:
     reason = certificate.needed(declared)
     if reason:
         yield f"make a self-signed certificate: {reason}", lambda: certificate.make_self_signed(declared)
+    for path in certificate.outlived(declared):
+        yield f"remove {path}, which no longer serves", path.unlink
     yield from _ownership_steps()
     applied = _read_applied()
     found = _as_owner(configuration.read)
@@ -86,19 +88,49 @@ def _ownership_steps() -> Iterator[Step]:
         return
     account = owner()
     for path in (paths.BAIKAL_YAML, paths.INSTALL_DISABLED, *(paths.SQLITE + part for part in ("", "-wal", "-shm"))):
-        with contextlib.suppress(FileNotFoundError):
-            found = Path(path).lstat()
-            right = (found.st_uid, stat.S_IMODE(found.st_mode)) == (account.pw_uid, 0o600)
-            if not right and stat.S_ISREG(found.st_mode):
-                yield f"give {path} back to {paths.USER}, for it alone", partial(_give, path, account)
+        if not _belongs(Path(path), account):
+            yield f"give {path} back to {paths.USER}, for it alone", partial(_give, Path(path), account)
 
 
-def _give(path: str, account: pwd.struct_passwd) -> None:
-    """Set owner and mode through one descriptor, which no link can lead astray."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+def _belongs(path: Path, account: pwd.struct_passwd) -> bool:
+    """Tell whether the file is the account's alone; one that isn't there is nobody's fault."""
     try:
+        with _opened(path) as descriptor:
+            found = os.fstat(descriptor)
+    except FileNotFoundError:
+        return True
+    return (found.st_uid, stat.S_IMODE(found.st_mode)) == (account.pw_uid, 0o600)
+
+
+def _give(path: Path, account: pwd.struct_passwd) -> None:
+    with _opened(path) as descriptor:
         os.fchown(descriptor, account.pw_uid, account.pw_gid)
         os.fchmod(descriptor, 0o600)
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    """Open a file of the data as root, without following a link that its owner may have put in its or a folder's place."""
+    folder = os.open(paths.DATA, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        *parts, name = path.relative_to(paths.DATA).parts
+        for part in parts:
+            inner = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
+            os.close(folder)
+            folder = inner
+        descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        message = f"{path} is not reached without a link, or is one; put the data itself there ({error.strerror})"
+        raise HostError(message) from None
+    finally:
+        os.close(folder)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            message = f"{path} is not a file; put the data itself there"
+            raise HostError(message)
+        yield descriptor
     finally:
         os.close(descriptor)
 

@@ -76,7 +76,7 @@ def make_self_signed(declared: Declared) -> None:
     """Make key and certificate for the host name, each beside its place first; the key is root's alone from the start."""
     name = declared.hostname
     subject = f"IP:{name}" if _is_address(name) else f"DNS:{name}"
-    key, certificate = Path(paths.SELF_SIGNED_KEY + ".new"), Path(paths.SELF_SIGNED + ".new")
+    key, certificate = Path(declared.key + ".new"), Path(declared.certificate + ".new")
     command = [
         *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
         *("-keyout", str(key), "-out", str(certificate), "-days", str(SELF_SIGNED_DAYS)),
@@ -92,8 +92,14 @@ def make_self_signed(declared: Declared) -> None:
         message = f"openssl could not make a self-signed certificate: {done.stderr.strip()}"
         raise HostError(message)
     certificate.chmod(0o644)
-    key.replace(paths.SELF_SIGNED_KEY)
-    certificate.replace(paths.SELF_SIGNED)
+    key.replace(declared.key)
+    certificate.replace(declared.certificate)
+
+
+def outlived(declared: Declared) -> list[Path]:
+    """Return the self-signed pairs that earlier names or settings have left, none of which serves any more."""
+    made = Path(paths.TLS).glob("selfsigned-*")
+    return sorted(path for path in made if str(path) not in (declared.certificate, declared.key))
 
 
 def _end_of_peer(server: ssl.SSLContext, client: ssl.SSLContext, hostname: str) -> float:

@@ -63,6 +63,7 @@ def _examine(declared: Declared, *, thorough: bool) -> list[Finding]:
         "version": lambda: _version(declared),
         "certificate": lambda: _certificate(declared),
         "permissions": _permissions,
+        "code": lambda: _code(declared, thorough=thorough),
         "disk": _disk,
         "declared": lambda: _drift(declared),
     }
@@ -205,6 +206,15 @@ def _permissions() -> Iterator[Finding]:
         yield Finding("permissions", FAILED, message, "run the deploy")
     if not wrong:
         yield Finding("permissions", OK, "code is root's, data is private")
+
+
+def _code(declared: Declared, *, thorough: bool) -> Iterator[Finding]:
+    if not thorough:
+        return
+    if release.standing(declared.version):
+        yield Finding("code", OK, "every file of the release is as it was installed")
+    else:
+        yield Finding("code", FAILED, "files of the release were changed, added or removed", "run the deploy")
 
 
 def _disk() -> Iterator[Finding]:

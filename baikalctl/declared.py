@@ -49,7 +49,6 @@ class Declared:
     hostname: str
     scheme: str
     port: int
-    http_port: int
     base_path: str
     admin_hash: str
     system: Mapping[str, object]
@@ -104,12 +103,13 @@ def declare(settings: Settings, services: tuple[str, ...] = ()) -> Declared:
     """Return what the host is told of ``settings``; ``services`` are the units that serve it."""
     tls = settings.tls != "off"
     own = settings.tls == "files"
+    # Of this name alone: until a change of name has passed every check, the old pair is what serves.
+    self_signed = f"{paths.TLS}/selfsigned-{settings.hostname}"
     return Declared(
         version=settings.baikal_version,
         hostname=settings.hostname,
         scheme="https" if tls else "http",
         port=settings.https_port if tls else settings.http_port,
-        http_port=settings.http_port,
         base_path=settings.base_path,
         admin_hash=_admin_hash(settings.admin_password),
         system={
@@ -120,8 +120,8 @@ def declare(settings: Settings, services: tuple[str, ...] = ()) -> Declared:
             "base_uri": f"{settings.base_path}/" if settings.base_path else "",
         },
         tls=settings.tls,
-        certificate=settings.tls_certificate if own else paths.SELF_SIGNED if tls else "",
-        key=settings.tls_key if own else paths.SELF_SIGNED_KEY if tls else "",
+        certificate=settings.tls_certificate if own else f"{self_signed}.crt" if tls else "",
+        key=settings.tls_key if own else f"{self_signed}.key" if tls else "",
         services=services,
         users=tuple(_declared_user(user) for user in settings.users),
     )

@@ -34,10 +34,11 @@ def install(bundle: dict[str, Any]) -> None:
     """Bring the files of ``bundle`` to this host; raises :class:`CheckError` if a service refuses its new ones.
 
     ``bundle`` has ``user`` (a system account to make), ``directories``, ``files`` (only those that differ), ``owned``
-    (every path that we own from now on), ``prepare`` (a command that must have run before the checks), ``services``
-    (name → check command) and the places of ``stamps``, ``record`` and ``lock``. Files of no service come first. The
-    others are put in place together, checked, and taken back together if a check fails. A service whose files change
-    loses its stamp first, so that whatever happens here, a later run knows that it has to check and reload.
+    (every path that we own from now on), ``prepare`` (a command that makes what the checks need), ``services`` (name →
+    check command) and the places of ``stamps``, ``record`` and ``lock``. Files of no service come first. The others, and
+    those marked ``together``, are put in place at once, checked, and taken back at once if a check fails. A service
+    whose files change loses its stamp first, so that whatever happens here, a later run knows that it has to check and
+    reload.
     """
     _ensure_user(bundle["user"])
     for directory in bundle["directories"]:
@@ -54,27 +55,26 @@ def install(bundle: dict[str, Any]) -> None:
         traces = [str(_beside(file["path"], suffix)) for file in bundle["files"] for suffix in (NEW, OLD)]
         traces += [str(_beside(path, OLD)) for path in (*stale, *displaced)]
         _write_record(record, sorted({*bundle["owned"], *stale, *traces}))
-        configuration = [file for file in bundle["files"] if file["service"]]
+        configuration = [file for file in bundle["files"] if file["service"] or file["together"]]
         for file in bundle["files"]:
-            if not file["service"]:
+            if file not in configuration:
                 _write_beside(file)
                 _beside(file["path"], NEW).replace(file["path"])
-        if bundle["prepare"]:
-            subprocess.run(bundle["prepare"], check=True)
         try:
-            _replace(configuration, [*stale, *displaced], bundle["services"], Path(bundle["stamps"]))
+            _replace(configuration, [*stale, *displaced], bundle)
         except CheckError:
             _write_record(record, sorted({*bundle["owned"], *stale}))
             raise
         _write_record(record, sorted(bundle["owned"]))
 
 
-def _replace(files: list[dict[str, Any]], stale: list[str], services: dict[str, list[str]], stamps: Path) -> None:
+def _replace(files: list[dict[str, Any]], stale: list[str], bundle: dict[str, Any]) -> None:
     """Put configuration ``files`` in place and take ``stale`` ones away; all of it, or nothing if a check fails."""
     # What is stale may have been any service's, so then all are checked.
-    touched = set(services) if stale else {file["service"] for file in files}
+    services = bundle["services"]
+    touched = set(services) if stale else {file["service"] for file in files} - {""}
     for name in touched:
-        (stamps / name).unlink(missing_ok=True)
+        (Path(bundle["stamps"]) / name).unlink(missing_ok=True)
     for file in files:
         _write_beside(file)
     paths = [*(file["path"] for file in files), *stale]
@@ -86,7 +86,8 @@ def _replace(files: list[dict[str, Any]], stale: list[str], services: dict[str, 
         _beside(file["path"], NEW).replace(file["path"])
     for path in stale:
         Path(path).unlink(missing_ok=True)
-    refusals = [refusal for name in sorted(touched) if (refusal := _refusal(services[name]))]
+    commands = [bundle["prepare"], *(services[name] for name in sorted(touched))] if files or stale else []
+    refusals = [refusal for command in commands if command and (refusal := _refusal(command))]
     for path in paths:
         old = _beside(path, OLD)
         if not refusals:
@@ -190,6 +191,6 @@ def main(bundle: str) -> None:
     except CheckError as error:
         sys.exit(f"The new configuration was refused, and the old one is back in place:\n{error}")
     except subprocess.CalledProcessError as error:
-        sys.exit(f"{' '.join(map(str, error.cmd))} failed with status {error.returncode}")
+        sys.exit(f"{' '.join(map(str, error.cmd))} failed with status {error.returncode}; mend it, and run again")
     except OSError as error:
         sys.exit(f"The files can't be written: {error}; make room or mend it, and run again")

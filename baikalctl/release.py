@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shlex
 import shutil
 import stat
+import subprocess
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
@@ -29,6 +31,8 @@ TOP = "baikal"
 """The one directory at the top of a release's zip."""
 ORIGIN = ".archive-sha256"
 """File in an unpacked release that tells which archive it came from."""
+TREE = ".tree-sha256"
+"""File in an unpacked release with the checksum of what :func:`tree_command` printed when it was put there."""
 MOST_BYTES = 400 * 2**20
 """A release unpacks to some 20 MB; what unpacks to more than this is no release."""
 NEEDED = ("Core/Distrib.php", "html/dav.php", "vendor/autoload.php", "Core/Resources/Db/SQLite/db.sql")
@@ -124,12 +128,32 @@ def download(url: str, target: Path) -> None:
         beside.unlink(missing_ok=True)
 
 
+def tree_command(folder: str) -> str:
+    """Return the shell command that prints one checksum over a release's files: path, owner, mode, size and time.
+
+    Whoever edits a file changes its time, so contents need not be read on every run.
+    """
+    listed = f"find {folder}/ -mindepth 1 ! -path {folder}/'.*-sha256' -printf '%P|%y|%U:%G|%m|%s|%Ts|%l\\n'"
+    # A directory's size and time say nothing of their own.
+    return f"{listed} | sed 's/|d|\\([^|]*|[^|]*\\)|.*/|d|\\1/' | LC_ALL=C sort | sha256sum | cut -d' ' -f1"
+
+
 def standing(version: str) -> str:
-    """Return the SHA-256 of the archive that the installed ``version`` came from, or nothing if it isn't installed."""
+    """Return the SHA-256 of the archive that the installed ``version`` came from.
+
+    Nothing where it isn't installed, or isn't as it was when it was: somebody has edited, added or removed a file.
+    """
+    place = Path(paths.CODE) / version
     try:
-        return (Path(paths.CODE) / version / ORIGIN).read_text(encoding="ascii").strip()
+        origin, tree = ((place / name).read_text(encoding="ascii").strip() for name in (ORIGIN, TREE))
     except FileNotFoundError:
         return ""
+    return origin if tree == _tree(place) else ""
+
+
+def _tree(place: Path) -> str:
+    command = tree_command(shlex.quote(str(place)))
+    return subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True).stdout.strip()
 
 
 def install(archive: Path, version: str, sha256: str) -> None:
@@ -143,6 +167,8 @@ def install(archive: Path, version: str, sha256: str) -> None:
         _unpack(archive, beside)
         (beside / ORIGIN).write_text(found + "\n", encoding="ascii")
         (beside / ORIGIN).chmod(0o644)
+        (beside / TREE).write_text(_tree(beside) + "\n", encoding="ascii")
+        (beside / TREE).chmod(0o644)
         if place.exists():
             place.replace(old)
         beside.replace(place)

@@ -43,6 +43,8 @@ class File:
     owner: str = "root"
     group: str = "root"
     service: str = ""
+    together: bool = False
+    """Whether it is put in place with the services' files, and taken back with them if a check refuses those."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,6 +123,8 @@ def render(settings: Settings, platform: Platform) -> FileSet:
         "platform": platform,
         "paths": paths,
         "declared": declared,
+        # Of this PHP alone: after an upgrade of the distribution, the old one may still be there and hold its own.
+        "socket": f"/run/php/baikal-{platform.php}.sock",
         "workers": workers(platform),
         "memory_limit_mb": memory_limit_mb(platform),
     }
@@ -131,7 +135,7 @@ def render(settings: Settings, platform: Platform) -> FileSet:
     base = tools()
     configuration = f"/etc/php/{platform.php}/fpm"
     files = (
-        File(path=paths.DECLARED, content=declared.to_json().encode(), mode=0o600),
+        File(path=paths.DECLARED, content=declared.to_json().encode(), mode=0o600, together=True),
         File(
             path=f"{configuration}/pool.d/baikal.conf",
             content=text("etc/php/fpm/pool.d/baikal.conf"),

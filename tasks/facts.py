@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pyinfra.api.facts import FactBase
 
 from baikalctl import paths
-from baikalctl.release import ORIGIN
+from baikalctl.release import ORIGIN, TREE, tree_command
 from tasks.distribution import PACKAGES
 
 if TYPE_CHECKING:
@@ -51,9 +51,10 @@ class MachineFact(FactBase[Machine]):
     def command(self) -> str:
         """Print ``key=value`` lines."""
         return rf"""
+            export LC_ALL=C
             . /etc/os-release 2>/dev/null
             echo "system=$ID"; echo "like=$ID_LIKE"; echo "pretty=$PRETTY_NAME"; echo "uid=$(id -u)"
-            [ "$(id -u)" = 0 ] || echo "sudo=$(sudo -n true 2>&1 </dev/null | head -n 1)"
+            [ "$(id -u)" = 0 ] || said=$(sudo -n true 2>&1 </dev/null) || echo "sudo=$(echo "$said" | tail -n 1)"
             [ ! -d /run/systemd/system ] || echo booted=yes
             [ ! -e /proc/net/if_inet6 ] || echo ipv6=yes
             echo "cores=$(nproc 2>/dev/null)"
@@ -82,7 +83,8 @@ class MachineFact(FactBase[Machine]):
             sudo=said.get("sudo", ""),
             booted="booted" in said,
             cores=int(said.get("cores") or 1),
-            memory_mb=int(said.get("memory") or 0) // 1024,
+            # Rounded, because the kernel's figure varies a little from boot to boot.
+            memory_mb=int(said.get("memory") or 0) // 1024 // 64 * 64,
             ipv6="ipv6" in said,
             release=said.get("release", ""),
             installed=installed,
@@ -98,16 +100,17 @@ class CandidateFact(FactBase[dict[str, str]]):
     def command(self) -> str:
         """Print apt's paragraphs, after the reason why the lists couldn't be refreshed, if they couldn't."""
         fresh = "find /var/lib/apt/lists -maxdepth 1 -name '*_Packages*' -mtime -1 2>/dev/null | grep -q ."
-        update = "apt-get -q -o Acquire::Retries=3 update 2>&1"
+        update = "apt-get -q -o Acquire::Retries=3 -o APT::Update::Error-Mode=any update 2>&1"
         # apt waits for dpkg's lock if told to, but not for that of the lists, which a daily timer may hold.
         return f"""
             export LC_ALL=C DEBIAN_FRONTEND=noninteractive
             for attempt in $(seq 60); do
                 {fresh} && break
-                said=$({update}) || true
-                case $said in *'Could not get lock'*) sleep 2 ;; *) break ;; esac
+                said=$({update}) && break
+                case $said in *'Could not get lock'*) sleep 2; continue ;; esac
+                echo "{self.UNREACHABLE}: $(echo "$said" | grep -E '^(E|W|Err)' | head -n 1)"
+                break
             done
-            {fresh} || echo "{self.UNREACHABLE}: $(echo "$said" | grep -E '^(E|W|Err)' | head -n 1)"
             apt-cache policy {" ".join(PACKAGES)}
         """
 
@@ -138,6 +141,7 @@ class FilesFact(FactBase[dict[str, Any]]):
         contents = _quoted(file.path for file in files.files)
         links = _quoted(link for link, _ in files.displaced)
         return f"""
+            export LC_ALL=C
             sha256sum -- {contents} 2>/dev/null; echo ---
             stat -c '%F|%a|%U|%G|%n' -- {every} 2>/dev/null; echo ---
             for link in {links}; do [ ! -L "$link" ] || echo "$link|$(readlink -f "$link")"; done; echo ---
@@ -171,13 +175,14 @@ class FilesFact(FactBase[dict[str, Any]]):
 
 
 class ReleaseFact(FactBase[tuple[str, str, bool]]):
-    """The current release of Baïkal, the checksum of the archive it came from, and whether nothing was left behind."""
+    """The current release of Baïkal, the checksum of its archive if it is intact, and whether nothing was left behind."""
 
     def command(self, version: str) -> str:
         """Print three lines."""
-        origin = f"{paths.CODE}/{shlex.quote(version)}/{ORIGIN}"
+        place = f"{paths.CODE}/{shlex.quote(version)}"
+        intact = f'[ "$({tree_command(place)})" = "$(cat {place}/{TREE})" ] && cat {place}/{ORIGIN}'
         leftovers = f"find {paths.CODE} -mindepth 1 -maxdepth 1 -name '.*' 2>/dev/null"
-        return f'echo "$(readlink {paths.CURRENT})"; echo "$(cat {origin} 2>/dev/null)"; echo "$({leftovers})"'
+        return f'echo "$(readlink {paths.CURRENT})"; echo "$({{ {intact}; }} 2>/dev/null)"; echo "$({leftovers})"'
 
     def process(self, output: list[str]) -> tuple[str, str, bool]:
         """Read the lines."""

@@ -10,7 +10,7 @@ import shlex
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pyinfra.api.command import FileUploadCommand, FunctionCommand, StringCommand
+from pyinfra.api.command import FileUploadCommand, FunctionCommand, QuoteString, StringCommand
 from pyinfra.api.operation import operation
 from pyinfra.context import host
 
@@ -39,7 +39,10 @@ class Run:
         return any(operation.is_complete() and operation.did_change() for operation in self.operations)
 
 
-APT = "DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0"
+APT = (
+    "DEBIAN_FRONTEND=noninteractive apt-get"
+    " -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 -o Dpkg::Options::=--force-confold"
+)
 CONFIGURE = """
 export DEBIAN_FRONTEND=noninteractive LC_ALL=C
 for attempt in $(seq 100); do
@@ -49,6 +52,12 @@ done
 echo "$said" >&2; exit 1
 """.strip()
 """Finishes what an interrupted dpkg left; unlike apt, it can't be told to wait for another one that is still at work."""
+LOADER = """
+import sys
+program = sys.stdin.read()
+exec(program) if program else sys.exit("the program did not arrive on standard input; log in as root, or use _sudo")
+""".strip()
+"""Runs what it is sent; without anything, Python would do nothing and be content."""
 SERVICE_SECONDS = 15
 
 
@@ -59,7 +68,13 @@ def packages_installed(machine: Machine) -> Generator[StringCommand, None, None]
         install = f"{APT} install --yes --no-install-recommends {' '.join(machine.missing)}"
         yield StringCommand(CONFIGURE)
         # The lists may be younger than a day and still name packages that the archive has replaced since.
-        yield StringCommand(f"{install} || {{ {APT} update && {install}; }}")
+        install = f"{install} || {{ {APT} update && {install}; }}"
+        if machine.booted and "nginx" in machine.missing:
+            # Not before it has our configuration: with the distribution's it would show a welcome page meanwhile, or,
+            # where port 80 is taken or IPv6 is off, fail to start and leave apt broken. A reboot lifts this as well.
+            hold = "systemctl mask --quiet --runtime nginx 2>/dev/null"
+            install = f"{hold}; trap 'systemctl unmask --quiet --runtime nginx' EXIT; {install}"
+        yield StringCommand(install)
 
 
 @operation()
@@ -80,7 +95,7 @@ def files_brought(files: Callable[[], FileSet]) -> Generator[StringCommand, None
     bundle = {
         "user": paths.USER,
         "directories": [_entry(directory) for directory in directories],
-        "files": [_entry(file) | {"content": _encoded(file), "service": file.service} for file in differing],
+        "files": [_sent(file) for file in differing],
         "owned": owned,
         "displaced": wanted.displaced,
         "prepare": [paths.COMMAND, "certificate"] if wanted.services else [],
@@ -90,7 +105,7 @@ def files_brought(files: Callable[[], FileSet]) -> Generator[StringCommand, None
         "lock": paths.LOCK,
     }
     program = f"{inspect.getsource(installing)}\n\nmain({json.dumps(bundle)!r})\n"
-    yield StringCommand("/usr/bin/python3", "-I", "-", _stdin=program)
+    yield StringCommand("/usr/bin/python3", "-I", "-X", "utf8", "-c", QuoteString(LOADER), _stdin=program)
 
 
 @operation()
@@ -129,15 +144,18 @@ def serving(files: Callable[[], FileSet]) -> Generator[StringCommand, None, None
     for service in services:
         state = found.get(service.name)
         if state is None or not state.enabled:
-            yield StringCommand(f"systemctl enable --quiet {service.unit}")
+            yield StringCommand(
+                f"systemctl unmask --quiet --runtime {service.unit}; systemctl enable --quiet {service.unit}"
+            )
         if state is not None and state.running and state.current:
             continue
         action = "start" if state is not None and state.current else "reload-or-restart"
-        explain = f"journalctl --no-pager --lines 5 --unit {service.unit}"
+        unit, mark = service.unit, stamp(service)
+        explained = f"systemctl {action} {unit} || {{ journalctl --no-pager --lines 5 --unit {unit} >&2; false; }}"
         yield StringCommand(
             f"digest=$({read_digest(service)}) && {' '.join(service.check)}"
-            f" && {{ systemctl {action} {service.unit} || {{ {explain} >&2; false; }}; }}"
-            f" && echo $digest > {stamp(service)}.new && mv {stamp(service)}.new {stamp(service)}"
+            f" && {{ systemctl reset-failed {unit} 2>/dev/null || true; }} && {{ {explained}; }}"
+            f" && echo $digest > {mark}.new && mv {mark}.new {mark}"
         )
 
 
@@ -151,7 +169,8 @@ def healthy(run: Run) -> Generator[StringCommand, None, None]:
     if found is None or run.changed() or not found["healthy"]:
         found = host.get_fact(CheckFact, wait_s=SERVICE_SECONDS)
     if not found["healthy"]:
-        yield StringCommand(paths.COMMAND, "check")
+        # Perhaps a service could not take up what it was told to (a port that was taken): the next run reloads it.
+        yield StringCommand(f"{paths.COMMAND} check || {{ rm -f {paths.STAMPS}/*; false; }}")
 
 
 @operation(is_idempotent=False)
@@ -178,5 +197,6 @@ def _entry(item: File | Directory) -> dict[str, Any]:
     return {"path": item.path, "owner": item.owner, "group": item.group, "mode": item.mode}
 
 
-def _encoded(file: File) -> str:
-    return base64.b64encode(file.content).decode("ascii")
+def _sent(file: File) -> dict[str, Any]:
+    content = base64.b64encode(file.content).decode("ascii")
+    return _entry(file) | {"content": content, "service": file.service, "together": file.together}

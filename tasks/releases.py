@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gevent.lock import BoundedSemaphore
+
 from baikalctl import release
 from baikalctl.faults import Fault, SettingsError
 from baikalctl.release import KNOWN_RELEASES
@@ -24,20 +26,26 @@ class Archive:
     sha256: str
 
 
-_obtained: dict[tuple[str, str, str, str], Archive] = {}
+_obtained: dict[tuple[str, str, str, str], Archive | Fault] = {}
+_one_at_a_time = BoundedSemaphore()
+"""Hosts are surveyed in parallel; what many of them want is looked for once, also when it isn't found."""
 
 
 def obtain(settings: Settings) -> Archive:
     """Return the archive that ``settings`` name, downloading it once for all hosts; raises SettingsError if it's wrong."""
     version, given = settings.baikal_version, settings.baikal_archive
     key = (version, given, settings.baikal_sha256, settings.baikal_download)
-    if key not in _obtained:
-        try:
-            _obtained[key] = _obtain(settings)
-        except release.ArchiveError as error:
-            name = "baikal_sha256" if "SHA-256" in str(error) and settings.baikal_sha256 else "baikal_archive"
-            raise SettingsError([Fault(name, str(error), f'"{given}"' if given else "")]) from None
-    return _obtained[key]
+    with _one_at_a_time:
+        if key not in _obtained:
+            try:
+                _obtained[key] = _obtain(settings)
+            except release.ArchiveError as error:
+                name = "baikal_sha256" if "SHA-256" in str(error) and settings.baikal_sha256 else "baikal_archive"
+                _obtained[key] = Fault(name, str(error), f'"{given}"' if given else "")
+    found = _obtained[key]
+    if isinstance(found, Fault):
+        raise SettingsError([found])
+    return found
 
 
 def _obtain(settings: Settings) -> Archive:

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 import gevent
 from gevent.lock import BoundedSemaphore
+from gevent.pool import Pool
 from pyinfra.api.arguments import all_global_arguments
 from pyinfra.api.connectors import get_all_connectors
 from pyinfra.api.exceptions import DeployError
+from pyinfra.connectors.ssh import SSHConnector
 from pyinfra.context import ctx_config, ctx_host, ctx_state
 from pyinfra.context import state as current_state
 
@@ -17,7 +19,7 @@ from baikalctl.faults import HostError, SettingsError
 from baikalctl.release import needed_php
 from baikalctl.rendering import Platform
 from baikalctl.settings import Settings
-from tasks.distribution import nginx_version, php_version
+from tasks.distribution import PACKAGES, nginx_version, php_version
 from tasks.facts import CandidateFact, Machine, MachineFact, PathsFact
 from tasks.operations import Run
 from tasks.releases import Archive, obtain
@@ -27,7 +29,8 @@ if TYPE_CHECKING:
 
     from baikalctl.rendering import FileSet
 
-OLDEST = {"debian": "12", "ubuntu": "24.04"}
+SYSTEMS = ("debian", "ubuntu")
+"""And what is like them; whether they are new enough, the PHP that they offer tells."""
 OWN_DATA = "x_"
 """Data whose names start like this are somebody's own: not settings, and nobody's fault."""
 
@@ -74,7 +77,8 @@ def survey(host: Host) -> Target:
         if host not in _surveyed:
             hosts = list(host.state.inventory.get_active_hosts())
             with ctx_state.use(host.state):
-                gevent.joinall([gevent.spawn(_look_at, each) for each in hosts], raise_error=True)
+                pool = Pool(host.state.config.PARALLEL or len(hosts))
+                gevent.joinall([pool.spawn(_look_at, each) for each in hosts], raise_error=True)
     wrong = {each: found for each, found in _surveyed.items() if isinstance(found, list)}
     faults = [f"    {each.name}: {fault}" for each, found in wrong.items() for fault in found]
     if faults:
@@ -122,8 +126,16 @@ def _data(host: Host) -> dict[str, object]:
 
 
 def _refuse_unfit(machine: Machine, host: Host) -> None:
-    if machine.system not in OLDEST:
+    if machine.system not in SYSTEMS:
         message = f"this is {machine.pretty}; Baïkal is deployed on Debian 12 and newer and on Ubuntu 24.04 and newer"
+        raise HostError(message)
+    if not machine.booted and isinstance(host.connector, SSHConnector):
+        message = "systemd doesn't run here, so nothing could be started; boot the machine with systemd"
+        raise HostError(message)
+    if host.data.get("_su_user") or host.data.get("_doas") or host.data.get("_dzdo"):
+        message = (
+            "of su, doas, dzdo and sudo, only sudo works here; set _sudo = True alone, or log in as root (ssh_user)"
+        )
         raise HostError(message)
     if machine.root:
         return
@@ -142,7 +154,7 @@ def _refuse_unfit(machine: Machine, host: Host) -> None:
 
 def _refuse_old_php(machine: Machine, candidates: dict[str, str], version: str) -> None:
     offered = candidates | machine.installed
-    for package in ("php-fpm", "nginx"):
+    for package in PACKAGES:
         if package not in offered:
             unreachable = offered.get(CandidateFact.UNREACHABLE)
             reason = (
