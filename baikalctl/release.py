@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import calendar
 import hashlib
+import os
 import re
 import shlex
 import shutil
@@ -218,6 +220,9 @@ def _unpack(archive: Path, target: Path) -> None:
             place.parent.mkdir(parents=True, exist_ok=True)
             place.write_bytes(bundle.read(member))
             place.chmod(0o644)
+            # The archive's time, so that the same release is the same tree wherever and whenever it is unpacked.
+            packed = calendar.timegm((*member.date_time, 0, 0, 0))
+            os.utime(place, (packed, packed))
     for folder in (target, *(path for path in target.rglob("*") if path.is_dir())):
         folder.chmod(0o755)
 

@@ -54,6 +54,52 @@ def test_a_refused_configuration_leaves_the_old_one_serving_and_every_run_red(ow
     assert own.deploy().changes == 0
 
 
+def test_a_refused_run_leaves_all_of_the_old_state_not_only_the_old_files(own: Server) -> None:
+    """Name, certificate and declaration stay what they were as well, so the doctor still finds a healthy server."""
+    certificate = _served(own)
+    own.machine.write(BROKEN, "this is no nginx configuration;\n")
+    try:
+        assert own.deploy(hostname="other.example.org").status == 1
+        assert own.check()["healthy"]
+        own.machine.run(f"mv {BROKEN} /root/ && systemctl restart nginx && mv /root/somebody-elses.conf {BROKEN}")
+        assert _served(own) == certificate
+    finally:
+        own.machine.run(f"rm -f {BROKEN}")
+    assert own.deploy(hostname="other.example.org").status == 0
+    assert _served(own) != certificate
+    assert own.deploy().status == 0
+    left = own.machine.run("ls /var/lib/baikal/tls").split()
+    assert left == ["selfsigned-localhost.crt", "selfsigned-localhost.key"]
+
+
+def test_a_port_that_was_taken_is_used_once_it_is_free(own: Server) -> None:
+    """Nginx's reload succeeds although it can't have the port: red, and green as soon as whoever had it is gone."""
+    own.machine.run("systemd-run --unit=squatter --quiet python3 -m http.server 8443")
+    own.machine.run("for i in $(seq 100); do ss -ltn | grep -q :8443 && exit 0; sleep 0.1; done; exit 1")
+    outcome = own.deploy(https_port=8443)
+    assert outcome.status == 1
+    assert "answer" in outcome.output
+    own.machine.run("systemctl stop squatter")
+    assert own.deploy(https_port=8443).status == 0
+    assert own.deploy(https_port=8443).changes == 0
+    assert own.deploy().status == 0
+
+
+def test_code_that_somebody_edited_is_repaired(own: Server) -> None:
+    """An edited file of the release, one with another mode, one too many: found by the doctor, repaired by a run."""
+    code = "/opt/baikal/current"
+    before = own.machine.snapshot([f"{code}/"])
+    own.machine.run(
+        f"echo '// hacked' >> {code}/html/dav.php; chmod 666 {code}/html/cal.php; touch {code}/html/shell.php"
+    )
+    assert "failed   code" in own.machine.run("baikalctl check --thorough || true")
+    outcome = own.deploy()
+    assert outcome.status == 0, outcome.output
+    assert outcome.changes == 1, outcome.changed
+    assert own.machine.snapshot([f"{code}/"]) == before
+    assert own.deploy().changes == 0
+
+
 def test_a_service_that_read_an_edited_file_rereads_the_restored_one(own: Server) -> None:
     """Somebody edits the site and reloads; the next run restores the file and reloads as well."""
     own.machine.run(f"sed -i 's/return 404;/return 418;/' {SITE} && systemctl reload nginx")

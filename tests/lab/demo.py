@@ -71,7 +71,7 @@ def up() -> None:
         if subprocess.run(command, cwd=REPOSITORY, check=False).returncode:
             message = "the deploy failed; what it said stands above"
             raise LabError(message)
-        (FOLDER / "server.crt").write_text(machine.read("/var/lib/baikal/tls/selfsigned.crt"))
+        (FOLDER / "server.crt").write_text(machine.read("/var/lib/baikal/tls/selfsigned-localhost.crt"))
         account = Account(f"https://localhost:{machine.ports[443]}", FOLDER / "server.crt", "demo", password)
         _say(f"calendar: a client stored and read back “{account.round_trip_event('Tea at four ☕')}”")
         if "Zoë Demo" not in account.round_trip_contact("Zoë Demo"):
