@@ -37,8 +37,8 @@ RANDOM = (
     "/db.sqlite",
     "/db.sqlite-wal",
     "/db.sqlite-shm",
-    "/selfsigned.crt",
-    "/selfsigned.key",
+    ".crt",
+    ".key",
     "/nginx",
 )
 """Ends of paths whose content is never the same twice: keys, the database, and the stamp over the certificate."""
