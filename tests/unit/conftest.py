@@ -1,4 +1,7 @@
-"""A host's directories below a temporary one, so that what runs on hosts runs here as it is."""
+"""A host's directories below a temporary one, so that what runs on hosts runs here as it is.
+
+Also what keeps a thousand tests quick: temporary files in memory, and once what every test would else repeat.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,8 @@ import functools
 import grp
 import os
 import pwd
+import shutil
+import tempfile
 import zoneinfo
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,6 +34,21 @@ def _time_zones_listed_once() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session")
+def memory() -> Iterator[Path]:
+    """Return a directory in memory where there is some, so that nothing waits for a disk; removed at the end."""
+    shared = "/dev/shm"  # noqa: S108 - only the place; the directory in it is made with a name of its own
+    place = Path(tempfile.mkdtemp(prefix="baikal-unit-", dir=shared if os.access(shared, os.W_OK) else None))
+    yield place.resolve()
+    shutil.rmtree(place, ignore_errors=True)
+
+
+@pytest.fixture
+def tmp_path(memory: Path) -> Path:
+    """Return a temporary directory, as pytest's own, but in memory."""
+    return Path(tempfile.mkdtemp(dir=memory))
+
+
 @pytest.fixture
 def me() -> dict[str, str]:
     """Return the account that runs the tests as the ``owner`` and ``group`` of files."""
@@ -42,8 +62,22 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, me: dict[str, str]) ->
         if name.isupper() and isinstance(value, str) and value.startswith("/"):
             monkeypatch.setattr(paths, name, f"{tmp_path}{value}")
     monkeypatch.setattr(paths, "USER", me["owner"])
-    private = (paths.CONFIG, f"{paths.SPECIFIC}/db", paths.SESSIONS, paths.TLS, paths.STAMPS, paths.STATE, paths.SPECIFIC)
-    for folder in (*private, paths.CODE, paths.LIBRARY, str(Path(paths.DECLARED).parent), str(Path(paths.COMMAND).parent)):
+    private = (
+        paths.CONFIG,
+        f"{paths.SPECIFIC}/db",
+        paths.SESSIONS,
+        paths.TLS,
+        paths.STAMPS,
+        paths.STATE,
+        paths.SPECIFIC,
+    )
+    for folder in (
+        *private,
+        paths.CODE,
+        paths.LIBRARY,
+        str(Path(paths.DECLARED).parent),
+        str(Path(paths.COMMAND).parent),
+    ):
         Path(folder).mkdir(mode=0o700 if folder in private else 0o755, parents=True, exist_ok=True)
         Path(folder).chmod(0o700 if folder in private else 0o755)
     return tmp_path
@@ -59,10 +93,21 @@ def release_standing(host: Path) -> Path:
     return place
 
 
+@pytest.fixture(scope="session")
+def empty_database(memory: Path) -> bytes:
+    """Return an empty database of Baïkal's, made once."""
+    place = memory / "empty.sqlite"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(paths, "SQLITE", str(place))
+        database.create(SCHEMA)
+    return place.read_bytes()
+
+
 @pytest.fixture
-def connection(host: Path) -> Iterator[sqlite3.Connection]:
+def connection(host: Path, empty_database: bytes) -> Iterator[sqlite3.Connection]:
     """Have an empty database of Baïkal's on the ``host``; return a connection to it."""
     assert host.is_dir()
-    database.create(SCHEMA)
+    Path(paths.SQLITE).touch(mode=0o600)
+    Path(paths.SQLITE).write_bytes(empty_database)
     with contextlib.closing(database.connect()) as opened:
         yield opened

@@ -100,8 +100,8 @@ def test_a_user_list_of_a_thousand_is_read() -> None:
 
 def test_an_account_in_group_data_refuses_a_plain_password() -> None:
     """Group data gets committed, so a password there is a reference, and the plain one isn't repeated in the error."""
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(SettingsError) as caught:
-        patch.setenv("BAIKAL_ADMIN_PASSWORD", "x")
-        Settings.from_data({"hostname": "cal.example.org", "users": [user(password="hunter2")]})
+    data = {"hostname": "cal.example.org", "admin_password": {"file": "/proc/self/comm"}}
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_data(data | {"users": [user(password="hunter2")]})
     assert [fault.setting for fault in caught.value.faults] == ["users[0].password"]
     assert "hunter2" not in str(caught.value)

@@ -196,6 +196,7 @@ def test_the_newline_that_editors_add_is_no_part_of_a_secret(tmp_path: Path, con
     file = tmp_path / "secret"
     file.write_bytes(content.encode())
     assert SecretValue().resolve({"file": str(file)}, {}, plain=False) == Secret("geheim")
+    assert SecretValue().resolve({"env": "IT"}, {"IT": content}, plain=False) == Secret("geheim")
 
 
 def test_spaces_are_a_part_of_a_secret() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime
+import datetime as dt
 import tomllib
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -103,7 +103,9 @@ WRONG_DATA = {
     "no secret": Wrong({"admin_password": None}, "admin_password", "", "is missing; set it"),
     "an empty secret": Wrong({"admin_password": ""}, "admin_password", "", "must be a reference"),
     "a secret in a list": Wrong({"admin_password": [SECRET]}, "admin_password", "", "must be a reference"),
-    "a secret under a wrong key": Wrong({"admin_password": {"plain": SECRET}}, "admin_password", "", '"plain" is neith'),
+    "a secret under a wrong key": Wrong(
+        {"admin_password": {"plain": SECRET}}, "admin_password", "", '"plain" is neith'
+    ),
     "a reference to nowhere": Wrong({"admin_password": {}}, "admin_password", "", "must be a reference"),
     "a reference to a number": Wrong({"admin_password": {"env": 5}}, "admin_password", "", "must be a reference"),
     "two references": Wrong(
@@ -120,12 +122,18 @@ WRONG_DATA = {
     "a file that isn't there": Wrong(
         {"admin_password": {"file": "/not/there"}}, "admin_password", "", "/not/there, which cannot be read (No such"
     ),
-    "a file that is a directory": Wrong({"admin_password": {"file": "/"}}, "admin_password", "", "cannot be read (Is a"),
-    "a file that is empty": Wrong({"admin_password": {"file": "/dev/null"}}, "admin_password", "", "the file /dev/null"),
+    "a file that is a directory": Wrong(
+        {"admin_password": {"file": "/"}}, "admin_password", "", "cannot be read (Is a"
+    ),
+    "a file that is empty": Wrong(
+        {"admin_password": {"file": "/dev/null"}}, "admin_password", "", "the file /dev/null"
+    ),
     "a file in nobody's home": Wrong(
         {"admin_password": {"file": "~nobody-of-this-name/secret"}}, "admin_password", "", "cannot be read"
     ),
-    "a file with a NUL in its name": Wrong({"admin_password": {"file": "a\0b"}}, "admin_password", "", "cannot be read"),
+    "a file with a NUL in its name": Wrong(
+        {"admin_password": {"file": "a\0b"}}, "admin_password", "", "cannot be read"
+    ),
     # What Baïkal serves
     "an unknown way to log in": Wrong({"dav_auth": "Basic"}, "dav_auth", '"Basic"', "basic or digest"),
     "a flag as text": Wrong({"caldav": "false"}, "caldav", '"false"', "without quotes"),
@@ -147,7 +155,9 @@ WRONG_DATA = {
     "a network with host bits": Wrong(
         {"trusted_proxies": ["10.0.0.1/8"]}, "trusted_proxies", '["10.0.0.1/8"]', "has host bits set"
     ),
-    "a network without a list": Wrong({"admin_allow": "10.0.0.0/8"}, "admin_allow", '"10.0.0.0/8"', "a list of networks"),
+    "a network without a list": Wrong(
+        {"admin_allow": "10.0.0.0/8"}, "admin_allow", '"10.0.0.0/8"', "a list of networks"
+    ),
     "a network by name": Wrong({"admin_allow": ["office"]}, "admin_allow", '["office"]', "write it as 192.0.2.0/24"),
     "a network as a number": Wrong({"admin_allow": [10]}, "admin_allow", "[10]", "has 10, which is no network"),
     "a mask that is too long": Wrong({"admin_allow": ["10.0.0.0/33"]}, "admin_allow", '["10.0.0.0/33"]', "192.0.2.7"),
@@ -176,7 +186,10 @@ WRONG_DATA = {
         {"http_port": "8080", "https_port": 80}, "http_port", '"8080"', "a whole number"
     ),
     "a wrong archive of a release that isn't known": Wrong(
-        {"baikal_version": "0.13.7", "baikal_archive": "ftp://b.zip"}, "baikal_archive", '"ftp://b.zip"', "http or https"
+        {"baikal_version": "0.13.7", "baikal_archive": "ftp://b.zip"},
+        "baikal_archive",
+        '"ftp://b.zip"',
+        "http or https",
     ),
     # Accounts
     "users that are no list": Wrong({"users": {"jo": SECRET}}, "users", "", "a list of tables"),
@@ -185,7 +198,9 @@ WRONG_DATA = {
     "an account that is text": Wrong({"users": [f"jo:{SECRET}"]}, "users[0]", "", 'a table, such as {"name": …}'),
     "an account that is empty": Wrong({"users": [{}]}, "users[0].name", "", "is missing; it should be a user name"),
     "an account without a name": Wrong({"users": [{"password": {"env": "GIVEN"}}]}, "users[0].name", "", "is missing"),
-    "an account without a password": Wrong({"users": [{"name": "jo"}]}, "users[0].password", "", "should be a reference"),
+    "an account without a password": Wrong(
+        {"users": [{"name": "jo"}]}, "users[0].password", "", "should be a reference"
+    ),
     "an account with a plain password": Wrong(
         {"users": [JO | {"password": SECRET}]}, "users[0].password", "", "must be a reference"
     ),
@@ -264,7 +279,9 @@ WRONG_DATA = {
     "a share that is empty": Wrong(
         _calendar(share=[{}]), "users[0].calendars[0].share[0].with", "", "is missing; it should be"
     ),
-    "a share that is text": Wrong(_calendar(share=["ann"]), "users[0].calendars[0].share[0]", "", 'such as {"with": …}'),
+    "a share that is text": Wrong(
+        _calendar(share=["ann"]), "users[0].calendars[0].share[0]", "", 'such as {"with": …}'
+    ),
     "a share with unknown access": Wrong(
         _calendar(share=[{"with": "ann", "access": "rw"}]),
         "users[0].calendars[0].share[0].access",
@@ -293,7 +310,9 @@ WRONG_ENVIRONMENT = {
     "a file for what is no secret": Wrong(
         {"BAIKAL_HOSTNAME_FILE": "/x"}, "BAIKAL_HOSTNAME_FILE", "", "did you mean BAIKAL_HOSTNAME?"
     ),
-    "what the image decides": Wrong({"BAIKAL_BAIKAL_VERSION": "0.11.1"}, "BAIKAL_BAIKAL_VERSION", "", "no such setting"),
+    "what the image decides": Wrong(
+        {"BAIKAL_BAIKAL_VERSION": "0.11.1"}, "BAIKAL_BAIKAL_VERSION", "", "no such setting"
+    ),
     "no host name": Wrong({"BAIKAL_HOSTNAME": ""}, "hostname", "", "give the name that clients type"),
     "a host name with a scheme": Wrong(
         {"BAIKAL_HOSTNAME": "http://cal.example.org"}, "hostname", '"http://cal.example.org"', "bare name"
@@ -360,7 +379,7 @@ WRONG_FILE = {
     "a misspelt secret": Wrong({"admin_pasword": SECRET}, "admin_pasword", "", "did you mean admin_password?"),
     "what the image decides": Wrong({"baikal_version": "0.11.1"}, "baikal_version", "", "choose an image"),
     "a table": Wrong({"web": {"http_port": 80}}, "web", "", "no such setting"),
-    "a date": Wrong({"timezone": datetime.date(2026, 1, 1)}, "timezone", '"2026-01-01"', "put it in quotes"),
+    "a date": Wrong({"timezone": dt.date(2026, 1, 1)}, "timezone", '"2026-01-01"', "put it in quotes"),
     "a secret that is a number": Wrong({"admin_password": 12345}, "admin_password", "", "is a secret"),
     "an empty secret": Wrong({"admin_password": ""}, "admin_password", "", "is empty"),
     "a port as text": Wrong({"http_port": "80"}, "http_port", '"80"', "a whole number"),

@@ -1,0 +1,368 @@
+"""``baikalctl apply``, on a host's directories below a temporary one."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sqlite3
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from baikalctl import apply, certificate, configuration, database, paths, users
+from baikalctl.faults import HostError
+from tests.unit.samples import VERSION, declared, user
+
+if TYPE_CHECKING:
+    from baikalctl.declared import Declared
+
+pytestmark = pytest.mark.usefixtures("release_standing")
+
+JO = user("jo", calendars=[{"name": "work", "share": [{"with": "ann"}]}])
+WANTED = {"users": [JO, user("ann")]}
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+
+
+@pytest.fixture(scope="module")
+def pair(memory: Path) -> tuple[bytes, bytes]:
+    """Return a self-signed certificate and its key, made once: openssl takes its time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(paths, "TLS", str(memory))
+        it = declared()
+        certificate.make_self_signed(it)
+    return Path(it.certificate).read_bytes(), Path(it.key).read_bytes()
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch, empty_database: bytes, pair: tuple[bytes, bytes]) -> None:
+    """Have databases and certificates copied instead of made; both are made for real in their own tests."""
+
+    def create(schema: Path) -> None:
+        assert schema.is_file()
+        Path(paths.SQLITE).touch(mode=0o600)
+        Path(paths.SQLITE).write_bytes(empty_database)
+
+    def make_self_signed(it: Declared) -> None:
+        assert it.tls == "selfsigned"
+        for path, content in zip((it.certificate, it.key), pair, strict=True):
+            Path(path).touch(mode=0o600)
+            Path(path).write_bytes(content)
+
+    monkeypatch.setattr(database, "create", create)
+    monkeypatch.setattr(certificate, "make_self_signed", make_self_signed)
+
+
+def bring(it: Declared) -> list[str]:
+    """Apply ``it``, and return what was said."""
+    said: list[str] = []
+    apply.apply(it, said.append)
+    return said
+
+
+def tables() -> dict[str, list[Any]]:
+    """Return the rows about people, in the order of their content; numbers depend on the order of making."""
+    queries = {
+        "users": "SELECT username, digesta1 FROM users ORDER BY 1",
+        "principals": "SELECT uri, displayname FROM principals ORDER BY 1",
+        "calendars": "SELECT principaluri, uri, access FROM calendarinstances ORDER BY 1, 2",
+        "books": "SELECT principaluri, uri FROM addressbooks ORDER BY 1, 2",
+    }
+    if not Path(paths.SQLITE).exists():
+        return {name: [] for name in queries}
+    with contextlib.closing(sqlite3.connect(paths.SQLITE)) as connection:
+        return {name: connection.execute(query).fetchall() for name, query in queries.items()}
+
+
+def tree(root: Path) -> dict[str, bytes]:
+    """Return the content of every file below ``root``."""
+    return {str(path): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def execute(statement: str) -> None:
+    """Change the database as somebody else would."""
+    with contextlib.closing(sqlite3.connect(paths.SQLITE)) as connection:
+        connection.execute(statement)
+        connection.commit()
+
+
+def system() -> dict[str, Any]:
+    """Return Baïkal's own settings."""
+    return configuration.read()["system"]
+
+
+def test_a_fresh_host_ends_up_as_declared() -> None:
+    """Certificate, database, closed installer, accounts, configuration with the administrator, and a memory of it."""
+    it = declared(**WANTED, timezone="UTC")
+    said = bring(it)
+    assert said[0].startswith("make a self-signed certificate: ")
+    assert said[1:3] == ["make the database", "close the web installer"]
+    assert said[-2:] == ["set in baikal.yaml: all of it", "remember which passwords were declared"]
+    assert Path(paths.INSTALL_DISABLED).is_file()
+    assert Path(it.certificate).is_file()
+    assert system()["admin_passwordhash"] == it.admin_hash
+    assert system()["configured_version"] == VERSION
+    assert [name for name, _ in tables()["users"]] == ["ann", "jo"]
+    with contextlib.closing(database.connect()) as connection:
+        assert database.missing_tuning(connection) == []
+
+
+def test_a_second_run_changes_nothing(host: Path) -> None:
+    """Nothing is pending, nothing is said, no file is written."""
+    it = declared(**WANTED)
+    bring(it)
+    before = tree(host)
+    assert apply.pending(it) == []
+    assert bring(it) == []
+    assert tree(host) == before
+
+
+def test_a_plan_says_what_a_run_would_do_and_does_nothing(host: Path) -> None:
+    """On a fresh host, and on one where something differs."""
+    it = declared(**WANTED)
+    before = tree(host)
+    planned = apply.pending(it)
+    assert tree(host) == before
+    assert "make the database" in planned
+    assert "make 2 accounts" in planned
+    bring(it)
+    other = declared(users=[user("jo", password="new")], timezone="UTC", caldav=False)
+    before = tree(host)
+    planned = apply.pending(other)
+    after = {path: content for path, content in tree(host).items() if not path.endswith(("-wal", "-shm"))}
+    assert after == {path: content for path, content in before.items() if not path.endswith(("-wal", "-shm"))}
+    assert planned == bring(other)
+
+
+def test_only_what_differs_is_done() -> None:
+    """One changed setting is one step, named."""
+    bring(declared(**WANTED))
+    assert bring(declared(**WANTED, carddav=False)) == ["set in baikal.yaml: card_enabled"]
+    assert system()["card_enabled"] is False
+
+
+def test_files_with_verifiers_are_their_owners_alone() -> None:
+    """The memory of passwords, the configuration, the database."""
+    bring(declared(**WANTED))
+    for path in (paths.APPLIED, paths.BAIKAL_YAML, paths.SQLITE, declared().key):
+        assert stat.S_IMODE(Path(path).stat().st_mode) == 0o600
+
+
+def test_nothing_on_the_host_has_a_password(host: Path) -> None:
+    """Neither in a file nor in what was said."""
+    said = bring(declared(admin_password="hunter2-hunter2", users=[user(password="hunter3-hunter3")]))
+    everything = b"".join(tree(host).values()) + "".join(said).encode()
+    assert b"hunter" not in everything
+
+
+def test_the_administrators_password_is_set_when_its_declaration_changes() -> None:
+    """And not on every run: what was chosen in the admin pages stays."""
+    bring(declared())
+    found = configuration.read()
+    found["system"]["admin_passwordhash"] = "chosen"
+    configuration.write(found)
+    assert bring(declared()) == []
+    assert system()["admin_passwordhash"] == "chosen"
+    other = declared(admin_password="another")
+    assert bring(other) == ["set in baikal.yaml: admin_passwordhash", "remember which passwords were declared"]
+    assert system()["admin_passwordhash"] == other.admin_hash
+
+
+def test_a_users_password_is_set_when_its_declaration_changes() -> None:
+    """What jo chose stays until somebody declares another one."""
+    bring(declared(users=[user("jo")]))
+    execute("UPDATE users SET digesta1 = 'chosen'")
+    assert bring(declared(users=[user("jo")])) == []
+    other = declared(users=[user("jo", password="another")])
+    assert bring(other) == ["set the declared password of jo", "remember which passwords were declared"]
+    assert tables()["users"] == [("jo", other.users[0].digest)]
+
+
+def test_declaring_somebody_again_resets_no_password() -> None:
+    """Who was taken out of the settings for a while is remembered."""
+    bring(declared(users=[user("jo")]))
+    execute("UPDATE users SET digesta1 = 'chosen'")
+    bring(declared(users=[]))
+    assert bring(declared(users=[user("jo")])) == []
+    assert tables()["users"] == [("jo", "chosen")]
+
+
+def test_somebody_who_comes_back_after_a_removal_gets_the_declared_password() -> None:
+    """The old account's memory went with it."""
+    bring(declared(users=[user("jo")]))
+    bring(declared(users=[{"name": "jo", "state": "absent"}]))
+    it = declared(users=[user("jo")])
+    bring(it)
+    assert tables()["users"] == [("jo", it.users[0].digest)]
+    assert apply.pending(it) == []
+
+
+def test_removing_an_account_keeps_the_database_as_it_was(host: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The copy has the account, is root's alone, and its place is said."""
+    bring(declared(**WANTED))
+    said = bring(declared(users=[{"name": "jo", "state": "absent"}, user("ann")]))
+    assert said[:2] == [
+        "back up the database before jo are removed",
+        "remove the account jo with its calendars and address books",
+    ]
+    (copy,) = Path(paths.BACKUPS).iterdir()
+    assert str(copy) in capsys.readouterr().out
+    assert stat.S_IMODE(copy.stat().st_mode) == 0o600
+    assert stat.S_IMODE(copy.parent.stat().st_mode) == 0o700
+    with contextlib.closing(sqlite3.connect(copy)) as connection:
+        assert connection.execute("SELECT username FROM users ORDER BY 1").fetchall() == [("ann",), ("jo",)]
+    assert [name for name, _ in tables()["users"]] == ["ann"]
+    assert host.is_dir()
+
+
+def test_without_anybody_to_remove_there_is_no_backup() -> None:
+    """An absent account that is gone already costs nothing."""
+    it = declared(users=[{"name": "gone", "state": "absent"}])
+    bring(it)
+    assert apply.pending(it) == []
+    assert not Path(paths.BACKUPS).exists()
+
+
+@pytest.mark.parametrize("standing", ["0.11.1", "0.13.0"])
+def test_data_of_another_version_is_not_touched(host: Path, standing: str) -> None:
+    """Neither up nor down: the sentence says what to declare, and nothing else was done."""
+    bring(declared())
+    found = configuration.read()
+    found["system"]["configured_version"] = standing
+    configuration.write(found)
+    before = tree(host)
+    with pytest.raises(HostError, match=f"the data is of Baïkal {standing}, .*so set baikal_version to {standing}"):
+        bring(declared(**WANTED))
+    assert tree(host) == before
+
+
+def test_a_database_that_vanished_is_not_replaced_by_an_empty_one(host: Path) -> None:
+    """Somebody's disk has a problem, and an empty calendar would hide it."""
+    bring(declared())
+    for path in Path(paths.SQLITE).parent.iterdir():
+        path.unlink()
+    before = tree(host)
+    with pytest.raises(HostError, match="restore it from a backup, or, to start empty, move the yaml away"):
+        bring(declared())
+    assert tree(host) == before
+
+
+def test_a_damaged_configuration_stops_everything(host: Path) -> None:
+    """It is not written over."""
+    bring(declared())
+    Path(paths.BAIKAL_YAML).write_text("system: [", encoding="utf-8")
+    before = tree(host)
+    with pytest.raises(HostError, match=r"baikal\.yaml can't be understood"):
+        bring(declared(timezone="Europe/Paris"))
+    assert tree(host) == before
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1"])
+def test_a_damaged_memory_of_passwords_costs_only_itself(content: str) -> None:
+    """Declared passwords count again, and the file is written anew."""
+    it = declared(users=[user("jo")])
+    bring(it)
+    Path(paths.APPLIED).write_text(content, encoding="utf-8")
+    assert bring(it) == ["remember which passwords were declared"]
+    assert json.loads(Path(paths.APPLIED).read_text(encoding="utf-8"))["jo"] == users.fingerprint(it.users[0].digest)
+
+
+def test_an_installer_that_somebody_opened_is_closed() -> None:
+    """That file is what keeps strangers from the database form."""
+    bring(declared())
+    Path(paths.INSTALL_DISABLED).unlink()
+    assert bring(declared()) == ["close the web installer"]
+    assert Path(paths.INSTALL_DISABLED).is_file()
+
+
+def test_an_index_that_somebody_dropped_comes_back() -> None:
+    """Speed is a declared state as well."""
+    bring(declared())
+    execute("DROP INDEX baikalctl_cards_uri")
+    assert bring(declared()) == ["make the database fast: index baikalctl_cards_uri"]
+    assert apply.pending(declared()) == []
+
+
+class PulledPlug(Exception):  # noqa: N818 - not an error of the code
+    """Stands for whatever ends a run."""
+
+
+@pytest.mark.parametrize("number", range(15))
+def test_a_first_run_that_is_interrupted_anywhere_is_finished_by_the_next(number: int) -> None:
+    """Whichever sentence was the last, the next run ends where an undisturbed one does; accounts come all or none."""
+    it = declared(**WANTED)
+    said = []
+
+    def interrupt(sentence: str) -> None:
+        said.append(sentence)
+        if len(said) > number:
+            raise PulledPlug
+
+    with contextlib.suppress(PulledPlug):
+        apply.apply(it, interrupt)
+    assert [name for name, _ in tables()["users"]] in ([], ["ann", "jo"])
+    bring(it)
+    assert apply.pending(it) == []
+    assert [name for name, _ in tables()["users"]] == ["ann", "jo"]
+    assert [access for name, _, access in tables()["calendars"] if name == "principals/ann"].count(2) == 1
+    assert system()["admin_passwordhash"] == it.admin_hash
+
+
+@pytest.mark.parametrize("number", range(8))
+def test_a_later_run_that_is_interrupted_leaves_accounts_as_they_were(number: int) -> None:
+    """Of several changes to accounts, all are made or none."""
+    bring(declared(**WANTED))
+    before = tables()
+    it = declared(
+        users=[user("jo", password="new"), {"name": "ann", "state": "absent"}, user("bob", display_name="Bob")]
+    )
+    said = []
+
+    def interrupt(sentence: str) -> None:
+        said.append(sentence)
+        if len(said) > number:
+            raise PulledPlug
+
+    with contextlib.suppress(PulledPlug):
+        apply.apply(it, interrupt)
+    names = [name for name, _ in tables()["users"]]
+    assert tables() == before or names == ["bob", "jo"]
+    bring(it)
+    assert [name for name, _ in tables()["users"]] == ["bob", "jo"]
+    assert apply.pending(it) == []
+
+
+@as_root
+@pytest.mark.parametrize("name", ["BAIKAL_YAML", "SQLITE", "INSTALL_DISABLED"])
+def test_what_was_taken_from_its_owner_is_given_back(name: str) -> None:
+    """As after ``sudo cp`` of a backup: PHP could no longer write."""
+    bring(declared())
+    file = Path(getattr(paths, name))
+    os.chown(file, 65534, 65534)
+    file.chmod(0o644)
+    assert bring(declared()) == [f"give {file} back to {paths.USER}, for it alone"]
+    assert (file.stat().st_uid, stat.S_IMODE(file.stat().st_mode)) == (0, 0o600)
+
+
+@as_root
+def test_a_link_in_the_place_of_data_is_not_followed(host: Path) -> None:
+    """Root gives nothing away that a link leads to."""
+    bring(declared())
+    outside = host / "outside"
+    outside.touch(mode=0o644)
+    os.chown(outside, 65534, 65534)
+    Path(paths.INSTALL_DISABLED).unlink()
+    Path(paths.INSTALL_DISABLED).symlink_to(outside)
+    with pytest.raises(HostError, match="put the data itself there"):
+        bring(declared())
+    assert (outside.stat().st_uid, stat.S_IMODE(outside.stat().st_mode)) == (65534, 0o644)
+
+
+@as_root
+def test_a_host_without_the_account_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody removed it, and the deploy makes it again."""
+    monkeypatch.setattr(paths, "USER", "no-such-account")
+    with pytest.raises(HostError, match=r"there is no account no-such-account: .*run the deploy first"):
+        apply.pending(declared())

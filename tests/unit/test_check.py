@@ -1,0 +1,381 @@
+"""The doctor, on a host below a temporary directory and with a real web server on this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import http.server
+import json
+import ssl
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from baikalctl import apply, certificate, check, configuration, paths, release
+from baikalctl.check import FAILED, OK, WARNING, Finding
+from tests.unit.samples import VERSION, declared, distrib, release_zip
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from baikalctl.declared import Declared
+
+UNPRIVILEGED = {"services", "permissions"}
+"""Subjects that depend on who runs the tests, and on what; the rest of a good host is all well anywhere."""
+
+
+class Server:
+    """A web server that answers by path, and keeps what it was asked."""
+
+    def __init__(self) -> None:
+        """Answer as a good Baïkal does."""
+        self.statuses = {"/dav.php/": 401, "/admin/install/": 404}
+        self.asked: list[tuple[str, str, str]] = []
+        self.port = 0
+
+
+@contextlib.contextmanager
+def serving(context: ssl.SSLContext | None = None) -> Iterator[Server]:
+    """Run a :class:`Server` for as long as the block lasts."""
+    server = Server()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        wbufsize = 8192  # one packet for each answer, or the client's kernel delays it
+
+        def do_GET(self) -> None:
+            server.asked.append((self.command, self.path, self.headers["Host"]))
+            self.send_response(server.statuses.get(self.path, 500))
+            self.send_header("Content-Length", "2")
+            self.end_headers()
+            self.wfile.write(b"ok")
+
+        do_PROPFIND = do_GET  # noqa: N815 - the name that http.server looks for
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as web:
+        web.daemon_threads = True
+        if context:
+            web.socket = context.wrap_socket(web.socket, server_side=True)
+        server.port = web.server_port
+        thread = threading.Thread(target=web.serve_forever, kwargs={"poll_interval": 0.005})
+        thread.start()
+        try:
+            yield server
+        finally:
+            web.shutdown()
+            thread.join()
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """Return a web server that answers as a good Baïkal does."""
+    with serving() as running:
+        yield running
+
+
+@pytest.fixture
+def it(host: Path, server: Server, release_standing: Path, empty_database: bytes) -> Declared:
+    """Return what is declared of a host where all is well."""
+    assert host.is_dir()
+    Path(paths.SQLITE).touch(mode=0o600)
+    Path(paths.SQLITE).write_bytes(empty_database)
+    (release_standing / "Core/Distrib.php").write_text(distrib(), encoding="utf-8")
+    (release_standing / "html").mkdir()
+    (release_standing / "html/dav.php").touch(mode=0o644)
+    Path(paths.CURRENT).symlink_to(VERSION)
+    good = declared(tls="off", http_port=server.port)
+    apply.apply(good, lambda _: None)
+    return good
+
+
+def findings(it: Declared, *, thorough: bool = False) -> dict[str, list[Finding]]:
+    """Return what the doctor finds, by subject."""
+    found: dict[str, list[Finding]] = {}
+    for finding in check.examine(it, thorough=thorough):
+        found.setdefault(finding.subject, []).append(finding)
+    return found
+
+
+def one(it: Declared, subject: str, *, thorough: bool = False) -> Finding:
+    """Return the only finding about ``subject``."""
+    (finding,) = findings(it, thorough=thorough)[subject]
+    return finding
+
+
+def test_a_good_host_is_well(it: Declared) -> None:
+    """Every subject is looked at, and nothing is wrong with any."""
+    found = findings(it)
+    assert set(found) - UNPRIVILEGED == {"answer", "installer", "database", "version", "disk", "declared"}
+    wrong = [
+        str(finding) for name, each in found.items() if name not in UNPRIVILEGED for finding in each if finding.remedy
+    ]
+    assert wrong == []
+    assert one(it, "version").message == f"Baïkal {VERSION}"
+    assert one(it, "database").message == "has 0 accounts"
+
+
+def test_it_asks_as_a_stranger_would(it: Declared, server: Server) -> None:
+    """By the declared name, over loopback, for DAV and for the installer."""
+    findings(it)
+    assert server.asked == [
+        ("PROPFIND", "/dav.php/", "cal.example.org"),
+        ("GET", "/admin/install/", "cal.example.org"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [
+        (200, "its database is missing"),
+        (302, "its version has drifted"),
+        (502, "PHP is down"),
+        (207, "the reason is in"),
+        (500, "the reason is in"),
+    ],
+)
+def test_any_answer_but_401_is_a_failure(it: Declared, server: Server, status: int, reason: str) -> None:
+    """Baïkal answers 200 without a database, and 302 when its version has drifted."""
+    server.statuses["/dav.php/"] = status
+    finding = one(it, "answer")
+    assert finding.status == FAILED
+    assert f"answers {status} to a stranger, not 401" in finding.message
+    assert reason in finding.remedy
+    assert "/var/log/nginx/error.log" in finding.remedy
+
+
+@pytest.mark.parametrize("status", [200, 302, 403])
+def test_an_installer_within_reach_is_a_failure(it: Declared, server: Server, status: int) -> None:
+    """Only 404 says that nobody gets there."""
+    server.statuses["/admin/install/"] = status
+    finding = one(it, "installer")
+    assert finding.status == FAILED
+    assert "anybody could take the server over" in finding.message
+    assert "close the port" in finding.remedy
+
+
+def test_an_installer_that_somebody_opened_is_a_failure(it: Declared) -> None:
+    """Also while the web server still keeps it out of reach."""
+    Path(paths.INSTALL_DISABLED).unlink()
+    found = findings(it)["installer"]
+    assert [finding.status for finding in found] == [OK, FAILED]
+    assert found[1].remedy == "run the deploy"
+
+
+def test_nobody_answering_is_a_failure(it: Declared) -> None:
+    """With the address, the reason, and where to look."""
+    finding = one(declared(tls="off", http_port=9), "answer")
+    assert finding.status == FAILED
+    assert "http://cal.example.org:9 can't be reached: " in finding.message
+    assert "ss -ltnp" in finding.remedy
+    assert it.port != 9
+
+
+def test_a_server_with_a_base_path_is_asked_there(it: Declared, server: Server) -> None:
+    """DAV and installer are below it."""
+    server.statuses = {"/cal/dav.php/": 401, "/cal/admin/install/": 404}
+    assert one(declared(tls="off", http_port=it.port, base_path="/cal"), "answer").status == OK
+
+
+def test_a_server_with_tls_is_asked_over_tls(it: Declared) -> None:
+    """Its self-signed certificate is no obstacle, and is looked at by itself."""
+    secure = declared()
+    certificate.make_self_signed(secure)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(secure.certificate, secure.key)
+    with serving(context) as running:
+        secure = declared(https_port=running.port)
+        found = findings(secure)
+    assert found["answer"][0].status == OK
+    assert str(found["certificate"][0]).endswith("self-signed, for cal.example.org, 396 days left")
+    assert it.tls == "off"
+
+
+def test_a_missing_database_is_a_failure(it: Declared) -> None:
+    """Whatever the web server answers."""
+    Path(paths.SQLITE).unlink()
+    finding = one(it, "database")
+    assert finding.status == FAILED
+    assert "is not there" in finding.message
+
+
+def test_a_damaged_database_is_a_failure(it: Declared) -> None:
+    """With the remedy."""
+    Path(paths.SQLITE).write_bytes(b"no database" * 1000)
+    finding = one(it, "database")
+    assert finding.status == FAILED
+    assert "restore it from a backup" in finding.message
+
+
+def test_a_database_without_tables_is_a_failure(it: Declared) -> None:
+    """An empty file is a valid SQLite database, and no Baïkal's."""
+    for path in Path(paths.SQLITE).parent.iterdir():
+        path.unlink()
+    Path(paths.SQLITE).touch()
+    finding = one(it, "database")
+    assert finding.status == FAILED
+    assert "no such table: users" in finding.message
+
+
+def test_a_thorough_look_reads_the_whole_database(it: Declared) -> None:
+    """And says so."""
+    assert one(it, "database", thorough=True).message == "has 0 accounts and is sound"
+
+
+def test_a_release_that_somebody_edited_is_a_failure(it: Declared, host: Path) -> None:
+    """Whoever looks thoroughly learns of it; every deploy notices it too."""
+    release.install(release_zip(host / "baikal.zip"), VERSION, "")
+    assert one(it, "code", thorough=True).status == OK
+    (Path(paths.CURRENT) / "html/dav.php").write_text("<?php // edited", encoding="utf-8")
+    finding = one(it, "code", thorough=True)
+    assert (finding.status, finding.remedy) == (FAILED, "run the deploy")
+
+
+@pytest.mark.parametrize("what", ["code", "data", "declared", "missing"])
+def test_versions_that_are_not_one_are_a_failure(it: Declared, release_standing: Path, what: str) -> None:
+    """Code, data and declaration must agree; each of the three is named."""
+    if what == "code":
+        (release_standing / "Core/Distrib.php").write_text(distrib("0.11.1"), encoding="utf-8")
+    elif what == "missing":
+        Path(paths.CURRENT).unlink()
+    elif what == "data":
+        found = configuration.read()
+        found["system"]["configured_version"] = "0.11.1"
+        configuration.write(found)
+    else:
+        it = declare_other(it)
+    finding = one(it, "version")
+    assert finding.status == FAILED
+    assert finding.message.count(VERSION) == 2
+    assert finding.message.count("0.11.1" if what != "missing" else "missing") == 1
+
+
+def declare_other(it: Declared) -> Declared:
+    """Return the same declaration of another release."""
+    import dataclasses
+
+    return dataclasses.replace(it, version="0.11.1")
+
+
+def test_a_certificate_that_cannot_serve_is_a_failure(it: Declared) -> None:
+    """One's own is to be replaced by oneself."""
+    own = declared(tls="files", tls_certificate="/not/there.pem", tls_key="/not/there.key", https_port=it.port)
+    finding = one(own, "certificate")
+    assert (finding.status, finding.remedy) == (FAILED, "replace it, and run the deploy")
+
+
+def test_a_certificate_that_ends_soon_is_a_warning(it: Declared, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is time to do something."""
+    certificate.make_self_signed(declared())
+    monkeypatch.setattr(certificate, "RENEW_DAYS", 397)
+    finding = one(declared(https_port=it.port), "certificate")
+    assert (finding.status, finding.message) == (WARNING, "self-signed, 396 days left")
+    assert finding.remedy
+
+
+@pytest.mark.parametrize("name", ["CONFIG", "SPECIFIC", "STATE", "TLS"])
+def test_data_that_others_can_read_is_a_failure(it: Declared, name: str) -> None:
+    """Each directory that must be private is looked at."""
+    path = Path(getattr(paths, name))
+    path.chmod(0o755)
+    assert f"{path} is open to others" in [finding.message for finding in findings(it)["permissions"]]
+    path.chmod(0o700)
+    assert f"{path} is open to others" not in [finding.message for finding in findings(it)["permissions"]]
+
+
+@pytest.mark.parametrize("mode", [0o664, 0o646])
+def test_code_that_others_can_change_is_a_failure(it: Declared, release_standing: Path, mode: int) -> None:
+    """What PHP runs must not be PHP's to write."""
+    script = release_standing / "html/dav.php"
+    script.chmod(mode)
+    messages = [finding.message for finding in findings(it)["permissions"]]
+    assert f"{paths.CURRENT}/html/dav.php can be changed by others than root" in messages
+
+
+def test_roots_own_code_is_well(it: Declared, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Directories that are root's on every system pass, whoever runs the tests."""
+    for name in ("CODE", "CURRENT", "LIBRARY"):
+        monkeypatch.setattr(paths, name, "/usr")
+    assert [str(finding) for finding in check._permissions()] == [
+        str(Finding("permissions", OK, "code is root's, data is private"))
+    ]
+    assert it.version == VERSION
+
+
+def test_little_room_is_a_warning(it: Declared, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before writing fails."""
+    assert one(it, "disk").status == OK
+    monkeypatch.setattr(check, "LEAST_FREE_MB", 2**40)
+    assert one(it, "disk").status == WARNING
+
+
+def test_what_differs_from_the_declaration_is_a_warning(it: Declared) -> None:
+    """Each step that a deploy would take is named."""
+    other = declared(tls="off", http_port=it.port, timezone="Europe/Paris", caldav=False)
+    finding = one(other, "declared")
+    assert finding.status == WARNING
+    assert finding.message == "still to do: set in baikal.yaml: timezone, cal_enabled"
+    assert "run the deploy" in finding.remedy
+
+
+def test_one_broken_thing_hides_no_other(it: Declared, server: Server) -> None:
+    """Whatever one examination runs into, the others are made."""
+    Path(paths.BAIKAL_YAML).write_text("system: [", encoding="utf-8")
+    server.statuses["/dav.php/"] = 500
+    found = findings(it)
+    failed = {name for name, each in found.items() if FAILED in [finding.status for finding in each]}
+    assert {"answer", "version", "declared"} <= failed
+    assert found["database"][0].status == OK
+
+
+def test_a_failure_is_looked_at_again_for_a_while(it: Declared, server: Server) -> None:
+    """A service that was just reloaded needs a moment."""
+    server.statuses["/dav.php/"] = 502
+    heal = threading.Timer(0.15, server.statuses.update, [{"/dav.php/": 401}])
+    heal.start()
+    found = {finding.subject: finding for finding in check.examine(it, wait_s=5)}
+    heal.join()
+    assert found["answer"].status == OK
+
+
+def test_without_patience_a_failure_is_said_at_once(it: Declared, server: Server) -> None:
+    """A timer that asks every minute wants to know now."""
+    server.statuses["/dav.php/"] = 502
+    start = time.monotonic()
+    assert not check.healthy(check.examine(it))
+    assert time.monotonic() - start < 2
+
+
+def test_only_failures_make_a_host_unhealthy() -> None:
+    """A warning is for people, not for timers."""
+    fine, warned, failed = (Finding("x", status, "y") for status in (OK, WARNING, FAILED))
+    assert check.healthy([])
+    assert check.healthy([fine, warned])
+    assert not check.healthy([fine, failed, fine])
+
+
+def test_the_report_is_a_line_each() -> None:
+    """Status, subject, message, and the remedy where there is one."""
+    text = check.report([Finding("disk", OK, "fine"), Finding("tls", FAILED, "bad", "mend it")], as_json=False)
+    assert [line.split() for line in text.splitlines()] == [
+        ["ok", "disk", "fine"],
+        ["failed", "tls", "bad;", "mend", "it"],
+    ]
+
+
+def test_the_report_for_machines_has_the_verdict() -> None:
+    """Whether it is healthy, what is pending, and every finding."""
+    every = [Finding("declared", WARNING, "still to do: x", "deploy"), Finding("disk", FAILED, "voll: ä")]
+    said = json.loads(check.report(every, as_json=True))
+    assert said["healthy"] is False
+    assert said["pending"] == ["still to do: x"]
+    assert said["findings"][1] == {"subject": "disk", "status": "failed", "message": "voll: ä", "remedy": ""}
+
+
+def test_nothing_is_pending_where_everything_is_as_declared() -> None:
+    """The deploy reads this to know that there is nothing to apply."""
+    assert json.loads(check.report([Finding("declared", OK, "x")], as_json=True))["pending"] == []

@@ -1,0 +1,246 @@
+"""The command line: verbs, exit statuses, and one sentence for what goes wrong."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import http.server
+import json
+import os
+import re
+import sqlite3
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from baikalctl import database, paths, release
+from baikalctl.cli import main
+from baikalctl.reference import markdown
+from tests.unit.samples import HOME, PASSWORD, VERSION, declared, release_zip, user
+
+
+@pytest.fixture
+def deployed(host: Path, release_standing: Path) -> Path:
+    """Have a host that is declared, with its release, and nothing applied yet; return its root."""
+    assert release_standing.is_dir()
+    declare()
+    return host
+
+
+def declare(**changed: object) -> None:
+    """Write what a deploy would declare."""
+    Path(paths.DECLARED).write_text(declared(**changed).to_json(), encoding="utf-8")
+
+
+def checksum(archive: Path) -> str:
+    """Return what sha256sum prints."""
+    return hashlib.sha256(archive.read_bytes()).hexdigest()
+
+
+def test_the_settings_are_printed_as_the_page(capsys: pytest.CaptureFixture[str]) -> None:
+    """The verb and the page are the same text."""
+    assert main(["settings"]) == 0
+    assert capsys.readouterr().out == markdown()
+
+
+@pytest.mark.parametrize("arguments", [[], ["nonsense"], ["check", "--nonsense"], ["release", VERSION], ["apply", "x"]])
+def test_a_wrong_call_is_status_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """With the usage, on standard error."""
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    assert "usage: baikalctl" in capsys.readouterr().err
+
+
+def test_help_names_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
+    """With what it is for."""
+    with pytest.raises(SystemExit) as caught:
+        main(["--help"])
+    assert caught.value.code == 0
+    said = capsys.readouterr().out
+    for verb in ("check", "apply", "certificate", "release", "settings"):
+        assert re.search(rf"^    {verb}\s", said, re.MULTILINE)
+
+
+@pytest.mark.usefixtures("host")
+@pytest.mark.parametrize("arguments", [["check"], ["apply"], ["apply", "--plan"], ["certificate"]])
+def test_a_host_that_was_never_deployed_to_is_one_sentence(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On standard error, with status 1."""
+    assert main(arguments) == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert (
+        said.err == f"baikalctl: {paths.DECLARED} is not there: this host was never deployed to; run the deploy first\n"
+    )
+
+
+@pytest.mark.usefixtures("deployed")
+def test_apply_says_what_it_does_and_then_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    """The first run lists its steps, the plan before it the same ones, the second run is silent."""
+    declare(users=[user()])
+    assert main(["apply", "--plan"]) == 0
+    assert capsys.readouterr().out.splitlines()[1] == "make the database"
+    assert not Path(paths.SQLITE).exists()
+    assert main(["apply"]) == 0
+    said = capsys.readouterr().out
+    assert "make the account jo\n" in said
+    assert PASSWORD not in said
+    assert main(["apply"]) == 0
+    assert capsys.readouterr().out == ""
+    assert main(["apply", "--plan"]) == 0
+    assert capsys.readouterr().out == "nothing to do\n"
+
+
+@pytest.mark.usefixtures("deployed")
+def test_a_database_that_somebody_holds_is_one_sentence(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A long writer makes it wait, and then say so, without a stack trace."""
+    assert main(["apply"]) == 0
+    monkeypatch.setattr(database, "BUSY_SECONDS", 0.05)
+    declare(users=[user()])
+    with contextlib.closing(sqlite3.connect(paths.SQLITE)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        assert main(["apply"]) == 1
+    assert "locked" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("deployed")
+def test_check_tells_by_its_status(capsys: pytest.CaptureFixture[str]) -> None:
+    """A host on which nothing runs isn't healthy, in both forms of the report."""
+    assert main(["check"]) == 1
+    assert "failed   answer" in capsys.readouterr().out
+    assert main(["check", "--json", "--thorough"]) == 1
+    said = json.loads(capsys.readouterr().out)
+    assert said["healthy"] is False
+    assert said["pending"]
+
+
+@pytest.mark.usefixtures("deployed")
+def test_the_certificate_is_made_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """A second call leaves the good one alone."""
+    assert main(["certificate"]) == 0
+    made = Path(declared().certificate).read_bytes()
+    assert main(["certificate"]) == 0
+    assert Path(declared().certificate).read_bytes() == made
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.usefixtures("deployed")
+def test_a_certificate_of_ones_own_is_looked_at(capsys: pytest.CaptureFixture[str]) -> None:
+    """Before anything is configured to use it."""
+    declare(tls="files", tls_certificate="/not/there.pem", tls_key="/not/there.key")
+    assert main(["certificate"]) == 1
+    assert capsys.readouterr().err == "baikalctl: /not/there.pem is not there\n"
+    declare(tls="off")
+    assert main(["certificate"]) == 0
+
+
+def test_a_release_is_installed_and_made_current(host: Path) -> None:
+    """From a path, with its checksum; nothing is beside it afterwards."""
+    archive = release_zip(host / "baikal.zip")
+    Path(paths.LOCK).touch()
+    assert main(["release", VERSION, str(archive), "--sha256", checksum(archive)]) == 0
+    assert Path(paths.CURRENT).resolve() == (Path(paths.CODE) / VERSION).resolve()
+    assert {path.name for path in Path(paths.CODE).iterdir()} == {VERSION, "current"}
+
+
+def test_a_release_that_stands_is_not_installed_again(host: Path) -> None:
+    """The archive isn't even needed, and what serves isn't touched."""
+    archive = release_zip(host / "baikal.zip")
+    known = checksum(archive)
+    assert main(["release", VERSION, str(archive), "--sha256", known]) == 0
+    inode = (Path(paths.CODE) / VERSION).stat().st_ino
+    archive.unlink()
+    assert main(["release", VERSION, str(archive), "--sha256", known]) == 0
+    assert (Path(paths.CODE) / VERSION).stat().st_ino == inode
+
+
+def test_an_upload_of_a_run_is_removed(host: Path) -> None:
+    """Whether it could be installed or not."""
+    for wrong in ("", "0" * 64):
+        upload = release_zip(Path(paths.CODE) / f".baikal-{VERSION}.zip")
+        assert main(["release", VERSION, str(upload), "--sha256", wrong]) == int(bool(wrong))
+        assert not upload.exists()
+    assert host.is_dir()
+
+
+def test_a_wrong_checksum_is_one_sentence(host: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """And leaves the directory as it was."""
+    archive = release_zip(host / "baikal.zip")
+    assert main(["release", VERSION, str(archive), "--sha256", "0" * 64]) == 1
+    assert capsys.readouterr().err.startswith("baikalctl: baikal.zip has the SHA-256 ")
+    assert list(Path(paths.CODE).iterdir()) == []
+
+
+def test_an_archive_that_is_not_there_is_one_sentence(host: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With its path."""
+    assert main(["release", VERSION, f"{host}/baikal.zip"]) == 1
+    assert f"{host}/baikal.zip" in capsys.readouterr().err
+
+
+def test_a_damaged_archive_is_one_sentence(host: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Also one whose list is whole, so that the damage shows while it is unpacked."""
+    archive = release_zip(host / "baikal.zip")
+    archive.write_bytes(archive.read_bytes().replace(b"// libraries", b"// libra\0ies"))
+    assert main(["release", VERSION, str(archive)]) == 1
+    assert "baikal.zip" in capsys.readouterr().err
+    assert list(Path(paths.CODE).iterdir()) == []
+
+
+def test_a_release_is_fetched_from_an_address(host: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The host does it by itself, and says so when nobody answers."""
+    archive = release_zip(host / "baikal.zip")
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+    handler = functools.partial(Quiet, directory=str(host))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as web:
+        thread = threading.Thread(target=web.serve_forever, kwargs={"poll_interval": 0.005})
+        thread.start()
+        url = f"http://127.0.0.1:{web.server_port}/baikal.zip"
+        assert main(["release", VERSION, url, "--sha256", checksum(archive)]) == 0
+        web.shutdown()
+        thread.join()
+    assert {path.name for path in Path(paths.CODE).iterdir()} == {VERSION, "current"}
+    assert main(["release", "0.11.1", url]) == 1
+    assert "can't be downloaded" in capsys.readouterr().err
+    assert release.standing(VERSION) == checksum(archive)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may do everything")
+@pytest.mark.usefixtures("deployed")
+def test_an_ordinary_user_is_told_of_sudo(capsys: pytest.CaptureFixture[str]) -> None:
+    """Where something isn't permitted."""
+    Path(paths.CODE).chmod(0o500)
+    archive = release_zip(Path(paths.STATE) / "baikal.zip")
+    assert main(["release", VERSION, str(archive)]) == 1
+    Path(paths.CODE).chmod(0o755)
+    assert "run it as root, for example with sudo" in capsys.readouterr().err
+
+
+def test_a_missing_directory_is_one_sentence(host: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What the system says, without a stack trace."""
+    archive = release_zip(host / "baikal.zip")
+    Path(paths.CODE).rmdir()
+    Path(paths.CODE).write_text("a file in its place", encoding="utf-8")
+    assert main(["release", VERSION, str(archive)]) == 1
+    assert capsys.readouterr().err.startswith("baikalctl: ")
+
+
+def test_starting_costs_no_module_that_a_verb_does_not_need() -> None:
+    """A deploy starts baikalctl several times, so only the verb's own modules are imported."""
+    program = (
+        "import sys; before = set(sys.modules); import baikalctl.cli;"
+        "print(*{'yaml', 'jinja2', 'sqlite3', 'ssl', 'urllib.request', 'zipfile'} & (set(sys.modules) - before))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=HOME)
+    assert done.stdout.strip() == ""

@@ -1,0 +1,189 @@
+"""baikal.yaml, merged by meaning."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from baikalctl import configuration, paths
+from baikalctl.faults import HostError
+from tests.unit.samples import VERSION, declared
+
+HASH = "f" * 64
+OWN: configuration.Configuration = {
+    "system": {
+        "configured_version": "0.11.1",
+        "timezone": "Europe/Paris",
+        "card_enabled": True,
+        "cal_enabled": True,
+        "dav_auth_type": "Digest",
+        "admin_passwordhash": HASH,
+        "failed_access_message": "nobody %u",
+        "auth_realm": "BaikalDAV",
+        "invite_from": "calendar@example.org",
+        "base_uri": "",
+        "some_later_key": {"of": ["Baïkal's"]},
+    },
+    "database": {"backend": "sqlite", "sqlite_file": "/srv/own.sqlite", "encryption_key": "stays", "port": 5},
+    "a_section_of_its_own": {"x": 1},
+}
+
+
+def merged(found: configuration.Configuration | None = None, **changed: object) -> configuration.Configuration:
+    """Return what is written where ``found`` stands and settings are ``changed``."""
+    return configuration.merge(found or {}, declared(**changed).system, VERSION, "cal.example.org")
+
+
+def test_a_first_installation_has_all_that_baikal_needs() -> None:
+    """The installer's keys are there, so that Baïkal never offers its wizard."""
+    first = merged(timezone="UTC")
+    assert first["system"] == {
+        "configured_version": VERSION,
+        "invite_from": "noreply@cal.example.org",
+        "failed_access_message": "user %u authentication failure for Baikal",
+        "auth_realm": "BaikalDAV",
+        "admin_passwordhash": "",
+        "timezone": "UTC",
+        "cal_enabled": True,
+        "card_enabled": True,
+        "dav_auth_type": "Basic",
+        "base_uri": "",
+    }
+    assert first["database"]["backend"] == "sqlite"
+    assert first["database"]["sqlite_file"] == paths.SQLITE
+    assert first["database"]["mysql"] is False
+
+
+def test_every_installation_has_a_key_of_its_own() -> None:
+    """The encryption key is random, and long."""
+    one, other = (merged()["database"]["encryption_key"] for _ in range(2))
+    assert one != other
+    assert len(one) == 64
+
+
+def test_declared_keys_are_set() -> None:
+    """What settings say is said in the file, whatever stood there."""
+    system = merged(OWN, timezone="UTC", carddav=False, dav_auth="basic", base_path="/cal")["system"]
+    assert (system["timezone"], system["card_enabled"], system["cal_enabled"]) == ("UTC", False, True)
+    assert (system["dav_auth_type"], system["base_uri"]) == ("Basic", "/cal/")
+
+
+@pytest.mark.parametrize(
+    "key", ["admin_passwordhash", "failed_access_message", "invite_from", "some_later_key", "auth_realm"]
+)
+def test_what_an_administrator_chose_survives(key: str) -> None:
+    """Keys that nobody declares stay, also those that we don't know."""
+    assert merged(OWN, timezone="UTC")["system"][key] == OWN["system"][key]
+
+
+def test_sections_that_nobody_declares_survive() -> None:
+    """The database's section and unknown ones keep their keys."""
+    result = merged(OWN)
+    assert result["a_section_of_its_own"] == {"x": 1}
+    assert result["database"] == OWN["database"] | {"mysql": False}
+
+
+@pytest.mark.parametrize("standing", ["0.9.5", "0.11.1", "0.99.0", ""])
+def test_the_configured_version_is_never_changed(standing: str) -> None:
+    """Writing it without the migration is how other deployments lose data."""
+    found = {"system": {"configured_version": standing}}
+    assert merged(found)["system"]["configured_version"] == standing
+
+
+def test_merging_changes_nothing_that_it_was_given() -> None:
+    """What was found can be compared with what is wanted."""
+    before = yaml.safe_dump(OWN)
+    merged(OWN, timezone="UTC")
+    assert yaml.safe_dump(OWN) == before
+
+
+def test_a_second_merge_changes_nothing() -> None:
+    """A run with nothing to do finds nothing to do."""
+    once = merged(OWN)
+    assert merged(once) == once
+    first = merged()
+    assert merged(first) == first
+
+
+def test_what_is_written_is_read_again(host: Path) -> None:
+    """Umlauts, booleans and nesting survive the file."""
+    assert host.is_dir()
+    configuration.write(OWN | {"system": OWN["system"] | {"name": "Jürgens Kalender: #1"}})
+    assert configuration.read() == OWN | {"system": OWN["system"] | {"name": "Jürgens Kalender: #1"}}
+
+
+def test_booleans_are_yaml_booleans(host: Path) -> None:
+    """Baïkal takes the text "false" for true."""
+    assert host.is_dir()
+    configuration.write(merged(caldav=False))
+    assert "\n  cal_enabled: false\n" in Path(paths.BAIKAL_YAML).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("text", ["12e5", "0x1F", "1:30", "yes", "null", "~", "1_000", "2026-01-01", "ä: #", "'\"", ""])
+def test_text_stays_text_for_baikals_reader_as_well(host: Path, text: str) -> None:
+    """PHP's YAML takes more words for numbers than Python's, so every value that is text is quoted, and no key is."""
+    assert host.is_dir()
+    configuration.write({"database": {"pgsql_password": text, "port": 5}})
+    (line,) = [line for line in Path(paths.BAIKAL_YAML).read_text(encoding="utf-8").splitlines() if "password" in line]
+    assert line.startswith('  pgsql_password: "')
+    assert line.endswith('"')
+    assert configuration.read() == {"database": {"pgsql_password": text, "port": 5}}
+
+
+def test_a_version_stays_text(host: Path) -> None:
+    """Also one that YAML would take for a number."""
+    assert host.is_dir()
+    configuration.write({"system": {"configured_version": "0.12"}})
+    assert configuration.read() == {"system": {"configured_version": "0.12"}}
+
+
+def test_the_file_is_its_owners_alone(host: Path) -> None:
+    """It has the administrator's verifier, and nothing half-written stays beside it."""
+    Path(paths.BAIKAL_YAML).write_text("old: {}\n", encoding="utf-8")
+    Path(paths.BAIKAL_YAML).chmod(0o666)
+    Path(paths.BAIKAL_YAML + ".new").write_text("interrupted", encoding="utf-8")
+    configuration.write(OWN)
+    assert stat.S_IMODE(Path(paths.BAIKAL_YAML).stat().st_mode) == 0o600
+    assert [path.name for path in Path(paths.CONFIG).iterdir()] == ["baikal.yaml"]
+    assert host.is_dir()
+
+
+def test_what_cannot_be_written_leaves_the_old_file(host: Path) -> None:
+    """The new one is finished before it takes the old one's place."""
+    assert host.is_dir()
+    configuration.write(OWN)
+    unwritable: dict[str, Any] = {"system": {"timezone": object()}}
+    with pytest.raises(yaml.YAMLError):
+        configuration.write(unwritable)
+    assert configuration.read() == OWN
+
+
+def test_a_host_without_the_file_has_nothing_configured(host: Path) -> None:
+    """That is a first installation, and no fault."""
+    assert host.is_dir()
+    assert configuration.read() == {}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"text",
+        b"- a\n- b\n",
+        b"system:\n",
+        b"system: text\n",
+        b"system: {a: 1\n",
+        b"\xff\xfe",
+        b"a: !!python/name:os.system\n",
+    ],
+)
+def test_a_file_that_is_damaged_is_named_with_the_remedy(host: Path, content: bytes) -> None:
+    """It is not taken for an empty one, which would start a new installation over the old data."""
+    assert host.is_dir()
+    Path(paths.BAIKAL_YAML).write_bytes(content)
+    with pytest.raises(HostError, match=r"baikal\.yaml can't be understood; restore it from a backup"):
+        configuration.read()

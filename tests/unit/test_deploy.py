@@ -1,0 +1,619 @@
+"""The whole deploy on hosts of pyinfra's @fake connector, which answer what a test has written down."""
+
+from __future__ import annotations
+
+import ast
+import base64
+import dataclasses
+import functools
+import hashlib
+import json
+import os
+import re
+import runpy
+import subprocess
+import sys
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from pyinfra.api import arguments, connectors
+from pyinfra.api.config import Config
+from pyinfra.api.connect import connect_all
+from pyinfra.api.exceptions import DeployError, PyinfraError
+from pyinfra.api.inventory import Inventory
+from pyinfra.api.operations import run_ops
+from pyinfra.api.state import State, StateStage
+from pyinfra.context import ctx_config, ctx_host, ctx_inventory, ctx_state
+
+from baikalctl import paths
+from baikalctl.rendering import FileSet, render, tools
+from tasks import releases, survey
+from tasks.distribution import PACKAGES
+from tests.unit.samples import HOME, PASSWORD, PLATFORM, VERSION, release_zip, settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from pyinfra.api.command import PyinfraCommand
+    from pyinfra.api.host import Host
+
+DEBIAN = ["system=debian", "like=", "pretty=Debian GNU/Linux 12 (bookworm)", "cores=4", "memory=4194304", "ipv6=yes"]
+UBUNTU = ["system=ubuntu", "like=debian", "pretty=Ubuntu 22.04.5 LTS", "cores=4", "memory=4194304"]
+SITE = "/etc/nginx/conf.d/baikal.conf"
+ROOT, BOOTED = "uid=0", "booted=yes"
+BARE = [*DEBIAN, ROOT, BOOTED, "release="]
+OFFERED = dict.fromkeys(PACKAGES, "1.0") | {"php-fpm": "2:8.2+93", "nginx": "1.22.1-9+deb12u2"}
+INSTALLED = [f"installed={name} {version}" for name, version in OFFERED.items()]
+SETTLED = [*DEBIAN, ROOT, BOOTED, f"release={VERSION}", *INSTALLED]
+WELL = {"healthy": True, "pending": [], "findings": []}
+UNWELL = {"healthy": False, "pending": ["make the database"], "findings": []}
+SERVICES = ["php nginx", "active active", "enabled enabled", "current", "current"]
+NAMES = [
+    "Packages | Install what is missing of the distribution's packages",
+    "Baïkal | Bring every file of ours to the host",
+    f"Baïkal | Install Baïkal {VERSION}",
+    "Baïkal | Apply the declared state",
+    "Web server | Run PHP and nginx, on the present configuration",
+    "Check | Ask the server whether all is well",
+]
+
+
+BRING = "/usr/bin/python3 -I -X utf8 -c "
+"""How the command begins that brings files."""
+Answers = dict[Any, Any]
+"""What a host answers, by a part of the question or a pattern of it: a line, lines, or whether it succeeded."""
+
+
+def apt(**changed: str) -> list[str]:
+    """Return what apt offers, with other versions of what is ``changed``, underscores for hyphens."""
+    offered = OFFERED | {name.replace("_", "-"): version for name, version in changed.items()}
+    return [line for name, version in offered.items() for line in (f"{name}:", f"  Candidate: {version}")]
+
+
+def answers(machine: list[str], **changed: object) -> Answers:
+    """Return what a bare host answers that has this ``machine``, ``changed`` for some of the questions."""
+    given: dict[str, object] = {
+        "machine": machine,
+        "candidates": apt(),
+        "files": [],
+        "release": [],
+        "after": json.dumps(WELL),
+        "before": json.dumps(UNWELL),
+        "services": [],
+        "paths": [],
+    }
+    given |= changed
+    questions = {
+        "machine": "db:Status-Status",
+        "candidates": "apt-cache policy",
+        "files": "stat -c '%F",
+        "release": "/.archive-sha256",
+        "after": "check --json --wait 15",
+        "before": "check --json --wait 0",
+        "services": "systemctl is-active",
+        "paths": "for path in",
+    }
+    return {questions[name]: given[name] for name in questions}
+
+
+def settled(archive: Path, **changed: object) -> Answers:
+    """Return what a host answers on which everything is as declared."""
+    wanted = render(settings(**changed), PLATFORM)
+    return answers(
+        SETTLED,
+        files=standing(wanted),
+        release=[VERSION, hashlib.sha256(archive.read_bytes()).hexdigest(), ""],
+        before=json.dumps(WELL),
+        services=SERVICES,
+    )
+
+
+def standing(wanted: FileSet) -> list[str]:
+    """Return what a host says of its files when they are as ``wanted``."""
+    sums = [f"{hashlib.sha256(file.content).hexdigest()}  {file.path}" for file in wanted.files]
+    states = [f"directory|{item.mode:o}|{item.owner}|{item.group}|{item.path}" for item in wanted.directories]
+    states += [f"regular file|{item.mode:o}|{item.owner}|{item.group}|{item.path}" for item in wanted.files]
+    record = json.dumps(sorted(file.path for file in wanted.files), indent=0).splitlines()
+    return [*sums, "---", *states, "---", "---", *record]
+
+
+@dataclasses.dataclass
+class Ran:
+    """What a run has done on one host."""
+
+    names: list[str]
+    changed: list[str]
+    commands: list[str]
+    """Every command on the host, facts included."""
+    done: list[PyinfraCommand]
+    """The operations' commands, as objects."""
+    failed: bool
+
+    def texts(self) -> list[str]:
+        """Return the operations' commands as text."""
+        return [str(command) for command in self.done]
+
+
+class Deploy:
+    """Runs deploy.py as pyinfra does: for all hosts together, in two phases."""
+
+    def __init__(self, archive: Path) -> None:
+        """Install the release from ``archive`` everywhere."""
+        self.archive = archive
+
+    def __call__(self, hosts: Mapping[str, tuple[Answers, dict[str, Any]]], *, execute: bool = True) -> dict[str, Ran]:
+        """Run on ``hosts``: what each answers, and what is declared of it."""
+        named = [
+            (
+                f"@fake/{name}",
+                {
+                    "hostname": "cal.example.org",
+                    "baikal_archive": str(self.archive),
+                    "fake_responses": answered,
+                    "fake_delay": 0,
+                    "fake_delay_jitter": 0,
+                }
+                | declared,
+            )
+            for name, (answered, declared) in hosts.items()
+        ]
+        inventory = Inventory((named, _group_data()))  # type: ignore[no-untyped-call]
+        state = State(inventory, Config())  # type: ignore[no-untyped-call]
+        ctx_state.set(state)  # type: ignore[no-untyped-call]
+        ctx_inventory.set(inventory)  # type: ignore[no-untyped-call]
+        try:
+            connect_all(state)
+            state.set_stage(StateStage.Prepare)
+            for host in inventory.get_active_hosts():
+                self._prepare(state, host)
+            if execute:
+                state.set_stage(StateStage.Execute)
+                try:
+                    run_ops(state)
+                except PyinfraError as error:
+                    assert "No hosts remaining" in str(error)  # noqa: PT017 - which of pyinfra's errors it is
+            return {host.name.removeprefix("@fake/"): _ran(state, host) for host in inventory}
+        finally:
+            for context in (ctx_state, ctx_inventory, ctx_host, ctx_config):
+                context.reset()
+
+    @staticmethod
+    def _prepare(state: State, host: Host) -> None:
+        ctx_config.set(state.config.copy())  # type: ignore[no-untyped-call]
+        ctx_host.set(host)  # type: ignore[no-untyped-call]
+        runpy.run_path(str(HOME / "deploy.py"))
+
+    def one(self, answered: Answers, *, execute: bool = True, **declared: object) -> Ran:
+        """Run on one host."""
+        return self({"cal": (answered, declared)}, execute=execute)["cal"]
+
+    def refusal(self, answered: Answers, **declared: Any) -> str:  # noqa: ANN401 - whatever somebody wrote
+        """Return why nothing is done on one host."""
+        with pytest.raises(DeployError) as caught:
+            self.one(answered, **declared)
+        return str(caught.value)
+
+
+def _group_data() -> dict[str, object]:
+    names = runpy.run_path(str(HOME / "group_data/all.py"))
+    return {name: value for name, value in names.items() if not name.startswith("__") and name != "without_delay"}
+
+
+def _ran(state: State, host: Host) -> Ran:
+    order: list[str] = state.get_op_order()  # type: ignore[no-untyped-call]
+    operations = [(state.op_meta[key], state.ops[host][key]) for key in order if key in state.ops[host]]
+    finished = [(meta, data) for meta, data in operations if data.operation_meta.is_complete()]
+    return Ran(
+        names=[next(iter(meta.names)) for meta, _ in operations],
+        changed=[next(iter(meta.names)) for meta, data in finished if data.operation_meta.did_change()],
+        commands=list(getattr(host.connector, "executed_commands")),  # noqa: B009 - @fake alone has it
+        done=[command for _, data in finished for command in data.operation_meta._commands or ()],
+        failed=host in state.failed_hosts,
+    )
+
+
+def bundle(command: PyinfraCommand) -> dict[str, Any]:
+    """Return the bundle on the standard input of the command that brings files."""
+    program = str(command.connector_arguments["_stdin"])
+    (text,) = re.findall(r"^main\((.+)\)$", program, re.MULTILINE)
+    loaded: dict[str, Any] = json.loads(ast.literal_eval(text))
+    return loaded
+
+
+@pytest.fixture
+def deploy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Deploy:
+    """Return a way to run the deploy, with a password in the environment and nothing remembered of other runs."""
+    monkeypatch.setenv("BAIKAL_ADMIN_PASSWORD", PASSWORD)
+    monkeypatch.setenv("PYINFRA_PROGRESS", "off")
+    monkeypatch.setattr(survey, "_surveyed", {})
+    monkeypatch.setattr(releases, "_obtained", {})
+    # What pyinfra works out anew each time: the metadata of every installed package, and its own type hints.
+    monkeypatch.setattr(connectors, "entry_points", functools.cache(entry_points))
+    monkeypatch.setattr(arguments, "all_global_arguments", functools.cache(arguments.all_global_arguments))
+    return Deploy(release_zip(tmp_path / "baikal.zip"))
+
+
+def test_a_bare_machine_gets_everything_in_order(deploy: Deploy) -> None:
+    """Packages, files, release, state, services, check; each operation's name is a sentence."""
+    ran = deploy.one(answers(BARE))
+    assert ran.names == NAMES
+    assert ran.changed == NAMES[:-1]
+    assert not ran.failed
+    texts = ran.texts()
+    assert "dpkg --configure -a" in texts[0]
+    assert texts[1].count("install --yes --no-install-recommends " + " ".join(PACKAGES)) == 2
+    assert texts[2].startswith(BRING)
+    assert texts[4].startswith(f"{paths.COMMAND} release {VERSION} {paths.CODE}/.baikal-{VERSION}.zip --sha256 ")
+    assert texts[5] == f"{paths.COMMAND} apply"
+
+
+def test_a_bare_machines_services_are_checked_before_they_start(deploy: Deploy) -> None:
+    """PHP first, because nginx needs its socket; the stamp is written only once all before has succeeded."""
+    texts = deploy.one(answers(BARE)).texts()
+    php, nginx = (text for text in texts if " reload-or-restart " in text)
+    assert re.search(r"php-fpm8\.2 -t && .*systemctl reload-or-restart php8\.2-fpm .*\} && echo \$digest > .*php", php)
+    assert re.search(r"nginx -t -q && .*systemctl reload-or-restart nginx .*\} && echo \$digest > .*nginx", nginx)
+    assert [text for text in texts if text.endswith("systemctl enable --quiet nginx")]
+
+
+def test_a_bare_machine_gets_the_files_of_the_php_it_will_have(deploy: Deploy) -> None:
+    """It has none yet; what apt offers counts."""
+    (command,) = [done for done in deploy.one(answers(BARE)).done if str(done).startswith(BRING)]
+    sent = bundle(command)
+    assert {file["path"] for file in sent["files"]} == {file.path for file in render(settings(), PLATFORM).files}
+    assert sent["services"] == {"php": ["/usr/sbin/php-fpm8.2", "-t"], "nginx": ["/usr/sbin/nginx", "-t", "-q"]}
+    assert sent["owned"] == sorted(file["path"] for file in sent["files"])
+    assert sent["user"] == paths.USER
+
+
+def test_no_password_is_in_any_command(deploy: Deploy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither in a command line nor on standard input, for no account."""
+    monkeypatch.setenv("JO", "hunter2-hunter2")
+    ran = deploy.one(answers(BARE), users=[{"name": "jo", "password": {"env": "JO"}}])
+    inputs = [str(command.connector_arguments.get("_stdin", "")) for command in ran.done]
+    everything = "\n".join([*ran.commands, *inputs, *(repr(command) for command in ran.done)])
+    assert paths.COMMAND in everything
+    for secret in (PASSWORD, "hunter2"):
+        assert secret not in everything
+    contents = [
+        file["content"] for command in ran.done if str(command).startswith(BRING) for file in bundle(command)["files"]
+    ]
+    assert not [content for content in contents if b"hunter2" in base64.b64decode(content)]
+
+
+def test_a_machine_that_is_as_declared_is_left_alone(deploy: Deploy) -> None:
+    """No operation changes anything, and about ten questions are all that it costs."""
+    ran = deploy.one(settled(deploy.archive))
+    assert ran.names == NAMES
+    assert ran.changed == []
+    assert ran.done == []
+    assert len(ran.commands) <= 10
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "changed"),
+    [
+        ("release", ["", ""], [NAMES[2]]),
+        ("release", [VERSION, "0" * 64, ""], [NAMES[2]]),
+        ("release", [VERSION, "as it is", f"{paths.CODE}/.{VERSION}.new"], [NAMES[2]]),
+        ("before", json.dumps(WELL | {"pending": ["make the account jo"]}), [NAMES[3]]),
+        ("services", ["php nginx", "active inactive", "enabled enabled", "current", "current"], [NAMES[4]]),
+        ("services", ["php nginx", "active active", "enabled disabled", "current", "current"], [NAMES[4]]),
+        ("services", ["php nginx", "active active", "enabled enabled", "changed", "current"], [NAMES[4]]),
+        ("services", [], [NAMES[4]]),
+        ("files", [], [NAMES[1]]),
+    ],
+    ids=[
+        *("no current release", "another archive", "leftovers", "pending"),
+        *("stopped", "not at boot", "not reread", "no systemd", "no files"),
+    ],
+)
+def test_only_what_differs_is_done(deploy: Deploy, question: str, answer: object, changed: list[str]) -> None:
+    """One thing that somebody broke is one operation that changes something."""
+    good = settled(deploy.archive)
+    if answer == [VERSION, "as it is", f"{paths.CODE}/.{VERSION}.new"]:
+        answer = [VERSION, hashlib.sha256(deploy.archive.read_bytes()).hexdigest(), f"{paths.CODE}/.{VERSION}.new"]
+    keys = {
+        "release": "/.archive-sha256",
+        "before": "check --json --wait 0",
+        "services": "systemctl is-active",
+        "files": "stat -c '%F",
+    }
+    assert deploy.one(good | {keys[question]: answer}).changed == changed
+
+
+def test_what_somebody_changed_is_mended_and_nothing_else(deploy: Deploy) -> None:
+    """A mode, an owner, a group, a content, a link in a file's or directory's place, and what is gone."""
+    changes = {
+        f"regular file|600|root|root|{paths.DECLARED}": f"regular file|644|root|root|{paths.DECLARED}",
+        f"regular file|755|root|root|{paths.COMMAND}": f"regular file|755|jo|root|{paths.COMMAND}",
+        f"regular file|644|root|root|{paths.NO_SESSION}": f"regular file|644|root|jo|{paths.NO_SESSION}",
+        f"regular file|644|root|root|{SITE}": f"symbolic link|644|root|root|{SITE}",
+        f"directory|700|root|root|{paths.STATE}": f"directory|755|root|root|{paths.STATE}",
+        f"directory|700|root|root|{paths.TLS}": f"symbolic link|700|root|root|{paths.TLS}",
+        f"directory|700|root|root|{paths.STAMPS}": "",
+    }
+    good = settled(deploy.archive)
+    lines = good["stat -c '%F"]
+    assert set(changes) <= set(lines)
+    code = f"{paths.LIBRARY}/baikalctl/cli.py"
+    other = [f"{'0' * 64}  {code}" if line.endswith(f"  {code}") else changes.get(line, line) for line in lines]
+    ran = deploy.one(good | {"stat -c '%F": [line for line in other if line]})
+    assert ran.changed == [NAMES[1]]
+    sent = bundle(ran.done[0])
+    changed = {line.rpartition("|")[2] for line in changes} | {code}
+    assert {item["path"] for item in (*sent["files"], *sent["directories"])} == changed
+
+
+def test_what_an_older_version_left_is_known(deploy: Deploy) -> None:
+    """A record with more than we own now is reason enough to go there."""
+    good = settled(deploy.archive)
+    lines = good["stat -c '%F"]
+    record = [*lines[:-1], lines[-2] + ",", '"/etc/nginx/conf.d/older.conf"', "]"]
+    ran = deploy.one(good | {"stat -c '%F": record})
+    assert ran.changed == [NAMES[1]]
+
+
+def test_an_image_gets_code_and_no_state(deploy: Deploy) -> None:
+    """Nothing boots there, nobody's name is known, and no password is needed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("BAIKAL_ADMIN_PASSWORD")
+        ran = deploy.one(answers([*DEBIAN, ROOT, "release="]), hostname="")
+    assert ran.names == NAMES[:3]
+    (command,) = [done for done in ran.done if str(done).startswith(BRING)]
+    sent = bundle(command)
+    assert {file["path"] for file in sent["files"]} == {file.path for file in tools().files}
+    assert sent["services"] == {}
+    assert sent["prepare"] == []
+    assert not [text for text in ran.commands if "systemctl" in text or f"{paths.COMMAND} apply" in text]
+
+
+@pytest.mark.parametrize(
+    ("broken", "last"),
+    [
+        ("apt-get -o DPkg", 0),
+        (BRING, 1),
+        (f"{paths.COMMAND} apply", 3),
+        ("nginx -t -q", 4),
+    ],
+)
+def test_a_failure_stops_the_host_there(deploy: Deploy, broken: str, last: int) -> None:
+    """What comes after it isn't tried, and the run is red."""
+    ran = deploy.one({broken: {"success": False}} | answers(BARE))
+    assert ran.failed
+    following = {
+        1: BRING,
+        2: f"{paths.COMMAND} release",
+        3: f"{paths.COMMAND} apply",
+        4: "systemctl reload",
+    }
+    for position, text in following.items():
+        tried = [command for command in ran.commands if text in command]
+        assert bool(tried) == (position <= last), text
+
+
+def test_a_host_that_does_not_answer_well_is_red(deploy: Deploy) -> None:
+    """The last operation fails, with the doctor's words."""
+    answered = answers(BARE, after=json.dumps(UNWELL))
+    ran = deploy.one({re.compile(rf"^{paths.COMMAND} check \|\|"): {"success": False}} | answered)
+    assert ran.failed
+    assert ran.texts()[-1].startswith(f"{paths.COMMAND} check || ")
+
+
+def test_a_settled_host_that_does_not_answer_well_is_red(deploy: Deploy) -> None:
+    """Although nothing differs from what is declared."""
+    ill = json.dumps({"healthy": False, "pending": [], "findings": []})
+    good = settled(deploy.archive) | {"check --json --wait 0": ill, "check --json --wait 15": ill}
+    ran = deploy.one({re.compile(rf"^{paths.COMMAND} check \|\|"): {"success": False}} | good)
+    assert ran.failed
+
+
+def test_a_planned_run_only_asks(deploy: Deploy) -> None:
+    """Until somebody says yes, nothing but questions reaches the host."""
+    ran = deploy.one(answers(BARE), execute=False)
+    assert ran.done == []
+    changing = ("apt-get -o DPkg", "dpkg --configure", f"{paths.COMMAND} apply", "systemctl enable", "python3 -I")
+    assert not [command for command in ran.commands for word in changing if word in command]
+
+
+REFUSED: dict[str, tuple[Answers, dict[str, Any], list[str]]] = {
+    "PHP 8.1": (
+        answers(
+            [*UBUNTU, ROOT, BOOTED],
+            candidates=apt(php_fpm="2:8.1+92ubuntu1"),
+        ),
+        {},
+        ["Ubuntu 22.04.5 LTS has PHP 8.1, and Baïkal 0.12.1 needs 8.2; set baikal_version to 0.11.1, or upgrade"],
+    ),
+    "PHP 7.4": (
+        answers(BARE, candidates=apt(php_fpm="2:7.4+76")),
+        {},
+        ["has PHP 7.4, and Baïkal 0.12.1 needs 8.2; upgrade the host"],
+    ),
+    "no nginx": (
+        answers(BARE, candidates=apt(nginx="(none)")),
+        {},
+        ["nginx is not to be had on this host: no source has it; mend its package sources"],
+    ),
+    "no way to the packages": (
+        answers(BARE, candidates=["unreachable: Err:1 http://deb.debian.org bookworm InRelease"]),
+        {},
+        ["its package lists can't be refreshed (Err:1 http://deb.debian.org bookworm InRelease); mend"],
+    ),
+    "no sudo": (answers([*DEBIAN, BOOTED, "uid=1000", "sudo="]), {}, ["isn't root; set _sudo = True for this host"]),
+    "sudo with password": (
+        answers([*DEBIAN, BOOTED, "uid=1000", "sudo=sudo: a password is required"]),
+        {"_sudo": True},
+        ["sudo asks for a password; run pyinfra with --same-sudo-password, or allow it without (NOPASSWD)"],
+    ),
+    "sudo that is missing": (
+        answers([*DEBIAN, BOOTED, "uid=1000", "sudo=/bin/sh: 4: sudo: not found"]),
+        {"_sudo": True},
+        ["sudo doesn't work here (/bin/sh: 4: sudo: not found); let this user use sudo, or log in as root"],
+    ),
+    "su": (answers(BARE), {"_su_user": "root"}, ["only sudo works here; set _sudo = True alone, or log in as root"]),
+    "doas": (answers(BARE), {"_doas": True}, ["only sudo works here"]),
+    "dzdo": (answers(BARE), {"_dzdo": True}, ["only sudo works here"]),
+    "another system": (
+        answers(["system=fedora", "pretty=Fedora Linux 42", ROOT, BOOTED]),
+        {},
+        ["this is Fedora Linux 42; Baïkal is deployed on Debian 12 and newer and on Ubuntu 24.04 and newer"],
+    ),
+    "another release": (
+        answers([*DEBIAN, ROOT, BOOTED, "release=0.11.1"]),
+        {},
+        ["baikal_version: Baïkal 0.11.1 runs here and 0.12.1 is declared; ", "so set baikal_version to 0.11.1"],
+    ),
+    "no certificate": (
+        answers(BARE),
+        {"tls": "files", "tls_certificate": "/c.pem", "tls_key": "/k.pem"},
+        ["/c.pem and /k.pem not there on the host; put the certificate and its key there first"],
+    ),
+    "wrong settings": (
+        answers(BARE),
+        {"hostname": "http://x", "http_port": "80", "hostnam": "x"},
+        ['hostname = "http://x": ', 'http_port = "80": ', "hostnam: no such setting; did you mean hostname?"],
+    ),
+    "no archive": (
+        answers(BARE),
+        {"baikal_archive": "/not/there.zip"},
+        ['baikal_archive = "/not/there.zip": is not a file'],
+    ),
+    "an archive in nobody's home": (
+        answers(BARE),
+        {"baikal_archive": "~nobody-of-this-name/b.zip"},
+        ['baikal_archive = "~nobody-of-this-name/b.zip": '],
+    ),
+    "a wrong checksum": (
+        answers(BARE),
+        {"baikal_sha256": "0" * 64},
+        ["baikal_sha256", "it is damaged or not the release; get it again"],
+    ),
+    "a password in the inventory": (
+        answers(BARE),
+        {"admin_password": "hunter2"},
+        ["admin_password: is a secret and must"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("answered", "declared", "words"), REFUSED.values(), ids=REFUSED)
+def test_what_does_not_fit_is_said_before_anything_is_touched(
+    deploy: Deploy, answered: Answers, declared: dict[str, Any], words: list[str]
+) -> None:
+    """One message with the host's name, each fault and its remedy; nothing but questions were asked."""
+    said = deploy.refusal(answered, **declared)
+    assert said.startswith("nothing was changed anywhere, because this is wrong:\n")
+    for text in words:
+        assert text in said
+    lines = said.splitlines()[1:]
+    assert len(lines) == (3 if "hostnam" in declared else 1)
+    assert all(line.startswith("    @fake/cal: ") for line in lines)
+    assert "hunter2" not in said
+
+
+@pytest.mark.parametrize(
+    ("machine", "declared"),
+    [
+        ([*UBUNTU, ROOT, BOOTED], {"baikal_version": "0.11.1"}),
+        ([*DEBIAN, BOOTED, "uid=1000", "sudo="], {"_sudo": True}),
+        ([*DEBIAN, BOOTED, "uid=1000", "sudo=sudo: a password is required"], {"_sudo": True, "_sudo_password": "x"}),
+    ],
+    ids=["an older release for PHP 8.1", "sudo", "sudo with its password"],
+)
+def test_what_the_remedies_say_is_taken(
+    deploy: Deploy, tmp_path: Path, machine: list[str], declared: dict[str, Any]
+) -> None:
+    """Whoever does as told gets on."""
+    php = "2:8.1+92ubuntu1" if machine[0] == UBUNTU[0] else OFFERED["php-fpm"]
+    version = str(declared.get("baikal_version", VERSION))
+    deploy.archive = release_zip(tmp_path / "other.zip", version)
+    ran = deploy.one(answers(machine, candidates=apt(php_fpm=php)), **declared)
+    assert not ran.failed
+    assert len(ran.changed) == 5
+
+
+def test_faults_of_all_hosts_are_said_at_once(deploy: Deploy) -> None:
+    """Somebody with three hosts, two of them wrong, learns of both, and the good one isn't touched either."""
+    hosts: dict[str, tuple[Answers, dict[str, Any]]] = {
+        "good": (answers(BARE), {}),
+        "typo": (answers(BARE), {"http_port": 0, "tls": "on"}),
+        "old": (
+            answers([*UBUNTU, ROOT, BOOTED], candidates=apt(php_fpm="2:8.1+92")),
+            {},
+        ),
+    }
+    with pytest.raises(DeployError) as caught:
+        deploy(hosts)
+    lines = str(caught.value).splitlines()[1:]
+    assert sorted(line.split(":")[0].strip() for line in lines) == ["@fake/old", "@fake/typo", "@fake/typo"]
+
+
+def test_five_hosts_get_what_is_theirs(deploy: Deploy) -> None:
+    """Each its own name and state; a fault of one during the run leaves the others alone."""
+    hosts: dict[str, tuple[Answers, dict[str, Any]]] = {
+        f"cal{number}": (answers(BARE), {"hostname": f"cal{number}.example.org"}) for number in range(4)
+    }
+    hosts["bad"] = ({f"{paths.COMMAND} apply": {"success": False}} | answers(BARE), {})
+    ran = deploy(hosts)
+    assert [name for name, each in ran.items() if each.failed] == ["bad"]
+    for name, each in ran.items():
+        if name != "bad":
+            assert each.changed == NAMES[:-1]
+            (command,) = [done for done in each.done if str(done).startswith(BRING)]
+            told = {file["path"]: base64.b64decode(file["content"]) for file in bundle(command)["files"]}
+            assert json.loads(told[paths.DECLARED])["hostname"] == f"{name}.example.org"
+
+
+def test_data_of_ones_own_is_nobodys_fault(deploy: Deploy) -> None:
+    """What starts with x_ belongs to other deploys, what pyinfra and its connectors take belongs to them."""
+    theirs: dict[str, Any] = {
+        "x_color": "blue",
+        "_sudo": False,
+        "ssh_user": "root",
+        "ssh_port": 22,
+        "_shell_executable": "sh",
+    }
+    assert deploy.one(answers(BARE), execute=False, **theirs).names == NAMES
+
+
+def test_hosts_can_fetch_the_release_themselves(deploy: Deploy) -> None:
+    """Then the address reaches the host, nothing is uploaded, and the checksum is the known one."""
+    ran = deploy.one(answers(BARE), baikal_archive="", baikal_download="host")
+    (install,) = [text for text in ran.texts() if f"{paths.COMMAND} release" in text]
+    address = f"https://github.com/sabre-io/Baikal/releases/download/{VERSION}/baikal-{VERSION}.zip"
+    assert (
+        f"release {VERSION} {address} --sha256 0449abb72b151d39d9c08c63cb83a05d9e9adb065b1165ef6786b0b6a13d203c"
+        in install
+    )
+    assert not [command for command in ran.done if "FileUpload" in type(command).__name__]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def command_line(memory: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run pyinfra as people run it, in this checkout, on a bare machine, while the other tests go on."""
+    archive = release_zip(memory / "baikal.zip")
+    data = {"fake_delay": 0, "fake_delay_jitter": 0, "baikal_archive": str(archive), "hostname": "cal.example.org"}
+    hosts = [("@fake/cal", data | {"fake_responses": answers(BARE)})]
+    inventory = memory / "inventory.py"
+    inventory.write_text(f"hosts = {hosts!r}\n", encoding="utf-8")
+    command = [sys.executable, "-m", "pyinfra", str(inventory), "deploy.py", "-y", "--json", "-vv"]
+    environment = os.environ | {"BAIKAL_ADMIN_PASSWORD": PASSWORD, "PYINFRA_PROGRESS": "off"}
+    with (memory / "out").open("wb") as out, (memory / "err").open("wb") as err:
+        process = subprocess.Popen(command, cwd=HOME, env=environment, stdout=out, stderr=err)
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_the_command_line_does_the_same(command_line: subprocess.Popen[bytes], memory: Path) -> None:
+    """With config.py and group_data/ as they are; and no password is in what it prints."""
+    status = command_line.wait(60)
+    out, err = ((memory / name).read_text(encoding="utf-8") for name in ("out", "err"))
+    assert status == 0, err
+    totals = json.loads(out)["results"]["totals"]
+    assert (totals["success"], totals["error"]) == (5, 0)
+    assert "Traceback" not in err
+    assert PASSWORD not in out + err

@@ -1,0 +1,546 @@
+"""Files reach their places, and configuration only if its service accepts it."""
+
+from __future__ import annotations
+
+import ast
+import base64
+import binascii
+import contextlib
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from baikalctl import installing
+from baikalctl.installing import CheckError
+from tasks.operations import LOADER
+from tests.unit.samples import HOME
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+GOOD, NEWER, BAD = "server { listen 80; }\n", "server { listen 8080; }\n", "BAD\n"
+PROGRAM = HOME / "baikalctl/installing.py"
+
+
+class Place:
+    """A host's configuration directory, with two services whose checks refuse what says BAD."""
+
+    def __init__(self, root: Path, me: dict[str, str]) -> None:
+        """Make the directories below ``root``, whose files belong to ``me``."""
+        self.root, self.me = root, me
+        self.etc, self.stamps = root / "etc", root / "stamps"
+        self.etc.mkdir()
+        self.stamps.mkdir()
+        for service in ("php", "nginx"):
+            (self.stamps / service).write_text("digest", encoding="utf-8")
+        refuse = f"if grep -q BAD {self.etc}/web*.conf; then echo syntax error in line 1 >&2; exit 1; fi"
+        self.services = {"php": ["/bin/sh", "-c", "exit 0"], "nginx": ["/bin/sh", "-c", refuse]}
+        self.displaced: list[tuple[str, str]] = []
+
+    def path(self, name: str) -> Path:
+        """Return where the file ``name`` belongs."""
+        return self.etc / name
+
+    def bundle(self, files: dict[str, str], /, mode: int = 0o644, **changed: object) -> dict[str, Any]:
+        """Return what brings ``files``, of which web*.conf is nginx's and pool.conf PHP's, and told* is put with these."""
+        services = {"web": "nginx", "poo": "php"}
+        entries = [
+            {
+                "path": str(self.path(name)),
+                "content": base64.b64encode(content.encode()).decode("ascii"),
+                "mode": mode,
+                "service": services.get(name[:3], ""),
+                "together": name.startswith("told"),
+            }
+            | self.me
+            for name, content in files.items()
+        ]
+        return {
+            "user": self.me["owner"],
+            "directories": [],
+            "files": entries,
+            "owned": [entry["path"] for entry in entries],
+            "displaced": self.displaced,
+            "prepare": [],
+            "services": self.services,
+            "stamps": str(self.stamps),
+            "record": str(self.root / "files.json"),
+            "lock": str(self.root / "lock"),
+        } | changed
+
+    def install(self, files: dict[str, str], /, **changed: Any) -> None:  # noqa: ANN401 - parts of a bundle
+        """Bring ``files`` to their places."""
+        installing.install(self.bundle(files, **changed))
+
+    def content(self) -> dict[str, str]:
+        """Return all that stands in the configuration directory, hidden files and links too."""
+        return {
+            path.name: f"-> {path.readlink()}" if path.is_symlink() else path.read_text(encoding="utf-8")
+            for path in self.etc.iterdir()
+        }
+
+    def stamped(self) -> set[str]:
+        """Return the services that are known to have read their files."""
+        return {path.name for path in self.stamps.iterdir()}
+
+    def recorded(self) -> list[str]:
+        """Return the names of the files that are recorded as ours."""
+        return [Path(path).name for path in json.loads((self.root / "files.json").read_text(encoding="utf-8"))]
+
+    def run(self, bundle: dict[str, Any]) -> subprocess.CompletedProcess[str]:
+        """Bring ``bundle`` as the deploy does: the module's text and the bundle on Python's standard input."""
+        program = f"{PROGRAM.read_text(encoding='utf-8')}\n\nmain({json.dumps(bundle)!r})\n"
+        command = [sys.executable, "-I", "-X", "utf8", "-c", LOADER]
+        return subprocess.run(command, input=program, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def place(tmp_path: Path, me: dict[str, str]) -> Place:
+    """Return a host's directories."""
+    return Place(tmp_path, me)
+
+
+def test_files_arrive_with_content_and_mode(place: Place) -> None:
+    """As they are in the bundle, with nothing beside them, and recorded as ours."""
+    place.install({"web.conf": GOOD, "pool.conf": "[ä]\n"}, mode=0o640)
+    assert place.content() == {"web.conf": GOOD, "pool.conf": "[ä]\n"}
+    assert {stat.S_IMODE(path.stat().st_mode) for path in place.etc.iterdir()} == {0o640}
+    assert place.recorded() == ["pool.conf", "web.conf"]
+
+
+@pytest.mark.parametrize("mask", [0o000, 0o077])
+def test_modes_are_what_they_should_be_whatever_the_umask(place: Place, mask: int) -> None:
+    """A strict umask doesn't close what services read, a loose one opens nothing."""
+    previous = os.umask(mask)
+    try:
+        place.install({"web.conf": GOOD}, mode=0o644)
+        place.install({"secret": "x", "web.conf": GOOD}, mode=0o600)
+    finally:
+        os.umask(previous)
+    assert {stat.S_IMODE(path.stat().st_mode) for path in place.etc.iterdir()} == {0o600}
+
+
+def test_nobody_can_read_a_file_before_it_has_its_mode(place: Place) -> None:
+    """Where writing breaks off before the first byte, the new file has owner and mode already, and the old one stands."""
+    place.install({"secret": "old"}, mode=0o640)
+    bundle = place.bundle({"secret": "new"}, mode=0o640)
+    bundle["files"][0]["content"] = "not base64"
+    with pytest.raises(binascii.Error):
+        installing.install(bundle)
+    beside = place.path(".secret.baikal-new")
+    assert (beside.stat().st_size, stat.S_IMODE(beside.stat().st_mode)) == (0, 0o640)
+    assert place.path("secret").read_text(encoding="utf-8") == "old"
+
+
+def test_a_file_is_replaced_and_never_rewritten(place: Place) -> None:
+    """Whoever has the old file open reads the old content to its end."""
+    place.install({"web.conf": GOOD})
+    with place.path("web.conf").open(encoding="utf-8") as reader:
+        place.install({"web.conf": NEWER})
+        assert reader.read() == GOOD
+    assert place.content() == {"web.conf": NEWER}
+
+
+def test_a_link_in_a_files_place_is_replaced_not_followed(place: Place) -> None:
+    """Nothing outside is overwritten through it."""
+    outside = place.root / "outside"
+    outside.write_text("kept", encoding="utf-8")
+    place.path("web.conf").symlink_to(outside)
+    place.install({"web.conf": GOOD})
+    assert place.content() == {"web.conf": GOOD}
+    assert outside.read_text(encoding="utf-8") == "kept"
+
+
+def test_a_trap_under_the_temporary_name_is_removed(place: Place) -> None:
+    """A link that somebody put where the new content is written leads nowhere."""
+    outside = place.root / "outside"
+    outside.write_text("kept", encoding="utf-8")
+    place.path(".web.conf.baikal-new").symlink_to(outside)
+    place.install({"web.conf": GOOD})
+    assert place.content() == {"web.conf": GOOD}
+    assert outside.read_text(encoding="utf-8") == "kept"
+
+
+def test_directories_are_made_and_mended(place: Place) -> None:
+    """With their parents and modes; what is in them stays."""
+    inner = place.root / "data/inner"
+    directories = [{"path": str(inner.parent), "mode": 0o755}, {"path": str(inner), "mode": 0o700}]
+    entries = [directory | place.me for directory in directories]
+    place.install({}, directories=entries)
+    assert stat.S_IMODE(inner.stat().st_mode) == 0o700
+    (inner / "kept").touch()
+    inner.chmod(0o777)
+    place.install({}, directories=entries)
+    assert stat.S_IMODE(inner.stat().st_mode) == 0o700
+    assert stat.S_IMODE(inner.parent.stat().st_mode) == 0o755
+    assert (inner / "kept").exists()
+
+
+def test_a_link_in_a_directorys_place_is_not_followed(place: Place) -> None:
+    """PHP's account owns Specific/ and could put a link to /etc in the place of Specific/db, for root to give it away."""
+    outside = place.root / "outside"
+    outside.mkdir()
+    outside.chmod(0o755)
+    (place.root / "db").symlink_to(outside)
+    with contextlib.suppress(OSError, CheckError):
+        place.install({}, directories=[{"path": str(place.root / "db"), "mode": 0o700} | place.me])
+    assert stat.S_IMODE(outside.stat().st_mode) == 0o755
+
+
+def test_new_configuration_takes_away_its_services_stamp(place: Place) -> None:
+    """So that this run, or any later one, checks and reloads it; the other service is left alone."""
+    place.install({"web.conf": GOOD})
+    assert place.stamped() == {"php"}
+
+
+def test_files_of_no_service_take_away_no_stamp(place: Place) -> None:
+    """A library's file that changes reloads nothing."""
+    place.install({"library.py": "x"})
+    assert place.stamped() == {"php", "nginx"}
+
+
+def test_a_refused_configuration_is_taken_back(place: Place) -> None:
+    """The old file is in its place, a new one is gone, nothing is beside them, and the reason is passed on."""
+    place.install({"web.conf": GOOD})
+    with pytest.raises(CheckError, match="syntax error in line 1"):
+        place.install({"web.conf": BAD, "web2.conf": NEWER})
+    assert place.content() == {"web.conf": GOOD}
+
+
+def test_configuration_is_taken_back_for_all_services_together(place: Place) -> None:
+    """What fits one's old configuration may not fit the other's new one."""
+    place.install({"web.conf": GOOD, "pool.conf": "old"})
+    with pytest.raises(CheckError):
+        place.install({"web.conf": BAD, "pool.conf": "new"})
+    assert place.content() == {"web.conf": GOOD, "pool.conf": "old"}
+
+
+def test_a_refused_configuration_stays_refused(place: Place) -> None:
+    """Its service has lost its stamp, so no later run is green before it has been checked."""
+    place.install({"web.conf": GOOD})
+    (place.stamps / "nginx").touch()
+    with pytest.raises(CheckError):
+        place.install({"web.conf": BAD})
+    assert "nginx" not in place.stamped()
+
+
+@pytest.mark.parametrize("times", [2, 3])
+def test_a_configuration_that_is_refused_again_and_again_harms_nothing(place: Place, times: int) -> None:
+    """Whoever runs the same wrong deploy twice still has the old configuration in place."""
+    place.install({"web.conf": GOOD, "pool.conf": "old"})
+    for _ in range(times):
+        with pytest.raises(CheckError):
+            place.install({"web.conf": BAD, "pool.conf": "new"})
+        assert place.content() == {"web.conf": GOOD, "pool.conf": "old"}
+
+
+def test_a_mended_configuration_is_taken_after_a_refused_one(place: Place) -> None:
+    """And what the refused run left in the record is gone."""
+    place.install({"web.conf": GOOD})
+    with pytest.raises(CheckError):
+        place.install({"web.conf": BAD, "web2.conf": BAD})
+    place.install({"web.conf": NEWER})
+    assert place.content() == {"web.conf": NEWER}
+    assert place.recorded() == ["web.conf"]
+
+
+def test_a_check_that_cannot_run_takes_the_configuration_back(place: Place) -> None:
+    """A check that says nothing has not passed."""
+    place.install({"web.conf": GOOD})
+    program = place.root / "nginx"
+    program.write_text("#!/bin/sh\n", encoding="utf-8")
+    place.services["nginx"] = [str(program), "-t"]
+    with pytest.raises((CheckError, OSError)):
+        place.install({"web.conf": NEWER})
+    assert place.content() == {"web.conf": GOOD}
+
+
+def test_a_service_that_is_not_installed_yet_checks_nothing(place: Place) -> None:
+    """Its files can be there before it."""
+    place.services["nginx"] = [str(place.root / "not-there"), "-t"]
+    place.install({"web.conf": GOOD})
+    assert place.content() == {"web.conf": GOOD}
+
+
+def test_a_check_sees_the_new_files_in_their_places(place: Place) -> None:
+    """All of them at once, under the names under which the service reads them."""
+    seen = place.root / "seen"
+    place.services["nginx"] = [
+        "/bin/sh",
+        "-c",
+        f"cat {place.etc}/web.conf {place.etc}/web2.conf {place.etc}/lib > {seen}",
+    ]
+    place.install({"web.conf": "a", "web2.conf": "b", "lib": "c"})
+    assert seen.read_text(encoding="utf-8") == "abc"
+
+
+def test_include_patterns_match_no_temporary_file(place: Place) -> None:
+    """While files are being replaced, *.conf and *.ini match what they matched before."""
+    seen = place.root / "seen"
+    place.install({"web.conf": GOOD})
+    place.services["nginx"] = ["/bin/sh", "-c", f"cd {place.etc} && echo *.conf > {seen}; ls -A >> {seen}"]
+    place.install({"web.conf": NEWER})
+    assert seen.read_text(encoding="utf-8").splitlines()[0] == "web.conf"
+
+
+def test_what_an_older_configuration_left_is_removed(place: Place) -> None:
+    """Files that we own no longer go, in the same checked step; what isn't ours stays."""
+    place.install({"web.conf": GOOD, "web-old.conf": GOOD, "pool.conf": "x"})
+    place.path("other.conf").touch()
+    for service in ("php", "nginx"):
+        (place.stamps / service).touch()
+    place.install({"web.conf": GOOD})
+    assert set(place.content()) == {"web.conf", "other.conf"}
+    assert place.recorded() == ["web.conf"]
+    assert place.stamped() == set(), "what is gone may have been any service's"
+
+
+def test_what_was_removed_comes_back_if_its_service_misses_it(place: Place) -> None:
+    """Removing is a change like any other, and is taken back as well."""
+    place.install({"web.conf": GOOD, "web-zone.conf": "zone"})
+    place.services["nginx"] = ["/bin/sh", "-c", f"test -f {place.etc}/web-zone.conf"]
+    with pytest.raises(CheckError):
+        place.install({"web.conf": NEWER})
+    assert place.content() == {"web.conf": GOOD, "web-zone.conf": "zone"}
+    place.install({"web.conf": NEWER, "web-zone.conf": "zone"})
+    assert place.content() == {"web.conf": NEWER, "web-zone.conf": "zone"}
+
+
+@pytest.fixture
+def default_site(place: Place) -> Path:
+    """Have the distribution's default site enabled, and declare that it makes way; return its link."""
+    available = place.root.resolve() / "available"
+    available.write_text("default", encoding="utf-8")
+    link = place.path("default")
+    link.symlink_to(available)
+    place.displaced = [(str(link), str(available))]
+    return link
+
+
+def test_the_distributions_link_makes_way(place: Place, default_site: Path) -> None:
+    """Only the link goes; what it led to stays."""
+    place.install({"web.conf": GOOD})
+    assert place.content() == {"web.conf": GOOD}
+    assert Path(place.displaced[0][1]).exists()
+    assert place.recorded() == ["web.conf"]
+    assert not default_site.is_symlink()
+
+
+@pytest.mark.parametrize("times", [1, 2, 3])
+def test_the_distributions_link_is_back_after_a_refused_check(place: Place, default_site: Path, times: int) -> None:
+    """However often the wrong configuration is tried."""
+    for _ in range(times):
+        with pytest.raises(CheckError):
+            place.install({"web.conf": BAD})
+        assert default_site.is_symlink()
+        assert set(place.content()) == {"default"}
+
+
+def test_somebodys_own_site_of_that_name_stays(place: Place, default_site: Path) -> None:
+    """A file, or a link to elsewhere, isn't the distribution's."""
+    default_site.unlink()
+    default_site.write_text("own", encoding="utf-8")
+    place.install({"web.conf": GOOD})
+    assert place.content()["default"] == "own"
+    default_site.unlink()
+    default_site.symlink_to(place.root / "elsewhere")
+    place.install({"web.conf": GOOD})
+    assert default_site.is_symlink()
+
+
+def test_a_file_put_in_the_links_place_after_a_refused_check_stays(place: Place, default_site: Path) -> None:
+    """What a refused run has recorded doesn't turn somebody's own file into ours."""
+    with pytest.raises(CheckError):
+        place.install({"web.conf": BAD})
+    default_site.unlink()
+    default_site.write_text("own", encoding="utf-8")
+    place.install({"web.conf": GOOD})
+    assert place.content() == {"web.conf": GOOD, "default": "own"}
+
+
+KILL = ["/bin/sh", "-c", "kill -9 $PPID"]
+
+
+def _killed(place: Place, bundle: dict[str, Any]) -> None:
+    assert place.run(bundle).returncode == -signal.SIGKILL
+
+
+def test_a_run_that_is_killed_during_the_check_is_mended_by_the_next(place: Place) -> None:
+    """The stamp is gone, so the next run checks; nothing of the killed one is left then."""
+    place.install({"web.conf": GOOD, "pool.conf": "old"})
+    (place.stamps / "nginx").touch()
+    _killed(place, place.bundle({"web.conf": NEWER, "pool.conf": "new"}, services=place.services | {"nginx": KILL}))
+    assert "nginx" not in place.stamped()
+    place.install({"web.conf": NEWER, "pool.conf": "new"})
+    assert place.content() == {"web.conf": NEWER, "pool.conf": "new"}
+    assert place.recorded() == ["pool.conf", "web.conf"]
+
+
+def test_the_traces_of_a_killed_run_go_although_nothing_differs_any_more(place: Place) -> None:
+    """The next run may find every file as it should be; it takes away what is beside them all the same."""
+    place.install({"web.conf": GOOD})
+    _killed(place, place.bundle({"web.conf": NEWER}, services=place.services | {"nginx": KILL}))
+    assert len(place.content()) > 1
+    assert place.recorded() != ["web.conf"], "the record tells the next run that there is something to do"
+    place.install({}, owned=[str(place.path("web.conf"))])
+    assert place.content() == {"web.conf": NEWER}
+    assert place.recorded() == ["web.conf"]
+
+
+def test_a_refused_configuration_after_a_killed_run_leaves_one_in_place(place: Place) -> None:
+    """The service's file never vanishes, whatever happened before."""
+    place.install({"web.conf": GOOD})
+    _killed(place, place.bundle({"web.conf": NEWER}, services=place.services | {"nginx": KILL}))
+    with pytest.raises(CheckError):
+        place.install({"web.conf": BAD})
+    assert place.content().get("web.conf") in (GOOD, NEWER)
+
+
+def test_a_run_that_is_killed_while_it_prepares_is_mended_by_the_next(place: Place) -> None:
+    """The stamp is gone by then, so the next run checks what stands there."""
+    place.install({"web.conf": GOOD})
+    (place.stamps / "nginx").touch()
+    _killed(place, place.bundle({"web.conf": NEWER, "library.py": "x"}, prepare=KILL))
+    assert "nginx" not in place.stamped()
+    place.install({"web.conf": NEWER, "library.py": "x"})
+    assert place.content() == {"web.conf": NEWER, "library.py": "x"}
+
+
+def test_what_a_killed_run_brought_is_ours_to_remove(place: Place) -> None:
+    """It was recorded before it was written, so a changed mind leaves nothing behind."""
+    _killed(place, place.bundle({"web.conf": GOOD, "web-zone.conf": "x"}, services={"nginx": KILL}))
+    place.install({"web.conf": GOOD})
+    assert place.content() == {"web.conf": GOOD}
+    assert place.recorded() == ["web.conf"]
+
+
+def test_the_same_bundle_twice_gives_the_same(place: Place) -> None:
+    """Every step can be repeated."""
+    for _ in range(2):
+        place.install({"web.conf": GOOD, "pool.conf": "x", "library.py": "x"})
+        assert place.content() == {"web.conf": GOOD, "pool.conf": "x", "library.py": "x"}
+
+
+def test_preparation_happens_before_the_check_and_sees_all_files(place: Place) -> None:
+    """It makes the certificate that the check reads, for the name that has just been declared."""
+    place.services["nginx"] = ["/bin/sh", "-c", f"grep -q name {place.root}/certificate"]
+    prepare = ["/bin/sh", "-c", f"cat {place.etc}/lib {place.etc}/told > {place.root}/certificate"]
+    place.install({"web.conf": GOOD, "lib": "x", "told": "name"}, prepare=prepare)
+    assert place.content() == {"web.conf": GOOD, "lib": "x", "told": "name"}
+
+
+def test_a_failed_preparation_takes_the_configuration_back(place: Place) -> None:
+    """As a refused check does, with its reason."""
+    place.install({"web.conf": GOOD, "told": "old"})
+    with pytest.raises(CheckError, match="no certificate today"):
+        place.install(
+            {"web.conf": NEWER, "told": "new"}, prepare=["/bin/sh", "-c", "echo no certificate today >&2; exit 3"]
+        )
+    assert place.content() == {"web.conf": GOOD, "told": "old"}
+
+
+def test_nothing_is_prepared_for_a_library_alone(place: Place) -> None:
+    """A new baikalctl needs neither certificate nor check."""
+    place.install({"library.py": "x"}, prepare=["/bin/false"])
+    assert place.content() == {"library.py": "x"}
+
+
+def test_what_is_told_to_a_host_is_taken_back_with_its_configuration(place: Place) -> None:
+    """Or baikalctl would act on a declaration that the web server has refused."""
+    place.install({"web.conf": GOOD, "told": "old"})
+    with pytest.raises(CheckError):
+        place.install({"web.conf": BAD, "told": "new"})
+    assert place.content() == {"web.conf": GOOD, "told": "old"}
+
+
+@pytest.mark.parametrize("content", ["", "{", "[", "\0"])
+def test_a_damaged_record_is_written_anew(place: Place, content: str) -> None:
+    """It costs the knowledge of what to remove, not the deploy."""
+    (place.root / "files.json").write_text(content, encoding="utf-8")
+    place.install({"web.conf": GOOD})
+    assert place.recorded() == ["web.conf"]
+
+
+def test_two_runs_wait_for_each_other(place: Place) -> None:
+    """The second one begins when the first has let go of the host's lock."""
+    order = []
+
+    def first() -> None:
+        with installing.locked(str(place.root / "lock")):
+            started.set()
+            time.sleep(0.1)
+            order.append("first")
+
+    started = threading.Event()
+    thread = threading.Thread(target=first)
+    thread.start()
+    assert started.wait(5)
+    place.install({"web.conf": GOOD})
+    order.append("second")
+    thread.join()
+    assert order == ["first", "second"]
+
+
+def test_the_account_is_made_where_it_is_missing(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A system account without home and shell, by the distribution's own tool."""
+    program = place.root / "useradd"
+    program.write_text(f'#!/bin/sh\necho "$@" > {place.root}/said\n', encoding="utf-8")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{place.root}:{os.environ['PATH']}")
+    place.install({"web.conf": GOOD}, user="no-such-account")
+    said = (place.root / "said").read_text(encoding="utf-8").split()
+    assert said[-1] == "no-such-account"
+    assert {"--system", "--user-group", "--no-create-home", "/usr/sbin/nologin"} <= set(said)
+
+
+def test_it_works_as_it_is_sent(place: Place) -> None:
+    """By itself, on the standard input of an isolated Python, with any text in the files."""
+    awkward = "quotes ' \" ''' \\ \\n ä {{ }}\n"
+    done = place.run(place.bundle({"web.conf": GOOD, "lib": awkward}))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert place.content() == {"web.conf": GOOD, "lib": awkward}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda place: {"files": place.bundle({"web.conf": BAD})["files"]}, "the old one is back in place:\n/bin/sh"),
+        (lambda _: {"prepare": ["/bin/sh", "-c", "echo no >&2; exit 3"]}, "the old one is back in place:\n/bin/sh"),
+        (lambda place: {"record": str(place.root / "no/such/directory")}, "The files can't be written: "),
+    ],
+    ids=["refused", "preparation", "unwritable"],
+)
+def test_what_goes_wrong_is_one_sentence_and_a_status(
+    place: Place, change: Callable[[Place], dict[str, Any]], words: str
+) -> None:
+    """No stack trace reaches the person who runs the deploy."""
+    done = place.run(place.bundle({"web.conf": GOOD}, **change(place)))
+    assert done.returncode == 1
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_program_that_did_not_arrive_is_no_success(place: Place) -> None:
+    """As where su or doas takes the standard input for itself; Python would do nothing and be content."""
+    command = [sys.executable, "-I", "-X", "utf8", "-c", LOADER]
+    done = subprocess.run(command, input="", capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "did not arrive" in done.stderr
+    assert place.content() == {}
+
+
+def test_it_speaks_the_python_of_the_oldest_host() -> None:
+    """Python 3.10's grammar, and nothing but the standard library."""
+    tree = ast.parse(PROGRAM.read_text(encoding="utf-8"), feature_version=(3, 10))
+    imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    imported |= {str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert {name.partition(".")[0] for name in imported} <= sys.stdlib_module_names

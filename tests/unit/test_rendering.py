@@ -1,0 +1,541 @@
+"""The table of files, and what stands in them."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+from baikalctl import paths
+from baikalctl.declared import Declared
+from baikalctl.rendering import FileSet, Platform, memory_limit_mb, render, tools, workers
+from tests.unit.samples import HOME, PASSWORD, PLATFORM, declared, settings, user
+
+NGINX = "/etc/nginx/conf.d/baikal.conf"
+POOL = "/etc/php/8.2/fpm/pool.d/baikal.conf"
+INI = "/etc/php/8.2/fpm/conf.d/99-baikal.ini"
+FILES: dict[str, object] = {"tls": "files", "tls_certificate": "/etc/ssl/cal.pem", "tls_key": "/etc/ssl/cal.key"}
+SOME_SETTINGS: dict[str, dict[str, object]] = {
+    "defaults": {},
+    "no TLS": {"tls": "off"},
+    "own certificate": FILES,
+    "another port": {"http_port": 8080, "https_port": 8443},
+    "a path": {"base_path": "/cal"},
+    "proxies": {"trusted_proxies": ["10.0.0.0/8", "fd00::/8"]},
+    "closed admin pages": {"admin_allow": ["192.0.2.0/24"]},
+    "everything": FILES
+    | {"base_path": "/a/b", "trusted_proxies": ["10.0.0.1"], "admin_allow": ["::1"], "caldav": False},
+    "accounts": {"users": [user("Corey", password="hunter2-hunter2")]},
+}
+SOME_PLATFORMS = {
+    "Debian 12": PLATFORM,
+    "Debian 13": Platform(php="8.4", nginx=(1, 26, 3), cores=64, memory_mb=65536, ipv6=False),
+}
+
+
+def text(path: str = NGINX, where: Platform = PLATFORM, /, **changed: object) -> str:
+    """Return the content of one file of a host."""
+    return _contents(where, json.dumps(changed))[path]
+
+
+@functools.cache
+def _contents(where: Platform, changed: str) -> dict[str, str]:
+    return {file.path: file.content.decode() for file in render(settings(**json.loads(changed)), where).files}
+
+
+def platform(**changed: object) -> Platform:
+    """Return Debian 12's platform with something ``changed``."""
+    return dataclasses.replace(PLATFORM, **changed)  # type: ignore[arg-type]
+
+
+def lines(content: str) -> list[str]:
+    """Return what a configuration says, without indentation, comments and empty lines."""
+    return [line.strip() for line in content.splitlines() if line.strip() and not line.strip().startswith(("#", ";"))]
+
+
+def locations(content: str) -> list[tuple[str, str, list[str]]]:
+    """Return kind, pattern and lines of every location of the server that serves Baïkal, in their order."""
+    site = content[content.rindex("server {") :]
+    pattern = r"^ {4}location (?:(=|~) )?(\S+) \{\n(.*?)^ {4}\}"
+    heads = re.finditer(pattern, site, re.DOTALL | re.MULTILINE)
+    return [(head[1] or "", head[2].replace("(?<", "(?P<"), lines(head[3])) for head in heads]
+
+
+def route(content: str, path: str) -> list[str]:
+    """Return the lines of the location that nginx chooses for ``path``, captures put in: exact, then regex, then prefix."""
+    every = locations(content)
+    for kind, pattern, body in every:
+        if kind == "=" and pattern == path:
+            return body
+    for kind, pattern, body in every:
+        if kind == "~" and (found := re.search(pattern, path)):
+            captured = {f"${name}": value or "" for name, value in found.groupdict().items()}
+            return ["".join(captured.get(word, word) for word in re.split(r"(\$\w+)", line)) for line in body]
+    (body,) = [body for kind, pattern, body in every if not kind and path.startswith(pattern)]
+    return body
+
+
+def script(body: list[str]) -> str:
+    """Return the PHP script that a location's lines run."""
+    (line,) = [line for line in body if "SCRIPT_FILENAME" in line]
+    return line.removeprefix("fastcgi_param SCRIPT_FILENAME $realpath_root/").removesuffix(";")
+
+
+@pytest.mark.parametrize("base", ["", "/cal", "/a/b_c-d"])
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/dav.php", "dav.php"),
+        ("/dav.php/", "dav.php"),
+        ("/dav.php/calendars/Corey/a.php.ics", "dav.php"),
+        ("/dav.php/calendars/Specific/config-review/.htaccess", "dav.php"),
+        ("/dav.php/addressbooks/jo/default/index.php", "dav.php"),
+        ("/dav.php/calendars/a@b.example/x/admin/install/", "dav.php"),
+        ("/dav.php/calendars/jürgen/res/a.css", "dav.php"),
+        ("/cal.php/principals/jo/", "cal.php"),
+        ("/card.php/addressbooks/jo/", "card.php"),
+    ],
+)
+def test_dav_goes_to_its_script_whatever_the_rest_of_the_address_is(base: str, path: str, expected: str) -> None:
+    """Users called Corey and objects called a.php.ics are just names; the usual nginx snippet fails on both."""
+    assert script(route(text(base_path=base), base + path)) == expected
+
+
+@pytest.mark.parametrize("base", ["", "/cal"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/dav.phpx",
+        "/dav.php.bak",
+        "/davxphp",
+        "/xdav.php",
+        "/x/dav.php",
+        "/html/dav.php",
+        "/index.php/x",
+        "/Core/Distrib.php",
+        "/Specific/db/db.sqlite",
+        "/config/baikal.yaml",
+        "/vendor/autoload.php",
+        "/.htaccess",
+        "/.git/config",
+        "/composer.json",
+        "/admin/install",
+        "/admin/install/",
+        "/admin/install/index.php",
+        "/admin/index.php/install/",
+        "/admin/x",
+        "/res/x.php",
+        "/res/.htaccess",
+        "/res/core/",
+        "/resx/a.css",
+        "/x/res/a.css",
+        "/.well-known/acme-challenge/x",
+        "/.well-known/caldav/x",
+        "/phpinfo.php",
+        "/server-status",
+    ],
+)
+def test_nothing_else_is_served(base: str, path: str) -> None:
+    """Code, data, the installer and whatever nobody has named answer 404."""
+    assert route(text(base_path=base), base + path) == ["return 404;"]
+
+
+@pytest.mark.parametrize("base", ["", "/cal"])
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/admin", "return 308 {base}/admin/;"),
+        ("/admin/index.php", "return 308 {base}/admin/$is_args$args;"),
+        ("/index.php", "return 308 {base}/$is_args$args;"),
+    ],
+)
+def test_other_spellings_of_a_page_lead_to_it(base: str, path: str, expected: str) -> None:
+    """Each page has one address; the others redirect, with method and query kept."""
+    assert route(text(base_path=base), base + path) == [expected.format(base=base)]
+
+
+@pytest.mark.parametrize("base", ["", "/cal"])
+@pytest.mark.parametrize("path", ["/.well-known/caldav", "/.well-known/carddav", "/.well-known/caldav/"])
+def test_clients_that_know_only_the_host_find_dav(base: str, path: str) -> None:
+    """RFC 6764's addresses are at the root, whatever the base path, and the redirect is relative."""
+    content = text(base_path=base)
+    assert route(content, path) == [f"return 308 {base}/dav.php/;"]
+    assert "absolute_redirect off;" in lines(content)
+
+
+def test_the_pages_run_their_own_scripts() -> None:
+    """The front page and the admin page are one script each."""
+    assert script(route(text(), "/")) == "index.php"
+    assert script(route(text(), "/admin/")) == "admin/index.php"
+    assert script(route(text(base_path="/cal"), "/cal/")) == "index.php"
+    assert script(route(text(base_path="/cal"), "/cal/admin/")) == "admin/index.php"
+
+
+@pytest.mark.parametrize(("base", "path"), [("", "/"), ("/cal", "/"), ("/cal", "/cal/")])
+def test_a_propfind_on_the_root_leads_to_dav(base: str, path: str) -> None:
+    """Apple's clients look there first."""
+    body = route(text(base_path=base), path)
+    assert body[:3] == ["if ($request_method = PROPFIND) {", f"return 308 {base}/dav.php/;", "}"]
+
+
+def test_with_a_base_path_the_root_leads_to_it() -> None:
+    """Whoever types the bare name gets to the page."""
+    content = text(base_path="/cal")
+    assert route(content, "/")[-1] == "return 302 /cal/;"
+    assert route(content, "/cal") == ["return 308 /cal/;"]
+
+
+def test_style_sheets_are_served_from_their_directory_alone() -> None:
+    """What is static has one root, from which no script can be read."""
+    body = route(text(), "/res/core/Baikal/style.css")
+    assert f"root {paths.CURRENT}/html/res;" in body
+    assert "try_files /core/Baikal/style.css =404;" in body
+    assert not [line for line in body if "fastcgi" in line]
+
+
+@pytest.mark.parametrize("base", ["", "/cal"])
+def test_scripts_are_told_the_address_that_clients_see(base: str) -> None:
+    """Baïkal takes its base path from SCRIPT_NAME, and host and scheme from us, never from the client."""
+    for path in ("/", "/admin/", "/dav.php/x"):
+        body = route(text(base_path=base), base + path)
+        assert f"fastcgi_param SCRIPT_NAME {base}/{script(body)};" in body
+        assert "fastcgi_param HTTP_HOST $baikal_host;" in body
+        assert "fastcgi_param HTTP_X_FORWARDED_PROTO $baikal_scheme;" in body
+        assert 'fastcgi_param HTTP_PROXY "";' in body
+        assert "fastcgi_pass unix:/run/php/baikal-8.2.sock;" in body
+
+
+@pytest.mark.parametrize(
+    ("given", "taken"),
+    [
+        ("cal.example.org", True),
+        ("cal.example.org:8443", True),
+        ("CAL.example.org", True),
+        ("calxexample.org", False),
+        ("cal.example.org.evil.example", False),
+        ("evil.example", False),
+        ("cal.example.org:80/x", False),
+        ("cal.example.org:123456", False),
+        ("", False),
+    ],
+)
+def test_of_a_clients_host_header_only_a_port_is_believed(given: str, *, taken: bool) -> None:
+    """A foreign name in it never gets into an address that Baïkal makes."""
+    (pattern,) = re.findall(r'"~\*(.+)" \$http_host;', text())
+    assert bool(re.search(pattern, given, re.IGNORECASE)) == taken
+
+
+@pytest.mark.parametrize(
+    ("changed", "name"),
+    [
+        ({}, "cal.example.org"),
+        ({"https_port": 8443}, "cal.example.org:8443"),
+        ({"tls": "off"}, "cal.example.org"),
+        ({"tls": "off", "http_port": 8080}, "cal.example.org:8080"),
+    ],
+)
+def test_without_a_believable_host_header_addresses_have_our_name(changed: dict[str, object], name: str) -> None:
+    """With the port where it isn't the usual one."""
+    assert f'default "{name}";' in lines(text(**changed))
+
+
+def test_no_proxy_is_believed_unless_declared() -> None:
+    """Then the client's own headers change neither scheme nor address."""
+    content = text()
+    assert "set_real_ip_from" not in content
+    assert "real_ip_header" not in content
+    assert re.search(r"geo \$realip_remote_addr \$baikal_proxy \{\n    default 0;\n\}", content)
+
+
+def test_declared_proxies_speak_for_their_clients() -> None:
+    """Their addresses are looked through in logs, and their scheme is believed; the header is named once."""
+    content = lines(text(trusted_proxies=["10.0.0.0/8", "fd00::/8"]))
+    assert content.count("real_ip_header X-Forwarded-For;") == 1
+    for network in ("10.0.0.0/8", "fd00::/8"):
+        assert f"{network} 1;" in content
+        assert f"set_real_ip_from {network};" in content
+
+
+def test_the_admin_pages_are_open_unless_networks_are_declared() -> None:
+    """Without any, there is nobody to deny."""
+    assert not re.search(r"\b(allow|deny)\b", "\n".join(lines(text())))
+
+
+@pytest.mark.parametrize("base", ["", "/cal"])
+def test_only_declared_networks_reach_the_admin_pages(base: str) -> None:
+    """Each is allowed, then all others are denied, and only there."""
+    content = text(base_path=base, admin_allow=["192.0.2.0/24", "fd00::/8"])
+    assert route(content, f"{base}/admin/")[:3] == ["allow 192.0.2.0/24;", "allow fd00::/8;", "deny all;"]
+    assert content.count("deny all;") == 1
+
+
+def test_a_self_signed_certificate_is_ours() -> None:
+    """Certificate and key are where ``baikalctl certificate`` makes them."""
+    content = lines(text())
+    assert f"ssl_certificate {declared().certificate};" in content
+    assert f"ssl_certificate_key {declared().key};" in content
+
+
+def test_a_certificate_of_ones_own_is_used_where_it_is() -> None:
+    """It is not copied, so it can be renewed in its place."""
+    content = lines(text(**FILES))
+    assert "ssl_certificate /etc/ssl/cal.pem;" in content
+    assert "ssl_certificate_key /etc/ssl/cal.key;" in content
+
+
+def test_without_tls_there_is_one_plain_server() -> None:
+    """Nothing of TLS is left, no redirect, and cookies go over plain HTTP."""
+    content = text(tls="off", http_port=8080)
+    assert content.count("server {") == 1
+    assert not re.search(r"\bssl|http2|https://", "\n".join(lines(content)))
+    assert "listen 8080 default_server;" in lines(content)
+    assert "php_admin_flag[session.cookie_secure] = off" in lines(text(POOL, tls="off"))
+
+
+def test_with_tls_cookies_are_for_https_only() -> None:
+    """A session of the admin pages never travels in the clear."""
+    assert "php_admin_flag[session.cookie_secure] = on" in lines(text(POOL))
+
+
+@pytest.mark.parametrize(
+    ("changed", "target"),
+    [
+        ({}, "https://cal.example.org$request_uri"),
+        ({"https_port": 8443}, "https://cal.example.org:8443$request_uri"),
+        ({"https_port": 80, "http_port": 443}, "https://cal.example.org:80$request_uri"),
+    ],
+)
+def test_plain_http_leads_to_https_with_its_port(changed: dict[str, object], target: str) -> None:
+    """The redirect keeps method and path, and names the port where it isn't 443."""
+    assert f"return 308 {target};" in lines(text(**changed))
+
+
+@pytest.mark.parametrize(
+    ("version", "listen", "separate"),
+    [
+        ((1, 22, 1), "listen 443 ssl http2 default_server;", False),
+        ((1, 25, 0), "listen 443 ssl http2 default_server;", False),
+        ((1, 25, 1), "listen 443 ssl default_server;", True),
+        ((1, 26, 3), "listen 443 ssl default_server;", True),
+    ],
+)
+def test_http2_is_turned_on_as_each_nginx_wants_it(
+    version: tuple[int, int, int], listen: str, *, separate: bool
+) -> None:
+    """Since 1.25.1 the parameter of listen is deprecated; before, there was no directive."""
+    content = lines(text(NGINX, platform(nginx=version)))
+    assert listen in content
+    assert ("http2 on;" in content) == separate
+
+
+def test_ipv6_is_listened_on_where_there_is_some() -> None:
+    """Both servers listen on it."""
+    content = lines(text())
+    assert "listen [::]:80 default_server;" in content
+    assert "listen [::]:443 ssl http2 default_server;" in content
+
+
+@pytest.mark.parametrize("changed", [{}, {"tls": "off"}])
+def test_without_ipv6_nothing_listens_on_it(changed: dict[str, object]) -> None:
+    """Or nginx wouldn't start on such a kernel."""
+    assert "[::]" not in text(NGINX, platform(ipv6=False), **changed)
+
+
+def test_limits_are_the_declared_ones_everywhere() -> None:
+    """Web server and PHP agree, or the smaller one would win silently."""
+    changed: dict[str, object] = {"upload_limit_mb": 7, "request_timeout_s": 77}
+    web, pool = lines(text(**changed)), lines(text(POOL, **changed))
+    assert "client_max_body_size 7m;" in web
+    assert "fastcgi_read_timeout 77s;" in web
+    for line in ("[post_max_size] = 7M", "[upload_max_filesize] = 7M", "[max_execution_time] = 77"):
+        assert f"php_admin_value{line}" in pool
+    assert "request_terminate_timeout = 77s" in pool
+
+
+def test_php_finds_its_state_outside_the_code() -> None:
+    """Baïkal needs the trailing slashes."""
+    pool = lines(text(POOL))
+    assert f"env[BAIKAL_PATH_CONFIG] = {paths.CONFIG}/" in pool
+    assert f"env[BAIKAL_PATH_SPECIFIC] = {paths.SPECIFIC}/" in pool
+    assert f"php_admin_value[auto_prepend_file] = {paths.NO_SESSION}" in pool
+
+
+def test_php_has_as_many_workers_and_as_much_memory_as_the_machine_affords() -> None:
+    """What is computed reaches the pool."""
+    pool = lines(text(POOL, platform(cores=3, memory_mb=1200)))
+    assert "pm.max_children = 3" in pool
+    assert "php_admin_value[memory_limit] = 200M" in pool
+
+
+@pytest.mark.parametrize(
+    ("cores", "memory_mb", "expected"),
+    [(1, 512, 2), (2, 0, 2), (4, 4096, 4), (8, 512, 5), (64, 65536, 12), (12, 1152, 12), (12, 1151, 11), (1, 65536, 2)],
+)
+def test_there_are_as_many_workers_as_cores_if_memory_lasts(cores: int, memory_mb: int, expected: int) -> None:
+    """At least two, at most twelve, and 96 MiB for each."""
+    assert workers(platform(cores=cores, memory_mb=memory_mb)) == expected
+
+
+@pytest.mark.parametrize(
+    ("cores", "memory_mb", "expected"),
+    [(1, 256, 128), (2, 0, 128), (1, 1024, 256), (4, 4096, 512), (4, 2048, 256), (64, 65536, 512), (4, 1032, 129)],
+)
+def test_workers_share_half_the_memory(cores: int, memory_mb: int, expected: int) -> None:
+    """At least PHP's own 128 MiB each, at most 512."""
+    assert memory_limit_mb(platform(cores=cores, memory_mb=memory_mb)) == expected
+
+
+@pytest.mark.parametrize("where", SOME_PLATFORMS.values(), ids=SOME_PLATFORMS)
+@pytest.mark.parametrize("changed", SOME_SETTINGS.values(), ids=SOME_SETTINGS)
+def test_whatever_is_declared_the_files_are_whole(changed: dict[str, object], where: Platform) -> None:
+    """Braces balance, no template marks are left, and no line of the web server's lacks its end."""
+    files = {file.path: file.content.decode() for file in render(settings(**changed), where).files}
+    for path, content in files.items():
+        if path.startswith("/etc/"):
+            assert "{{" not in content
+            assert "{%" not in content
+            assert "None" not in content
+            assert content.endswith("\n")
+    assert files[NGINX].count("{") == files[NGINX].count("}")
+    directives = [line for line in lines(files[NGINX]) if not line.endswith(("{", "}"))]
+    assert [line for line in directives if not line.endswith(";")] == []
+
+
+@pytest.mark.parametrize("changed", SOME_SETTINGS.values(), ids=SOME_SETTINGS)
+def test_no_file_has_a_password(changed: dict[str, object]) -> None:
+    """Hosts get verifiers, and those in one file that is root's alone."""
+    every = render(settings(**changed), PLATFORM)
+    digests = [user.digest for user in _declared(every).users] + [_declared(every).admin_hash]
+    for file in every.files:
+        assert PASSWORD.encode() not in file.content
+        assert b"hunter2" not in file.content
+        if file.path != paths.DECLARED:
+            assert not [digest for digest in digests if digest.encode() in file.content]
+        else:
+            assert (file.mode, file.owner, file.group) == (0o600, "root", "root")
+
+
+def _declared(every: FileSet) -> Declared:
+    (file,) = [file for file in every.files if file.path == paths.DECLARED]
+    return Declared.from_json(file.content.decode())
+
+
+def test_the_same_settings_give_the_same_bytes() -> None:
+    """A second run finds nothing to change."""
+    changed = {"users": [user("jo"), user("ann")], "trusted_proxies": ["10.0.0.0/8"]}
+    assert render(settings(**changed), PLATFORM) == render(settings(**changed), PLATFORM)
+
+
+def test_a_machine_has_all_that_an_image_has() -> None:
+    """An image's files are the part that is the same everywhere."""
+    machine = render(settings(), PLATFORM)
+    assert machine.directories == tools().directories
+    assert set(tools().files) < set(machine.files)
+
+
+def test_files_of_php_go_where_the_host_has_its_version() -> None:
+    """Debian 13's PHP reads another directory than Debian 12's."""
+    found = render(settings(), SOME_PLATFORMS["Debian 13"])
+    assert {file.path for file in found.files if file.service == "php"} == {
+        "/etc/php/8.4/fpm/pool.d/baikal.conf",
+        "/etc/php/8.4/fpm/conf.d/99-baikal.ini",
+    }
+    assert [service.unit for service in found.services] == ["php8.4-fpm", "nginx"]
+    assert found.services[0].check[0] == "/usr/sbin/php-fpm8.4"
+
+
+def test_a_service_is_stamped_by_all_that_it_reads() -> None:
+    """Its own files, and for the web server a certificate that somebody may renew."""
+    php, nginx = render(settings(**FILES), PLATFORM).services
+    assert set(php.reads) == {POOL, INI}
+    assert nginx.reads == (NGINX, "/etc/ssl/cal.pem", "/etc/ssl/cal.key")
+    assert render(settings(tls="off"), PLATFORM).services[1].reads == (NGINX,)
+
+
+def test_no_file_is_writable_by_anybody_but_root() -> None:
+    """Code and configuration are root's; only the data's directories are the service's."""
+    found = render(settings(users=[user()]), PLATFORM)
+    assert {(file.owner, file.group) for file in found.files} == {("root", "root")}
+    modes = [file.mode for file in found.files] + [directory.mode for directory in found.directories]
+    assert [mode for mode in modes if mode & 0o022] == []
+    theirs = {directory.path for directory in found.directories if directory.owner != "root"}
+    assert theirs == {paths.CONFIG, paths.SPECIFIC, f"{paths.SPECIFIC}/db", paths.SESSIONS}
+
+
+def test_what_holds_data_or_secrets_is_closed_to_others() -> None:
+    """Verifiers, keys, configuration, database and sessions."""
+    modes = {directory.path: directory.mode for directory in tools().directories}
+    closed = ("/etc/baikal", paths.CONFIG, paths.SPECIFIC, paths.SESSIONS, paths.STATE, paths.STAMPS, paths.TLS)
+    assert {modes[path] for path in closed} == {0o700}
+
+
+def test_every_file_has_its_directory_before_it() -> None:
+    """Each is made by us, parents first, or belongs to a package."""
+    theirs = {"/etc/php/8.2/fpm/pool.d", "/etc/php/8.2/fpm/conf.d", "/etc/nginx/conf.d", "/usr/local/sbin"}
+    found = render(settings(), PLATFORM)
+    made = [directory.path for directory in found.directories]
+    assert {str(PurePosixPath(file.path).parent) for file in found.files} - set(made) <= theirs
+    assert len(made) == len(set(made))
+    for position, path in enumerate(made):
+        parent = str(PurePosixPath(path).parent)
+        assert parent not in made[position:]
+
+
+def test_no_path_is_written_twice() -> None:
+    """Each file has one content."""
+    written = [file.path for file in render(settings(), PLATFORM).files]
+    assert len(written) == len(set(written))
+
+
+def test_a_host_gets_all_of_baikalctl_and_nothing_else() -> None:
+    """Every module and every template, no compiled ones."""
+    library = {file.path for file in tools().files if file.path.startswith(paths.LIBRARY)} - {paths.NO_SESSION}
+    modules = {f"{paths.LIBRARY}/baikalctl/{path.name}" for path in (HOME / "baikalctl").glob("*.py")}
+    templates = {
+        f"{paths.LIBRARY}/{path.relative_to(HOME)}" for path in (HOME / "templates").rglob("*") if path.is_file()
+    }
+    assert library == modules | templates
+
+
+def test_the_library_works_by_itself(tmp_path: Path) -> None:
+    """What is copied to a host needs neither this checkout nor what is installed beside it."""
+    for file in tools().files:
+        target = tmp_path / file.path[1:]
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(file.content)
+    program = (tmp_path / paths.COMMAND[1:]).read_text(encoding="utf-8")
+    (code,) = re.findall(r"-c '([^']+)'", program)
+    command = [sys.executable, "-I", "-B", "-c", code.replace(paths.LIBRARY, f"{tmp_path}{paths.LIBRARY}"), "settings"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert done.stdout.startswith("# Settings")
+
+
+def test_the_command_is_a_shells() -> None:
+    """``baikalctl`` is executable by everybody, isolated from the caller's environment, and right sh."""
+    (command,) = [file for file in tools().files if file.path == paths.COMMAND]
+    assert command.mode == 0o755
+    assert b"python3 -I " in command.content
+    subprocess.run(["sh", "-n"], input=command.content, check=True)
+
+
+def test_distributions_default_site_makes_way() -> None:
+    """It would claim to be the default server as well."""
+    assert ("/etc/nginx/sites-enabled/default", "/etc/nginx/sites-available/default") in render(
+        settings(), PLATFORM
+    ).displaced
+
+
+def test_a_misspelt_variable_in_a_template_fails() -> None:
+    """Rendering stops instead of writing nothing in its place."""
+    import jinja2
+
+    from baikalctl.rendering import _environment
+
+    with pytest.raises(jinja2.UndefinedError, match="hostnam"):
+        _environment().from_string("{{ settings.hostnam }}").render(settings=settings())
