@@ -127,8 +127,9 @@ def _opened(path: Path) -> Iterator[int]:
     finally:
         os.close(folder)
     try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            message = f"{path} is not a file; put the data itself there"
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
+            message = f"{path} is not a file of its own; put the data itself there"
             raise HostError(message)
         yield descriptor
     finally:

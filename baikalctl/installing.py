@@ -47,19 +47,19 @@ def install(bundle: dict[str, Any]) -> None:
         record = Path(bundle["record"])
         recorded = _read_record(record)
         for trace in [path for path in recorded if path.endswith((NEW, OLD))]:
-            Path(trace).unlink(missing_ok=True)
+            _undo(Path(trace))
             recorded.remove(trace)
         stale = [path for path in recorded if path not in bundle["owned"]]
         displaced = [link for link, target in bundle["displaced"] if _leads(link, target)]
         # Recorded before anything is written, so that the next run takes away what an interrupted one leaves behind.
-        traces = [str(_beside(file["path"], suffix)) for file in bundle["files"] for suffix in (NEW, OLD)]
-        traces += [str(_beside(path, OLD)) for path in (*stale, *displaced)]
+        traces = [str(beside(file["path"], suffix)) for file in bundle["files"] for suffix in (NEW, OLD)]
+        traces += [str(beside(path, OLD)) for path in (*stale, *displaced)]
         _write_record(record, sorted({*bundle["owned"], *stale, *traces}))
         configuration = [file for file in bundle["files"] if file["service"] or file["together"]]
         for file in bundle["files"]:
             if file not in configuration:
                 _write_beside(file)
-                _beside(file["path"], NEW).replace(file["path"])
+                beside(file["path"], NEW).replace(file["path"])
         try:
             _replace(configuration, [*stale, *displaced], bundle)
         except CheckError:
@@ -79,17 +79,17 @@ def _replace(files: list[dict[str, Any]], stale: list[str], bundle: dict[str, An
         _write_beside(file)
     paths = [*(file["path"] for file in files), *stale]
     for path in paths:
-        _beside(path, OLD).unlink(missing_ok=True)
+        beside(path, OLD).unlink(missing_ok=True)
         with contextlib.suppress(FileNotFoundError):
-            os.link(path, _beside(path, OLD), follow_symlinks=False)
+            os.link(path, beside(path, OLD), follow_symlinks=False)
     for file in files:
-        _beside(file["path"], NEW).replace(file["path"])
+        beside(file["path"], NEW).replace(file["path"])
     for path in stale:
         Path(path).unlink(missing_ok=True)
     commands = [bundle["prepare"], *(services[name] for name in sorted(touched))] if files or stale else []
     refusals = [refusal for command in commands if command and (refusal := _refusal(command))]
     for path in paths:
-        old = _beside(path, OLD)
+        old = beside(path, OLD)
         if not refusals:
             old.unlink(missing_ok=True)
         elif os.path.lexists(old):
@@ -98,6 +98,14 @@ def _replace(files: list[dict[str, Any]], stale: list[str], bundle: dict[str, An
             Path(path).unlink(missing_ok=True)
     if refusals:
         raise CheckError("\n".join(refusals))
+
+
+def _undo(trace: Path) -> None:
+    """Take back what an interrupted run was about to do: the last good file returns, and an unchecked one goes."""
+    if trace.name.endswith(NEW):
+        trace.unlink(missing_ok=True)
+    elif os.path.lexists(trace):
+        trace.replace(trace.with_name(trace.name[1:].removesuffix(f".{OLD}")))
 
 
 def _refusal(command: list[str]) -> str:
@@ -137,7 +145,7 @@ def _make_directory(directory: dict[str, Any]) -> None:
 
 def _write_beside(file: dict[str, Any]) -> None:
     """Write the new content next to its place: nobody can read it before it has its owner and mode."""
-    path = _beside(file["path"], NEW)
+    path = beside(file["path"], NEW)
     path.unlink(missing_ok=True)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as stream:
@@ -148,7 +156,8 @@ def _write_beside(file: dict[str, Any]) -> None:
         os.fsync(descriptor)
 
 
-def _beside(path: str, suffix: str) -> Path:
+def beside(path: str, suffix: str) -> Path:
+    """Return what ``path`` is called while it is being replaced; ``suffix`` is :data:`NEW` or :data:`OLD`."""
     place = Path(path)
     return place.with_name(f".{place.name}.{suffix}")
 
@@ -171,9 +180,9 @@ def _read_record(record: Path) -> list[str]:
 
 
 def _write_record(record: Path, paths: list[str]) -> None:
-    beside = _beside(str(record), NEW)
-    beside.write_text(json.dumps(paths, indent=0) + "\n", encoding="utf-8")
-    beside.replace(record)
+    fresh = beside(str(record), NEW)
+    fresh.write_text(json.dumps(paths, indent=0) + "\n", encoding="utf-8")
+    fresh.replace(record)
 
 
 @contextlib.contextmanager

@@ -42,7 +42,10 @@ class Kind(Generic[T]):
 
 def describe(raw: object) -> str:
     """Return ``raw`` as it would stand in a group_data file, shortened, for an error message."""
-    shown = json.dumps(raw, ensure_ascii=False, default=str)
+    try:
+        shown = json.dumps(raw, ensure_ascii=False, default=str)
+    except (TypeError, ValueError, RecursionError):
+        shown = repr(raw)
     return shown if len(shown) <= 60 else shown[:57] + "…"
 
 
@@ -230,9 +233,12 @@ def hostname(text: str) -> str:
 
 def timezone(text: str) -> str:
     """Return a time zone of the IANA database, as far as this machine has it."""
-    known = zoneinfo.available_timezones()
-    if re.fullmatch(r"[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+){0,2}", text) and (not known or text in known):
-        return text
+    if re.fullmatch(r"[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+){0,2}", text):
+        try:
+            return zoneinfo.ZoneInfo(text).key
+        except (zoneinfo.ZoneInfoNotFoundError, OSError, ValueError):
+            if not zoneinfo.available_timezones():
+                return text
     message = 'is no time zone of the IANA database; write it as "Europe/Berlin" or "UTC"'
     raise ValueError(message)
 

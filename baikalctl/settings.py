@@ -254,7 +254,7 @@ def _read_variable(  # noqa: PLR0913, PLR0917 - the parts of one loop's body
         return
     try:
         raw[name] = json.loads(text) if isinstance(kind, UsersValue) else kind.read_text(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         # What was meant as accounts may hold passwords, so it isn't shown.
         users = isinstance(kind, UsersValue)
         problem = "is not JSON; write a list of tables" if users else str(error)

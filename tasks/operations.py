@@ -87,7 +87,7 @@ def files_brought(files: Callable[[], FileSet]) -> Generator[StringCommand, None
     wanted = files()
     found = host.get_fact(FilesFact, files=wanted)
     directories = [directory for directory in wanted.directories if _differs(directory, found, "directory")]
-    differing = [file for file in wanted.files if _differs(file, found, "regular file")]
+    differing = [file for file in wanted.files if _differs(file, found, "regular file") or _unfinished(file, found)]
     owned = sorted(file.path for file in wanted.files)
     in_the_way = [link for link, target in wanted.displaced if found["links"].get(link) == target]
     if not (directories or differing or in_the_way or set(found["owned"]) != set(owned)):
@@ -186,6 +186,11 @@ def _differs(item: File | Directory, found: dict[str, Any], kind: str) -> bool:
         return True
     content = getattr(item, "content", None)
     return content is not None and found["checksums"].get(item.path) != hashlib.sha256(content).hexdigest()
+
+
+def _unfinished(file: File, found: dict[str, Any]) -> bool:
+    """Tell whether an interrupted run may have left ``file`` in place unchecked: then it is brought once more."""
+    return str(installing.beside(file.path, installing.OLD)) in found["owned"]
 
 
 def _kinds(said: str) -> tuple[str, ...]:

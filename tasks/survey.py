@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -115,14 +116,20 @@ def _target(host: Host) -> Target:
 
 def _data(host: Host) -> dict[str, object]:
     """Return the host's data without what belongs to pyinfra: its connectors' and its global arguments."""
-    theirs = {name for name, _ in all_global_arguments()}
-    for connector in get_all_connectors().values():  # type: ignore[no-untyped-call]
-        theirs |= set(getattr(connector, "data_meta", {}))
+    theirs = _pyinfras_own()
     return {
         name: value
         for name, value in host.data.dict().items()  # type: ignore[no-untyped-call]
         if name not in theirs and not name.startswith((OWN_DATA, "_", "ssh_", "docker_", "fake_"))
     }
+
+
+@functools.cache
+def _pyinfras_own() -> frozenset[str]:
+    """Return the names of data that pyinfra itself reads."""
+    connectors = get_all_connectors().values()  # type: ignore[no-untyped-call]
+    known = {name for connector in connectors for name in getattr(connector, "data_meta", {})}
+    return frozenset(known | {name for name, _ in all_global_arguments()})
 
 
 def _refuse_unfit(machine: Machine, host: Host) -> None:

@@ -27,9 +27,10 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _time_zones_listed_once() -> Iterator[None]:
-    """Have this machine's time zones listed once: that takes 27 ms, and hundreds of tests make settings."""
+def _surroundings() -> Iterator[None]:
+    """Have this machine's time zones listed once (27 ms, and hundreds of tests make settings), and use no proxy."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("no_proxy", "*")
         patch.setattr(zoneinfo, "available_timezones", functools.cache(zoneinfo.available_timezones))
         yield
 

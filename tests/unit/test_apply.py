@@ -351,7 +351,8 @@ def test_a_link_in_the_place_of_data_is_not_followed(host: Path) -> None:
     """Root gives nothing away that a link leads to."""
     bring(declared())
     outside = host / "outside"
-    outside.touch(mode=0o644)
+    outside.touch()
+    outside.chmod(0o644)
     os.chown(outside, 65534, 65534)
     Path(paths.INSTALL_DISABLED).unlink()
     Path(paths.INSTALL_DISABLED).symlink_to(outside)

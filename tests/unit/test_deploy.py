@@ -265,6 +265,7 @@ def test_a_bare_machine_gets_the_files_of_the_php_it_will_have(deploy: Deploy) -
     assert {file["path"] for file in sent["files"]} == {file.path for file in render(settings(), PLATFORM).files}
     assert sent["services"] == {"php": ["/usr/sbin/php-fpm8.2", "-t"], "nginx": ["/usr/sbin/nginx", "-t", "-q"]}
     assert sent["owned"] == sorted(file["path"] for file in sent["files"])
+    assert [file["path"] for file in sent["files"] if file["together"]] == [paths.DECLARED]
     assert sent["user"] == paths.USER
 
 

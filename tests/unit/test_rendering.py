@@ -426,6 +426,11 @@ def _declared(every: FileSet) -> Declared:
     return Declared.from_json(file.content.decode())
 
 
+def test_what_a_host_is_told_counts_only_if_its_services_accept_it() -> None:
+    """It is put in place with their configuration, and taken back with it."""
+    assert [file.path for file in render(settings(), PLATFORM).files if file.together] == [paths.DECLARED]
+
+
 def test_the_same_settings_give_the_same_bytes() -> None:
     """A second run finds nothing to change."""
     changed = {"users": [user("jo"), user("ann")], "trusted_proxies": ["10.0.0.0/8"]}
