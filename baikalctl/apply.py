@@ -10,7 +10,6 @@ import contextlib
 import json
 import os
 import sqlite3
-import stat
 import time
 from functools import partial
 from pathlib import Path
@@ -19,10 +18,9 @@ from typing import TYPE_CHECKING, TypeVar
 from baikalctl import certificate, configuration, database, paths, users
 from baikalctl.faults import HostError
 from baikalctl.installing import locked
-from baikalctl.privilege import as_owner, owner
+from baikalctl.privilege import as_owner, belongs, give, owner
 
 if TYPE_CHECKING:
-    import pwd
     from collections.abc import Callable, Iterator
 
     from baikalctl.declared import Declared
@@ -88,52 +86,8 @@ def _ownership_steps() -> Iterator[Step]:
         return
     account = owner()
     for path in (paths.BAIKAL_YAML, paths.INSTALL_DISABLED, *(paths.SQLITE + part for part in ("", "-wal", "-shm"))):
-        if not _belongs(Path(path), account):
-            yield f"give {path} back to {paths.USER}, for it alone", partial(_give, Path(path), account)
-
-
-def _belongs(path: Path, account: pwd.struct_passwd) -> bool:
-    """Tell whether the file is the account's alone; one that isn't there is nobody's fault."""
-    try:
-        with _opened(path) as descriptor:
-            found = os.fstat(descriptor)
-    except FileNotFoundError:
-        return True
-    return (found.st_uid, stat.S_IMODE(found.st_mode)) == (account.pw_uid, 0o600)
-
-
-def _give(path: Path, account: pwd.struct_passwd) -> None:
-    with _opened(path) as descriptor:
-        os.fchown(descriptor, account.pw_uid, account.pw_gid)
-        os.fchmod(descriptor, 0o600)
-
-
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[int]:
-    """Open a file of the data as root, without following a link that its owner may have put in its or a folder's place."""
-    folder = os.open(paths.DATA, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        *parts, name = path.relative_to(paths.DATA).parts
-        for part in parts:
-            inner = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
-            os.close(folder)
-            folder = inner
-        descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        message = f"{path} is not reached without a link, or is one; put the data itself there ({error.strerror})"
-        raise HostError(message) from None
-    finally:
-        os.close(folder)
-    try:
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
-            message = f"{path} is not a file of its own; put the data itself there"
-            raise HostError(message)
-        yield descriptor
-    finally:
-        os.close(descriptor)
+        if not belongs(Path(path), account):
+            yield f"give {path} back to {paths.USER}, for it alone", partial(give, Path(path), account)
 
 
 def _refuse_other_version(found: configuration.Configuration, version: str) -> None:

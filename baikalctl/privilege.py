@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
+import stat
 from typing import TYPE_CHECKING
 
 from baikalctl import paths
@@ -12,6 +13,7 @@ from baikalctl.faults import HostError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 
 def owner() -> pwd.struct_passwd:
@@ -40,3 +42,48 @@ def as_owner() -> Iterator[None]:
         os.seteuid(0)
         os.setegid(0)
         os.setgroups(groups)
+
+
+def belongs(path: Path, account: pwd.struct_passwd) -> bool:
+    """Tell whether the file is the account's alone; one that isn't there is nobody's fault."""
+    try:
+        with _opened(path) as descriptor:
+            found = os.fstat(descriptor)
+    except FileNotFoundError:
+        return True
+    return (found.st_uid, stat.S_IMODE(found.st_mode)) == (account.pw_uid, 0o600)
+
+
+def give(path: Path, account: pwd.struct_passwd) -> None:
+    """Make the file the account's alone; raises :class:`HostError` if that would follow a link."""
+    with _opened(path) as descriptor:
+        os.fchown(descriptor, account.pw_uid, account.pw_gid)
+        os.fchmod(descriptor, 0o600)
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    """Open a file of the data as root, without following a link that its owner may have put in its or a folder's place."""
+    folder = os.open(paths.DATA, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        *parts, name = path.relative_to(paths.DATA).parts
+        for part in parts:
+            inner = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
+            os.close(folder)
+            folder = inner
+        descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        message = f"{path} is not reached without a link, or is one; put the data itself there ({error.strerror})"
+        raise HostError(message) from None
+    finally:
+        os.close(folder)
+    try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
+            message = f"{path} is not a file of its own; put the data itself there"
+            raise HostError(message)
+        yield descriptor
+    finally:
+        os.close(descriptor)
