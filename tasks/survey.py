@@ -100,7 +100,10 @@ def _look_at(host: Host) -> None:
 
 
 def _target(host: Host) -> Target:
-    machine = host.get_fact(MachineFact, _sudo=False)
+    machine: Machine | None = host.get_fact(MachineFact, _sudo=False)
+    if machine is None:
+        message = "it doesn't answer; what it said stands above"
+        raise HostError(message)
     # Settings first: they are wrong or right whatever the host is.
     settings = Settings.from_data(_data(host), image=not machine.booted)
     _refuse_unfit(machine, host)
