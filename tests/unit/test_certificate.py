@@ -55,7 +55,7 @@ def issue(  # noqa: PLR0913 - what certificates differ in
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(NOW + dt.timedelta(days=starts))
-        .not_valid_after(NOW + dt.timedelta(days=days, minutes=5))
+        .not_valid_after(NOW + dt.timedelta(days=days, hours=12))
         .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
     )
     if names:
