@@ -16,6 +16,7 @@ $(READY): requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name it: make PYTHON=python3.12 …")'
 	@$(PYTHON) -m venv $(VENV) || { echo "venv is missing: apt-get install python3-venv"; exit 1; }
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
+	@$(BIN)/python -m compileall -q baikalctl tasks  # pyinfra itself never keeps compiled code
 	@touch $@
 
 demo: $(READY) ## Boot a machine, deploy to it over SSH, and use it as a calendar client would
