@@ -439,9 +439,9 @@ REFUSED: dict[str, tuple[Answers, dict[str, Any], list[str]]] = {
         ["nginx is not to be had on this host: no source has it; mend its package sources"],
     ),
     "no way to the packages": (
-        answers(BARE, candidates=["unreachable: Err:1 http://deb.debian.org bookworm InRelease"]),
+        answers(BARE, candidates=["unreachable: Err:1 http://deb.example.org bookworm InRelease"]),
         {},
-        ["its package lists can't be refreshed (Err:1 http://deb.debian.org bookworm InRelease); mend"],
+        ["its package lists can't be refreshed (Err:1 http://deb.example.org bookworm InRelease); mend"],
     ),
     "no sudo": (answers([*DEBIAN, BOOTED, "uid=1000", "sudo="]), {}, ["isn't root; set _sudo = True for this host"]),
     "sudo with password": (

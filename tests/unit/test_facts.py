@@ -130,7 +130,7 @@ nginx:
   Candidate: 1.22.1-9+deb12u2
   Version table:
      1.22.1-9+deb12u2 500
-        500 http://deb.debian.org/debian bookworm/main amd64 Packages
+        500 http://deb.example.org/debian bookworm/main amd64 Packages
 php-fpm:
   Installed: 2:8.2+93
   Candidate: 2:8.2+93
@@ -147,7 +147,7 @@ def test_candidates_are_read_from_apts_paragraphs() -> None:
 
 def test_why_lists_cannot_be_refreshed_is_kept() -> None:
     """The reason is apt's own words, colons and all."""
-    reason = "Err:1 http://deb.debian.org/debian bookworm InRelease"
+    reason = "Err:1 http://deb.example.org/debian bookworm InRelease"
     found = CandidateFact().process([f"unreachable: {reason}", *APT.splitlines()])
     assert found.pop(CandidateFact.UNREACHABLE) == reason
     assert set(found) == {"nginx", "php-fpm"}
