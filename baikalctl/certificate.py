@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import os
 import ssl
 import subprocess
@@ -125,6 +124,8 @@ def _no_pair(certificate: Path, key: Path) -> str:
 
 def _is_address(name: str) -> bool:
     try:
+        import ipaddress
+
         ipaddress.ip_address(name)
     except ValueError:
         return False

@@ -7,7 +7,6 @@ declared are set, all others stay as they are.
 from __future__ import annotations
 
 import os
-import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,7 +57,7 @@ def merge(found: Configuration, system: Mapping[str, object], version: str, host
         "sqlite_file": paths.SQLITE,
         # The name by which older releases said the same.
         "mysql": False,
-        "encryption_key": secrets.token_hex(32),
+        "encryption_key": os.urandom(32).hex(),
     }
     merged = {name: dict(section) for name, section in found.items()}
     merged["system"] = {**first, **merged.get("system", {}), **system}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -39,6 +38,8 @@ class HostError(Exception):
 
 def unknown(name: str, known: Iterable[str]) -> str:
     """Return what to say of a ``name`` that is not among the ``known`` ones, with the nearest as a suggestion."""
+    import difflib
+
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     return f"no such setting; did you mean {near[0]}?" if near else f"no such setting; there are {', '.join(names)}"

@@ -7,11 +7,9 @@ sentence that says what is wrong and what to do.
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import os
 import re
-import zoneinfo
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -153,6 +151,8 @@ class Networks(Kind["tuple[str, ...]"]):
 
     @staticmethod
     def _network(item: object) -> str:
+        import ipaddress
+
         text = item if isinstance(item, str) and "%" not in item else ""
         try:
             return str(ipaddress.ip_network(text, strict=True))
@@ -233,6 +233,8 @@ def hostname(text: str) -> str:
 
 def timezone(text: str) -> str:
     """Return a time zone of the IANA database, as far as this machine has it."""
+    import zoneinfo
+
     if re.fullmatch(r"[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+){0,2}", text):
         try:
             return zoneinfo.ZoneInfo(text).key

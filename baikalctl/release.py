@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import calendar
 import hashlib
 import os
 import re
 import shlex
-import shutil
 import stat
 import subprocess
-import zipfile
-import zlib
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -19,6 +15,7 @@ from baikalctl import paths
 from baikalctl.faults import HostError
 
 if TYPE_CHECKING:
+    import zipfile
     from typing import IO
 
 KNOWN_RELEASES = {
@@ -70,6 +67,9 @@ def verify(archive: Path, version: str, sha256: str) -> str:
     ``sha256`` may be empty where nothing is known of it (somebody's own zip). Nothing is unpacked: members that would
     leave the directory, links, and what is no release of Baïkal are found in the zip's list.
     """
+    import zipfile
+    import zlib
+
     found = digest(archive)
     if sha256 and found != sha256:
         message = (
@@ -160,6 +160,8 @@ def _tree(place: Path) -> str:
 
 def install(archive: Path, version: str, sha256: str) -> None:
     """Verify ``archive`` and put it in place as ``version``, root's and read-only for everybody else."""
+    import shutil
+
     found = verify(archive, version, sha256)
     place = Path(paths.CODE) / version
     beside, old = place.with_name(f".{version}.new"), place.with_name(f".{version}.old")
@@ -181,6 +183,8 @@ def install(archive: Path, version: str, sha256: str) -> None:
 
 def clear_leftovers() -> None:
     """Remove what interrupted downloads and installations left; to be called under the lock."""
+    import shutil
+
     for leftover in Path(paths.CODE).glob(".*"):
         if leftover.is_dir() and not leftover.is_symlink():
             shutil.rmtree(leftover)
@@ -211,6 +215,9 @@ def _safe(member: zipfile.ZipInfo) -> str:
 
 def _unpack(archive: Path, target: Path) -> None:
     """Unpack what :func:`verify` has seen; modes are ours, not the archive's."""
+    import calendar
+    import zipfile
+
     with zipfile.ZipFile(archive) as bundle:
         for member in bundle.infolist():
             place = target.joinpath(*PurePosixPath(member.filename).parts[1:])

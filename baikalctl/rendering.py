@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,7 +38,7 @@ class File:
     """A file that we own. ``service`` must reread it when it changes; none of it is readable before it has its mode."""
 
     path: str
-    content: bytes
+    content: bytes = field(repr=False)  # large, and not for every log
     mode: int = 0o644
     owner: str = "root"
     group: str = "root"

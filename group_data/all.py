@@ -3,7 +3,7 @@
 The same list with environment variables and what each takes: docs/settings.md.
 """
 
-from tasks.transport import without_delay
+from tasks.transport import prompt
 
 # --- Identity
 
@@ -61,5 +61,5 @@ tls_key = ""
 
 # --- pyinfra itself
 
-# SSH without Nagle's algorithm: a run with nothing to do takes a third of the time.
-ssh_paramiko_connect_kwargs = {"transport_factory": without_delay}
+# SSH that waits for nothing, and notices when a host is gone: a run with nothing to do takes a third of the time.
+ssh_paramiko_connect_kwargs = {"transport_factory": prompt}

@@ -7,7 +7,6 @@ import hashlib
 import inspect
 import json
 import shlex
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pyinfra.api.command import FileUploadCommand, FunctionCommand, QuoteString, StringCommand
@@ -20,23 +19,9 @@ from tasks.facts import CheckFact, FilesFact, ReleaseFact, ServicesFact, read_di
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-    from pyinfra.api.operation import OperationMeta
-
     from baikalctl.rendering import Directory, File, FileSet
     from tasks.facts import Machine
-
-
-@dataclass
-class Run:
-    """What has happened in this run on one host."""
-
-    operations: list[OperationMeta] = field(default_factory=list)
-    found: dict[str, Any] | None = None
-    """What ``baikalctl check`` found, as long as nothing has changed since."""
-
-    def changed(self) -> bool:
-        """Tell whether any operation so far has done anything."""
-        return any(operation.is_complete() and operation.did_change() for operation in self.operations)
+    from tasks.run import Run
 
 
 APT = (
@@ -78,14 +63,14 @@ def packages_installed(machine: Machine) -> Generator[StringCommand, None, None]
 
 
 @operation()
-def files_brought(files: Callable[[], FileSet]) -> Generator[StringCommand, None, None]:
+def files_brought(files: Callable[[], FileSet], run: Run) -> Generator[StringCommand, None, None]:
     """Bring the whole set of our files to the host, and take away those that an older configuration of ours left.
 
     ``files`` is called when the host has its packages, because what we write depends on them. Contents travel on
     standard input: never in a command line, never in a temporary file.
     """
     wanted = files()
-    found = host.get_fact(FilesFact, files=wanted)
+    found = run.ask(FilesFact, files=wanted)
     directories = [directory for directory in wanted.directories if _differs(directory, found, "directory")]
     differing = [file for file in wanted.files if _differs(file, found, "regular file") or _unfinished(file, found)]
     owned = sorted(file.path for file in wanted.files)
@@ -110,10 +95,10 @@ def files_brought(files: Callable[[], FileSet]) -> Generator[StringCommand, None
 
 @operation()
 def release_installed(
-    version: str, archive: str, sha256: str
+    version: str, archive: str, sha256: str, run: Run
 ) -> Generator[StringCommand | FileUploadCommand, None, None]:
     """Install the release from ``archive``, a zip on this machine or an address that the host fetches itself."""
-    current, origin, tidy = host.get_fact(ReleaseFact, version=version)
+    current, origin, tidy = run.ask(ReleaseFact, version=version)
     if current == version and origin == sha256 and tidy:
         return
     incoming = archive
@@ -127,20 +112,19 @@ def release_installed(
 @operation()
 def applied(run: Run) -> Generator[StringCommand, None, None]:
     """Bring certificate, configuration, database and accounts to what is declared."""
-    run.found = host.get_fact(CheckFact)
-    if run.found["pending"]:
+    if run.ask(CheckFact)["pending"]:
         yield StringCommand(paths.COMMAND, "apply")
 
 
 @operation()
-def serving(files: Callable[[], FileSet]) -> Generator[StringCommand, None, None]:
+def serving(files: Callable[[], FileSet], run: Run) -> Generator[StringCommand, None, None]:
     """Have every service running, starting at boot, and up to date with the files it reads.
 
     That a service has read its files is a state, kept with a stamp: a run that died between writing a file and
     reloading, or whose check failed, is taken up again by the next one instead of going green.
     """
     services = files().services
-    found = host.get_fact(ServicesFact, services=services)
+    found = run.ask(ServicesFact, services=services)
     for service in services:
         state = found.get(service.name)
         if state is None or not state.enabled:
@@ -161,12 +145,10 @@ def serving(files: Callable[[], FileSet]) -> Generator[StringCommand, None, None
 
 @operation()
 def healthy(run: Run) -> Generator[StringCommand, None, None]:
-    """Succeed only if the server answers: ``baikalctl check`` must find nothing failing.
-
-    What was found in this run is still true where nothing has changed, and isn't asked twice.
-    """
-    found = run.found
-    if found is None or run.changed() or not found["healthy"]:
+    """Succeed only if the server answers: ``baikalctl check`` must find nothing failing."""
+    found = run.ask(CheckFact, wait_s=SERVICE_SECONDS)
+    if not found["healthy"]:
+        # Where nothing was reloaded in this run, it was asked without a wait.
         found = host.get_fact(CheckFact, wait_s=SERVICE_SECONDS)
     if not found["healthy"]:
         # Perhaps a service could not take up what it was told to (a port that was taken): the next run reloads it.

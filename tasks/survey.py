@@ -18,12 +18,12 @@ from pyinfra.context import state as current_state
 
 from baikalctl.faults import HostError, SettingsError
 from baikalctl.release import needed_php
-from baikalctl.rendering import Platform
+from baikalctl.rendering import Platform, render, tools
 from baikalctl.settings import Settings
 from tasks.distribution import PACKAGES, nginx_version, php_version
 from tasks.facts import CandidateFact, Machine, MachineFact, PathsFact
-from tasks.operations import Run
 from tasks.releases import Archive, obtain
+from tasks.run import Run
 
 if TYPE_CHECKING:
     from pyinfra.api.host import Host
@@ -34,6 +34,7 @@ SYSTEMS = ("debian", "ubuntu")
 """And what is like them; whether they are new enough, the PHP that they offer tells."""
 OWN_DATA = "x_"
 """Data whose names start like this are somebody's own: not settings, and nobody's fault."""
+LEAVING_SECONDS = 0.005
 
 
 @dataclass(kw_only=True)
@@ -45,14 +46,21 @@ class Target:
     machine: Machine
     candidates: dict[str, str]
     archive: Archive
-    run: Run = field(default_factory=Run)
-    files: tuple[Platform, FileSet] | None = None
+    run: Run = field(init=False)
+    _rendered: tuple[Platform, FileSet] | None = None
     """What was rendered for the host, and what it depended on."""
+
+    def __post_init__(self) -> None:
+        """Let a host that may be as declared already be asked everything at once, beginning now."""
+        self.run, machine = Run(self.host), self.machine
+        if machine.booted and not machine.missing and machine.release == self.settings.baikal_version:
+            self.run.standing = lambda: (self.wanted(), self.settings.baikal_version)
+            self.run.foresee()
 
     def platform(self) -> Platform:
         """Return what the host's files depend on: as installed, or as it will be."""
         machine = self.machine
-        if machine.missing and self.run.changed():
+        if machine.missing and self.run.changes():
             machine = self.machine = self.host.get_fact(MachineFact)
         versions = self.candidates | machine.installed
         return Platform(
@@ -62,6 +70,15 @@ class Target:
             memory_mb=machine.memory_mb,
             ipv6=machine.ipv6,
         )
+
+    def wanted(self) -> FileSet:
+        """Return every file of ours on this host. An image has no name yet: a container renders the rest at its start."""
+        if not self.machine.booted:
+            return tools()
+        platform = self.platform()
+        if self._rendered is None or self._rendered[0] != platform:
+            self._rendered = (platform, render(self.settings, platform))
+        return self._rendered[1]
 
 
 _surveyed: dict[Host, Target | list[str]] = {}
@@ -80,6 +97,8 @@ def survey(host: Host) -> Target:
             with ctx_state.use(host.state):
                 pool = Pool(host.state.config.PARALLEL or len(hosts))
                 gevent.joinall([pool.spawn(_look_at, each) for each in hosts], raise_error=True)
+            # Greenlets only go on when others wait: what was asked ahead leaves this machine now, before its own work.
+            gevent.sleep(LEAVING_SECONDS)
     wrong = {each: found for each, found in _surveyed.items() if isinstance(found, list)}
     faults = [f"    {each.name}: {fault}" for each, found in wrong.items() for fault in found]
     if faults:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from pyinfra.api.deploy import deploy
 
-from tasks.baikal import wanted
 from tasks.operations import serving
 
 if TYPE_CHECKING:
@@ -18,5 +17,5 @@ def activate(target: Target) -> None:
     """Have PHP and nginx running on what is configured; an image has no init to talk to."""
     if target.machine.booted:
         target.run.operations.append(
-            serving(name="Run PHP and nginx, on the present configuration", files=lambda: wanted(target))
+            serving(name="Run PHP and nginx, on the present configuration", files=target.wanted, run=target.run)
         )

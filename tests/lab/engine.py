@@ -20,6 +20,8 @@ from tests.lab.errors import LabError
 Say = Callable[[str], None]
 
 ENGINE_PACKAGES = ("docker.io", "iptables")
+ENGINE_OPTIONS = ("--userland-proxy=false",)
+"""The kernel leads published ports to the machines: a process between would cost CPU and delay acknowledgements."""
 START_LIMIT_S = 60
 STOP_LIMIT_S = 30
 
@@ -242,10 +244,9 @@ def _start_dockerd(log: Path) -> int:
     The shell between hands it over to init, so it outlives us without being our zombie afterwards.
     """
     dockerd = _command("dockerd") or "dockerd"
-    script = '"$0" >"$1" 2>&1 </dev/null & echo $!'
-    done = subprocess.run(
-        ["sh", "-c", script, dockerd, str(log)], capture_output=True, check=True, start_new_session=True
-    )
+    script = 'log=$1; shift; "$0" "$@" >"$log" 2>&1 </dev/null & echo $!'
+    command = ["sh", "-c", script, dockerd, str(log), *ENGINE_OPTIONS]
+    done = subprocess.run(command, capture_output=True, check=True, start_new_session=True)
     return int(done.stdout)
 
 

@@ -110,6 +110,23 @@ def settled(archive: Path, **changed: object) -> Answers:
     )
 
 
+QUESTIONS = {
+    "FilesFact": "stat -c '%F",
+    "ReleaseFact": "/.archive-sha256",
+    "ServicesFact": "systemctl is-active",
+    "CheckFact": "check --json --wait 0",
+}
+
+
+def together(answered: Answers) -> Answers:
+    """Return the same answers, and one for the case that all of it is asked in one command."""
+    lines: list[str] = []
+    for fact, question in QUESTIONS.items():
+        said = answered.get(question, [])
+        lines += [f"=== {fact}", *([said] if isinstance(said, str) else said)]
+    return {"echo '=== FilesFact'": lines} | answered
+
+
 def standing(wanted: FileSet) -> list[str]:
     """Return what a host says of its files when they are as ``wanted``."""
     sums = [f"{hashlib.sha256(file.content).hexdigest()}  {file.path}" for file in wanted.files]
@@ -151,7 +168,7 @@ class Deploy:
                 {
                     "hostname": "cal.example.org",
                     "baikal_archive": str(self.archive),
-                    "fake_responses": answered,
+                    "fake_responses": together(answered),
                     "fake_delay": 0,
                     "fake_delay_jitter": 0,
                 }
@@ -198,7 +215,7 @@ class Deploy:
 
 def _group_data() -> dict[str, object]:
     names = runpy.run_path(str(HOME / "group_data/all.py"))
-    return {name: value for name, value in names.items() if not name.startswith("__") and name != "without_delay"}
+    return {name: value for name, value in names.items() if not name.startswith("__") and name != "prompt"}
 
 
 def _ran(state: State, host: Host) -> Ran:
