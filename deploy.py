@@ -6,16 +6,18 @@ The table of contents. Each host is surveyed first, so that whatever is wrong is
 from pyinfra.context import host
 
 from tasks import baikal, check, image, packages, web
+from tasks.rollout import in_batches
 from tasks.survey import survey
 
 target = survey(host)  # what is wanted, what the host is; stops here if they don't fit
 
-packages.install(target=target)
-baikal.install(target=target)
+for _ in in_batches(target):  # once: for all hosts together, or when its batch's turn comes
+    packages.install(target=target)
+    baikal.install(target=target)
 
-# What needs a booted machine; an image skips it, and its container does the same when it starts.
-baikal.configure(target=target)
-web.activate(target=target)
-check.activate(target=target)
+    # What needs a booted machine; an image skips it, and its container does the same when it starts.
+    baikal.configure(target=target)
+    web.activate(target=target)
+    check.activate(target=target)
 
-image.tag(target=target)
+    image.tag(target=target)

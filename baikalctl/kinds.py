@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from baikalctl.secret import Secret
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)", re.ASCII)
 ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 
 
@@ -161,6 +160,25 @@ class Networks(Kind["tuple[str, ...]"]):
             raise ValueError(message) from None
 
 
+class Batches(Kind["tuple[int | str, ...]"]):
+    """Sizes of batches of hosts: numbers, or shares of all of them such as ``25%``."""
+
+    form = 'a number of hosts, a share such as "25%", or a list of these'
+
+    def read(self, raw: object) -> tuple[int | str, ...]:
+        """Read one size or a list of sizes."""
+        sizes = raw if isinstance(raw, (list, tuple)) else [raw]
+        return tuple(self._size(item) for item in sizes)
+
+    def _size(self, item: object) -> int | str:
+        if isinstance(item, int) and not isinstance(item, bool) and item >= 1:
+            return item
+        if isinstance(item, str) and re.fullmatch(r"(?:[1-9]\d?|100)%", item, re.ASCII):
+            return item
+        message = f"has {describe(item)}, which is no size; give {self.form}"
+        raise ValueError(message)
+
+
 class SecretValue(Kind["Secret | None"]):
     """A secret: by reference where the setting's file is committed or shown, plain where it is a secret file itself.
 
@@ -211,82 +229,3 @@ class SecretValue(Kind["Secret | None"]):
             message = f"is empty or has control characters or several lines; look into {source}"
             raise ValueError(message)
         return Secret(content)
-
-
-def hostname(text: str) -> str:
-    """Return a DNS name or IPv4 address in lower case (RFC 1123, section 2.1)."""
-    if "://" in text or "/" in text:
-        message = 'has a scheme or a path; give the bare name, such as "cal.example.org"'
-        raise ValueError(message)
-    if ":" in text:
-        message = "has a port; ports are settings of their own, http_port and https_port"
-        raise ValueError(message)
-    name = text.lower().removesuffix(".")
-    if not name.isascii():
-        message = "has letters outside ASCII; give its IDNA form, which starts with xn--"
-        raise ValueError(message)
-    if len(name) > 253 or not all(LABEL.fullmatch(label) for label in name.split(".")):
-        message = "is no host name: letters, digits, hyphens and dots only, such as cal.example.org"
-        raise ValueError(message)
-    return name
-
-
-def timezone(text: str) -> str:
-    """Return a time zone of the IANA database, as far as this machine has it."""
-    import zoneinfo
-
-    if re.fullmatch(r"[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+){0,2}", text):
-        try:
-            return zoneinfo.ZoneInfo(text).key
-        except (zoneinfo.ZoneInfoNotFoundError, OSError, ValueError):
-            if not zoneinfo.available_timezones():
-                return text
-    message = 'is no time zone of the IANA database; write it as "Europe/Berlin" or "UTC"'
-    raise ValueError(message)
-
-
-def release_version(text: str) -> str:
-    """Return a version of Baïkal; those that are known to be broken are refused."""
-    if not re.fullmatch(r"\d{1,3}\.\d{1,3}\.\d{1,3}", text, re.ASCII):
-        message = "is no release of Baïkal; write it with three numbers, such as 0.12.1"
-        raise ValueError(message)
-    if text in ("0.10.0", "0.11.0"):
-        message = "is a release with a broken installer or upgrade; take the next one, 0.10.1 or 0.11.1"
-        raise ValueError(message)
-    if tuple(map(int, text.split("."))) < (0, 10, 0):
-        message = "is too old: state moved out of the code with 0.10.0; take 0.10.1 or newer"
-        raise ValueError(message)
-    return text
-
-
-def checksum(text: str) -> str:
-    """Return a SHA-256 in lower-case hex."""
-    if not re.fullmatch(r"[0-9a-fA-F]{64}", text, re.ASCII):
-        message = "is no SHA-256: 64 hexadecimal digits, as sha256sum prints them"
-        raise ValueError(message)
-    return text.lower()
-
-
-def archive(text: str) -> str:
-    """Return the path or https address of a release's zip."""
-    if "://" in text and not text.startswith(("https://", "http://")):
-        message = "has a scheme that is not http or https; give an address or the path of a local zip"
-        raise ValueError(message)
-    return text
-
-
-def base_path(text: str) -> str:
-    """Return a path prefix without trailing slash, or nothing for the root."""
-    path = text.rstrip("/")
-    if path and not re.fullmatch(r"(/[A-Za-z0-9_-]+)+", path, re.ASCII):
-        message = "should start with a slash and have letters, digits, - and _ only, such as /calendars"
-        raise ValueError(message)
-    return path
-
-
-def host_path(text: str) -> str:
-    """Return an absolute path on the host, in plain characters that need no quoting anywhere."""
-    if not re.fullmatch(r"/[A-Za-z0-9._/@+-]+", text, re.ASCII) or ".." in PurePosixPath(text).parts:
-        message = "should be an absolute path on the host, of letters, digits and . _ - + @ only"
-        raise ValueError(message)
-    return text

@@ -76,6 +76,10 @@ class FileSet:
     services: tuple[Service, ...] = ()
     displaced: tuple[tuple[str, str], ...] = ()
 
+    def __repr__(self) -> str:
+        """Return a few words: pyinfra shows what a question is about wherever it fails, and works it out each time."""
+        return f"<{len(self.files)} files>"
+
 
 DIRECTORIES = (
     Directory(path="/etc/baikal", mode=0o700),

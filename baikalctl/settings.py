@@ -12,14 +12,14 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from baikalctl import kinds
+from baikalctl import rules
 from baikalctl.accounts import User, UsersValue, read_users
+from baikalctl.contradictions import contradictions
 from baikalctl.faults import Fault, SettingsError, unknown
-from baikalctl.kinds import Choice, Flag, Kind, Networks, Number, SecretValue, Text, describe
-from baikalctl.release import KNOWN_RELEASES
+from baikalctl.kinds import Batches, Choice, Flag, Kind, Networks, Number, SecretValue, Text, describe
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from baikalctl.secret import Secret
 
@@ -58,30 +58,30 @@ class Settings:
     """Everything that somebody can say about a server; immutable, and valid once it exists."""
 
     hostname: str = define(
-        Text("a host name", kinds.hostname, empty=True),
+        Text("a host name", rules.hostname, empty=True),
         "",
         area="identity",
         meaning="The name that clients type, such as cal.example.org. Every machine needs one; an image doesn't.",
     )
     timezone: str = define(
-        Text("a time zone", kinds.timezone), "UTC", area="identity", meaning="Time zone of the server, as Area/City."
+        Text("a time zone", rules.timezone), "UTC", area="identity", meaning="Time zone of the server, as Area/City."
     )
     baikal_version: str = define(
-        Text("a release", kinds.release_version),
+        Text("a release", rules.release_version),
         "0.12.1",
         area="Baïkal",
         meaning="Which release of Baïkal to run.",
         machine_only=True,
     )
     baikal_archive: str = define(
-        Text("a path or an address", kinds.archive, empty=True),
+        Text("a path or an address", rules.archive, empty=True),
         "",
         area="Baïkal",
         meaning="A release's zip of your own: a path on this machine or an address. Empty: the official one.",
         machine_only=True,
     )
     baikal_sha256: str = define(
-        Text("a SHA-256", kinds.checksum, empty=True),
+        Text("a SHA-256", rules.checksum, empty=True),
         "",
         area="Baïkal",
         meaning="Checksum of the zip. Needed for an address with a release that isn't known here.",
@@ -119,7 +119,7 @@ class Settings:
     http_port: int = define(Number(1, 65535), 80, area="web", meaning="Port of plain HTTP.")
     https_port: int = define(Number(1, 65535), 443, area="web", meaning="Port of HTTPS.")
     base_path: str = define(
-        Text("a path", kinds.base_path, empty=True),
+        Text("a path", rules.base_path, empty=True),
         "",
         area="web",
         meaning="Path that the server lives under, such as /calendars; empty for the root.",
@@ -151,16 +151,27 @@ class Settings:
         meaning="Where the certificate comes from; off serves plain HTTP, for a proxy that ends TLS in front.",
     )
     tls_certificate: str = define(
-        Text("a path on the host", kinds.host_path, empty=True),
+        Text("a path on the host", rules.host_path, empty=True),
         "",
         area="TLS",
         meaning='With tls = "files": path on the host of the certificate and its chain, PEM.',
     )
     tls_key: str = define(
-        Text("a path on the host", kinds.host_path, empty=True),
+        Text("a path on the host", rules.host_path, empty=True),
         "",
         area="TLS",
         meaning='With tls = "files": path on the host of the private key, PEM.',
+    )
+    batches: tuple[int | str, ...] = define(
+        Batches(),
+        (),
+        area="fleet",
+        meaning=(
+            'How many hosts are deployed to at a time, such as [1, 10, "25%"]; the last size is repeated. '
+            "Empty: all at once."
+        ),
+        raw_default=[],
+        machine_only=True,
     )
 
     @classmethod
@@ -224,7 +235,7 @@ class Settings:
         wrong = {fault.setting for fault in faults}
         settings = cls(**{name: value for name, value in values.items() if name not in wrong})
         # A contradiction with what is wrong anyway would only be noise.
-        for involved, fault in _contradictions(settings, complete=complete):
+        for involved, fault in contradictions(settings, complete=complete):
             if not wrong.intersection((fault.setting, *involved)):
                 faults.append(fault)
         if faults:
@@ -259,38 +270,6 @@ def _read_variable(  # noqa: PLR0913, PLR0917 - the parts of one loop's body
         users = isinstance(kind, UsersValue)
         problem = "is not JSON; write a list of tables" if users else str(error)
         faults.append(Fault(name, problem, "" if users else describe(text)))
-
-
-def _contradictions(settings: Settings, *, complete: bool) -> Iterator[tuple[tuple[str, ...], Fault]]:
-    """Yield what is wrong between settings that are each right by themselves, with the other settings involved."""
-    if complete and not settings.hostname:
-        yield (), Fault("hostname", 'is missing; give the name that clients type, such as "cal.example.org"')
-    if settings.http_port == settings.https_port and settings.tls != "off":
-        problem = "is http_port as well; give the two different ports"
-        yield ("http_port", "tls"), Fault("https_port", problem, str(settings.https_port))
-    for name in ("tls_certificate", "tls_key"):
-        given = getattr(settings, name)
-        if settings.tls == "files" and not given:
-            yield ("tls",), Fault(name, 'is missing; tls = "files" needs both tls_certificate and tls_key')
-        elif settings.tls != "files" and given:
-            problem = f'has no effect with tls = "{settings.tls}"; set tls = "files" or take it away'
-            yield ("tls",), Fault(name, problem, describe(given))
-    if not settings.caldav and not settings.carddav:
-        problem = "and caldav are both off, so nothing would be served; turn one on"
-        yield ("caldav",), Fault("carddav", problem, "false")
-    archive, remote = settings.baikal_archive, "://" in settings.baikal_archive
-    unknown_release = settings.baikal_version not in KNOWN_RELEASES
-    if unknown_release and not archive:
-        problem = (
-            f"is not known here ({', '.join(KNOWN_RELEASES)} are); give its zip with baikal_archive and its sha256"
-        )
-        yield ("baikal_archive",), Fault("baikal_version", problem, describe(settings.baikal_version))
-    if remote and unknown_release and not settings.baikal_sha256:
-        problem = "is missing; an address with a release that isn't known here needs it"
-        yield ("baikal_version", "baikal_archive"), Fault("baikal_sha256", problem)
-    if archive and not remote and settings.baikal_download == "host":
-        problem = "can't be, as baikal_archive is a path on this machine; set it to here"
-        yield ("baikal_archive",), Fault("baikal_download", problem, '"host"')
 
 
 DEFINITIONS: dict[str, Definition] = {

@@ -59,7 +59,14 @@ tls_certificate = ""
 # With tls = "files": path on the host of the private key, PEM.
 tls_key = ""
 
+# --- Fleet
+
+# How many hosts are deployed to at a time, such as [1, 10, "25%"]; the last size is repeated. Empty: all at once.
+batches = []
+
 # --- pyinfra itself
 
 # SSH that waits for nothing, and notices when a host is gone: a run with nothing to do takes a third of the time.
 ssh_paramiko_connect_kwargs = {"transport_factory": prompt}
+# How long one command may take on a host, in seconds: a host that hangs fails by itself and doesn't hold up the others.
+_timeout = 1800

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Answers: TypeAlias = "dict[type[FactBase[Any]], Any]"
 
+ANSWER_SECONDS = 120
+"""How long a host may take to answer: the longest is a check that finds its server hanging, 30 seconds for a request."""
 FRESH_SECONDS = 20
 """How long an answer is believed of a host where this run has changed nothing: somebody else may."""
 
@@ -96,7 +98,9 @@ class Run:
             self._asked, self._changes = time.monotonic(), self.changes()
             self._answers = {} if self._changes else self._all()
         if fact not in self._answers:
-            self._answers[fact] = self.host.get_fact(fact, **arguments)
+            if self.host in self.host.state.failed_hosts:
+                return fact.default()  # it has stopped answering: the operation's own command will fail, once
+            self._answers[fact] = self.host.get_fact(fact, _timeout=ANSWER_SECONDS, **arguments)
         answer: T = self._answers[fact]
         return answer
 
@@ -108,5 +112,5 @@ class Run:
         if self.standing is None:
             return {}
         files, version = self.standing()
-        found: Answers = self.host.get_fact(StandingFact, files=files, version=version)
+        found: Answers = self.host.get_fact(StandingFact, files=files, version=version, _timeout=ANSWER_SECONDS)
         return dict(found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -23,10 +24,13 @@ from baikalctl.settings import Settings
 from tasks.distribution import PACKAGES, nginx_version, php_version
 from tasks.facts import CandidateFact, Machine, MachineFact, PathsFact
 from tasks.releases import Archive, obtain
-from tasks.run import Run
+from tasks.rollout import Conductor, split
+from tasks.run import ANSWER_SECONDS, Run
+from tasks.summary import at_the_end_of
 
 if TYPE_CHECKING:
     from pyinfra.api.host import Host
+    from pyinfra.api.state import State
 
     from baikalctl.rendering import FileSet
 
@@ -35,6 +39,11 @@ SYSTEMS = ("debian", "ubuntu")
 OWN_DATA = "x_"
 """Data whose names start like this are somebody's own: not settings, and nobody's fault."""
 LEAVING_SECONDS = 0.005
+DIFFERENT_BATCHES = "batches: differs among the hosts; set it once, in group_data/all.py or with --data"
+UNREACHABLE = (
+    "it can't be reached, why stands above; mend that, leave it out (--exclude), or let some be missing "
+    "(--fail-percent)"
+)
 
 
 @dataclass(kw_only=True)
@@ -46,6 +55,10 @@ class Target:
     machine: Machine
     candidates: dict[str, str]
     archive: Archive
+    batches: list[list[Host]] = field(default_factory=list)
+    """All hosts of the run, batch by batch."""
+    refused: bool = False
+    """Whether something is wrong with some host of the run, and so nothing is done on any."""
     run: Run = field(init=False)
     _rendered: tuple[Platform, FileSet] | None = None
     """What was rendered for the host, and what it depended on."""
@@ -55,7 +68,8 @@ class Target:
         self.run, machine = Run(self.host), self.machine
         if machine.booted and not machine.missing and machine.release == self.settings.baikal_version:
             self.run.standing = lambda: (self.wanted(), self.settings.baikal_version)
-            self.run.foresee()
+            if not self.settings.batches:  # else its turn may come much later
+                self.run.foresee()
 
     def platform(self) -> Platform:
         """Return what the host's files depend on: as installed, or as it will be."""
@@ -99,13 +113,36 @@ def survey(host: Host) -> Target:
                 gevent.joinall([pool.spawn(_look_at, each) for each in hosts], raise_error=True)
             # Greenlets only go on when others wait: what was asked ahead leaves this machine now, before its own work.
             gevent.sleep(LEAVING_SECONDS)
+            _plan(host.state)
+            at_the_end_of(host.state)
+    target = _surveyed[host]
+    if isinstance(target, Target) and not target.refused:
+        return target
     wrong = {each: found for each, found in _surveyed.items() if isinstance(found, list)}
     faults = [f"    {each.name}: {fault}" for each, found in wrong.items() for fault in found]
-    if faults:
-        raise DeployError("nothing was changed anywhere, because this is wrong:\n" + "\n".join(faults))
-    target = _surveyed[host]
-    assert isinstance(target, Target)
-    return target
+    raise DeployError("nothing was changed anywhere, because this is wrong:\n" + "\n".join(faults))
+
+
+def _plan(state: State) -> None:
+    """Put all hosts into batches, where these are wanted; faults of any host, and of the plan, stop them all."""
+    targets = {host: found for host, found in _surveyed.items() if isinstance(found, Target)}
+    sizes = {target.settings.batches for target in targets.values()}
+    if len(sizes) > 1:
+        _surveyed.update({host: [DIFFERENT_BATCHES] for host in targets})
+    elif sizes and sizes != {()}:
+        asked = [host for host in state.inventory if state.is_host_in_limit(host)]
+        if {"--serial", "--no-wait"} & set(sys.argv):
+            message = "batches go through the hosts in an order of their own: leave out --serial and --no-wait"
+            raise DeployError(message)
+        batches = split([host for host in asked if host in state.activated_hosts], sizes.pop())
+        for target in targets.values():
+            target.batches = batches
+        state.add_callback_handler(Conductor(batches))  # type: ignore[no-untyped-call]
+        if state.config.FAIL_PERCENT is None:
+            _surveyed.update({host: [UNREACHABLE] for host in asked if host not in state.activated_hosts})
+    refused = any(isinstance(found, list) for found in _surveyed.values())
+    for target in targets.values():
+        target.refused = refused
 
 
 def _look_at(host: Host) -> None:
@@ -119,7 +156,7 @@ def _look_at(host: Host) -> None:
 
 
 def _target(host: Host) -> Target:
-    machine: Machine | None = host.get_fact(MachineFact, _sudo=False)
+    machine: Machine | None = host.get_fact(MachineFact, _sudo=False, _timeout=ANSWER_SECONDS)
     if machine is None:
         message = "it doesn't answer; what it said stands above"
         raise HostError(message)

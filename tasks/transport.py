@@ -8,7 +8,7 @@ from typing import Any
 from paramiko import Transport
 
 SILENCE_SECONDS = 60
-"""A host that acknowledges nothing for this long is gone; the kernel's own limit is a quarter of an hour."""
+"""A host that is silent for this long, or begins no command, is gone; left alone, kernel and Paramiko wait far longer."""
 ASK_SECONDS = 15
 """How often to ask a host that is silent, as while apt works, whether it is still there."""
 
@@ -49,4 +49,5 @@ def prompt(connection: Any, **arguments: Any) -> Transport:  # noqa: ANN401 - Pa
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, SILENCE_SECONDS * 1000)
     transport = Transport(PromptSocket(connection) if hasattr(socket, "TCP_QUICKACK") else connection, **arguments)  # type: ignore[arg-type]
     transport.set_keepalive(ASK_SECONDS)
+    transport.channel_timeout = SILENCE_SECONDS  # type: ignore[attr-defined]  # of a host whose kernel still acknowledges, and whose sshd hangs
     return transport

@@ -1,16 +1,13 @@
-"""The whole deploy on hosts of pyinfra's @fake connector, which answer what a test has written down."""
+"""The whole deploy on hosts that answer what a test has written down."""
 
 from __future__ import annotations
 
-import ast
 import base64
-import dataclasses
 import functools
 import hashlib
 import json
 import os
 import re
-import runpy
 import subprocess
 import sys
 from importlib.metadata import entry_points
@@ -18,225 +15,36 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from pyinfra.api import arguments, connectors
-from pyinfra.api.config import Config
-from pyinfra.api.connect import connect_all
-from pyinfra.api.exceptions import DeployError, PyinfraError
-from pyinfra.api.inventory import Inventory
-from pyinfra.api.operations import run_ops
-from pyinfra.api.state import State, StateStage
-from pyinfra.context import ctx_config, ctx_host, ctx_inventory, ctx_state
+from pyinfra.api.exceptions import DeployError
 
 from baikalctl import paths
-from baikalctl.rendering import FileSet, render, tools
+from baikalctl.rendering import render, tools
 from tasks import releases, survey
 from tasks.distribution import PACKAGES
+from tests.unit.fake import (
+    BARE,
+    BOOTED,
+    BRING,
+    DEBIAN,
+    NAMES,
+    OFFERED,
+    ROOT,
+    SITE,
+    UBUNTU,
+    UNWELL,
+    WELL,
+    Answers,
+    Deploy,
+    answers,
+    apt,
+    bundle,
+    settled,
+)
 from tests.unit.samples import HOME, PASSWORD, PLATFORM, VERSION, release_zip, settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
     from pathlib import Path
-
-    from pyinfra.api.command import PyinfraCommand
-    from pyinfra.api.host import Host
-
-DEBIAN = ["system=debian", "like=", "pretty=Debian GNU/Linux 12 (bookworm)", "cores=4", "memory=4194304", "ipv6=yes"]
-UBUNTU = ["system=ubuntu", "like=debian", "pretty=Ubuntu 22.04.5 LTS", "cores=4", "memory=4194304"]
-SITE = "/etc/nginx/conf.d/baikal.conf"
-ROOT, BOOTED = "uid=0", "booted=yes"
-BARE = [*DEBIAN, ROOT, BOOTED, "release="]
-OFFERED = dict.fromkeys(PACKAGES, "1.0") | {"php-fpm": "2:8.2+93", "nginx": "1.22.1-9+deb12u2"}
-INSTALLED = [f"installed={name} {version}" for name, version in OFFERED.items()]
-SETTLED = [*DEBIAN, ROOT, BOOTED, f"release={VERSION}", *INSTALLED]
-WELL = {"healthy": True, "pending": [], "findings": []}
-UNWELL = {"healthy": False, "pending": ["make the database"], "findings": []}
-SERVICES = ["php nginx", "active active", "enabled enabled", "current", "current"]
-NAMES = [
-    "Packages | Install what is missing of the distribution's packages",
-    "Baïkal | Bring every file of ours to the host",
-    f"Baïkal | Install Baïkal {VERSION}",
-    "Baïkal | Apply the declared state",
-    "Web server | Run PHP and nginx, on the present configuration",
-    "Check | Ask the server whether all is well",
-]
-
-
-BRING = "/usr/bin/python3 -I -X utf8 -c "
-"""How the command begins that brings files."""
-Answers = dict[Any, Any]
-"""What a host answers, by a part of the question or a pattern of it: a line, lines, or whether it succeeded."""
-
-
-def apt(**changed: str) -> list[str]:
-    """Return what apt offers, with other versions of what is ``changed``, underscores for hyphens."""
-    offered = OFFERED | {name.replace("_", "-"): version for name, version in changed.items()}
-    return [line for name, version in offered.items() for line in (f"{name}:", f"  Candidate: {version}")]
-
-
-def answers(machine: list[str], **changed: object) -> Answers:
-    """Return what a bare host answers that has this ``machine``, ``changed`` for some of the questions."""
-    given: dict[str, object] = {
-        "machine": machine,
-        "candidates": apt(),
-        "files": [],
-        "release": [],
-        "after": json.dumps(WELL),
-        "before": json.dumps(UNWELL),
-        "services": [],
-        "paths": [],
-    }
-    given |= changed
-    questions = {
-        "machine": "db:Status-Status",
-        "candidates": "apt-cache policy",
-        "files": "stat -c '%F",
-        "release": "/.archive-sha256",
-        "after": "check --json --wait 15",
-        "before": "check --json --wait 0",
-        "services": "systemctl is-active",
-        "paths": "for path in",
-    }
-    return {questions[name]: given[name] for name in questions}
-
-
-def settled(archive: Path, **changed: object) -> Answers:
-    """Return what a host answers on which everything is as declared."""
-    wanted = render(settings(**changed), PLATFORM)
-    return answers(
-        SETTLED,
-        files=standing(wanted),
-        release=[VERSION, hashlib.sha256(archive.read_bytes()).hexdigest(), ""],
-        before=json.dumps(WELL),
-        services=SERVICES,
-    )
-
-
-QUESTIONS = {
-    "FilesFact": "stat -c '%F",
-    "ReleaseFact": "/.archive-sha256",
-    "ServicesFact": "systemctl is-active",
-    "CheckFact": "check --json --wait 0",
-}
-
-
-def together(answered: Answers) -> Answers:
-    """Return the same answers, and one for the case that all of it is asked in one command."""
-    lines: list[str] = []
-    for fact, question in QUESTIONS.items():
-        said = answered.get(question, [])
-        lines += [f"=== {fact}", *([said] if isinstance(said, str) else said)]
-    return {"echo '=== FilesFact'": lines} | answered
-
-
-def standing(wanted: FileSet) -> list[str]:
-    """Return what a host says of its files when they are as ``wanted``."""
-    sums = [f"{hashlib.sha256(file.content).hexdigest()}  {file.path}" for file in wanted.files]
-    states = [f"directory|{item.mode:o}|{item.owner}|{item.group}|{item.path}" for item in wanted.directories]
-    states += [f"regular file|{item.mode:o}|{item.owner}|{item.group}|{item.path}" for item in wanted.files]
-    record = json.dumps(sorted(file.path for file in wanted.files), indent=0).splitlines()
-    return [*sums, "---", *states, "---", "---", *record]
-
-
-@dataclasses.dataclass
-class Ran:
-    """What a run has done on one host."""
-
-    names: list[str]
-    changed: list[str]
-    commands: list[str]
-    """Every command on the host, facts included."""
-    done: list[PyinfraCommand]
-    """The operations' commands, as objects."""
-    failed: bool
-
-    def texts(self) -> list[str]:
-        """Return the operations' commands as text."""
-        return [str(command) for command in self.done]
-
-
-class Deploy:
-    """Runs deploy.py as pyinfra does: for all hosts together, in two phases."""
-
-    def __init__(self, archive: Path) -> None:
-        """Install the release from ``archive`` everywhere."""
-        self.archive = archive
-
-    def __call__(self, hosts: Mapping[str, tuple[Answers, dict[str, Any]]], *, execute: bool = True) -> dict[str, Ran]:
-        """Run on ``hosts``: what each answers, and what is declared of it."""
-        named = [
-            (
-                f"@fake/{name}",
-                {
-                    "hostname": "cal.example.org",
-                    "baikal_archive": str(self.archive),
-                    "fake_responses": together(answered),
-                    "fake_delay": 0,
-                    "fake_delay_jitter": 0,
-                }
-                | declared,
-            )
-            for name, (answered, declared) in hosts.items()
-        ]
-        inventory = Inventory((named, _group_data()))  # type: ignore[no-untyped-call]
-        state = State(inventory, Config())  # type: ignore[no-untyped-call]
-        ctx_state.set(state)  # type: ignore[no-untyped-call]
-        ctx_inventory.set(inventory)  # type: ignore[no-untyped-call]
-        try:
-            connect_all(state)
-            state.set_stage(StateStage.Prepare)
-            for host in inventory.get_active_hosts():
-                self._prepare(state, host)
-            if execute:
-                state.set_stage(StateStage.Execute)
-                try:
-                    run_ops(state)
-                except PyinfraError as error:
-                    assert "No hosts remaining" in str(error)  # noqa: PT017 - which of pyinfra's errors it is
-            return {host.name.removeprefix("@fake/"): _ran(state, host) for host in inventory}
-        finally:
-            for context in (ctx_state, ctx_inventory, ctx_host, ctx_config):
-                context.reset()
-
-    @staticmethod
-    def _prepare(state: State, host: Host) -> None:
-        ctx_config.set(state.config.copy())  # type: ignore[no-untyped-call]
-        ctx_host.set(host)  # type: ignore[no-untyped-call]
-        runpy.run_path(str(HOME / "deploy.py"))
-
-    def one(self, answered: Answers, *, execute: bool = True, **declared: object) -> Ran:
-        """Run on one host."""
-        return self({"cal": (answered, declared)}, execute=execute)["cal"]
-
-    def refusal(self, answered: Answers, **declared: Any) -> str:  # noqa: ANN401 - whatever somebody wrote
-        """Return why nothing is done on one host."""
-        with pytest.raises(DeployError) as caught:
-            self.one(answered, **declared)
-        return str(caught.value)
-
-
-def _group_data() -> dict[str, object]:
-    names = runpy.run_path(str(HOME / "group_data/all.py"))
-    return {name: value for name, value in names.items() if not name.startswith("__") and name != "prompt"}
-
-
-def _ran(state: State, host: Host) -> Ran:
-    order: list[str] = state.get_op_order()  # type: ignore[no-untyped-call]
-    operations = [(state.op_meta[key], state.ops[host][key]) for key in order if key in state.ops[host]]
-    finished = [(meta, data) for meta, data in operations if data.operation_meta.is_complete()]
-    return Ran(
-        names=[next(iter(meta.names)) for meta, _ in operations],
-        changed=[next(iter(meta.names)) for meta, data in finished if data.operation_meta.did_change()],
-        commands=list(getattr(host.connector, "executed_commands")),  # noqa: B009 - @fake alone has it
-        done=[command for _, data in finished for command in data.operation_meta._commands or ()],
-        failed=host in state.failed_hosts,
-    )
-
-
-def bundle(command: PyinfraCommand) -> dict[str, Any]:
-    """Return the bundle on the standard input of the command that brings files."""
-    program = str(command.connector_arguments["_stdin"])
-    (text,) = re.findall(r"^main\((.+)\)$", program, re.MULTILINE)
-    loaded: dict[str, Any] = json.loads(ast.literal_eval(text))
-    return loaded
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 GROUP_DATA = HOME / "group_data/all.py"
-OF_PYINFRA = {"ssh_paramiko_connect_kwargs"}
+OF_PYINFRA = {"ssh_paramiko_connect_kwargs", "_timeout"}
 """What group_data says beside our settings."""
 PAGES = sorted([*HOME.glob("*.md"), *HOME.glob("docs/*.md")])
 TARGETS = re.findall(r"^([a-z-]+):", (HOME / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)

@@ -1,0 +1,143 @@
+"""The last word of a run over many hosts: which are in which state, what changed where, what failed and why.
+
+pyinfra's own table counts by operation and isn't printed when a run is stopped. This one is by host and always comes.
+"""
+
+from __future__ import annotations
+
+import atexit
+import shutil
+import signal
+import sys
+import textwrap
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pyinfra
+from pyinfra import logger
+from pyinfra.api.output import format_text
+from pyinfra.api.state import BaseStateCallback
+
+from tasks.rollout import GATE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import FrameType
+
+    from pyinfra.api.host import Host
+    from pyinfra.api.operation import OperationMeta
+    from pyinfra.api.state import State
+
+COLORS = {"failed": "red", "unreachable": "red", "unfinished": "yellow", "not begun": "yellow", "changed": "green"}
+ORDER = ("unreachable", "failed", "unfinished", "not begun", "changed", "unchanged")
+"""The states that a host can be in at the end, worst first."""
+FEW = 20
+"""So many unchanged hosts are named; of more it is enough that they are all others."""
+SENTENCE_LENGTH = 300
+INTERRUPTED = 128
+"""What a shell adds to a signal's number for the exit status of the command that it ended."""
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How the run ended for a host: its state, and what changed or why it failed."""
+
+    state: str
+    words: str = ""
+
+
+class _Watch(BaseStateCallback):
+    """Makes pyinfra's exit status tell of every failure, also with --no-wait."""
+
+    @staticmethod
+    def operation_host_error(
+        state: State,
+        host: Host,
+        op_hash: str,  # noqa: ARG004 - pyinfra's own signature
+        retry_count: int = 0,
+        max_retries: int = 0,
+    ) -> None:
+        if retry_count >= max_retries:
+            state.failed_hosts.add(host)
+
+
+def at_the_end_of(state: State) -> None:
+    """Have the summary printed when pyinfra's process ends, however it ends."""
+    if not pyinfra.is_cli:  # whoever calls pyinfra from a program of their own has the state itself
+        return
+    state.add_callback_handler(_Watch())  # type: ignore[no-untyped-call]
+    atexit.register(_print, state)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupted)
+
+
+def _interrupted(number: int, _: FrameType | None) -> None:
+    """End the run, and not with the status 0 that pyinfra has for Ctrl-C."""
+    logger.error(f"--> Stopped by {signal.Signals(number).name}; run again, and it goes on where it is needed")
+    sys.exit(INTERRUPTED + number)
+
+
+def _print(state: State) -> None:
+    endings = endings_of(state)
+    if not state.is_executing or (len(endings) == 1 and not state.failed_hosts):
+        return  # nothing has begun, or pyinfra's table has said it all
+    for line in lines(endings, shutil.get_terminal_size().columns):
+        logger.info(line)
+
+
+def endings_of(state: State) -> dict[str, Ending]:
+    """Return how the run ended for every host that it was to reach, by name, in the inventory's order."""
+    return {host.name: _ending(state, host) for host in state.inventory if state.is_host_in_limit(host)}
+
+
+def lines(endings: dict[str, Ending], width: int) -> Iterator[str]:
+    """Yield what people read: hosts with the same ending together, each name in full, to be searched for."""
+    by_state = {state: [ending for ending in endings.values() if ending.state == state] for state in ORDER}
+    counts = ", ".join(f"{len(found)} {state}" for state, found in by_state.items() if found)
+    yield f"--> Summary of {len(endings)} {'host' if len(endings) == 1 else 'hosts'}: {counts}"
+    for state in ORDER:
+        for words in dict.fromkeys(ending.words for ending in by_state[state]):
+            alike = [name for name, ending in endings.items() if ending == Ending(state, words)]
+            names = f"all {len(alike)} others" if state == "unchanged" and len(alike) > FEW else ", ".join(alike)
+            label = format_text(f"{state:<12}", COLORS.get(state, "cyan"))
+            first, *rest = textwrap.wrap(names, max(40, width - 20), break_on_hyphens=False)
+            yield f"{label} {first}"
+            yield from (f"{'':<12} {line}" for line in rest)
+            if words:
+                yield f"{'':<12}     {words}"
+    if by_state["failed"] or by_state["unfinished"] or by_state["not begun"] or by_state["unreachable"]:
+        yield "Mend what failed and run again: what is as declared is left alone."
+
+
+def _ending(state: State, host: Host) -> Ending:
+    if host not in state.activated_hosts:
+        return Ending("unreachable", "why stands above, where pyinfra connected")
+    named = [(_title(state, key), state.ops[host][key].operation_meta) for key in host.op_hash_order]
+    operations = [(title, meta) for title, meta in named if not title.startswith(GATE)]
+    begun = [(title, meta) for title, meta in operations if meta.is_complete()]
+    done = [title for title, meta in begun if meta.did_succeed() and meta.did_change()]
+    if host in state.failed_hosts:
+        wrong = next(((title, meta) for title, meta in begun if not meta.did_succeed()), None)
+        return Ending("failed", f"{wrong[0]}: {_reason(wrong[1])}" if wrong else "it stopped answering")
+    if len(begun) == len(operations):
+        return Ending("changed", "; ".join(done)) if done else Ending("unchanged")
+    if not begun:
+        return Ending("not begun")
+    return Ending("unfinished", f"done so far: {'; '.join(done)}" if done else "")
+
+
+def _title(state: State, key: str) -> str:
+    """Return an operation's own sentence, without the names of its batch and subsystem."""
+    return next(iter(state.op_meta[key].names)).rpartition(" | ")[2]
+
+
+def _reason(meta: OperationMeta) -> str:
+    """Return the one line of what a failed operation said that tells most."""
+    said = [line.strip() for line in (*meta.stderr_lines, *meta.stdout_lines) if line.strip()]
+    if not said:
+        return "it said nothing: the connection broke, or it stopped answering"
+    # apt's, nginx's and PHP's errors and the doctor's findings: first what is wrong, then what else that leads to.
+    telling = [line for line in said if line.startswith(("E: ", "failed ")) or "[emerg]" in line or "ERROR" in line]
+    errors = [line.strip() for line in meta.stderr_lines if line.strip()]
+    chosen = telling[0] if telling else (errors or said)[-1]
+    return chosen if len(chosen) <= SENTENCE_LENGTH else f"{chosen[:SENTENCE_LENGTH]}…"

@@ -1,0 +1,202 @@
+"""Batches of hosts, run by pyinfra as people run it, on hosts that answer what a test has written down."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from baikalctl import paths
+from tasks.rollout import split
+from tests.unit.fake import BARE, DEBIAN, ROOT, answers
+from tests.unit.samples import HOME, PASSWORD, release_zip
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+FAILING: Mapping[Any, Any] = {f"{paths.COMMAND} apply": {"success": False, "stderr": "E: the disk is full"}}
+NAMES = ("a", "b", "c", "d", "e")
+
+
+class Ran:
+    """A run of pyinfra's command line."""
+
+    def __init__(self, status: int, out: str, err: str) -> None:
+        """Keep what it said, without colours."""
+        self.status, self.out = status, out
+        self.err = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", err)
+
+    @property
+    def summary(self) -> list[str]:
+        """The lines of the summary, stripped."""
+        return [line.strip() for line in self.err.partition("--> Summary")[2].splitlines()]
+
+    def begun(self) -> list[str]:
+        """Return which host did which operation, as ``batch host``, in order, once for each."""
+        seen: list[str] = []
+        batch = ""
+        for line in self.err.splitlines():
+            if line.startswith("--> Starting operation: "):
+                batch = line.removeprefix("--> Starting operation: ").partition(" |")[0]
+            elif found := re.match(r"\s+\[@fake/(\w+)\]\s+(?:Success|No changes|Error|Skipped)", line):
+                entry = f"{batch.partition(':')[0]} {found[1]}"
+                if entry not in seen:
+                    seen.append(entry)
+        return seen
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Any:  # noqa: ANN401 - a function with many options
+    """Give a function that deploys to the hosts of these names, with ``odd`` answers or data for some of them."""
+    archive = release_zip(tmp_path / "baikal.zip")
+
+    def deploy(
+        *arguments: str, odd: Mapping[str, Mapping[str, Any]] | None = None, names: tuple[str, ...] = NAMES
+    ) -> Ran:
+        data = {"fake_delay": 0, "fake_delay_jitter": 0, "baikal_archive": str(archive), "hostname": "cal.example.org"}
+        hosts = []
+        for name in names:
+            special = dict((odd or {}).get(name, {}))
+            said = special.pop("said", {}) | answers(special.pop("machine", BARE))
+            hosts.append((f"@fake/{name}", data | {"fake_responses": said} | special))
+        inventory = tmp_path / "inventory.py"
+        inventory.write_text(f"hosts = {hosts!r}\n", encoding="utf-8")
+        command = [sys.executable, "-m", "pyinfra", str(inventory), "deploy.py", "-y", *arguments]
+        environment = os.environ | {"BAIKAL_ADMIN_PASSWORD": PASSWORD, "PYINFRA_PROGRESS": "off", "COLUMNS": "100"}
+        done = subprocess.run(
+            command, cwd=HOME, env=environment, capture_output=True, text=True, timeout=60, check=False
+        )
+        return Ran(done.returncode, done.stdout, done.stderr)
+
+    return deploy
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [
+        ((), ["abcde"]),
+        ((2,), ["ab", "cd", "e"]),
+        ((1, 3), ["a", "bcd", "e"]),
+        ((1, "40%"), ["a", "bc", "de"]),
+        (("1%",), ["a", "b", "c", "d", "e"]),
+        (("100%",), ["abcde"]),
+        ((9,), ["abcde"]),
+    ],
+)
+def test_hosts_are_split_in_their_order(sizes: tuple[int | str, ...], expected: list[str]) -> None:
+    """The last size is repeated, a share is of all hosts, and no batch is empty."""
+    assert ["".join(batch) for batch in split(list("abcde"), sizes)] == expected  # type: ignore[arg-type]
+
+
+def test_each_batch_is_through_before_the_next_begins(run: Any) -> None:  # noqa: ANN401
+    """All operations of the first, then all of the second; nobody is said to be skipped."""
+    ran = run("--data", 'batches=[1, "40%"]')
+    assert ran.status == 0, ran.err
+    order = [entry.rpartition(" ") for entry in ran.begun() if entry.startswith("Batch")]
+    batches = [batch for batch, _, _ in order]
+    assert batches == sorted(batches)
+    hosts = {batch: {host for each, _, host in order if each == batch} for batch in batches}
+    assert hosts == {"Batch 1 of 3": {"a"}, "Batch 2 of 3": {"b", "c"}, "Batch 3 of 3": {"d", "e"}}
+    assert "Skipped" not in ran.err
+    assert ran.summary[0] == "of 5 hosts: 5 changed"
+
+
+def test_without_batches_all_go_together(run: Any) -> None:  # noqa: ANN401
+    """And operations have their plain names."""
+    ran = run()
+    assert ran.status == 0
+    assert "Batch" not in ran.err
+    assert "After batch" not in ran.err
+
+
+def test_a_batch_that_fails_stops_the_roll_out(run: Any) -> None:  # noqa: ANN401
+    """The others of its batch are finished, those after it aren't begun, and status and summary tell all that."""
+    ran = run("--data", "batches=2", odd={"c": {"said": FAILING}})
+    assert ran.status == 1
+    assert (
+        "the roll-out stops, because @fake/c failed; the 1 hosts of the batches that follow are as they were" in ran.err
+    )
+    assert not [entry for entry in ran.begun() if entry.startswith("Batch 3")]
+    assert "Traceback" not in ran.err
+    assert ran.summary[0] == "of 5 hosts: 1 failed, 1 not begun, 3 changed"
+    text = "\n".join(ran.summary)
+    assert "failed       @fake/c\nApply the declared state: E: the disk is full" in text
+    assert "not begun    @fake/e\n" in text
+    assert "changed      @fake/a, @fake/b, @fake/d\nInstall what is missing" in text
+
+
+def test_a_whole_batch_that_fails_stops_the_roll_out(run: Any) -> None:  # noqa: ANN401
+    """Also where nobody of it is left to come to the gate."""
+    ran = run("--data", "batches=1", odd={"b": {"said": FAILING}})
+    assert ran.status == 1
+    assert ran.summary[0] == "of 5 hosts: 1 failed, 3 not begun, 1 changed"
+
+
+def test_some_may_fail_where_that_is_said(run: Any) -> None:  # noqa: ANN401
+    """By pyinfra's own option: 25 % of four is one, and one of the first two is more than that."""
+    ran = run("--data", "batches=4", "--fail-percent", "25", odd={"b": {"said": FAILING}})
+    assert ran.status == 1, "the exit status tells of the one"
+    assert ran.summary[0] == "of 5 hosts: 1 failed, 4 changed"
+    ran = run("--data", "batches=2", "--fail-percent", "25", odd={"b": {"said": FAILING}})
+    assert ran.status == 1
+    assert ran.summary[0] == "of 5 hosts: 1 failed, 3 not begun, 1 changed"
+
+
+@pytest.mark.parametrize("option", ["--serial", "--no-wait"])
+def test_options_that_lead_past_the_gates_are_refused(run: Any, option: str) -> None:  # noqa: ANN401
+    """Before anything is touched."""
+    ran = run("--data", "batches=2", option)
+    assert ran.status == 1
+    assert "batches go through the hosts in an order of their own: leave out --serial and --no-wait" in ran.err
+    assert ran.begun() == []
+
+
+def test_batches_are_said_once(run: Any) -> None:  # noqa: ANN401
+    """Two opinions on them are none."""
+    ran = run(odd={"c": {"batches": [3]}})
+    assert ran.status == 1
+    said = "batches: differs among the hosts; set it once, in group_data/all.py or with --data"
+    assert sorted(line.strip() for line in ran.err.splitlines() if "batches: " in line) == [
+        f"@fake/{name}: {said}" for name in NAMES
+    ]
+    assert ran.begun() == []
+
+
+def test_no_wait_does_not_hide_a_failure(run: Any) -> None:  # noqa: ANN401
+    """By itself pyinfra would end with 0."""
+    ran = run("--no-wait", odd={"c": {"said": FAILING}})
+    assert ran.status == 1
+    assert ran.summary[0] == "of 5 hosts: 1 failed, 4 changed"
+
+
+def test_a_host_alone_needs_no_summary_unless_it_fails(run: Any) -> None:  # noqa: ANN401
+    """The table has said it all."""
+    assert run(names=("a",)).summary == []
+    ran = run(names=("a",), odd={"a": {"said": FAILING}})
+    assert ran.status == 1
+    assert ran.summary[0] == "of 1 host: 1 failed"
+
+
+def test_a_refused_run_has_no_summary(run: Any) -> None:  # noqa: ANN401
+    """Nothing has begun, and every fault stands there already."""
+    ran = run(odd={"b": {"http_port": 0}})
+    assert ran.status == 1
+    assert ran.summary == []
+    assert "@fake/b: http_port = 0" in ran.err
+
+
+def test_images_can_be_baked_in_batches_as_well(run: Any) -> None:  # noqa: ANN401
+    """What isn't booted has fewer operations, and the batches hold."""
+    image = [*DEBIAN, ROOT, "release="]
+    odd = {name: {"machine": image} for name in NAMES}
+    ran = run("--data", "batches=3", "--json", odd=odd)
+    assert ran.status == 0, ran.err
+    names = [operation["name"] for operation in json.loads(ran.out)["results"]["operations"]]
+    assert len(names) == 3 + 1 + 3
+    assert names[3] == "After batch 1 of 2: go on if all is well"
