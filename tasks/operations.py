@@ -46,6 +46,8 @@ exec(program) if program else sys.exit("the program did not arrive on standard i
 """.strip()
 """Runs what it is sent; without anything, Python would do nothing and be content."""
 SERVICE_SECONDS = 15
+PIECE_BYTES = 48 * 1024
+"""What is sent at a time of a release; a multiple of three, so that base64 needs no padding in between."""
 
 
 @operation()
@@ -102,13 +104,14 @@ def release_installed(version: str, archive: str, sha256: str, run: Run) -> Gene
     if current == version and origin == sha256 and tidy:
         return
     incoming = archive
-    receive, sent = "", ""
+    receive: str = ""
+    sent: tuple[str, ...] = ()
     if "://" not in archive and origin != sha256:
         # Not by SFTP: that takes ten round trips, three more commands with sudo, and says "Failure" if the disk is full.
         incoming = f"{paths.CODE}/.baikal-{version}.zip"
         # cat says why it can't write; the rest is read all the same, else the connection breaks before the reason is out.
         receive = f"{{ base64 -d | cat > {incoming} || {{ cat > /dev/null; false; }}; }} && "
-        sent = _encoded(archive)
+        sent = _lines(archive)
     # It removes what was received as well, and whatever an interrupted run left.
     install = f"{receive}{paths.COMMAND} release {version} {shlex.quote(incoming)} --sha256 {sha256}"
     yield StringCommand(install, _stdin=sent)
@@ -167,9 +170,14 @@ def called(function: Callable[[], None]) -> Generator[FunctionCommand, None, Non
 
 
 @functools.cache
-def _encoded(archive: str) -> str:
-    """Return the file as text, which is what pyinfra takes for standard input; once, however many hosts get it."""
-    return base64.b64encode(Path(archive).read_bytes()).decode("ascii")
+def _lines(archive: str) -> tuple[str, ...]:
+    """Return the file as lines of text, which is what pyinfra takes for standard input.
+
+    Once, however many hosts get it; and in pieces, because pyinfra copies each line that it sends, for each host.
+    """
+    content = Path(archive).read_bytes()
+    pieces = (content[start : start + PIECE_BYTES] for start in range(0, len(content), PIECE_BYTES))
+    return tuple(base64.b64encode(piece).decode("ascii") + "\n" for piece in pieces)
 
 
 def _differs(item: File | Directory, found: dict[str, Any], kind: str) -> bool:

@@ -73,7 +73,7 @@ def test_a_bare_machine_gets_everything_in_order(deploy: Deploy) -> None:
     incoming = f"{paths.CODE}/.baikal-{VERSION}.zip"
     assert texts[3].startswith(f"{{ base64 -d | cat > {incoming} || ")
     assert f" && {paths.COMMAND} release {VERSION} {incoming} --sha256 " in texts[3]
-    assert base64.b64decode(ran.done[3].connector_arguments["_stdin"]) == deploy.archive.read_bytes()
+    assert base64.b64decode("".join(ran.done[3].connector_arguments["_stdin"])) == deploy.archive.read_bytes()
     assert texts[4] == f"{paths.COMMAND} apply"
 
 
