@@ -45,6 +45,14 @@ program = sys.stdin.read()
 exec(program) if program else sys.exit("the program did not arrive on standard input; log in as root, or use _sudo")
 """.strip()
 """Runs what it is sent; without anything, Python would do nothing and be content."""
+HELD = "/run/systemd/system/nginx.service.d/baikal-hold.conf"
+HOLD = (
+    f"mkdir -p $(dirname {HELD}); printf '[Unit]\\nConditionPathExists=/nowhere\\n' > {HELD}; systemctl daemon-reload"
+)
+RELEASE = f"[ ! -e {HELD} ] || {{ rm {HELD}; systemctl daemon-reload; }}"
+"""nginx doesn't start before it has our configuration: with the distribution's it would show a welcome page meanwhile,
+or, where port 80 is taken or IPv6 is off, fail to start and leave apt broken. A unit that is masked would not be enabled
+by its package either, and doing that afterwards takes half a second. A reboot lifts the hold as well."""
 SERVICE_SECONDS = 15
 PIECE_BYTES = 48 * 1024
 """What is sent at a time of a release; a multiple of three, so that base64 needs no padding in between."""
@@ -59,10 +67,7 @@ def packages_installed(machine: Machine) -> Generator[StringCommand, None, None]
         # The lists may be younger than a day and still name packages that the archive has replaced since.
         install = f"{install} || {{ {APT} update && {install}; }}"
         if machine.booted and "nginx" in machine.missing:
-            # Not before it has our configuration: with the distribution's it would show a welcome page meanwhile, or,
-            # where port 80 is taken or IPv6 is off, fail to start and leave apt broken. A reboot lifts this as well.
-            hold = "systemctl mask --quiet --runtime nginx 2>/dev/null"
-            install = f"{hold}; trap 'systemctl unmask --quiet --runtime nginx' EXIT; {install}"
+            install = f"{HOLD}; trap '{RELEASE}' EXIT; {install}"
         yield StringCommand(install)
 
 
@@ -136,16 +141,14 @@ def serving(files: Callable[[], FileSet], run: Run) -> Generator[StringCommand, 
     for service in services:
         state = found.get(service.name)
         if state is None or not state.enabled:
-            yield StringCommand(
-                f"systemctl unmask --quiet --runtime {service.unit}; systemctl enable --quiet {service.unit}"
-            )
+            yield StringCommand(f"systemctl enable --quiet {service.unit}")
         if state is not None and state.running and state.current:
             continue
         action = "start" if state is not None and state.current else "reload-or-restart"
         unit, mark = service.unit, stamp(service)
         explained = f"systemctl {action} {unit} || {{ journalctl --no-pager --lines 5 --unit {unit} >&2; false; }}"
         yield StringCommand(
-            f"digest=$({read_digest(service)}) && {' '.join(service.check)}"
+            f"{RELEASE}; digest=$({read_digest(service)}) && {' '.join(service.check)}"
             f" && {{ systemctl reset-failed {unit} 2>/dev/null || true; }} && {{ {explained}; }}"
             f" && echo $digest > {mark}.new && mv {mark}.new {mark}"
         )

@@ -1,0 +1,3 @@
+"""What differs in America."""
+
+timezone = "America/New_York"

@@ -1,0 +1,3 @@
+"""What differs in Europe."""
+
+timezone = "Europe/Berlin"

@@ -1,0 +1,18 @@
+"""A fleet: hosts in groups, in the order in which they are rolled out.
+
+    pyinfra examples/fleet/inventory.py deploy.py
+
+Each group's own data is in the file of its name in group_data/ beside this one, what is the same for all in all.py there.
+"""
+
+canary = [
+    ("cal-canary.example.org", {"hostname": "cal-canary.example.org"}),
+]
+
+europe = [
+    (f"cal-{number:02}.eu.example.org", {"hostname": f"cal-{number:02}.eu.example.org"}) for number in range(1, 11)
+]
+
+america = [
+    (f"cal-{number:02}.us.example.org", {"hostname": f"cal-{number:02}.us.example.org"}) for number in range(1, 11)
+]

@@ -1,0 +1,141 @@
+"""What a host has said is believed as long as it must still be true, and not longer."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+from baikalctl import paths
+from baikalctl.rendering import File, FileSet
+from tasks.facts import CheckFact, FilesFact, ReleaseFact, ServicesFact
+from tasks.run import FRESH_SECONDS, Run, StandingFact
+
+if TYPE_CHECKING:
+    from pyinfra.api.host import Host
+
+FILES = FileSet(directories=(), files=(File(path="/etc/x", content=b"x"),))
+
+
+class Asked:
+    """A host that counts what it is asked, and answers with the number of the question."""
+
+    def __init__(self) -> None:
+        """Begin with no question."""
+        self.questions: list[str] = []
+        self.state = SimpleNamespace(failed_hosts=set())
+
+    def get_fact(self, fact: type, **_: object) -> Any:  # noqa: ANN401 - as pyinfra's
+        """Answer all four where they are asked together."""
+        self.questions.append(fact.__name__)
+        if fact is StandingFact:
+            return {each: len(self.questions) for each in (*StandingFact.QUICK, CheckFact)}
+        return len(self.questions)
+
+
+@pytest.fixture
+def asked() -> Asked:
+    """Give a host that has been asked nothing."""
+    return Asked()
+
+
+def done(*, changed: bool) -> Any:  # noqa: ANN401 - stands for pyinfra's
+    """Return an operation that is complete, and has changed something or not."""
+    return SimpleNamespace(is_complete=lambda: True, did_change=lambda: changed)
+
+
+def said(run: Run, fact: type[Any]) -> Any:  # noqa: ANN401 - a number, from this host
+    """Return what the run makes of the host's answer."""
+    return run.ask(fact)
+
+
+def settled(asked: Asked) -> Run:
+    """Return the run of a host that may be as declared already."""
+    return Run(cast("Host", asked), standing=lambda: (FILES, "0.12.1"))
+
+
+def test_a_settled_host_is_asked_once(asked: Asked) -> None:
+    """All four questions together, however often they are needed, and whatever was done without a change."""
+    run = settled(asked)
+    for fact in (FilesFact, ReleaseFact, CheckFact, ServicesFact, CheckFact):
+        assert said(run, fact) == 1
+        run.operations.append(done(changed=False))
+    assert asked.questions == ["StandingFact"]
+
+
+def test_what_is_asked_ahead_is_not_asked_again(asked: Asked) -> None:
+    """It has arrived when the first operation needs it."""
+    run = settled(asked)
+    run.foresee()
+    assert said(run, FilesFact) == 1
+    assert asked.questions == ["StandingFact"]
+
+
+def test_a_change_makes_all_answers_old(asked: Asked) -> None:
+    """From then on each question is asked when it comes up, and again after the next change."""
+    run = settled(asked)
+    run.ask(FilesFact)
+    run.operations.append(done(changed=True))
+    assert said(run, CheckFact) == 2
+    assert said(run, CheckFact) == 2
+    run.operations.append(done(changed=True))
+    assert said(run, CheckFact) == 3
+    assert asked.questions == ["StandingFact", "CheckFact", "CheckFact"]
+
+
+def test_time_makes_answers_old(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While somebody thinks about the plan, or another batch is at work, the host may change."""
+    now = 1000.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    run = settled(asked)
+    run.ask(FilesFact)
+    now += FRESH_SECONDS - 1
+    assert said(run, CheckFact) == 1
+    now += 2
+    assert said(run, CheckFact) == 2
+    assert asked.questions == ["StandingFact", "StandingFact"]
+
+
+def test_a_bare_host_is_asked_what_is_needed(asked: Asked) -> None:
+    """It will have changed by the time that the next question comes up."""
+    run = Run(cast("Host", asked))
+    assert said(run, FilesFact) == 1
+    assert said(run, ReleaseFact) == 2
+    assert asked.questions == ["FilesFact", "ReleaseFact"]
+
+
+def test_a_host_that_has_stopped_answering_is_not_asked_on(asked: Asked) -> None:
+    """Each question could cost minutes; the operation's own command fails instead, once."""
+    run = Run(cast("Host", asked))
+    asked.state.failed_hosts.add(asked)
+    assert said(run, FilesFact) == FilesFact.default()
+    assert asked.questions == []
+
+
+@pytest.mark.usefixtures("host")
+def test_the_four_questions_together_are_right_shell() -> None:
+    """Each part reads its own lines; the doctor's come last, and what it prints meanwhile disturbs nobody."""
+    said = {"healthy": True, "pending": [], "findings": ["=== none of these lines begins a part"]}
+    command = Path(paths.COMMAND)
+    command.write_text(f"#!/bin/sh\necho noise >&2\necho '{json.dumps(said)}'\n", encoding="utf-8")
+    command.chmod(0o755)
+    question = StandingFact().command(files=FILES, version="0.12.1")
+    done = subprocess.run(["/bin/sh", "-c", question], capture_output=True, text=True, check=True)
+    answers = StandingFact().process(done.stdout.splitlines())
+    assert answers == {
+        FilesFact: {"checksums": {}, "states": {}, "links": {}, "owned": []},
+        ReleaseFact: ("", "", True),
+        ServicesFact: {},
+        CheckFact: said,
+    }
+
+
+def test_nothing_is_made_of_no_answer() -> None:
+    """A host that failed to answer is asked again, part by part."""
+    assert StandingFact.default() == {}
+    assert StandingFact().process(["noise before the first part"])[FilesFact] == FilesFact.default()
