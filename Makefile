@@ -4,9 +4,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
+PEERS := .cache/bench/venv
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-down clean test check format docs lock
+.PHONY: help setup demo demo-down clean test check bench format docs lock
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -37,6 +38,14 @@ check: $(READY) ## Lint, types and unit tests, in seconds
 	@$(BIN)/mypy --no-error-summary
 	@$(BIN)/python -m pytest --quiet tests/unit
 
+bench: $(READY) $(PEERS)/ready ## Measure this beside its peers; ROWS="unchanged serving" for some, RUNS=5
+	@$(BIN)/python -m bench --ansible $(PEERS)/bin $(if $(RUNS),--runs $(RUNS)) $(ROWS)
+
+$(PEERS)/ready: bench/requirements.lock
+	@$(PYTHON) -m venv $(PEERS)
+	@$(PEERS)/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement bench/requirements.lock
+	@touch $@
+
 format: $(READY) ## Format the code
 	@$(BIN)/ruff check --quiet --fix . ; $(BIN)/ruff format --quiet .
 
@@ -46,3 +55,5 @@ docs: $(READY) ## Write the settings reference anew
 lock: $(READY) ## Choose the newest allowed versions anew and lock them
 	@$(BIN)/uv pip compile --quiet --universal --upgrade --generate-hashes --python-version 3.11 --group dev \
 		--no-header --no-annotate --output-file requirements.lock pyproject.toml > /dev/null
+	@$(BIN)/uv pip compile --quiet --universal --upgrade --generate-hashes --python-version 3.11 --group bench \
+		--no-header --no-annotate --output-file bench/requirements.lock > /dev/null

@@ -245,7 +245,9 @@ def test_php_has_a_pool_of_its_own_with_the_jit_on(server: Server) -> None:
     processes = server.machine.run("ps -eo user:20,args | grep -c '^baikal .*pool baikal' || true")
     cores = int(server.machine.run("nproc"))
     assert int(processes) == max(2, min(cores, 12))
-    assert "opcache.jit => tracing" in server.machine.run("$(ls /usr/sbin/php-fpm*) -i")
+    told = server.machine.run("$(ls /usr/sbin/php-fpm*) -i")
+    assert "opcache.jit => tracing" in told
+    assert "opcache.enable_file_override => On" in told
     assert server.machine.run("find /opt/baikal -user baikal -o -perm /022 ! -type l") == ""
 
 

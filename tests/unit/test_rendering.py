@@ -369,22 +369,22 @@ def test_php_finds_its_state_outside_the_code() -> None:
 def test_php_has_as_many_workers_and_as_much_memory_as_the_machine_affords() -> None:
     """What is computed reaches the pool."""
     pool = lines(text(POOL, platform(cores=3, memory_mb=1200)))
-    assert "pm.max_children = 3" in pool
-    assert "php_admin_value[memory_limit] = 200M" in pool
+    assert "pm.max_children = 6" in pool
+    assert "php_admin_value[memory_limit] = 128M" in pool
 
 
 @pytest.mark.parametrize(
     ("cores", "memory_mb", "expected"),
-    [(1, 512, 2), (2, 0, 2), (4, 4096, 4), (8, 512, 5), (64, 65536, 12), (12, 1152, 12), (12, 1151, 11), (1, 65536, 2)],
+    [(1, 512, 2), (2, 0, 2), (4, 4096, 8), (8, 512, 5), (64, 65536, 12), (6, 1152, 12), (12, 1151, 11), (1, 65536, 2)],
 )
-def test_there_are_as_many_workers_as_cores_if_memory_lasts(cores: int, memory_mb: int, expected: int) -> None:
+def test_there_are_twice_as_many_workers_as_cores_if_memory_lasts(cores: int, memory_mb: int, expected: int) -> None:
     """At least two, at most twelve, and 96 MiB for each."""
     assert workers(platform(cores=cores, memory_mb=memory_mb)) == expected
 
 
 @pytest.mark.parametrize(
     ("cores", "memory_mb", "expected"),
-    [(1, 256, 128), (2, 0, 128), (1, 1024, 256), (4, 4096, 512), (4, 2048, 256), (64, 65536, 512), (4, 1032, 129)],
+    [(1, 256, 128), (2, 0, 128), (1, 1024, 256), (2, 4096, 512), (4, 4096, 256), (64, 65536, 512), (2, 1032, 129)],
 )
 def test_workers_share_half_the_memory(cores: int, memory_mb: int, expected: int) -> None:
     """At least PHP's own 128 MiB each, at most 512."""

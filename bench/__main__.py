@@ -1,0 +1,81 @@
+"""``make bench``: every row, or those that are named, as one report."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from bench import picture, provisioning, report, scale, serving
+from bench.contenders import Bench, BenchmarkError
+from tests.lab import machine as machines
+from tests.lab import release as releases
+from tests.lab.deploying import REPOSITORY
+from tests.lab.engine import cache_directory, ensure_engine
+from tests.lab.errors import LabError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+SECTIONS: Final[dict[str, Callable[[Bench], Iterator[report.Row]]]] = {
+    "provisioning": provisioning.rows,
+    "serving": serving.rows,
+    "scale": scale.rows,
+}
+FOLDER: Final = REPOSITORY / ".cache" / "bench"
+
+
+def main() -> None:
+    """Run what is asked for; the report is printed, and kept as Markdown, JSON and a picture."""
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("section", nargs="*", help=f"{', '.join(SECTIONS)}; all of them if none is named")
+    parser.add_argument("--runs", type=int, default=3, help="how many alternating runs each figure is the median of")
+    parser.add_argument("--ansible", type=Path, required=True, help="the directory with ansible-playbook")
+    chosen = parser.parse_args()
+    if unknown := set(chosen.section) - set(SECTIONS):
+        parser.error(f"there is no section {', '.join(sorted(unknown))}; there are {', '.join(SECTIONS)}")
+    if chosen.runs < 1:
+        parser.error("at least one run is needed")
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    try:
+        rows, about = _measure(chosen.section or list(SECTIONS), chosen.runs, chosen.ansible)
+    except (LabError, BenchmarkError) as error:
+        sys.exit(f"bench: {error}")
+    except KeyboardInterrupt:
+        sys.exit("bench: stopped; nothing is left of it but what is cached")
+    print(report.markdown(rows, about))
+    _say(f"kept in {FOLDER}")
+
+
+def _measure(sections: list[str], runs: int, ansible: Path) -> tuple[list[report.Row], dict[str, str]]:
+    """Return every row and what the figures were taken on; what is there is kept after each row."""
+    engine = ensure_engine(_say)
+    machines.remove_leftovers(engine)
+    release = releases.obtain(cache_directory())
+    bench = Bench(engine=engine, release=release, runs=runs, say=_say, ansible=ansible.resolve())
+    about = {
+        **report.machine(),
+        "release": f"Baïkal {release.version}, {release.origin}",
+        "engine": engine.version,
+        "date": time.strftime("%Y-%m-%d"),
+    }
+    rows: list[report.Row] = []
+    for section in sections:
+        _say(section)
+        for row in SECTIONS[section](bench):
+            rows.append(row)
+            (FOLDER / "report.md").write_text(report.markdown(rows, about), encoding="utf-8")
+            (FOLDER / "report.json").write_text(report.to_json(rows, about), encoding="utf-8")
+            _say(f"  {row.name}: " + ", ".join(f"{name} {row.median(name):.3g}" for name in row.figures))
+    picture.draw([row for row in rows if row.section == scale.SECTION], FOLDER / "scale.svg")
+    return rows, about
+
+
+def _say(text: str) -> None:
+    print(f"bench: {text.removeprefix('lab: ')}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()

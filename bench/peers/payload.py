@@ -1,0 +1,144 @@
+"""What all contenders are given: the same settings, for the peers rendered to files by our own ``render``."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import zipfile
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import yaml
+
+from baikalctl import configuration, users
+from baikalctl.database import INDEXES
+from baikalctl.declared import declare
+from baikalctl.rendering import HOME, Platform, render
+from baikalctl.settings import Settings
+from tasks.distribution import nginx_version, php_version
+from tasks.facts import MachineFact
+from tests.lab.server import HOSTNAME, PASSWORD
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from baikalctl.declared import DeclaredUser
+    from tests.lab.machine import Machine
+    from tests.lab.release import Release
+
+USER = "jo"
+ARCHIVE = "baikal.zip"
+SCHEMA = "baikal/Core/Resources/Db/SQLite/db.sql"
+NAMES = {
+    "/etc/nginx/conf.d/baikal.conf": "site.conf",
+    "/etc/php/{php}/fpm/pool.d/baikal.conf": "pool.conf",
+    "/etc/php/{php}/fpm/conf.d/99-baikal.ini": "baikal.ini",
+    "/usr/local/lib/baikalctl/no_session.php": "no_session.php",
+}
+"""What the files are called that the peers put on the host as they are."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """A state to bring hosts to, as our inventory says it and as the peers find it in a folder."""
+
+    data: dict[str, object]
+    folder: Path
+    version: str
+    php: str
+
+    @property
+    def archive(self) -> Path:
+        """The release's zip, among the other files."""
+        return self.folder / ARCHIVE
+
+
+def wanted(folder: Path, release: Release, platform: Platform, **changes: object) -> Wanted:
+    """Write everything that the peers need for the settings with ``changes`` into ``folder``, which is made."""
+    folder.mkdir()
+    password = folder.with_name("password")
+    password.touch(mode=0o600)
+    password.write_text(PASSWORD)
+    reference = {"file": str(password)}
+    data: dict[str, object] = {
+        "hostname": HOSTNAME,
+        "baikal_version": release.version,
+        "baikal_archive": str(release.path),
+        "admin_password": reference,
+        "users": [{"name": USER, "display_name": "Jo Möller", "email": "jo@example.org", "password": reference}],
+        **changes,
+    }
+    settings = Settings.from_data(data)
+    declared = declare(settings)
+    contents = {file.path: file.content for file in render(settings, platform).files}
+    for path, name in NAMES.items():
+        (folder / name).write_bytes(contents[path.format(php=platform.php)])
+    merged = configuration.merge({}, declared.system, declared.version, declared.hostname)
+    merged["system"]["admin_passwordhash"] = declared.admin_hash
+    (folder / "baikal.yaml").write_text(yaml.safe_dump(merged, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    with zipfile.ZipFile(release.path) as archive:
+        schema = archive.read(SCHEMA).decode()
+    (folder / "database.sql").write_text("\n".join([schema, *_tuning(), *_rows(declared.users[0])]), encoding="utf-8")
+    (folder / ARCHIVE).symlink_to(release.path)
+    shutil.copy(HOME / "bench/peers/shell/provision.sh", folder)
+    return Wanted(data=data, folder=folder, version=release.version, php=platform.php)
+
+
+def platform_of(machine: Machine) -> Platform:
+    """Return what our files depend on, of a machine that has the distribution's packages."""
+    fact = MachineFact()
+    found = fact.process(machine.run(fact.command()).splitlines())
+    return Platform(
+        php=php_version(found.installed["php-fpm"]),
+        nginx=nginx_version(found.installed["nginx"]),
+        cores=found.cores,
+        memory_mb=found.memory_mb,
+        ipv6=found.ipv6,
+    )
+
+
+def _tuning() -> Iterator[str]:
+    for name, columns in INDEXES.items():
+        yield f"CREATE INDEX {name} ON {columns};"
+    yield "PRAGMA journal_mode = WAL;"
+    yield "ANALYZE;"
+
+
+def _rows(user: DeclaredUser) -> Iterator[str]:
+    """Yield what makes an account with its first calendar and address book."""
+    calendar, book = user.calendars[0], user.address_books[0]
+    uri = users.principal(user.name)
+    yield _insert("users", username=user.name, digesta1=user.digest)
+    yield _insert("principals", uri=uri, email=user.email, displayname=user.display_name)
+    yield _insert("calendars", synctoken=1, components=users.COMPONENTS)
+    yield _insert(
+        "calendarinstances",
+        calendarid=1,
+        principaluri=uri,
+        access=users.OWNER,
+        displayname=calendar.display_name,
+        uri=calendar.name,
+        description=calendar.description,
+        calendarcolor=calendar.color,
+        calendarorder=0,
+        transparent=0,
+        share_invitestatus=users.ACCEPTED,
+    )
+    yield _insert(
+        "addressbooks",
+        principaluri=uri,
+        displayname=book.display_name,
+        uri=book.name,
+        description=book.description,
+        synctoken=1,
+    )
+
+
+def _insert(table: str, **values: object) -> str:
+    shown = ", ".join(_literal(value) for value in values.values())
+    return f"INSERT INTO {table} ({', '.join(values)}) VALUES ({shown});"  # noqa: S608 - a file's line, and our own words
+
+
+def _literal(value: object) -> str:
+    return "'" + value.replace("'", "''") + "'" if isinstance(value, str) else json.dumps(value)

@@ -1,0 +1,159 @@
+"""Baïkal, as users of pyinfra write it: one operation a file, each asking the host by itself.
+
+Given as host data: files, archive, version, php, server_name.
+"""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pyinfra.api.operation import operation
+from pyinfra.context import host
+from pyinfra.facts.files import File
+from pyinfra.facts.server import Command
+from pyinfra.operations import apt, files, server, systemd
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+GIVEN = Path(host.data.files)
+VERSION, PHP, NAME = host.data.version, host.data.php, host.data.server_name
+DATA = "/var/lib/baikal"
+RELEASE = f"/opt/baikal/{VERSION}"
+CERTIFICATE = f"{DATA}/tls/selfsigned-{NAME}"
+DATABASE = f"{DATA}/Specific/db/db.sqlite"
+MAKE_DATABASE = "import sqlite3, sys; sqlite3.connect(sys.argv[1]).executescript(sys.stdin.read())"
+
+
+@operation()
+def answers(url: str, status: str) -> Generator[str, None, None]:
+    """Fail unless ``url`` answers with ``status``; an operation, because server.shell always counts as a change."""
+    curl = "curl --silent --insecure --retry 5 --retry-connrefused --output /dev/null --write-out '%{http_code}'"
+    said = host.get_fact(Command, f"{curl} {url} || true")
+    if said != status:
+        yield f"echo {url} answers {said} and not {status} >&2; exit 1"
+
+
+apt.packages(
+    name="Install the distribution's packages",
+    packages=[
+        *("ca-certificates", "nginx", "openssl", "php-fpm", "php-mbstring", "php-sqlite3", "php-xml"),
+        *("python3", "python3-jinja2", "python3-yaml", "unzip"),
+    ],
+    update=True,
+    cache_time=86400,
+    no_recommends=True,
+)
+
+server.user(  # noqa: S604 - the account's shell
+    name="Make the account that PHP runs as",
+    user="baikal",
+    system=True,
+    home="/nonexistent",
+    shell="/usr/sbin/nologin",
+    ensure_home=False,
+)
+
+for path, owner, mode in (
+    ("/opt/baikal", "root", "755"),
+    ("/usr/local/lib/baikalctl", "root", "755"),
+    (DATA, "root", "755"),
+    (f"{DATA}/tls", "root", "700"),
+    (f"{DATA}/config", "baikal", "700"),
+    (f"{DATA}/Specific", "baikal", "700"),
+    (f"{DATA}/Specific/db", "baikal", "700"),
+    (f"{DATA}/sessions", "baikal", "700"),
+):
+    files.directory(name=f"Make {path}", path=path, user=owner, group=owner, mode=mode)
+
+unpacked = files.unarchive(
+    name="Unpack the release", src=host.data.archive, dest="/opt/baikal", creates=f"{RELEASE}/html/dav.php"
+)
+server.shell(
+    name="Put the release in its place", commands=[f"mv /opt/baikal/baikal {RELEASE}"], _if=unpacked.did_change
+)
+files.link(name="Make the release the current one", path="/opt/baikal/current", target=VERSION)
+
+files.put(
+    name="Give DAV requests no session",
+    src=str(GIVEN / "no_session.php"),
+    dest="/usr/local/lib/baikalctl/no_session.php",
+    user="root",
+    group="root",
+    mode="644",
+)
+pool = files.put(
+    name="Give Baïkal a PHP pool of its own",
+    src=str(GIVEN / "pool.conf"),
+    dest=f"/etc/php/{PHP}/fpm/pool.d/baikal.conf",
+    user="root",
+    group="root",
+    mode="644",
+)
+ini = files.put(
+    name="Configure PHP",
+    src=str(GIVEN / "baikal.ini"),
+    dest=f"/etc/php/{PHP}/fpm/conf.d/99-baikal.ini",
+    user="root",
+    group="root",
+    mode="644",
+)
+site = files.put(
+    name="Configure nginx",
+    src=str(GIVEN / "site.conf"),
+    dest="/etc/nginx/conf.d/baikal.conf",
+    user="root",
+    group="root",
+    mode="644",
+)
+default = files.link(
+    name="Turn the distribution's own site off", path="/etc/nginx/sites-enabled/default", present=False
+)
+
+if not host.get_fact(File, f"{CERTIFICATE}.crt"):
+    server.shell(
+        name="Make a self-signed certificate",
+        commands=(
+            "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 397"
+            f" -keyout {CERTIFICATE}.key -out {CERTIFICATE}.crt -subj /CN={NAME} -addext subjectAltName=DNS:{NAME}"
+            " -addext basicConstraints=critical,CA:FALSE -addext extendedKeyUsage=serverAuth"
+        ),
+    )
+
+# Baïkal rewrites its configuration and fills its database, so both are made once.
+if not host.get_fact(File, f"{DATA}/config/baikal.yaml"):
+    files.put(
+        name="Configure Baïkal",
+        src=str(GIVEN / "baikal.yaml"),
+        dest=f"{DATA}/config/baikal.yaml",
+        user="baikal",
+        group="baikal",
+        mode="600",
+    )
+if not host.get_fact(File, DATABASE):
+    server.shell(
+        name="Make the database, with its account",
+        commands=[f"runuser -u baikal -- python3 -c {shlex.quote(MAKE_DATABASE)} {DATABASE}"],
+        _stdin=(GIVEN / "database.sql").read_text(),
+    )
+files.file(name="Keep the database its owner's alone", path=DATABASE, user="baikal", group="baikal", mode="600")
+files.file(
+    name="Close the web installer",
+    path=f"{DATA}/Specific/INSTALL_DISABLED",
+    user="baikal",
+    group="baikal",
+    mode="600",
+)
+
+systemd.service(name="Run PHP, now and after a reboot", service=f"php{PHP}-fpm", running=True, enabled=True)
+systemd.service(name="Run nginx, now and after a reboot", service="nginx", running=True, enabled=True)
+systemd.service(
+    name="Reload PHP", service=f"php{PHP}-fpm", reloaded=True, _if=lambda: pool.did_change() or ini.did_change()
+)
+systemd.service(
+    name="Reload nginx", service="nginx", reloaded=True, _if=lambda: site.did_change() or default.did_change()
+)
+
+answers(name="Ask the server whether it answers", url="https://127.0.0.1/dav.php/", status="401")

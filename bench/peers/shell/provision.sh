@@ -1,0 +1,67 @@
+#!/bin/sh
+# Baïkal on a fresh Debian, as a HOWTO has it: from top to bottom, as root. What it installs lies beside it.
+# Usage: provision.sh BAIKAL_VERSION PHP_VERSION HOSTNAME
+set -eu
+
+version=$1
+php=$2
+hostname=$3
+here=$(dirname "$(readlink -f "$0")")
+data=/var/lib/baikal
+certificate=$data/tls/selfsigned-$hostname
+
+export DEBIAN_FRONTEND=noninteractive
+apt-get -q update
+apt-get -q install --yes --no-install-recommends \
+    ca-certificates nginx openssl php-fpm php-mbstring php-sqlite3 php-xml python3 python3-jinja2 python3-yaml
+
+id baikal >/dev/null 2>&1 ||
+    useradd --system --user-group --home-dir /nonexistent --no-create-home --shell /usr/sbin/nologin baikal
+
+install -d -m 0755 /opt/baikal "$data" /usr/local/lib/baikalctl
+install -d -m 0700 "$data/tls"
+install -d -m 0700 -o baikal -g baikal "$data/config" "$data/Specific" "$data/Specific/db" "$data/sessions"
+
+if [ ! -d "/opt/baikal/$version" ]; then
+    rm -rf /opt/baikal/baikal
+    python3 -m zipfile -e "$here/baikal.zip" /opt/baikal
+    mv /opt/baikal/baikal "/opt/baikal/$version"
+fi
+ln -sfn "$version" /opt/baikal/current
+
+install -m 0644 "$here/no_session.php" /usr/local/lib/baikalctl/no_session.php
+install -m 0644 "$here/pool.conf" "/etc/php/$php/fpm/pool.d/baikal.conf"
+install -m 0644 "$here/baikal.ini" "/etc/php/$php/fpm/conf.d/99-baikal.ini"
+install -m 0644 "$here/site.conf" /etc/nginx/conf.d/baikal.conf
+rm -f /etc/nginx/sites-enabled/default
+
+if [ ! -e "$certificate.crt" ]; then
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 397 \
+        -keyout "$certificate.key" -out "$certificate.crt" \
+        -subj "/CN=$hostname" -addext "subjectAltName=DNS:$hostname" \
+        -addext "basicConstraints=critical,CA:FALSE" -addext "extendedKeyUsage=serverAuth"
+fi
+
+# Baïkal rewrites its configuration and fills its database, so both are made once.
+if [ ! -e "$data/config/baikal.yaml" ]; then
+    install -m 0600 -o baikal -g baikal "$here/baikal.yaml" "$data/config/baikal.yaml"
+fi
+if [ ! -e "$data/Specific/db/db.sqlite" ]; then
+    install -m 0600 -o baikal -g baikal /dev/null "$data/Specific/db/db.sqlite"
+    runuser -u baikal -- python3 -c 'import sqlite3, sys; sqlite3.connect(sys.argv[1]).executescript(sys.stdin.read())' \
+        "$data/Specific/db/db.sqlite" <"$here/database.sql"
+fi
+# Closes the web installer.
+install -m 0600 -o baikal -g baikal /dev/null "$data/Specific/INSTALL_DISABLED"
+
+"php-fpm$php" -t
+nginx -t
+systemctl enable "php$php-fpm" nginx
+systemctl restart "php$php-fpm" nginx
+
+status=$(curl --silent --insecure --retry 5 --retry-connrefused --output /dev/null --write-out '%{http_code}' \
+    https://127.0.0.1/dav.php/)
+if [ "$status" != 401 ]; then
+    echo "Baïkal answers $status to a stranger, not 401; the reason is in /var/log/nginx/error.log" >&2
+    exit 1
+fi

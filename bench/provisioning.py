@@ -1,0 +1,279 @@
+"""Provisioning beside its peers: fresh machines, runs with nothing to do, many hosts, images, and what it takes here."""
+
+from __future__ import annotations
+
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from bench.contenders import Bench, Host, OurDeploy
+from bench.peers import baking
+from bench.peers.contending import Ansible, BareSsh, IdiomaticPyinfra, ShellScript
+from bench.peers.equality import refuse_differences, refuse_other_limit, state_of
+from bench.peers.payload import Wanted, platform_of, wanted
+from bench.report import OURS, Goal, Row, alternating
+from bench.slow_line import slow_line
+from tasks.distribution import PACKAGES
+from tests.lab.images import machine_image
+from tests.lab.machine import Machine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from baikalctl.rendering import Platform
+    from bench.contenders import Contender
+    from bench.peers.equality import State
+    from tests.lab.engine import Engine
+
+    Measure = Callable[[], float]
+
+DISTRIBUTION = "debian:12"
+WARM = (*PACKAGES, *Ansible.needs, "unzip")
+"""What is there already on machines that aren't about packages; two peers unpack the release with unzip."""
+HOSTS = 10
+ROUND_TRIP_S = 0.05
+FIRST_LIMIT_MB = 99
+"""The first upload limit that a changed setting asks for; each round asks for one less."""
+ONE_OF_THEM = f"{OURS}, one of them"
+FRESH_NOTE = (
+    "the end states were compared: files, configuration, rows, services, and what clients are answered; "
+    f"{' and '.join(Ansible.needs)} were on its machines before, as Ansible can't begin without"
+)
+CHANGED_NOTE = "upload_limit_mb: two files differ, two services reread them; checked by a request that is now too large"
+
+
+def rows(bench: Bench) -> Iterator[Row]:
+    """Yield everything measured about provisioning; raises ``BenchmarkError`` where a contender doesn't do its job."""
+    baking.refuse_foreign(bench)
+    with tempfile.TemporaryDirectory(prefix="baikal-bench-") as folder:
+        workshop = Workshop(bench, Path(folder), _platform(bench))
+        yield from _one_machine(workshop)
+        yield from _many_machines(workshop)
+        yield from baking.rows(bench, workshop.wanted())
+
+
+@dataclass
+class Workshop:
+    """What all rows are made with; rendered files live in ``folder``."""
+
+    bench: Bench
+    folder: Path
+    platform: Platform
+    rendered: dict[int, Wanted] = field(default_factory=dict)
+
+    def wanted(self, upload_limit_mb: int = FIRST_LIMIT_MB + 1) -> Wanted:
+        """Return the state to bring hosts to, rendered for the peers once for each value of the setting that changes."""
+        if upload_limit_mb not in self.rendered:
+            folder = self.folder / f"limit-{upload_limit_mb}"
+            given = wanted(folder, self.bench.release, self.platform, upload_limit_mb=upload_limit_mb)
+            self.rendered[upload_limit_mb] = given
+        return self.rendered[upload_limit_mb]
+
+    def measured(
+        self, section: str, name: str, contenders: dict[str, Measure], *, goals: tuple[Goal, ...] = (), note: str = ""
+    ) -> Row:
+        """Return the row of all contenders' seconds, in rounds; ours stands first, whatever the order of their turns."""
+        self.bench.say(f"  {section}: {name}")
+        taken = alternating(contenders, self.bench.runs, self.bench.say)
+        figures = {contender: taken[contender] for contender in sorted(taken, key=lambda name: name != OURS)}
+        return Row(section=section, name=name, unit="s", figures=figures, goals=goals, note=note)
+
+
+@dataclass
+class Machines:
+    """Each contender's machines; as a context manager, all are removed at the end of the block."""
+
+    engine: Engine
+    standing: dict[str, list[Machine]] = field(default_factory=dict)
+
+    def __enter__(self) -> Self:
+        """Begin the block."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Remove every machine."""
+        for owner in list(self.standing):
+            self.remove(owner)
+
+    def boot(self, owner: str, image: str, count: int = 1, *, lists: str = "now") -> list[Host]:
+        """Return ``count`` new machines for ``owner``, whose old ones are removed first.
+
+        ``lists`` is when apt's lists were refreshed last. A lab image has none, in a directory as young as itself, and
+        Ansible goes by the age of the directory.
+        """
+        self.remove(owner)
+        machines = self.standing[owner] = []
+        with ThreadPoolExecutor(count) as pool:
+            booting = [pool.submit(Machine.start, self.engine, image) for _ in range(count)]
+        machines += [boot.result() for boot in booting if not boot.exception()]
+        for boot in booting:
+            boot.result().run(f"touch -d '{lists}' /var/lib/apt/lists")
+        return self.hosts(owner)
+
+    def hosts(self, owner: str) -> list[Host]:
+        """Return the machines of ``owner``."""
+        return [Host.of(machine) for machine in self.standing[owner]]
+
+    def remove(self, owner: str) -> None:
+        """Remove the machines of ``owner``, if there are any."""
+        for machine in self.standing.pop(owner, []):
+            machine.remove()
+
+
+@dataclass
+class Equality:
+    """That every contender arrives where ours does: each is looked at once, ours first."""
+
+    workshop: Workshop
+    states: dict[str, State] = field(default_factory=dict)
+
+    def prove(self, contender: Contender, machine: Machine) -> None:
+        """Raise ``BenchmarkError`` if ``contender`` left ``machine`` in another state than ours is in."""
+        if contender.name not in self.states:
+            state = state_of(machine, self.workshop.bench.release, self.workshop.wanted())
+            self.states[contender.name] = state
+            refuse_differences(self.states[OURS], state, contender.name)
+
+
+def _platform(bench: Bench) -> Platform:
+    """Return what our files depend on, of a machine with the packages."""
+    with Machine.start(bench.engine, machine_image(bench.engine, DISTRIBUTION, WARM)) as machine:
+        return platform_of(machine)
+
+
+def _one_machine(workshop: Workshop) -> Iterator[Row]:
+    bench = workshop.bench
+    again: list[Contender] = [OurDeploy(bench), Ansible(bench), IdiomaticPyinfra(bench)]
+    with Machines(bench.engine) as machines:
+        yield _fresh(workshop, machines, [again[0], ShellScript(bench), *again[1:]])
+        hosts = {contender.name: machines.hosts(contender.name) for contender in again}
+        local = (Goal(at_most=0.6), Goal(beside=Ansible.name, at_most=1 / 12))
+        yield _unchanged(workshop, "nothing to change, local link", [*again, BareSsh(bench)], hosts, goals=local)
+        with _slow(hosts) as far:
+            name = f"nothing to change, {1000 * ROUND_TRIP_S:g} ms round trip"
+            yield _unchanged(workshop, name, [*again, BareSsh(bench)], far, goals=(Goal(at_most=1.8),))
+        yield _changed(workshop, again, hosts)
+        yield from _control_machine(workshop, again, hosts)
+
+
+def _fresh(workshop: Workshop, machines: Machines, contenders: Sequence[Contender]) -> Row:
+    """Provision bare machines, a new one for each run; those of the last round stay."""
+    engine = workshop.bench.engine
+    bare = {contender.name: machine_image(engine, DISTRIBUTION, contender.needs) for contender in contenders}
+    equality = Equality(workshop)
+
+    def measure(contender: Contender) -> float:
+        hosts = machines.boot(contender.name, bare[contender.name], lists="last week")
+        seconds = contender.run(hosts, workshop.wanted()).seconds
+        equality.prove(contender, hosts[0].machine)
+        return seconds
+
+    return workshop.measured(
+        "One machine",
+        "bare machine to an answering server",
+        _by_name(contenders, measure),
+        goals=(Goal(beside=ShellScript.name, at_most=1.10),),
+        note=FRESH_NOTE,
+    )
+
+
+def _unchanged(
+    workshop: Workshop,
+    name: str,
+    contenders: Sequence[Contender],
+    hosts: dict[str, list[Host]],
+    *,
+    goals: tuple[Goal, ...],
+) -> Row:
+    """Run where all is done already; a contender that has no machine of its own uses ours."""
+
+    def measure(contender: Contender) -> float:
+        return contender.unchanged(hosts.get(contender.name, hosts[OURS]), workshop.wanted()).seconds
+
+    return workshop.measured("One machine", name, _by_name(contenders, measure), goals=goals)
+
+
+def _changed(workshop: Workshop, contenders: Sequence[Contender], hosts: dict[str, list[Host]]) -> Row:
+    """Change one setting in each round, and put back the first value at the end."""
+    limits = {contender.name: FIRST_LIMIT_MB for contender in contenders}
+
+    def measure(contender: Contender) -> float:
+        limit = limits[contender.name]
+        limits[contender.name] -= 1
+        given = workshop.wanted(limit)
+        run = contender.run(hosts[contender.name], given)
+        refuse_other_limit(hosts[contender.name][0].machine, workshop.bench.release, limit)
+        return run.seconds
+
+    row = workshop.measured("One machine", "one changed setting", _by_name(contenders, measure), note=CHANGED_NOTE)
+    for contender in contenders:
+        contender.run(hosts[contender.name], workshop.wanted())
+    return row
+
+
+def _many_machines(workshop: Workshop) -> Iterator[Row]:
+    """Start from machines with packages: ten runs of apt at once would only measure the processor."""
+    bench = workshop.bench
+    section = f"{HOSTS} machines"
+    warm = machine_image(bench.engine, DISTRIBUTION, WARM)
+    ours, ansible = OurDeploy(bench), Ansible(bench)
+    with Machines(bench.engine) as machines:
+
+        def fresh(contender: Contender) -> float:
+            return contender.run(machines.boot(section, warm, HOSTS), workshop.wanted()).seconds
+
+        note = "the distribution's packages were there already; all of them share this computer's processor"
+        yield workshop.measured(section, "to an answering server on each", _by_name([ansible, ours], fresh), note=note)
+
+        def unchanged(contender: Contender) -> float:
+            return contender.unchanged(machines.hosts(section), workshop.wanted()).seconds
+
+        def one() -> float:
+            return ours.unchanged(machines.hosts(section)[:1], workshop.wanted()).seconds
+
+        measures = _by_name([ours, ansible], unchanged) | {ONE_OF_THEM: one}
+        goals = (Goal(beside=ONE_OF_THEM, at_most=2.5),)
+        note = (
+            "both on the same machines, provisioned by ours: twenty that boot systemd are more than many kernels allow"
+        )
+        yield workshop.measured(section, "nothing to change", measures, goals=goals, note=note)
+
+
+def _control_machine(
+    workshop: Workshop, contenders: Sequence[Contender], hosts: dict[str, list[Host]]
+) -> Iterator[Row]:
+    """Read memory and processor time of the same runs; see ``WATCHER`` for what is counted."""
+    section, name = "The control machine", "nothing to change on one machine"
+    memory: dict[str, list[float]] = {contender.name: [] for contender in contenders}
+
+    def measure(contender: Contender) -> float:
+        run = contender.unchanged(hosts[contender.name], workshop.wanted(), watched=True)
+        memory[contender.name].append(run.memory_mib)
+        return run.cpu_s
+
+    note = "user and system, with all child processes that were waited for"
+    row = workshop.measured(section, f"processor time, {name}", _by_name(contenders, measure), note=note)
+    largest = "of the largest process; Ansible has several, which share much of theirs"
+    yield Row(section=section, name=f"memory at most, {name}", unit="MiB", figures=memory, note=largest)
+    yield row
+
+
+@contextmanager
+def _slow(hosts: dict[str, list[Host]]) -> Iterator[dict[str, list[Host]]]:
+    """Give the same machines at the far end of a slow line."""
+    with ExitStack() as lines:
+        yield {
+            owner: [
+                Host.of(host.machine, lines.enter_context(slow_line(host.machine.ssh_port, ROUND_TRIP_S)))
+                for host in theirs
+            ]
+            for owner, theirs in hosts.items()
+        }
+
+
+def _by_name(contenders: Sequence[Contender], measure: Callable[[Contender], float]) -> dict[str, Measure]:
+    return {contender.name: partial(measure, contender) for contender in contenders}

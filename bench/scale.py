@@ -1,0 +1,77 @@
+"""A thousand hosts, simulated: what the control machine needs as hosts grow, on pyinfra's ``@fake`` connector.
+
+Each host answers as a real one that is bare, or as declared already, after a delay as over a line of 20 ms. What @fake
+leaves out is SSH itself; its cost for each host is measured on real machines (the rows of ten) and stands in the note.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.contenders import BenchmarkError, Command, run
+from bench.report import OURS, Row
+from tests.lab.deploying import PYINFRA
+from tests.unit.fake import BARE, answers, settled, together
+from tests.unit.samples import PASSWORD, release_zip
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bench.contenders import Bench
+
+SECTION = "A fleet, simulated"
+SIZES = (10, 100, 1000)
+DELAY_S, JITTER_S = 0.15, 0.1
+"""Two round trips of 20 ms and what the host itself takes for an answer, and how much that varies."""
+INVENTORY = """\
+from bench.scale import hosts
+
+hosts = hosts({count}, {state!r}, {archive!r})
+"""
+EXPECTED = {"as declared": "unchanged", "bare": "changed"}
+
+
+def rows(bench: Bench) -> Iterator[Row]:
+    """Yield time, memory and processor time by number of hosts, for hosts that are as declared and for bare ones."""
+    for state in EXPECTED:
+        figures: dict[str, dict[str, list[float]]] = {"s": {}, "MiB": {}, "CPU seconds": {}}
+        for count in SIZES:
+            bench.say(f"    {count} hosts, {state}")
+            for unit, value in _measured(count, state).items():
+                figures[unit].setdefault(f"{count} hosts", []).append(value)
+        for unit, values in figures.items():
+            yield Row(
+                section=SECTION, name=f"hosts that are {state}: {unit}", unit=unit, figures=values, ours="10 hosts"
+            )
+
+
+def hosts(count: int, state: str, archive: str) -> list[tuple[str, dict[str, Any]]]:
+    """Return an inventory of ``count`` simulated hosts in this ``state``; called by the inventory file that pyinfra reads."""
+    said = settled(Path(archive)) if state == "as declared" else answers(BARE)
+    data = {
+        "fake_responses": together(said),
+        "fake_delay": DELAY_S,
+        "fake_delay_jitter": JITTER_S,
+        "baikal_archive": archive,
+        "hostname": "cal.example.org",
+    }
+    return [(f"@fake/cal-{number:04}", data) for number in range(count)]
+
+
+def _measured(count: int, state: str) -> dict[str, float]:
+    with tempfile.TemporaryDirectory(prefix="baikal-bench-") as name:
+        folder = Path(name)
+        archive = release_zip(folder / "baikal.zip")
+        inventory = folder / "inventory.py"
+        inventory.write_text(INVENTORY.format(count=count, state=state, archive=str(archive)), encoding="utf-8")
+        command = Command(
+            [str(PYINFRA), "-y", str(inventory), "deploy.py"], environment={"BAIKAL_ADMIN_PASSWORD": PASSWORD}
+        )
+        done = run(OURS, command, folder, lambda _: 0, watched=True)
+    if not re.search(rf"Summary of {count} hosts: {count} {EXPECTED[state]}$", done.output, re.MULTILINE):
+        message = f"the simulated run with {count} hosts went otherwise than it should:\n{done.output}"
+        raise BenchmarkError(message)
+    return {"s": done.seconds, "MiB": done.memory_mib, "CPU seconds": done.cpu_s}

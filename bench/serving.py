@@ -1,0 +1,175 @@
+"""The server that stands there, under a mixed CalDAV load, beside the same packages with the distribution's defaults."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from bench import load
+from bench.corpus import LARGE, SMALL
+from bench.load import MIXED, TOLD, WRITING, Load
+from bench.report import OURS, Goal, Row, alternating
+from bench.serving_measures import MEASURES, without_session_rule, without_write_ahead_log
+from bench.serving_proof import prove
+from bench.serving_standing import Standing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from bench.contenders import Bench
+    from bench.corpus import Corpus
+
+SECTION: Final = "The server that stands there"
+DEFAULTS: Final = "the distribution's defaults"
+RATE: Final = "requests/s"
+
+CLIENTS: Final = (1, 8, 32)
+USUAL: Final = 8
+AT_LEAST: Final[Mapping[str, float]] = {SMALL.name: 2, LARGE.name: 7}
+"""How many times the requests of the defaults, with :data:`USUAL` clients."""
+WARM_UP_S: Final = 2
+RUN_S: Final = 5
+SHORT_RUN_S: Final = 4
+"""For what is measured after a restart each time, with a warm-up of its own."""
+NOTHING: Final = 0.97
+"""A measure without which there is still this share of the requests brings nothing that could be told from noise."""
+
+
+def rows(bench: Bench) -> Iterator[Row]:
+    """Yield what both servers do on each corpus, then what each of our measures has to do with it.
+
+    Raises BenchmarkError if any answer is not the expected one, or if anything acknowledged is lost. While one server
+    is measured, the other is idle. Both machines are gone at the end, however it ends.
+    """
+    load.install()
+    with (
+        tempfile.TemporaryDirectory(prefix="baikal-bench-") as folder,
+        Standing.by_hand(bench.engine, bench.release) as defaults,
+        Standing.ours(bench.engine, bench.release) as ours,
+    ):
+        for corpus in (SMALL, LARGE):
+            bench.say(f"  {corpus}")
+            for standing in (defaults, ours):
+                standing.fill(corpus, Path(folder))
+                prove(standing, corpus)
+            for clients in CLIENTS:
+                yield from _beside(bench, corpus, clients, ours, defaults)
+            if corpus is SMALL:
+                yield _with_cookies(bench, corpus, ours, defaults)
+            yield _measures(bench, corpus, ours)
+        for clients in CLIENTS[1:]:
+            yield _writers(bench, LARGE, clients, ours)
+
+
+def _beside(bench: Bench, corpus: Corpus, clients: int, ours: Standing, defaults: Standing) -> Iterator[Row]:
+    """Yield the rates of both servers, and the tails of the same runs."""
+    tails: dict[str, list[float]] = {OURS: [], DEFAULTS: []}
+    wanted = Load(clients=clients, seconds=RUN_S)
+
+    def turn(name: str, standing: Standing) -> Callable[[], float]:
+        def run() -> float:
+            outcome = standing.drive(corpus, wanted)
+            tails[name].append(outcome.p95_ms)
+            return outcome.rate
+
+        return run
+
+    what = f"{corpus.name}, {_count(clients)}"
+    bench.say(f"  {what}, {RATE}")
+    for standing in (ours, defaults):
+        standing.fresh()
+        standing.start()
+        _warm_up(standing, corpus, clients)
+    rates = alternating({OURS: turn(OURS, ours), DEFAULTS: turn(DEFAULTS, defaults)}, bench.runs, bench.say)
+    goals = (Goal(beside=DEFAULTS, at_least=AT_LEAST[corpus.name]),) if clients == USUAL else ()
+    yield Row(section=SECTION, name=f"Mixed load, {what}", unit=RATE, figures=rates, goals=goals, note=_told(corpus))
+    yield Row(section=SECTION, name=f"Mixed load, {what}: 95 of 100 answered within", unit="ms", figures=tails)
+
+
+def _with_cookies(bench: Bench, corpus: Corpus, ours: Standing, defaults: Standing) -> Row:
+    """Return how a client fares that keeps cookies, and uses several connections: PHP locks a session's file."""
+
+    def run(standing: Standing) -> float:
+        cookies = standing.log_in(corpus, 1)
+        return standing.drive(corpus, Load(clients=USUAL, seconds=SHORT_RUN_S, cookies=cookies)).rate
+
+    def changed() -> float:
+        with _changed(ours, without_session_rule):
+            _warm_up(ours, corpus, USUAL)
+            return run(ours)
+
+    def whole() -> float:
+        with _changed(ours):
+            _warm_up(ours, corpus, USUAL)
+            return run(ours)
+
+    what = f"a client that keeps cookies, on {USUAL} connections"
+    bench.say(f"  {corpus.name}, {what}, {RATE}")
+    turns = {OURS: whole, DEFAULTS: lambda: run(defaults), "with sessions for DAV": changed}
+    figures = alternating(turns, bench.runs, bench.say)
+    return Row(section=SECTION, name=f"Mixed load, {corpus.name}, {what}", unit=RATE, figures=figures)
+
+
+def _measures(bench: Bench, corpus: Corpus, ours: Standing) -> Row:
+    """Return the whole server beside itself with one measure taken away, for each."""
+
+    def turn(*changes: Callable[[Standing], None]) -> Callable[[], float]:
+        return lambda: _restarted(ours, corpus, USUAL, MIXED, *changes)
+
+    bench.say(f"  {corpus.name}, {_count(USUAL)}, one measure taken away, {RATE}")
+    turns = {OURS: turn(), **{name: turn(change) for name, change in MEASURES.items()}}
+    name = f"What each measure brings, {corpus.name}, {_count(USUAL)}"
+    row = Row(section=SECTION, name=name, unit=RATE, figures=alternating(turns, bench.runs, bench.say))
+    idle = [name for name in MEASURES if row.median(name) >= NOTHING * row.median(OURS)]
+    note = f"No loss that could be told from noise: {', '.join(idle)}." if idle else "Every measure counts here."
+    return Row(section=row.section, name=row.name, unit=row.unit, figures=row.figures, note=note)
+
+
+def _writers(bench: Bench, corpus: Corpus, clients: int, ours: Standing) -> Row:
+    """Return what the write-ahead log brings where it counts most: when nearly everybody writes."""
+
+    def turn(*changes: Callable[[Standing], None]) -> Callable[[], float]:
+        return lambda: _restarted(ours, corpus, clients, WRITING, *changes)
+
+    what = f"{corpus.name}, {clients} writers"
+    bench.say(f"  {what}, {RATE}")
+    turns = {OURS: turn(), "without the write-ahead log": turn(without_write_ahead_log)}
+    figures = alternating(turns, bench.runs, bench.say)
+    return Row(section=SECTION, name=f"Four in five requests write, {what}", unit=RATE, figures=figures)
+
+
+def _restarted(
+    ours: Standing, corpus: Corpus, clients: int, mix: Mapping[str, int], *changes: Callable[[Standing], None]
+) -> float:
+    """Return the requests a second of our server with some ``changes``, which are undone."""
+    with _changed(ours, *changes):
+        _warm_up(ours, corpus, clients)
+        return ours.drive(corpus, Load(clients=clients, seconds=SHORT_RUN_S, mix=mix)).rate
+
+
+@contextlib.contextmanager
+def _changed(ours: Standing, *changes: Callable[[Standing], None]) -> Iterator[None]:
+    """Make ``changes`` to a server whose database is as it was filled, for the length of the block."""
+    try:
+        ours.fresh()
+        for change in changes:
+            change(ours)
+        ours.start()
+        yield
+    finally:
+        ours.put_back()
+
+
+def _warm_up(standing: Standing, corpus: Corpus, clients: int) -> None:
+    """Let PHP compile what it will need, for figures that don't count."""
+    standing.drive(corpus, Load(clients=clients, seconds=WARM_UP_S))
+
+
+def _count(clients: int) -> str:
+    return "1 client" if clients == 1 else f"{clients} clients"
+
+
+def _told(corpus: Corpus) -> str:
+    return f"{corpus}; {TOLD}; over TLS with keep-alive and Basic auth, no cookies. Nothing acknowledged was lost."

@@ -1,0 +1,54 @@
+"""The benchmarks compare like with like: a peer that arrives elsewhere is noticed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bench.contenders import Bench, BenchmarkError, Host, OurDeploy
+from bench.peers.contending import IdiomaticPyinfra, ShellScript
+from bench.peers.equality import refuse_differences, state_of
+from bench.peers.payload import platform_of, wanted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.lab.engine import Engine
+    from tests.lab.machine import Machine
+    from tests.lab.release import Release
+
+
+def test_peers_arrive_at_the_same_state_and_a_difference_is_noticed(
+    engine: Engine, release: Release, boot: Callable[..., Machine], tmp_path: Path
+) -> None:
+    """Ours and the shell script, compared as the benchmark does; then with one mode changed."""
+    bench = Bench(engine=engine, release=release, runs=1, say=print, ansible=Path("unused"))
+    ours, theirs = boot(), boot()
+    given = wanted(tmp_path / "files", release, platform_of(ours))
+    OurDeploy(bench).run([Host.of(ours)], given)
+    ShellScript(bench).run([Host.of(theirs)], given)
+    state = state_of(ours, release, given)
+    refuse_differences(state, state_of(theirs, release, given), "shell script")
+    theirs.run("chmod 755 /var/lib/baikal/Specific")
+    with pytest.raises(BenchmarkError, match=r"arrives at another state than ours; make them one:\n.*Specific: ours"):
+        refuse_differences(state, state_of(theirs, release, given), "shell script")
+
+
+def test_a_run_that_changes_what_it_should_not_is_no_figure(
+    engine: Engine, release: Release, boot: Callable[..., Machine], tmp_path: Path
+) -> None:
+    """A contender is believed to have had nothing to do only if it says so itself, watched or not."""
+    bench = Bench(engine=engine, release=release, runs=1, say=print, ansible=Path("unused"))
+    machine = boot()
+    given = wanted(tmp_path / "files", release, platform_of(machine))
+    contender = OurDeploy(bench)
+    with pytest.raises(BenchmarkError, match="should have had nothing to change and changed"):
+        contender.unchanged([Host.of(machine)], given)
+    run = contender.unchanged([Host.of(machine)], given, watched=True)
+    assert run.changes == 0
+    assert run.memory_mib > 20
+    assert run.cpu_s > 0.1
+    with pytest.raises(BenchmarkError, match=r"failed with status 1:\n(.|\n)*can't be reached|No hosts remaining"):
+        IdiomaticPyinfra(bench).run([Host(machine, 1)], given)
