@@ -11,7 +11,7 @@ from tasks.survey import survey
 
 target = survey(host)  # what is wanted, what the host is; stops here if they don't fit
 
-for _ in in_batches(target):  # once: for all hosts together, or when its batch's turn comes
+for _ in in_batches(host, target.batches):  # once: for all hosts together, or when its batch's turn comes
     packages.install(target=target)
     baikal.install(target=target)
 

@@ -10,47 +10,21 @@ import dataclasses
 import json
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from baikalctl import rules
 from baikalctl.accounts import User, UsersValue, read_users
-from baikalctl.contradictions import contradictions
+from baikalctl.definition import Definition, define
 from baikalctl.faults import Fault, SettingsError, unknown
-from baikalctl.kinds import Batches, Choice, Flag, Kind, Networks, Number, SecretValue, Text, describe
+from baikalctl.kinds import Batches, Choice, Flag, Networks, Number, SecretValue, Text, describe
+from baikalctl.release import KNOWN_RELEASES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from baikalctl.secret import Secret
 
-T = TypeVar("T")
-
 PREFIX = "BAIKAL_"
-
-
-@dataclass(frozen=True)
-class Definition:
-    """What the documentation and the errors say of one setting; ``machine_only`` ones mean nothing in a container."""
-
-    kind: Kind[Any]
-    area: str
-    meaning: str
-    raw_default: object
-    machine_only: bool
-
-    @property
-    def secret(self) -> bool:
-        """Whether the value must never be shown."""
-        return isinstance(self.kind, SecretValue)
-
-
-def define(  # noqa: PLR0913 - a definition's parts
-    kind: Kind[T], default: T, *, area: str, meaning: str, raw_default: object = None, machine_only: bool = False
-) -> T:
-    """Return a dataclass field with its definition; ``raw_default`` is what a file would say where that differs."""
-    shown = default if raw_default is None else raw_default
-    metadata = {"definition": Definition(kind, area, meaning, shown, machine_only)}
-    return dataclasses.field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -235,7 +209,7 @@ class Settings:
         wrong = {fault.setting for fault in faults}
         settings = cls(**{name: value for name, value in values.items() if name not in wrong})
         # A contradiction with what is wrong anyway would only be noise.
-        for involved, fault in contradictions(settings, complete=complete):
+        for involved, fault in _contradictions(settings, complete=complete):
             if not wrong.intersection((fault.setting, *involved)):
                 faults.append(fault)
         if faults:
@@ -270,6 +244,38 @@ def _read_variable(  # noqa: PLR0913, PLR0917 - the parts of one loop's body
         users = isinstance(kind, UsersValue)
         problem = "is not JSON; write a list of tables" if users else str(error)
         faults.append(Fault(name, problem, "" if users else describe(text)))
+
+
+def _contradictions(settings: Settings, *, complete: bool) -> Iterator[tuple[tuple[str, ...], Fault]]:
+    """Yield each contradiction with the names of the other settings involved; ``complete`` ones need a host name."""
+    if complete and not settings.hostname:
+        yield (), Fault("hostname", 'is missing; give the name that clients type, such as "cal.example.org"')
+    if settings.http_port == settings.https_port and settings.tls != "off":
+        problem = "is http_port as well; give the two different ports"
+        yield ("http_port", "tls"), Fault("https_port", problem, str(settings.https_port))
+    for name in ("tls_certificate", "tls_key"):
+        given = getattr(settings, name)
+        if settings.tls == "files" and not given:
+            yield ("tls",), Fault(name, 'is missing; tls = "files" needs both tls_certificate and tls_key')
+        elif settings.tls != "files" and given:
+            problem = f'has no effect with tls = "{settings.tls}"; set tls = "files" or take it away'
+            yield ("tls",), Fault(name, problem, describe(given))
+    if not settings.caldav and not settings.carddav:
+        problem = "and caldav are both off, so nothing would be served; turn one on"
+        yield ("caldav",), Fault("carddav", problem, "false")
+    archive, remote = settings.baikal_archive, "://" in settings.baikal_archive
+    unknown_release = settings.baikal_version not in KNOWN_RELEASES
+    if unknown_release and not archive:
+        problem = (
+            f"is not known here ({', '.join(KNOWN_RELEASES)} are); give its zip with baikal_archive and its sha256"
+        )
+        yield ("baikal_archive",), Fault("baikal_version", problem, describe(settings.baikal_version))
+    if remote and unknown_release and not settings.baikal_sha256:
+        problem = "is missing; an address with a release that isn't known here needs it"
+        yield ("baikal_version", "baikal_archive"), Fault("baikal_sha256", problem)
+    if archive and not remote and settings.baikal_download == "host":
+        problem = "can't be, as baikal_archive is a path on this machine; set it to here"
+        yield ("baikal_archive",), Fault("baikal_download", problem, '"host"')
 
 
 DEFINITIONS: dict[str, Definition] = {

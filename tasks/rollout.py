@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from pyinfra.api.host import Host
     from pyinfra.api.state import State
 
-    from tasks.survey import Target
-
 GATE = "After batch"
 WHOLE = 100
 
@@ -37,9 +35,8 @@ def split(hosts: Sequence[Host], sizes: Sequence[int | str]) -> list[list[Host]]
     return batches
 
 
-def in_batches(target: Target) -> Iterator[None]:
+def in_batches(host: Host, batches: Sequence[Sequence[Host]]) -> Iterator[None]:
     """Yield once, for the host's operations: when its batch's turn comes, where ``batches`` says so."""
-    host, batches = target.host, target.batches
     if len(batches) < 2:
         yield
         return

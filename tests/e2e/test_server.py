@@ -244,7 +244,7 @@ def test_php_has_a_pool_of_its_own_with_the_jit_on(server: Server) -> None:
     """As many workers as cores (two at least), under an account that owns none of the code."""
     processes = server.machine.run("ps -eo user:20,args | grep -c '^baikal .*pool baikal' || true")
     cores = int(server.machine.run("nproc"))
-    assert int(processes) == max(2, min(cores, 12))
+    assert int(processes) == max(2, min(2 * cores, 12))
     told = server.machine.run("$(ls /usr/sbin/php-fpm*) -i")
     assert "opcache.jit => tracing" in told
     assert "opcache.enable_file_override => On" in told
