@@ -6,13 +6,14 @@ pyinfra's own table counts by operation and isn't printed when a run is stopped.
 from __future__ import annotations
 
 import atexit
+import functools
 import shutil
 import signal
-import sys
 import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import gevent
 import pyinfra
 from pyinfra import logger
 from pyinfra.api.output import format_text
@@ -68,13 +69,19 @@ def at_the_end_of(state: State) -> None:
     state.add_callback_handler(_Watch())  # type: ignore[no-untyped-call]
     atexit.register(_print, state)
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _interrupted)
+        signal.signal(number, functools.partial(_interrupted, state))
 
 
-def _interrupted(number: int, _: FrameType | None) -> None:
-    """End the run, and not with the status 0 that pyinfra has for Ctrl-C."""
+def _interrupted(state: State, number: int, _: FrameType | None) -> None:
+    """End the run, and not with the status 0 that pyinfra has for Ctrl-C.
+
+    The signal may come while any greenlet is at work. Raised in one of Paramiko's, SystemExit would end that one alone,
+    and the run would wait for it for ever; so it goes to the main one. Those at work are ended, because the pool that
+    they fill is needed for disconnecting.
+    """
     logger.error(f"--> Stopped by {signal.Signals(number).name}; run again, and it goes on where it is needed")
-    sys.exit(INTERRUPTED + number)
+    state.pool.kill(block=False)
+    gevent.get_hub().handle_system_error(SystemExit, SystemExit(INTERRUPTED + number))
 
 
 def _print(state: State) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from bench.contenders import BenchmarkError
 from bench.peers.payload import USER
 from tasks.facts import MachineFact
+from tests.lab.engine import wait_until
 from tests.lab.server import Server
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ asked = {word: subprocess.run(["systemctl", word, *sys.argv[1:]], capture_output
 print(json.dumps({"baikal.yaml": configuration, "schema": schema, "rows": rows, "journal": journal, "services": asked}))
 """
 SHOWN = 12
+RELOAD_LIMIT_S = 5
 
 State = dict[str, Any]
 
@@ -87,11 +89,10 @@ def refuse_other_limit(machine: Machine, release: Release, limit_mb: int) -> Non
     It says so as soon as it has read the header: so the new configuration has not only been written, but is served.
     """
     length = {"Content-Length": str(limit_mb * 2**20 + 1)}
-    status = _asked(Server(machine, release), "PUT", "/dav.php/", headers=length)
-    if status != 413:
-        message = (
-            f"a request of more than {limit_mb} MiB is answered with {status} and not 413: the change isn't served"
-        )
+    server = Server(machine, release)
+    # A reload is done when the old workers are gone, a moment after systemd has passed it on.
+    if not wait_until(lambda: _asked(server, "PUT", "/dav.php/", headers=length) == 413, RELOAD_LIMIT_S):
+        message = f"a request of more than {limit_mb} MiB is not answered with 413: the change isn't served"
         raise BenchmarkError(message)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.lab.engine import wait_until
 from tests.lab.server import PASSWORD, REFERENCE, USERS, Server
 
 if TYPE_CHECKING:
@@ -219,7 +220,8 @@ def test_a_declared_proxy_is_believed_and_nobody_else(own: Server) -> None:
     assert own.deploy(tls="off").status == 0
     assert '<base href="http://' in own.ask("GET", "/", port=80, headers=claims).body
     assert own.deploy(tls="off", trusted_proxies=[gateway]).status == 0
-    assert '<base href="https://' in own.ask("GET", "/", port=80, headers=claims).body
+    # A reload is done when the old workers are gone, a moment after systemd has passed it on.
+    assert wait_until(lambda: '<base href="https://' in own.ask("GET", "/", port=80, headers=claims).body, 5)
     own.ask("PROPFIND", "/dav.php/", user="jo", password="wrong", port=80, headers=claims)
     assert "client: 203.0.113.9" in own.machine.read("/var/log/nginx/error.log")
     assert own.deploy().status == 0
