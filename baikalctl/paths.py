@@ -21,6 +21,7 @@ APPLIED = f"{STATE}/applied.json"
 FILES = f"{STATE}/files.json"
 LOCK = f"{STATE}/lock"
 
+SITE = "/etc/nginx/conf.d/baikal.conf"
 DECLARED = "/etc/baikal/declared.json"
 LIBRARY = "/usr/local/lib/baikalctl"
 NO_SESSION = f"{LIBRARY}/no_session.php"

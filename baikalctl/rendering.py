@@ -150,7 +150,7 @@ def render(settings: Settings, platform: Platform) -> FileSet:
             content=text("etc/php/fpm/conf.d/99-baikal.ini"),
             service="php",
         ),
-        File(path="/etc/nginx/conf.d/baikal.conf", content=text("etc/nginx/conf.d/baikal.conf"), service="nginx"),
+        File(path=paths.SITE, content=text("etc/nginx/conf.d/baikal.conf"), service="nginx"),
     )
     return FileSet(
         directories=base.directories,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from pathlib import Path
@@ -15,6 +16,7 @@ from tests.lab import release as releases
 from tests.lab.deploying import REPOSITORY
 from tests.lab.engine import cache_directory, ensure_engine
 from tests.lab.errors import LabError
+from tests.lab.server import PASSWORD
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -39,6 +41,7 @@ def main() -> None:
     if chosen.runs < 1:
         parser.error("at least one run is needed")
     FOLDER.mkdir(parents=True, exist_ok=True)
+    os.environ["BAIKAL_ADMIN_PASSWORD"] = PASSWORD  # of machines that are gone in an hour
     try:
         rows, about = _measure(chosen.section or list(SECTIONS), chosen.runs, chosen.ansible)
     except (LabError, BenchmarkError) as error:

@@ -51,7 +51,9 @@ async def _forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, p
     for side in (writer, far_writer):
         side.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     try:
-        await asyncio.gather(_delayed(reader, far_writer, delay_s), _delayed(far_reader, writer, delay_s))
+        # Being cancelled is the end of the line, and no fault that asyncio should print.
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.gather(_delayed(reader, far_writer, delay_s), _delayed(far_reader, writer, delay_s))
     finally:
         writer.close()
         far_writer.close()

@@ -16,20 +16,18 @@ if TYPE_CHECKING:
 def install(target: Target) -> None:
     """Have baikalctl, all configuration (in an image: none yet) and the release on the host."""
     settings, archive = target.settings, target.archive
-    target.run.operations += [
-        files_brought(name="Bring every file of ours to the host", files=target.wanted, run=target.run),
-        release_installed(
-            name=f"Install Baïkal {settings.baikal_version}",
-            version=settings.baikal_version,
-            archive=archive.source,
-            sha256=archive.sha256,
-            run=target.run,
-        ),
-    ]
+    files_brought(name="Bring every file of ours to the host", files=target.wanted, run=target.run)
+    release_installed(
+        name="Install Baïkal",  # without its version: hosts share an operation's name, and may differ in that
+        version=settings.baikal_version,
+        archive=archive.source,
+        sha256=archive.sha256,
+        run=target.run,
+    )
 
 
 @deploy("Baïkal")
 def configure(target: Target) -> None:
     """Have certificate, configuration, database and accounts as declared; an image has none of them."""
     if target.machine.booted:
-        target.run.operations.append(applied(name="Apply the declared state", run=target.run))
+        applied(name="Apply the declared state", run=target.run)

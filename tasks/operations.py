@@ -11,20 +11,21 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import gevent
 from pyinfra.api.command import FunctionCommand, QuoteString, StringCommand
 from pyinfra.api.operation import operation
 from pyinfra.context import host
 
 from baikalctl import installing, paths
 from tasks.facts import CheckFact, FilesFact, ReleaseFact, ServicesFact, read_digest, stamp
+from tasks.run import ANSWER_SECONDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Iterator, Sequence
 
     from baikalctl.rendering import Directory, File, FileSet
     from tasks.facts import Machine
     from tasks.run import Run
-
 
 APT = (
     "DEBIAN_FRONTEND=noninteractive apt-get"
@@ -46,16 +47,32 @@ exec(program) if program else sys.exit("the program did not arrive on standard i
 """.strip()
 """Runs what it is sent; without anything, Python would do nothing and be content."""
 HELD = "/run/systemd/system/nginx.service.d/baikal-hold.conf"
-HOLD = (
-    f"mkdir -p $(dirname {HELD}); printf '[Unit]\\nConditionPathExists=/nowhere\\n' > {HELD}; systemctl daemon-reload"
-)
-RELEASE = f"[ ! -e {HELD} ] || {{ rm {HELD}; systemctl daemon-reload; }}"
+HOLD = f"mkdir -p $(dirname {HELD}); printf '[Unit]\\nConditionPathExists={paths.SITE}\\n' > {HELD}; systemctl daemon-reload"
+LIFT = f"rm -f {HELD}; systemctl daemon-reload"
 """nginx doesn't start before it has our configuration: with the distribution's it would show a welcome page meanwhile,
 or, where port 80 is taken or IPv6 is off, fail to start and leave apt broken. A unit that is masked would not be enabled
-by its package either, and doing that afterwards takes half a second. A reboot lifts the hold as well."""
+by its package either, and doing that afterwards takes half a second. What a killed run leaves of it does no harm."""
+SENDING_SECONDS = 1800
+"""How long a host may take to read what it is sent: pyinfra's own limit begins only after that."""
 SERVICE_SECONDS = 15
 PIECE_BYTES = 48 * 1024
 """What is sent at a time of a release; a multiple of three, so that base64 needs no padding in between."""
+
+
+class Sent:
+    """What a command gets on standard input, made when it is sent: pyinfra keeps every command to the end of the run."""
+
+    def __init__(self, lines: Callable[[], Sequence[str]]) -> None:
+        """Send what ``lines`` returns."""
+        self._lines = lines
+
+    def readlines(self) -> Sequence[str]:
+        """Return the lines: this is how pyinfra reads what isn't text already."""
+        return self._lines()
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield the lines: this is what pyinfra says that it takes."""
+        return iter(self._lines())
 
 
 @operation()
@@ -63,11 +80,12 @@ def packages_installed(machine: Machine) -> Generator[StringCommand, None, None]
     """Install the distribution's packages that ``machine`` lacks, after mending what an interrupted run left."""
     if machine.missing:
         install = f"{APT} install --yes --no-install-recommends {' '.join(machine.missing)}"
-        yield StringCommand(CONFIGURE)
+        held = machine.booted and "nginx" in machine.missing
+        yield StringCommand(f"{HOLD}\n{CONFIGURE}" if held else CONFIGURE)
         # The lists may be younger than a day and still name packages that the archive has replaced since.
         install = f"{install} || {{ {APT} update && {install}; }}"
-        if machine.booted and "nginx" in machine.missing:
-            install = f"{HOLD}; trap '{RELEASE}' EXIT; {install}"
+        if held:
+            install = f"trap '{LIFT}' EXIT; {install}"
         yield StringCommand(install)
 
 
@@ -86,20 +104,24 @@ def files_brought(files: Callable[[], FileSet], run: Run) -> Generator[StringCom
     in_the_way = [link for link, target in wanted.displaced if found["links"].get(link) == target]
     if not (directories or differing or in_the_way or set(found["owned"]) != set(owned)):
         return
-    bundle = {
-        "user": paths.USER,
-        "directories": [_entry(directory) for directory in directories],
-        "files": [_sent(file) for file in differing],
-        "owned": owned,
-        "displaced": wanted.displaced,
-        "prepare": [paths.COMMAND, "certificate"] if wanted.services else [],
-        "services": {service.name: service.check for service in wanted.services},
-        "stamps": paths.STAMPS,
-        "record": paths.FILES,
-        "lock": paths.LOCK,
-    }
-    program = f"{inspect.getsource(installing)}\n\nmain({json.dumps(bundle)!r})\n"
-    yield StringCommand("/usr/bin/python3", "-I", "-X", "utf8", "-c", QuoteString(LOADER), _stdin=program)
+
+    def bundle() -> dict[str, Any]:
+        return {
+            "user": paths.USER,
+            "directories": [_entry(directory) for directory in directories],
+            "files": [_sent(file) for file in differing],
+            "owned": owned,
+            "displaced": wanted.displaced,
+            "prepare": [paths.COMMAND, "certificate"] if wanted.services else [],
+            "services": {service.name: service.check for service in wanted.services},
+            "stamps": paths.STAMPS,
+            "record": paths.FILES,
+            "lock": paths.LOCK,
+        }
+
+    program = Sent(lambda: [f"{inspect.getsource(installing)}\n\nmain({json.dumps(bundle())!r})\n"])
+    with gevent.Timeout(SENDING_SECONDS, TimeoutError):
+        yield StringCommand("/usr/bin/python3", "-I", "-X", "utf8", "-c", QuoteString(LOADER), _stdin=program)
 
 
 @operation()
@@ -110,16 +132,17 @@ def release_installed(version: str, archive: str, sha256: str, run: Run) -> Gene
         return
     incoming = archive
     receive: str = ""
-    sent: tuple[str, ...] = ()
+    sent = Sent(list)
     if "://" not in archive and origin != sha256:
         # Not by SFTP: that takes ten round trips, three more commands with sudo, and says "Failure" if the disk is full.
         incoming = f"{paths.CODE}/.baikal-{version}.zip"
         # cat says why it can't write; the rest is read all the same, else the connection breaks before the reason is out.
         receive = f"{{ base64 -d | cat > {incoming} || {{ cat > /dev/null; false; }}; }} && "
-        sent = _lines(archive)
+        sent = Sent(lambda: _lines(archive))
     # It removes what was received as well, and whatever an interrupted run left.
     install = f"{receive}{paths.COMMAND} release {version} {shlex.quote(incoming)} --sha256 {sha256}"
-    yield StringCommand(install, _stdin=sent)
+    with gevent.Timeout(SENDING_SECONDS, TimeoutError):
+        yield StringCommand(install, _stdin=sent)
 
 
 @operation()
@@ -148,7 +171,7 @@ def serving(files: Callable[[], FileSet], run: Run) -> Generator[StringCommand, 
         unit, mark = service.unit, stamp(service)
         explained = f"systemctl {action} {unit} || {{ journalctl --no-pager --lines 5 --unit {unit} >&2; false; }}"
         yield StringCommand(
-            f"{RELEASE}; digest=$({read_digest(service)}) && {' '.join(service.check)}"
+            f"digest=$({read_digest(service)}) && {' '.join(service.check)}"
             f" && {{ systemctl reset-failed {unit} 2>/dev/null || true; }} && {{ {explained}; }}"
             f" && echo $digest > {mark}.new && mv {mark}.new {mark}"
         )
@@ -158,12 +181,12 @@ def serving(files: Callable[[], FileSet], run: Run) -> Generator[StringCommand, 
 def healthy(run: Run) -> Generator[StringCommand, None, None]:
     """Succeed only if the server answers: ``baikalctl check`` must find nothing failing."""
     found = run.ask(CheckFact, wait_s=SERVICE_SECONDS)
-    if not found["healthy"]:
-        # Where nothing was reloaded in this run, it was asked without a wait.
-        found = host.get_fact(CheckFact, wait_s=SERVICE_SECONDS)
+    if not found["healthy"] and not run.changes() and host not in host.state.failed_hosts:
+        # That was asked without a wait, and somebody else may be restarting a service.
+        found = host.get_fact(CheckFact, wait_s=SERVICE_SECONDS, _timeout=ANSWER_SECONDS)
     if not found["healthy"]:
         # Perhaps a service could not take up what it was told to (a port that was taken): the next run reloads it.
-        yield StringCommand(f"{paths.COMMAND} check || {{ rm -f {paths.STAMPS}/*; false; }}")
+        yield StringCommand(f"{paths.COMMAND} check || {{ rm -f {paths.STAMPS}/*; false; }}", _timeout=ANSWER_SECONDS)
 
 
 @operation(is_idempotent=False)

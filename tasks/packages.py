@@ -15,6 +15,4 @@ if TYPE_CHECKING:
 @deploy("Packages")
 def install(target: Target) -> None:
     """Have everything from the distribution installed; PHP is whatever version it offers, compared beforehand."""
-    target.run.operations.append(
-        packages_installed(name="Install what is missing of the distribution's packages", machine=target.machine)
-    )
+    packages_installed(name="Install what is missing of the distribution's packages", machine=target.machine)

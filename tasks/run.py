@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypeVar
 
 import gevent
+from pyinfra.api.exceptions import PyinfraError
 from pyinfra.api.facts import FactBase
 
 from tasks.facts import CheckFact, FilesFact, ReleaseFact, ServicesFact
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pyinfra.api.host import Host
-    from pyinfra.api.operation import OperationMeta
 
     from baikalctl.rendering import FileSet
 
@@ -77,22 +77,31 @@ class Run:
     host: Host
     standing: Callable[[], tuple[FileSet, str]] | None = None
     """On a host that may be as declared already: which files and which release to ask about, with all the rest."""
-    operations: list[OperationMeta] = field(default_factory=list)
     _answers: Answers = field(default_factory=dict)
     _asked: float = 0.0
     _changes: int = 0
     """How many operations had done anything when the answers were given."""
-    _coming: gevent.Greenlet[[], Answers] | None = None
+    _coming: gevent.Greenlet[[], Answers | PyinfraError] | None = None
 
     def foresee(self) -> None:
         """Ask already, without waiting: while the host looks, this machine has work of its own."""
+
+        def ahead() -> Answers | PyinfraError:
+            try:
+                return self._all()
+            except PyinfraError as error:  # such as that no host is left: for whoever needs the answer
+                return error
+
         self._asked = time.monotonic()
-        self._coming = gevent.spawn(self._all)
+        self._coming = gevent.spawn(ahead)
 
     def ask(self, fact: type[FactBase[T]], **arguments: object) -> T:
         """Return what the host answers: what it has said already, where that must still be true."""
         if self._coming:
-            self._answers, self._coming = self._coming.get(), None
+            arrived, self._coming = self._coming.get(), None
+            if isinstance(arrived, PyinfraError):
+                raise arrived
+            self._answers = arrived
         current = self._changes == self.changes() and time.monotonic() - self._asked < FRESH_SECONDS
         if fact not in self._answers or not current:
             self._asked, self._changes = time.monotonic(), self.changes()
@@ -105,8 +114,9 @@ class Run:
         return answer
 
     def changes(self) -> int:
-        """Return how many operations have done anything so far."""
-        return sum(operation.is_complete() and operation.did_change() for operation in self.operations)
+        """Return how many operations have done anything on the host so far: ours, and those of other deploy files."""
+        operations = (data.operation_meta for data in self.host.state.ops[self.host].values())
+        return sum(operation.is_complete() and operation.executed for operation in operations)
 
     def _all(self) -> Answers:
         if self.standing is None:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 COLORS = {"failed": "red", "unreachable": "red", "unfinished": "yellow", "not begun": "yellow", "changed": "green"}
 ORDER = ("unreachable", "failed", "unfinished", "not begun", "changed", "unchanged")
 """The states that a host can be in at the end, worst first."""
+UNANSWERED = "a question to it failed; why stands above"
 FEW = 20
 """So many unchanged hosts are named; of more it is enough that they are all others."""
 SENTENCE_LENGTH = 300
@@ -47,18 +48,24 @@ class Ending:
     words: str = ""
 
 
-class _Watch(BaseStateCallback):
-    """Makes pyinfra's exit status tell of every failure, also with --no-wait."""
+class Watch(BaseStateCallback):
+    """Sees what begins and what fails; it makes pyinfra's exit status tell of every failure, also with --no-wait."""
 
-    @staticmethod
-    def operation_host_error(
-        state: State,
-        host: Host,
-        op_hash: str,  # noqa: ARG004 - pyinfra's own signature
-        retry_count: int = 0,
-        max_retries: int = 0,
+    def __init__(self) -> None:
+        """Begin with nothing begun."""
+        self.last: dict[Host, str] = {}
+        """The operation that each host began last, by its key."""
+
+    def operation_host_start(self, state: State, host: Host, op_hash: str) -> None:  # type: ignore[override]
+        """Remember where the host is."""
+        if op_hash in state.ops[host]:
+            self.last[host] = op_hash
+
+    def operation_host_error(  # type: ignore[override]
+        self, state: State, host: Host, op_hash: str, retry_count: int = 0, max_retries: int = 0
     ) -> None:
-        if retry_count >= max_retries:
+        """Count the host as failed, unless that was to be ignored or is tried again."""
+        if retry_count >= max_retries and not _ignored(state, host, op_hash):
             state.failed_hosts.add(host)
 
 
@@ -66,8 +73,9 @@ def at_the_end_of(state: State) -> None:
     """Have the summary printed when pyinfra's process ends, however it ends."""
     if not pyinfra.is_cli:  # whoever calls pyinfra from a program of their own has the state itself
         return
-    state.add_callback_handler(_Watch())  # type: ignore[no-untyped-call]
-    atexit.register(_print, state)
+    watch = Watch()
+    state.add_callback_handler(watch)  # type: ignore[no-untyped-call]
+    atexit.register(_print, state, watch)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, functools.partial(_interrupted, state))
 
@@ -84,17 +92,23 @@ def _interrupted(state: State, number: int, _: FrameType | None) -> None:
     gevent.get_hub().handle_system_error(SystemExit, SystemExit(INTERRUPTED + number))
 
 
-def _print(state: State) -> None:
-    endings = endings_of(state)
-    if not state.is_executing or (len(endings) == 1 and not state.failed_hosts):
-        return  # nothing has begun, or pyinfra's table has said it all
+def _print(state: State, watch: Watch) -> None:
+    if not state.is_executing:
+        return  # nothing has begun
+    endings = endings_of(state, watch)
+    if len(endings) == 1 and not state.failed_hosts:
+        return  # pyinfra's table has said it all
     for line in lines(endings, shutil.get_terminal_size().columns):
         logger.info(line)
 
 
-def endings_of(state: State) -> dict[str, Ending]:
+def endings_of(state: State, watch: Watch) -> dict[str, Ending]:
     """Return how the run ended for every host that it was to reach, by name, in the inventory's order."""
-    return {host.name: _ending(state, host) for host in state.inventory if state.is_host_in_limit(host)}
+    return {
+        host.name: _ending(state, host, watch.last.get(host, ""))
+        for host in state.inventory
+        if state.is_host_in_limit(host)
+    }
 
 
 def lines(endings: dict[str, Ending], width: int) -> Iterator[str]:
@@ -116,21 +130,29 @@ def lines(endings: dict[str, Ending], width: int) -> Iterator[str]:
         yield "Mend what failed and run again: what is as declared is left alone."
 
 
-def _ending(state: State, host: Host) -> Ending:
+def _ending(state: State, host: Host, last: str) -> Ending:
     if host not in state.activated_hosts:
         return Ending("unreachable", "why stands above, where pyinfra connected")
-    named = [(_title(state, key), state.ops[host][key].operation_meta) for key in host.op_hash_order]
-    operations = [(title, meta) for title, meta in named if not title.startswith(GATE)]
-    begun = [(title, meta) for title, meta in operations if meta.is_complete()]
-    done = [title for title, meta in begun if meta.did_succeed() and meta.did_change()]
+    keys = [key for key in host.op_hash_order if key in state.ops[host] and not _title(state, key).startswith(GATE)]
+    operations = {key: state.ops[host][key].operation_meta for key in keys}
+    complete = {key: meta for key, meta in operations.items() if meta.is_complete()}
+    done = "; ".join(_title(state, key) for key, meta in complete.items() if meta.did_change())
     if host in state.failed_hosts:
-        wrong = next(((title, meta) for title, meta in begun if not meta.did_succeed()), None)
-        return Ending("failed", f"{wrong[0]}: {_reason(wrong[1])}" if wrong else "it stopped answering")
-    if len(begun) == len(operations):
-        return Ending("changed", "; ".join(done)) if done else Ending("unchanged")
-    if not begun:
+        wrong = [key for key, meta in complete.items() if not meta.did_succeed() and not _ignored(state, host, key)]
+        what = f"{_title(state, wrong[0])}: {_reason(complete[wrong[0]])}" if wrong else UNANSWERED
+        return Ending("failed", what)
+    if len(complete) == len(operations):
+        return Ending("changed", done) if done else Ending("unchanged")
+    under_way = _title(state, last) if last in operations and last not in complete else ""
+    if not complete and not under_way:
         return Ending("not begun")
-    return Ending("unfinished", f"done so far: {'; '.join(done)}" if done else "")
+    words = [f"stopped at: {under_way}" if under_way else "", f"done so far: {done}" if done else ""]
+    return Ending("unfinished", "; ".join(word for word in words if word))
+
+
+def _ignored(state: State, host: Host, key: str) -> bool:
+    """Tell whether the operation's errors are to be ignored, as somebody else's may be."""
+    return bool(state.ops[host][key].global_arguments.get("_ignore_errors"))
 
 
 def _title(state: State, key: str) -> str:

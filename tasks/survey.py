@@ -40,6 +40,7 @@ OWN_DATA = "x_"
 """Data whose names start like this are somebody's own: not settings, and nobody's fault."""
 LEAVING_SECONDS = 0.005
 DIFFERENT_BATCHES = "batches: differs among the hosts; set it once, in group_data/all.py or with --data"
+OTHER_ORDER = "batches: go through the hosts in an order of their own; leave out --serial and --no-wait"
 UNREACHABLE = (
     "it can't be reached, why stands above; mend that, leave it out (--exclude), or let some be missing "
     "(--fail-percent)"
@@ -68,14 +69,17 @@ class Target:
         self.run, machine = Run(self.host), self.machine
         if machine.booted and not machine.missing and machine.release == self.settings.baikal_version:
             self.run.standing = lambda: (self.wanted(), self.settings.baikal_version)
-            if not self.settings.batches:  # else its turn may come much later
+            # With batches, or more hosts than are worked on at a time, its turn may come much later.
+            state = self.host.state
+            if not self.settings.batches and len(state.active_hosts) <= state.config.PARALLEL:
                 self.run.foresee()
 
     def platform(self) -> Platform:
         """Return what the host's files depend on: as installed, or as it will be."""
         machine = self.machine
         if machine.missing and self.run.changes():
-            machine = self.machine = self.host.get_fact(MachineFact)
+            # Nothing where it has just stopped answering: then it is what it was, and its next command will fail.
+            machine = self.machine = self.host.get_fact(MachineFact, _timeout=ANSWER_SECONDS) or machine
         versions = self.candidates | machine.installed
         return Platform(
             php=php_version(versions["php-fpm"]),
@@ -109,7 +113,7 @@ def survey(host: Host) -> Target:
         if host not in _surveyed:
             hosts = list(host.state.inventory.get_active_hosts())
             with ctx_state.use(host.state):
-                pool = Pool(host.state.config.PARALLEL or len(hosts))
+                pool = Pool(host.state.config.PARALLEL)
                 gevent.joinall([pool.spawn(_look_at, each) for each in hosts], raise_error=True)
             # Greenlets only go on when others wait: what was asked ahead leaves this machine now, before its own work.
             gevent.sleep(LEAVING_SECONDS)
@@ -132,8 +136,7 @@ def _plan(state: State) -> None:
     elif sizes and sizes != {()}:
         asked = [host for host in state.inventory if state.is_host_in_limit(host)]
         if {"--serial", "--no-wait"} & set(sys.argv):
-            message = "batches go through the hosts in an order of their own: leave out --serial and --no-wait"
-            raise DeployError(message)
+            _surveyed[next(iter(targets))] = [OTHER_ORDER]
         batches = split([host for host in asked if host in state.activated_hosts], sizes.pop())
         for target in targets.values():
             target.batches = batches

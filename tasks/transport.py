@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from typing import Any
 
-from paramiko import Transport
+from paramiko import SSHException, Transport
 
 SILENCE_SECONDS = 60
 """A host that is silent for this long, or begins no command, is gone; left alone, kernel and Paramiko wait far longer."""
@@ -36,18 +36,32 @@ class PromptSocket:
         return getattr(self._connection, name)
 
 
+class SpokenTransport(Transport):
+    """A transport that says in words what pyinfra understands that the host has hung up.
+
+    Paramiko raises EOFError then, where a command is just beginning; pyinfra takes that for a fault of its own, and ends
+    the run for all hosts.
+    """
+
+    def get_exception(self) -> Exception | None:
+        """Return why the connection ended, and forget it."""
+        error = super().get_exception()
+        return SSHException("the host has closed the connection") if isinstance(error, EOFError) else error
+
+
 def prompt(connection: Any, **arguments: Any) -> Transport:  # noqa: ANN401 - Paramiko's own
     """Return Paramiko's transport over ``connection`` with Nagle's algorithm off, as OpenSSH's client has it.
 
     With it on, every remote command waits for a delayed acknowledgement: 48 ms instead of 3.5 on a local link. And a
     host that dies in the middle of a run is noticed after :data:`SILENCE_SECONDS`, where the system can be told so.
     """
-    if not isinstance(connection, socket.socket):  # a jump host's channel, or a proxy command
-        return Transport(connection, **arguments)
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    if hasattr(socket, "TCP_USER_TIMEOUT"):
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, SILENCE_SECONDS * 1000)
-    transport = Transport(PromptSocket(connection) if hasattr(socket, "TCP_QUICKACK") else connection, **arguments)  # type: ignore[arg-type]
+    if isinstance(connection, socket.socket):  # and not a jump host's channel, or a proxy command
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, SILENCE_SECONDS * 1000)
+        if hasattr(socket, "TCP_QUICKACK"):
+            connection = PromptSocket(connection)
+    transport = SpokenTransport(connection, **arguments)
     transport.set_keepalive(ASK_SECONDS)
     transport.channel_timeout = SILENCE_SECONDS  # type: ignore[attr-defined]  # of a host whose kernel still acknowledges, and whose sshd hangs
     return transport

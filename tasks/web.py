@@ -16,6 +16,4 @@ if TYPE_CHECKING:
 def activate(target: Target) -> None:
     """Have PHP and nginx running on what is configured; an image has no init to talk to."""
     if target.machine.booted:
-        target.run.operations.append(
-            serving(name="Run PHP and nginx, on the present configuration", files=target.wanted, run=target.run)
-        )
+        serving(name="Run PHP and nginx, on the present configuration", files=target.wanted, run=target.run)

@@ -44,7 +44,7 @@ SERVICES = ["php nginx", "active active", "enabled enabled", "current", "current
 NAMES = [
     "Packages | Install what is missing of the distribution's packages",
     "Baïkal | Bring every file of ours to the host",
-    f"Baïkal | Install Baïkal {VERSION}",
+    "Baïkal | Install Baïkal",
     "Baïkal | Apply the declared state",
     "Web server | Run PHP and nginx, on the present configuration",
     "Check | Ask the server whether all is well",
@@ -224,7 +224,7 @@ def _ran(state: State, host: Host) -> Ran:
 
 def bundle(command: PyinfraCommand) -> dict[str, Any]:
     """Return the bundle on the standard input of the command that brings files."""
-    program = str(command.connector_arguments["_stdin"])
+    program = "".join(command.connector_arguments["_stdin"])
     (text,) = re.findall(r"^main\((.+)\)$", program, re.MULTILINE)
     loaded: dict[str, Any] = json.loads(ast.literal_eval(text))
     return loaded

@@ -30,7 +30,7 @@ def config() -> Iterator[Config]:
 def test_more_hosts_are_worked_on_at_a_time(config: Config) -> None:
     """But no more than this machine may have files open for."""
     runpy.run_path(str(HOME / "config.py"))
-    assert min(100, MAX_PARALLEL) == config.PARALLEL
+    assert min(100, MAX_PARALLEL) <= config.PARALLEL <= MAX_PARALLEL
 
 
 def test_an_older_pyinfra_is_refused(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:

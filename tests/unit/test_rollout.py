@@ -153,7 +153,7 @@ def test_options_that_lead_past_the_gates_are_refused(run: Any, option: str) -> 
     """Before anything is touched."""
     ran = run("--data", "batches=2", option)
     assert ran.status == 1
-    assert "batches go through the hosts in an order of their own: leave out --serial and --no-wait" in ran.err
+    assert "batches: go through the hosts in an order of their own; leave out --serial and --no-wait" in ran.err
     assert ran.begun() == []
 
 

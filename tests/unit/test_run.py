@@ -9,7 +9,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
+import gevent
 import pytest
+from pyinfra.api.exceptions import PyinfraError
 
 from baikalctl import paths
 from baikalctl.rendering import File, FileSet
@@ -28,7 +30,12 @@ class Asked:
     def __init__(self) -> None:
         """Begin with no question."""
         self.questions: list[str] = []
-        self.state = SimpleNamespace(failed_hosts=set())
+        self.state = SimpleNamespace(failed_hosts=set(), ops={self: {}})
+
+    def did(self, *, changed: bool) -> None:
+        """Have an operation of whichever deploy file complete, which has done something or not."""
+        meta = SimpleNamespace(is_complete=lambda: True, executed=changed)
+        self.state.ops[self][len(self.state.ops[self])] = SimpleNamespace(operation_meta=meta)
 
     def get_fact(self, fact: type, **_: object) -> Any:  # noqa: ANN401 - as pyinfra's
         """Answer all four where they are asked together."""
@@ -42,11 +49,6 @@ class Asked:
 def asked() -> Asked:
     """Give a host that has been asked nothing."""
     return Asked()
-
-
-def done(*, changed: bool) -> Any:  # noqa: ANN401 - stands for pyinfra's
-    """Return an operation that is complete, and has changed something or not."""
-    return SimpleNamespace(is_complete=lambda: True, did_change=lambda: changed)
 
 
 def said(run: Run, fact: type[Any]) -> Any:  # noqa: ANN401 - a number, from this host
@@ -64,7 +66,7 @@ def test_a_settled_host_is_asked_once(asked: Asked) -> None:
     run = settled(asked)
     for fact in (FilesFact, ReleaseFact, CheckFact, ServicesFact, CheckFact):
         assert said(run, fact) == 1
-        run.operations.append(done(changed=False))
+        asked.did(changed=False)
     assert asked.questions == ["StandingFact"]
 
 
@@ -72,18 +74,35 @@ def test_what_is_asked_ahead_is_not_asked_again(asked: Asked) -> None:
     """It has arrived when the first operation needs it."""
     run = settled(asked)
     run.foresee()
+    gevent.sleep(0)  # the question leaves when this machine waits for anything
+    assert asked.questions == ["StandingFact"]
     assert said(run, FilesFact) == 1
     assert asked.questions == ["StandingFact"]
+
+
+def test_why_nothing_was_answered_is_told_to_whoever_needs_it(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not to the terminal, by a greenlet that nobody waits for."""
+
+    def no_host_left(*_: object, **__: object) -> None:
+        message = "No hosts remaining!"
+        raise PyinfraError(message)
+
+    monkeypatch.setattr(asked, "get_fact", no_host_left)
+    run = settled(asked)
+    run.foresee()
+    gevent.sleep(0)
+    with pytest.raises(PyinfraError, match="No hosts remaining"):
+        run.ask(FilesFact)
 
 
 def test_a_change_makes_all_answers_old(asked: Asked) -> None:
     """From then on each question is asked when it comes up, and again after the next change."""
     run = settled(asked)
     run.ask(FilesFact)
-    run.operations.append(done(changed=True))
+    asked.did(changed=True)
     assert said(run, CheckFact) == 2
     assert said(run, CheckFact) == 2
-    run.operations.append(done(changed=True))
+    asked.did(changed=True)
     assert said(run, CheckFact) == 3
     assert asked.questions == ["StandingFact", "CheckFact", "CheckFact"]
 
@@ -136,6 +155,6 @@ def test_the_four_questions_together_are_right_shell() -> None:
 
 
 def test_nothing_is_made_of_no_answer() -> None:
-    """A host that failed to answer is asked again, part by part."""
+    """Of lines that belong to no question, too."""
     assert StandingFact.default() == {}
     assert StandingFact().process(["noise before the first part"])[FilesFact] == FilesFact.default()
