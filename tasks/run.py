@@ -97,7 +97,7 @@ class Run:
 
     def ask(self, fact: type[FactBase[T]], **arguments: object) -> T:
         """Return what the host answers: what it has said already, where that must still be true."""
-        if self._coming:
+        if self._coming is not None:  # not its truth: a greenlet that has ended is false
             arrived, self._coming = self._coming.get(), None
             if isinstance(arrived, PyinfraError):
                 raise arrived
