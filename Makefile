@@ -38,7 +38,7 @@ check: $(READY) ## Lint, types and unit tests, in seconds
 	@$(BIN)/mypy --no-error-summary
 	@$(BIN)/python -m pytest --quiet tests/unit
 
-bench: $(READY) $(PEERS)/ready ## Measure this beside its peers; ROWS="unchanged serving" for some, RUNS=5
+bench: $(READY) $(PEERS)/ready ## Measure this beside its peers; ROWS="machine serving" for some, RUNS=5
 	@$(BIN)/python -m bench --ansible $(PEERS)/bin $(if $(RUNS),--runs $(RUNS)) $(ROWS)
 
 $(PEERS)/ready: bench/requirements.lock

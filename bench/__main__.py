@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 SECTIONS: Final[dict[str, Callable[[Bench], Iterator[report.Row]]]] = {
-    "provisioning": provisioning.rows,
+    "machine": provisioning.one_machine,
+    "machines": provisioning.many_machines,
+    "image": provisioning.image,
     "serving": serving.rows,
     "scale": scale.rows,
 }

@@ -46,14 +46,29 @@ FRESH_NOTE = (
 CHANGED_NOTE = "upload_limit_mb: two files differ, two services reread them; checked by a request that is now too large"
 
 
-def rows(bench: Bench) -> Iterator[Row]:
-    """Yield everything measured about provisioning; raises ``BenchmarkError`` where a contender doesn't do its job."""
-    baking.refuse_foreign(bench)
-    with tempfile.TemporaryDirectory(prefix="baikal-bench-") as folder:
-        workshop = Workshop(bench, Path(folder), _platform(bench))
+def one_machine(bench: Bench) -> Iterator[Row]:
+    """Yield what concerns one machine; raises ``BenchmarkError`` where a contender doesn't do its job, as all here."""
+    with _workshop(bench) as workshop:
         yield from _one_machine(workshop)
+
+
+def many_machines(bench: Bench) -> Iterator[Row]:
+    """Yield what concerns ten machines at once."""
+    with _workshop(bench) as workshop:
         yield from _many_machines(workshop)
+
+
+def image(bench: Bench) -> Iterator[Row]:
+    """Yield what concerns an image."""
+    baking.refuse_foreign(bench)
+    with _workshop(bench) as workshop:
         yield from baking.rows(bench, workshop.wanted())
+
+
+@contextmanager
+def _workshop(bench: Bench) -> Iterator[Workshop]:
+    with tempfile.TemporaryDirectory(prefix="baikal-bench-") as folder:
+        yield Workshop(bench, Path(folder), _platform(bench))
 
 
 @dataclass
