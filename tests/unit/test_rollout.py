@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -57,22 +59,43 @@ def run(tmp_path: Path) -> Any:  # noqa: ANN401 - a function with many options
     archive = release_zip(tmp_path / "baikal.zip")
 
     def deploy(
-        *arguments: str, odd: Mapping[str, Mapping[str, Any]] | None = None, names: tuple[str, ...] = NAMES
+        *arguments: str,
+        odd: Mapping[str, Mapping[str, Any]] | None = None,
+        names: tuple[str, ...] = NAMES,
+        before: str = "",
+        interrupted: tuple[str, float] | None = None,
     ) -> Ran:
-        data = {"fake_delay": 0, "fake_delay_jitter": 0, "baikal_archive": str(archive), "hostname": "cal.example.org"}
+        delay = 0.3 if interrupted else 0
+        data = {
+            "fake_delay": delay,
+            "fake_delay_jitter": 0,
+            "baikal_archive": str(archive),
+            "hostname": "cal.example.org",
+        }
         hosts = []
         for name in names:
             special = dict((odd or {}).get(name, {}))
-            said = special.pop("said", {}) | answers(special.pop("machine", BARE))
-            hosts.append((f"@fake/{name}", data | {"fake_responses": said} | special))
+            answered = special.pop("said", {}) | answers(special.pop("machine", BARE))
+            hosts.append((f"@fake/{name}", data | {"fake_responses": answered} | special))
         inventory = tmp_path / "inventory.py"
         inventory.write_text(f"hosts = {hosts!r}\n", encoding="utf-8")
-        command = [sys.executable, "-m", "pyinfra", str(inventory), "deploy.py", "-y", *arguments]
+        others = tmp_path / "others.py"
+        others.write_text(before, encoding="utf-8")
+        deploys = [*([str(others)] if before else []), "deploy.py"]
+        command = [sys.executable, "-m", "pyinfra", str(inventory), *deploys, *(arguments or ["-y"])]
         environment = os.environ | {"BAIKAL_ADMIN_PASSWORD": PASSWORD, "PYINFRA_PROGRESS": "off", "COLUMNS": "100"}
-        done = subprocess.run(
-            command, cwd=HOME, env=environment, capture_output=True, text=True, timeout=60, check=False
-        )
-        return Ran(done.returncode, done.stdout, done.stderr)
+        with subprocess.Popen(
+            command, cwd=HOME, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as process:
+            said = ""
+            if interrupted:
+                assert process.stderr is not None
+                while interrupted[0] not in said:
+                    said += process.stderr.readline()
+                time.sleep(interrupted[1])  # the moment itself, not a wait for anything
+                process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=60)
+        return Ran(process.returncode, out, said + err)
 
     return deploy
 
@@ -96,7 +119,7 @@ def test_hosts_are_split_in_their_order(sizes: tuple[int | str, ...], expected: 
 
 def test_each_batch_is_through_before_the_next_begins(run: Any) -> None:  # noqa: ANN401
     """All operations of the first, then all of the second; nobody is said to be skipped."""
-    ran = run("--data", 'batches=[1, "40%"]')
+    ran = run("-y", "--data", 'batches=[1, "40%"]')
     assert ran.status == 0, ran.err
     order = [entry.rpartition(" ") for entry in ran.begun() if entry.startswith("Batch")]
     batches = [batch for batch, _, _ in order]
@@ -117,7 +140,7 @@ def test_without_batches_all_go_together(run: Any) -> None:  # noqa: ANN401
 
 def test_a_batch_that_fails_stops_the_roll_out(run: Any) -> None:  # noqa: ANN401
     """The others of its batch are finished, those after it aren't begun, and status and summary tell all that."""
-    ran = run("--data", "batches=2", odd={"c": {"said": FAILING}})
+    ran = run("-y", "--data", "batches=2", odd={"c": {"said": FAILING}})
     assert ran.status == 1
     assert (
         "the roll-out stops, because @fake/c failed; the 1 hosts of the batches that follow are as they were" in ran.err
@@ -133,17 +156,17 @@ def test_a_batch_that_fails_stops_the_roll_out(run: Any) -> None:  # noqa: ANN40
 
 def test_a_whole_batch_that_fails_stops_the_roll_out(run: Any) -> None:  # noqa: ANN401
     """Also where nobody of it is left to come to the gate."""
-    ran = run("--data", "batches=1", odd={"b": {"said": FAILING}})
+    ran = run("-y", "--data", "batches=1", odd={"b": {"said": FAILING}})
     assert ran.status == 1
     assert ran.summary[0] == "of 5 hosts: 1 failed, 3 not begun, 1 changed"
 
 
 def test_some_may_fail_where_that_is_said(run: Any) -> None:  # noqa: ANN401
     """By pyinfra's own option: 25 % of four is one, and one of the first two is more than that."""
-    ran = run("--data", "batches=4", "--fail-percent", "25", odd={"b": {"said": FAILING}})
+    ran = run("-y", "--data", "batches=4", "--fail-percent", "25", odd={"b": {"said": FAILING}})
     assert ran.status == 1, "the exit status tells of the one"
     assert ran.summary[0] == "of 5 hosts: 1 failed, 4 changed"
-    ran = run("--data", "batches=2", "--fail-percent", "25", odd={"b": {"said": FAILING}})
+    ran = run("-y", "--data", "batches=2", "--fail-percent", "25", odd={"b": {"said": FAILING}})
     assert ran.status == 1
     assert ran.summary[0] == "of 5 hosts: 1 failed, 3 not begun, 1 changed"
 
@@ -151,7 +174,7 @@ def test_some_may_fail_where_that_is_said(run: Any) -> None:  # noqa: ANN401
 @pytest.mark.parametrize("option", ["--serial", "--no-wait"])
 def test_options_that_lead_past_the_gates_are_refused(run: Any, option: str) -> None:  # noqa: ANN401
     """Before anything is touched."""
-    ran = run("--data", "batches=2", option)
+    ran = run("-y", "--data", "batches=2", option)
     assert ran.status == 1
     assert "batches: go through the hosts in an order of their own; leave out --serial and --no-wait" in ran.err
     assert ran.begun() == []
@@ -170,7 +193,7 @@ def test_batches_are_said_once(run: Any) -> None:  # noqa: ANN401
 
 def test_no_wait_does_not_hide_a_failure(run: Any) -> None:  # noqa: ANN401
     """By itself pyinfra would end with 0."""
-    ran = run("--no-wait", odd={"c": {"said": FAILING}})
+    ran = run("-y", "--no-wait", odd={"c": {"said": FAILING}})
     assert ran.status == 1
     assert ran.summary[0] == "of 5 hosts: 1 failed, 4 changed"
 
@@ -195,8 +218,45 @@ def test_images_can_be_baked_in_batches_as_well(run: Any) -> None:  # noqa: ANN4
     """What isn't booted has fewer operations, and the batches hold."""
     image = [*DEBIAN, ROOT, "release="]
     odd = {name: {"machine": image} for name in NAMES}
-    ran = run("--data", "batches=3", "--json", odd=odd)
+    ran = run("-y", "--data", "batches=3", "--json", odd=odd)
     assert ran.status == 0, ran.err
     names = [operation["name"] for operation in json.loads(ran.out)["results"]["operations"]]
     assert len(names) == 3 + 1 + 3
     assert names[3] == "After batch 1 of 2: go on if all is well"
+
+
+OTHERS = """
+from pyinfra.operations import server
+
+server.shell(name="Somebody else's", commands=["{command}"], _ignore_errors={ignored})
+"""
+
+
+def test_an_error_that_is_to_be_ignored_is_no_failure(run: Any) -> None:  # noqa: ANN401
+    """Of another deploy file in the same run: neither the status nor the summary makes one of it."""
+    ran = run(
+        "-y",
+        "--data",
+        "batches=3",
+        before=OTHERS.format(command="their-own", ignored=True),
+        odd={"b": {"said": {"their-own": {"success": False}}}},
+    )
+    assert ran.status == 0, ran.err
+    assert ran.summary[0] == "of 5 hosts: 5 changed"
+
+
+def test_ctrl_c_tells_what_was_under_way(run: Any) -> None:  # noqa: ANN401
+    """A host where apt is at work is not one that wasn't touched."""
+    ran = run("-y", "--data", "batches=3", interrupted=("Starting operation: Batch 1", 0.1))
+    assert ran.status == 128 + signal.SIGINT
+    assert ran.summary[0] == "of 5 hosts: 3 unfinished, 2 not begun"
+    assert "stopped at: Install what is missing of the distribution's packages" in ran.summary
+    assert "Traceback" not in ran.err
+
+
+def test_ctrl_c_while_only_looking_ends_quietly(run: Any) -> None:  # noqa: ANN401
+    """Nothing has begun, so there is nothing to sum up; and it is no success either."""
+    ran = run("--dry", interrupted=("Loading: ", 1.0))
+    assert ran.status == 128 + signal.SIGINT
+    assert ran.summary == []
+    assert "Traceback" not in ran.err
