@@ -3,7 +3,7 @@
 # The canary alone, then two, then a quarter of all at a time; each batch must be healthy before the next begins.
 batches = [1, 2, "25%"]
 
-# Every host fetches the release by itself: 3 MB for each host would otherwise go through this machine's uplink.
+# Every host fetches the release by itself: 4 MB for each host would otherwise go through this machine's uplink.
 baikal_download = "host"
 
 # The operators' network.
