@@ -82,7 +82,7 @@ def test_growth_is_drawn(tmp_path: Path) -> None:
     text = (tmp_path / "scale.svg").read_text(encoding="utf-8")
     assert "time: s" in text
     assert "100 hosts" in text
-    assert "<script" not in text.replace('<script type="text/javascript">window.pygal', "")
+    assert "script" not in text
     picture.draw([], tmp_path / "none.svg")
     assert not (tmp_path / "none.svg").exists()
 
