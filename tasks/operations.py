@@ -54,6 +54,18 @@ or, where port 80 is taken or IPv6 is off, fail to start and leave apt broken. A
 by its package either, and doing that afterwards takes half a second. What a killed run leaves of it does no harm."""
 SENDING_SECONDS = 1800
 """How long a host may take to read what it is sent: pyinfra's own limit begins only after that."""
+REPLACED = """
+for attempt in $(seq 100); do
+    busy=
+    for pid in $old; do
+        [ ! -e /proc/$pid ] || grep -aqs 'shutting down' /proc/$pid/cmdline || busy=yes
+    done
+    [ -n "$busy" ] || break
+    sleep 0.05
+done
+""".strip()
+"""Waits up to 5 seconds until the processes in ``$old`` take no more requests. A reload is over for systemd when the main
+process has been told; for a moment its old workers still answer, as the old configuration says."""
 SERVICE_SECONDS = 15
 PIECE_BYTES = 48 * 1024
 """What is sent at a time of a release; a multiple of three, so that base64 needs no padding in between."""
@@ -172,7 +184,9 @@ def serving(files: Callable[[], FileSet], run: Run) -> Generator[StringCommand, 
         explained = f"systemctl {action} {unit} || {{ journalctl --no-pager --lines 5 --unit {unit} >&2; false; }}"
         yield StringCommand(
             f"digest=$({read_digest(service)}) && {' '.join(service.check)}"
-            f" && {{ systemctl reset-failed {unit} 2>/dev/null || true; }} && {{ {explained}; }}"
+            f" && {{ systemctl reset-failed {unit} 2>/dev/null || true; }}"
+            f" && main=$(systemctl show --property=MainPID --value {unit})"
+            f" && old=$(cat /proc/$main/task/$main/children 2>/dev/null || true) && {{ {explained}; }} && {{ {REPLACED}; }}"
             f" && echo $digest > {mark}.new && mv {mark}.new {mark}"
         )
 

@@ -81,8 +81,12 @@ def test_a_bare_machines_services_are_checked_before_they_start(deploy: Deploy) 
     """PHP first, because nginx needs its socket; the stamp is written only once all before has succeeded."""
     texts = deploy.one(answers(BARE)).texts()
     php, nginx = (text for text in texts if " reload-or-restart " in text)
-    assert re.search(r"php-fpm8\.2 -t && .*systemctl reload-or-restart php8\.2-fpm .*\} && echo \$digest > .*php", php)
-    assert re.search(r"nginx -t -q && .*systemctl reload-or-restart nginx .*\} && echo \$digest > .*nginx", nginx)
+    assert re.search(
+        r"php-fpm8\.2 -t && .*systemctl reload-or-restart php8\.2-fpm .*\} && echo \$digest > .*php", php, re.DOTALL
+    )
+    assert re.search(
+        r"nginx -t -q && .*systemctl reload-or-restart nginx .*\} && echo \$digest > .*nginx", nginx, re.DOTALL
+    )
     assert [text for text in texts if text.endswith("systemctl enable --quiet nginx")]
 
 
