@@ -143,7 +143,7 @@ def release_installed(version: str, archive: str, sha256: str, run: Run) -> Gene
     if current == version and origin == sha256 and tidy:
         return
     incoming = archive
-    receive: str = ""
+    receive = ""
     sent = Sent(list)
     if "://" not in archive and origin != sha256:
         # Not by SFTP: that takes ten round trips, three more commands with sudo, and says "Failure" if the disk is full.
