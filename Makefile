@@ -20,10 +20,10 @@ $(READY): requirements.lock
 	@$(BIN)/python -m compileall -q baikalctl tasks  # pyinfra itself never keeps compiled code
 	@touch $@
 
-demo: $(READY) ## Boot a machine, deploy to it over SSH, and use it as a calendar client would
+demo: $(READY) ## Boot a machine, deploy to it, run a container beside it, and use both as calendar clients would
 	@$(BIN)/python -m tests.lab.demo up
 
-demo-down: $(READY) ## Remove the demo's machine
+demo-down: $(READY) ## Remove the demo's machine and container
 	@$(BIN)/python -m tests.lab.demo down
 
 clean: $(READY) ## Remove the demo and everything that the lab keeps between runs
@@ -55,5 +55,7 @@ docs: $(READY) ## Write the settings reference anew
 lock: $(READY) ## Choose the newest allowed versions anew and lock them
 	@$(BIN)/uv pip compile --quiet --universal --upgrade --generate-hashes --python-version 3.11 --group dev \
 		--no-header --no-annotate --output-file requirements.lock pyproject.toml > /dev/null
+	@$(BIN)/uv pip compile --quiet --universal --upgrade --generate-hashes --python-version 3.11 \
+		--constraint requirements.lock --no-header --no-annotate --output-file requirements-deploy.lock pyproject.toml > /dev/null
 	@$(BIN)/uv pip compile --quiet --universal --upgrade --generate-hashes --python-version 3.11 --group bench \
 		--no-header --no-annotate --output-file bench/requirements.lock > /dev/null

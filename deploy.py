@@ -15,9 +15,10 @@ for _ in in_batches(host, target.batches):  # once: for all hosts together, or w
     packages.install(target=target)
     baikal.install(target=target)
 
-    # What needs a booted machine; an image skips it, and its container does the same when it starts.
+    # What needs a booted machine; an image skips it, and its container does the same when it starts (baikalctl/start.py).
     baikal.configure(target=target)
     web.activate(target=target)
     check.activate(target=target)
 
+    image.finish(target=target)
     image.tag(target=target)

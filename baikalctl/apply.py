@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import sqlite3
 import time
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from baikalctl import certificate, configuration, database, paths, users
+from baikalctl import certificate, configuration, database, migration, paths, users, volume
 from baikalctl.faults import HostError
+from baikalctl.health import in_container
 from baikalctl.installing import locked
-from baikalctl.privilege import as_owner, belongs, give, owner
+from baikalctl.privilege import as_owner, belongs, give, owner, privileged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -33,11 +33,13 @@ def apply(declared: Declared, say: Callable[[str], None] = print) -> None:
     """Bring this host's Baïkal to what is ``declared``, saying each step; raises :class:`HostError` if it can't be."""
     try:
         with locked(paths.LOCK):
+            migration.resume(say)
             for sentence, act in steps(declared):
                 say(sentence)
                 act()
     except sqlite3.Error as error:
-        message = f"the database {paths.SQLITE} can't be brought up to date ({error}); run again, or restore a backup"
+        remedy = database.remedy(error, "run again, or restore a backup")
+        message = f"the database {paths.SQLITE} can't be brought up to date ({error}); {remedy}"
         raise HostError(message) from None
 
 
@@ -53,10 +55,11 @@ def steps(declared: Declared) -> Iterator[Step]:
         yield f"make a self-signed certificate: {reason}", lambda: certificate.make_self_signed(declared)
     for path in certificate.outlived(declared):
         yield f"remove {path}, which no longer serves", path.unlink
-    yield from _ownership_steps()
+    yield from ownership_steps()
     applied = _read_applied()
     found = _as_owner(configuration.read)
     _refuse_other_version(found, declared.version)
+    _refuse_other_realm(found, declared, applied)
     schema = Path(paths.CODE) / declared.version / "Core/Resources/Db/SQLite/db.sql"
     fresh = not Path(paths.SQLITE).is_file()
     if fresh and found:
@@ -80,9 +83,9 @@ def steps(declared: Declared) -> Iterator[Step]:
         yield "remember which passwords were declared", lambda: _write_applied(wanted)
 
 
-def _ownership_steps() -> Iterator[Step]:
+def ownership_steps() -> Iterator[Step]:
     """Give back what somebody, or a tool run as root, took from the data's owner: Baïkal must be able to write it."""
-    if os.geteuid() != 0:
+    if not privileged():
         return
     account = owner()
     for path in (paths.BAIKAL_YAML, paths.INSTALL_DISABLED, *(paths.SQLITE + part for part in ("", "-wal", "-shm"))):
@@ -93,9 +96,23 @@ def _ownership_steps() -> Iterator[Step]:
 def _refuse_other_version(found: configuration.Configuration, version: str) -> None:
     configured = found.get("system", {}).get("configured_version", version)
     if configured != version:
+        remedy = f"run an image with {configured}" if in_container() else f"set baikal_version to {configured}"
         message = (
             f"the data is of Baïkal {configured}, and {version} is declared; upgrades and downgrades are not done here, "
-            f"so set baikal_version to {configured}"
+            f"so {remedy}"
+        )
+        raise HostError(message)
+
+
+def _refuse_other_realm(found: configuration.Configuration, declared: Declared, applied: dict[str, str]) -> None:
+    """Raise :class:`HostError` if a declared password would be set with which nobody could log in."""
+    realm = found.get("system", {}).get("auth_realm", declared.realm)
+    hashes = {"": declared.admin_hash} | {user.name: user.digest for user in declared.users}
+    fresh = [name or "admin" for name, verifier in hashes.items() if applied.get(name) != users.fingerprint(verifier)]
+    if realm != declared.realm and fresh:
+        message = (
+            f"the data's auth_realm is {realm!r}, and the declared password of {', '.join(fresh)} is of "
+            f"{declared.realm!r}, so nobody could log in with it; declare none, and change it in the admin pages"
         )
         raise HostError(message)
 
@@ -166,9 +183,7 @@ def _write_applied(applied: dict[str, str]) -> None:
 
 def _back_up(leaving: list[str]) -> None:
     """Keep the database as it is before accounts are removed from it."""
-    folder = Path(paths.BACKUPS)
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    target = folder / f"before-removal-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}.sqlite"
+    target = volume.backups() / f"before-removal-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}.sqlite"
     with contextlib.closing(database.connect(read_only=True)) as connection:
         database.save_copy(connection, target)
     print(f"the database with {', '.join(leaving)} is kept in {target}")

@@ -5,44 +5,25 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import socket
 import sqlite3
-import ssl
 import stat
 import subprocess
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from baikalctl import apply, certificate, configuration, database, paths, release
+from baikalctl import apply, certificate, paths, release
 from baikalctl.faults import HostError
-from baikalctl.privilege import as_owner
+from baikalctl.health import FAILED, OK, WARNING, Finding, again, answer, in_container, one_version, readable, status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from baikalctl.declared import Declared
 
-OK, WARNING, FAILED = "ok", "warning", "failed"
-REQUEST_SECONDS = 30
 LEAST_FREE_MB = 200
-UNAUTHORIZED, NOT_FOUND = 401, 404
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing looked at: its ``status``, what is so, and what to do unless all is well."""
-
-    subject: str
-    status: str
-    message: str
-    remedy: str = ""
-
-    def __str__(self) -> str:
-        """Return the line that a person reads."""
-        advice = f"; {self.remedy}" if self.remedy else ""
-        return f"{self.status:<8} {self.subject:<12} {self.message}{advice}"
+NOT_FOUND = 404
 
 
 def examine(declared: Declared, *, thorough: bool = False, wait_s: float = 0) -> list[Finding]:
@@ -59,9 +40,10 @@ def examine(declared: Declared, *, thorough: bool = False, wait_s: float = 0) ->
 def _examine(declared: Declared, *, thorough: bool) -> list[Finding]:
     examinations: dict[str, Callable[[], Iterator[Finding]]] = {
         "services": lambda: _services(declared),
-        "answer": lambda: _answer(declared),
-        "database": lambda: _database(thorough=thorough),
-        "version": lambda: _version(declared),
+        "answer": lambda: answer(declared),
+        "installer": lambda: _installer(declared),
+        "database": lambda: readable(thorough=thorough),
+        "version": lambda: one_version(declared),
         "certificate": lambda: _certificate(declared),
         "permissions": _permissions,
         "code": lambda: _code(declared, thorough=thorough),
@@ -75,9 +57,7 @@ def _examine(declared: Declared, *, thorough: bool) -> list[Finding]:
         except HostError as error:
             found.append(Finding(subject, FAILED, str(error)))
         except (OSError, subprocess.SubprocessError, sqlite3.Error) as error:
-            found.append(
-                Finding(subject, FAILED, f"can't be looked at: {error}", "run the deploy; it mends what it can")
-            )
+            found.append(Finding(subject, FAILED, f"can't be looked at: {error}", f"{again()}; it mends what it can"))
     return found
 
 
@@ -96,6 +76,8 @@ def healthy(findings: list[Finding]) -> bool:
 
 
 def _services(declared: Declared) -> Iterator[Finding]:
+    if in_container():
+        yield from _supervised(declared)
     if not Path("/run/systemd/system").is_dir():
         return
     done = subprocess.run(["systemctl", "is-active", *declared.services], capture_output=True, text=True, check=False)
@@ -107,84 +89,29 @@ def _services(declared: Declared) -> Iterator[Finding]:
             yield Finding("services", FAILED, f"{unit} is {state or 'unknown to systemd'}", remedy)
 
 
-def _answer(declared: Declared) -> Iterator[Finding]:
-    """Ask as a stranger: exactly 401. Baïkal answers 200 without a database, and 302 when its version has drifted."""
-    where = f"{declared.scheme}://{declared.hostname}:{declared.port}{declared.base_path}"
+def _supervised(declared: Declared) -> Iterator[Finding]:
+    """Ask s6, which keeps the services of a container."""
+    for name in declared.services:
+        command = ["s6-svstat", "-o", "up", f"{paths.SERVICES}/{name}"]
+        if subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() == "true":
+            yield Finding("services", OK, f"{name} is running")
+        else:
+            yield Finding("services", FAILED, f"{name} is down", "the container's log tells why; it is started again")
+
+
+def _installer(declared: Declared) -> Iterator[Finding]:
+    """Make sure that nobody can reach Baïkal's installer, which would hand the server over."""
     try:
-        dav = _status(declared, "PROPFIND", f"{declared.base_path}/dav.php/")
-        installer = _status(declared, "GET", f"{declared.base_path}/admin/install/")
-    except (OSError, ValueError) as error:
-        remedy = "is another program on that port, or nginx down? ss -ltnp tells"
-        yield Finding("answer", FAILED, f"{where} can't be reached: {error}", remedy)
-        return
-    if dav == UNAUTHORIZED:
-        yield Finding("answer", OK, f"{where}/dav.php/ asks who it is")
-    else:
-        reason = {200: "its database is missing", 302: "its version has drifted", 502: "PHP is down"}.get(dav, "")
-        remedy = f"{reason + '; ' if reason else ''}the reason is in /var/log/nginx/error.log"
-        yield Finding("answer", FAILED, f"{where}/dav.php/ answers {dav} to a stranger, not 401", remedy)
+        installer = status(declared, "GET", f"{declared.base_path}/admin/install/")
+    except (OSError, ValueError):
+        return  # that nothing answers, the answer says
     if installer == NOT_FOUND:
         yield Finding("installer", OK, "is out of reach")
     else:
         message = f"/admin/install/ answers {installer}, not 404: anybody could take the server over"
-        yield Finding("installer", FAILED, message, "run the deploy, and close the port until it has passed")
+        yield Finding("installer", FAILED, message, f"{again()}, and close the port until it has passed")
     if not Path(paths.INSTALL_DISABLED).is_file():
-        yield Finding("installer", FAILED, f"{paths.INSTALL_DISABLED} is gone", "run the deploy")
-
-
-def _status(declared: Declared, method: str, path: str) -> int:
-    """Return the status of one request to ourselves; raises ValueError where what answers doesn't speak HTTP.
-
-    Only the first line of the answer is wanted. Python's own client takes a fifth of the time of a whole check to
-    import, and a check is part of every run and every health probe.
-    """
-    head = f"{method} {path} HTTP/1.0\r\nHost: {declared.hostname}\r\nUser-Agent: baikalctl-check\r\n\r\n"
-    with (
-        socket.create_connection(("127.0.0.1", declared.port), timeout=REQUEST_SECONDS) as plain,
-        _secured(plain, declared) as connection,
-    ):
-        connection.sendall(head.encode())
-        line = connection.makefile("rb").readline(200).decode("latin-1")
-    protocol, _, rest = line.partition(" ")
-    if not protocol.startswith("HTTP/") or not rest[:3].isdecimal():
-        message = f"what listens there answers {line.strip()!r}, which is not HTTP"
-        raise ValueError(message)
-    return int(rest[:3])
-
-
-def _secured(plain: socket.socket, declared: Declared) -> socket.socket:
-    """Return the connection as the server speaks there."""
-    if declared.scheme == "http":
-        return plain
-    # Over loopback, to ourselves: who it is, is not the question here; the certificate has an examination of its own.
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context.wrap_socket(plain)
-
-
-def _database(*, thorough: bool) -> Iterator[Finding]:
-    with as_owner(), contextlib.closing(database.connect()) as connection:
-        accounts = database.one(connection, "SELECT count(*) FROM users")
-        wrong = database.integrity(connection) if thorough else ""
-    if wrong:
-        yield Finding("database", FAILED, f"is damaged: {wrong}", "restore it from a backup")
-    else:
-        yield Finding("database", OK, f"has {accounts} accounts{' and is sound' if thorough else ''}")
-
-
-def _version(declared: Declared) -> Iterator[Finding]:
-    with as_owner():
-        configured = configuration.read().get("system", {}).get("configured_version", "nothing")
-    try:
-        code = release.version_of((Path(paths.CURRENT) / "Core/Distrib.php").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        code = "missing"
-    if configured == code == declared.version:
-        yield Finding("version", OK, f"Baïkal {code}")
-    else:
-        message = f"code {code}, data {configured}, declared {declared.version}"
-        yield Finding("version", FAILED, message, "they must be one; run the deploy")
+        yield Finding("installer", FAILED, f"{paths.INSTALL_DISABLED} is gone", again())
 
 
 def _certificate(declared: Declared) -> Iterator[Finding]:
@@ -193,12 +120,12 @@ def _certificate(declared: Declared) -> Iterator[Finding]:
     try:
         left = certificate.days_left(declared)
     except HostError as error:
-        remedy = "run the deploy" if declared.tls == "selfsigned" else "replace it, and run the deploy"
+        remedy = again() if declared.tls == "selfsigned" else f"replace it, and {again()}"
         yield Finding("certificate", FAILED, str(error), remedy)
         return
     kind = "self-signed, " if declared.tls == "selfsigned" else ""
     if left < certificate.RENEW_DAYS:
-        remedy = "the next deploy makes a new one" if declared.tls == "selfsigned" else "renew it, and run the deploy"
+        remedy = f"{again()}: that makes a new one" if declared.tls == "selfsigned" else f"renew it, and {again()}"
         yield Finding("certificate", WARNING, f"{kind}{left} days left", remedy)
     else:
         yield Finding("certificate", OK, f"{kind}for {declared.hostname}, {left} days left")
@@ -217,7 +144,7 @@ def _permissions() -> Iterator[Finding]:
             if Path(path).stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
                 wrong.append(f"{path} is open to others")
     for message in wrong:
-        yield Finding("permissions", FAILED, message, "run the deploy")
+        yield Finding("permissions", FAILED, message, again())
     if not wrong:
         yield Finding("permissions", OK, "code is root's, data is private")
 
@@ -228,7 +155,8 @@ def _code(declared: Declared, *, thorough: bool) -> Iterator[Finding]:
     if release.standing(declared.version):
         yield Finding("code", OK, "every file of the release is as it was installed")
     else:
-        yield Finding("code", FAILED, "files of the release were changed, added or removed", "run the deploy")
+        remedy = "make the container anew, from its image" if in_container() else again()
+        yield Finding("code", FAILED, "files of the release were changed, added or removed", remedy)
 
 
 def _disk() -> Iterator[Finding]:
@@ -241,6 +169,6 @@ def _disk() -> Iterator[Finding]:
 def _drift(declared: Declared) -> Iterator[Finding]:
     differing = apply.pending(declared)
     for sentence in differing:
-        yield Finding("declared", WARNING, f"still to do: {sentence}", "run the deploy, or baikalctl apply")
+        yield Finding("declared", WARNING, f"still to do: {sentence}", f"{again()}, or run baikalctl apply")
     if not differing:
         yield Finding("declared", OK, "everything is as declared")

@@ -65,16 +65,17 @@ def merge(found: Configuration, system: Mapping[str, object], version: str, host
     return merged
 
 
-def write(configuration: Configuration) -> None:
-    """Write baikal.yaml atomically, for its owner alone; to be called as that owner."""
-    beside = Path(paths.BAIKAL_YAML + ".new")
+def write(configuration: Configuration, place: Path | None = None) -> None:
+    """Write baikal.yaml, or such a file in another ``place``, atomically, for its owner alone; to be called as that owner."""
+    place = place or Path(paths.BAIKAL_YAML)
+    beside = place.with_name(place.name + ".new")
     beside.unlink(missing_ok=True)
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
         yaml.dump(configuration, stream, Dumper=_Quoting, sort_keys=False, allow_unicode=True)
         stream.flush()
         os.fsync(descriptor)
-    beside.replace(paths.BAIKAL_YAML)
+    beside.replace(place)
 
 
 class _Quoting(yaml.SafeDumper):

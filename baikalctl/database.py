@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 BUSY_SECONDS = 30.0
+LEAST_FREE = 1 << 20
+"""Bytes below which a disk is taken for full where SQLite doesn't say it."""
 INDEXES = {
     "baikalctl_calendarobjects_uri": "calendarobjects (calendarid, uri)",
     "baikalctl_calendarobjects_uid": "calendarobjects (uid)",
@@ -41,9 +43,23 @@ def connect(*, read_only: bool = False) -> sqlite3.Connection:
         connection = sqlite3.connect(f"file:{paths.SQLITE}?mode={mode}", uri=True, timeout=BUSY_SECONDS)
         connection.execute("SELECT 1 FROM sqlite_master").fetchone()
     except sqlite3.Error as error:
-        message = f"the database {paths.SQLITE} can't be read ({error}); restore it from a backup"
-        raise HostError(message) from None
+        raise unreadable(error) from None
     return connection
+
+
+def unreadable(error: sqlite3.Error) -> HostError:
+    """Return what to say where reading the database has ended with ``error``."""
+    return HostError(
+        f"the database {paths.SQLITE} can't be read ({error}); {remedy(error, 'restore it from a backup')}"
+    )
+
+
+def remedy(error: sqlite3.Error, otherwise: str) -> str:
+    """Return what to do about ``error``: on a full disk make room, which SQLite also needs for reading; or ``otherwise``."""
+    room = os.statvfs(paths.DATA)
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    ambiguous = code in {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN} and room.f_bavail * room.f_frsize < LEAST_FREE
+    return f"make room in {paths.DATA}, which is full" if code == sqlite3.SQLITE_FULL or ambiguous else otherwise
 
 
 def create(schema: Path) -> None:

@@ -50,6 +50,7 @@ class Declared:
     scheme: str
     port: int
     base_path: str
+    realm: str
     admin_hash: str
     system: Mapping[str, object]
     tls: str
@@ -89,6 +90,8 @@ class Declared:
             raise HostError(message) from None
         except FileNotFoundError:
             message = f"{paths.DECLARED} is not there: this host was never deployed to; run the deploy first"
+            if Path(paths.LAID_OUT).is_dir():
+                message = "this container is still starting, or waits for another: its log tells"
             raise HostError(message) from None
         except (ValueError, TypeError, KeyError):
             message = f"{paths.DECLARED} can't be understood: it is of another version; run the deploy again"
@@ -99,8 +102,11 @@ def _collection(fields: dict[str, Any]) -> Collection:
     return Collection(**dict(fields, share=tuple(Share(**share) for share in fields["share"])))
 
 
-def declare(settings: Settings, services: tuple[str, ...] = ()) -> Declared:
-    """Return what the host is told of ``settings``; ``services`` are the units that serve it."""
+def declare(settings: Settings, services: tuple[str, ...] = (), realm: str = REALM) -> Declared:
+    """Return what the host is told of ``settings``.
+
+    ``services`` are the units that serve it, ``realm`` is what the data's passwords were made with.
+    """
     tls = settings.tls != "off"
     own = settings.tls == "files"
     # Of this name alone: until a change of name has passed every check, the old pair is what serves.
@@ -111,7 +117,8 @@ def declare(settings: Settings, services: tuple[str, ...] = ()) -> Declared:
         scheme="https" if tls else "http",
         port=settings.https_port if tls else settings.http_port,
         base_path=settings.base_path,
-        admin_hash=_admin_hash(settings.admin_password),
+        realm=realm,
+        admin_hash=_admin_hash(settings.admin_password, realm),
         system={
             "timezone": settings.timezone,
             "cal_enabled": settings.caldav,
@@ -123,19 +130,19 @@ def declare(settings: Settings, services: tuple[str, ...] = ()) -> Declared:
         certificate=settings.tls_certificate if own else f"{self_signed}.crt" if tls else "",
         key=settings.tls_key if own else f"{self_signed}.key" if tls else "",
         services=services,
-        users=tuple(_declared_user(user) for user in settings.users),
+        users=tuple(_declared_user(user, realm) for user in settings.users),
     )
 
 
-def _admin_hash(password: Secret | None) -> str:
+def _admin_hash(password: Secret | None, realm: str) -> str:
     """Return Baïkal's ``admin_passwordhash`` (BaikalAdmin/Core/Auth.php, hashAdminPassword)."""
-    return hashlib.sha256(f"admin:{REALM}:{password.reveal()}".encode()).hexdigest() if password else ""
+    return hashlib.sha256(f"admin:{realm}:{password.reveal()}".encode()).hexdigest() if password else ""
 
 
-def _declared_user(user: User) -> DeclaredUser:
+def _declared_user(user: User, realm: str) -> DeclaredUser:
     """Replace the password by ``digesta1`` (Baikal/Model/User.php, getPasswordHashForPassword; RFC 2617's A1)."""
     plain = user.password.reveal() if user.password else ""
-    digest = hashlib.md5(f"{user.name}:{REALM}:{plain}".encode(), usedforsecurity=False).hexdigest() if plain else ""
+    digest = hashlib.md5(f"{user.name}:{realm}:{plain}".encode(), usedforsecurity=False).hexdigest() if plain else ""
     return DeclaredUser(
         name=user.name,
         display_name=user.display_name,

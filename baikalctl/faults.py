@@ -36,10 +36,15 @@ class HostError(Exception):
     """This host can't do what was asked; the message says why, and what to do."""
 
 
-def unknown(name: str, known: Iterable[str]) -> str:
-    """Return what to say of a ``name`` that is not among the ``known`` ones, with the nearest as a suggestion."""
+def unknown(name: str, known: Iterable[str], prefix: str = "") -> str:
+    """Return what to say of a ``name`` that is not among the ``known`` ones, with the nearest as a suggestion.
+
+    What all of them begin with makes none of them alike, so it is left out of the comparison as ``prefix``.
+    """
     import difflib
 
     names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
-    return f"no such setting; did you mean {near[0]}?" if near else f"no such setting; there are {', '.join(names)}"
+    bare = [other.removeprefix(prefix) for other in names]
+    near = difflib.get_close_matches(name.removeprefix(prefix), bare, n=1, cutoff=0.6)
+    hint = f"did you mean {prefix}{near[0]}?" if near else f"there are {', '.join(names)}"
+    return f"no such setting; {hint}"

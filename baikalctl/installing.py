@@ -42,7 +42,7 @@ def install(bundle: dict[str, Any]) -> None:
     """
     _ensure_user(bundle["user"])
     for directory in bundle["directories"]:
-        _make_directory(directory)
+        make_directory(directory)
     with locked(bundle["lock"]):
         record = Path(bundle["record"])
         recorded = _read_record(record)
@@ -127,7 +127,7 @@ def _ensure_user(name: str) -> None:
         subprocess.run(["useradd", "--system", "--user-group", *home, name], check=True)
 
 
-def _make_directory(directory: dict[str, Any]) -> None:
+def make_directory(directory: dict[str, Any]) -> None:
     """Make the directory, or set owner and mode of the one that is there; a link in its place is refused."""
     path = Path(directory["path"])
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -137,8 +137,11 @@ def _make_directory(directory: dict[str, Any]) -> None:
         message = f"{path} is a link; for another disk, mount it there (mount --bind)"
         raise NotADirectoryError(message) from None
     try:
-        os.fchown(descriptor, *_ids(directory))
-        os.fchmod(descriptor, directory["mode"])
+        found = os.fstat(descriptor)
+        if (found.st_uid, found.st_gid) != _ids(directory):
+            os.fchown(descriptor, *_ids(directory))
+        if found.st_mode & 0o7777 != directory["mode"]:
+            os.fchmod(descriptor, directory["mode"])
     finally:
         os.close(descriptor)
 

@@ -215,7 +215,8 @@ class SecretValue(Kind["Secret | None"]):
                 # RuntimeError: ~somebody who isn't there; ValueError: a NUL in the path.
                 reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
                 reason = "no such path" if isinstance(error, RuntimeError) else reason
-                message = f"is to come from the file {where}, which cannot be read ({reason})"
+                hint = f"; give uid {os.geteuid()} the file" if isinstance(error, PermissionError) else ""
+                message = f"is to come from the file {where}, which cannot be read ({reason}){hint}"
                 raise ValueError(message) from None
             return self._whole(content, f"the file {where}")
         message = f"must be {self.form}; {describe(how)} is neither"

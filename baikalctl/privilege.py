@@ -6,6 +6,7 @@ import contextlib
 import os
 import pwd
 import stat
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from baikalctl import paths
@@ -13,7 +14,25 @@ from baikalctl.faults import HostError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
+
+
+NEEDED = (0, 1, 3, 6, 7)
+"""Numbers of the capabilities that root needs to act for others: CHOWN, DAC_OVERRIDE, FOWNER, SETGID, SETUID."""
+
+
+def privileged() -> bool:
+    """Tell whether this process may act as other accounts, which an ordinary user and a root without powers can't."""
+    return os.geteuid() == 0 and all(may(capability) for capability in NEEDED)
+
+
+def may(capability: int) -> bool:
+    """Tell whether this process has a capability, by its number in Linux's capability.h; elsewhere root has them all."""
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii")
+    except FileNotFoundError:
+        return os.geteuid() == 0
+    effective = next(line for line in status.splitlines() if line.startswith("CapEff:")).split()[1]
+    return bool(int(effective, 16) >> capability & 1)
 
 
 def owner() -> pwd.struct_passwd:
@@ -27,8 +46,8 @@ def owner() -> pwd.struct_passwd:
 
 @contextlib.contextmanager
 def as_owner() -> Iterator[None]:
-    """Act as the data's owner within the block, if this is root; anybody else is the owner already, or will be told."""
-    if os.geteuid() != 0:
+    """Act as the data's owner within the block, if this may; anybody else is the owner already, or will be told."""
+    if os.geteuid() != 0 or not privileged():
         yield
         return
     account = owner()

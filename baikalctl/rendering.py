@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jinja2
 
@@ -13,8 +13,9 @@ from baikalctl import paths
 from baikalctl.declared import declare
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
+    from baikalctl.declared import Declared
     from baikalctl.settings import Settings
 
 HOME = Path(__file__).resolve().parent.parent
@@ -31,6 +32,10 @@ class Platform:
     cores: int
     memory_mb: int
     ipv6: bool
+    php_user: str = paths.USER
+    """The account that PHP is to run as; nothing where it runs as whoever starts it."""
+    web_user: str = paths.WEB_USER
+    """The same of nginx's workers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,67 +80,82 @@ class FileSet:
     files: tuple[File, ...]
     services: tuple[Service, ...] = ()
     displaced: tuple[tuple[str, str], ...] = ()
+    record: str = paths.FILES
+    """Where the host remembers which files are ours."""
+    lock: str = paths.LOCK
 
     def __repr__(self) -> str:
         """Return a few words: pyinfra shows what a question is about wherever it fails, and works it out each time."""
         return f"<{len(self.files)} files>"
 
 
-DIRECTORIES = (
-    Directory(path="/etc/baikal", mode=0o700),
-    Directory(path=paths.DATA),
-    Directory(path=paths.STATE, mode=0o700),
-    Directory(path=paths.STAMPS, mode=0o700),
-    Directory(path=paths.TLS, mode=0o700),
-    Directory(path=paths.CONFIG, mode=0o700, owner=paths.USER, group=paths.USER),
-    Directory(path=paths.SPECIFIC, mode=0o700, owner=paths.USER, group=paths.USER),
-    Directory(path=f"{paths.SPECIFIC}/db", mode=0o700, owner=paths.USER, group=paths.USER),
-    Directory(path=paths.SESSIONS, mode=0o700, owner=paths.USER, group=paths.USER),
-    Directory(path=paths.CODE),
-    Directory(path=paths.LIBRARY),
-    Directory(path=f"{paths.LIBRARY}/baikalctl"),
-)
+def data() -> tuple[Directory, ...]:
+    """Return where all is that must survive: a machine has it from its deploy, a container's volume from its start."""
+    return (
+        Directory(path=paths.DATA),
+        *(Directory(path=path, mode=0o700) for path in (paths.STATE, paths.STAMPS, paths.TLS)),
+        *(
+            Directory(path=path, mode=0o700, owner=paths.USER, group=paths.USER)
+            for path in (paths.CONFIG, paths.SPECIFIC, f"{paths.SPECIFIC}/db", paths.SESSIONS)
+        ),
+    )
 
 
 @functools.cache
 def tools() -> FileSet:
     """Return what every machine and every image has: ``baikalctl`` and the templates, the same everywhere."""
     library = [*_tree("baikalctl", "*.py"), *_tree("templates", "*")]
-    command = _environment().get_template("usr/local/sbin/baikalctl").render(library=paths.LIBRARY)
-    no_session = (HOME / "templates" / paths.NO_SESSION[1:]).read_bytes()
-    folders = sorted({str(Path(file.path).parent) for file in library} | {paths.LIBRARY})
-    parents = {str(parent) for folder in folders for parent in Path(folder).parents if paths.LIBRARY in str(parent)}
-    made = [Directory(path=folder) for folder in sorted(parents | set(folders))]
-    known = {directory.path for directory in DIRECTORIES}
+    command = fill_in("usr/local/sbin/baikalctl", library=paths.LIBRARY)
+    no_session, migrate = ((HOME / "templates" / path[1:]).read_bytes() for path in (paths.NO_SESSION, paths.MIGRATE))
+    folders = {str(folder) for file in library for folder in Path(file.path).parents if paths.LIBRARY in str(folder)}
     return FileSet(
-        directories=(*DIRECTORIES, *(folder for folder in made if folder.path not in known)),
+        directories=(Directory(path=paths.CODE), *(Directory(path=folder) for folder in sorted(folders))),
         files=(
             *library,
             File(path=paths.NO_SESSION, content=no_session),
-            File(path=paths.COMMAND, content=command.encode(), mode=0o755),
+            File(path=paths.MIGRATE, content=migrate),
+            File(path=paths.COMMAND, content=command, mode=0o755),
         ),
     )
 
 
-def render(settings: Settings, platform: Platform) -> FileSet:
-    """Return everything that a running machine has: the tools, the declared state, and the services' files."""
-    environment = _environment()
-    php = f"php{platform.php}-fpm"
-    declared = declare(settings, (php, "nginx"))
-    values = {
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where the same texts become files: what differs between a machine and a container."""
+
+    socket: str
+    """Where PHP listens."""
+    access_log: str
+    root: str = ""
+    """What stands before the paths of our configuration: nothing on a machine."""
+
+
+def texts(settings: Settings, platform: Platform, declared: Declared, place: Place) -> Callable[[str], bytes]:
+    """Return the function that fills in a template by its path below ``templates/``."""
+    values: dict[str, Any] = {
         "settings": settings,
         "platform": platform,
         "paths": paths,
         "declared": declared,
-        # Of this PHP alone: after an upgrade of the distribution, the old one may still be there and hold its own.
-        "socket": f"/run/php/baikal-{platform.php}.sock",
+        "place": place,
         "workers": workers(platform),
         "memory_limit_mb": memory_limit_mb(platform),
     }
+    return functools.partial(fill_in, **values)
 
-    def text(template: str) -> bytes:
-        return environment.get_template(template).render(values).encode()
 
+def fill_in(template: str, **values: object) -> bytes:
+    """Return the text of the template at a path below ``templates/``, with ``values`` in it."""
+    return _environment().get_template(template).render(values).encode()
+
+
+def render(settings: Settings, platform: Platform) -> FileSet:
+    """Return everything that a running machine has: the tools, the declared state, and the services' files."""
+    php = f"php{platform.php}-fpm"
+    declared = declare(settings, (php, "nginx"))
+    # Of this PHP alone: after an upgrade of the distribution, the old one may still be there and hold its own.
+    place = Place(socket=f"/run/php/baikal-{platform.php}.sock", access_log="/var/log/nginx/access.log")
+    text = texts(settings, platform, declared, place)
     base = tools()
     configuration = f"/etc/php/{platform.php}/fpm"
     files = (
@@ -153,7 +173,7 @@ def render(settings: Settings, platform: Platform) -> FileSet:
         File(path=paths.SITE, content=text("etc/nginx/conf.d/baikal.conf"), service="nginx"),
     )
     return FileSet(
-        directories=base.directories,
+        directories=(Directory(path="/etc/baikal", mode=0o700), *data(), *base.directories),
         files=(*base.files, *files),
         # In the order in which they start: nginx needs PHP's socket.
         services=(

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from baikalctl import rules
 from baikalctl.accounts import User, UsersValue, read_users
 from baikalctl.definition import Definition, define
+from baikalctl.environment import is_of_others, referred
 from baikalctl.faults import Fault, SettingsError, unknown
 from baikalctl.kinds import Batches, Choice, Flag, Networks, Number, SecretValue, Text, describe
 from baikalctl.release import KNOWN_RELEASES
@@ -173,19 +174,28 @@ class Settings:
             name: None if definition.secret else definition.raw_default for name, definition in DEFINITIONS.items()
         }
         file = dict(file or {})
-        for name in [name for name in file if name in DEFINITIONS and DEFINITIONS[name].machine_only]:
+        of_image = {name for name, item in DEFINITIONS.items() if item.machine_only}
+        # What a build calls BAIKAL_VERSION would be BAIKAL_BAIKAL_VERSION here; people try both.
+        spelt = [name.upper() for name in of_image]
+        variables = {PREFIX + part for name in spelt for part in (name, name.removeprefix(PREFIX))}
+        for name in [name for name in file if name in of_image] + [name for name in environ if name in variables]:
             faults.append(Fault(name, "is decided when the image is made; choose an image with that release", ""))
-            del file[name]
+            file.pop(name, None)
         raw |= file
         known = {PREFIX + name.upper(): name for name, item in DEFINITIONS.items() if not item.machine_only}
+        unclear: list[str] = []
         for variable, text in environ.items():
             bare = variable.removesuffix("_FILE")
             if variable in known:
                 _read_variable(known[variable], variable, text, environ, raw, faults)
             elif bare != variable and bare in known and DEFINITIONS[known[bare]].secret:
                 raw[known[bare]] = {"file": text}
-            elif variable.startswith(PREFIX) and not variable.startswith("BAIKAL_PATH_"):
-                faults.append(Fault(variable, unknown(variable, known)))
+            elif variable.startswith(PREFIX) and variable not in variables and not is_of_others(variable, text):
+                unclear.append(variable)
+        elsewhere = set(referred(raw))
+        faults += [
+            Fault(variable, unknown(variable, known, PREFIX)) for variable in unclear if variable not in elsewhere
+        ]
         return cls._validated(raw, faults, environ, plain=True, complete=True)
 
     @classmethod

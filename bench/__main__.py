@@ -13,10 +13,10 @@ from bench import picture, provisioning, report, scale, serving
 from bench.contenders import Bench, BenchmarkError
 from tests.lab import machine as machines
 from tests.lab import release as releases
+from tests.lab.asking import PASSWORD
 from tests.lab.deploying import REPOSITORY
 from tests.lab.engine import cache_directory, ensure_engine
 from tests.lab.errors import LabError
-from tests.lab.server import PASSWORD
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -17,6 +17,19 @@ PACKAGES = (
     "python3-yaml",
 )
 """Everything from the distribution: PHP's extensions are those of Baïkal and sabre/dav, the rest is baikalctl's."""
+IMAGE_PACKAGES = ("s6",)
+"""What an image needs besides: the supervisor that a container has in systemd's place."""
+TMPFILES = "systemd-standalone-tmpfiles"
+"""What php-fpm needs of systemd, by itself: in an image, the rest would be 15 MB that nobody starts."""
+LEFT_OUT = (
+    "--path-exclude=/usr/share/doc/*",
+    "--path-include=/usr/share/doc/*/copyright",
+    "--path-exclude=/usr/share/info/*",
+    "--path-exclude=/usr/share/lintian/*",
+    "--path-exclude=/usr/share/locale/*",
+    "--path-exclude=/usr/share/man/*",
+)
+"""dpkg's options for what nobody reads in an image; the slim official images leave out the same."""
 
 
 def php_version(package_version: str) -> str:

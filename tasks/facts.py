@@ -11,12 +11,16 @@ from pyinfra.api.facts import FactBase
 
 from baikalctl import paths
 from baikalctl.release import ORIGIN, TREE, tree_command
-from tasks.distribution import PACKAGES
+from tasks.distribution import IMAGE_PACKAGES, PACKAGES, TMPFILES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from baikalctl.rendering import FileSet, Service
+
+
+KNOWN = (*PACKAGES, *IMAGE_PACKAGES, TMPFILES, "systemd")
+"""The packages that a host is asked about."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,12 +41,17 @@ class Machine:
     release: str
     """The release of Baïkal that ``current`` leads to, or nothing."""
     installed: dict[str, str]
-    """Version by package, of those in :data:`PACKAGES` that are wholly installed."""
+    """Version by package, of those that concern us and are wholly installed."""
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """Packages that such a host needs."""
+        return PACKAGES if self.booted else (*PACKAGES, *IMAGE_PACKAGES)
 
     @property
     def missing(self) -> tuple[str, ...]:
         """Packages that aren't installed."""
-        return tuple(name for name in PACKAGES if name not in self.installed)
+        return tuple(name for name in self.needed if name not in self.installed)
 
 
 class MachineFact(FactBase[Machine]):
@@ -60,7 +69,7 @@ class MachineFact(FactBase[Machine]):
             echo "cores=$(nproc 2>/dev/null)"
             while read -r key value unit; do [ "$key" != MemTotal: ] || echo "memory=$value"; done < /proc/meminfo
             echo "release=$(readlink {paths.CURRENT})"
-            dpkg-query -W -f '${{db:Status-Status}}=${{Package}} ${{Version}}\n' {" ".join(PACKAGES)} 2>/dev/null || true
+            dpkg-query -W -f '${{db:Status-Status}}=${{Package}} ${{Version}}\n' {" ".join(KNOWN)} 2>/dev/null || true
         """
 
     def process(self, output: list[str]) -> Machine:
@@ -111,7 +120,7 @@ class CandidateFact(FactBase[dict[str, str]]):
                 echo "{self.UNREACHABLE}: $(echo "$said" | grep -E '^(E|W|Err)' | head -n 1)"
                 break
             done
-            apt-cache policy {" ".join(PACKAGES)}
+            apt-cache policy {" ".join(KNOWN)}
         """
 
     def process(self, output: list[str]) -> dict[str, str]:
@@ -145,7 +154,7 @@ class FilesFact(FactBase[dict[str, Any]]):
             sha256sum -- {contents} 2>/dev/null; echo ---
             stat -c '%F|%a|%U|%G|%n' -- {every} 2>/dev/null; echo ---
             for link in {links}; do [ ! -L "$link" ] || echo "$link|$(readlink -f "$link")"; done; echo ---
-            cat {paths.FILES} 2>/dev/null || true
+            cat {files.record} 2>/dev/null || true
         """
 
     def process(self, output: list[str]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from pyinfra.api.operation import operation
 from pyinfra.context import host
 
 from baikalctl import installing, paths
+from tasks.distribution import LEFT_OUT
 from tasks.facts import CheckFact, FilesFact, ReleaseFact, ServicesFact, read_digest, stamp
 from tasks.run import ANSWER_SECONDS
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
 
     from baikalctl.rendering import Directory, File, FileSet
-    from tasks.facts import Machine
     from tasks.run import Run
 
 APT = (
@@ -88,11 +88,12 @@ class Sent:
 
 
 @operation()
-def packages_installed(machine: Machine) -> Generator[StringCommand, None, None]:
-    """Install the distribution's packages that ``machine`` lacks, after mending what an interrupted run left."""
-    if machine.missing:
-        install = f"{APT} install --yes --no-install-recommends {' '.join(machine.missing)}"
-        held = machine.booted and "nginx" in machine.missing
+def packages_installed(packages: Sequence[str], *, booted: bool) -> Generator[StringCommand, None, None]:
+    """Install ``packages``, which the host lacks, after mending what an interrupted run left."""
+    if packages:
+        leaving_out = "" if booted else "".join(f" -o Dpkg::Options::='{option}'" for option in LEFT_OUT)
+        install = f"{APT}{leaving_out} install --yes --no-install-recommends {' '.join(packages)}"
+        held = booted and "nginx" in packages
         yield StringCommand(f"{HOLD}\n{CONFIGURE}" if held else CONFIGURE)
         # The lists may be younger than a day and still name packages that the archive has replaced since.
         install = f"{install} || {{ {APT} update && {install}; }}"
@@ -127,8 +128,8 @@ def files_brought(files: Callable[[], FileSet], run: Run) -> Generator[StringCom
             "prepare": [paths.COMMAND, "certificate"] if wanted.services else [],
             "services": {service.name: service.check for service in wanted.services},
             "stamps": paths.STAMPS,
-            "record": paths.FILES,
-            "lock": paths.LOCK,
+            "record": wanted.record,
+            "lock": wanted.lock,
         }
 
     program = Sent(lambda: [f"{inspect.getsource(installing)}\n\nmain({json.dumps(bundle())!r})\n"])

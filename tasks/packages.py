@@ -15,4 +15,8 @@ if TYPE_CHECKING:
 @deploy("Packages")
 def install(target: Target) -> None:
     """Have everything from the distribution installed; PHP is whatever version it offers, compared beforehand."""
-    packages_installed(name="Install what is missing of the distribution's packages", machine=target.machine)
+    packages_installed(
+        name="Install what is missing of the distribution's packages",
+        packages=target.lacking(),
+        booted=target.machine.booted,
+    )

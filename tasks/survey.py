@@ -17,12 +17,14 @@ from pyinfra.connectors.ssh import SSHConnector
 from pyinfra.context import ctx_config, ctx_host, ctx_state
 from pyinfra.context import state as current_state
 
+from baikalctl.contained import baked
 from baikalctl.faults import HostError, SettingsError
 from baikalctl.release import needed_php
-from baikalctl.rendering import Platform, render, tools
+from baikalctl.rendering import Platform, render
 from baikalctl.settings import Settings
-from tasks.distribution import PACKAGES, nginx_version, php_version
+from tasks.distribution import TMPFILES, nginx_version, php_version
 from tasks.facts import CandidateFact, Machine, MachineFact, PathsFact
+from tasks.image import keep_running
 from tasks.releases import Archive, obtain
 from tasks.rollout import Conductor, split
 from tasks.run import ANSWER_SECONDS, Run
@@ -74,6 +76,12 @@ class Target:
             if not self.settings.batches and len(state.active_hosts) <= state.config.PARALLEL:
                 self.run.foresee()
 
+    def lacking(self) -> tuple[str, ...]:
+        """Return the packages to install."""
+        machine = self.machine
+        alone = "php-fpm" in machine.missing and "systemd" not in machine.installed and TMPFILES in self.candidates
+        return (*machine.missing, TMPFILES) if alone and not machine.booted else machine.missing
+
     def platform(self) -> Platform:
         """Return what the host's files depend on: as installed, or as it will be."""
         machine = self.machine
@@ -92,7 +100,7 @@ class Target:
     def wanted(self) -> FileSet:
         """Return every file of ours on this host. An image has no name yet: a container renders the rest at its start."""
         if not self.machine.booted:
-            return tools()
+            return baked()
         platform = self.platform()
         if self._rendered is None or self._rendered[0] != platform:
             self._rendered = (platform, render(self.settings, platform))
@@ -159,6 +167,7 @@ def _look_at(host: Host) -> None:
 
 
 def _target(host: Host) -> Target:
+    keep_running(host)
     machine: Machine | None = host.get_fact(MachineFact, _sudo=False, _timeout=ANSWER_SECONDS)
     if machine is None:
         message = "it doesn't answer; what it said stands above"
@@ -223,7 +232,7 @@ def _refuse_unfit(machine: Machine, host: Host) -> None:
 
 def _refuse_old_php(machine: Machine, candidates: dict[str, str], version: str) -> None:
     offered = candidates | machine.installed
-    for package in PACKAGES:
+    for package in machine.needed:
         if package not in offered:
             unreachable = offered.get(CandidateFact.UNREACHABLE)
             reason = (

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.contenders import COLOUR, SHOWN_CHARACTERS, BenchmarkError, Command, Contender, OurDeploy
+from tests.lab.asking import HOSTNAME
 from tests.lab.machine import LOCAL
-from tests.lab.server import HOSTNAME
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -17,7 +17,7 @@ from baikalctl.rendering import HOME, Platform, render
 from baikalctl.settings import Settings
 from tasks.distribution import nginx_version, php_version
 from tasks.facts import MachineFact
-from tests.lab.server import HOSTNAME, PASSWORD
+from tests.lab.asking import HOSTNAME, PASSWORD
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

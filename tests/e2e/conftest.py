@@ -10,11 +10,13 @@ import pytest
 from tasks.distribution import PACKAGES
 from tests.lab import machine as machines
 from tests.lab import release as releases
+from tests.lab.asking import PASSWORD
+from tests.lab.baking import BASE, baked
 from tests.lab.engine import Engine, cache_directory, ensure_engine, stop_if_ours
 from tests.lab.errors import LabError
 from tests.lab.images import base_image, machine_image, remove_images
 from tests.lab.machine import Machine
-from tests.lab.server import PASSWORD, Server
+from tests.lab.server import Server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -67,6 +69,15 @@ def release() -> Release:
     found = releases.obtain(cache_directory())
     _used.append(f"release: Baïkal {found.version}, {found.origin}")
     return found
+
+
+@pytest.fixture(scope="session")
+def image(engine: Engine, release: Release) -> str:
+    """Give the image that the deploy bakes, on the base that the Dockerfile names."""
+    base = f"base: {BASE}, {base_image(engine, BASE).origin}"
+    if base not in _used:
+        _used.append(base)
+    return baked(engine, release)
 
 
 @pytest.fixture(scope="session")

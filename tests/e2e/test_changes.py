@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.lab.asking import PASSWORD
 from tests.lab.engine import wait_until
-from tests.lab.server import PASSWORD, REFERENCE, USERS, Server
+from tests.lab.server import REFERENCE, USERS, Server
 
 if TYPE_CHECKING:
     from collections.abc import Callable

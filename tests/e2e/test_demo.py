@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.lab.clients import Account
-from tests.lab.demo import FOLDER, NAME
+from tests.lab.demo import CONTAINER, FOLDER, NAME
 from tests.lab.deploying import PYINFRA, REPOSITORY, pyinfra
 
 if TYPE_CHECKING:
@@ -18,17 +18,26 @@ if TYPE_CHECKING:
 
 
 def test_the_demo_stands_answers_and_goes(engine: Engine) -> None:
-    """It prints address and account, a client gets in with them, its own command changes nothing, and it goes."""
-    if engine.docker("ps", "-aq", "--filter", f"name=^{NAME}$").strip():
+    """It prints addresses and accounts, clients get in with them, its own commands work, and all of it goes."""
+    if _standing(engine):
         pytest.skip("somebody's demo is up, which this test would replace")
     try:
         done = _make("demo")
         assert done.returncode == 0, done.stdout + done.stderr
-        found = re.search(r"address +(https://\S+)/dav\.php/.*account +(\S+), password (\S+)", done.stdout, re.DOTALL)
-        assert found, done.stdout
+        logins = re.findall(
+            r"address +(https://\S+)/dav\.php/.*?account +(\S+), password (\S+)", done.stdout, re.DOTALL
+        )
+        assert len(logins) == 2, done.stdout
+        for login, certificate in zip(logins, ("server.crt", "container.crt"), strict=True):
+            address, user, password = login
+            account = Account(address, FOLDER / certificate, user, password)
+            assert account.round_trip_event("mine") == "mine"
         assert "release        Baïkal" in done.stdout
-        account = Account(found[1], FOLDER / "server.crt", found[2], found[3])
-        assert account.round_trip_event("mine") == "mine"
+        assert re.search(r"image +\d\d+ MB above debian:13, .*; the first answer came after \d+\.\d s", done.stdout)
+        assert f"docker exec {CONTAINER} baikalctl check" in done.stdout
+        checked = engine.docker("exec", CONTAINER, "baikalctl", "check")
+        assert "failed" not in checked
+        assert "serving https://localhost" in engine.docker("logs", CONTAINER)
         again = pyinfra(str(FOLDER / "inventory.py"), "-y", "--json")
         assert again.status == 0, again.output
         assert again.changes == 0
@@ -38,8 +47,15 @@ def test_the_demo_stands_answers_and_goes(engine: Engine) -> None:
     finally:
         gone = _make("demo-down")
     assert gone.returncode == 0, gone.stderr
-    assert not engine.docker("ps", "-aq", "--filter", f"name=^{NAME}$").strip()
+    assert not _standing(engine)
     assert not FOLDER.exists()
+
+
+def _standing(engine: Engine) -> list[str]:
+    """Return the demo's machine, container and volume, as far as they are there."""
+    names = f"{NAME}|{CONTAINER}"
+    containers = engine.docker("ps", "-a", "--filter", f"name=^({names})$", "--format", "{{.Names}}").split()
+    return [*containers, *engine.docker("volume", "ls", "-q", "--filter", f"name=^{CONTAINER}$").split()]
 
 
 def _make(target: str) -> subprocess.CompletedProcess[str]:

@@ -1,18 +1,25 @@
-"""The same deploy into an image: tagged only when all went well; and on this machine itself, by @local."""
+"""The same deploy into an image, made in two ways and alike in both; and on this machine itself, by @local."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shlex
+import subprocess
 import sys
+import tarfile
+from fnmatch import fnmatch
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import pytest
 
 from tasks.distribution import PACKAGES
+from tests.lab.baking import BASE, baked, built, release_data
+from tests.lab.container import LABELS
 from tests.lab.deploying import PYINFRA, REPOSITORY, Outcome, pyinfra
+from tests.lab.engine import locked
 from tests.lab.images import base_image, machine_image
 from tests.lab.machine import Machine
 
@@ -23,51 +30,197 @@ if TYPE_CHECKING:
     from tests.lab.release import Release
 
 
+OF_THE_CONTAINER: Final = re.compile(r"(\.dockerenv|dev|proc|sys|etc/(hostname|hosts|mtab|resolv\.conf))(/.*)?")
+"""What the engine puts into whatever container it makes."""
+ITS_OWN: Final = re.compile(r"etc/shadow-?|var/lib/apt/extended_states")
+"""Files with the day of their making in them, or in whatever order."""
+OF_THE_MAKING: Final = (
+    *("*/pyinfra*", "*/pip", "*/pip-*", "*/pip3", "*/ensurepip*", "*/pip.conf", "venv", "*.pyc.*", "root/.cache*"),
+    *(
+        "var/lib/apt/lists/?*",
+        "var/cache/apt/*.bin",
+        "var/cache/apt/archives/*.deb",
+        "var/log/apt/?*",
+        "var/log/dpkg.log",
+    ),
+    *(
+        "tmp/?*",
+        "media/?*",
+        "mnt/?*",
+        "run/secrets*",
+        "*.baikal-new",
+        "*.baikal-old",
+        "opt/baikal/.*",
+        "*/releases/*.zip",
+    ),
+)
+"""Patterns of what making an image needs, and what an image has no use for."""
+MOST_ABOVE_THE_BASE: Final = 118_000_000
+"""Bytes: 130 MB are the limit, and a client for certificates and a queue for mail will take 12 of them."""
+METADATA: Final = {
+    "Entrypoint": ["baikalctl"],
+    "Cmd": ["start"],
+    "Volumes": {"/var/lib/baikal": {}},
+    "ExposedPorts": {"80/tcp": {}, "443/tcp": {}},
+    "StopSignal": "SIGTERM",
+    "User": "",
+    "Healthcheck": {
+        "Test": ["CMD", "baikalctl", "health"],
+        "Interval": 30_000_000_000,
+        "Timeout": 10_000_000_000,
+        "StartPeriod": 30_000_000_000,
+        "Retries": 3,
+    },
+}
+
+
+class Entry(NamedTuple):
+    """One file, directory or link of an image; ``content`` is a checksum, or where a link leads."""
+
+    kind: bytes
+    mode: int
+    uid: int
+    gid: int
+    size: int
+    content: str
+
+
 @pytest.fixture
 def bakery(engine: Engine) -> Iterator[list[Outcome]]:
-    """Give a list for the outcomes of bakes: pyinfra commits a nameless image each time, which goes with the named one."""
-    if engine.docker("image", "ls", "-q", "baikal").strip():
-        pytest.skip("there are images called baikal on this machine, which this test would remove")
-    outcomes: list[Outcome] = []
-    yield outcomes
-    committed = [found[1] for outcome in outcomes if (found := re.search(r"image ID: (\w+)", outcome.output))]
-    named = engine.docker("image", "ls", "-q", "baikal").split()
-    for image in (*named, *committed):
-        engine.docker("rmi", "-f", image, check=False)
+    """Give a list for the outcomes of bakes: a dry run and a failed one leave a nameless image, which goes with the others.
+
+    Nobody else on this machine bakes meanwhile, because all images get one name at first.
+    """
+    with locked("baked-name"):
+        if engine.docker("image", "ls", "-q", "baikal").strip():
+            pytest.skip("there are images called baikal on this machine, which this test would remove")
+        outcomes: list[Outcome] = []
+        yield outcomes
+        committed = [found[1] for outcome in outcomes if (found := re.search(r"image ID: (\w+)", outcome.output))]
+        named = engine.docker("image", "ls", "-q", "baikal").split()
+        for image in (*committed, *named):
+            engine.docker("rmi", "-f", image, check=False)
 
 
-def _data(release: Release, **others: str) -> list[str]:
-    values = {"baikal_archive": str(release.path), "baikal_version": f'"{release.version}"', **others}
-    return [word for name, value in values.items() for word in ("--data", f"{name}={value}")]
+@pytest.fixture(scope="module")
+def made(engine: Engine, release: Release) -> dict[str, str]:
+    """Give both images, by how they were made."""
+    return {"baked": baked(engine, release), "built": built(engine, release)}
+
+
+@pytest.fixture(scope="module")
+def trees(engine: Engine, made: dict[str, str]) -> dict[str, dict[str, Entry]]:
+    """Give all that is in each image, by path."""
+    return {how: tree(engine, image) for how, image in made.items()}
+
+
+def tree(engine: Engine, image: str) -> dict[str, Entry]:
+    """Return what is in an image, by path, but for what the engine puts there."""
+    container = engine.docker("create", *LABELS, image).strip()
+    try:
+        with subprocess.Popen([engine.command, "export", container], stdout=subprocess.PIPE) as exporting:
+            assert exporting.stdout
+            found = {}
+            with tarfile.open(fileobj=exporting.stdout, mode="r|") as archive:
+                for member in archive:
+                    path = member.name.rstrip("/")
+                    if not OF_THE_CONTAINER.fullmatch(path):
+                        stream = archive.extractfile(member) if member.isreg() else None
+                        content = hashlib.sha256(stream.read()).hexdigest() if stream else member.linkname
+                        size = member.size if stream else 0
+                        found[path] = Entry(member.type, member.mode, member.uid, member.gid, size, content)
+    finally:
+        engine.docker("rm", "-f", "-v", container)
+    assert len(found) > 3000
+    return found
+
+
+def nameless(engine: Engine, base: str) -> set[str]:
+    """Return the images without a name that stand on a base: those of other bases are other people's."""
+    first = engine.docker("image", "inspect", "-f", "{{index .RootFS.Layers 0}}", base)
+    found = engine.docker("image", "ls", "-q", "--filter", "dangling=true").split()
+    layers = {
+        image: engine.docker("image", "inspect", "-f", "{{index .RootFS.Layers 0}}", image, check=False)
+        for image in found
+    }
+    return {image for image, layer in layers.items() if layer == first}
+
+
+def test_both_ways_of_making_an_image_make_the_same_files(trees: dict[str, dict[str, Entry]]) -> None:
+    """Pyinfra from outside and the Dockerfile: every path with its type, mode, owner, link target, size and content."""
+    one, other = trees["baked"], trees["built"]
+    assert sorted(one.keys() ^ other.keys()) == []
+    differing = [path for path in one if one[path] != other[path]]
+    assert [path for path in differing if not ITS_OWN.fullmatch(path)] == []
+    assert [path for path in differing if one[path]._replace(content="") != other[path]._replace(content="")] == []
+
+
+@pytest.mark.parametrize("how", ["baked", "built"])
+def test_nothing_of_the_making_is_in_an_image(trees: dict[str, dict[str, Entry]], how: str) -> None:
+    """No pyinfra, no pip, no lists or logs of apt, nothing in /tmp, and no data."""
+    found = [path for path in trees[how] if any(fnmatch(path, pattern) for pattern in OF_THE_MAKING)]
+    assert found == []
+    assert [path for path in trees[how] if path.startswith(("var/lib/baikal/", "run/baikal/"))] == []
+
+
+@pytest.mark.parametrize("how", ["baked", "built"])
+def test_an_image_says_how_it_is_run(engine: Engine, made: dict[str, str], release: Release, how: str) -> None:
+    """As in the Dockerfile, whichever way it was made: entry point, health check, volume, ports, signal and labels."""
+    image = json.loads(engine.docker("image", "inspect", made[how]))[0]
+    config = image["Config"]
+    assert {name: config.get(name) for name in METADATA} == METADATA
+    assert [line for line in config["Env"] if not line.startswith("PATH=")] == []
+    labels = {name: text for name, text in config["Labels"].items() if name.startswith("org.opencontainers.image.")}
+    assert labels["org.opencontainers.image.version"] == release.version
+    assert set(re.findall(r"org\.opencontainers\.image\.\w+", (REPOSITORY / "Dockerfile").read_text())) == labels.keys()
+    inherited = json.loads(engine.docker("image", "inspect", base_image(engine, BASE).tag))[0]["Config"]["Labels"] or {}
+    assert config["Labels"].keys() == labels.keys() | inherited.keys()
+
+
+@pytest.mark.parametrize("how", ["baked", "built"])
+def test_an_image_is_small(engine: Engine, made: dict[str, str], how: str) -> None:
+    """What it adds to its base, of all its layers together, so that nothing hides below what a later one removed."""
+    sizes = [
+        int(engine.docker("image", "inspect", "-f", "{{.Size}}", name))
+        for name in (made[how], base_image(engine, BASE).tag)
+    ]
+    assert 0 < sizes[0] - sizes[1] <= MOST_ABOVE_THE_BASE
 
 
 def test_the_deploy_bakes_a_tagged_image(engine: Engine, release: Release, bakery: list[Outcome]) -> None:
     """`pyinfra @docker/IMAGE deploy.py`: code and tools, no host name, no data, no password; then a second bake on it."""
     tag = f"baikal:{release.version}"
-    base = f"@docker/{base_image(engine, 'debian:12').tag}"
-    dry = pyinfra(base, "--dry", *_data(release))
+    standing = base_image(engine, "debian:12").tag
+    before = nameless(engine, standing)
+    base = f"@docker/{standing}"
+    dry = pyinfra(base, "--dry", *release_data(release))
     bakery.append(dry)
     assert engine.docker("image", "ls", "-q", "baikal").strip() == "", "a dry run names nothing"
-    failed = pyinfra(base, "-y", *_data(release, baikal_sha256="0" * 64))
+    failed = pyinfra(base, "-y", *release_data(release, baikal_sha256="0" * 64))
     bakery.append(failed)
     assert failed.status == 1
     assert engine.docker("image", "ls", "-q", "baikal").strip() == "", "a failed run names nothing"
 
-    baked = pyinfra(base, "-y", *_data(release))
-    bakery.append(baked)
-    assert baked.status == 0, baked.output
-    assert f"tagged {tag}" in baked.output
+    assert len(nameless(engine, standing) - before) == 2, "pyinfra's own, one of each of these runs"
+    outcome = pyinfra(base, "-y", *release_data(release))
+    bakery.append(outcome)
+    assert outcome.status == 0, outcome.output
+    assert f"tagged {tag}" in outcome.output
+    assert len(nameless(engine, standing) - before) == 2, "a bake leaves the image with the name alone"
+    assert standing not in engine.docker("ps", "-a", "--format", "{{.Image}}").splitlines(), "and no container"
     seen = engine.docker(
-        *("run", "--rm", tag, "sh", "-c"),
-        "readlink /opt/baikal/current; baikalctl --help; ls /var/lib/baikal/config /etc/baikal /etc/nginx/conf.d; "
-        "stat -c '%U %a' /opt/baikal/current/html/dav.php; nginx -v 2>&1; php-fpm* -v 2>/dev/null || true",
+        *("run", "--rm", "--entrypoint", "sh", tag, "-c"),
+        "readlink /opt/baikal/current; baikalctl --help; find /var/lib/baikal /run/baikal -mindepth 1; "
+        "cat /etc/baikal/* 2>&1; stat -c '%U %a' /opt/baikal/current/html/dav.php; nginx -v 2>&1",
     )
     assert seen.startswith(release.version)
-    assert "baikal.yaml" not in seen
-    assert "declared.json" not in seen
+    assert "nginx/" in seen
+    assert "/var/lib/baikal/" not in seen
+    assert "/run/baikal/" not in seen
+    assert "/etc/baikal/declared.json: No such file" in seen
     assert "root 644" in seen
 
-    again = pyinfra(f"@docker/{tag}", "-y", "--json", *_data(release))
+    again = pyinfra(f"@docker/{tag}", "-y", "--json", *release_data(release))
     bakery.append(again)
     assert again.status == 0, again.output
     assert again.changed == [f"Image | Tag the image {tag}"], "a bake on a baked image changes only its name"
@@ -78,9 +231,9 @@ def test_a_container_that_was_there_is_provisioned_and_not_named(
 ) -> None:
     """Somebody's running container gets everything, keeps running, and no image is made of it."""
     tag = base_image(engine, "debian:13").tag
-    container = engine.docker("run", "-d", tag, "sleep", "600").strip()
+    container = engine.docker("run", "-d", *LABELS, tag, "sleep", "600").strip()
     try:
-        outcome = pyinfra(f"@docker/{container}", "-y", *_data(release))
+        outcome = pyinfra(f"@docker/{container}", "-y", *release_data(release))
         bakery.append(outcome)
         assert outcome.status == 0, outcome.output
         assert engine.docker("image", "ls", "-q", "baikal").strip() == ""
@@ -92,9 +245,9 @@ def test_a_container_that_was_there_is_provisioned_and_not_named(
 def test_a_machine_provisions_itself_by_local(engine: Engine, release: Release) -> None:
     """@local, on a machine that has this checkout and its Python: serving, and a second run changes nothing."""
     interpreter = Path(sys.executable).resolve().parent.parent
-    shared = {REPOSITORY, interpreter, release.path.resolve()}
+    shared = {REPOSITORY, PYINFRA.parent.parent.resolve(), interpreter, release.path.resolve()}
     mounts = [part for path in shared for part in ("-v", f"{path}:{path}:ro")]
-    data = [*_data(release), "--data", "hostname=localhost"]
+    data = [*release_data(release), "--data", "hostname=localhost"]
     pyinfra_there = (
         f"cd {REPOSITORY} && BAIKAL_ADMIN_PASSWORD=x {PYINFRA} -y --json @local deploy.py {shlex.join(data)}"
     )

@@ -5,11 +5,15 @@ from __future__ import annotations
 import concurrent.futures
 import datetime as dt
 import re
+from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.lab.asking import HOSTNAME, PASSWORD
 from tests.lab.clients import CARD, EVENT
-from tests.lab.server import HOSTNAME, PASSWORD, Server
+
+if TYPE_CHECKING:
+    from tests.lab.server import Server
 
 SECRET_FOLDERS = (
     "config",

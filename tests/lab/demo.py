@@ -1,29 +1,39 @@
-"""``make demo``: a machine that boots, a deploy over SSH, and a calendar client that uses what stands there."""
+"""``make demo``: a machine, deployed to over SSH, and a container of the image, both used by calendar clients."""
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import json
 import os
 import secrets
 import shutil
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from tests.lab import baking
 from tests.lab import machine as machines
 from tests.lab import release as releases
 from tests.lab.clients import Account
+from tests.lab.container import Container, Volume
 from tests.lab.deploying import PYINFRA, REPOSITORY
-from tests.lab.engine import Engine, cache_directory, ensure_engine, stop_if_ours
+from tests.lab.engine import Engine, cache_directory, ensure_engine, stop_if_ours, wait_until
 from tests.lab.errors import LabError
 from tests.lab.images import base_image, machine_image, remove_images
 from tests.lab.machine import KEEP, Machine
 
 NAME: Final = "baikal-demo"
+CONTAINER: Final = f"{NAME}-container"
+"""Its volume has the same name."""
 FOLDER: Final = REPOSITORY / ".cache" / "demo"
 DISTRIBUTION: Final = "debian:12"
+START_LIMIT_S: Final = 20
+UNAUTHORIZED: Final = 401
 INVENTORY: Final = '''"""The demo's machine, as make demo wrote it."""
 
 hosts = [
@@ -33,6 +43,18 @@ hosts = [
     ),
 ]
 '''
+
+
+@dataclass(frozen=True)
+class Contained:
+    """A container that stands: how to log in, what its base is, and what it took."""
+
+    account: Account
+    base: str
+    megabytes: float
+    """Size of the image above its base."""
+    seconds: float
+    """To the first answer."""
 
 
 def main() -> None:
@@ -45,7 +67,7 @@ def main() -> None:
             up()
         elif verb == "down":
             _remove(ensure_engine(_say))
-            _say("the machine is gone; make clean also removes the images, and ends an engine that the lab started")
+            _say("both are gone; make clean also removes the images, and ends an engine that the lab started")
         else:
             clean()
     except LabError as error:
@@ -55,7 +77,7 @@ def main() -> None:
 
 
 def up() -> None:
-    """Boot, deploy, use, and tell; whatever fails, the machine is removed again."""
+    """Boot, deploy, use, and tell; whatever fails, machine and container are removed again."""
     began = time.monotonic()
     engine = ensure_engine(_say)
     _remove(engine)
@@ -73,17 +95,60 @@ def up() -> None:
             raise LabError(message)
         (FOLDER / "server.crt").write_text(machine.read("/var/lib/baikal/tls/selfsigned-localhost.crt"))
         account = Account(f"https://localhost:{machine.ports[443]}", FOLDER / "server.crt", "demo", password)
-        _say(f"calendar: a client stored and read back “{account.round_trip_event('Tea at four ☕')}”")
-        if "Zoë Demo" not in account.round_trip_contact("Zoë Demo"):
-            message = "the contact did not come back as it was stored"
-            raise LabError(message)
-        _say("address book: a client stored a contact and synchronised it back")
+        _use(account)
+        contained = _run_container(engine, release, password)
         machine.keep()
-    _tell(account, release, base.origin, command, time.monotonic() - began)
+    _tell(account, release, base.origin, command)
+    _tell_of_container(contained, time.monotonic() - began)
+
+
+def _use(account: Account) -> None:
+    """Do what people do; raises LabError, or what a client raises, if anything is not as it should be."""
+    _say(f"calendar: a client stored and read back “{account.round_trip_event('Tea at four ☕')}”")
+    if "Zoë Demo" not in account.round_trip_contact("Zoë Demo"):
+        message = "the contact did not come back as it was stored"
+        raise LabError(message)
+    _say("address book: a client stored a contact and synchronised it back")
+
+
+def _run_container(engine: Engine, release: releases.Release, password: str) -> Contained:
+    """Make the image, run and use a container of it, which stays with its volume unless something fails."""
+    _say("now the same as an image, as pyinfra @docker/… makes it")
+    base, image = base_image(engine, baking.BASE), baking.baked(engine, release)
+    sizes = [int(engine.docker("image", "inspect", "-f", "{{.Size}}", tag)) for tag in (image, base.tag)]
+    users = [{"name": "demo", "display_name": "Demo", "email": "demo@example.org", "password": password}]
+    environment = {
+        "BAIKAL_ADMIN_PASSWORD": (FOLDER / "password-admin").read_text().strip(),
+        "BAIKAL_USERS": json.dumps(users),
+    }
+    with ExitStack() as stack:
+        volume = stack.enter_context(Volume(engine, CONTAINER, options=KEEP))
+        began = time.monotonic()
+        container = Container.run(
+            engine, image, name=CONTAINER, environment=environment, volume=volume, options=KEEP, ready=False
+        )
+        stack.enter_context(container)
+        if not wait_until(lambda: _asks_who_it_is(container), START_LIMIT_S, pause_s=0.01):
+            message = f"the container doesn't answer:\n{container.log()}"
+            raise LabError(message)
+        seconds = time.monotonic() - began
+        account = container.account("demo", password)
+        shutil.copy2(account.certificate, FOLDER / "container.crt")
+        account = dataclasses.replace(account, certificate=FOLDER / "container.crt")
+        _use(account)
+        stack.pop_all()  # both stay
+    return Contained(account, f"{baking.BASE}, {base.origin}", (sizes[0] - sizes[1]) / 10**6, seconds)
+
+
+def _asks_who_it_is(container: Container) -> bool:
+    try:
+        return container.ask("PROPFIND", "/dav.php/", user="nobody", timeout_s=1).status == UNAUTHORIZED
+    except OSError:
+        return False
 
 
 def clean() -> None:
-    """Remove the machine, every image and file that the lab keeps, and the engine's process if the lab started it."""
+    """Remove both, every image and file that the lab keeps, and the engine's process if the lab started it."""
     engine = ensure_engine(_say)
     _remove(engine)
     remove_images(engine)
@@ -125,16 +190,17 @@ def _write_inventory(machine: Machine, release: releases.Release) -> str:
 
 
 def _remove(engine: Engine) -> None:
-    engine.docker("rm", "-f", "-v", NAME, check=False)
+    engine.docker("rm", "-f", "-v", NAME, CONTAINER, check=False)
+    engine.docker("volume", "rm", "-f", CONTAINER, check=False)
     shutil.rmtree(FOLDER, ignore_errors=True)
     machines.remove_leftovers(engine)
 
 
-def _tell(account: Account, release: releases.Release, base: str, command: list[str], seconds: float) -> None:
+def _tell(account: Account, release: releases.Release, base: str, command: list[str]) -> None:
     again = " ".join(os.path.relpath(word, REPOSITORY) if Path(word).is_absolute() else word for word in command)
     admin = (FOLDER / "password-admin").read_text().strip()
     print(f"""
-A Baïkal server stands, after {seconds:.0f} s.
+A Baïkal server stands on a machine.
 
     address        {account.url}/dav.php/   (self-signed: .cache/demo/server.crt)
     account        {account.user}, password {account.password}
@@ -142,8 +208,20 @@ A Baïkal server stands, after {seconds:.0f} s.
     release        Baïkal {release.version}, {release.origin}
     machine        {DISTRIBUTION}, {base}; docker exec -it {NAME} baikalctl check
 
-    run it again   {again}   (nothing changes)
-    remove it      make demo-down
+    run it again   {again}   (nothing changes)""")
+
+
+def _tell_of_container(contained: Contained, seconds: float) -> None:
+    account = contained.account
+    print(f"""
+The same stands in a container, on a volume of its own; all of it took {seconds:.0f} s.
+
+    address        {account.url}/dav.php/   (self-signed: .cache/demo/container.crt)
+    account        {account.user}, password {account.password}   (the machine's, and admin's too)
+    image          {contained.megabytes:.0f} MB above {contained.base}; the first answer came after {contained.seconds:.1f} s
+    look inside    docker logs {CONTAINER}; docker exec {CONTAINER} baikalctl check
+
+    remove both    make demo-down
 """)
 
 

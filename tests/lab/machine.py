@@ -211,7 +211,7 @@ class Machine:
         labels = ("--label", f"{RUN_LABEL}={os.getpid()}", "--label", f"{HOST_LABEL}={socket.gethostname()}")
         fixed = (*_systemd_options(self.engine), *labels, "--hostname", self.name, *options)
         for attempt in range(1, START_ATTEMPTS + 1):
-            self.ports = {inner: outer or _free_port() for inner, outer in wanted.items()}
+            self.ports = {inner: outer or free_port() for inner, outer in wanted.items()}
             published = [f"--publish={LOCAL}:{outer}:{inner}" for inner, outer in self.ports.items()]
             self.engine.docker("create", "--name", self.name, *fixed, *published, image)
             _running[self.name] = self
@@ -274,7 +274,7 @@ class Machine:
 
 
 def remove_leftovers(engine: Engine) -> list[str]:
-    """Remove the machines of runs on this computer whose process is gone, and return their names.
+    """Remove what runs on this computer whose process is gone have left, and return the names of their machines.
 
     A machine that is meant to stay must say so, with ``options=KEEP``.
     """
@@ -287,6 +287,12 @@ def remove_leftovers(engine: Engine) -> list[str]:
     ]
     if dead:
         engine.docker("rm", "-f", "-v", *dead)
+    for kind in ("volume", "network"):
+        shown = f'{{{{.Name}}}}\t{{{{.Label "{RUN_LABEL}"}}}}'
+        for line in engine.docker(kind, "ls", "--filter", f"label={RUN_LABEL}", "--format", shown).splitlines():
+            name, pid = line.split("\t")
+            if pid and _is_gone(int(pid)):
+                engine.docker(kind, "rm", name, check=False)
     return dead
 
 
@@ -329,7 +335,7 @@ def _systemd_options(engine: Engine) -> list[str]:
     return [*options, "--cgroupns", "host", "--volume", "/sys/fs/cgroup:/sys/fs/cgroup:rw"]
 
 
-def _free_port() -> int:
+def free_port() -> int:
     """Return a port of 127.0.0.1 that is free now and belongs to no machine of ours that is switched off."""
     reserved = {port for machine in _running.values() for port in machine.ports.values()}
     for _ in range(1000):

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import base64
-import http.client
 import json
-import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from tests.lab.asking import HOSTNAME, PASSWORD, Answer, ask
 from tests.lab.clients import Account
 from tests.lab.deploying import Outcome, pyinfra
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from tests.lab.machine import Machine
     from tests.lab.release import Release
 
-PASSWORD: Final = "correct horse battery staple"
-HOSTNAME: Final = "localhost"
-"""What clients in the lab type: ports are published on loopback."""
 REFERENCE: Final[dict[str, object]] = {"env": "BAIKAL_ADMIN_PASSWORD"}
 USERS: Final[list[dict[str, object]]] = [
     {
@@ -39,15 +32,6 @@ USERS: Final[list[dict[str, object]]] = [
     {"name": "Corey", "email": "corey@example.org", "password": REFERENCE},
     {"name": "a.b@example.org", "email": "a.b@example.org", "password": REFERENCE},
 ]
-
-
-@dataclass
-class Answer:
-    """One HTTP answer."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: str
 
 
 @dataclass
@@ -85,32 +69,9 @@ class Server:
         """The address that a client types."""
         return f"https://{HOSTNAME}:{self.port}"
 
-    def ask(  # noqa: PLR0913 - the parts of a request
-        self,
-        method: str,
-        path: str,
-        *,
-        user: str = "",
-        password: str = PASSWORD,
-        body: str = "",
-        headers: Mapping[str, str] | None = None,
-        port: int = 443,
-    ) -> Answer:
-        """Send one request exactly as given (no normalising of the path, no redirects) and return the answer."""
-        sent = {"Host": f"{HOSTNAME}:{self.machine.ports[port]}", **(headers or {})}
-        if user:
-            sent["Authorization"] = "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
-        where = ("127.0.0.1", self.machine.ports[port])
-        connection = (
-            http.client.HTTPSConnection(*where, timeout=30, context=ssl._create_unverified_context())  # noqa: S323
-            if port == 443
-            else http.client.HTTPConnection(*where, timeout=30)
-        )
-        connection.request(method, path, body.encode() if body else None, sent)
-        answer = connection.getresponse()
-        text = answer.read().decode("utf-8", "replace")
-        connection.close()
-        return Answer(answer.status, {name.lower(): value for name, value in answer.getheaders()}, text)
+    def ask(self, method: str, path: str, *, port: int = 443, **parts: Any) -> Answer:  # noqa: ANN401 - as ask takes them
+        """Send one request exactly as given and return the answer."""
+        return ask(self.machine.ports[port], method, path, secure=port == 443, **parts)
 
     def account(self, user: str = "jo", password: str = PASSWORD) -> Account:
         """Return where real clients log in, trusting this server's certificate alone."""

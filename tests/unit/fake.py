@@ -20,7 +20,8 @@ from pyinfra.api.state import State, StateStage
 from pyinfra.context import ctx_config, ctx_host, ctx_inventory, ctx_state
 
 from baikalctl.rendering import FileSet, render
-from tasks.distribution import PACKAGES
+from tasks.distribution import TMPFILES
+from tasks.facts import KNOWN
 from tests.unit.samples import HOME, PLATFORM, VERSION, settings
 
 if TYPE_CHECKING:
@@ -35,8 +36,8 @@ UBUNTU = ["system=ubuntu", "like=debian", "pretty=Ubuntu 22.04.5 LTS", "cores=4"
 SITE = "/etc/nginx/conf.d/baikal.conf"
 ROOT, BOOTED = "uid=0", "booted=yes"
 BARE = [*DEBIAN, ROOT, BOOTED, "release="]
-OFFERED = dict.fromkeys(PACKAGES, "1.0") | {"php-fpm": "2:8.2+93", "nginx": "1.22.1-9+deb12u2"}
-INSTALLED = [f"installed={name} {version}" for name, version in OFFERED.items()]
+OFFERED = dict.fromkeys(KNOWN, "1.0") | {"php-fpm": "2:8.2+93", "nginx": "1.22.1-9+deb12u2"}
+INSTALLED = [f"installed={name} {version}" for name, version in OFFERED.items() if name != TMPFILES]
 SETTLED = [*DEBIAN, ROOT, BOOTED, f"release={VERSION}", *INSTALLED]
 WELL = {"healthy": True, "pending": [], "findings": []}
 UNWELL = {"healthy": False, "pending": ["make the database"], "findings": []}

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from baikalctl import apply, certificate, check, configuration, paths, release
-from baikalctl.check import FAILED, OK, WARNING, Finding
+from baikalctl.health import FAILED, OK, WARNING, Finding
 from tests.unit.samples import VERSION, declared, distrib, release_zip
 
 if TYPE_CHECKING:

@@ -18,7 +18,8 @@ from pyinfra.api import arguments, connectors
 from pyinfra.api.exceptions import DeployError
 
 from baikalctl import paths
-from baikalctl.rendering import render, tools
+from baikalctl.contained import baked
+from baikalctl.rendering import render
 from tasks import releases, survey
 from tasks.distribution import PACKAGES
 from tests.unit.fake import (
@@ -194,10 +195,15 @@ def test_an_image_gets_code_and_no_state(deploy: Deploy) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("BAIKAL_ADMIN_PASSWORD")
         ran = deploy.one(answers([*DEBIAN, ROOT, "release="]), hostname="")
-    assert ran.names == NAMES[:3]
+    assert ran.names == [*NAMES[:3], "Image | Leave nothing behind that only baking needed"]
+    assert ran.changed == ran.names
+    installing = next(text for text in ran.texts() if " install --yes" in text)
+    assert " -o Dpkg::Options::='--path-exclude=/usr/share/man/*' " in installing, "nobody reads manuals in a container"
+    assert "s6 systemd-standalone-tmpfiles ||" in installing, "a supervisor, and not all of systemd"
     (command,) = [done for done in ran.done if str(done).startswith(BRING)]
     sent = bundle(command)
-    assert {file["path"] for file in sent["files"]} == {file.path for file in tools().files}
+    assert {file["path"] for file in sent["files"]} == {file.path for file in baked().files}
+    assert (sent["lock"], sent["record"]) == (paths.BAKING_LOCK, paths.BAKED), "the volume stays empty"
     assert sent["services"] == {}
     assert sent["prepare"] == []
     assert not [text for text in ran.commands if "systemctl" in text or f"{paths.COMMAND} apply" in text]

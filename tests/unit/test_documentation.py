@@ -11,6 +11,8 @@ import pytest
 
 from baikalctl import paths
 from baikalctl.accounts import ACCESS, STATE
+from baikalctl.contained import baked, render_contained
+from baikalctl.declared import REALM
 from baikalctl.reference import markdown
 from baikalctl.rendering import render
 from baikalctl.settings import DEFINITIONS, PREFIX
@@ -76,8 +78,9 @@ def test_the_reference_is_up_to_date() -> None:
 
 def test_every_template_becomes_a_file_or_is_included_by_one() -> None:
     """Templates lie where their files go; one that nothing renders is dead."""
-    versioned = "/etc/php/8.2/"
-    written = {file.path.replace(versioned, "/etc/php/") for file in render(settings(), PLATFORM).files}
+    sets = (render(settings(), PLATFORM), render_contained(settings(), PLATFORM, REALM), baked())
+    written = {file.path.replace("/etc/php/8.2/", "/etc/php/") for found in sets for file in found.files}
+    written.add(f"{paths.LAID_OUT}/finish")  # every service's
     templates = {
         f"/{path.relative_to(HOME / 'templates')}" for path in (HOME / "templates").rglob("*") if path.is_file()
     }
@@ -132,7 +135,8 @@ def test_every_variable_named_in_a_page_exists(page: Path) -> None:
     """Environment variables of ours are spelt as they are read."""
     known = {PREFIX + name.upper() for name in DEFINITIONS} | {f"{PREFIX}{name}" for name in ("ARCHIVE", "PATH_CONFIG")}
     known |= {f"{PREFIX}PATH_SPECIFIC"}
-    for name in re.findall(rf"\b{PREFIX}[A-Z_]+[A-Z]\b", text(page)):
+    said = "\n".join(line for line in text(page).splitlines() if "no such setting" not in line)
+    for name in re.findall(rf"\b{PREFIX}[A-Z_]+[A-Z]\b", said):
         assert name.removesuffix("_FILE") in known, name
 
 

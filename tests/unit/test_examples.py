@@ -1,4 +1,4 @@
-"""The examples say what pyinfra takes."""
+"""The examples say what pyinfra and a container take."""
 
 from __future__ import annotations
 
@@ -8,13 +8,22 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from typing import TYPE_CHECKING, Any
 
-from baikalctl.settings import DEFINITIONS
+import pytest
+import yaml
+
+from baikalctl.settings import DEFINITIONS, Settings
 from tests.unit.samples import HOME
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+COMPOSE = HOME / "examples" / "compose"
+PROXIES = ("caddy", "nginx", "traefik")
+each_compose_example = pytest.mark.parametrize("example", ["standalone", *PROXIES])
+behind_a_proxy = pytest.mark.parametrize("example", PROXIES)
 
 TERRAFORM = {
     "pyinfra_inventory": {
@@ -98,3 +107,88 @@ def test_a_host_that_pulls_runs_what_pyinfra_takes() -> None:
     settings = dict(item.split("=", 1) for item in taken["data"])
     assert settings == {"hostname": "cal.example.org"}
     assert set(settings) <= set(DEFINITIONS)
+
+
+def project(example: str) -> dict[str, Any]:
+    """Return what stands in an example's compose.yaml."""
+    parsed: dict[str, Any] = yaml.safe_load((COMPOSE / example / "compose.yaml").read_text(encoding="utf-8"))
+    return parsed
+
+
+def settings_of(example: str, secrets: Path) -> Settings:
+    """Return the settings of the example's container; ``secrets`` is a folder in place of its /run/secrets."""
+    baikal = project(example)["services"]["baikal"]
+    for name in baikal["secrets"]:
+        (secrets / name).write_text(f"of {name}\n")
+    environ = {name: value.replace("/run/secrets", str(secrets)) for name, value in baikal["environment"].items()}
+    file = (COMPOSE / example / "settings.toml").read_text(encoding="utf-8")
+    return Settings.from_env(environ, tomllib.loads(file.replace("/run/secrets", str(secrets))))
+
+
+def test_every_compose_example_is_tested() -> None:
+    """A folder more is a test more."""
+    assert {folder.name for folder in COMPOSE.iterdir()} == {"standalone", *PROXIES}
+
+
+@each_compose_example
+def test_a_compose_example_has_settings_that_a_container_takes(example: str, tmp_path: Path) -> None:
+    """Every variable and every line of settings.toml, with passwords from nothing but the secrets that are declared."""
+    settings = settings_of(example, tmp_path)
+    assert settings.hostname == "cal.example.org"
+    assert settings.admin_password is not None
+    assert settings.admin_password.reveal() == "of admin"
+    assert [user.password.reveal() for user in settings.users if user.password] == ["of jo"]
+    whole = project(example)
+    assert whole["secrets"] == {name: {"file": f"./secrets/{name}"} for name in whole["services"]["baikal"]["secrets"]}
+
+
+@each_compose_example
+def test_a_compose_example_keeps_the_data_and_gives_no_powers(example: str) -> None:
+    """A declared volume, the image that the documentation builds, an ordinary account, and a root that is only read."""
+    whole = project(example)
+    baikal = whole["services"]["baikal"]
+    assert "version" not in whole
+    assert "data:/var/lib/baikal" in baikal["volumes"]
+    assert "data" in whole["volumes"]
+    assert baikal["image"] == f"baikal:{DEFINITIONS['baikal_version'].raw_default}"
+    assert not str(baikal["user"]).startswith("0")
+    assert (baikal["cap_drop"], baikal["read_only"], baikal["tmpfs"]) == (["ALL"], True, ["/run/baikal:mode=1777"])
+
+
+@each_compose_example
+def test_a_compose_example_mounts_what_is_there(example: str) -> None:
+    """Files of its own folder, or what its first lines tell people to make."""
+    mounted = [mount for service in project(example)["services"].values() for mount in service["volumes"]]
+    names = {mount.partition(":")[0].removeprefix("./") for mount in mounted if mount.startswith("./")}
+    files = {path.name for path in (COMPOSE / example).iterdir()} - {"compose.yaml"}
+    assert names - {"tls"} == files
+
+
+@behind_a_proxy
+def test_in_a_compose_example_only_the_proxy_is_reached_and_believed(example: str, tmp_path: Path) -> None:
+    """Baïkal is on an inner network alone and publishes nothing; it trusts that network and no other."""
+    whole = project(example)
+    baikal, proxy = whole["services"]["baikal"], whole["services"][example]
+    assert "ports" not in baikal
+    assert baikal["networks"] == ["inside"]
+    assert proxy["networks"] == ["default", "inside"]
+    assert {"80:80", "443:443"} <= set(proxy["ports"])
+    assert whole["networks"]["inside"]["internal"] is True
+    settings = settings_of(example, tmp_path)
+    assert settings.tls == "off"
+    assert [{"subnet": network} for network in settings.trusted_proxies] == whole["networks"]["inside"]["ipam"][
+        "config"
+    ]
+
+
+def test_the_route_for_traefik_is_one_that_its_example_opens() -> None:
+    """The file that is mounted is the one that is read, and names an entry point and a resolver that the command has."""
+    traefik = project("traefik")["services"]["traefik"]
+    options = dict(word.removeprefix("--").split("=", 1) for word in traefik["command"])
+    assert f"./baikal.yaml:{options['providers.file.filename']}:ro" in traefik["volumes"]
+    route = yaml.safe_load((COMPOSE / "traefik" / "baikal.yaml").read_text(encoding="utf-8"))["http"]
+    (router,) = route["routers"].values()
+    assert re.findall(r'env "(\w+)"', router["rule"]) == list(traefik["environment"])
+    assert [f"entrypoints.{name}.address" in options for name in router["entryPoints"]] == [True]
+    assert f"certificatesresolvers.{router['tls']['certResolver']}.acme.tlschallenge" in options
+    assert route["services"][router["service"]]["loadBalancer"]["servers"] == [{"url": "http://baikal"}]

@@ -221,8 +221,8 @@ def test_images_can_be_baked_in_batches_as_well(run: Any) -> None:  # noqa: ANN4
     ran = run("-y", "--data", "batches=3", "--json", odd=odd)
     assert ran.status == 0, ran.err
     names = [operation["name"] for operation in json.loads(ran.out)["results"]["operations"]]
-    assert len(names) == 3 + 1 + 3
-    assert names[3] == "After batch 1 of 2: go on if all is well"
+    assert len(names) == 4 + 1 + 4
+    assert names[4] == "After batch 1 of 2: go on if all is well"
 
 
 OTHERS = """

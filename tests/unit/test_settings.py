@@ -310,9 +310,9 @@ WRONG_ENVIRONMENT = {
     "a file for what is no secret": Wrong(
         {"BAIKAL_HOSTNAME_FILE": "/x"}, "BAIKAL_HOSTNAME_FILE", "", "did you mean BAIKAL_HOSTNAME?"
     ),
-    "what the image decides": Wrong(
-        {"BAIKAL_BAIKAL_VERSION": "0.11.1"}, "BAIKAL_BAIKAL_VERSION", "", "no such setting"
-    ),
+    "what the image decides": Wrong({"BAIKAL_BAIKAL_VERSION": "0.1"}, "BAIKAL_BAIKAL_VERSION", "", "choose an image"),
+    "what a build is told": Wrong({"BAIKAL_VERSION": "0.11.1"}, "BAIKAL_VERSION", "", "choose an image"),
+    "a name like none": Wrong({"BAIKAL_COLOUR": "x"}, "BAIKAL_COLOUR", "", "there are BAIKAL_ADMIN_ALLOW, "),
     "no host name": Wrong({"BAIKAL_HOSTNAME": ""}, "hostname", "", "give the name that clients type"),
     "a host name with a scheme": Wrong(
         {"BAIKAL_HOSTNAME": "http://cal.example.org"}, "hostname", '"http://cal.example.org"', "bare name"
@@ -642,3 +642,23 @@ def test_every_setting_has_a_sentence_and_a_right_default(name: str) -> None:
 def test_only_the_administrators_password_is_a_secret_by_itself() -> None:
     """Whoever adds a secret adds it to these tests as well."""
     assert [name for name, definition in DEFINITIONS.items() if definition.secret] == ["admin_password"]
+
+
+def test_what_kubernetes_says_of_a_service_called_baikal_is_nobodys_fault() -> None:
+    """It puts such variables into every container of the namespace (Kubernetes, Service, environment variables)."""
+    theirs = {
+        "BAIKAL_SERVICE_HOST": "10.0.0.11",
+        "BAIKAL_SERVICE_PORT": "443",
+        "BAIKAL_SERVICE_PORT_HTTPS": "443",
+        "BAIKAL_PORT": "tcp://10.0.0.11:443",
+        "BAIKAL_PORT_443_TCP": "tcp://10.0.0.11:443",
+        "BAIKAL_PORT_443_TCP_PROTO": "tcp",
+        "BAIKAL_PORT_443_TCP_PORT": "443",
+        "BAIKAL_PORT_443_TCP_ADDR": "10.0.0.11",
+        "BAIKAL_DB_SERVICE_HOST": "10.0.0.12",
+        "BAIKAL_DB_PORT": "tcp://10.0.0.12:5432",
+    }
+    right = {"BAIKAL_HOSTNAME": "cal.example.org", "BAIKAL_ADMIN_PASSWORD": "s"}
+    assert Settings.from_env(right | theirs) == Settings.from_env(right)
+    with pytest.raises(SettingsError, match="BAIKAL_HTPS_PORT: no such setting"):
+        Settings.from_env(right | {"BAIKAL_HTPS_PORT": "8443"})

@@ -1,0 +1,146 @@
+"""``baikalctl health``: whether calendars work, in one line and as little time as it takes to be sure.
+
+Baïkal answers 200 when its database is missing and 302 when its version has drifted, and a stranger gets 401 from a
+database that is damaged. So healthy is exactly 401, from the port that clients use, and a row read from the database,
+and one version in code, data and declaration.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import sqlite3
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from baikalctl import configuration, database, paths, release
+from baikalctl.faults import HostError
+from baikalctl.privilege import as_owner
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from baikalctl.declared import Declared
+
+OK, WARNING, FAILED = "ok", "warning", "failed"
+REQUEST_SECONDS = 30
+UNAUTHORIZED = 401
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at: its ``status``, what is so, and what to do unless all is well."""
+
+    subject: str
+    status: str
+    message: str
+    remedy: str = ""
+
+    def __str__(self) -> str:
+        """Return the line that a person reads."""
+        advice = f"; {self.remedy}" if self.remedy else ""
+        return f"{self.status:<8} {self.subject:<12} {self.message}{advice}"
+
+
+def probe(declared: Declared) -> int:
+    """Return 0 if calendars work, else 1, having said why on standard output, where the engine keeps it."""
+    try:
+        findings = [*answer(declared), *readable(), *one_version(declared)]
+        failed = [str(finding) for finding in findings if finding.status == FAILED]
+    except (HostError, OSError) as error:
+        failed = [str(error)]
+    print("\n".join(failed) or "it asks who it is, its database can be read, and it is of one version")
+    return 1 if failed else 0
+
+
+def in_container() -> bool:
+    """Tell whether this is a container that ``baikalctl start`` has started."""
+    return Path(paths.SERVICES).is_dir()
+
+
+def again() -> str:
+    """Return what brings everything to what is declared."""
+    return "restart the container" if in_container() else "run the deploy"
+
+
+def answer(declared: Declared) -> Iterator[Finding]:
+    """Ask as a stranger: exactly 401. Baïkal answers 200 without a database, and 302 when its version has drifted."""
+    where = f"{declared.scheme}://{declared.hostname}:{declared.port}{declared.base_path}"
+    try:
+        dav = status(declared, "PROPFIND", f"{declared.base_path}/dav.php/")
+    except (OSError, ValueError) as error:
+        remedy = "is another program on that port, or nginx down? ss -ltnp tells"
+        yield Finding("answer", FAILED, f"{where} can't be reached: {error}", remedy)
+        return
+    if dav == UNAUTHORIZED:
+        yield Finding("answer", OK, f"{where}/dav.php/ asks who it is")
+    else:
+        reason = {200: "its database is missing", 302: "its version has drifted", 502: "PHP is down"}.get(dav, "")
+        log = "the container's log" if in_container() else "/var/log/nginx/error.log"
+        remedy = f"{reason + '; ' if reason else ''}the reason is in {log}"
+        yield Finding("answer", FAILED, f"{where}/dav.php/ answers {dav} to a stranger, not 401", remedy)
+
+
+def status(declared: Declared, method: str, path: str) -> int:
+    """Return the status of one request to ourselves; raises ValueError where what answers doesn't speak HTTP.
+
+    Only the first line of the answer is wanted. Python's own client takes a fifth of the time of a whole check to
+    import, and a check is part of every run and every health probe.
+    """
+    head = f"{method} {path} HTTP/1.0\r\nHost: {declared.hostname}\r\nUser-Agent: baikalctl-check\r\n\r\n"
+    with (
+        socket.create_connection(("127.0.0.1", declared.port), timeout=REQUEST_SECONDS) as plain,
+        _secured(plain, declared) as connection,
+    ):
+        connection.sendall(head.encode())
+        line = connection.makefile("rb").readline(200).decode("latin-1")
+    protocol, _, rest = line.partition(" ")
+    if not protocol.startswith("HTTP/") or not rest[:3].isdecimal():
+        message = f"what listens there answers {line.strip()!r}, which is not HTTP"
+        raise ValueError(message)
+    return int(rest[:3])
+
+
+def _secured(plain: socket.socket, declared: Declared) -> socket.socket:
+    """Return the connection as the server speaks there."""
+    if declared.scheme == "http":
+        return plain
+    import ssl
+
+    # Over loopback, to ourselves: who it is, is not the question here; the certificate has an examination of its own.
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context.wrap_socket(plain)
+
+
+def readable(*, thorough: bool = False) -> Iterator[Finding]:
+    """Read the database as Baïkal does; ``thorough`` reads all of it. Raises :class:`HostError` where it can't be read."""
+    with as_owner(), contextlib.closing(database.connect()) as connection:
+        try:
+            accounts = database.one(connection, "SELECT count(*) FROM users")
+            wrong = database.integrity(connection) if thorough else ""
+        except sqlite3.Error as error:
+            raise database.unreadable(error) from None
+    if wrong:
+        yield Finding("database", FAILED, f"is damaged: {wrong}", "restore it from a backup")
+    else:
+        yield Finding("database", OK, f"has {accounts} accounts{' and is sound' if thorough else ''}")
+
+
+def one_version(declared: Declared) -> Iterator[Finding]:
+    """Compare the versions of code, data and declaration."""
+    with as_owner():
+        configured = configuration.read().get("system", {}).get("configured_version", "nothing")
+    try:
+        code = release.version_of((Path(paths.CURRENT) / "Core/Distrib.php").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        code = "missing"
+    if configured == code == declared.version:
+        yield Finding("version", OK, f"Baïkal {code}")
+    else:
+        message = f"code {code}, data {configured}, declared {declared.version}"
+        # An image is of one release, and so is all that its start declares: only the data can be another's.
+        other = f"run an image with {configured}, or restore {paths.BAIKAL_YAML} from a backup"
+        yield Finding("version", FAILED, message, f"they must be one; {other if in_container() else again()}")

@@ -1,0 +1,165 @@
+"""``baikalctl start``: a container becomes the server that its environment describes, and s6 takes over.
+
+Everything that can be wrong is said before anything is touched. What is written outside the volume stands below
+``/run/baikal``, anew at each start; what is in the volume is brought up to date as on a machine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import shutil
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from baikalctl import apply, certificate, configuration, migration, paths, volume
+from baikalctl.contained import render_contained
+from baikalctl.declared import REALM, Declared
+from baikalctl.faults import HostError, SettingsError
+from baikalctl.installing import locked
+from baikalctl.privilege import as_owner, privileged
+from baikalctl.rendering import data
+from baikalctl.settings import DEFINITIONS, PREFIX, Settings
+from baikalctl.surroundings import platform, refuse_low_port
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from baikalctl.rendering import File
+
+SUPERVISOR = "/usr/bin/s6-svscan"
+KEPT = ("PATH", "TZ", "LANG")
+"""What services get of the environment: nothing of ours, because it may hold passwords."""
+
+
+def start(environ: Mapping[str, str]) -> NoReturn:
+    """Bring everything to what ``environ`` and the mounted settings say, then become the supervisor.
+
+    Raises :class:`SettingsError` with every fault of the settings, and :class:`HostError` where the container or its
+    volume isn't fit.
+    """
+    for ending in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(ending, _end)  # the first process of a container ignores what it has no handler for
+    version = str(Path(paths.CURRENT).readlink())
+    settings = dataclasses.replace(read_settings(environ), baikal_version=version)
+    for name in ("http_port", "https_port") if settings.tls != "off" else ("http_port",):
+        refuse_low_port(name, getattr(settings, name))
+    volume.refuse_unwritable(Path(paths.DATA), "mount a volume there, without :ro")
+    run = Path(paths.RUN)
+    with contextlib.suppress(OSError):
+        run.mkdir(exist_ok=True)  # what is mounted on the folder above is empty
+    mounting = f"--tmpfs {run}:mode=1777"
+    volume.refuse_unwritable(run, f"with --read-only, add {mounting}", own=f"mount it with {mounting}")
+    volume.make(data())
+    serving = volume.serve_alone(_say)
+    for sentence, give_back in apply.ownership_steps():
+        _say(sentence)
+        give_back()
+    with locked(paths.LOCK):
+        migration.resume(_say)
+        migration.migrate(version, _say)
+    with as_owner():
+        found = configuration.read()
+    wanted = render_contained(settings, platform(), found.get("system", {}).get("auth_realm", REALM))
+    _clear(run)
+    volume.make(directory for directory in wanted.directories if directory not in data())
+    _write(wanted.files)
+    _lay_out_services()
+    if os.geteuid() == 0 and not privileged():
+        _say("root has no capabilities here, so nginx will say that initgroups failed: no harm, and --user avoids it")
+    declared = Declared.on_this_host()
+    if declared.tls == "files":
+        _refuse_unusable_certificate(declared)
+    apply.apply(declared, _say)
+    _say(f"serving https://{settings.hostname}" if settings.tls != "off" else f"serving {settings.hostname} over HTTP")
+    os.set_inheritable(serving, True)  # noqa: FBT003 - its only argument; until the last process of this container has ended
+    environment = {name: environ[name] for name in KEPT if name in environ}
+    os.execve(SUPERVISOR, [SUPERVISOR, paths.SERVICES], environment)  # noqa: S606 - no shell is meant
+
+
+def read_settings(environ: Mapping[str, str]) -> Settings:
+    """Return the settings of the mounted file, overridden by ``environ``; raises :class:`SettingsError`.
+
+    Faults of what stands in the file, or would, have the setting's name, those of variables the variable's.
+    """
+    file = _read_file(Path(paths.SETTINGS_FILE))
+    try:
+        return Settings.from_env(environ, file)
+    except SettingsError as error:
+        named = []
+        for fault in error.faults:
+            name = fault.setting.partition("[")[0].partition(".")[0]
+            variable = PREFIX + name.upper()
+            from_file = name in file and not {variable, f"{variable}_FILE"} & environ.keys()
+            shown = fault.setting if from_file or name not in DEFINITIONS else variable + fault.setting[len(name) :]
+            named.append(dataclasses.replace(fault, setting=shown))
+        raise SettingsError(named) from None
+
+
+def _read_file(path: Path) -> dict[str, object]:
+    """Return what stands in settings.toml; nothing where none is mounted."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return {}
+    except IsADirectoryError:
+        message = f"{path} is a directory: the file that should be mounted there doesn't exist on the host"
+        raise HostError(message) from None
+    except PermissionError:
+        message = f"{path} can't be read by {volume.account()}; give that account the file (chown {os.geteuid()})"
+        raise HostError(message) from None
+    except UnicodeDecodeError:
+        message = f"{path} is not UTF-8 text; save it as such"
+        raise HostError(message) from None
+    import tomllib
+
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        message = f'{path} is not TOML: {error}; write lines such as hostname = "cal.example.org"'
+        raise HostError(message) from None
+
+
+def _clear(folder: Path) -> None:
+    """Remove what an earlier start of this container has left."""
+    for entry in folder.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
+
+
+def _write(files: Iterable[File]) -> None:
+    for file in files:
+        descriptor = os.open(file.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as stream:
+            os.fchmod(descriptor, file.mode)
+            stream.write(file.content)
+
+
+def _lay_out_services() -> None:
+    """Give s6 its directory of services: it writes beside what the image has."""
+    for folder in Path(paths.LAID_OUT).iterdir():
+        place = Path(paths.SERVICES) / folder.name
+        place.mkdir(parents=True)
+        for script in folder.iterdir():
+            (place / script.name).symlink_to(script)
+
+
+def _refuse_unusable_certificate(declared: Declared) -> None:
+    try:
+        certificate.days_left(declared)
+    except PermissionError as error:
+        message = f"{error.filename or declared.key} can't be read by {volume.account()}; give that account the file"
+        raise HostError(message) from None
+
+
+def _say(sentence: str) -> None:
+    print(f"baikalctl: {sentence}", flush=True)
+
+
+def _end(number: int, _frame: object) -> NoReturn:
+    sys.exit(128 + number)

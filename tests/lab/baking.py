@@ -1,0 +1,148 @@
+"""The images that the deploy bakes, each way once, kept by the lab for as long as nothing that goes into them changes."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from tests.lab.deploying import REPOSITORY, pyinfra
+from tests.lab.engine import locked
+from tests.lab.errors import LabError
+from tests.lab.images import base_image
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.lab.engine import Engine
+    from tests.lab.release import Release
+
+BASE: Final = "debian:13"
+"""The distribution of the Dockerfile's own base."""
+INGREDIENTS: Final = (
+    *("baikalctl", "tasks", "templates", "group_data", "config.py", "deploy.py", "inventory.py"),
+    *("requirements-deploy.lock", "Dockerfile", ".dockerignore"),
+)
+BUILD_LIMIT_S: Final = 900
+
+
+def baked(engine: Engine, release: Release, distribution: str = BASE) -> str:
+    """Return the tag of the image that ``pyinfra @docker/…`` bakes on a distribution."""
+    tag = f"baikal-lab/baked:{distribution.replace(':', '-')}-{_digest(release)}"
+    with locked(f"baked-{distribution.replace(':', '-')}"):
+        if not engine.has_image(tag):
+            engine.say(f"lab: baking {tag} (half a minute)")
+            name = f"baikal:{release.version}"
+            with set_aside(engine, name):
+                target = f"@docker/{base_image(engine, distribution).tag}"
+                outcome = pyinfra(target, "-y", *release_data(release))
+                if outcome.status or not engine.has_image(name):
+                    message = f"the deploy did not bake an image:\n{outcome.output[-4000:]}"
+                    raise LabError(message)
+                engine.docker("tag", name, tag)
+                engine.docker("rmi", name)
+    return tag
+
+
+@contextlib.contextmanager
+def set_aside(engine: Engine, name: str) -> Iterator[None]:
+    """Let the block, one at a time, take the name of an image that may be somebody's own, who has it back afterwards."""
+    aside = f"{name}-set-aside"
+    with locked("baked-name"):
+        if engine.has_image(name):
+            engine.docker("tag", name, aside)
+            engine.docker("rmi", name)
+        try:
+            yield
+        finally:
+            if engine.has_image(aside):  # perhaps by a run that was killed
+                engine.docker("tag", aside, name)
+                engine.docker("rmi", aside)
+
+
+def built(engine: Engine, release: Release, distribution: str = BASE) -> str:
+    """Return the tag of the image that ``docker build`` makes of the Dockerfile on a distribution."""
+    tag = f"baikal-lab/built:{distribution.replace(':', '-')}-{_digest(release)}"
+    with locked(f"built-{distribution.replace(':', '-')}"):
+        if not engine.has_image(tag):
+            engine.say(f"lab: building {tag} (half a minute)")
+            build(release, base_image(engine, distribution).tag, tag)
+    return tag
+
+
+def build(release: Release, base: str, tag: str, *options: str) -> float:
+    """Run ``docker build`` of the Dockerfile on a base with further ``options``, and return how many seconds it took."""
+    with tempfile.TemporaryDirectory(prefix="baikal-lab-") as folder:
+        context = Path(folder) / "context"
+        for name in INGREDIENTS:
+            copy = shutil.copytree if (REPOSITORY / name).is_dir() else shutil.copy2
+            context.mkdir(exist_ok=True)
+            copy(REPOSITORY / name, context / name)
+        (context / "releases").mkdir()
+        shutil.copy2(release.path, context / "releases")
+        arguments = {
+            "DISTRIBUTION": base,
+            "BAIKAL_VERSION": release.version,
+            "BAIKAL_ARCHIVE": f"releases/{release.path.name}",
+        }
+        words = [word for name, value in arguments.items() for word in ("--build-arg", f"{name}={value}")]
+        began = time.monotonic()
+        _build([*options, *words, *_secrets(Path(folder)), "--tag", tag, str(context)])
+        return time.monotonic() - began
+
+
+def release_data(release: Release, **others: str) -> list[str]:
+    """Return the words of a pyinfra call that name the lab's release, and set ``others``."""
+    values = {"baikal_archive": str(release.path), "baikal_version": f'"{release.version}"', **others}
+    return [word for name, value in values.items() for word in ("--data", f"{name}={value}")]
+
+
+def _build(arguments: list[str]) -> None:
+    """Run ``docker build`` with BuildKit: whichever client has it, since a newer one may lack its plug-in."""
+    clients = [client for client in (shutil.which("docker"), "/usr/bin/docker") if client and Path(client).exists()]
+    said = ""
+    for client in dict.fromkeys(clients):
+        environment = {**os.environ, "DOCKER_BUILDKIT": "1"}
+        command = [client, "build", *arguments]
+        done = subprocess.run(
+            command, capture_output=True, text=True, env=environment, timeout=BUILD_LIMIT_S, check=False
+        )
+        if not done.returncode:
+            return
+        said += f"{client}: {(done.stderr or done.stdout)[-3000:]}\n"
+    message = f"docker build failed:\n{said}"
+    raise LabError(message)
+
+
+def _secrets(folder: Path) -> list[str]:
+    """Return the options that tell pip in the build how pip gets to its packages on this machine, where it was told."""
+    told = subprocess.run([sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False)
+    values = {}
+    for line in told.stdout.splitlines():
+        name, _, value = line.partition("=")
+        values[name.rsplit(".", 1)[-1]] = value.strip("'")
+    certificates = Path(values.get("cert", ""))
+    lines = [f"{name} = {values[name]}" for name in ("index-url", "trusted-host", "proxy") if name in values]
+    if certificates.is_file():
+        lines.append("cert = /run/secrets/ca.crt")
+    (folder / "pip.conf").write_text("\n".join(["[global]", *lines]) + "\n")
+    options = ["--secret", f"id=pip.conf,src={folder / 'pip.conf'}"]
+    return [*options, "--secret", f"id=ca.crt,src={certificates}"] if certificates.is_file() else options
+
+
+def _digest(release: Release) -> str:
+    """Return what tells images of different ingredients apart."""
+    found = hashlib.sha256(release.sha256.encode())
+    for name in INGREDIENTS:
+        place = REPOSITORY / name
+        for path in sorted(place.rglob("*")) if place.is_dir() else [place]:
+            if path.is_file() and "__pycache__" not in path.parts:
+                found.update(f"{path.relative_to(REPOSITORY)}\0".encode() + path.read_bytes())
+    return found.hexdigest()[:12]

@@ -1,0 +1,365 @@
+"""Data of an older release is migrated on a copy, by the release's own upgrade, and loses nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sqlite3
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import yaml
+
+from baikalctl import configuration, migration, paths, placing
+from baikalctl.faults import HostError
+from tests.lab.old_installation import PASSWORDS, build
+from tests.unit.moving import dies, empty, leftovers, names, needs_php, stand_release, steps
+from tests.unit.samples import VERSION
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.usefixtures("host")
+ACCOUNTS = sorted(PASSWORDS)
+HALF = """\
+$file = getenv('BAIKAL_PATH_CONFIG') . 'baikal.yaml';
+file_put_contents($file, str_replace('0.9.5', '0.12.1', file_get_contents($file)));
+echo 'Baïkal has not been upgraded.';
+"""
+"""An upgrade that writes the new version, and fails."""
+LOSING = (
+    "$file = getenv('BAIKAL_PATH_CONFIG') . 'baikal.yaml';"
+    "file_put_contents($file, str_replace('0.9.5', '0.12.1', file_get_contents($file)));"
+    "(new PDO('sqlite:' . getenv('BAIKAL_PATH_SPECIFIC') . 'db/db.sqlite'))->exec('DELETE FROM calendarobjects');"
+    "echo 'Baïkal has been successfully upgraded.';"
+)
+"""An upgrade that does all it should, and loses what people have."""
+
+
+@pytest.fixture
+def release(host: Path) -> Path:
+    """Have a release whose upgrade runs; return its directory."""
+    assert host.is_dir()
+    return stand_release()
+
+
+def hold(version: str = "0.9.5") -> None:
+    """Have data of ``version`` on the host, as a volume of an older image holds it."""
+    empty()
+    place = Path(paths.DATA) / "old"
+    old = build(place, version)
+    shutil.copy(old.yaml, paths.BAIKAL_YAML)
+    shutil.copy(old.database, paths.SQLITE)
+    shutil.rmtree(place)
+
+
+def bring(version: str = VERSION) -> list[str]:
+    """Resume and migrate as a container's start does, and return what was said."""
+    said: list[str] = []
+    migration.resume(said.append)
+    migration.migrate(version, said.append)
+    return said
+
+
+def system(version: str) -> configuration.Configuration:
+    """Return a configuration of ``version``."""
+    return {"system": {"configured_version": version}}
+
+
+def backups() -> list[Path]:
+    """Return what is kept of replaced data."""
+    return sorted(Path(paths.BACKUPS).iterdir())
+
+
+def execute(statement: str) -> None:
+    """Change the database that is in place, as a client would."""
+    with contextlib.closing(sqlite3.connect(paths.SQLITE)) as connection:
+        connection.execute(statement)
+        connection.commit()
+
+
+def write_and_be_killed() -> None:
+    """Have an account that stands only in the write-ahead log of the database in place, which nobody has open."""
+
+    def write() -> None:
+        connection = sqlite3.connect(paths.SQLITE)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("INSERT INTO users (username, digesta1) VALUES ('late', 'x')")
+        connection.commit()
+        os._exit(0)
+
+    assert not dies(write, 10**6)
+    assert Path(paths.SQLITE + "-wal").stat().st_size
+
+
+@pytest.mark.parametrize("version", ["0.9.5", "0.10.1", "0.11.1", "0.12.0", "0.2.4"])
+def test_older_data_is_to_be_migrated(version: str) -> None:
+    """Numbers are compared as numbers: 0.9 is older than 0.12."""
+    assert migration.outstanding(system(version), VERSION) == version
+
+
+@pytest.mark.parametrize("found", [{}, {"system": {}}, system(VERSION)])
+def test_data_of_the_release_itself_and_no_data_need_no_migration(found: configuration.Configuration) -> None:
+    """Nor does a file that says no version: a first installation sets it."""
+    assert migration.outstanding(found, VERSION) == ""
+
+
+@pytest.mark.parametrize("version", ["0.12.2", "0.13.0", "1.0.0"])
+def test_newer_data_is_refused_with_both_versions_and_the_remedy(version: str) -> None:
+    """Baïkal itself would take it, and say nothing."""
+    with pytest.raises(HostError, match=rf"of Baïkal {version}, and 0\.12\.1 is older.*at least {version}, or restore"):
+        migration.outstanding(system(version), VERSION)
+
+
+@pytest.mark.parametrize(("version", "said"), [("0.2.3", "too new to migrate"), ("soon", "'soon', which is none")])
+def test_data_that_baikal_cannot_migrate_is_refused(version: str, said: str) -> None:
+    """With what to do."""
+    with pytest.raises(HostError, match=said):
+        migration.outstanding(system(version), VERSION)
+
+
+@needs_php
+@pytest.mark.usefixtures("release")
+@pytest.mark.parametrize("version", ["0.9.5", "0.10.1", "0.11.1"])
+def test_older_data_becomes_data_of_the_release_and_the_old_is_kept(version: str) -> None:
+    """With every account, every key of the yaml, a closed installer, and nothing lying about."""
+    hold(version)
+    before = Path(paths.BAIKAL_YAML).read_bytes()
+    said = bring()
+    found = configuration.read()
+    assert found["system"]["configured_version"] == VERSION
+    assert found["database"]["backend"] == "sqlite"
+    assert found["database"]["sqlite_file"] == paths.SQLITE
+    assert found["database"]["encryption_key"] == "5d5b6ed8eb6ac7f5e0c0ab4b9a9c4a9b"
+    assert found["system"]["invite_from"] == "calendar@old.example.org"
+    assert found["system"]["timezone"] == "Europe/Berlin"
+    assert names(paths.SQLITE) == ACCOUNTS
+    assert Path(paths.INSTALL_DISABLED).is_file()
+    (kept,) = backups()
+    assert kept.name.startswith(f"before-{version}-to-{VERSION}-")
+    assert (kept / "baikal.yaml").read_bytes() == before
+    assert names(str(kept / "db.sqlite")) == ACCOUNTS
+    assert said == [f"migrate the data from Baïkal {version} to {VERSION}", f"keep what is replaced in {kept}"]
+    assert leftovers() == []
+    modes = {path: stat.S_IMODE(Path(path).stat().st_mode) for path in (paths.SQLITE, paths.BAIKAL_YAML)}
+    assert set(modes.values()) == {0o600}
+
+
+@needs_php
+@pytest.mark.usefixtures("release")
+def test_a_second_migration_does_nothing() -> None:
+    """The data is of the release already."""
+    hold()
+    bring()
+    before = Path(paths.BAIKAL_YAML).stat()
+    assert bring() == []
+    assert Path(paths.BAIKAL_YAML).stat() == before
+    assert len(backups()) == 1
+
+
+@needs_php
+@pytest.mark.usefixtures("release")
+def test_what_is_only_in_the_write_ahead_log_is_migrated_and_kept() -> None:
+    """The server was killed, and SQLite's log still stands beside the database."""
+    hold()
+    write_and_be_killed()
+    bring()
+    assert names(paths.SQLITE) == [*ACCOUNTS, "late"]
+    assert names(str(backups()[0] / "db.sqlite")) == [*ACCOUNTS, "late"]
+    assert not Path(paths.SQLITE + "-wal").exists()
+
+
+@needs_php
+def test_an_upgrade_that_fails_leaves_everything_as_it_was(release: Path) -> None:
+    """And Baïkal's own words are in the sentence."""
+    hold()
+    page = release / "html/admin/install/index.php"
+    page.write_text("<h3>Errors</h3>no such column: <b>colour</b>\nStack trace:\n#0 {main}", encoding="utf-8")
+    before = {path: Path(path).read_bytes() for path in (paths.BAIKAL_YAML, paths.SQLITE)}
+    with pytest.raises(
+        HostError, match=r"from 0\.9\.5 to 0\.12\.1 failed, and the data is as it was: no such column: colour$"
+    ):
+        bring()
+    assert {path: Path(path).read_bytes() for path in before} == before
+    assert leftovers() == []
+    assert not Path(paths.BACKUPS).exists()
+
+
+@needs_php
+@pytest.mark.parametrize(
+    ("program", "said"),
+    [
+        ("throw new Error('out of luck');", "failed, .*out of luck"),
+        ("exit(7);", "failed, .*exit status 7"),
+        ("echo 'Baïkal has been successfully upgraded.';", "failed, "),
+        (HALF, "failed, .*not been upgraded"),
+        (
+            LOSING,
+            "lost 3 events; the data is as it was",
+        ),
+    ],
+    ids=["dies", "ends early", "only says so", "only writes so", "loses events"],
+)
+def test_an_upgrade_is_not_believed(release: Path, program: str, said: str) -> None:
+    """Whatever the page says, the data itself is looked at."""
+    hold()
+    (release / "html/admin/install/index.php").write_text(f"<?php {program}", encoding="utf-8")
+    before = Path(paths.SQLITE).read_bytes()
+    with pytest.raises(HostError, match=said):
+        bring()
+    assert Path(paths.SQLITE).read_bytes() == before
+    assert leftovers() == []
+
+
+@pytest.mark.usefixtures("release")
+def test_a_damaged_database_is_not_migrated() -> None:
+    """SQLite's own words, and what to do."""
+    hold()
+    with Path(paths.SQLITE).open("r+b") as stream:
+        stream.seek(4096)
+        stream.write(b"\xff" * 8192)
+    with pytest.raises(HostError, match=r"the database is damaged, or isn't Baïkal's \(.+\); take a backup"):
+        bring()
+    assert configuration.read()["system"]["configured_version"] == "0.9.5"
+    assert leftovers() == []
+
+
+@pytest.mark.parametrize("section", [{"mysql": True}, {"backend": "mysql"}, {"backend": "pgsql"}])
+def test_another_database_is_refused(section: dict[str, object]) -> None:
+    """By its name."""
+    with pytest.raises(HostError, match=r"has its data in (mysql|pgsql), and this release .* SQLite only"):
+        migration.refuse_other_databases({"database": section})
+
+
+@needs_php
+@pytest.mark.usefixtures("release")
+def test_a_sender_of_invitations_that_nobody_chose_is_not_made_up() -> None:
+    """Baïkal would make one of a host name that isn't this host's."""
+    hold()
+    found = configuration.read()
+    del found["system"]["invite_from"]
+    configuration.write(found)
+    bring()
+    assert "invite_from" not in configuration.read()["system"]
+
+
+@needs_php
+@pytest.mark.usefixtures("release")
+def test_data_without_an_administrator_is_migrated_too() -> None:
+    """Baïkal would start its wizard; the next step of a start or deploy sets the declared password."""
+    hold()
+    found = configuration.read()
+    del found["system"]["admin_passwordhash"]
+    configuration.write(found)
+    bring()
+    assert configuration.read()["system"]["configured_version"] == VERSION
+
+
+@needs_php
+@pytest.mark.usefixtures("release")
+def test_data_that_cannot_be_kept_is_not_replaced() -> None:
+    """The sentence says where it should have been kept."""
+    hold()
+    Path(paths.BACKUPS).parent.mkdir(parents=True, exist_ok=True)
+    Path(paths.BACKUPS).write_text("a file in its place", encoding="utf-8")
+    with pytest.raises(HostError, match=r"can't be kept in .*/var/backups/baikal \(.*; make that writable"):
+        bring()
+    assert configuration.read()["system"]["configured_version"] == "0.9.5"
+    assert [path for path in (paths.INCOMING, paths.READY) if Path(path).exists()] == []
+    Path(paths.BACKUPS).unlink()
+
+
+@needs_php
+@pytest.mark.usefixtures("release")
+def test_a_migration_that_is_killed_anywhere_is_done_by_the_next() -> None:
+    """Whatever it left: the same data in place, the old in the backups, nothing lying about."""
+    died = 0
+    for step in steps(bring, hold):
+        bring()
+        assert configuration.read()["system"]["configured_version"] == VERSION, step
+        assert names(paths.SQLITE) == ACCOUNTS, step
+        assert leftovers() == [], step
+        assert {tuple(names(str(kept / "db.sqlite"))) for kept in backups()} == {tuple(ACCOUNTS)}, step
+        assert all("0.9.5" in (kept / "baikal.yaml").read_text(encoding="utf-8") for kept in backups()), step
+        died += 1
+    assert died > 10
+
+
+@needs_php
+@pytest.mark.usefixtures("release")
+def test_what_was_written_after_an_interrupted_migration_is_not_lost() -> None:
+    """Until baikal.yaml is gone the old data may serve on; then the copy that waits is out of date."""
+    hold()
+    real = placing.put_in_place
+    with pytest.MonkeyPatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
+        patch.setattr(placing, "put_in_place", _interrupted)
+        bring()
+    assert Path(paths.READY).is_dir()
+    assert placing.put_in_place is real
+    execute("INSERT INTO users (username, digesta1) VALUES ('later', 'x')")
+    bring()
+    assert names(paths.SQLITE) == [*ACCOUNTS, "later"]
+    assert leftovers() == []
+
+
+def _interrupted(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.fixture
+def other_place(host: Path) -> Iterator[Path]:
+    """Return a directory on another file system, if there is one."""
+    other = Path(os.environ.get("XDG_CACHE_HOME", "/var/tmp"))  # noqa: S108 - a directory of its own is made in it
+    place = other / f"baikal-unit-{os.getpid()}"
+    place.mkdir(mode=0o700)
+    if place.stat().st_dev == host.stat().st_dev:
+        place.rmdir()
+        pytest.skip("there is one file system here")
+    yield place
+    shutil.rmtree(place)
+
+
+@needs_php
+@pytest.mark.usefixtures("release")
+def test_a_database_on_a_file_system_of_its_own_is_replaced_there(
+    other_place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody mounted the old volumes right where the data belongs."""
+    hold()
+    monkeypatch.setattr(paths, "SPECIFIC", str(other_place))
+    (other_place / "db").mkdir()
+    shutil.copy(paths.SQLITE, other_place / "db/db.sqlite")
+    monkeypatch.setattr(paths, "SQLITE", f"{other_place}/db/db.sqlite")
+    monkeypatch.setattr(paths, "INSTALL_DISABLED", f"{other_place}/INSTALL_DISABLED")
+    bring()
+    assert names(paths.SQLITE) == ACCOUNTS
+    assert sorted(path.name for path in (other_place / "db").iterdir()) == ["db.sqlite"]
+    assert leftovers() == []
+
+
+def test_yaml_values_that_look_like_numbers_stay_text(host: Path) -> None:
+    """A key such as 12e5 is one, and must not become a number to Baïkal."""
+    file = host / "baikal.yaml"
+    configuration.write({"database": {"encryption_key": "12e5", "mysql": False}}, file)
+    assert yaml.safe_load(file.read_text(encoding="utf-8"))["database"] == {"encryption_key": "12e5", "mysql": False}
+    assert 'encryption_key: "12e5"' in file.read_text(encoding="utf-8")
+
+
+def test_a_host_without_php_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And nothing else happens."""
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.setattr(Path, "glob", lambda *_: iter(()))
+    with pytest.raises(HostError, match=r"install php-cli"):
+        migration._php()
+
+
+def test_what_is_kept_is_one_file_that_can_be_copied_back(connection: sqlite3.Connection) -> None:
+    """Also where a killed server left its write-ahead log."""
+    connection.close()
+    write_and_be_killed()
+    kept = placing._keep("replaced")
+    assert [path.name for path in kept.iterdir()] == ["db.sqlite"]
+    assert names(str(kept / "db.sqlite")) == ["late"]
