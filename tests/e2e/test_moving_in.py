@@ -1,0 +1,186 @@
+"""Moving in on a machine: real clients log in with their old passwords, and whatever happens neither side is lost."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.lab.engine import wait_until
+from tests.lab.old_installation import CARDS, COUNTS, EVENTS, PASSWORDS, build
+from tests.lab.server import Server
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.lab.machine import Machine
+    from tests.lab.release import Release
+
+OLD, MINE = "/srv/old", "/srv/mine"
+LISTING = f"find {OLD} -printf '%p %m %U:%G %s %T@ %C@\\n' | sort; find {OLD} -type f | sort | xargs sha256sum"
+MOMENTS_S = (0.1, 0.2, 0.3, 0.4, 0.5, 0.7)
+
+
+@pytest.fixture(scope="module")
+def server(boot: Callable[..., Machine], release: Release) -> Server:
+    """Give a deployed server of this file's own, whose data comes and goes."""
+    server = Server(boot(), release)
+    outcome = server.deploy()
+    assert outcome.status == 0, outcome.output
+    server.machine.run(f"systemctl stop 'php*-fpm'; cp -a /var/lib/baikal {MINE}")
+    start_afresh(server)
+    return server
+
+
+@pytest.fixture
+def old(server: Server, tmp_path: Path) -> str:
+    """Have an old installation on the machine, owned by somebody unknown; return the listing of all of it."""
+    build(tmp_path / "old")
+    server.machine.run(f"rm -rf {OLD} && mkdir -p {OLD}")
+    server.machine.engine.docker("cp", f"{tmp_path}/old/.", f"{server.machine.name}:{OLD}")
+    server.machine.run(f"chown -R 33333:44444 {OLD}")
+    return server.machine.run(LISTING)
+
+
+def start_afresh(server: Server) -> None:
+    """Have the data that the machine had after its first deploy."""
+    server.machine.run(
+        f"systemctl stop 'php*-fpm'; rm -rf /var/lib/baikal /var/backups/baikal; cp -a {MINE} /var/lib/baikal"
+    )
+    unit = "$(systemctl list-unit-files --no-legend 'php*-fpm.service' | cut -d' ' -f1)"
+    server.machine.run(f"systemctl reset-failed {unit}; systemctl start {unit}")
+    assert wait_until(lambda: bool(server.check()["healthy"]), 30), server.check()
+
+
+def column(server: Server, place: str, name: str, table: str) -> list[str]:
+    """Return one column of a database file on the machine."""
+    query = f"SELECT {name} FROM {table}"  # noqa: S608 - names of ours
+    program = f"import sqlite3; print(*(row[0] for row in sqlite3.connect('{place}').execute('{query}')), sep=chr(10))"
+    return server.machine.run(f'python3 -c "{program}"').splitlines()
+
+
+def assert_moved_in(server: Server) -> None:
+    """Everybody finds what they had, with the password that they had, by way of a real client."""
+    for name, password in PASSWORDS.items():
+        account = server.account(name, password)
+        found = {str(event.icalendar_component["SUMMARY"]) for event in account.calendar().events()}
+        assert found == set(EVENTS[name])
+        assert server.ask("PROPFIND", f"/dav.php/calendars/{name}/", user=name, password="wrong").status == 401
+        book = f"/dav.php/addressbooks/{name}/default/"
+        cards = [
+            server.ask("GET", f"{book}{n}.vcf", user=name, password=password).body for n in range(len(CARDS[name]))
+        ]
+        assert all(f"FN:{card}" in text for card, text in zip(CARDS[name], cards, strict=True))
+        assert account.round_trip_event("Neu hier") == "Neu hier"
+
+
+def test_an_old_installation_moves_in_and_people_notice_nothing(server: Server, old: str) -> None:
+    """Old passwords, old events, on a machine that had data of its own; healthy at once, and nothing left to deploy."""
+    assert "there is data here already" in server.machine.run(f"baikalctl import {OLD} 2>&1 || true")
+    said = server.machine.run(f"baikalctl import {OLD} --replace")
+    assert f"taken over: Baïkal 0.9.5 → {server.release.version}, {COUNTS}" in said
+    assert server.machine.run(LISTING) == old
+    assert_moved_in(server)
+    assert server.check()["healthy"], server.check()
+    assert server.ask("PROPFIND", "/dav.php/calendars/jo/", user="jo").status == 207, "and what is declared is there"
+    (kept,) = server.machine.run("ls -d /var/backups/baikal/replaced-*").split()
+    assert "Corey" in column(server, f"{kept}/db.sqlite", "username", "users")
+    assert server.machine.run("stat -c '%U %a' /var/lib/baikal/Specific/db/db.sqlite").split() == ["baikal", "600"]
+    outcome = server.deploy()
+    assert (outcome.status, outcome.changes) == (0, 0), outcome.output
+
+
+def test_the_administrators_password_is_the_declared_one(server: Server, old: str) -> None:
+    """As on every machine, whatever the old one was."""
+    assert old
+    server.machine.run(f"baikalctl import {OLD} --replace")
+    yaml = server.machine.read("/var/lib/baikal/config/baikal.yaml")
+    declared = server.machine.read("/etc/baikal/declared.json")
+    (line,) = [line for line in yaml.splitlines() if "admin_passwordhash" in line]
+    assert line.split('"')[1] in declared
+
+
+def test_digest_works_with_old_passwords_too(server: Server, old: str) -> None:
+    """The verifier is the same, whichever way a client asks."""
+    assert old
+    assert server.deploy(dav_auth="digest").status == 0
+    server.machine.run(f"baikalctl import {OLD} --replace")
+    for name, password in PASSWORDS.items():
+        address = f"{server.url}/dav.php/calendars/{name}/default/"
+        command = ["curl", "-sk", "--digest", "-u", f"{name}:{password}", "-X", "PROPFIND", "-o", "/dev/null"]
+        done = subprocess.run([*command, "-w", "%{http_code}", address], capture_output=True, text=True, check=True)
+        assert done.stdout == "207"
+    assert server.deploy().status == 0
+
+
+def test_a_source_that_is_mounted_read_only_moves_in(server: Server, old: str) -> None:
+    """As a container gets its old volumes."""
+    server.machine.run(f"mount --bind {OLD} {OLD} && mount -o remount,ro,bind {OLD}")
+    try:
+        assert "taken over" in server.machine.run(f"baikalctl import {OLD} --replace")
+        assert server.machine.run(LISTING) == old
+    finally:
+        server.machine.run(f"umount {OLD}")
+
+
+def test_what_cannot_be_taken_over_leaves_the_server_as_it_was(server: Server, old: str) -> None:
+    """A damaged database: said in one line, and those who are served notice nothing."""
+    assert old
+    server.machine.run(
+        f"dd if=/dev/urandom of={OLD}/Specific/db/db.sqlite bs=1k seek=4 count=12 conv=notrunc 2>/dev/null"
+    )
+    before = server.rows("SELECT username, digesta1 FROM users")
+    said = server.machine.run(f"baikalctl import {OLD} --replace 2>&1; echo status $?")
+    assert "is damaged" in said
+    assert said.splitlines()[-1] == "status 1"
+    assert server.rows("SELECT username, digesta1 FROM users") == before
+    assert server.check()["healthy"]
+
+
+def test_clients_that_go_on_during_an_import_lose_nothing_that_was_acknowledged(server: Server, old: str) -> None:
+    """Whatever was acknowledged before is in what is kept; a client is told 502 meanwhile, and served right after."""
+    assert old
+    start_afresh(server)
+    importing = subprocess.Popen(
+        [*server.machine.ssh_command(), f"baikalctl import {OLD} --replace"], stdout=subprocess.PIPE, text=True
+    )
+    acknowledged, statuses = [], set()
+    number = 0
+    while importing.poll() is None:
+        number += 1
+        uid = f"during-{number}"
+        event = (
+            f"BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:x\r\nBEGIN:VEVENT\r\nUID:{uid}\r\nDTSTAMP:20260101T000000Z\r\n"
+        )
+        event += "DTSTART:20260601T090000Z\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n"
+        status = server.ask("PUT", f"/dav.php/calendars/jo/default/{uid}.ics", user="jo", body=event).status
+        statuses.add(status)
+        acknowledged += [uid] if status == 201 else []
+    assert importing.wait() == 0
+    assert acknowledged
+    assert statuses <= {201, 401, 404, 502, 503, 504}
+    (kept,) = server.machine.run("ls -d /var/backups/baikal/replaced-*").split()
+    places = ("/var/lib/baikal/Specific/db/db.sqlite", f"{kept}/db.sqlite")
+    stored = {uid for place in places for uid in column(server, place, "uid", "calendarobjects")}
+    assert set(acknowledged) <= stored
+
+
+@pytest.mark.parametrize("moment", MOMENTS_S)
+def test_an_import_that_is_killed_is_completed_by_the_same_command(server: Server, old: str, moment: float) -> None:
+    """With SIGKILL, by surprise: run again, everything is there, PHP runs, the server is well."""
+    start_afresh(server)
+    begin = f"setsid baikalctl import {OLD} --replace >/tmp/import.log 2>&1 & echo $!"
+    pid = server.machine.run(begin).strip()
+    time.sleep(moment)  # the moment itself, not a wait for anything
+    server.machine.run(f"kill -9 -- -{pid}", check=False)
+    assert wait_until(lambda: not server.machine.run(f"ps -o pid= -g {pid}", check=False).strip(), 10)
+    said = server.machine.run(f"baikalctl import {OLD} --replace")
+    assert "taken over" in said or "is taken over" in said
+    assert server.machine.run(LISTING) == old
+    assert_moved_in(server)
+    assert server.check()["healthy"], server.check()
+    assert server.machine.run("ls -A /var/lib/baikal | grep '^[.]' || true") == ""
+    assert server.deploy().changes == 0

@@ -1,0 +1,157 @@
+"""The compose examples: all of them are what compose takes, and those whose proxy Debian has are really started."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.lab.asking import HOSTNAME
+from tests.lab.clients import CARD
+from tests.lab.compose import COMPOSE_LIMIT_S, EXAMPLES, Project, compose_command
+from tests.lab.engine import wait_until
+from tests.lab.images import machine_image
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.lab.engine import Engine
+
+LARGE_BYTES = 20 * 1024**2
+REQUEST = "\r\n".join(
+    (
+        "GET /?claimed HTTP/1.1",
+        f"Host: {HOSTNAME}",
+        "X-Forwarded-For: 203.0.113.9",
+        "X-Real-IP: 203.0.113.9",
+        "X-Forwarded-Proto: http",
+        "X-Forwarded-Host: evil.example",
+        "Connection: close\r\n\r\n",
+    )
+)
+CLIENT = f"""
+import socket, ssl, sys
+plain = socket.create_connection((sys.argv[1], 443), timeout=20)
+print(plain.getsockname()[0])
+safe = ssl._create_unverified_context().wrap_socket(plain, server_hostname="{HOSTNAME}")
+safe.sendall({REQUEST.encode()!r})
+while part := safe.recv(65536):
+    print(part.decode("utf-8", "replace"), end="")
+"""
+"""A client that says its own address, then shows the page that it gets while it claims to be somebody else."""
+
+
+@pytest.fixture(scope="module")
+def start(engine: Engine, image: str) -> Callable[[str], Project]:
+    """Give a function that starts an example with Debian's own nginx or Caddy in place of the images of these names."""
+
+    def start(example: str) -> Project:
+        proxy = machine_image(engine, "debian:13", ("caddy", "nginx"))
+        instead: dict[str, dict[str, Any]] = {
+            "baikal": {"image": image},
+            "nginx": {
+                "image": proxy,
+                "command": ["nginx", "-g", "daemon off;"],
+                "stop_signal": "SIGQUIT",
+                "tmpfs": ["/etc/nginx/sites-enabled"],  # the page that Debian's nginx welcomes with
+            },
+            "caddy": {
+                "image": proxy,
+                "command": ["caddy", "run", "--config", "/etc/caddy/Caddyfile"],
+                "stop_signal": "SIGTERM",
+                "environment": {"XDG_DATA_HOME": "/data"},
+            },
+        }
+        return Project.start(engine, example, instead)
+
+    return start
+
+
+@pytest.fixture(scope="module", params=["nginx", "caddy"])
+def proxied(request: pytest.FixtureRequest, start: Callable[[str], Project]) -> Iterator[Project]:
+    """Give a running example with a proxy."""
+    with start(request.param) as project:
+        yield project
+
+
+@pytest.mark.parametrize("file", sorted(EXAMPLES.glob("*/compose.yaml")), ids=lambda file: file.parent.name)
+def test_each_example_is_what_compose_takes(engine: Engine, file: Any) -> None:  # noqa: ANN401 - a path, by pytest
+    """Compose, whichever this machine has, finds nothing wrong with it, and nothing to warn of."""
+    command = [*compose_command(engine), "--file", str(file), "config", "--quiet"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=COMPOSE_LIMIT_S, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_standalone_example_serves_and_keeps_its_data(start: Callable[[str], Project]) -> None:
+    """As an ordinary account, without powers, on a root that can't be written; down and up again, it has the old data."""
+    with start("standalone") as project:
+        assert project.account().round_trip_event("By itself") == "By itself"
+        card = "/dav.php/addressbooks/jo/default/kept.vcf"
+        assert project.ask("PUT", card, user="jo", body=CARD.format(uid="kept", name="Kept")).status == 201
+        project.compose("down")
+        project.compose("up", "--detach")
+        project.baikal.wait_until_serving()
+        assert "FN:Kept" in project.ask("GET", card, user="jo").body
+        assert project.baikal.execute("sh", "-c", "grep CapEff /proc/1/status; touch /x 2>&1 || true").splitlines() == [
+            "CapEff:\t0000000000000000",
+            "touch: cannot touch '/x': Read-only file system",
+        ]
+
+
+def test_clients_work_through_a_proxy(proxied: Project) -> None:
+    """A calendar and an address book, over the proxy's TLS, with its certificate trusted."""
+    assert proxied.account().round_trip_event("Durch die Tür") == "Durch die Tür"
+    assert "FN:Zoë" in proxied.account().round_trip_contact("Zoë")
+
+
+def test_only_the_proxy_is_open_to_others(engine: Engine, proxied: Project) -> None:
+    """Baïkal publishes nothing, has no way out, and plain HTTP leads to HTTPS."""
+    assert proxied.baikal.inspect("{{json .HostConfig.PortBindings}}") in ("{}", "null")
+    networks = json.loads(proxied.baikal.inspect("{{json .NetworkSettings.Networks}}"))
+    assert [engine.docker("network", "inspect", "-f", "{{.Internal}}", name).strip() for name in networks] == ["true"]
+    answer = proxied.ask("GET", "/dav.php/", port=80)
+    assert (answer.status, answer.headers["location"]) == (308, f"https://{HOSTNAME}/dav.php/")
+
+
+def test_the_client_is_who_connects_and_not_who_it_claims_to_be(engine: Engine, image: str, proxied: Project) -> None:
+    """Baïkal logs the address that the proxy was asked from, and takes scheme and name from nobody else."""
+    (proxy,) = {"nginx", "caddy"} & set(proxied.compose("ps", "--services").split())
+    network = f"--network={proxied.name}_default"
+    said = engine.docker("run", "--rm", network, "--entrypoint=python3", image, "-c", CLIENT, proxy)
+    address, _, page = said.partition("\n")
+    assert f'<base href="https://{HOSTNAME}/"' in page
+
+    def logged() -> list[str]:
+        return re.findall(r"^(\S+) .*GET /\?claimed", proxied.baikal.log(), re.MULTILINE)
+
+    assert wait_until(lambda: bool(logged()), 5)
+    assert logged() == [address]
+
+
+def test_addresses_are_the_ones_that_clients_type(proxied: Project) -> None:
+    """The page's own has the outer scheme, name and port; no answer tells of a name inside."""
+    page = proxied.ask("GET", "/")
+    assert f'<base href="{proxied.url}/"' in page.body
+    found = proxied.ask("PROPFIND", "/dav.php/principals/jo/", user="jo")
+    assert found.status == 207
+    assert "http://" not in re.sub(r'xmlns(:\w+)?="[^"]*"', "", found.body)
+
+
+def test_discovery_leads_to_dav(proxied: Project) -> None:
+    """RFC 6764's addresses, and the PROPFIND that Apple's clients send to the root; by paths alone."""
+    for method, path in (("GET", "/.well-known/caldav"), ("PROPFIND", "/.well-known/carddav"), ("PROPFIND", "/")):
+        answer = proxied.ask(method, path)
+        assert (answer.status, answer.headers["location"]) == (308, "/dav.php/"), path
+    assert proxied.ask("PROPFIND", "/dav.php/", user="jo").status == 207
+
+
+def test_large_objects_pass(proxied: Project) -> None:
+    """A contact of 20 MB is stored, read back and deleted."""
+    card = "/dav.php/addressbooks/jo/default/large.vcf"
+    text = CARD.format(uid="large", name="Large").replace("END:", f"NOTE:{'x' * LARGE_BYTES}\r\nEND:")
+    assert proxied.ask("PUT", card, user="jo", body=text).status == 201
+    assert len(proxied.ask("GET", card, user="jo").body) >= LARGE_BYTES
+    assert proxied.ask("DELETE", card, user="jo").status == 204
