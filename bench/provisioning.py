@@ -10,8 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from bench import baking, starting
 from bench.contenders import Bench, Host, OurDeploy
-from bench.peers import baking
 from bench.peers.contending import Ansible, BareSsh, IdiomaticPyinfra, ShellScript
 from bench.peers.equality import refuse_differences, refuse_other_limit, state_of
 from bench.peers.payload import Wanted, platform_of, wanted
@@ -60,9 +60,9 @@ def many_machines(bench: Bench) -> Iterator[Row]:
 
 def image(bench: Bench) -> Iterator[Row]:
     """Yield what concerns an image."""
-    baking.refuse_foreign(bench)
     with _workshop(bench) as workshop:
         yield from baking.rows(bench, workshop.wanted())
+    yield from starting.rows(bench)
 
 
 @contextmanager

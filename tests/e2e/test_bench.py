@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from bench import megabytes
 from bench.contenders import Bench, BenchmarkError, Host, OurDeploy
 from bench.peers.contending import IdiomaticPyinfra, ShellScript
 from bench.peers.equality import refuse_differences, state_of
 from bench.peers.payload import platform_of, wanted
+from tests.lab.baking import BASE, baked
+from tests.lab.images import base_image
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,3 +55,17 @@ def test_a_run_that_changes_what_it_should_not_is_no_figure(
     assert run.cpu_s > 0.1
     with pytest.raises(BenchmarkError, match=r"failed with status 1:\n(.|\n)*can't be reached|No hosts remaining"):
         IdiomaticPyinfra(bench).run([Host(machine, 1)], given)
+
+
+def test_an_images_megabytes_are_all_accounted_for(engine: Engine, release: Release) -> None:
+    """Group by group, they add up to what the engine says of the same images."""
+    if "io.containerd.snapshotter" in engine.docker("info", "--format", "{{json .DriverStatus}}", check=False):
+        pytest.skip("this engine counts what it keeps packed as well")
+    image, base = baked(engine, release), base_image(engine, BASE).tag
+    groups = megabytes.by_group(engine, image, base)
+    told = [int(engine.docker("image", "inspect", "-f", "{{.Size}}", tag)) for tag in (image, base)]
+    assert sum(groups.values()) == pytest.approx((told[0] - told[1]) / megabytes.MB, rel=0.005)
+    assert groups["PHP"] > 20
+    assert groups["Baïkal"] > 1
+    assert groups[megabytes.REST] < 5
+    assert not set(groups) - {*megabytes.GROUPS, *megabytes.PLACES.values(), megabytes.REST}
