@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import tempfile
 from pathlib import Path
@@ -12,32 +11,13 @@ from pyinfra import local, logger
 from pyinfra.api.deploy import deploy
 from pyinfra.connectors.docker import DockerConnector
 
-from tasks.finishing import image_finished
+from tasks.baking import image_finished
 from tasks.operations import called
 
 if TYPE_CHECKING:
-    from pyinfra.api.host import Host
-
     from tasks.survey import Target
 
 DOCKERFILE = Path(__file__).resolve().parent.parent / "Dockerfile"
-KEPT_RUNNING = ["tail", "-f", "/dev/null"]
-"""What pyinfra has a container do in which it bakes."""
-
-
-def keep_running(host: Host) -> None:
-    """Start the container to bake in once more if its image has an entry point, which has ended: ours has one."""
-    connector = host.connector
-    if not isinstance(connector, DockerConnector) or connector.no_stop:
-        return
-    docker, first = connector.docker_cmd, shlex.quote(connector.container_id)
-    told = json.loads(str(local.shell(f"{docker} container inspect {first}")))[0]
-    if not told["Config"].get("Entrypoint") or told["Config"].get("Cmd") != KEPT_RUNNING:
-        return
-    entry, *arguments = KEPT_RUNNING
-    command = shlex.join([docker, "run", "--detach", "--entrypoint", entry, told["Image"], *arguments])
-    connector.container_id = local.shell(command, splitlines=True)[-1]
-    local.shell(f"{docker} rm --force --volumes {first}")
 
 
 @deploy("Image")

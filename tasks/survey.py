@@ -22,9 +22,9 @@ from baikalctl.faults import HostError, SettingsError
 from baikalctl.release import needed_php
 from baikalctl.rendering import Platform, render
 from baikalctl.settings import Settings
+from tasks.baking import keep_running
 from tasks.distribution import TMPFILES, nginx_version, php_version
 from tasks.facts import CandidateFact, Machine, MachineFact, PathsFact
-from tasks.image import keep_running
 from tasks.releases import Archive, obtain
 from tasks.rollout import Conductor, split
 from tasks.run import ANSWER_SECONDS, Run

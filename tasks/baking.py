@@ -1,12 +1,16 @@
-"""What turns a base with packages, files and a release on it into an image: nothing is left that only baking needed."""
+"""Baking: the container keeps running meanwhile, and in the end nothing is left that only baking needed."""
 
 from __future__ import annotations
 
+import json
+import shlex
 from typing import TYPE_CHECKING
 
+from pyinfra import local
 from pyinfra.api.command import StringCommand
 from pyinfra.api.facts import FactBase
 from pyinfra.api.operation import operation
+from pyinfra.connectors.docker import DockerConnector
 from pyinfra.context import host
 
 from baikalctl import paths
@@ -14,6 +18,10 @@ from baikalctl import paths
 if TYPE_CHECKING:
     from collections.abc import Generator
 
+    from pyinfra.api.host import Host
+
+KEPT_RUNNING = ["tail", "-f", "/dev/null"]
+"""What pyinfra has a container do in which it bakes."""
 FINISH = f"""
 set -eu
 mkdir -p /var/backups
@@ -63,3 +71,18 @@ def image_finished() -> Generator[StringCommand, None, None]:
     """Make an image of what packages, files and release have left of a base."""
     if host.get_fact(UnfinishedFact):
         yield StringCommand(FINISH)
+
+
+def keep_running(host: Host) -> None:
+    """Start the container to bake in once more if its image has an entry point, which has ended: ours has one."""
+    connector = host.connector
+    if not isinstance(connector, DockerConnector) or connector.no_stop:
+        return
+    docker, first = connector.docker_cmd, shlex.quote(connector.container_id)
+    told = json.loads(str(local.shell(f"{docker} container inspect {first}")))[0]
+    if not told["Config"].get("Entrypoint") or told["Config"].get("Cmd") != KEPT_RUNNING:
+        return
+    entry, *arguments = KEPT_RUNNING
+    command = shlex.join([docker, "run", "--detach", "--entrypoint", entry, told["Image"], *arguments])
+    connector.container_id = local.shell(command, splitlines=True)[-1]
+    local.shell(f"{docker} rm --force --volumes {first}")
