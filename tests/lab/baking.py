@@ -48,6 +48,7 @@ def baked(engine: Engine, release: Release, distribution: str = BASE) -> str:
                     raise LabError(message)
                 engine.docker("tag", name, tag)
                 engine.docker("rmi", name)
+            _forget_older(engine, tag)
     return tag
 
 
@@ -74,7 +75,17 @@ def built(engine: Engine, release: Release, distribution: str = BASE) -> str:
         if not engine.has_image(tag):
             engine.say(f"lab: building {tag} (half a minute)")
             build(release, base_image(engine, distribution).tag, tag)
+            _forget_older(engine, tag)
     return tag
+
+
+def _forget_older(engine: Engine, tag: str) -> None:
+    """Remove the images that were made in the same way of what has changed since, unless a container stands on one."""
+    name, _, version = tag.partition(":")
+    same = f"{name}:{version.rpartition('-')[0]}-"
+    for older in engine.docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}", name).split():
+        if older.startswith(same) and older != tag:
+            engine.docker("rmi", older, check=False)
 
 
 def build(release: Release, base: str, tag: str, *options: str) -> float:
