@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
 MB: Final = 10**6
 GROUPS: Final[Mapping[str, str]] = {
-    "PHP": r"php.*",
+    "PHP": r"php.*|libmagic.*",  # the latter for fileinfo, which Debian 13 has in PHP itself
     "Python, Jinja2, PyYAML": r"(lib)?python3.*|libyaml.*",
     "ICU and libxml2": r"libicu.*|libxml2.*|libxslt.*",
     "nginx": r"nginx.*|libnginx.*",
     "s6": r"s6|libs6.*|libskarnet.*|libexecline.*|execline",
     "Kerberos, OpenSSL and other libraries": r"lib.*",
-    "other programs": r".*",
+    "iproute2, procps and other programs": r".*",
 }
 """What a package is there for, by its name; the first that matches."""
 PLACES: Final[Mapping[str, str]] = {
