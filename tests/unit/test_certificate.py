@@ -336,6 +336,19 @@ def test_what_openssl_says_is_passed_on(host: Path, it: Declared, monkeypatch: p
     assert (Path(it.certificate).read_bytes(), Path(it.key).read_bytes()) == before
 
 
+def test_an_empty_pair_replaces_nothing(host: Path, it: Declared, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a full disk openssl says that all went well."""
+    certificate.make_self_signed(it)
+    before = Path(it.certificate).read_bytes(), Path(it.key).read_bytes()
+    program = host / "openssl"
+    program.write_text(f"#!/bin/sh\n: > {it.key}.new; : > {it.certificate}.new\n", encoding="utf-8")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{host}:{os.environ['PATH']}")
+    with pytest.raises(HostError, match=r"could not be written; make room in .*, which is full"):
+        certificate.make_self_signed(it)
+    assert (Path(it.certificate).read_bytes(), Path(it.key).read_bytes()) == before
+
+
 def test_openssl_agrees_with_what_was_made(it: Declared) -> None:
     """Another program than ours finds name and key in order."""
     certificate.make_self_signed(it)
