@@ -91,7 +91,7 @@ def make_self_signed(declared: Declared) -> None:
         message = f"openssl could not make a self-signed certificate: {done.stderr.strip()}"
         raise HostError(message)
     if not (key.stat().st_size and certificate.stat().st_size):  # openssl ends well on a full disk
-        message = f"the self-signed certificate could not be written; make room in {key.parent}, which is full"
+        message = f"the self-signed certificate could not be written; make room in {paths.DATA}, which is full"
         raise HostError(message)
     certificate.chmod(0o644)
     key.replace(declared.key)
