@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from baikalctl import paths
 from baikalctl.declared import declare
-from baikalctl.rendering import Directory, File, FileSet, Place, Platform, data, fill_in, texts, tools
+from baikalctl.rendering import Directory, File, FileSet, Place, Platform, fill_in, texts, tools
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,13 +58,12 @@ def _services() -> Iterator[File]:
 
 
 def render_contained(settings: Settings, platform: Platform, realm: str) -> FileSet:
-    """Return everything that a container's start writes; ``realm`` is the one that the data's passwords were made with."""
+    """Return everything that a container's start writes beside the data; ``realm`` is what its passwords were made with."""
     declared = declare(settings, tuple(STOPPING_MS), realm)
     text = texts(settings, platform, declared, PLACE)
     php = platform.php_user
     folders = ("baikal", "php", "php/fpm", "php/fpm/pool.d", "php/fpm/conf.d", "nginx", "nginx/conf.d")
     directories = (
-        *data(),
         Directory(path=paths.RUN),
         Directory(path=ETC),
         *(Directory(path=f"{ETC}/{folder}") for folder in folders),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
 import sqlite3
@@ -90,13 +89,14 @@ def _refuse_data(*, replace: bool) -> None:
 @contextlib.contextmanager
 def _nobody_serving() -> Iterator[None]:
     """Hold what a container holds while it serves this data; raises :class:`HostError` if one does."""
-    with Path(paths.SERVING).open("a", encoding="utf-8") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+    lock, ours = volume.serving()
+    try:
+        if not ours:
             message = "a container serves this data right now; stop it, import, and start it again"
-            raise HostError(message) from None
+            raise HostError(message)
         yield
+    finally:
+        os.close(lock)
 
 
 @contextlib.contextmanager

@@ -65,7 +65,7 @@ def start(environ: Mapping[str, str]) -> NoReturn:
         found = configuration.read()
     wanted = render_contained(settings, platform(), found.get("system", {}).get("auth_realm", REALM))
     _clear(run)
-    volume.make(directory for directory in wanted.directories if directory not in data())
+    volume.make(wanted.directories)
     _write(wanted.files)
     _lay_out_services()
     if os.geteuid() == 0 and not privileged():

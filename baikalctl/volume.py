@@ -65,18 +65,26 @@ def make(directories: Iterable[Directory]) -> None:
             raise HostError(message)
 
 
+def serving() -> tuple[int, bool]:
+    """Return the open lock of whoever serves the data, and whether it is this process's now."""
+    lock = os.open(paths.SERVING, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return lock, False
+    return lock, True
+
+
 def serve_alone(say: Callable[[str], None]) -> int:
     """Return the open lock of the volume, after the container that holds it has ended.
 
     Two servers on one volume could each bring it to settings of their own, or to releases of their own.
     """
-    serving = os.open(paths.SERVING, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(serving, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    lock, ours = serving()
+    if not ours:
         say("another container serves this volume; waiting until it ends (stop it, or give this one its own volume)")
-        fcntl.flock(serving, fcntl.LOCK_EX)
-    return serving
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    return lock
 
 
 def backups() -> Path:
