@@ -140,13 +140,13 @@ def machine_image(engine: Engine, distribution: str, packages: Sequence[str] = (
     are not about packages.
     """
     base = base_image(engine, distribution)
-    bare = _built(engine, base.tag, f"machine:{_slug(distribution)}", MACHINE_RECIPE, MACHINE_PACKAGES)
+    bare = built_image(engine, base.tag, f"machine:{_slug(distribution)}", MACHINE_RECIPE, MACHINE_PACKAGES)
     if not packages:
         return bare
-    return _built(engine, bare, f"warm:{_slug(distribution)}", INSTALL, sorted(set(packages)))
+    return built_image(engine, bare, f"warm:{_slug(distribution)}", INSTALL, sorted(set(packages)))
 
 
-def _built(engine: Engine, base: str, name: str, recipe: str, packages: Sequence[str]) -> str:
+def built_image(engine: Engine, base: str, name: str, recipe: str, packages: Sequence[str]) -> str:
     """Return the tag of ``base`` after the recipe; the tag tells recipe, packages and base apart.
 
     Run and commit rather than ``docker build``: the same with every client and engine, buildx or not.

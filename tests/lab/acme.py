@@ -1,0 +1,226 @@
+"""A certificate authority to test Let's Encrypt against: pebble, the names that it looks up, and a front that can refuse."""
+
+from __future__ import annotations
+
+import base64
+import json
+import secrets
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Self
+
+from tests.lab.acme_image import (
+    ALIAS,
+    FRONT_START,
+    FRONT_STOP,
+    ZONE,
+    acme_image,
+    authority,
+    bind_files,
+    limit_files,
+    server_files,
+)
+from tests.lab.container import LABELS
+from tests.lab.engine import wait_until
+from tests.lab.errors import LabError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tests.lab.engine import Engine
+
+READY_LIMIT_S: Final = 20
+FRONT_PORT: Final = 14000
+PEBBLE_PORT: Final = 14001
+EAB_KEY_ID: Final = "kid-1"
+TSIG_NAME: Final = "certbot"
+TSIG_ALGORITHM: Final = "hmac-sha512"
+
+
+@dataclass
+class Network:
+    """A network of its own, on which containers find each other by name; as a context manager, removed at the end."""
+
+    engine: Engine
+    name: str = field(default_factory=lambda: f"baikal-lab-{secrets.token_hex(4)}")
+
+    def __enter__(self) -> Self:
+        """Make the network."""
+        self.engine.docker("network", "create", *LABELS, self.name)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Remove the network; what is still on it keeps it until the next run's ``remove_leftovers``."""
+        self.engine.docker("network", "rm", self.name, check=False)
+
+
+def address(engine: Engine, network: Network, container_name: str) -> str:
+    """Return the IPv4 address that a running container has on the network; LabError if it has none."""
+    template = f'{{{{with index .NetworkSettings.Networks "{network.name}"}}}}{{{{.IPAddress}}}}{{{{end}}}}'
+    found = engine.docker("inspect", "-f", template, container_name).strip()
+    if not found:
+        message = (
+            f"the container {container_name} has no address on {network.name}: is it running, and on that network?"
+        )
+        raise LabError(message)
+    return found
+
+
+@dataclass
+class AcmeServer:
+    """An ACME server that is reached as ``acme.lab.test``; as a context manager, removed at the end of the block.
+
+    No name leads anywhere until ``lead`` is called; each order is validated anew.
+    """
+
+    engine: Engine
+    name: str
+    """The container's."""
+    ca: str
+    """PEM of the authority behind the server's own HTTPS, the same for all servers of a process."""
+    eab_key_id: str = ""
+    eab_hmac_key: str = field(default="", repr=False)
+    """With ``eab``, what an account must be bound to, in base64url as clients take it."""
+    tsig_name: str = ""
+    tsig_algorithm: str = ""
+    tsig_secret: str = field(default="", repr=False)
+    """With ``bind``, the key that may change the zone ``lab.test``, in base64; bind answers at port 53 of ``name``."""
+    directory: str = f"https://{ALIAS}:{FRONT_PORT}/dir"
+    dns_management: str = f"http://{ALIAS}:8055"
+    """Where pebble-challtestsrv takes records, at /set-txt and /clear-txt for one; pebble asks it unless with ``bind``."""
+
+    @classmethod
+    def start(  # noqa: PLR0913 - one for each thing that authorities do differently
+        cls,
+        engine: Engine,
+        network: Network,
+        *,
+        validity_s: int = 7_776_000,
+        eab: bool = False,
+        nonce_reject_percent: int = 0,
+        bind: bool = False,
+    ) -> Self:
+        """Start a server and return when it answers; one for a network, since all have the same name.
+
+        With ``bind``, names are looked up in a real name server's zone, which takes dynamic updates (RFC 2136).
+        Raises LabError with the server's logs.
+        """
+        image = acme_image(engine)
+        ca, certificate, key = authority(engine)
+        server = cls(engine, f"baikal-lab-{secrets.token_hex(4)}", ca)
+        if eab:
+            server.eab_key_id = EAB_KEY_ID
+            server.eab_hmac_key = base64.urlsafe_b64encode(secrets.token_bytes(48)).decode()
+        if bind:
+            server.tsig_name, server.tsig_algorithm = TSIG_NAME, TSIG_ALGORITHM
+            server.tsig_secret = base64.b64encode(secrets.token_bytes(64)).decode()
+        keys = {server.eab_key_id: server.eab_hmac_key} if eab else {}
+        files = {"own.crt": certificate, "own.key": key, **server_files(validity_s, keys)}
+        if bind:
+            files |= bind_files(server.tsig_name, server.tsig_algorithm, server.tsig_secret)
+        environment = {
+            "DNS_SERVER": "127.0.0.1:53" if bind else "127.0.0.1:8053",
+            "PEBBLE_VA_NOSLEEP": "1",
+            "PEBBLE_AUTHZREUSE": "0",
+            "PEBBLE_WFE_NONCEREJECT": str(nonce_reject_percent),
+        }
+        words = [f"--env={name}={value}" for name, value in environment.items()]
+        place = ("--network", network.name, "--network-alias", ALIAS, "--workdir", "/acme")
+        try:
+            engine.docker("create", "--init", "--name", server.name, *LABELS, *place, *words, image, "sh", "main")
+            server._bring(files)
+            engine.docker("start", server.name)
+            server._wait_until_ready(FRONT_PORT)
+        except BaseException:
+            server.remove()
+            raise
+        return server
+
+    def __enter__(self) -> Self:
+        """Begin the block at whose end the server is removed."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Remove the server."""
+        self.remove()
+
+    def root(self) -> str:
+        """Return the PEM of the root that signs certificates now; another one after each ``restart``."""
+        return self._run("curl -fsSk https://127.0.0.1:15000/roots/0")
+
+    def issued(self) -> int:
+        """Return how many certificates pebble has issued since it was started, or restarted."""
+        return self._run("cat pebble.log").count("Issued certificate serial ")
+
+    def lead(self, name: str, address: str) -> None:
+        """Let a name lead to this IPv4 address, and to no other."""
+        self._point(name, address)
+
+    def forget(self, name: str) -> None:
+        """Let a name lead nowhere."""
+        self._point(name, "")
+
+    def stop(self) -> None:
+        """Refuse connections until ``resume``; accounts and orders are kept."""
+        self._run(FRONT_STOP)
+
+    def resume(self) -> None:
+        """Accept connections again."""
+        self._run(FRONT_START)
+
+    def restart(self) -> None:
+        """Start pebble anew: it has forgotten accounts and orders, and has another root; names lead where they led."""
+        self._run('pid=$(cat pebble.pid); kill -KILL "$pid"; while kill -0 "$pid" 2>/dev/null; do sleep 0.02; done')
+        self._wait_until_ready(PEBBLE_PORT)  # the front may be stopped
+
+    def limit(self, detail: str, retry_after_s: int) -> None:
+        """Refuse new orders from now on, as Let's Encrypt does when there were too many (RFC 8555, 6.6)."""
+        self._run(FRONT_STOP)
+        self._bring(limit_files(detail, retry_after_s))
+        self._run(FRONT_START)
+
+    def unlimit(self) -> None:
+        """Take new orders again."""
+        self._run(FRONT_STOP)
+        self._run("rm -f limit.conf")
+        self._run(FRONT_START)
+
+    def remove(self) -> None:
+        """Remove the server; once more does nothing."""
+        self.engine.docker("rm", "-f", "-v", self.name, check=False)
+
+    def _point(self, name: str, address: str) -> None:
+        if self.tsig_name:
+            added = f"update add {name}. 1 A {address}\n" if address else ""
+            update = f"server 127.0.0.1\nzone {ZONE}\nupdate delete {name}. A\n{added}send\n"
+            key = f"{self.tsig_algorithm}:{self.tsig_name}:{self.tsig_secret}"
+            self.engine.docker("exec", "-i", self.name, "nsupdate", "-y", key, input=update)
+            return
+        tell = "curl -fsS -d '{}' http://127.0.0.1:8055/{}"
+        steps = [tell.format(json.dumps({"host": f"{name}."}), "clear-a")]
+        if address:
+            steps.append(tell.format(json.dumps({"host": f"{name}.", "addresses": [address]}), "add-a"))
+        self._run(" && ".join(steps))
+
+    def _bring(self, files: Mapping[str, str]) -> None:
+        """Put files into the container's /acme."""
+        with tempfile.TemporaryDirectory(prefix="baikal-lab-") as folder:
+            for name, text in files.items():
+                (Path(folder) / name).write_text(text, encoding="utf-8")
+            self.engine.docker("cp", f"{folder}/.", f"{self.name}:/acme")
+
+    def _run(self, script: str) -> str:
+        return self.engine.docker("exec", self.name, "sh", "-euc", script)
+
+    def _wait_until_ready(self, port: int) -> None:
+        """Wait until pebble, at this port, its root and the name server answer; LabError with the logs if they don't."""
+        asked = [f"https://127.0.0.1:{port}/dir", "https://127.0.0.1:15000/roots/0"]
+        steps = [f"curl -fsSko /dev/null {url}" for url in asked] + ["curl -sSo /dev/null http://127.0.0.1:8055"]
+        if self.tsig_name:
+            steps.append(f"dig @127.0.0.1 +time=1 +tries=1 {ZONE} SOA")
+        command = ("exec", self.name, "sh", "-c", f"{' && '.join(steps)} >/dev/null && echo ready")
+        if not wait_until(lambda: "ready" in self.engine.docker(*command, check=False), READY_LIMIT_S, pause_s=0.05):
+            logs = self.engine.docker("cp", f"{self.name}:/acme/pebble.log", "-", check=False).replace("\0", "")
+            message = f"the ACME server does not answer:\n{logs[-4000:]}"
+            raise LabError(message)

@@ -1,0 +1,102 @@
+"""Certificates of a small authority of our own, right ones and wrong ones, as files that somebody brings."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import AuthorityInformationAccessOID, NameOID
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+
+PEM = serialization.Encoding.PEM
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A certificate and its key, PEM."""
+
+    certificate: str
+    chain: str
+    """The certificate, and below it what signed it."""
+    key: str
+    serial: int
+    ends: dt.datetime
+
+
+@dataclass(frozen=True)
+class Signer:
+    """Whoever signs: a root, or what it has signed in its turn."""
+
+    certificate: x509.Certificate
+    key: EllipticCurvePrivateKey
+
+    @classmethod
+    def root(cls, name: str = "Lab Root") -> Self:
+        """Return a new root."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        return cls(_built(name, key, None, (), (-1, 3650), ""), key)
+
+    def intermediate(self, name: str = "Lab Intermediate") -> Signer:
+        """Return an authority that this one has signed."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        return Signer(_built(name, key, self, (), (-1, 3650), ""), key)
+
+    @property
+    def pem(self) -> str:
+        """Its own certificate."""
+        return self.certificate.public_bytes(PEM).decode()
+
+    @property
+    def key_pem(self) -> str:
+        """Its key."""
+        return _key_pem(self.key)
+
+    def issue(self, *names: str, days: tuple[float, float] = (-1, 60), responder: str = "") -> Pair:
+        """Return a certificate for ``names`` from ``days[0]`` to ``days[1]`` from now; ``responder`` answers by OCSP."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        built = _built("", key, self, names, days, responder)
+        certificate = built.public_bytes(PEM).decode()
+        return Pair(certificate, certificate + self.pem, _key_pem(key), built.serial_number, built.not_valid_after_utc)
+
+
+def _key_pem(key: EllipticCurvePrivateKey) -> str:
+    return key.private_bytes(PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()).decode()
+
+
+def _built(  # noqa: PLR0913, PLR0917 - what certificates differ in
+    name: str,
+    key: EllipticCurvePrivateKey,
+    signer: Signer | None,
+    names: tuple[str, ...],
+    days: tuple[float, float],
+    responder: str,
+) -> x509.Certificate:
+    now = dt.datetime.now(dt.UTC)
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)] if name else [])
+    signing = signer.key if signer else key
+    built = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(signer.certificate.subject if signer else subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now + dt.timedelta(days=days[0]))
+        .not_valid_after(now + dt.timedelta(days=days[1]))
+        .add_extension(x509.BasicConstraints(ca=not names, path_length=None), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signing.public_key()), critical=False)
+    )
+    if names:
+        alternatives = x509.SubjectAlternativeName([x509.DNSName(each) for each in names])
+        built = built.add_extension(alternatives, critical=not name)
+        built = built.add_extension(x509.ExtendedKeyUsage([x509.oid.ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+    if responder:
+        access = x509.AccessDescription(AuthorityInformationAccessOID.OCSP, x509.UniformResourceIdentifier(responder))
+        built = built.add_extension(x509.AuthorityInformationAccess([access]), critical=False)
+    return built.sign(signing, hashes.SHA256())

@@ -1,0 +1,97 @@
+"""What a server shows to whoever connects: its certificate, and whether somebody who asks all the time gets an answer."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Self
+
+from cryptography import x509
+
+if TYPE_CHECKING:
+    import datetime as dt
+
+LIMIT_S = 10
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A certificate as clients see it."""
+
+    serial: int
+    names: tuple[str, ...]
+    issuer: str
+    ends: dt.datetime
+    pem: str
+
+
+def shown(port: int, name: str) -> Shown:
+    """Return the certificate that a port of loopback shows to who asks for ``name``, trusted or not."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    with (
+        socket.create_connection(("127.0.0.1", port), timeout=LIMIT_S) as plain,
+        context.wrap_socket(plain, server_hostname=name) as connection,
+    ):
+        der = connection.getpeercert(binary_form=True) or b""
+    found = x509.load_der_x509_certificate(der)
+    names = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    return Shown(
+        serial=found.serial_number,
+        names=tuple(str(name.value) for name in names),
+        issuer=found.issuer.rfc4514_string(),
+        ends=found.not_valid_after_utc,
+        pem=ssl.DER_cert_to_PEM_cert(der),
+    )
+
+
+@dataclass
+class Visitor:
+    """Somebody who asks for DAV on a new connection each time, trusts one authority alone, and counts.
+
+    As a context manager, asks from the block's beginning to its end.
+    """
+
+    port: int
+    name: str
+    authority: str
+    """What the certificate must be signed with, PEM."""
+    answers: int = 0
+    failures: list[str] = field(default_factory=list)
+    serials: set[str] = field(default_factory=set)
+    _done: threading.Event = field(default_factory=threading.Event)
+    _thread: threading.Thread | None = None
+
+    def __enter__(self) -> Self:
+        """Begin to ask."""
+        self._thread = threading.Thread(target=self._ask_on, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End."""
+        self._done.set()
+        if self._thread:
+            self._thread.join(LIMIT_S)
+
+    def _ask_on(self) -> None:
+        context = ssl.create_default_context(cadata=self.authority)
+        head = f"PROPFIND /dav.php/ HTTP/1.0\r\nHost: {self.name}\r\n\r\n".encode()
+        while not self._done.is_set():
+            try:
+                with (
+                    socket.create_connection(("127.0.0.1", self.port), timeout=LIMIT_S) as plain,
+                    context.wrap_socket(plain, server_hostname=self.name) as connection,
+                ):
+                    connection.sendall(head)
+                    line = connection.makefile("rb").readline()
+                    self.serials.add(str((connection.getpeercert() or {}).get("serialNumber")))
+                if b" 401 " in line:
+                    self.answers += 1
+                else:
+                    self.failures.append(repr(line))
+            except OSError as error:
+                self.failures.append(repr(error))
