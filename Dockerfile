@@ -20,11 +20,13 @@ ARG BAIKAL_VERSION=0.12.1
 # A zip of your own, in the folder releases/ beside this file: --build-arg BAIKAL_ARCHIVE=releases/baikal-0.12.1.zip
 ARG BAIKAL_ARCHIVE=""
 ARG BAIKAL_SHA256=""
+# For certificates by DNS: which of certbot's plugins the image is to have, such as cloudflare.
+ARG ACME_DNS_PLUGIN=""
 RUN --mount=type=bind,from=tools,source=/venv,target=/media --mount=type=bind,target=/mnt \
     apt-get update && apt-get install --yes --no-install-recommends python3 && cd /mnt \
     && XDG_CACHE_HOME=/tmp PYTHONDONTWRITEBYTECODE=1 /media/bin/python -m pyinfra -y @local deploy.py \
     --data "baikal_version=\"${BAIKAL_VERSION}\"" --data "baikal_archive=\"${BAIKAL_ARCHIVE}\"" \
-    --data "baikal_sha256=\"${BAIKAL_SHA256}\""
+    --data "baikal_sha256=\"${BAIKAL_SHA256}\"" --data "acme_dns_plugin=\"${ACME_DNS_PLUGIN}\""
 
 FROM ${BASE}
 ARG BAIKAL_VERSION=0.12.1

@@ -5,7 +5,7 @@ The table of contents. Each host is surveyed first, so that whatever is wrong is
 
 from pyinfra.context import host
 
-from tasks import baikal, check, image, packages, web
+from tasks import baikal, check, image, packages, tls, web
 from tasks.rollout import in_batches
 from tasks.survey import survey
 
@@ -18,6 +18,7 @@ for _ in in_batches(host, target.batches):  # once: for all hosts together, or w
     # What needs a booted machine; an image skips it, and its container does the same when it starts (baikalctl/start.py).
     baikal.configure(target=target)
     web.activate(target=target)
+    tls.activate(target=target)
     check.activate(target=target)
 
     image.finish(target=target)

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from baikalctl import certificate, configuration, database, migration, paths, users, volume
+from baikalctl import configuration, database, migration, paths, served, users, volume
 from baikalctl.faults import HostError
 from baikalctl.health import in_container
 from baikalctl.installing import locked
@@ -50,11 +50,8 @@ def pending(declared: Declared) -> list[str]:
 
 def steps(declared: Declared) -> Iterator[Step]:
     """Yield what differs from ``declared``; each step is to be taken before the next is asked for, or none at all."""
-    reason = certificate.needed(declared)
-    if reason:
-        yield f"make a self-signed certificate: {reason}", lambda: certificate.make_self_signed(declared)
-    for path in certificate.outlived(declared):
-        yield f"remove {path}, which no longer serves", path.unlink
+    yield from served.steps(declared)
+    yield from served.leftovers(declared)
     yield from ownership_steps()
     applied = _read_applied()
     found = _as_owner(configuration.read)

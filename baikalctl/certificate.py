@@ -1,135 +1,252 @@
-"""The certificate that the web server shows: made here where none is given, and looked at either way."""
+"""A certificate and its key: what they say, whether they can serve, and a self-signed pair where nobody else signs."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 import ssl
 import subprocess
 import time
-from pathlib import Path
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from baikalctl import paths
 from baikalctl.faults import HostError
 
 if TYPE_CHECKING:
-    from baikalctl.declared import Declared
+    from collections.abc import Sequence
+    from pathlib import Path
 
 SELF_SIGNED_DAYS = 397
-"""What browsers and Apple's clients accept at most (CA/Browser Forum, since 2020)."""
+"""A year and a month. Apple's clients take no certificate for more than 825 days, whoever signed it (iOS 13, 2019)."""
 RENEW_DAYS = 30
+"""So long before its end a self-signed certificate is made anew."""
 DAY_S = 86400
-REASONS = {9: "is not valid yet; is the clock right?", 10: "has expired", 62: "doesn't cover", 64: "doesn't cover"}
-"""OpenSSL's X509_V_ERR codes of what can be wrong with a certificate that is trusted as it stands."""
+CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----")
+KEY = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----[\x20-\x7e\s]+?-----END [A-Z ]*PRIVATE KEY-----")
+"""PEM (RFC 7468); what stands around it is nobody's business but its author's."""
+NO_CHECK_TIME = 0x200000
+"""OpenSSL's X509_V_FLAG_NO_CHECK_TIME: the certificate's own dates are looked at here, where they can be told."""
+UNKNOWN_SIGNER = (2, 20, 21)
+EXPIRED = (9, 10)
+"""OpenSSL's X509_V_ERR codes: the next certificate of a chain is nowhere to be found; it isn't valid today."""
 
 
-def needed(declared: Declared) -> str:
-    """Return why a self-signed certificate must be made now, or nothing where it needn't."""
-    if declared.tls != "selfsigned":
-        return ""
-    try:
-        left = days_left(declared)
-    except HostError as error:
-        return str(error)
-    return f"{declared.certificate} has {left} days left" if left < RENEW_DAYS else ""
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """A certificate with its chain, and its key, which belong together."""
+
+    place: Path
+    """The certificate's file."""
+    text: str
+    """Chain and key, PEM, as a web server reads them from one file."""
+    begins: float
+    ends: float
+    """Since the epoch, in seconds."""
+    uncovered: tuple[str, ...]
+    """Which of the host's names it doesn't cover."""
+    trusted: bool
+    """Whether this host believes it, as clients do."""
+    complete: bool
+    """Whether its chain leads to a root: one that the host trusts, or its own."""
+    chain_expired: bool
+    """Whether the certificate is valid today, and one that signed it isn't."""
+    self_signed: bool
+    stapling: bool
+    """Whether its authority answers by OCSP that it is still good."""
+
+    @property
+    def remaining(self) -> float:
+        """The seconds until it ends, below zero once it has."""
+        return self.ends - time.time()
+
+    @property
+    def days_left(self) -> int:
+        """The whole days until it ends."""
+        return int(self.remaining // DAY_S)
+
+    def fault(self) -> str:
+        """Return why it can't serve this host today, or nothing."""
+        now = time.time()
+        if self.uncovered:
+            return f"{self.place} doesn't cover {' and '.join(self.uncovered)}"
+        if now < self.begins:
+            return f"{self.place} is not valid yet; is the clock right?"
+        if now > self.ends:
+            return f"{self.place} has expired"
+        return (
+            f"{self.place} has a chain that has expired; take the authority's newer one" if self.chain_expired else ""
+        )
+
+    def covers(self, name: str) -> bool:
+        """Tell whether clients that look for ``name``, one of the host's, will find it."""
+        return name not in self.uncovered
 
 
-def days_left(declared: Declared) -> int:
-    """Return the whole days until the certificate ends; raises :class:`HostError` with the reason if it can't serve.
+def look(certificate: Path, key: Path, names: Sequence[str]) -> Pair:
+    """Return what is in the two files (or in one, given twice); raises :class:`HostError` unless they belong together.
 
-    Key and certificate are used against each other as in a connection, in memory: they must be PEM, belong together,
-    cover the host name and be valid today.
+    They are read once, and used against each other as in a connection, in memory: what is returned is what was looked
+    at, whoever replaces the files meanwhile. ``names`` are the host's.
     """
-    certificate, key = Path(declared.certificate), Path(declared.key)
-    for path in (certificate, key):
-        if not path.is_file():
-            message = f"{path} is not there"
-            raise HostError(message)
-    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    # The certificate itself is what is trusted, whoever signed it.
-    client.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    # No client of today looks for the name anywhere but among the subject's alternative names.
-    client.hostname_checks_common_name = False
+    chain = _read(certificate)
+    secret = chain if key == certificate else _read(key)
+    certificates, keys = CERTIFICATE.findall(chain), KEY.findall(secret)
+    if not (certificates and keys) or len(certificates) < chain.count("-----BEGIN CERTIFICATE-----"):
+        raise HostError(_no_pair(certificate, key, chain, secret))
+    text = _joined(certificates, keys[0])
+    server, itself = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), _client()
+    # The certificate itself is what is trusted here, whoever signed it.
+    itself.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     try:
-        client.load_verify_locations(certificate)
-        server.load_cert_chain(certificate, key, password=lambda: "")
-    except ssl.SSLCertVerificationError:
-        raise
+        itself.load_verify_locations(cadata="\n".join(certificates))
+        _load(server, text)
     except ssl.SSLError as error:
-        mismatch = error.reason == "KEY_VALUES_MISMATCH"
-        message = f"{key} is not the key of {certificate}" if mismatch else _no_pair(certificate, key)
+        message = _no_pair(certificate, key, chain, secret)
+        if error.reason == "KEY_VALUES_MISMATCH":
+            other = f"{key} is not the key of {certificate}"
+            message = other if key != certificate else f"{key} has a key that isn't its certificate's"
         raise HostError(message) from None
     try:
-        end = _end_of_peer(server, client, declared.hostname)
-    except ssl.SSLCertVerificationError as error:
-        reason = REASONS.get(error.verify_code, f"is refused: {error.verify_message}")
-        name = f" {declared.hostname}" if reason == REASONS[62] else ""
-        message = f"{certificate} {reason}{name}"
+        code, said, shown = _refusal(server, itself)
+    except ssl.SSLError as error:
+        message = (
+            f"{certificate} can't be used with {key}: {error.reason}; take a key that every client knows: ECDSA P-256"
+        )
         raise HostError(message) from None
-    return int((end - time.time()) // DAY_S)
+    if code:
+        message = f"{certificate} is refused: {said}"
+        raise HostError(message)
+    begins, ends = (ssl.cert_time_to_seconds(str(shown[date])) for date in ("notBefore", "notAfter"))
+    everybody = _client()
+    everybody.load_verify_locations(capath=ssl.get_default_verify_paths().openssl_capath)
+    if begins <= time.time() <= ends:
+        everybody.verify_flags &= ~NO_CHECK_TIME
+    signed, _, _ = _refusal(server, everybody)
+    return Pair(
+        place=certificate,
+        text=text,
+        begins=begins,
+        ends=ends,
+        uncovered=tuple(name for name in names if not _covers(shown, name)),
+        trusted=not signed,
+        complete=signed not in UNKNOWN_SIGNER,
+        chain_expired=signed in EXPIRED,
+        self_signed=shown["issuer"] == shown["subject"],
+        stapling="OCSP" in shown,
+    )
 
 
-def make_self_signed(declared: Declared) -> None:
-    """Make key and certificate for the host name, each beside its place first; the key is root's alone from the start."""
-    name = declared.hostname
-    subject = f"IP:{name}" if _is_address(name) else f"DNS:{name}"
-    key, certificate = Path(declared.key + ".new"), Path(declared.certificate + ".new")
-    command = [
-        *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
-        *("-keyout", str(key), "-out", str(certificate), "-days", str(SELF_SIGNED_DAYS)),
-        *("-subj", f"/CN={name[:64]}", "-addext", f"subjectAltName={subject}"),
+def self_signed(names: Sequence[str]) -> str:
+    """Return a new pair for ``names``, PEM; raises :class:`HostError` if openssl can't make one."""
+    subjects = ",".join(f"{'IP' if is_address(name) else 'DNS'}:{name}" for name in names)
+    made = openssl(
+        *("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", "-"),
+        *("-days", str(SELF_SIGNED_DAYS), "-subj", f"/CN={names[0][:64]}", "-addext", f"subjectAltName={subjects}"),
         *("-addext", "basicConstraints=critical,CA:FALSE", "-addext", "extendedKeyUsage=serverAuth"),
-    ]
-    previous = os.umask(0o077)
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-    finally:
-        os.umask(previous)
+    )
+    return _joined(CERTIFICATE.findall(made), KEY.findall(made)[0])
+
+
+def openssl(*arguments: str) -> str:
+    """Return what an openssl command prints, keys included; raises :class:`HostError` with what it says if it fails."""
+    done = subprocess.run(["openssl", *arguments], capture_output=True, text=True, check=False, timeout=60)
     if done.returncode:
-        message = f"openssl could not make a self-signed certificate: {done.stderr.strip()}"
+        message = f"openssl {arguments[0]} failed: {done.stderr.strip()}"
         raise HostError(message)
-    if not (key.stat().st_size and certificate.stat().st_size):  # openssl ends well on a full disk
-        message = f"the self-signed certificate could not be written; make room in {paths.DATA}, which is full"
-        raise HostError(message)
-    certificate.chmod(0o644)
-    key.replace(declared.key)
-    certificate.replace(declared.certificate)
+    return done.stdout
 
 
-def outlived(declared: Declared) -> list[Path]:
-    """Return the self-signed pairs that earlier names or settings have left, none of which serves any more."""
-    made = Path(paths.TLS).glob("selfsigned-*")
-    return sorted(path for path in made if str(path) not in (declared.certificate, declared.key))
-
-
-def _end_of_peer(server: ssl.SSLContext, client: ssl.SSLContext, hostname: str) -> float:
-    """Return when the certificate that ``server`` shows to ``client`` ends, in seconds since the epoch."""
-    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
-    asking = client.wrap_bio(to_client, to_server, server_hostname=hostname)
-    answering = server.wrap_bio(to_server, to_client, server_side=True)
-    for side in (asking, answering, asking):
-        with contextlib.suppress(ssl.SSLWantReadError):
-            side.do_handshake()
-    end = (asking.getpeercert() or {})["notAfter"]
-    return ssl.cert_time_to_seconds(str(end))
-
-
-def _no_pair(certificate: Path, key: Path) -> str:
-    """Return which of the two isn't what it should be."""
-    begins = {certificate: "-----BEGIN CERTIFICATE-----", key: "PRIVATE KEY-----"}
-    for path, mark in begins.items():
-        if mark not in path.read_text(encoding="utf-8", errors="replace"):
-            return f"{path} is no {'certificate' if path == certificate else 'private key'} in PEM form"
-    return f"{certificate} and {key} can't be used; is the key behind a passphrase, or one of them damaged?"
-
-
-def _is_address(name: str) -> bool:
+def write(path: Path, text: str) -> None:
+    """Put ``text``, which may hold a key, in its place at once or not at all; only its owner may read it."""
+    beside = path.with_name(f".{path.name}.new")
+    beside.unlink(missing_ok=True)
     try:
-        import ipaddress
+        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(descriptor)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        message = f"{path} can't be written ({error.strerror}); make room in {paths.DATA}, or mend it"
+        raise HostError(message) from None
+    beside.replace(path)
 
+
+def is_address(name: str) -> bool:
+    """Tell whether ``name`` is an IP address."""
+    import ipaddress
+
+    try:
         ipaddress.ip_address(name)
     except ValueError:
         return False
     return True
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except PermissionError:
+        message = f"{path} can't be read by uid {os.geteuid()}; give that account the file"
+        raise HostError(message) from None
+    except OSError:
+        message = f"{path} is not there"
+        raise HostError(message) from None
+
+
+def _joined(certificates: Sequence[str], key: str) -> str:
+    return "\n".join([*certificates, key, ""])
+
+
+def _client() -> ssl.SSLContext:
+    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client.check_hostname = False
+    client.verify_flags |= NO_CHECK_TIME
+    return client
+
+
+def _load(server: ssl.SSLContext, text: str) -> None:
+    """Have the server show the pair in ``text``, which OpenSSL reads from a file alone: from one in memory."""
+    descriptor = os.memfd_create("pair")
+    try:
+        os.write(descriptor, text.encode())
+        server.load_cert_chain(f"/proc/self/fd/{descriptor}", password=lambda: "")
+    finally:
+        os.close(descriptor)
+
+
+def _refusal(server: ssl.SSLContext, client: ssl.SSLContext) -> tuple[int, str, dict[str, Any]]:
+    """Return why ``client`` refuses what ``server`` shows: code and words; or what it says of itself."""
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    asking = client.wrap_bio(to_client, to_server)
+    answering = server.wrap_bio(to_server, to_client, server_side=True)
+    try:
+        for side in (asking, answering, asking):
+            with contextlib.suppress(ssl.SSLWantReadError):
+                side.do_handshake()
+    except ssl.SSLCertVerificationError as error:
+        return error.verify_code, error.verify_message, {}
+    return 0, "", dict(asking.getpeercert() or {})
+
+
+def _covers(shown: dict[str, Any], name: str) -> bool:
+    """Tell whether clients find ``name`` among the subject's alternative names, where alone they look (RFC 9525)."""
+    kind = "IP Address" if is_address(name) else "DNS"
+    covered = {value.lower() for of, value in shown.get("subjectAltName", ()) if of == kind}
+    zone = name.partition(".")[2] if kind == "DNS" else ""
+    # Clients take no wildcard for all of a top-level domain.
+    return name in covered or ("." in zone and f"*.{zone}" in covered)
+
+
+def _no_pair(certificate: Path, key: Path, chain: str, secret: str) -> str:
+    """Return which of the two isn't what it should be."""
+    for path, text, mark, what in (
+        (certificate, chain, "-----BEGIN CERTIFICATE-----", "certificate"),
+        (key, secret, "PRIVATE KEY-----", "private key"),
+    ):
+        if mark not in text:
+            return f"{path} is no {what} in PEM form"
+    return f"{certificate} and {key} can't be used; is the key behind a passphrase, or one of them damaged?"

@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from baikalctl import apply, certificate, paths, release
+from baikalctl import apply, paths, release, validity
 from baikalctl.faults import HostError
 from baikalctl.health import FAILED, OK, WARNING, Finding, again, answer, in_container, one_version, readable, status
 
@@ -44,7 +44,7 @@ def _examine(declared: Declared, *, thorough: bool) -> list[Finding]:
         "installer": lambda: _installer(declared),
         "database": lambda: readable(thorough=thorough),
         "version": lambda: one_version(declared),
-        "certificate": lambda: _certificate(declared),
+        "certificate": lambda: validity.findings(declared),
         "permissions": _permissions,
         "code": lambda: _code(declared, thorough=thorough),
         "disk": _disk,
@@ -61,12 +61,15 @@ def _examine(declared: Declared, *, thorough: bool) -> list[Finding]:
     return found
 
 
-def report(findings: list[Finding], *, as_json: bool) -> str:
-    """Return the findings as text for people, or as JSON with an overall ``healthy``."""
+def report(findings: list[Finding], *, as_json: bool, due: bool = False) -> str:
+    """Return the findings as text for people, or as JSON with an overall ``healthy``.
+
+    ``due`` is whether a certificate is to be asked for.
+    """
     if as_json:
         pending = [finding.message for finding in findings if finding.subject == "declared" and finding.status != OK]
         every = [asdict(finding) for finding in findings]
-        return json.dumps({"healthy": healthy(findings), "pending": pending, "findings": every})
+        return json.dumps({"healthy": healthy(findings), "pending": pending, "due": due, "findings": every})
     return "\n".join(str(finding) for finding in findings)
 
 
@@ -114,23 +117,6 @@ def _installer(declared: Declared) -> Iterator[Finding]:
         yield Finding("installer", FAILED, f"{paths.INSTALL_DISABLED} is gone", again())
 
 
-def _certificate(declared: Declared) -> Iterator[Finding]:
-    if declared.tls == "off":
-        return
-    try:
-        left = certificate.days_left(declared)
-    except HostError as error:
-        remedy = again() if declared.tls == "selfsigned" else f"replace it, and {again()}"
-        yield Finding("certificate", FAILED, str(error), remedy)
-        return
-    kind = "self-signed, " if declared.tls == "selfsigned" else ""
-    if left < certificate.RENEW_DAYS:
-        remedy = f"{again()}: that makes a new one" if declared.tls == "selfsigned" else f"renew it, and {again()}"
-        yield Finding("certificate", WARNING, f"{kind}{left} days left", remedy)
-    else:
-        yield Finding("certificate", OK, f"{kind}for {declared.hostname}, {left} days left")
-
-
 def _permissions() -> Iterator[Finding]:
     """Find code that PHP could change, and data that others could read."""
     wrong = []
@@ -139,7 +125,7 @@ def _permissions() -> Iterator[Finding]:
             found = Path(path).stat()
             if found.st_uid != 0 or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
                 wrong.append(f"{path} can be changed by others than root")
-    for path in (paths.CONFIG, paths.SPECIFIC, paths.STATE, paths.TLS):
+    for path in (paths.CONFIG, paths.SPECIFIC, paths.STATE, paths.TLS, paths.ACME):
         with contextlib.suppress(FileNotFoundError):
             if Path(path).stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
                 wrong.append(f"{path} is open to others")

@@ -9,6 +9,9 @@ import sys
 from baikalctl.declared import Declared
 from baikalctl.faults import HostError, SettingsError
 
+NOT_YET = 75
+"""The exit status where something is left to be tried again (EX_TEMPFAIL of sysexits.h)."""
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one verb; returns the exit status: 0 done or healthy, 1 it isn't, 2 the call was wrong."""
@@ -29,7 +32,22 @@ def main(arguments: list[str] | None = None) -> int:
     importing.add_argument(
         "--replace", action="store_true", help="replace the data that is here, and keep a copy of it"
     )
-    verbs.add_parser("certificate", help="make the self-signed certificate, where one is declared and needed")
+    caring = verbs.add_parser(
+        "certificate",
+        help="care for the certificate: take replaced files into service, ask the authority where that is due",
+        description="Care for the certificate. A timer calls this every few minutes, and a container as often as needed. "
+        f"Ends with status {NOT_YET} where something is left to be tried again.",
+    )
+    urgency = caring.add_mutually_exclusive_group()
+    urgency.add_argument("--now", action="store_true", help="ask again although the next attempt isn't due yet")
+    urgency.add_argument("--renew", action="store_true", help="ask for a new one although the present one is good")
+    urgency.add_argument(
+        "--prepare", action="store_true", help="only see to it that there is one: the deploy's first step"
+    )
+    urgency.add_argument("--quiet", action="store_true", help="say nothing that was said before: for a timer")
+    urgency.add_argument(
+        "--sleep", action="store_true", help="--quiet, and wait until it is time again: for a supervisor"
+    )
     releasing = verbs.add_parser("release", help="install a release of Baïkal and make it current")
     releasing.add_argument("version", help="such as 0.12.1")
     releasing.add_argument("archive", help="path or address of its zip")
@@ -92,18 +110,37 @@ def _check(chosen: argparse.Namespace, declared: Declared) -> int:
     from baikalctl import check
 
     findings = check.examine(declared, thorough=chosen.thorough, wait_s=chosen.wait)
-    print(check.report(findings, as_json=chosen.json))
+    print(check.report(findings, as_json=chosen.json, due=chosen.json and _may_ask(declared)))
     return 0 if check.healthy(findings) else 1
 
 
-def _certificate(_: argparse.Namespace, declared: Declared) -> int:
-    from baikalctl import certificate
+def _may_ask(declared: Declared) -> bool:
+    if declared.asking is None:
+        return False
+    from baikalctl import renewal
 
-    if certificate.needed(declared):
-        certificate.make_self_signed(declared)
-    elif declared.tls == "files":
-        certificate.days_left(declared)
-    return 0
+    return renewal.may_ask(declared)
+
+
+def _certificate(chosen: argparse.Namespace, declared: Declared) -> int:
+    from baikalctl import renewal, served
+
+    if chosen.prepare:  # within a deploy, which holds the lock, and refuses what it can't use
+        if declared.tls == "files":
+            served.given(declared)
+        for _, act in served.steps(declared):
+            act()
+        return 0
+    manner = renewal.Manner(hurry=chosen.now, anew=chosen.renew, quiet=chosen.quiet or chosen.sleep)
+    status = renewal.care(declared, _say, manner)
+    if chosen.sleep:
+        pause = str(int(renewal.next_look_s(declared)))
+        os.execv("/usr/bin/sleep", ["sleep", pause])  # noqa: S606 - no shell is meant
+    return status
+
+
+def _say(sentence: str) -> None:
+    print(f"baikalctl: {sentence}", flush=True)
 
 
 def _apply(chosen: argparse.Namespace, declared: Declared) -> int:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from baikalctl import paths
 from baikalctl.declared import declare
-from baikalctl.rendering import Directory, File, FileSet, Place, Platform, fill_in, texts, tools
+from baikalctl.rendering import Directory, File, FileSet, Place, Platform, asking, fill_in, texts, tools
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 ETC = f"{paths.RUN}/etc"
 PLACE = Place(socket=f"{paths.RUN}/php.sock", access_log="/dev/stdout", root=paths.RUN)
 OPEN_TO_ALL = 0o1777
+CERTIFICATE = "certificate"
+"""The service that cares for it, which is none where there is no TLS."""
 STOPPING_MS = {"nginx": 7500, "php": 1000}
 """How long each may take to finish what it has begun, in this order; Docker gives the whole container ten seconds."""
 
@@ -52,6 +54,7 @@ def _services() -> Iterator[File]:
         scripts |= {f"{service}/run": "", f"{service}/finish": "finish"}
         for name, content in (("down-signal", "SIGQUIT"), ("notification-fd", "3"), ("timeout-kill", str(limit_ms))):
             yield File(path=f"{paths.LAID_OUT}/{service}/{name}", content=f"{content}\n".encode())
+    scripts[f"{CERTIFICATE}/run"] = ""
     for name, template in scripts.items():
         text = fill_in(f"{paths.LAID_OUT[1:]}/{template or name}", paths=paths, socket=PLACE.socket)
         yield File(path=f"{paths.LAID_OUT}/{name}", content=text, mode=0o755)
@@ -59,7 +62,7 @@ def _services() -> Iterator[File]:
 
 def render_contained(settings: Settings, platform: Platform, realm: str) -> FileSet:
     """Return everything that a container's start writes beside the data; ``realm`` is what its passwords were made with."""
-    declared = declare(settings, tuple(STOPPING_MS), realm)
+    declared = declare(settings, tuple(STOPPING_MS), realm, paths.RUN)
     text = texts(settings, platform, declared, PLACE)
     php = platform.php_user
     folders = ("baikal", "php", "php/fpm", "php/fpm/pool.d", "php/fpm/conf.d", "nginx", "nginx/conf.d")
@@ -76,5 +79,6 @@ def render_contained(settings: Settings, platform: Platform, realm: str) -> File
         File(path=f"{ETC}/php/fpm/conf.d/99-baikal.ini", content=text("etc/php/fpm/conf.d/99-baikal.ini")),
         File(path=f"{ETC}/nginx/nginx.conf", content=text("run/baikal/etc/nginx/nginx.conf")),
         File(path=f"{paths.RUN}{paths.SITE}", content=text("etc/nginx/conf.d/baikal.conf")),
+        *asking(settings, text, paths.RUN),
     )
     return FileSet(directories=directories, files=files)

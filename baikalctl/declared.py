@@ -42,11 +42,25 @@ class DeclaredUser:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Asking:
+    """How certificates are asked for with ``tls = "letsencrypt"``."""
+
+    server: str
+    """Address of the ACME directory."""
+    key_type: str
+    configuration: str
+    """The file that certbot reads."""
+    by_dns: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class Declared:
     """The desired state of one host's Baïkal."""
 
     version: str
     hostname: str
+    names: tuple[str, ...]
+    """All that clients may type, ``hostname`` first."""
     scheme: str
     port: int
     base_path: str
@@ -54,10 +68,20 @@ class Declared:
     admin_hash: str
     system: Mapping[str, object]
     tls: str
-    certificate: str
-    key: str
+    served: str
+    """What the web server reads, without suffix: ``.pem`` has chain and key, ``.conf`` what it is told besides."""
+    tls_certificate: str
+    tls_key: str
+    authority: str
+    """Of a certificate authority of one's own: the file with what it signs with."""
+    asking: Asking | None
     services: tuple[str, ...]
     users: tuple[DeclaredUser, ...]
+
+    def read_by_nginx(self, root: str = "") -> tuple[str, ...]:
+        """Return the files of ours that nginx reads; ``root`` stands before the paths of our configuration."""
+        pair = (f"{self.served}.pem", f"{self.served}.conf") if self.served else ()
+        return (f"{root}{paths.SITE}", *pair)
 
     def to_json(self) -> str:
         """Return the text of the host's ``declared.json``."""
@@ -77,7 +101,8 @@ class Declared:
             )
             for user in fields["users"]
         )
-        fields["services"] = tuple(fields["services"])
+        fields |= {name: tuple(fields[name]) for name in ("names", "services")}
+        fields["asking"] = Asking(**fields["asking"]) if fields["asking"] else None
         return cls(**fields)
 
     @classmethod
@@ -102,18 +127,18 @@ def _collection(fields: dict[str, Any]) -> Collection:
     return Collection(**dict(fields, share=tuple(Share(**share) for share in fields["share"])))
 
 
-def declare(settings: Settings, services: tuple[str, ...] = (), realm: str = REALM) -> Declared:
+def declare(settings: Settings, services: tuple[str, ...] = (), realm: str = REALM, root: str = "") -> Declared:
     """Return what the host is told of ``settings``.
 
-    ``services`` are the units that serve it, ``realm`` is what the data's passwords were made with.
+    ``services`` are the units that serve it, ``realm`` is what the data's passwords were made with, and ``root`` stands
+    before the paths of our configuration.
     """
     tls = settings.tls != "off"
-    own = settings.tls == "files"
-    # Of this name alone: until a change of name has passed every check, the old pair is what serves.
-    self_signed = f"{paths.TLS}/selfsigned-{settings.hostname}"
+    acme = settings.tls == "letsencrypt"
     return Declared(
         version=settings.baikal_version,
         hostname=settings.hostname,
+        names=settings.names,
         scheme="https" if tls else "http",
         port=settings.https_port if tls else settings.http_port,
         base_path=settings.base_path,
@@ -127,8 +152,19 @@ def declare(settings: Settings, services: tuple[str, ...] = (), realm: str = REA
             "base_uri": f"{settings.base_path}/" if settings.base_path else "",
         },
         tls=settings.tls,
-        certificate=settings.tls_certificate if own else f"{self_signed}.crt" if tls else "",
-        key=settings.tls_key if own else f"{self_signed}.key" if tls else "",
+        # Of this setting and name alone: until a change has passed every check, the old pair is what serves.
+        served=f"{paths.TLS}/{settings.tls}-{settings.hostname}" if tls else "",
+        tls_certificate=settings.tls_certificate,
+        tls_key=settings.tls_key,
+        authority=settings.acme_ca if acme else "",
+        asking=Asking(
+            server=settings.acme_directory,
+            key_type=settings.acme_key_type,
+            configuration=f"{root}{paths.CERTBOT}",
+            by_dns=bool(settings.acme_dns_plugin or settings.acme_dns_hook),
+        )
+        if acme
+        else None,
         services=services,
         users=tuple(_declared_user(user, realm) for user in settings.users),
     )

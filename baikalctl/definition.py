@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from baikalctl.accounts import UsersValue
 from baikalctl.kinds import Kind, SecretValue
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 T = TypeVar("T")
 
@@ -25,6 +29,25 @@ class Definition:
     def secret(self) -> bool:
         """Whether the value must never be shown."""
         return isinstance(self.kind, SecretValue)
+
+    @property
+    def confidential(self) -> bool:
+        """Whether what was meant as the value may be or hold a secret, so that an error doesn't repeat it."""
+        return isinstance(self.kind, (SecretValue, UsersValue))
+
+    def read(self, given: object, environ: Mapping[str, str], *, plain: bool) -> object:
+        """Return ``given`` as the kind reads it; raises ``ValueError`` with what is wrong and the remedy.
+
+        ``environ`` and ``plain`` say how secrets are read, as in :meth:`baikalctl.kinds.SecretValue.resolve`.
+        """
+        if not isinstance(self.kind, SecretValue):
+            return self.kind.read(given)
+        if given is not None:
+            return self.kind.resolve(given, environ, plain=plain)
+        if self.kind.optional:
+            return None
+        message = "is missing; set it"
+        raise ValueError(message)
 
 
 def define(  # noqa: PLR0913 - a definition's parts

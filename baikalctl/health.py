@@ -19,6 +19,7 @@ from baikalctl.faults import HostError
 from baikalctl.privilege import as_owner
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Iterator
 
     from baikalctl.declared import Declared
@@ -102,17 +103,28 @@ def status(declared: Declared, method: str, path: str) -> int:
     return int(rest[:3])
 
 
+def shown(declared: Declared) -> bytes:
+    """Return the certificate that clients are shown, in DER form; raises OSError where nobody shows any."""
+    with (
+        socket.create_connection(("127.0.0.1", declared.port), timeout=REQUEST_SECONDS) as plain,
+        _tls().wrap_socket(plain, server_hostname=declared.hostname) as connection,
+    ):
+        return connection.getpeercert(binary_form=True) or b""
+
+
 def _secured(plain: socket.socket, declared: Declared) -> socket.socket:
     """Return the connection as the server speaks there."""
-    if declared.scheme == "http":
-        return plain
+    return plain if declared.scheme == "http" else _tls().wrap_socket(plain)
+
+
+def _tls() -> ssl.SSLContext:
     import ssl
 
     # Over loopback, to ourselves: who it is, is not the question here; the certificate has an examination of its own.
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    return context.wrap_socket(plain)
+    return context
 
 
 def readable(*, thorough: bool = False) -> Iterator[Finding]:

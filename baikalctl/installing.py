@@ -26,6 +26,9 @@ OLD = "baikal-old"
 """What a file is called while it is being replaced. Hidden, so that no include pattern of nginx or PHP matches it."""
 
 
+UNITS = "/etc/systemd/system"
+
+
 class CheckError(Exception):
     """A service's own check refuses the new configuration; the old one is back in place."""
 
@@ -92,12 +95,25 @@ def _replace(files: list[dict[str, Any]], stale: list[str], bundle: dict[str, An
         old = beside(path, OLD)
         if not refusals:
             old.unlink(missing_ok=True)
+            _end_unit(Path(path))
         elif os.path.lexists(old):
             old.replace(path)
         else:
             Path(path).unlink(missing_ok=True)
     if refusals:
         raise CheckError("\n".join(refusals))
+
+
+def _end_unit(path: Path) -> None:
+    """Have systemd forget a unit of ours whose file is gone."""
+    if str(path.parent) != UNITS or path.exists():
+        return
+    for folder in path.parent.glob("*.wants"):
+        # By now it leads nowhere, and what leads nowhere no pattern finds.
+        (folder / path.name).unlink(missing_ok=True)
+    for words in (["stop", path.name], ["daemon-reload"], ["reset-failed", path.name]):
+        with contextlib.suppress(subprocess.SubprocessError):
+            subprocess.run(["systemctl", *words], capture_output=True, check=False, timeout=60)
 
 
 def _undo(trace: Path) -> None:

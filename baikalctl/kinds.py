@@ -13,6 +13,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from baikalctl import rules
 from baikalctl.secret import Secret
 
 if TYPE_CHECKING:
@@ -160,6 +161,38 @@ class Networks(Kind["tuple[str, ...]"]):
             raise ValueError(message) from None
 
 
+class Hostnames(Kind["tuple[str, ...]"]):
+    """A list of host names, none of them twice."""
+
+    form = 'a list of host names, such as ["dav.example.org", "kalender.example.org"]'
+
+    def read(self, raw: object) -> tuple[str, ...]:
+        """Read a list of strings, each normalised as a host name is."""
+        if isinstance(raw, str) or not isinstance(raw, (list, tuple)):
+            message = f"should be {self.form}"
+            raise ValueError(message)
+        names: list[str] = []
+        for item in raw:
+            name = self._name(item)
+            if name in names:
+                message = f"has {describe(item)} twice; keep one"
+                raise ValueError(message)
+            names.append(name)
+        return tuple(names)
+
+    def read_text(self, text: str) -> tuple[str, ...]:
+        """Read names separated by commas or spaces."""
+        return self.read(text.replace(",", " ").split())
+
+    @staticmethod
+    def _name(item: object) -> str:
+        try:
+            return rules.hostname(item) if isinstance(item, str) else Text("a host name").read(item)
+        except ValueError as error:
+            message = f"has {describe(item)}, which {error}"
+            raise ValueError(message) from None
+
+
 class Batches(Kind["tuple[int | str, ...]"]):
     """Sizes of batches of hosts: numbers, or shares of all of them such as ``25%``."""
 
@@ -187,6 +220,15 @@ class SecretValue(Kind["Secret | None"]):
     """
 
     form = 'a reference: {"env": "NAME"} or {"file": "path"}'
+
+    def __init__(self, rule: Callable[[str], str] = str, *, optional: bool = False, lines: bool = False) -> None:
+        """Take what ``rule`` accepts, which must not repeat it in an error; a whole text of several ``lines`` or one.
+
+        ``optional`` is for a setting that may be without any.
+        """
+        self.optional = optional
+        self._rule = rule
+        self._lines = lines
 
     def read(self, raw: object) -> Secret | None:
         """Resolve a reference against this process's environment and files."""
@@ -222,11 +264,15 @@ class SecretValue(Kind["Secret | None"]):
         message = f"must be {self.form}; {describe(how)} is neither"
         raise ValueError(message)
 
-    @staticmethod
-    def _whole(content: str, source: str) -> Secret:
+    def _whole(self, content: str, source: str) -> Secret:
         """Return the secret without the newline that editors and ``echo`` add; nothing else is trimmed."""
+        if self._lines:
+            content = content.replace("\r\n", "\n")
         content = content.removesuffix("\n").removesuffix("\r")
-        if not content or any(ord(character) < 32 for character in content):
-            message = f"is empty or has control characters or several lines; look into {source}"
+        inner = "\n\t" if self._lines else ""
+        empty = not content or (self._lines and content.isspace())
+        if empty or any(ord(character) < 32 and character not in inner for character in content):
+            several = "" if self._lines else " or several lines"
+            message = f"is empty or has control characters{several}; look into {source}"
             raise ValueError(message)
-        return Secret(content)
+        return Secret(self._rule(content))

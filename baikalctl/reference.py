@@ -31,7 +31,8 @@ def markdown() -> str:
             )
         variable = "– (decided by the image)" if definition.machine_only else f"`{PREFIX}{name.upper()}`"
         lock = " 🔒" if definition.secret else ""
-        default = json.dumps(definition.raw_default, ensure_ascii=False)
-        cells = [f"`{name}`{lock}", variable, definition.kind.form, f"`{default}`", definition.meaning]
+        default = f"`{json.dumps(definition.raw_default, ensure_ascii=False)}`"
+        default = "– (none)" if definition.raw_default is None else default
+        cells = [f"`{name}`{lock}", variable, definition.kind.form, default, definition.meaning]
         parts.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n")
     return "".join(parts)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from baikalctl.declared import Declared
     from baikalctl.settings import Settings
 
+UNITS = "/etc/systemd/system"
+TIMER = "baikal-certificate.timer"
 HOME = Path(__file__).resolve().parent.parent
 """The directory that holds ``baikalctl/`` and ``templates/``: this checkout, or a host's library."""
 
@@ -93,7 +95,11 @@ def data() -> tuple[Directory, ...]:
     """Return where all is that must survive: a machine has it from its deploy, a container's volume from its start."""
     return (
         Directory(path=paths.DATA),
-        *(Directory(path=path, mode=0o700) for path in (paths.STATE, paths.STAMPS, paths.TLS)),
+        *(
+            Directory(path=path, mode=0o700)
+            for path in (paths.STATE, paths.STAMPS, paths.TLS, paths.ACME, paths.ISSUED)
+        ),
+        Directory(path=paths.CHALLENGES),
         *(
             Directory(path=path, mode=0o700, owner=paths.USER, group=paths.USER)
             for path in (paths.CONFIG, paths.SPECIFIC, f"{paths.SPECIFIC}/db", paths.SESSIONS)
@@ -152,12 +158,13 @@ def fill_in(template: str, **values: object) -> bytes:
 def render(settings: Settings, platform: Platform) -> FileSet:
     """Return everything that a running machine has: the tools, the declared state, and the services' files."""
     php = f"php{platform.php}-fpm"
-    declared = declare(settings, (php, "nginx"))
+    declared = declare(settings, (php, "nginx", *timers(settings)))
     # Of this PHP alone: after an upgrade of the distribution, the old one may still be there and hold its own.
     place = Place(socket=f"/run/php/baikal-{platform.php}.sock", access_log="/var/log/nginx/access.log")
     text = texts(settings, platform, declared, place)
     base = tools()
     configuration = f"/etc/php/{platform.php}/fpm"
+    units = tuple(_units(settings, text))
     files = (
         File(path=paths.DECLARED, content=declared.to_json().encode(), mode=0o600, together=True),
         File(
@@ -171,6 +178,8 @@ def render(settings: Settings, platform: Platform) -> FileSet:
             service="php",
         ),
         File(path=paths.SITE, content=text("etc/nginx/conf.d/baikal.conf"), service="nginx"),
+        *asking(settings, text),
+        *units,
     )
     return FileSet(
         directories=(Directory(path="/etc/baikal", mode=0o700), *data(), *base.directories),
@@ -178,15 +187,38 @@ def render(settings: Settings, platform: Platform) -> FileSet:
         # In the order in which they start: nginx needs PHP's socket.
         services=(
             _service("php", php, f"/usr/sbin/php-fpm{platform.php} -t", files),
-            _service("nginx", "nginx", "/usr/sbin/nginx -t -q", files, declared.certificate, declared.key),
+            Service(name="nginx", unit="nginx", check=("/usr/sbin/nginx", "-t", "-q"), reads=declared.read_by_nginx()),
+            *(_service(unit, unit, "/usr/bin/systemctl daemon-reload", units) for unit in timers(settings)),
         ),
         displaced=(("/etc/nginx/sites-enabled/default", "/etc/nginx/sites-available/default"),),
     )
 
 
-def _service(name: str, unit: str, check: str, files: tuple[File, ...], *others: str) -> Service:
-    """Return the service ``name``, which reads its own among ``files`` and ``others`` that aren't ours to write."""
-    reads = (*(file.path for file in files if file.service == name), *(path for path in others if path))
+def asking(settings: Settings, text: Callable[[str], bytes], root: str = "") -> Iterator[File]:
+    """Yield what certbot reads, where an authority is asked; ``root`` stands before the paths of our configuration."""
+    if settings.tls != "letsencrypt":
+        return
+    yield File(path=f"{root}{paths.CERTBOT}", content=text("etc/baikal/certbot.ini"), mode=0o600, together=True)
+    if settings.acme_dns_credentials:
+        credentials = f"{settings.acme_dns_credentials.reveal()}\n".encode()
+        yield File(path=f"{root}{paths.DNS_CREDENTIALS}", content=credentials, mode=0o600, together=True)
+
+
+def timers(settings: Settings) -> tuple[str, ...]:
+    """Return the units that have something done by the clock: the certificate cared for, where there is one."""
+    return () if settings.tls == "off" else (TIMER,)
+
+
+def _units(settings: Settings, text: Callable[[str], bytes]) -> Iterator[File]:
+    """Yield the timers with what they start."""
+    for timer in timers(settings):
+        for name in (timer.replace(".timer", ".service"), timer):
+            yield File(path=f"{UNITS}/{name}", content=text(f"{UNITS[1:]}/{name}"), service=timer)
+
+
+def _service(name: str, unit: str, check: str, files: tuple[File, ...]) -> Service:
+    """Return the service ``name``, which reads its own among ``files``."""
+    reads = tuple(file.path for file in files if file.service == name)
     return Service(name=name, unit=unit, check=tuple(check.split()), reads=reads)
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from pathlib import PurePosixPath
 
+NOT_PUBLIC = frozenset({"example", "home", "internal", "invalid", "lan", "local", "localhost", "test"})
+"""Last labels that the public DNS doesn't have: RFC 6761, RFC 6762, ICANN's internal, and what routers use."""
 LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)", re.ASCII)
 
 
@@ -27,6 +29,18 @@ def hostname(text: str) -> str:
         message = "is no host name: letters, digits, hyphens and dots only, such as cal.example.org"
         raise ValueError(message)
     return name
+
+
+def is_address(name: str) -> bool:
+    """Tell whether what :func:`hostname` took is an IPv4 address."""
+    return bool(re.fullmatch(r"\d{1,3}(\.\d{1,3}){3}", name, re.ASCII))
+
+
+def is_public(name: str) -> bool:
+    """Tell whether the public DNS could have this name, so that a public CA could have a certificate for it."""
+    labels = name.split(".")
+    last = labels[-1]
+    return len(labels) > 1 and last not in NOT_PUBLIC and labels[-2:] != ["home", "arpa"] and not last.isdigit()
 
 
 def timezone(text: str) -> str:
@@ -86,5 +100,55 @@ def host_path(text: str) -> str:
     """Return an absolute path on the host, in plain characters that need no quoting anywhere."""
     if not re.fullmatch(r"/[A-Za-z0-9._/@+-]+", text, re.ASCII) or ".." in PurePosixPath(text).parts:
         message = "should be an absolute path on the host, of letters, digits and . _ - + @ only"
+        raise ValueError(message)
+    return text
+
+
+def contact(text: str) -> str:
+    """Return an e-mail address for an ACME account, in characters that need no quoting in certbot's file or in an address."""
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._+-]*@[A-Za-z0-9][A-Za-z0-9.-]*", text, re.ASCII) or len(text) > 80:
+        message = (
+            'is no e-mail address of plain letters, digits and . _ + - only; write it bare, such as "jo@example.org"'
+        )
+        raise ValueError(message)
+    return text
+
+
+def acme_server(text: str) -> str:
+    """Return the name of a CA that has one here, or the https address of an ACME directory (RFC 8555, section 7.1.1)."""
+    if text in ("letsencrypt", "staging"):
+        return text
+    if text.startswith("http://"):
+        message = "would be spoken to in the clear, which ACME forbids; give its https:// address"
+        raise ValueError(message)
+    host = r"([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])"
+    found = re.fullmatch(rf"https://{host}(:(?P<port>\d{{1,5}}))?(/[A-Za-z0-9._~%/?&=+:@,-]*)?", text, re.ASCII)
+    if not found or not 1 <= int(found["port"] or 443) <= 65535:
+        message = "is no ACME server: letsencrypt, staging, or the address of a directory, such as https://ca.lan/acme"
+        raise ValueError(message)
+    return text
+
+
+def key_id(text: str) -> str:
+    """Return the id of an external account's key (RFC 8555, section 7.3.4), in characters that need no quoting."""
+    if not re.fullmatch(r"[A-Za-z0-9._~:/+=@-]+", text, re.ASCII):
+        message = "is no id of a key: letters, digits and . _ ~ : / + = @ - only; copy it as the CA shows it"
+        raise ValueError(message)
+    return text
+
+
+def base64url(text: str) -> str:
+    """Return a key in base64url (RFC 4648, section 5), padded or not; it is a secret, so no error repeats it."""
+    bare = text.rstrip("=")
+    if not re.fullmatch(r"[A-Za-z0-9_-]+={0,2}", text, re.ASCII) or len(bare) % 4 == 1:
+        message = "is not base64url: letters, digits, - and _ only (in place of + and /); copy it as the CA shows it"
+        raise ValueError(message)
+    return text
+
+
+def dns_plugin(text: str) -> str:
+    """Return the name of one of certbot's DNS plugins, as it stands in the name of its package."""
+    if not re.fullmatch(r"[a-z0-9]+", text, re.ASCII):
+        message = 'is no plugin of certbot; give the name that follows "dns-", such as rfc2136 or cloudflare'
         raise ValueError(message)
     return text

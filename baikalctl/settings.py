@@ -7,25 +7,24 @@ all come from the definitions here.
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from baikalctl import rules
 from baikalctl.accounts import User, UsersValue, read_users
+from baikalctl.contradictions import LETS_ENCRYPT, contradictions
 from baikalctl.definition import Definition, define
-from baikalctl.environment import is_of_others, referred
+from baikalctl.environment import PREFIX, read_environment
 from baikalctl.faults import Fault, SettingsError, unknown
-from baikalctl.kinds import Batches, Choice, Flag, Networks, Number, SecretValue, Text, describe
-from baikalctl.release import KNOWN_RELEASES
+from baikalctl.kinds import Batches, Choice, Flag, Hostnames, Networks, Number, SecretValue, Text, describe
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from baikalctl.secret import Secret
 
-PREFIX = "BAIKAL_"
+__all__ = ["DEFINITIONS", "PREFIX", "Settings"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +36,13 @@ class Settings:
         "",
         area="identity",
         meaning="The name that clients type, such as cal.example.org. Every machine needs one; an image doesn't.",
+    )
+    hostnames: tuple[str, ...] = define(
+        Hostnames(),
+        (),
+        area="identity",
+        meaning="Further names that clients may type; the certificate is for all of them.",
+        raw_default=[],
     )
     timezone: str = define(
         Text("a time zone", rules.timezone), "UTC", area="identity", meaning="Time zone of the server, as Area/City."
@@ -120,7 +126,7 @@ class Settings:
         Number(10, 3600, "seconds"), 300, area="web", meaning="Longest that one request may take, in seconds."
     )
     tls: str = define(
-        Choice("selfsigned", "files", "off"),
+        Choice("letsencrypt", "files", "selfsigned", "off"),
         "selfsigned",
         area="TLS",
         meaning="Where the certificate comes from; off serves plain HTTP, for a proxy that ends TLS in front.",
@@ -137,6 +143,61 @@ class Settings:
         area="TLS",
         meaning='With tls = "files": path on the host of the private key, PEM.',
     )
+    acme_email: str = define(
+        Text("an e-mail address", rules.contact, empty=True),
+        "",
+        area="TLS",
+        meaning='With tls = "letsencrypt": the address where the CA may write to you.',
+    )
+    acme_server: str = define(
+        Text("an ACME server", rules.acme_server),
+        "letsencrypt",
+        area="TLS",
+        meaning="The CA: letsencrypt, staging (its rehearsal, which no client trusts), or an ACME directory's address.",
+    )
+    acme_ca: str = define(
+        Text("a path on the host", rules.host_path, empty=True),
+        "",
+        area="TLS",
+        meaning="Path on the host of the CA that acme_server's own HTTPS is checked with, PEM. Empty: the system's.",
+    )
+    acme_key_type: str = define(Choice("ecdsa", "rsa"), "ecdsa", area="TLS", meaning="Kind of the certificate's key.")
+    acme_eab_key_id: str = define(
+        Text("a key's id", rules.key_id, empty=True),
+        "",
+        area="TLS",
+        meaning="Id of the external account's key, for a CA that wants one.",
+    )
+    acme_eab_hmac_key: Secret | None = define(
+        SecretValue(rules.base64url, optional=True),
+        None,
+        area="TLS",
+        meaning="The external account's key, in base64url as the CA shows it.",
+    )
+    acme_dns_plugin: str = define(
+        Text("a plugin of certbot", rules.dns_plugin, empty=True),
+        "",
+        area="TLS",
+        meaning="Certbot's DNS plugin, such as rfc2136, where port 80 isn't reached from outside. Empty: HTTP-01.",
+    )
+    acme_dns_credentials: Secret | None = define(
+        SecretValue(optional=True, lines=True),
+        None,
+        area="TLS",
+        meaning="Contents of the plugin's credentials file.",
+    )
+    acme_dns_propagation_s: int = define(
+        Number(0, 900, "seconds"),
+        0,
+        area="TLS",
+        meaning="How long the plugin waits for its record to be seen, in seconds; 0 for its own time.",
+    )
+    acme_dns_hook: str = define(
+        Text("a path on the host", rules.host_path, empty=True),
+        "",
+        area="TLS",
+        meaning="In place of a plugin: path on the host of a program that is called with add and with remove.",
+    )
     batches: tuple[int | str, ...] = define(
         Batches(),
         (),
@@ -149,6 +210,16 @@ class Settings:
         machine_only=True,
     )
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All names that clients may type, the main one first."""
+        return tuple(name for name in (self.hostname, *self.hostnames) if name)
+
+    @property
+    def acme_directory(self) -> str:
+        """The address of the CA's ACME directory."""
+        return LETS_ENCRYPT.get(self.acme_server, self.acme_server)
+
     @classmethod
     def from_data(cls, data: Mapping[str, object], *, image: bool = False) -> Settings:
         """Return the settings in pyinfra's host data; raises :class:`SettingsError` with every fault.
@@ -156,11 +227,10 @@ class Settings:
         ``image`` is for a target that is no running machine: it needs neither a host name nor passwords. Secrets are
         references, read from this process's environment and disk.
         """
-        faults: list[Fault] = []
         raw = {name: definition.raw_default for name, definition in DEFINITIONS.items()} | dict(data)
         if image:
-            raw |= {"admin_password": None, "users": []}
-        return cls._validated(raw, faults, os.environ, plain=False, complete=not image)
+            raw |= {name: None for name, definition in DEFINITIONS.items() if definition.secret} | {"users": []}
+        return cls._validated(raw, [], os.environ, plain=False, complete=not image)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str], file: Mapping[str, object] | None = None) -> Settings:
@@ -170,32 +240,7 @@ class Settings:
         which the environment overrides and in which secrets may stand plain.
         """
         faults: list[Fault] = []
-        raw: dict[str, object] = {
-            name: None if definition.secret else definition.raw_default for name, definition in DEFINITIONS.items()
-        }
-        file = dict(file or {})
-        of_image = {name for name, item in DEFINITIONS.items() if item.machine_only}
-        # What a build calls BAIKAL_VERSION would be BAIKAL_BAIKAL_VERSION here; people try both.
-        spelt = [name.upper() for name in of_image]
-        variables = {PREFIX + part for name in spelt for part in (name, name.removeprefix(PREFIX))}
-        for name in [name for name in file if name in of_image] + [name for name in environ if name in variables]:
-            faults.append(Fault(name, "is decided when the image is made; choose an image with that release", ""))
-            file.pop(name, None)
-        raw |= file
-        known = {PREFIX + name.upper(): name for name, item in DEFINITIONS.items() if not item.machine_only}
-        unclear: list[str] = []
-        for variable, text in environ.items():
-            bare = variable.removesuffix("_FILE")
-            if variable in known:
-                _read_variable(known[variable], variable, text, environ, raw, faults)
-            elif bare != variable and bare in known and DEFINITIONS[known[bare]].secret:
-                raw[known[bare]] = {"file": text}
-            elif variable.startswith(PREFIX) and variable not in variables and not is_of_others(variable, text):
-                unclear.append(variable)
-        elsewhere = set(referred(raw))
-        faults += [
-            Fault(variable, unknown(variable, known, PREFIX)) for variable in unclear if variable not in elsewhere
-        ]
+        raw = read_environment(environ, file or {}, DEFINITIONS, faults)
         return cls._validated(raw, faults, environ, plain=True, complete=True)
 
     @classmethod
@@ -213,79 +258,18 @@ class Settings:
                 values[name] = read_users(given, faults, environ, plain=plain)
             elif complete or not (definition.secret and given is None):
                 try:
-                    values[name] = _read(definition, given, environ, plain=plain)
+                    values[name] = definition.read(given, environ, plain=plain)
                 except ValueError as error:
                     faults.append(Fault(name, str(error), "" if definition.secret else describe(given)))
         wrong = {fault.setting for fault in faults}
         settings = cls(**{name: value for name, value in values.items() if name not in wrong})
         # A contradiction with what is wrong anyway would only be noise.
-        for involved, fault in _contradictions(settings, complete=complete):
+        for involved, fault in contradictions(settings, complete=complete):
             if not wrong.intersection((fault.setting, *involved)):
                 faults.append(fault)
         if faults:
             raise SettingsError(faults)
         return settings
-
-
-def _read(definition: Definition, given: object, environ: Mapping[str, str], *, plain: bool) -> object:
-    """Return ``given`` as the setting's kind reads it; raises ``ValueError`` with what is wrong and the remedy."""
-    if not isinstance(definition.kind, SecretValue):
-        return definition.kind.read(given)
-    if given is None:
-        message = "is missing; set it"
-        raise ValueError(message)
-    return definition.kind.resolve(given, environ, plain=plain)
-
-
-def _read_variable(  # noqa: PLR0913, PLR0917 - the parts of one loop's body
-    name: str, variable: str, text: str, environ: Mapping[str, str], raw: dict[str, object], faults: list[Fault]
-) -> None:
-    """Put into ``raw`` what the environment variable says, or into ``faults`` what is wrong with it."""
-    kind = DEFINITIONS[name].kind
-    if isinstance(kind, SecretValue):
-        raw[name] = text
-        if f"{variable}_FILE" in environ:
-            faults.append(Fault(name, f"both {variable} and {variable}_FILE are set; keep one"))
-        return
-    try:
-        raw[name] = json.loads(text) if isinstance(kind, UsersValue) else kind.read_text(text)
-    except (ValueError, RecursionError) as error:
-        # What was meant as accounts may hold passwords, so it isn't shown.
-        users = isinstance(kind, UsersValue)
-        problem = "is not JSON; write a list of tables" if users else str(error)
-        faults.append(Fault(name, problem, "" if users else describe(text)))
-
-
-def _contradictions(settings: Settings, *, complete: bool) -> Iterator[tuple[tuple[str, ...], Fault]]:
-    """Yield each contradiction with the names of the other settings involved; ``complete`` ones need a host name."""
-    if complete and not settings.hostname:
-        yield (), Fault("hostname", 'is missing; give the name that clients type, such as "cal.example.org"')
-    if settings.http_port == settings.https_port and settings.tls != "off":
-        problem = "is http_port as well; give the two different ports"
-        yield ("http_port", "tls"), Fault("https_port", problem, str(settings.https_port))
-    for name in ("tls_certificate", "tls_key"):
-        given = getattr(settings, name)
-        if settings.tls == "files" and not given:
-            yield ("tls",), Fault(name, 'is missing; tls = "files" needs both tls_certificate and tls_key')
-        elif settings.tls != "files" and given:
-            problem = f'has no effect with tls = "{settings.tls}"; set tls = "files" or take it away'
-            yield ("tls",), Fault(name, problem, describe(given))
-    if not settings.caldav and not settings.carddav:
-        problem = "and caldav are both off, so nothing would be served; turn one on"
-        yield ("caldav",), Fault("carddav", problem, "false")
-    archive, remote = settings.baikal_archive, "://" in settings.baikal_archive
-    unknown_release = settings.baikal_version not in KNOWN_RELEASES
-    if unknown_release and not archive:
-        problem = (
-            f"is not known here ({', '.join(KNOWN_RELEASES)} are); give its zip with baikal_archive and its sha256"
-        )
-        yield ("baikal_archive",), Fault("baikal_version", problem, describe(settings.baikal_version))
-    if remote and unknown_release and not settings.baikal_sha256:
-        problem = "is missing; an address with a release that isn't known here needs it"
-        yield ("baikal_version", "baikal_archive"), Fault("baikal_sha256", problem)
-    if archive and not remote and settings.baikal_download == "host":
-        problem = "can't be, as baikal_archive is a path on this machine; set it to here"
-        yield ("baikal_archive",), Fault("baikal_download", problem, '"host"')
 
 
 DEFINITIONS: dict[str, Definition] = {

@@ -15,15 +15,15 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from baikalctl import apply, certificate, configuration, migration, paths, volume
-from baikalctl.contained import render_contained
-from baikalctl.declared import REALM, Declared
+from baikalctl import apply, configuration, migration, paths, reloading, volume
+from baikalctl.contained import CERTIFICATE, render_contained
+from baikalctl.declared import REALM, Declared, declare
 from baikalctl.faults import HostError, SettingsError
 from baikalctl.installing import locked
 from baikalctl.privilege import as_owner, privileged
 from baikalctl.rendering import data
 from baikalctl.settings import DEFINITIONS, PREFIX, Settings
-from baikalctl.surroundings import platform, refuse_low_port
+from baikalctl.surroundings import platform, refuse_low_port, refuse_unfit_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from baikalctl.rendering import File
 
 SUPERVISOR = "/usr/bin/s6-svscan"
-KEPT = ("PATH", "TZ", "LANG")
+KEPT = ("PATH", "TZ", "LANG", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
 """What services get of the environment: nothing of ours, because it may hold passwords."""
 
 
@@ -47,6 +47,12 @@ def start(environ: Mapping[str, str]) -> NoReturn:
     settings = dataclasses.replace(read_settings(environ), baikal_version=version)
     for name in ("http_port", "https_port") if settings.tls != "off" else ("http_port",):
         refuse_low_port(name, getattr(settings, name))
+    try:
+        refuse_unfit_files(settings)
+    except HostError as error:
+        if not Path(f"{declare(settings).served}.pem").is_file():
+            raise
+        _say(f"{error}; until that is mended, the certificate that is in the volume goes on serving")
     volume.refuse_unwritable(Path(paths.DATA), "mount a volume there, without :ro")
     run = Path(paths.RUN)
     with contextlib.suppress(OSError):
@@ -67,13 +73,12 @@ def start(environ: Mapping[str, str]) -> NoReturn:
     _clear(run)
     volume.make(wanted.directories)
     _write(wanted.files)
-    _lay_out_services()
+    _lay_out_services(without=CERTIFICATE if settings.tls == "off" else "")
     if os.geteuid() == 0 and not privileged():
         _say("root has no capabilities here, so nginx will say that initgroups failed: no harm, and --user avoids it")
     declared = Declared.on_this_host()
-    if declared.tls == "files":
-        _refuse_unusable_certificate(declared)
     apply.apply(declared, _say)
+    reloading.remember(declared)  # nginx is about to read it
     _say(f"serving https://{settings.hostname}" if settings.tls != "off" else f"serving {settings.hostname} over HTTP")
     os.set_inheritable(serving, True)  # noqa: FBT003 - its only argument; until the last process of this container has ended
     environment = {name: environ[name] for name in KEPT if name in environ}
@@ -140,21 +145,13 @@ def _write(files: Iterable[File]) -> None:
             stream.write(file.content)
 
 
-def _lay_out_services() -> None:
-    """Give s6 its directory of services: it writes beside what the image has."""
-    for folder in Path(paths.LAID_OUT).iterdir():
+def _lay_out_services(without: str) -> None:
+    """Give s6 its directory of services, ``without`` one: it writes beside what the image has."""
+    for folder in (folder for folder in Path(paths.LAID_OUT).iterdir() if folder.name != without):
         place = Path(paths.SERVICES) / folder.name
         place.mkdir(parents=True)
         for script in folder.iterdir():
             (place / script.name).symlink_to(script)
-
-
-def _refuse_unusable_certificate(declared: Declared) -> None:
-    try:
-        certificate.days_left(declared)
-    except PermissionError as error:
-        message = f"{error.filename or declared.key} can't be read by {volume.account()}; give that account the file"
-        raise HostError(message) from None
 
 
 def _say(sentence: str) -> None:

@@ -7,11 +7,15 @@ import os
 import re
 import subprocess
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from baikalctl import paths
+from baikalctl import paths, volume
 from baikalctl.faults import HostError
 from baikalctl.privilege import may, privileged
 from baikalctl.rendering import Platform
+
+if TYPE_CHECKING:
+    from baikalctl.settings import Settings
 
 CGROUP = Path("/sys/fs/cgroup")
 UNPRIVILEGED_PORTS = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
@@ -47,6 +51,33 @@ def refuse_low_port(name: str, port: int) -> None:
         "publish that, or allow it with --sysctl net.ipv4.ip_unprivileged_port_start=0"
     )
     raise HostError(message)
+
+
+def refuse_unfit_files(settings: Settings) -> None:
+    """Raise :class:`HostError` if what the settings name is not there, or not for this account."""
+    asking = (settings.acme_ca, settings.acme_dns_hook) if settings.tls == "letsencrypt" else ()
+    for path in filter(None, (settings.tls_certificate, settings.tls_key, *asking)):
+        if not Path(path).is_file():
+            message = f"{path} is not there; mount it"
+            raise HostError(message)
+        if not os.access(path, os.R_OK | (os.X_OK if path == settings.acme_dns_hook else 0)):
+            verb = "run" if path == settings.acme_dns_hook else "read"
+            message = f"{path} can't be {verb} by {volume.account()}; give that account the file"
+            raise HostError(message)
+    plugin = settings.acme_dns_plugin if settings.tls == "letsencrypt" else ""
+    if plugin and f"dns-{plugin}" not in _plugins():
+        message = (
+            f"certbot's plugin {plugin} is not in this image; bake it with "
+            f"docker build --build-arg ACME_DNS_PLUGIN={plugin}, or use BAIKAL_ACME_DNS_HOOK"
+        )
+        raise HostError(message)
+
+
+def _plugins() -> set[str]:
+    """Return the names of certbot's plugins that are installed."""
+    from importlib import metadata
+
+    return set(metadata.entry_points(group="certbot.plugins").names)
 
 
 def _cores() -> int:

@@ -40,7 +40,8 @@ TIME_NOTE: Final = (
     "own; the naive one has nginx, PHP and Baïkal alone"
 )
 SIZE_NOTE: Final = (
-    "in ours is all that a container needs at its start; certificates by ACME and a mail queue are to come"
+    "in ours is all that a container needs at its start, and certbot for those that ask for a certificate; "
+    "a mail queue is to come"
 )
 
 

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 MB: Final = 10**6
 GROUPS: Final[Mapping[str, str]] = {
     "PHP": r"php.*|libmagic.*",  # the latter for fileinfo, which Debian 13 has in PHP itself
-    "Python, Jinja2, PyYAML": r"(lib)?python3.*|libyaml.*",
+    "Python, Jinja2, PyYAML": r"(lib)?python3(\.\d+)?(-(minimal|stdlib|jinja2|markupsafe|yaml))?|libyaml.*",
+    "certbot": r"certbot|python3-.*",  # and the libraries that come with it
     "ICU and libxml2": r"libicu.*|libxml2.*|libxslt.*",
     "nginx": r"nginx.*|libnginx.*",
     "s6": r"s6|libs6.*|libskarnet.*|libexecline.*|execline",
@@ -25,10 +26,12 @@ GROUPS: Final[Mapping[str, str]] = {
 PLACES: Final[Mapping[str, str]] = {
     "/opt/baikal/": "Baïkal",
     "/usr/local/": "baikalctl",
-    "/usr/lib/python3": "Python, Jinja2, PyYAML",  # compiled code, which no package owns
+    "/usr/lib/python3": "Python, Jinja2, PyYAML",
     "/var/lib/dpkg/": "dpkg's own data",
 }
-"""What is there for by its place, whether a package has it or not."""
+"""What is there for by its place, where no package has it."""
+COMPILED: Final = re.compile(r"/__pycache__/([^/]+)\.cpython-\d+(\.opt-\d)?\.pyc$")
+"""Compiled code, which no package has: it is there for what its source is there for."""
 REST: Final = "all else (debconf, /etc, caches)"
 FILES: Final = r"stat -c %d /; find / -xdev -type f -printf '%D\t%i\t%s\t%T@ %m %U %G\t%p\n'"
 OWNERS: Final = r"""cd /var/lib/dpkg/info && grep -H ^/ -- *.list"""
@@ -68,11 +71,9 @@ def above(engine: Engine, image: str, base: str) -> float:
 
 
 def _group(path: str, owners: Mapping[str, str]) -> str:
-    for place, group in PLACES.items():
-        if path.startswith(place):
-            return group
-    package = owners.get(path)
-    return next(group for group, names in GROUPS.items() if re.fullmatch(names, package)) if package else REST
+    if package := owners.get(COMPILED.sub(r"/\1.py", path)):
+        return next(group for group, names in GROUPS.items() if re.fullmatch(names, package))
+    return next((group for place, group in PLACES.items() if path.startswith(place)), REST)
 
 
 def _files(engine: Engine, image: str) -> Iterator[tuple[str, Found]]:

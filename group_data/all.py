@@ -9,6 +9,8 @@ from tasks.transport import prompt
 
 # The name that clients type, such as cal.example.org. Every machine needs one; an image doesn't.
 hostname = ""
+# Further names that clients may type; the certificate is for all of them.
+hostnames = []
 # Time zone of the server, as Area/City.
 timezone = "UTC"
 
@@ -58,6 +60,26 @@ tls = "selfsigned"
 tls_certificate = ""
 # With tls = "files": path on the host of the private key, PEM.
 tls_key = ""
+# With tls = "letsencrypt": the address where the CA may write to you.
+acme_email = ""
+# The CA: letsencrypt, staging (its rehearsal, which no client trusts), or an ACME directory's address.
+acme_server = "letsencrypt"
+# Path on the host of the CA that acme_server's own HTTPS is checked with, PEM. Empty: the system's.
+acme_ca = ""
+# Kind of the certificate's key.
+acme_key_type = "ecdsa"
+# Id of the external account's key, for a CA that wants one.
+acme_eab_key_id = ""
+# The external account's key, in base64url as the CA shows it.
+acme_eab_hmac_key = None
+# Certbot's DNS plugin, such as rfc2136, where port 80 isn't reached from outside. Empty: HTTP-01.
+acme_dns_plugin = ""
+# Contents of the plugin's credentials file.
+acme_dns_credentials = None
+# How long the plugin waits for its record to be seen, in seconds; 0 for its own time.
+acme_dns_propagation_s = 0
+# In place of a plugin: path on the host of a program that is called with add and with remove.
+acme_dns_hook = ""
 
 # --- Fleet
 

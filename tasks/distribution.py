@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from baikalctl.settings import Settings
 
 PACKAGES = (
     "ca-certificates",
@@ -17,8 +21,10 @@ PACKAGES = (
     "python3-yaml",
 )
 """Everything from the distribution: PHP's extensions are those of Baïkal and sabre/dav, the rest is baikalctl's."""
-IMAGE_PACKAGES = ("s6",)
-"""What an image needs besides: the supervisor that a container has in systemd's place."""
+IMAGE_PACKAGES = ("certbot", "s6")
+"""What an image needs besides: all that its containers may be told to use, and a supervisor in systemd's place."""
+DNS_PLUGIN = "python3-certbot-dns-"
+"""What the packages of certbot's DNS plugins begin with."""
 TMPFILES = "systemd-standalone-tmpfiles"
 """What php-fpm needs of systemd, by itself: in an image, the rest would be 15 MB that nobody starts."""
 LEFT_OUT = (
@@ -30,6 +36,18 @@ LEFT_OUT = (
     "--path-exclude=/usr/share/man/*",
 )
 """dpkg's options for what nobody reads in an image; the slim official images leave out the same."""
+
+
+def needed(settings: Settings, *, booted: bool) -> tuple[str, ...]:
+    """Return the packages that a machine, or an image, needs for what is declared."""
+    certbot = booted and settings.tls == "letsencrypt"
+    plugin = settings.acme_dns_plugin if certbot or not booted else ""
+    return (
+        *PACKAGES,
+        *(() if booted else IMAGE_PACKAGES),
+        *(("certbot",) if certbot else ()),
+        *((f"{DNS_PLUGIN}{plugin}",) if plugin else ()),
+    )
 
 
 def php_version(package_version: str) -> str:

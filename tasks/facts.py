@@ -11,7 +11,7 @@ from pyinfra.api.facts import FactBase
 
 from baikalctl import paths
 from baikalctl.release import ORIGIN, TREE, tree_command
-from tasks.distribution import IMAGE_PACKAGES, PACKAGES, TMPFILES
+from tasks.distribution import DNS_PLUGIN, IMAGE_PACKAGES, PACKAGES, TMPFILES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from baikalctl.rendering import FileSet, Service
 
 
-KNOWN = (*PACKAGES, *IMAGE_PACKAGES, TMPFILES, "systemd")
+KNOWN = (*PACKAGES, *IMAGE_PACKAGES, TMPFILES, "systemd", f"'{DNS_PLUGIN}*'")
 """The packages that a host is asked about."""
 
 
@@ -43,15 +43,9 @@ class Machine:
     installed: dict[str, str]
     """Version by package, of those that concern us and are wholly installed."""
 
-    @property
-    def needed(self) -> tuple[str, ...]:
-        """Packages that such a host needs."""
-        return PACKAGES if self.booted else (*PACKAGES, *IMAGE_PACKAGES)
-
-    @property
-    def missing(self) -> tuple[str, ...]:
-        """Packages that aren't installed."""
-        return tuple(name for name in self.needed if name not in self.installed)
+    def missing(self, packages: Iterable[str]) -> tuple[str, ...]:
+        """Return which of these packages aren't installed."""
+        return tuple(name for name in packages if name not in self.installed)
 
 
 class MachineFact(FactBase[Machine]):
@@ -106,7 +100,7 @@ class CandidateFact(FactBase[dict[str, str]]):
     UNREACHABLE = "unreachable"
     """Under this name, instead of a package's: why the lists couldn't be refreshed."""
 
-    def command(self) -> str:
+    def command(self, packages: tuple[str, ...]) -> str:
         """Print apt's paragraphs, after the reason why the lists couldn't be refreshed, if they couldn't."""
         fresh = "find /var/lib/apt/lists -maxdepth 1 -name '*_Packages*' -mtime -1 2>/dev/null | grep -q ."
         update = "apt-get -q -o Acquire::Retries=3 -o APT::Update::Error-Mode=any update 2>&1"
@@ -120,7 +114,7 @@ class CandidateFact(FactBase[dict[str, str]]):
                 echo "{self.UNREACHABLE}: $(echo "$said" | grep -E '^(E|W|Err)' | head -n 1)"
                 break
             done
-            apt-cache policy {" ".join(KNOWN)}
+            apt-cache policy {" ".join(packages)}
         """
 
     def process(self, output: list[str]) -> dict[str, str]:
@@ -274,7 +268,7 @@ class CheckFact(FactBase[dict[str, Any]]):
     @staticmethod
     def default() -> dict[str, Any]:
         """Return what a host without baikalctl would say."""
-        return {"healthy": False, "pending": ["everything"], "findings": []}
+        return {"healthy": False, "pending": ["everything"], "due": False, "findings": []}
 
 
 def read_digest(service: Service) -> str:

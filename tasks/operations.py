@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gevent
+from pyinfra import logger
 from pyinfra.api.command import FunctionCommand, QuoteString, StringCommand
 from pyinfra.api.operation import operation
 from pyinfra.context import host
 
 from baikalctl import installing, paths
+from baikalctl.cli import NOT_YET
 from tasks.distribution import LEFT_OUT
 from tasks.facts import CheckFact, FilesFact, ReleaseFact, ServicesFact, read_digest, stamp
 from tasks.run import ANSWER_SECONDS
@@ -125,7 +127,7 @@ def files_brought(files: Callable[[], FileSet], run: Run) -> Generator[StringCom
             "files": [_sent(file) for file in differing],
             "owned": owned,
             "displaced": wanted.displaced,
-            "prepare": [paths.COMMAND, "certificate"] if wanted.services else [],
+            "prepare": [paths.COMMAND, "certificate", "--prepare"] if wanted.services else [],
             "services": {service.name: service.check for service in wanted.services},
             "stamps": paths.STAMPS,
             "record": wanted.record,
@@ -193,12 +195,23 @@ def serving(files: Callable[[], FileSet], run: Run) -> Generator[StringCommand, 
 
 
 @operation()
+def certified(run: Run) -> Generator[StringCommand, None, None]:
+    """Ask for a certificate where that is due; one that is refused doesn't fail, as the server serves all the same."""
+    if run.ask(CheckFact).get("due"):  # an older baikalctl, before its files are brought, knows of no such thing
+        yield StringCommand(f"{paths.COMMAND} certificate --now || [ $? -eq {NOT_YET} ]")
+
+
+@operation()
 def healthy(run: Run) -> Generator[StringCommand, None, None]:
     """Succeed only if the server answers: ``baikalctl check`` must find nothing failing."""
     found = run.ask(CheckFact, wait_s=SERVICE_SECONDS)
     if not found["healthy"] and not run.changes() and host not in host.state.failed_hosts:
         # That was asked without a wait, and somebody else may be restarting a service.
         found = host.get_fact(CheckFact, wait_s=SERVICE_SECONDS, _timeout=ANSWER_SECONDS)
+    if host.state.is_executing:
+        for finding in found["findings"]:
+            if finding["status"] == "warning":
+                logger.warning(f"{host.print_prefix}{finding['subject']}: {finding['message']}; {finding['remedy']}")
     if not found["healthy"]:
         # Perhaps a service could not take up what it was told to (a port that was taken): the next run reloads it.
         yield StringCommand(f"{paths.COMMAND} check || {{ rm -f {paths.STAMPS}/*; false; }}", _timeout=ANSWER_SECONDS)

@@ -23,7 +23,7 @@ from baikalctl.release import needed_php
 from baikalctl.rendering import Platform, render
 from baikalctl.settings import Settings
 from tasks.baking import keep_running
-from tasks.distribution import TMPFILES, nginx_version, php_version
+from tasks.distribution import DNS_PLUGIN, TMPFILES, needed, nginx_version, php_version
 from tasks.facts import CandidateFact, Machine, MachineFact, PathsFact
 from tasks.releases import Archive, obtain
 from tasks.rollout import Conductor, split
@@ -69,23 +69,28 @@ class Target:
     def __post_init__(self) -> None:
         """Let a host that may be as declared already be asked everything at once, beginning now."""
         self.run, machine = Run(self.host), self.machine
-        if machine.booted and not machine.missing and machine.release == self.settings.baikal_version:
+        if machine.booted and not self.missing and machine.release == self.settings.baikal_version:
             self.run.standing = lambda: (self.wanted(), self.settings.baikal_version)
             # With batches, or more hosts than are worked on at a time, its turn may come much later.
             state = self.host.state
             if not self.settings.batches and len(state.active_hosts) <= state.config.PARALLEL:
                 self.run.foresee()
 
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """The packages that what is declared needs, and that aren't installed."""
+        return self.machine.missing(needed(self.settings, booted=self.machine.booted))
+
     def lacking(self) -> tuple[str, ...]:
         """Return the packages to install."""
-        machine = self.machine
-        alone = "php-fpm" in machine.missing and "systemd" not in machine.installed and TMPFILES in self.candidates
-        return (*machine.missing, TMPFILES) if alone and not machine.booted else machine.missing
+        machine, missing = self.machine, self.missing
+        alone = "php-fpm" in missing and "systemd" not in machine.installed and TMPFILES in self.candidates
+        return (*missing, TMPFILES) if alone and not machine.booted else missing
 
     def platform(self) -> Platform:
         """Return what the host's files depend on: as installed, or as it will be."""
         machine = self.machine
-        if machine.missing and self.run.changes():
+        if self.missing and self.run.changes():
             # Nothing where it has just stopped answering: then it is what it was, and its next command will fail.
             machine = self.machine = self.host.get_fact(MachineFact, _timeout=ANSWER_SECONDS) or machine
         versions = self.candidates | machine.installed
@@ -176,13 +181,21 @@ def _target(host: Host) -> Target:
     settings = Settings.from_data(_data(host), image=not machine.booted)
     _refuse_unfit(machine, host)
     archive = obtain(settings)
-    candidates = host.get_fact(CandidateFact) if machine.missing else {}
-    _refuse_old_php(machine, candidates, settings.baikal_version)
+    packages = needed(settings, booted=machine.booted)
+    asked = (*packages, TMPFILES)
+    candidates = host.get_fact(CandidateFact, packages=asked) if machine.missing(packages) else {}
+    _refuse_missing_packages(packages, candidates | machine.installed)
+    _refuse_old_php(machine, candidates | machine.installed, settings.baikal_version)
     _refuse_other_release(machine, settings.baikal_version)
-    given = [path for path in (settings.tls_certificate, settings.tls_key) if path]
+    given = [path for path in (settings.tls_certificate, settings.tls_key, *_asked_with(settings)) if path]
     if given and machine.booted:
         _refuse_missing(host, given)
     return Target(host=host, settings=settings, machine=machine, candidates=candidates, archive=archive)
+
+
+def _asked_with(settings: Settings) -> tuple[str, ...]:
+    """Return the files on the host that asking for a certificate needs."""
+    return (settings.acme_ca, settings.acme_dns_hook) if settings.tls == "letsencrypt" else ()
 
 
 def _data(host: Host) -> dict[str, object]:
@@ -230,9 +243,8 @@ def _refuse_unfit(machine: Machine, host: Host) -> None:
         raise HostError(message)
 
 
-def _refuse_old_php(machine: Machine, candidates: dict[str, str], version: str) -> None:
-    offered = candidates | machine.installed
-    for package in machine.needed:
+def _refuse_missing_packages(packages: tuple[str, ...], offered: dict[str, str]) -> None:
+    for package in packages:
         if package not in offered:
             unreachable = offered.get(CandidateFact.UNREACHABLE)
             reason = (
@@ -241,13 +253,18 @@ def _refuse_old_php(machine: Machine, candidates: dict[str, str], version: str) 
                 else "no source has it"
             )
             remedy = "mend its package sources (on Ubuntu, universe is needed: add-apt-repository universe)"
+            if package.startswith(DNS_PLUGIN):
+                remedy = f"look at acme_dns_plugin (apt-cache search {DNS_PLUGIN} lists them), or {remedy}"
             message = f"{package} is not to be had on this host: {reason}; {remedy}"
             raise HostError(message)
-    php, needed = php_version(offered["php-fpm"]), needed_php(version)
-    if tuple(map(int, php.split("."))) < needed:
-        older = needed == (8, 2) and php == "8.1"
+
+
+def _refuse_old_php(machine: Machine, offered: dict[str, str], version: str) -> None:
+    php, least = php_version(offered["php-fpm"]), needed_php(version)
+    if tuple(map(int, php.split("."))) < least:
+        older = least == (8, 2) and php == "8.1"
         remedy = "set baikal_version to 0.11.1, or upgrade the host" if older else "upgrade the host"
-        message = f"{machine.pretty} has PHP {php}, and Baïkal {version} needs {needed[0]}.{needed[1]}; {remedy}"
+        message = f"{machine.pretty} has PHP {php}, and Baïkal {version} needs {least[0]}.{least[1]}; {remedy}"
         raise HostError(message)
 
 
@@ -263,5 +280,5 @@ def _refuse_other_release(machine: Machine, version: str) -> None:
 def _refuse_missing(host: Host, given: list[str]) -> None:
     missing = [path for path in given if path not in host.get_fact(PathsFact, paths=given)]
     if missing:
-        message = f"{' and '.join(missing)} not there on the host; put the certificate and its key there first"
+        message = f"{' and '.join(missing)} not there on the host; put what the settings name there first"
         raise HostError(message)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.contenders import BenchmarkError
 from bench.peers.payload import USER
+from tasks.distribution import PACKAGES
 from tasks.facts import MachineFact
 from tests.lab.engine import wait_until
 from tests.lab.server import Server
@@ -22,14 +23,16 @@ if TYPE_CHECKING:
 
 PLACES = (
     *("/opt/baikal", "/var/lib/baikal", "/etc/php", "/etc/nginx/conf.d", "/etc/nginx/sites-enabled"),
-    "/usr/local/lib/baikalctl/no_session.php",
+    *("/etc/systemd/system", "/usr/local/lib/baikalctl/no_session.php"),
 )
 OURS_ALONE = re.compile(r"/var/lib/baikal/state(/|$)|/opt/baikal/[^/]+/\.(archive|tree)-sha256$")
 """What ``baikalctl`` remembers: the peers have none, and needn't."""
 PASSING = re.compile(r"/var/lib/baikal/sessions/.|/var/lib/baikal/Specific/db/db\.sqlite-(wal|shm)$")
 """What comes and goes while a server serves."""
-RANDOM = re.compile(r"/var/lib/baikal/(tls/.|config/baikal\.yaml$|Specific/db/db\.sqlite$)")
+RANDOM = re.compile(r"/var/lib/baikal/(tls/.+\.pem$|config/baikal\.yaml$|Specific/db/db\.sqlite$)")
 """Files whose bytes no two machines share; what the last two mean is compared by itself."""
+OWN_COMMAND = re.compile(r"/etc/systemd/system/baikal-certificate\.service$")
+"""What names a command of each contender's own; that it can be run is looked at."""
 RELEASE = re.compile(r"/opt/baikal/[0-9.]+/")
 RUNNABLE = "0755"
 """Mode of twenty scripts in a release's zip that no server runs. Its users keep it; ours are 0644."""
@@ -43,9 +46,14 @@ schema = database.execute("SELECT type, name, tbl_name FROM sqlite_master ORDER 
 tables = [name for kind, name, _ in schema if kind == "table" and not name.startswith("sqlite_stat")]
 rows = {name: database.execute(f"SELECT * FROM {name}").fetchall() for name in tables}
 journal = database.execute("PRAGMA journal_mode").fetchone()
-asked = {word: subprocess.run(["systemctl", word, *sys.argv[1:]], capture_output=True, text=True).stdout.split()
+units = sys.argv[1:]
+asked = {word: subprocess.run(["systemctl", word, *units], capture_output=True, text=True).stdout.split()
          for word in ("is-active", "is-enabled")}
-print(json.dumps({"baikal.yaml": configuration, "schema": schema, "rows": rows, "journal": journal, "services": asked}))
+# What a timer starts: it has nothing to do, and can do it.
+started = [unit.replace(".timer", ".service") for unit in units if unit.endswith(".timer")]
+run = {unit: subprocess.run(["systemctl", "start", unit], capture_output=True).returncode for unit in started}
+print(json.dumps({"baikal.yaml": configuration, "schema": schema, "rows": rows, "journal": journal,
+                  "services": asked, "started by timers": run}))
 """
 SHOWN = 12
 RELOAD_LIMIT_S = 5
@@ -60,12 +68,11 @@ def state_of(machine: Machine, release: Release, wanted: Wanted) -> State:
     for path, entry in machine.snapshot(PLACES).items():
         if not OURS_ALONE.match(path) and not PASSING.match(path):
             mode = "0644" if RELEASE.match(path) and entry.kind == "f" and entry.mode == RUNNABLE else entry.mode
-            content = "" if RANDOM.match(path) else entry.content
+            content = "" if RANDOM.match(path) or OWN_COMMAND.match(path) else entry.content
             state[path] = (mode, entry.owner, entry.group, entry.kind, content)
-    services = (f"php{wanted.php}-fpm", "nginx")
-    said = machine.engine.docker("exec", "-i", machine.name, "python3", "-", *services, input=PROBE)
+    said = machine.engine.docker("exec", "-i", machine.name, "python3", "-", *wanted.units, input=PROBE)
     fact = MachineFact()
-    missing = fact.process(machine.run(fact.command()).splitlines()).missing
+    missing = fact.process(machine.run(fact.command()).splitlines()).missing(PACKAGES)
     found: State = json.loads(said)
     return state | found | {"packages that are missing": missing}
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from baikalctl import configuration, users
+from baikalctl import configuration, paths, users
 from baikalctl.database import INDEXES
 from baikalctl.declared import declare
 from baikalctl.rendering import HOME, Platform, render
@@ -35,8 +35,13 @@ NAMES = {
     "/etc/php/{php}/fpm/pool.d/baikal.conf": "pool.conf",
     "/etc/php/{php}/fpm/conf.d/99-baikal.ini": "baikal.ini",
     "/usr/local/lib/baikalctl/no_session.php": "no_session.php",
+    "/etc/systemd/system/baikal-certificate.timer": "baikal-certificate.timer",
+    "/etc/systemd/system/baikal-certificate.service": "baikal-certificate.service",
 }
 """What the files are called that the peers put on the host as they are."""
+SCRIPTS = ("shell/provision.sh", "certificate.sh")
+RENEWING = (f"{paths.COMMAND} certificate --quiet", f"/usr/local/sbin/baikal-certificate {HOSTNAME}")
+"""The command that looks after a certificate: ours, and what the peers have in its place."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +52,8 @@ class Wanted:
     folder: Path
     version: str
     php: str
+    units: tuple[str, ...]
+    """What is to be running, now and after a reboot."""
 
     @property
     def archive(self) -> Path:
@@ -71,9 +78,10 @@ def wanted(folder: Path, release: Release, platform: Platform, **changes: object
     }
     settings = Settings.from_data(data)
     declared = declare(settings)
-    contents = {file.path: file.content for file in render(settings, platform).files}
+    rendered = render(settings, platform)
+    contents = {file.path: file.content.decode() for file in rendered.files}
     for path, name in NAMES.items():
-        (folder / name).write_bytes(contents[path.format(php=platform.php)])
+        (folder / name).write_text(contents[path.format(php=platform.php)].replace(*RENEWING), encoding="utf-8")
     merged = configuration.merge({}, declared.system, declared.version, declared.hostname)
     merged["system"]["admin_passwordhash"] = declared.admin_hash
     (folder / "baikal.yaml").write_text(yaml.safe_dump(merged, sort_keys=False, allow_unicode=True), encoding="utf-8")
@@ -81,8 +89,10 @@ def wanted(folder: Path, release: Release, platform: Platform, **changes: object
         schema = archive.read(SCHEMA).decode()
     (folder / "database.sql").write_text("\n".join([schema, *_tuning(), *_rows(declared.users[0])]), encoding="utf-8")
     (folder / ARCHIVE).symlink_to(release.path)
-    shutil.copy(HOME / "bench/peers/shell/provision.sh", folder)
-    return Wanted(data=data, folder=folder, version=release.version, php=platform.php)
+    for script in SCRIPTS:
+        shutil.copy(HOME / "bench/peers" / script, folder)
+    units = tuple(service.unit for service in rendered.services)
+    return Wanted(data=data, folder=folder, version=release.version, php=platform.php, units=units)
 
 
 def platform_of(machine: Machine) -> Platform:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def test_peers_arrive_at_the_same_state_and_a_difference_is_noticed(
     engine: Engine, release: Release, boot: Callable[..., Machine], tmp_path: Path
 ) -> None:
-    """Ours and the shell script, compared as the benchmark does; then with one mode changed."""
+    """Ours and the shell script, compared as the benchmark does; then with one mode changed, and nothing that renews."""
     bench = Bench(engine=engine, release=release, runs=1, say=print, ansible=Path("unused"))
     ours, theirs = boot(), boot()
     given = wanted(tmp_path / "files", release, platform_of(ours))
@@ -34,9 +34,14 @@ def test_peers_arrive_at_the_same_state_and_a_difference_is_noticed(
     ShellScript(bench).run([Host.of(theirs)], given)
     state = state_of(ours, release, given)
     refuse_differences(state, state_of(theirs, release, given), "shell script")
-    theirs.run("chmod 755 /var/lib/baikal/Specific")
-    with pytest.raises(BenchmarkError, match=r"arrives at another state than ours; make them one:\n.*Specific: ours"):
+    theirs.run("chmod 755 /var/lib/baikal/Specific; rm /usr/local/sbin/baikal-certificate")
+    theirs.run("systemctl stop baikal-certificate.timer")
+    with pytest.raises(BenchmarkError, match="arrives at another state than ours; make them one:") as raised:
         refuse_differences(state, state_of(theirs, release, given), "shell script")
+    lines = str(raised.value).splitlines()[1:]
+    assert [line.partition(": ours")[0].strip() for line in lines] == [
+        *("/var/lib/baikal/Specific", "services", "started by timers"),
+    ]
 
 
 def test_a_run_that_changes_what_it_should_not_is_no_figure(
@@ -67,5 +72,6 @@ def test_an_images_megabytes_are_all_accounted_for(engine: Engine, release: Rele
     assert sum(groups.values()) == pytest.approx((told[0] - told[1]) / megabytes.MB, rel=0.005)
     assert groups["PHP"] > 20
     assert groups["Baïkal"] > 1
+    assert 5 < groups["certbot"] < groups["Python, Jinja2, PyYAML"]
     assert groups[megabytes.REST] < 5
     assert not set(groups) - {*megabytes.GROUPS, *megabytes.PLACES.values(), megabytes.REST}

@@ -71,7 +71,7 @@ def test_a_refused_run_leaves_all_of_the_old_state_not_only_the_old_files(own: S
     assert _served(own) != certificate
     assert own.deploy().status == 0
     left = own.machine.run("ls /var/lib/baikal/tls").split()
-    assert left == ["selfsigned-localhost.crt", "selfsigned-localhost.key"]
+    assert left == ["selfsigned-localhost.conf", "selfsigned-localhost.pem"]
 
 
 def test_a_port_that_was_taken_is_used_once_it_is_free(own: Server) -> None:
@@ -178,32 +178,6 @@ def test_an_account_declared_absent_goes_and_a_backup_of_it_stays(own: Server) -
     assert own.deploy().status == 0
 
 
-def test_a_certificate_of_ones_own_is_used_checked_and_reloaded_when_replaced(own: Server) -> None:
-    """With tls = "files": served; a replaced pair is noticed; a pair that doesn't match changes nothing."""
-    machine = own.machine
-    files = {"tls": "files", "tls_certificate": "/etc/ssl/own.crt", "tls_key": "/etc/ssl/own.key"}
-    missing = own.deploy(**files)
-    assert missing.status == 1
-    assert "/etc/ssl/own.crt and /etc/ssl/own.key" in missing.output
-    _make_certificate(machine, "own")
-    outcome = own.deploy(**files)
-    assert outcome.status == 0, outcome.output
-    first = _served(own)
-    assert own.deploy(**files).changes == 0
-    _make_certificate(machine, "own")
-    renewed = own.deploy(**files)
-    assert renewed.changes == 1, renewed.changed
-    assert _served(own) != first
-    served = _served(own)
-    machine.run("openssl ecparam -name prime256v1 -genkey -noout -out /etc/ssl/own.key")
-    refused = own.deploy(**files, upload_limit_mb=44)
-    assert refused.status == 1
-    assert "/etc/ssl/own.key is not the key of /etc/ssl/own.crt" in refused.output
-    assert _served(own) == served
-    assert own.deploy().status == 0
-    assert own.deploy().changes == 0
-
-
 def test_tls_off_serves_plain_http_and_back(own: Server) -> None:
     """Behind a proxy that ends TLS: port 80 serves; and the way back is a run as well."""
     outcome = own.deploy(tls="off")
@@ -270,13 +244,6 @@ def test_check_finds_what_is_wrong_and_says_what_to_do(own: Server) -> None:
             own.machine.write(YAML, kept)
         outcome = own.deploy()
         assert outcome.status == 0, (command, outcome.output)
-
-
-def _make_certificate(machine: Machine, name: str) -> None:
-    machine.run(
-        f"openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout /etc/ssl/{name}.key"
-        f" -out /etc/ssl/{name}.crt -days 90 -subj /CN=localhost -addext subjectAltName=DNS:localhost 2>&1"
-    )
 
 
 def _served(server: Server) -> str:

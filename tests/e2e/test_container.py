@@ -181,7 +181,7 @@ def test_data_survives_and_other_settings_take_effect_at_the_next_start(
         redirect = second.ask("GET", "/", port=8080, secure=False)
         assert redirect.headers["location"] == "https://127.0.0.1:8443/"
         certificates = second.execute("ls", f"{DATA}/tls").split()
-        assert certificates == ["selfsigned-127.0.0.1.crt", "selfsigned-127.0.0.1.key"]
+        assert certificates == ["selfsigned-127.0.0.1.conf", "selfsigned-127.0.0.1.pem"]
         yaml = second.execute("cat", YAML)
         assert 'timezone: "Europe/Berlin"' in yaml
         assert hashlib.sha256(f"admin:BaikalDAV:{OTHER}".encode()).hexdigest() in yaml
@@ -271,6 +271,7 @@ def test_a_container_that_waits_says_so_and_takes_over(engine: Engine, image: st
 
 WRONG: Final = {
     "hostname": ("https://cal.example.org", "bare name"),
+    "hostnames": ("dav_1.example.org", "letters, digits, hyphens and dots only"),
     "timezone": ("Mars", '"Europe/Berlin"'),
     "admin_password": ("", "is empty"),
     "dav_auth": ("Basic", "should be basic or digest"),
@@ -284,9 +285,19 @@ WRONG: Final = {
     "admin_allow": ("home", "192.0.2.0/24"),
     "upload_limit_mb": ("100M", "from 1 to 2048 MiB"),
     "request_timeout_s": ("5", "from 10 to 3600 seconds"),
-    "tls": ("acme", "selfsigned, files or off"),
+    "tls": ("acme", "letsencrypt, files, selfsigned or off"),
     "tls_certificate": ("tls.crt", "absolute path"),
     "tls_key": ("/a/../b", "absolute path"),
+    "acme_email": ("Jo <jo@example.org>", "write it bare"),
+    "acme_server": ("http://ca.example.org/directory", "https:// address"),
+    "acme_ca": ("ca.pem", "absolute path"),
+    "acme_key_type": ("ed25519", "should be ecdsa or rsa"),
+    "acme_eab_key_id": ("a b", "copy it as the CA shows it"),
+    "acme_eab_hmac_key": ("a+b/", "is not base64url"),
+    "acme_dns_plugin": ("dns-cloudflare", 'follows "dns-"'),
+    "acme_dns_credentials": ("", "is empty"),
+    "acme_dns_propagation_s": ("1m", "from 0 to 900 seconds"),
+    "acme_dns_hook": ("/bin/dns --zone x", "absolute path"),
 }
 """Of every setting that a container takes, something wrong, and words of the remedy."""
 

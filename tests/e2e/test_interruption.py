@@ -37,8 +37,7 @@ RANDOM = (
     "/db.sqlite",
     "/db.sqlite-wal",
     "/db.sqlite-shm",
-    ".crt",
-    ".key",
+    ".pem",
     "/nginx",
 )
 """Ends of paths whose content is never the same twice: keys, the database, and the stamp over the certificate."""

@@ -10,7 +10,7 @@ import pytest
 
 from tests.lab.deploying import pyinfra
 from tests.lab.server import Server
-from tests.unit.test_settings import SECRET, WRONG_DATA
+from tests.unit.test_settings import SECRET, VARIABLES, WRONG_DATA
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,9 +49,8 @@ def test_every_wrong_setting_is_one_line_and_touches_nothing(
     bare: Server, before: dict[str, Entry], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The unit tests' whole table of wrong settings, each as a host of its own, on a real machine."""
-    monkeypatch.setenv("GIVEN", "a password")
-    monkeypatch.setenv("EMPTY", "")
-    monkeypatch.setenv("LINES", "two\nlines")
+    for variable, value in VARIABLES.items():
+        monkeypatch.setenv(variable, value)
     assert len(WRONG_DATA) >= 50
     cases = [(name, wrong) for name, wrong in WRONG_DATA.items() if _is_plain(wrong.given)]
     assert len(cases) >= len(WRONG_DATA) - 5
@@ -60,7 +59,7 @@ def test_every_wrong_setting_is_one_line_and_touches_nothing(
         batch = numbered[start : start + HOSTS_A_RUN]
         hosts = []
         for number, (_, wrong) in batch:
-            _, data = bare.host(users=[])
+            _, data = bare.host(users=[], hostname="cal.example.org")
             if "baikal_version" in wrong.given and "baikal_archive" not in wrong.given:
                 del data["baikal_archive"]
             hosts.append((f"case-{number}", data | dict(wrong.given)))

@@ -138,7 +138,7 @@ class Container:
     def certificate(self, hostname: str = HOSTNAME) -> Path:
         """Return a copy of the self-signed certificate for a name, which clients are to trust."""
         copy = Path(self.directory.name) / f"{hostname}.crt"
-        copy.write_text(self.execute("cat", f"/var/lib/baikal/tls/selfsigned-{hostname}.crt"))
+        copy.write_text(self.execute("openssl", "x509", "-in", f"/var/lib/baikal/tls/selfsigned-{hostname}.pem"))
         return copy
 
     def execute(self, *command: str, check: bool = True, user: str = "") -> str:

@@ -93,7 +93,7 @@ def up() -> None:
         if subprocess.run(command, cwd=REPOSITORY, check=False).returncode:
             message = "the deploy failed; what it said stands above"
             raise LabError(message)
-        (FOLDER / "server.crt").write_text(machine.read("/var/lib/baikal/tls/selfsigned-localhost.crt"))
+        (FOLDER / "server.crt").write_text(machine.run("openssl x509 -in /var/lib/baikal/tls/selfsigned-localhost.pem"))
         account = Account(f"https://localhost:{machine.ports[443]}", FOLDER / "server.crt", "demo", password)
         _use(account)
         contained = _run_container(engine, release, password)

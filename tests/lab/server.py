@@ -76,7 +76,7 @@ class Server:
     def account(self, user: str = "jo", password: str = PASSWORD) -> Account:
         """Return where real clients log in, trusting this server's certificate alone."""
         trusted = Path(self.machine.directory.name) / "server.crt"
-        trusted.write_text(self.machine.read(f"/var/lib/baikal/tls/selfsigned-{HOSTNAME}.crt"))
+        trusted.write_text(self.machine.run(f"openssl x509 -in /var/lib/baikal/tls/selfsigned-{HOSTNAME}.pem"))
         return Account(self.url, trusted, user, password)
 
     def check(self) -> dict[str, Any]:

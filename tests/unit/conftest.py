@@ -68,12 +68,15 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, me: dict[str, str]) ->
         f"{paths.SPECIFIC}/db",
         paths.SESSIONS,
         paths.TLS,
+        paths.ISSUED,
+        paths.ACME,
         paths.STAMPS,
         paths.STATE,
         paths.SPECIFIC,
     )
     for folder in (
         *private,
+        paths.CHALLENGES,
         paths.CODE,
         paths.LIBRARY,
         str(Path(paths.DECLARED).parent),
@@ -81,6 +84,12 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, me: dict[str, str]) ->
     ):
         Path(folder).mkdir(mode=0o700 if folder in private else 0o755, parents=True, exist_ok=True)
         Path(folder).chmod(0o700 if folder in private else 0o755)
+    # Nothing runs on it. This machine's own web server is nobody's business here.
+    systemctl = tmp_path / "programs/systemctl"
+    systemctl.parent.mkdir()
+    systemctl.write_text("#!/bin/sh\necho inactive\nexit 3\n", encoding="ascii")
+    systemctl.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{systemctl.parent}:{os.environ['PATH']}")
     return tmp_path
 
 

@@ -39,9 +39,11 @@ BARE = [*DEBIAN, ROOT, BOOTED, "release="]
 OFFERED = dict.fromkeys(KNOWN, "1.0") | {"php-fpm": "2:8.2+93", "nginx": "1.22.1-9+deb12u2"}
 INSTALLED = [f"installed={name} {version}" for name, version in OFFERED.items() if name != TMPFILES]
 SETTLED = [*DEBIAN, ROOT, BOOTED, f"release={VERSION}", *INSTALLED]
-WELL = {"healthy": True, "pending": [], "findings": []}
-UNWELL = {"healthy": False, "pending": ["make the database"], "findings": []}
-SERVICES = ["php nginx", "active active", "enabled enabled", "current", "current"]
+WELL = {"healthy": True, "pending": [], "due": False, "findings": []}
+UNWELL = {"healthy": False, "pending": ["make the database"], "due": False, "findings": []}
+TIMER = "baikal-certificate.timer"
+"""What has the certificate cared for, wherever there is one."""
+SERVICES = [f"php nginx {TIMER}", "active active active", "enabled enabled enabled", "current", "current", "current"]
 NAMES = [
     "Packages | Install what is missing of the distribution's packages",
     "Baïkal | Bring every file of ours to the host",

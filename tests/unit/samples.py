@@ -20,6 +20,8 @@ SCHEMA = HOME / "tests/lab/standin/Core/Resources/Db/SQLite/db.sql"
 PASSWORD = "Wer reitet so spät"
 """The administrator's password wherever a test doesn't say otherwise; it must not turn up anywhere."""
 VERSION = "0.12.1"
+LETSENCRYPT: dict[str, object] = {"tls": "letsencrypt", "acme_email": "ops@example.org"}
+"""All that has to be declared for a certificate of Let's Encrypt."""
 PLATFORM = Platform(php="8.2", nginx=(1, 22, 1), cores=4, memory_mb=4096, ipv6=True)
 
 

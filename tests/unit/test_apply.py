@@ -17,6 +17,8 @@ from baikalctl.faults import HostError
 from tests.unit.samples import VERSION, declared, user
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from baikalctl.declared import Declared
 
 pytestmark = pytest.mark.usefixtures("release_standing")
@@ -27,17 +29,13 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files
 
 
 @pytest.fixture(scope="module")
-def pair(memory: Path) -> tuple[bytes, bytes]:
+def pair() -> str:
     """Return a self-signed certificate and its key, made once: openssl takes its time."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(paths, "TLS", str(memory))
-        it = declared()
-        certificate.make_self_signed(it)
-    return Path(it.certificate).read_bytes(), Path(it.key).read_bytes()
+    return certificate.self_signed(declared().names)
 
 
 @pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch, empty_database: bytes, pair: tuple[bytes, bytes]) -> None:
+def _quick(monkeypatch: pytest.MonkeyPatch, empty_database: bytes, pair: str) -> None:
     """Have databases and certificates copied instead of made; both are made for real in their own tests."""
 
     def create(schema: Path) -> None:
@@ -45,14 +43,12 @@ def _quick(monkeypatch: pytest.MonkeyPatch, empty_database: bytes, pair: tuple[b
         Path(paths.SQLITE).touch(mode=0o600)
         Path(paths.SQLITE).write_bytes(empty_database)
 
-    def make_self_signed(it: Declared) -> None:
-        assert it.tls == "selfsigned"
-        for path, content in zip((it.certificate, it.key), pair, strict=True):
-            Path(path).touch(mode=0o600)
-            Path(path).write_bytes(content)
+    def self_signed(names: Sequence[str]) -> str:
+        assert tuple(names) == ("cal.example.org",)
+        return pair
 
     monkeypatch.setattr(database, "create", create)
-    monkeypatch.setattr(certificate, "make_self_signed", make_self_signed)
+    monkeypatch.setattr(certificate, "self_signed", self_signed)
 
 
 def bring(it: Declared) -> list[str]:
@@ -101,7 +97,7 @@ def test_a_fresh_host_ends_up_as_declared() -> None:
     assert said[1:3] == ["make the database", "close the web installer"]
     assert said[-2:] == ["set in baikal.yaml: all of it", "remember which passwords were declared"]
     assert Path(paths.INSTALL_DISABLED).is_file()
-    assert Path(it.certificate).is_file()
+    assert Path(f"{it.served}.pem").is_file()
     assert system()["admin_passwordhash"] == it.admin_hash
     assert system()["configured_version"] == VERSION
     assert [name for name, _ in tables()["users"]] == ["ann", "jo"]
@@ -146,7 +142,7 @@ def test_only_what_differs_is_done() -> None:
 def test_files_with_verifiers_are_their_owners_alone() -> None:
     """The memory of passwords, the configuration, the database."""
     bring(declared(**WANTED))
-    for path in (paths.APPLIED, paths.BAIKAL_YAML, paths.SQLITE, declared().key):
+    for path in (paths.APPLIED, paths.BAIKAL_YAML, paths.SQLITE, f"{declared().served}.pem"):
         assert stat.S_IMODE(Path(path).stat().st_mode) == 0o600
 
 

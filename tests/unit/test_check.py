@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from baikalctl import apply, certificate, check, configuration, paths, release
+from baikalctl import apply, certificate, check, configuration, paths, release, served
 from baikalctl.health import FAILED, OK, WARNING, Finding
 from tests.unit.samples import VERSION, declared, distrib, release_zip
 
@@ -181,12 +181,17 @@ def test_a_server_with_a_base_path_is_asked_there(it: Declared, server: Server) 
     assert one(declared(tls="off", http_port=it.port, base_path="/cal"), "answer").status == OK
 
 
+def make(it: Declared) -> None:
+    """Have a self-signed certificate serve."""
+    for _, act in served.steps(it):
+        act()
+
+
 def test_a_server_with_tls_is_asked_over_tls(it: Declared) -> None:
     """Its self-signed certificate is no obstacle, and is looked at by itself."""
-    secure = declared()
-    certificate.make_self_signed(secure)
+    make(declared())
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(secure.certificate, secure.key)
+    context.load_cert_chain(f"{declared().served}.pem")
     with serving(context) as running:
         secure = declared(https_port=running.port)
         found = findings(secure)
@@ -262,19 +267,20 @@ def declare_other(it: Declared) -> Declared:
 
 
 def test_a_certificate_that_cannot_serve_is_a_failure(it: Declared) -> None:
-    """One's own is to be replaced by oneself."""
+    """As where nothing of it is there; each way in which it can't is told by the tests of validity."""
     own = declared(tls="files", tls_certificate="/not/there.pem", tls_key="/not/there.key", https_port=it.port)
     finding = one(own, "certificate")
-    assert (finding.status, finding.remedy) == (FAILED, "replace it, and run the deploy")
+    assert (finding.status, finding.remedy) == (FAILED, "run the deploy")
+    assert finding.message == f"{own.served}.pem is not there"
 
 
 def test_a_certificate_that_ends_soon_is_a_warning(it: Declared, monkeypatch: pytest.MonkeyPatch) -> None:
     """There is time to do something."""
-    certificate.make_self_signed(declared())
+    make(declared())
     monkeypatch.setattr(certificate, "RENEW_DAYS", 397)
     finding = one(declared(https_port=it.port), "certificate")
-    assert (finding.status, finding.message) == (WARNING, "self-signed, 396 days left")
-    assert finding.remedy
+    assert (finding.status, finding.message) == (WARNING, "it has 396 days left")
+    assert finding.remedy == "run the deploy: that makes a new one"
 
 
 @pytest.mark.parametrize("name", ["CONFIG", "SPECIFIC", "STATE", "TLS"])
@@ -374,6 +380,12 @@ def test_the_report_for_machines_has_the_verdict() -> None:
     assert said["healthy"] is False
     assert said["pending"] == ["still to do: x"]
     assert said["findings"][1] == {"subject": "disk", "status": "failed", "message": "voll: ä", "remedy": ""}
+
+
+@pytest.mark.parametrize("due", [True, False])
+def test_the_report_for_machines_says_whether_a_certificate_is_to_be_asked_for(*, due: bool) -> None:
+    """Whatever else is so."""
+    assert json.loads(check.report([], as_json=True, due=due))["due"] is due
 
 
 def test_nothing_is_pending_where_everything_is_as_declared() -> None:

@@ -17,10 +17,13 @@ from pathlib import Path
 
 import pytest
 
-from baikalctl import database, paths, release
+from baikalctl import certificate, database, paths, release
 from baikalctl.cli import main
+from baikalctl.installing import locked
 from baikalctl.reference import markdown
-from tests.unit.samples import HOME, PASSWORD, VERSION, declared, release_zip, user
+from tests.unit.samples import HOME, LETSENCRYPT, PASSWORD, VERSION, declared, release_zip, user
+
+FILES: dict[str, object] = {"tls": "files", "tls_certificate": "/not/there.pem", "tls_key": "/not/there.key"}
 
 
 @pytest.fixture
@@ -124,22 +127,78 @@ def test_check_tells_by_its_status(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.usefixtures("deployed")
 def test_the_certificate_is_made_once(capsys: pytest.CaptureFixture[str]) -> None:
-    """A second call leaves the good one alone."""
+    """A second call leaves the good one alone, and says nothing."""
     assert main(["certificate"]) == 0
-    made = Path(declared().certificate).read_bytes()
+    pem = f"{declared().served}.pem"
+    made = Path(pem).read_bytes()
+    assert capsys.readouterr().out == f"baikalctl: make a self-signed certificate: {pem} is not there\n"
     assert main(["certificate"]) == 0
-    assert Path(declared().certificate).read_bytes() == made
-    assert capsys.readouterr().err == ""
+    assert Path(pem).read_bytes() == made
+    said = capsys.readouterr()
+    assert said.out + said.err == ""
 
 
 @pytest.mark.usefixtures("deployed")
 def test_a_certificate_of_ones_own_is_looked_at(capsys: pytest.CaptureFixture[str]) -> None:
-    """Before anything is configured to use it."""
-    declare(tls="files", tls_certificate="/not/there.pem", tls_key="/not/there.key")
-    assert main(["certificate"]) == 1
+    """Before anything is configured to use it, which is a deploy's question."""
+    declare(**FILES)
+    assert main(["certificate", "--prepare"]) == 1
     assert capsys.readouterr().err == "baikalctl: /not/there.pem is not there\n"
     declare(tls="off")
+    assert main(["certificate", "--prepare"]) == 0
     assert main(["certificate"]) == 0
+    assert list(Path(paths.TLS).iterdir()) == []
+
+
+def test_a_deploy_refuses_files_that_cannot_serve_although_others_do(
+    deployed: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Somebody is there who can mend them; the clock would only let the old pair go on."""
+    certificate.write(Path(f"{declared(**FILES).served}.pem"), certificate.self_signed(["cal.example.org"]))
+    declare(**FILES)
+    assert deployed.is_dir()
+    assert main(["certificate", "--prepare"]) == 1
+    assert capsys.readouterr().err == "baikalctl: /not/there.pem is not there\n"
+
+
+@pytest.mark.usefixtures("deployed")
+def test_a_deploy_has_a_certificate_before_it_has_a_web_server(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whoever holds the lock already, and without a word; no authority is asked yet."""
+    declare(**LETSENCRYPT)
+    with locked(paths.LOCK):
+        assert main(["certificate", "--prepare"]) == 0
+    assert Path(f"{declared(**LETSENCRYPT).served}.pem").is_file()
+    assert not Path(paths.ATTEMPTS).exists()
+    said = capsys.readouterr()
+    assert said.out + said.err == ""
+
+
+@pytest.mark.parametrize("words", [["--now", "--renew"], ["--prepare", "--sleep"], ["--now", "--sleep"]])
+def test_a_certificate_is_cared_for_in_one_way_at_a_time(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """What contradicts each other is a wrong call."""
+    with pytest.raises(SystemExit) as caught:
+        main(["certificate", *words])
+    assert caught.value.code == 2
+    assert "not allowed with" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("deployed")
+def test_a_supervisors_process_becomes_the_one_that_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As long as there is nothing to do, and whatever the outcome; Python isn't kept in memory for it."""
+    waits: list[list[str]] = []
+    monkeypatch.setattr(os, "execv", lambda program, words: waits.append([program, *words]))
+    declare()
+    assert main(["certificate", "--sleep"]) == 0
+    assert waits == [["/usr/bin/sleep", "sleep", "3600"]]
+
+
+@pytest.mark.usefixtures("deployed")
+def test_the_report_for_machines_tells_whether_an_authority_is_to_be_asked(capsys: pytest.CaptureFixture[str]) -> None:
+    """The deploy asks where it is, and needs no other question for that."""
+    for changed, due in ((LETSENCRYPT, True), ({}, False)):
+        declare(**changed)
+        main(["check", "--json"])
+        assert json.loads(capsys.readouterr().out)["due"] is due
 
 
 def test_a_release_is_installed_and_made_current(host: Path) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import subprocess
+from pathlib import Path
 
 import pytest
 
 from baikalctl import paths
 from baikalctl.contained import STOPPING_MS, baked, render_contained
 from baikalctl.declared import REALM
-from baikalctl.rendering import FileSet, Platform, render, tools
+from baikalctl.rendering import FileSet, Platform, fill_in, render, tools
 from tests.unit.samples import PLATFORM, settings, user
 
 ALONE = dataclasses.replace(PLATFORM, php_user="", web_user="")
@@ -102,3 +105,21 @@ def test_every_service_can_be_started_stopped_and_given_up() -> None:
     assert sum(STOPPING_MS.values()) < 9000
     scripts = [file.content.decode() for file in found.values() if file.path.startswith(paths.LAID_OUT)]
     assert not [script for script in scripts if "{{" in script]
+
+
+@pytest.mark.usefixtures("host")
+@pytest.mark.parametrize(("status", "said"), [(0, ""), (1, "sleep 600\n")])
+def test_what_cares_for_the_certificate_is_not_started_again_at_once_if_it_fails(
+    tmp_path: Path, status: int, said: str
+) -> None:
+    """The service's own script, with programs that tell how they were called."""
+    programs = {"s6-svwait": "exit 0", "sleep": 'echo "sleep $*"', Path(paths.COMMAND).name: f"exit {status}"}
+    for name, body in programs.items():
+        place = Path(paths.COMMAND).with_name(name)
+        place.write_text(f"#!/bin/sh\n{body}\n", encoding="utf-8")
+        place.chmod(0o755)
+    script = tmp_path / "run"
+    script.write_bytes(fill_in("usr/local/lib/baikalctl/service/certificate/run", paths=paths))
+    environment = {"PATH": f"{Path(paths.COMMAND).parent}:{os.environ['PATH']}"}
+    done = subprocess.run(["/bin/sh", script], env=environment, capture_output=True, text=True, check=False, timeout=10)
+    assert done.stdout + done.stderr == said

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from baikalctl import paths
-from baikalctl.declared import Declared, declare
+from baikalctl.declared import Asking, Declared, declare
 from baikalctl.faults import HostError
-from tests.unit.samples import PASSWORD, declared, settings, user
+from tests.unit.samples import LETSENCRYPT, PASSWORD, declared, settings, user
 
 SHARED = [
     user(
@@ -24,14 +24,14 @@ SHARED = [
     user("ann"),
     {"name": "gone", "state": "absent"},
 ]
-
-SELF_SIGNED = f"{paths.TLS}/selfsigned-cal.example.org.crt"
+FILES: dict[str, object] = {"tls": "files", "tls_certificate": "/c.pem", "tls_key": "/k.pem"}
 
 
 def test_a_host_reads_what_the_deploy_wrote() -> None:
     """Nothing is lost between the two: accounts, calendars, shares, removals."""
-    told = declare(settings(users=SHARED), ("php8.2-fpm", "nginx"))
-    assert Declared.from_json(told.to_json()) == told
+    for changed in ({}, FILES, LETSENCRYPT | {"hostnames": ["dav.example.org"]}):
+        told = declare(settings(users=SHARED, **changed), ("php8.2-fpm", "nginx"))
+        assert Declared.from_json(told.to_json()) == told
 
 
 def test_the_same_settings_give_the_same_text() -> None:
@@ -68,19 +68,58 @@ def test_an_account_that_is_to_go_has_no_verifier() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changed", "scheme", "port", "certificate"),
+    ("changed", "scheme", "port", "served"),
     [
-        ({}, "https", 443, SELF_SIGNED),
-        ({"https_port": 8443}, "https", 8443, SELF_SIGNED),
+        ({}, "https", 443, f"{paths.TLS}/selfsigned-cal.example.org"),
+        ({"https_port": 8443}, "https", 8443, f"{paths.TLS}/selfsigned-cal.example.org"),
         ({"tls": "off", "http_port": 8080}, "http", 8080, ""),
-        ({"tls": "files", "tls_certificate": "/c.pem", "tls_key": "/k.pem"}, "https", 443, "/c.pem"),
+        (FILES, "https", 443, f"{paths.TLS}/files-cal.example.org"),
+        (LETSENCRYPT, "https", 443, f"{paths.TLS}/letsencrypt-cal.example.org"),
     ],
+    ids=["self-signed", "another port", "no TLS", "files", "Let's Encrypt"],
 )
-def test_the_host_knows_where_it_answers(changed: dict[str, object], scheme: str, port: int, certificate: str) -> None:
-    """Scheme, port and certificate follow from the kind of TLS."""
+def test_the_host_knows_where_it_answers(changed: dict[str, object], scheme: str, port: int, served: str) -> None:
+    """Scheme, port and what the web server reads follow from the kind of TLS."""
     told = declared(**changed)
-    assert (told.scheme, told.port, told.certificate) == (scheme, port, certificate)
-    assert bool(told.key) == bool(certificate)
+    assert (told.scheme, told.port, told.served) == (scheme, port, served)
+    assert told.read_by_nginx() == (paths.SITE, *((f"{served}.pem", f"{served}.conf") if served else ()))
+    assert told.read_by_nginx("/run/baikal")[0] == f"/run/baikal{paths.SITE}"
+
+
+def test_the_host_knows_whose_files_it_is_brought() -> None:
+    """With tls = "files", and else none."""
+    told = declared(**FILES)
+    assert (told.tls_certificate, told.tls_key) == ("/c.pem", "/k.pem")
+    assert (declared().tls_certificate, declared().tls_key) == ("", "")
+
+
+def test_all_names_are_told_the_main_one_first() -> None:
+    """A certificate must cover them all."""
+    assert declared(hostnames=["dav.example.org"]).names == ("cal.example.org", "dav.example.org")
+
+
+def test_the_host_knows_how_to_ask_an_authority() -> None:
+    """Where, for what kind of key, with which file, and whether it is the DNS that answers for a name."""
+    told = declare(settings(**LETSENCRYPT, acme_ca="/ca.pem", acme_key_type="rsa"), root="/run/baikal")
+    assert told.asking == Asking(
+        server="https://acme-v02.api.letsencrypt.org/directory",
+        key_type="rsa",
+        configuration=f"/run/baikal{paths.CERTBOT}",
+        by_dns=False,
+    )
+    assert told.authority == "/ca.pem"
+    for by_dns in ({"acme_dns_plugin": "rfc2136"}, {"acme_dns_hook": "/usr/local/bin/hook"}):
+        asking = declared(**LETSENCRYPT, **by_dns).asking
+        assert asking is not None
+        assert asking.by_dns
+
+
+@pytest.mark.parametrize("changed", [{}, {"tls": "off"}, {"acme_ca": "/ca.pem"}], ids=["self-signed", "no TLS", "left"])
+def test_nobody_is_asked_where_that_is_not_declared(changed: dict[str, object]) -> None:
+    """Whatever of an authority is still in the settings."""
+    told = declared(**changed)
+    assert told.asking is None
+    assert told.authority == ""
 
 
 def test_baikals_own_settings_are_in_baikals_words() -> None:

@@ -30,7 +30,9 @@ from tests.unit.fake import (
     NAMES,
     OFFERED,
     ROOT,
+    SERVICES,
     SITE,
+    TIMER,
     UBUNTU,
     UNWELL,
     WELL,
@@ -81,7 +83,7 @@ def test_a_bare_machine_gets_everything_in_order(deploy: Deploy) -> None:
 def test_a_bare_machines_services_are_checked_before_they_start(deploy: Deploy) -> None:
     """PHP first, because nginx needs its socket; the stamp is written only once all before has succeeded."""
     texts = deploy.one(answers(BARE)).texts()
-    php, nginx = (text for text in texts if " reload-or-restart " in text)
+    php, nginx, timer = (text for text in texts if " reload-or-restart " in text)
     assert re.search(
         r"php-fpm8\.2 -t && .*systemctl reload-or-restart php8\.2-fpm .*\} && echo \$digest > .*php", php, re.DOTALL
     )
@@ -89,6 +91,9 @@ def test_a_bare_machines_services_are_checked_before_they_start(deploy: Deploy) 
         r"nginx -t -q && .*systemctl reload-or-restart nginx .*\} && echo \$digest > .*nginx", nginx, re.DOTALL
     )
     assert [text for text in texts if text.endswith("systemctl enable --quiet nginx")]
+    assert re.search(
+        rf" && /usr/bin/systemctl daemon-reload && .*systemctl reload-or-restart {TIMER} ", timer, re.DOTALL
+    )
 
 
 def test_a_bare_machine_gets_the_files_of_the_php_it_will_have(deploy: Deploy) -> None:
@@ -96,10 +101,83 @@ def test_a_bare_machine_gets_the_files_of_the_php_it_will_have(deploy: Deploy) -
     (command,) = [done for done in deploy.one(answers(BARE)).done if str(done).startswith(BRING)]
     sent = bundle(command)
     assert {file["path"] for file in sent["files"]} == {file.path for file in render(settings(), PLATFORM).files}
-    assert sent["services"] == {"php": ["/usr/sbin/php-fpm8.2", "-t"], "nginx": ["/usr/sbin/nginx", "-t", "-q"]}
+    assert sent["services"] == {
+        "php": ["/usr/sbin/php-fpm8.2", "-t"],
+        "nginx": ["/usr/sbin/nginx", "-t", "-q"],
+        TIMER: ["/usr/bin/systemctl", "daemon-reload"],
+    }
+    assert sent["prepare"] == [paths.COMMAND, "certificate", "--prepare"]
     assert sent["owned"] == sorted(file["path"] for file in sent["files"])
     assert [file["path"] for file in sent["files"] if file["together"]] == [paths.DECLARED]
     assert sent["user"] == paths.USER
+
+
+AUTHORITY: dict[str, Any] = {"tls": "letsencrypt", "acme_email": "ops@example.org"}
+
+
+@pytest.mark.parametrize(
+    ("declared", "packages"),
+    [
+        (AUTHORITY, ["certbot"]),
+        (AUTHORITY | {"acme_dns_plugin": "rfc2136"}, ["certbot", "python3-certbot-dns-rfc2136"]),
+        ({}, []),
+    ],
+    ids=["HTTP-01", "DNS plugin", "self-signed"],
+)
+def test_only_who_asks_an_authority_gets_what_that_needs(
+    deploy: Deploy, declared: dict[str, Any], packages: list[str]
+) -> None:
+    """Certbot and its plugin are installed with the rest, and nowhere else."""
+    offered = [line for name in packages for line in (f"{name}:", "  Candidate: 2.1.0-4")]
+    ran = deploy.one(answers(BARE, candidates=[*apt(certbot="(none)"), *offered]), **declared)
+    assert not ran.failed
+    assert f"--no-install-recommends {' '.join([*PACKAGES, *packages])} ||" in ran.texts()[1]
+
+
+@pytest.mark.parametrize("due", [True, False])
+def test_an_authority_is_asked_once_the_server_is_up_and_only_where_that_is_due(deploy: Deploy, *, due: bool) -> None:
+    """It looks whether the server answers; its refusal is no failure, because the server serves all the same."""
+    ran = deploy.one(answers(BARE, before=json.dumps(UNWELL | {"due": due})), **AUTHORITY)
+    assert ran.names == [*NAMES[:-1], "TLS | Ask for a certificate where that is due", NAMES[-1]]
+    asked = [text for text in ran.texts() if f"{paths.COMMAND} certificate" in text]
+    assert asked == ([f"{paths.COMMAND} certificate --now || [ $? -eq 75 ]"] if due else [])
+
+
+def test_a_plugin_that_there_is_none_of_names_its_setting(deploy: Deploy) -> None:
+    """And how to find those that there are."""
+    said = deploy.refusal(answers(BARE), **AUTHORITY, acme_dns_plugin="nonesuch")
+    assert (
+        "python3-certbot-dns-nonesuch is not to be had on this host: no source has it; look at acme_dns_plugin" in said
+    )
+
+
+def test_what_an_authority_is_asked_with_must_be_on_the_host(deploy: Deploy) -> None:
+    """Its own certificate, and a program that answers in the DNS."""
+    said = deploy.refusal(answers(BARE), **AUTHORITY, acme_ca="/ca.pem", acme_dns_hook="/hook")
+    assert "/ca.pem and /hook not there on the host; put what the settings name there first" in said
+
+
+def test_with_what_an_authority_is_asked_with_on_the_host_all_is_well(deploy: Deploy) -> None:
+    """The deploy goes on."""
+    there = answers(BARE, paths=["/ca.pem", "/hook"])
+    assert not deploy.one(there, **AUTHORITY, acme_ca="/ca.pem", acme_dns_hook="/hook").failed
+
+
+def test_no_secret_of_an_authority_is_in_any_command(deploy: Deploy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They travel on standard input, to files that are root's alone."""
+    monkeypatch.setenv("EAB", "c2VjcmV0LWhtYWMta2V5")
+    monkeypatch.setenv("DNS", "dns_rfc2136_secret = geheim")
+    secrets = {"acme_eab_hmac_key": {"env": "EAB"}, "acme_dns_credentials": {"env": "DNS"}}
+    offered = [*apt(), "python3-certbot-dns-rfc2136:", "  Candidate: 2.1.0-4"]
+    wanted = AUTHORITY | secrets | {"acme_eab_key_id": "kid-1", "acme_dns_plugin": "rfc2136"}
+    ran = deploy.one(answers(BARE, candidates=offered), **wanted)
+    assert not ran.failed
+    (command,) = [done for done in ran.done if str(done).startswith(BRING)]
+    modes = {file["path"]: (file["mode"], file["together"]) for file in bundle(command)["files"]}
+    assert modes[paths.CERTBOT] == modes[paths.DNS_CREDENTIALS] == (0o600, True)
+    everything = "\n".join([*ran.commands, *(repr(command) for command in ran.done)])
+    for secret in ("c2VjcmV0LWhtYWMta2V5", "geheim"):
+        assert secret not in everything
 
 
 def test_no_password_is_in_any_command(deploy: Deploy, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,6 +204,11 @@ def test_a_machine_that_is_as_declared_is_left_alone(deploy: Deploy) -> None:
     assert len(ran.commands) <= 10
 
 
+def services(active: str = SERVICES[1], enabled: str = SERVICES[2]) -> list[str]:
+    """Return what a host says of its services, which have read all their files."""
+    return [SERVICES[0], active, enabled, *SERVICES[3:]]
+
+
 @pytest.mark.parametrize(
     ("question", "answer", "changed"),
     [
@@ -133,15 +216,19 @@ def test_a_machine_that_is_as_declared_is_left_alone(deploy: Deploy) -> None:
         ("release", [VERSION, "0" * 64, ""], [NAMES[2]]),
         ("release", [VERSION, "as it is", f"{paths.CODE}/.{VERSION}.new"], [NAMES[2]]),
         ("before", json.dumps(WELL | {"pending": ["make the account jo"]}), [NAMES[3]]),
-        ("services", ["php nginx", "active inactive", "enabled enabled", "current", "current"], [NAMES[4]]),
-        ("services", ["php nginx", "active active", "enabled disabled", "current", "current"], [NAMES[4]]),
-        ("services", ["php nginx", "active active", "enabled enabled", "changed", "current"], [NAMES[4]]),
+        ("services", services(active="active inactive active"), [NAMES[4]]),
+        ("services", services(enabled="enabled disabled enabled"), [NAMES[4]]),
+        ("services", services(enabled="enabled enabled disabled"), [NAMES[4]]),
+        ("services", [*SERVICES[:3], "changed", "current", "current"], [NAMES[4]]),
+        ("services", [*SERVICES[:4], "changed", "current"], [NAMES[4]]),
+        ("services", [*SERVICES[:5], "changed"], [NAMES[4]]),
         ("services", [], [NAMES[4]]),
         ("files", [], [NAMES[1]]),
     ],
     ids=[
         *("no current release", "another archive", "leftovers", "pending"),
-        *("stopped", "not at boot", "not reread", "no systemd", "no files"),
+        *("stopped", "not at boot", "timer not at boot", "PHP not reread", "nginx not reread", "timer not reread"),
+        *("no systemd", "no files"),
     ],
 )
 def test_only_what_differs_is_done(deploy: Deploy, question: str, answer: object, changed: list[str]) -> None:
@@ -243,7 +330,7 @@ def test_a_host_that_does_not_answer_well_is_red(deploy: Deploy) -> None:
 
 def test_a_settled_host_that_does_not_answer_well_is_red(deploy: Deploy) -> None:
     """Although nothing differs from what is declared."""
-    ill = json.dumps({"healthy": False, "pending": [], "findings": []})
+    ill = json.dumps(WELL | {"healthy": False})
     good = settled(deploy.archive) | {"check --json --wait 0": ill, "check --json --wait 15": ill}
     ran = deploy.one({re.compile(rf"^{paths.COMMAND} check \|\|"): {"success": False}} | good)
     assert ran.failed
@@ -308,7 +395,7 @@ REFUSED: dict[str, tuple[Answers, dict[str, Any], list[str]]] = {
     "no certificate": (
         answers(BARE),
         {"tls": "files", "tls_certificate": "/c.pem", "tls_key": "/k.pem"},
-        ["/c.pem and /k.pem not there on the host; put the certificate and its key there first"],
+        ["/c.pem and /k.pem not there on the host; put what the settings name there first"],
     ),
     "wrong settings": (
         answers(BARE),

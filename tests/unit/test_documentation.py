@@ -16,7 +16,7 @@ from baikalctl.declared import REALM
 from baikalctl.reference import markdown
 from baikalctl.rendering import render
 from baikalctl.settings import DEFINITIONS, PREFIX
-from tests.unit.samples import HOME, PLATFORM, settings
+from tests.unit.samples import HOME, LETSENCRYPT, PLATFORM, settings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -78,9 +78,12 @@ def test_the_reference_is_up_to_date() -> None:
 
 def test_every_template_becomes_a_file_or_is_included_by_one() -> None:
     """Templates lie where their files go; one that nothing renders is dead."""
-    sets = (render(settings(), PLATFORM), render_contained(settings(), PLATFORM, REALM), baked())
+    files = settings(tls="files", tls_certificate="/c.pem", tls_key="/k.pem")
+    machines = (render(each, PLATFORM) for each in (settings(), files, settings(**LETSENCRYPT)))
+    sets = (*machines, render_contained(settings(), PLATFORM, REALM), baked())
     written = {file.path.replace("/etc/php/8.2/", "/etc/php/") for found in sets for file in found.files}
     written.add(f"{paths.LAID_OUT}/finish")  # every service's
+    written |= {f"{paths.TLS}/hsts.conf", f"{paths.TLS}/stapling.conf"}  # into what stands beside a certificate
     templates = {
         f"/{path.relative_to(HOME / 'templates')}" for path in (HOME / "templates").rglob("*") if path.is_file()
     }

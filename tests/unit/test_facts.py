@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import os
@@ -16,7 +15,7 @@ import pytest
 
 from baikalctl import paths, release
 from baikalctl.rendering import Directory, File, FileSet, Service
-from tasks.distribution import PACKAGES, nginx_version, php_version
+from tasks.distribution import IMAGE_PACKAGES, PACKAGES, needed, nginx_version, php_version
 from tasks.facts import (
     CandidateFact,
     CheckFact,
@@ -30,7 +29,7 @@ from tasks.facts import (
     read_digest,
     stamp,
 )
-from tests.unit.samples import VERSION, release_zip
+from tests.unit.samples import LETSENCRYPT, VERSION, release_zip, settings
 
 if TYPE_CHECKING:
     from pyinfra.api.facts import FactBase
@@ -68,8 +67,8 @@ def test_this_machine_tells_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     assert 0 <= int(total) // 1024 - told.memory_mb < 64
     assert told.ipv6 == Path("/proc/net/if_inet6").exists()
     assert told.release == ""
-    assert set(told.installed) | set(told.missing) >= set(told.needed)
-    assert not set(told.installed) & set(told.missing)
+    assert set(told.installed) | set(told.missing(PACKAGES)) >= set(PACKAGES)
+    assert not set(told.installed) & set(told.missing(PACKAGES))
 
 
 @pytest.mark.parametrize(
@@ -106,8 +105,7 @@ def test_a_bare_image_tells_little() -> None:
         release="",
         installed={},
     )
-    assert told.missing == (*PACKAGES, "s6"), "a container has a supervisor in systemd's place"
-    assert dataclasses.replace(told, booted=True).missing == PACKAGES
+    assert told.missing(PACKAGES) == PACKAGES
 
 
 def test_only_what_is_wholly_installed_counts() -> None:
@@ -119,7 +117,37 @@ def test_only_what_is_wholly_installed_counts() -> None:
         "not-installed=php-xml ",
     )
     assert told.installed == {"nginx": "1.22.1-9+deb12u2"}
-    assert set(PACKAGES) - set(told.missing) == {"nginx"}
+    assert set(PACKAGES) - set(told.missing(PACKAGES)) == {"nginx"}
+
+
+@pytest.mark.parametrize(
+    ("changed", "machine", "image"),
+    [
+        ({}, (), IMAGE_PACKAGES),
+        (LETSENCRYPT, ("certbot",), IMAGE_PACKAGES),
+        (
+            LETSENCRYPT | {"acme_dns_plugin": "rfc2136"},
+            ("certbot", "python3-certbot-dns-rfc2136"),
+            (*IMAGE_PACKAGES, "python3-certbot-dns-rfc2136"),
+        ),
+        (LETSENCRYPT | {"acme_dns_hook": "/hook"}, ("certbot",), IMAGE_PACKAGES),
+        ({"acme_dns_plugin": "rfc2136"}, (), (*IMAGE_PACKAGES, "python3-certbot-dns-rfc2136")),
+    ],
+    ids=["self-signed", "HTTP-01", "DNS plugin", "DNS hook", "a plugin that nobody uses yet"],
+)
+def test_what_is_needed_depends_on_where_the_certificate_comes_from(
+    changed: dict[str, object], machine: tuple[str, ...], image: tuple[str, ...]
+) -> None:
+    """A machine gets certbot only if it asks; an image has it, and a supervisor in systemd's place."""
+    assert needed(settings(**changed), booted=True) == (*PACKAGES, *machine)
+    assert needed(settings(**changed), booted=False) == (*PACKAGES, *image)
+    assert set(IMAGE_PACKAGES) == {"certbot", "s6"}
+
+
+def test_dns_plugins_are_among_what_a_host_is_asked_about() -> None:
+    """Whatever their names are: dpkg-query takes a pattern."""
+    assert " 'python3-certbot-dns-*' 2>/dev/null" in MachineFact().command()
+    assert machine("installed=python3-certbot-dns-rfc2136 2.1.0-4").missing(["python3-certbot-dns-rfc2136"]) == ()
 
 
 def test_a_value_with_an_equals_sign_stays_whole() -> None:
@@ -158,7 +186,7 @@ def test_why_lists_cannot_be_refreshed_is_kept() -> None:
 
 def test_the_question_for_candidates_is_right_shell() -> None:
     """It isn't run here: it would refresh this machine's lists."""
-    subprocess.run(["/bin/sh", "-n", "-c", CandidateFact().command()], check=True)
+    subprocess.run(["/bin/sh", "-n", "-c", CandidateFact().command(PACKAGES)], check=True)
     assert CandidateFact.default() == {}
 
 
@@ -327,7 +355,7 @@ def test_files_are_told_from_what_is_none(host: Path) -> None:
 @pytest.mark.parametrize("status", [0, 1])
 def test_the_doctors_findings_are_read_whatever_its_status(host: Path, status: int) -> None:
     """A failing host is an answer, not an error."""
-    said = {"healthy": not status, "pending": ["ä"], "findings": []}
+    said = {"healthy": not status, "pending": ["ä"], "due": True, "findings": []}
     (host / "said").write_text(json.dumps(said), encoding="utf-8")
     executable(Path(paths.COMMAND), f'#!/bin/sh\necho "$@" > {host}/asked\ncat {host}/said\nexit {status}\n')
     assert ask(CheckFact(), wait_s=7) == said
@@ -337,7 +365,7 @@ def test_the_doctors_findings_are_read_whatever_its_status(host: Path, status: i
 @pytest.mark.usefixtures("host")
 def test_a_host_without_baikalctl_has_everything_to_do() -> None:
     """Nothing printed means that nothing is there yet."""
-    assert ask(CheckFact()) == {"healthy": False, "pending": ["everything"], "findings": []}
+    assert ask(CheckFact()) == {"healthy": False, "pending": ["everything"], "due": False, "findings": []}
 
 
 def test_a_stamp_holds_the_checksum_of_all_that_is_read(host: Path, services: tuple[Service, ...]) -> None:

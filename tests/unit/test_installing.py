@@ -544,3 +544,65 @@ def test_it_speaks_the_python_of_the_oldest_host() -> None:
     imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     imported |= {str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     assert {name.partition(".")[0] for name in imported} <= sys.stdlib_module_names
+
+
+@pytest.fixture
+def systemctl(place: Place, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
+    """Have the configuration directory be systemd's, and return a way to learn what systemctl was called with since."""
+    program, called = place.root / "bin/systemctl", place.root / "called"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\necho "$@" >> {called}\nexit 1\n', encoding="ascii")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    monkeypatch.setattr(installing, "UNITS", str(place.etc))
+
+    def words() -> list[str]:
+        lines = called.read_text(encoding="ascii").splitlines() if called.exists() else []
+        called.unlink(missing_ok=True)
+        return lines
+
+    return words
+
+
+def test_a_unit_that_is_no_longer_ours_is_forgotten_by_systemd(
+    place: Place, systemctl: Callable[[], list[str]]
+) -> None:
+    """Stopped, no longer started at boot, and not among the failed ones; others stay as they are."""
+    place.install({"baikal.timer": "[Timer]\n", "baikal.path": "[Path]\n"})
+    wants = place.etc / "timers.target.wants"
+    wants.mkdir()
+    for name in ("baikal.timer", "somebody.timer"):
+        (wants / name).symlink_to(place.etc / name)
+    assert systemctl() == []
+    place.install({"baikal.path": "[Path]\n"})
+    assert systemctl() == ["stop baikal.timer", "daemon-reload", "reset-failed baikal.timer"]
+    assert [path.name for path in wants.iterdir()] == ["somebody.timer"]
+    assert place.recorded() == ["baikal.path"]
+
+
+def test_a_unit_that_changes_goes_on(place: Place, systemctl: Callable[[], list[str]]) -> None:
+    """Its service rereads it, as any other."""
+    place.install({"baikal.timer": "[Timer]\n"})
+    place.install({"baikal.timer": "[Timer]\nAccuracySec=1\n"})
+    assert systemctl() == []
+
+
+def test_a_unit_stays_where_a_check_refuses_what_comes_with_its_end(
+    place: Place, systemctl: Callable[[], list[str]]
+) -> None:
+    """All of it, or nothing."""
+    place.install({"baikal.timer": "[Timer]\n", "web.conf": GOOD})
+    with pytest.raises(installing.CheckError):
+        place.install({"web.conf": BAD})
+    assert place.content() == {"baikal.timer": "[Timer]\n", "web.conf": GOOD}
+    assert systemctl() == []
+
+
+def test_a_file_elsewhere_is_no_unit(place: Place, systemctl: Callable[[], list[str]]) -> None:
+    """Whatever it is called."""
+    other = place.root / "baikal.timer"
+    other.touch()
+    place.install({}, owned=[str(other)])
+    place.install({}, owned=[])
+    assert not other.exists()
+    assert systemctl() == []

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from baikalctl import rules
-from baikalctl.kinds import Batches, Choice, Flag, Networks, Number, SecretValue, Text, describe
+from baikalctl.kinds import Batches, Choice, Flag, Hostnames, Networks, Number, SecretValue, Text, describe
 from baikalctl.secret import Secret
 
 if TYPE_CHECKING:
@@ -72,6 +72,39 @@ def test_an_address_with_a_zone_is_refused() -> None:
         Networks().read(["fe80::1%eth0; }"])
 
 
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ([], ()),
+        (["Cal.example.org."], ("cal.example.org",)),
+        (("b.example.org", "a.example.org"), ("b.example.org", "a.example.org")),
+    ],
+)
+def test_host_names_are_taken_in_one_form_and_in_their_order(written: object, meant: tuple[str, ...]) -> None:
+    """As a single one is."""
+    assert Hostnames().read(written) == meant
+
+
+@pytest.mark.parametrize("text", ["a.example.org,b", "a.example.org b", " a.example.org , b,"])
+def test_host_names_in_an_environment_are_separated_by_commas_or_spaces(text: str) -> None:
+    """As networks are."""
+    assert Hostnames().read_text(text) == ("a.example.org", "b")
+    assert Hostnames().read_text("") == ()
+
+
+@pytest.mark.parametrize("written", ["cal.example.org", {"cal.example.org": 1}, 7, None, b"cal"])
+def test_host_names_that_are_no_list_are_refused(written: object) -> None:
+    """A text would otherwise be a list of letters."""
+    with pytest.raises(ValueError, match=r'should be a list of host names, such as \["dav\.example\.org", "'):
+        Hostnames().read(written)
+
+
+def test_a_host_name_is_the_same_in_any_spelling() -> None:
+    """Twins are found after they have been normalised."""
+    with pytest.raises(ValueError, match=r'has "A\.b\." twice; keep one'):
+        Hostnames().read(["a.b", "c.d", "A.b."])
+
+
 def test_a_choice_names_its_words_in_a_sentence() -> None:
     """The words stand in errors and in the reference as people would list them."""
     assert (Choice("a").form, Choice("a", "b").form, Choice("a", "b", "c").form) == ("a", "a or b", "a, b or c")
@@ -101,6 +134,31 @@ def test_the_newline_that_editors_add_is_no_part_of_a_secret(tmp_path: Path, con
 def test_spaces_are_a_part_of_a_secret() -> None:
     """Nothing else than a newline is trimmed."""
     assert SecretValue().resolve({"env": "IT"}, {"IT": " ge heim "}, plain=False) == Secret(" ge heim ")
+
+
+@pytest.mark.parametrize("content", ["a = b\nc = d", "a = b\nc = d\n", "a = b\r\nc = d\r\n"])
+def test_the_inner_lines_of_a_secret_text_stay(tmp_path: Path, content: str) -> None:
+    """The last newline goes as everywhere, and those of Windows become ours."""
+    kind = SecretValue(lines=True)
+    (tmp_path / "secret").write_bytes(content.encode())
+    assert kind.resolve({"file": str(tmp_path / "secret")}, {}, plain=False) == Secret("a = b\nc = d")
+    assert kind.resolve({"env": "IT"}, {"IT": content}, plain=False) == Secret("a = b\nc = d")
+    assert kind.resolve(content, {}, plain=True) == Secret("a = b\nc = d")
+    assert kind.resolve("{\n\t}\n\n", {}, plain=True) == Secret("{\n\t}\n")
+
+
+@pytest.mark.parametrize("content", ["", "\n", "\n\n", " \n", "a\0b", "a\rb", "a\x1bb"])
+def test_a_secret_text_is_not_empty_and_has_no_other_control_characters(content: str) -> None:
+    """What a terminal or an editor left there by mistake."""
+    with pytest.raises(ValueError, match="is empty or has control characters; look into the environment variable IT"):
+        SecretValue(lines=True).resolve({"env": "IT"}, {"IT": content}, plain=False)
+
+
+@pytest.mark.parametrize("content", ["a\nb", "a\r\nb", "a\tb", "a\n\n"])
+def test_any_other_secret_is_one_line(content: str) -> None:
+    """A password of two lines is a mistake."""
+    with pytest.raises(ValueError, match="has control characters or several lines"):
+        SecretValue().resolve({"env": "IT"}, {"IT": content}, plain=False)
 
 
 def test_the_home_directory_is_found_in_the_path_of_a_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import fnmatch
 import functools
 import json
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path, PurePosixPath
@@ -13,12 +15,15 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from baikalctl import paths
-from baikalctl.declared import Declared
+from baikalctl.contained import render_contained
+from baikalctl.declared import REALM, Declared
 from baikalctl.rendering import FileSet, Platform, memory_limit_mb, render, tools, workers
-from tests.unit.samples import HOME, PASSWORD, PLATFORM, declared, settings, user
+from tests.unit.samples import HOME, LETSENCRYPT, PASSWORD, PLATFORM, declared, settings, user
 
 NGINX = "/etc/nginx/conf.d/baikal.conf"
 POOL = "/etc/php/8.2/fpm/pool.d/baikal.conf"
+UNITS = "/etc/systemd/system"
+CERTBOT = "/etc/baikal/certbot.ini"
 INI = "/etc/php/8.2/fpm/conf.d/99-baikal.ini"
 FILES: dict[str, object] = {"tls": "files", "tls_certificate": "/etc/ssl/cal.pem", "tls_key": "/etc/ssl/cal.key"}
 SOME_SETTINGS: dict[str, dict[str, object]] = {
@@ -27,10 +32,17 @@ SOME_SETTINGS: dict[str, dict[str, object]] = {
     "own certificate": FILES,
     "another port": {"http_port": 8080, "https_port": 8443},
     "a path": {"base_path": "/cal"},
+    "Let's Encrypt": LETSENCRYPT | {"hostnames": ["dav.example.org"]},
     "proxies": {"trusted_proxies": ["10.0.0.0/8", "fd00::/8"]},
     "closed admin pages": {"admin_allow": ["192.0.2.0/24"]},
     "everything": FILES
-    | {"base_path": "/a/b", "trusted_proxies": ["10.0.0.1"], "admin_allow": ["::1"], "caldav": False},
+    | {
+        "hostnames": ["kalender.example.org"],
+        "base_path": "/a/b",
+        "trusted_proxies": ["10.0.0.1"],
+        "admin_allow": ["::1"],
+        "caldav": False,
+    },
     "accounts": {"users": [user("Corey", password="hunter2-hunter2")]},
 }
 SOME_PLATFORMS = {
@@ -79,6 +91,17 @@ def route(content: str, path: str) -> list[str]:
             return ["".join(captured.get(word, word) for word in re.split(r"(\$\w+)", line)) for line in body]
     (body,) = [body for kind, pattern, body in every if not kind and path.startswith(pattern)]
     return body
+
+
+def mapped(content: str, variable: str, value: str) -> str:
+    """Return what nginx's map of that name makes of ``value``; other variables are left in it."""
+    (block,) = re.findall(rf"^map \S+ \${variable} {{\n(.*?)^}}", content, re.DOTALL | re.MULTILINE)
+    pairs = [shlex.split(line.removesuffix(";").replace("\\", "\\\\")) for line in lines(block)]
+    for pattern, result in pairs:
+        flags = re.IGNORECASE if pattern.startswith("~*") else 0
+        if pattern == value or (pattern.startswith("~") and re.search(pattern.lstrip("~*"), value, flags)):
+            return result
+    return dict(pairs)["default"]
 
 
 def script(body: list[str]) -> str:
@@ -231,6 +254,30 @@ def test_of_a_clients_host_header_only_a_port_is_believed(given: str, *, taken: 
     assert bool(re.search(pattern, given, re.IGNORECASE)) == taken
 
 
+NAMES: dict[str, object] = {"hostnames": ["dav.example.org", "kalender.example.org"]}
+
+
+@pytest.mark.parametrize(
+    ("given", "host", "name"),
+    [
+        ("cal.example.org", "$http_host", "cal.example.org"),
+        ("dav.example.org", "$http_host", "dav.example.org"),
+        ("kalender.example.org", "$http_host", "kalender.example.org"),
+        ("dav.example.org.evil.example", "cal.example.org:8443", "cal.example.org"),
+        ("davxexample.org", "cal.example.org:8443", "cal.example.org"),
+        ("evil-dav.example.org", "cal.example.org:8443", "cal.example.org"),
+        ("evil.example", "cal.example.org:8443", "cal.example.org"),
+    ],
+)
+def test_each_of_our_names_stays_the_one_that_was_asked_for(given: str, host: str, name: str) -> None:
+    """In the addresses that Baïkal makes, with the client's port, and where plain HTTP leads; others become the first."""
+    content = text(https_port=8443, **NAMES)
+    assert mapped(content, "baikal_host", given) == host
+    assert mapped(content, "baikal_host", f"{given}:1") == host
+    assert mapped(content, "baikal_name", given) == name
+    assert content.count("server_name cal.example.org dav.example.org kalender.example.org;") == 2
+
+
 @pytest.mark.parametrize(
     ("changed", "name"),
     [
@@ -275,25 +322,92 @@ def test_only_declared_networks_reach_the_admin_pages(base: str) -> None:
     assert content.count("deny all;") == 1
 
 
-def test_a_self_signed_certificate_is_ours() -> None:
-    """Certificate and key are where ``baikalctl certificate`` makes them."""
-    content = lines(text())
-    assert f"ssl_certificate {declared().certificate};" in content
-    assert f"ssl_certificate_key {declared().key};" in content
+@pytest.mark.parametrize("changed", [{}, LETSENCRYPT, FILES])
+def test_wherever_a_certificate_comes_from_one_file_of_ours_is_served(changed: dict[str, object]) -> None:
+    """Chain and key change together in it, and what stands beside it is read if it is there."""
+    served = declared(**changed).served
+    assert served.startswith(f"{paths.TLS}/")
+    content = lines(text(**changed))
+    assert f"ssl_certificate {served}.pem;" in content
+    assert f"ssl_certificate_key {served}.pem;" in content
+    (pattern,) = [line.removeprefix("include ").rstrip(";") for line in content if line.startswith("include ")]
+    assert pattern != f"{served}.conf", "a file that must be there"
+    assert fnmatch.filter([f"{served}.{end}" for end in ("conf", "cconf", "pem", "conf.new")], pattern) == [
+        f"{served}.conf"
+    ]
 
 
-def test_a_certificate_of_ones_own_is_used_where_it_is() -> None:
-    """It is not copied, so it can be renewed in its place."""
-    content = lines(text(**FILES))
-    assert "ssl_certificate /etc/ssl/cal.pem;" in content
-    assert "ssl_certificate_key /etc/ssl/cal.key;" in content
+def test_every_cipher_keeps_the_past_secret_and_none_burns_time() -> None:
+    """DHE, which also does, costs the server far more than the client; TLS 1.3 would have it among the curves."""
+    (ciphers,) = re.findall(r"^ssl_ciphers (.+);$", "\n".join(lines(text())), re.MULTILINE)
+    assert [name for name in ciphers.split(":") if not re.match(r"ECDHE-.+(-GCM-SHA\d+|-POLY1305)$", name)] == []
+    assert "ssl_ecdh_curve X25519:prime256v1:secp384r1;" in lines(text())
+
+
+@pytest.mark.parametrize("changed", [LETSENCRYPT, LETSENCRYPT | {"base_path": "/cal"}])
+def test_questions_of_the_certificate_authority_are_answered_over_plain_http(changed: dict[str, object]) -> None:
+    """Files called like a token, below the webroot; everything else still leads to HTTPS."""
+    content = text(**changed)
+    plain = content[content.index("server {") : content.rindex("server {")]
+    (folder,) = re.findall(r"location \^~ (\S+) \{\n(.*?)^ {4}\}", plain, re.DOTALL | re.MULTILINE)
+    assert folder[0] == "/.well-known/acme-challenge/"
+    ((pattern, body),) = re.findall(r'location ~ "(\S+)" \{(.*?)\}\n', folder[1], re.DOTALL)
+    assert f"root {paths.CHALLENGES};" in lines(body)
+    assert "return 404;" in lines(folder[1])
+    assert re.search(pattern, f"{folder[0]}evaGxfADs6pSRb2LAv9IZf17Dt3juxGJ-PCt92wr_oA")
+    for name in ("", "..", "a.txt", "a/b", "a/", ".a", "a%2fb"):
+        assert not re.search(pattern, folder[0] + name)
+    assert "return 308 https://$baikal_name$request_uri;" in lines(plain)
+
+
+@pytest.mark.parametrize("changed", [{}, FILES, {"tls": "off"}])
+def test_nobody_else_asks_such_questions(changed: dict[str, object]) -> None:
+    """With another certificate, or none, there is nothing to be found."""
+    assert "acme" not in text(**changed)
+    assert paths.CHALLENGES not in text(**changed)
+
+
+@pytest.mark.parametrize("base", ["", "/cal"])
+def test_only_baikals_own_pages_may_load_anything(base: str) -> None:
+    """Scripts and forms from our own address; whatever else a browser is shown may load nothing."""
+    content = text(base_path=base)
+    for path in ("/", "/admin/"):
+        policy = mapped(content, "baikal_page_policy", base + path)
+        assert policy.startswith("default-src 'none'; script-src 'self' $baikal_scheme://$baikal_host 'unsafe-inline';")
+        assert policy.endswith("frame-ancestors 'none'")
+    for path in ("/dav.php/", "/admin/x", "/res/a.css", "/x/admin/"):
+        closed = "default-src 'none'; frame-ancestors 'none'"
+        assert mapped(content, "baikal_page_policy", base + path) == closed
+
+
+def test_sabre_davs_own_policy_is_left_alone() -> None:
+    """Two policies would both count, and neither was made with the other in mind."""
+    assert mapped(text(), "baikal_policy", "default-src 'none'; img-src 'self';") == ""
+    assert mapped(text(), "baikal_policy", "") == "$baikal_page_policy"
+
+
+@pytest.mark.parametrize("changed", SOME_SETTINGS.values(), ids=SOME_SETTINGS)
+def test_no_location_loses_the_servers_headers(changed: dict[str, object]) -> None:
+    """One add_header in a location, and all of the server's are gone there, with what the certificate allows."""
+    content = text(**changed)
+    assert not [body for _, _, body in locations(content) if any("add_header" in line for line in body)]
+    added = [line for line in lines(content) if line.startswith("add_header ")]
+    assert len(added) == 4
+    assert all(line.endswith(" always;") for line in added), "errors have them as well"
+
+
+def test_what_nginx_is_told_of_a_trusted_certificate() -> None:
+    """HSTS for this name alone, on errors as well; and nothing of a responder that nobody has verified."""
+    hsts, stapling = (lines((HOME / f"templates{paths.TLS}/{name}.conf").read_text()) for name in ("hsts", "stapling"))
+    assert hsts == ['add_header Strict-Transport-Security "max-age=63072000" always;']
+    assert {"ssl_stapling on;", "ssl_stapling_verify on;"} < set(stapling)
 
 
 def test_without_tls_there_is_one_plain_server() -> None:
     """Nothing of TLS is left, no redirect, and cookies are as secure as a proxy's client."""
     content = text(tls="off", http_port=8080)
     assert content.count("server {") == 1
-    assert not re.search(r"\bssl|http2|https://", "\n".join(lines(content)))
+    assert not re.search(r"\bssl|http2|308 https|Strict-Transport", "\n".join(lines(content)))
     assert "listen 8080 default_server;" in lines(content)
     assert "cookie_secure" not in text(POOL, tls="off")
     assert 'fastcgi_param PHP_VALUE "session.cookie_secure=$baikal_https";' in lines(content)
@@ -307,14 +421,16 @@ def test_with_tls_cookies_are_for_https_only() -> None:
 @pytest.mark.parametrize(
     ("changed", "target"),
     [
-        ({}, "https://cal.example.org$request_uri"),
-        ({"https_port": 8443}, "https://cal.example.org:8443$request_uri"),
-        ({"https_port": 80, "http_port": 443}, "https://cal.example.org:80$request_uri"),
+        ({}, "https://$baikal_name$request_uri"),
+        ({"https_port": 8443}, "https://$baikal_name:8443$request_uri"),
+        ({"https_port": 80, "http_port": 443}, "https://$baikal_name:80$request_uri"),
     ],
 )
 def test_plain_http_leads_to_https_with_its_port(changed: dict[str, object], target: str) -> None:
     """The redirect keeps method and path, and names the port where it isn't 443."""
-    assert f"return 308 {target};" in lines(text(**changed))
+    content = text(**changed)
+    assert f"return 308 {target};" in lines(content)
+    assert mapped(content, "baikal_name", "cal.example.org") == "cal.example.org"
 
 
 @pytest.mark.parametrize(
@@ -427,6 +543,66 @@ def _declared(every: FileSet) -> Declared:
     return Declared.from_json(file.content.decode())
 
 
+EAB, DNS_KEY = "c2VjcmV0LWhtYWMta2V5", "dns_rfc2136_secret = geheim"
+SECRETS: dict[str, object] = LETSENCRYPT | {
+    "acme_eab_key_id": "kid-1",
+    "acme_eab_hmac_key": EAB,
+    "acme_dns_plugin": "rfc2136",
+    "acme_dns_credentials": DNS_KEY,
+}
+
+
+@pytest.mark.parametrize("root", ["", paths.RUN], ids=["machine", "container"])
+def test_what_an_authority_is_asked_with_is_roots_alone(root: str) -> None:
+    """Each secret stands in one file, which certbot reads, and which comes with the configuration it belongs to."""
+    wanted = settings(**SECRETS)
+    found = render_contained(wanted, PLATFORM, REALM) if root else render(wanted, PLATFORM)
+    for secret, place in ((EAB, paths.CERTBOT), (DNS_KEY, paths.DNS_CREDENTIALS)):
+        (file,) = [file for file in found.files if secret.encode() in file.content]
+        assert (file.path, file.mode, file.together) == (root + place, 0o600, True)
+    content = {file.path: file.content.decode() for file in found.files}
+    assert content[root + paths.DNS_CREDENTIALS] == DNS_KEY + "\n"
+    assert f"dns-rfc2136-credentials = {root}{paths.DNS_CREDENTIALS}" in lines(content[root + paths.CERTBOT])
+
+
+@pytest.mark.parametrize("changed", [{}, FILES, {"tls": "off"}], ids=["self-signed", "files", "no TLS"])
+def test_where_no_authority_is_asked_nothing_is_written_for_it(changed: dict[str, object]) -> None:
+    """Then certbot isn't needed either."""
+    written = {file.path for file in render(settings(**changed), PLATFORM).files}
+    assert not written & {paths.CERTBOT, paths.DNS_CREDENTIALS}
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({}, ["authenticator = webroot", f"webroot-path = {paths.CHALLENGES}"]),
+        ({"acme_dns_plugin": "rfc2136"}, ["authenticator = dns-rfc2136"]),
+        (
+            {"acme_dns_plugin": "rfc2136", "acme_dns_credentials": DNS_KEY, "acme_dns_propagation_s": 30},
+            [
+                *("authenticator = dns-rfc2136", f"dns-rfc2136-credentials = {paths.DNS_CREDENTIALS}"),
+                "dns-rfc2136-propagation-seconds = 30",
+            ],
+        ),
+        (
+            {"acme_dns_hook": "/usr/local/bin/hook"},
+            [
+                *("authenticator = manual", "preferred-challenges = dns"),
+                *("manual-auth-hook = /usr/local/bin/hook add", "manual-cleanup-hook = /usr/local/bin/hook remove"),
+            ],
+        ),
+    ],
+    ids=["HTTP-01", "plugin", "plugin with all", "hook"],
+)
+def test_certbot_proves_a_name_in_the_declared_way(changed: dict[str, object], expected: list[str]) -> None:
+    """By a file of the web server, by a plugin, or by a program of one's own, and by nothing else."""
+    content = lines(text(CERTBOT, **LETSENCRYPT | changed))
+    assert content[content.index(next(line for line in content if line.startswith("authenticator"))) :] == expected
+    assert "server = https://acme-v02.api.letsencrypt.org/directory" in content
+    assert "email = ops@example.org" in content
+    assert "eab" not in "\n".join(content)
+
+
 def test_what_a_host_is_told_counts_only_if_its_services_accept_it() -> None:
     """It is put in place with their configuration, and taken back with it."""
     assert [file.path for file in render(settings(), PLATFORM).files if file.together] == [paths.DECLARED]
@@ -452,16 +628,44 @@ def test_files_of_php_go_where_the_host_has_its_version() -> None:
         "/etc/php/8.4/fpm/pool.d/baikal.conf",
         "/etc/php/8.4/fpm/conf.d/99-baikal.ini",
     }
-    assert [service.unit for service in found.services] == ["php8.4-fpm", "nginx"]
+    assert [service.unit for service in found.services][:2] == ["php8.4-fpm", "nginx"]
     assert found.services[0].check[0] == "/usr/sbin/php-fpm8.4"
 
 
 def test_a_service_is_stamped_by_all_that_it_reads() -> None:
-    """Its own files, and for the web server a certificate that somebody may renew."""
-    php, nginx = render(settings(**FILES), PLATFORM).services
+    """Its own files, and for the web server a certificate that may be renewed, with what stands beside it."""
+    php, nginx, *_ = render(settings(**FILES), PLATFORM).services
+    served = f"{paths.TLS}/files-cal.example.org"
     assert set(php.reads) == {POOL, INI}
-    assert nginx.reads == (NGINX, "/etc/ssl/cal.pem", "/etc/ssl/cal.key")
+    assert nginx.reads == (NGINX, f"{served}.pem", f"{served}.conf")
     assert render(settings(tls="off"), PLATFORM).services[1].reads == (NGINX,)
+
+
+@pytest.mark.parametrize(
+    ("changed", "kinds"),
+    [({}, ["timer"]), (LETSENCRYPT, ["timer"]), (FILES, ["timer"]), ({"tls": "off"}, [])],
+    ids=["self-signed", "Let's Encrypt", "files", "no TLS"],
+)
+def test_a_certificate_is_cared_for_by_the_clock(changed: dict[str, object], kinds: list[str]) -> None:
+    """Each unit starts at boot, is reread when its file changes, and is one of those that the doctor looks at."""
+    found = render(settings(**changed), PLATFORM)
+    units = [f"baikal-certificate.{kind}" for kind in kinds]
+    assert [service.unit for service in found.services][2:] == units
+    assert list(_declared(found).services)[2:] == units
+    written = sorted(file.path for file in found.files if file.path.startswith(UNITS))
+    called = ["baikal-certificate.service"] if units else []
+    assert written == sorted(f"{UNITS}/{unit}" for unit in (*units, *called))
+    assert sorted(path for service in found.services[2:] for path in service.reads) == written
+    assert {service.check for service in found.services[2:]} <= {("/usr/bin/systemctl", "daemon-reload")}
+
+
+def test_the_certificates_timer_calls_what_is_there() -> None:
+    """By the path that the deploy brings, and the verb that there is; sooner where somebody replaces files."""
+    service = lines(text(f"{UNITS}/baikal-certificate.service"))
+    assert f"ExecStart={paths.COMMAND} certificate --quiet" in service
+    for changed, pace, spread in (({}, "*:0/10", "10min"), (FILES, "minutely", "1min")):
+        timer = lines(text(f"{UNITS}/baikal-certificate.timer", **changed))
+        assert {f"OnCalendar={pace}", f"RandomizedDelaySec={spread}", "FixedRandomDelay=yes"} <= set(timer)
 
 
 def test_no_file_is_writable_by_anybody_but_root() -> None:
@@ -478,12 +682,13 @@ def test_what_holds_data_or_secrets_is_closed_to_others() -> None:
     """Verifiers, keys, configuration, database and sessions."""
     modes = {directory.path: directory.mode for directory in render(settings(), PLATFORM).directories}
     closed = ("/etc/baikal", paths.CONFIG, paths.SPECIFIC, paths.SESSIONS, paths.STATE, paths.STAMPS, paths.TLS)
-    assert {modes[path] for path in closed} == {0o700}
+    assert {modes[path] for path in (*closed, paths.ACME, paths.ISSUED)} == {0o700}
+    assert modes[paths.CHALLENGES] == 0o755, "nginx's workers read it"
 
 
 def test_every_file_has_its_directory_before_it() -> None:
     """Each is made by us, parents first, or belongs to a package."""
-    theirs = {"/etc/php/8.2/fpm/pool.d", "/etc/php/8.2/fpm/conf.d", "/etc/nginx/conf.d", "/usr/local/sbin"}
+    theirs = {"/etc/php/8.2/fpm/pool.d", "/etc/php/8.2/fpm/conf.d", "/etc/nginx/conf.d", "/usr/local/sbin", UNITS}
     found = render(settings(), PLATFORM)
     made = [directory.path for directory in found.directories]
     assert {str(PurePosixPath(file.path).parent) for file in found.files} - set(made) <= theirs

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import zoneinfo
+from typing import TYPE_CHECKING
 
 import pytest
 
 from baikalctl import rules
 from baikalctl.kinds import Text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 LONGEST_LABEL = "a" * 63
 
@@ -108,3 +112,133 @@ def test_a_path_that_would_need_quoting_is_refused(written: str) -> None:
     """Relative paths, and those that would end a line in a configuration file, are refused."""
     with pytest.raises(ValueError, match="should be an absolute path on the host"):
         rules.host_path(written)
+
+
+@pytest.mark.parametrize(
+    "written", ["jo@example.org", "Jo.Do+ca-1@mail.example.org", "_x@xn--mller-kva.de", "admin@localhost"]
+)
+def test_an_address_that_a_ca_can_write_to_is_taken(written: str) -> None:
+    """Bare, and in plain characters."""
+    assert rules.contact(written) == written
+
+
+@pytest.mark.parametrize(
+    "written", ["jo", "@example.org", "jo@", "a@b@c", "jo@example.org,a@b", "jö@example.org", "-jo@a"]
+)
+def test_an_address_that_a_ca_cannot_write_to_is_refused(written: str) -> None:
+    """As are several, and those that need more than ASCII."""
+    with pytest.raises(ValueError, match=r'write it bare, such as "jo@example\.org"'):
+        rules.contact(written)
+
+
+def test_an_address_has_a_limit() -> None:
+    """The same as an account's."""
+    assert rules.contact("x" * 68 + "@example.org")
+    with pytest.raises(ValueError, match="write it bare"):
+        rules.contact("x" * 69 + "@example.org")
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        *("letsencrypt", "staging", "https://ca.example.org", "https://ca.lan:14000/dir", "https://192.0.2.7/acme/a_b"),
+        *("https://[2001:db8::1]:9000/acme/acme/directory", "https://ca.example.org/a?b=c&d=%20"),
+    ],
+)
+def test_an_acme_server_is_a_known_name_or_an_address(written: str) -> None:
+    """As the CA's documentation shows it."""
+    assert rules.acme_server(written) == written
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        *("LetsEncrypt", "ca.example.org", "ftp://ca.example.org/", "https://", "https:///directory", "//ca/"),
+        *("https://jo:secret@ca.example.org/", "https://ca.example.org/ x", "https://ca.example.org/#x", "HTTPS://ca"),
+        *("https://ca.example.org:port/", "https://käl.example/", 'https://ca"/', "https://ca:0/", "https://ca:65536/"),
+    ],
+)
+def test_what_is_no_acme_server_is_refused(written: str) -> None:
+    """With what is one."""
+    with pytest.raises(ValueError, match="letsencrypt, staging, or the address of a directory"):
+        rules.acme_server(written)
+
+
+def test_an_acme_server_without_encryption_is_refused() -> None:
+    """RFC 8555, section 6.1, has HTTPS only."""
+    with pytest.raises(ValueError, match="give its https:// address"):
+        rules.acme_server("http://ca.example.org/directory")
+
+
+@pytest.mark.parametrize("written", ["aHVudGVyMg", "aHVudGVyMg==", "-_8", "AAAA"])
+def test_a_key_in_base64url_is_taken(written: str) -> None:
+    """Padded or not."""
+    assert rules.base64url(written) == written
+
+
+@pytest.mark.parametrize("written", ["hunter2+", "hunter2/", "hunter2 hunter2", "hunte", "====", "hunter=2", "hünter2"])
+def test_a_key_in_another_alphabet_is_refused_and_not_repeated(written: str) -> None:
+    """Python would drop what it doesn't know and ask the CA with another key."""
+    with pytest.raises(ValueError, match="is not base64url") as caught:
+        rules.base64url(written)
+    assert written not in str(caught.value)
+
+
+@pytest.mark.parametrize("written", ["V2VudGVyMg", "kid-1_~.:/+=@", "12345"])
+def test_an_id_of_a_key_is_taken(written: str) -> None:
+    """Whatever it looks like at a CA."""
+    assert rules.key_id(written) == written
+
+
+@pytest.mark.parametrize("written", ["rfc2136", "cloudflare", "route53"])
+def test_a_plugin_of_certbot_is_taken(written: str) -> None:
+    """By the name that its package has after dns-."""
+    assert rules.dns_plugin(written) == written
+
+
+BREAKS = (
+    " ",
+    "\n",
+    "\r",
+    "\t",
+    "\x7f",
+    "\x85",
+    "\u2028",
+    "\xa0",
+    '"',
+    "'",
+    "#",
+    ";",
+    "[x]",
+    "\\",
+    "`",
+    "$(x)",
+    "{x}",
+    ",",
+)
+
+
+@pytest.mark.parametrize("text", BREAKS, ids=ascii)
+@pytest.mark.parametrize(
+    ("rule", "right"),
+    [
+        (rules.contact, "jo@example.org"),
+        (rules.key_id, "kid"),
+        (rules.dns_plugin, "rfc2136"),
+        (rules.host_path, "/usr/local/bin/dns"),
+    ],
+)
+def test_nothing_breaks_out_of_a_line_of_certbots_file(rule: Callable[[str], str], right: str, text: str) -> None:
+    """Wherever it stands: what ends a line, begins a comment, a list or a quotation, or means something to a shell."""
+    for broken in (text + right, right[:2] + text + right[2:], right + text):
+        with pytest.raises(ValueError, match=r"letters|plugin of certbot"):
+            rule(broken)
+
+
+@pytest.mark.parametrize("text", [part for part in BREAKS if part not in ("[x]", ",")], ids=ascii)
+def test_nothing_breaks_out_of_a_line_with_an_acme_servers_address(text: str) -> None:
+    """An IPv6 address has brackets, and a path may have a comma; neither means anything within an address."""
+    right = "https://ca.example.org/dir"
+    for broken in (text + right, right[:10] + text + right[10:], right + text):
+        with pytest.raises(ValueError, match="is no ACME server"):
+            rules.acme_server(broken)

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 JO = "Jos Kennwort"
+HMAC_KEY = "UmVpdGV0LXNvLXNww6R0"
+DNS_KEY = "4q4wM"
 VIEWS: dict[str, Callable[[object], str]] = {
     "repr": repr,
     "str": str,
@@ -43,11 +45,12 @@ def test_a_secret_is_hidden_however_it_is_shown(view: Callable[[object], str]) -
 
 @pytest.mark.parametrize("view", VIEWS.values(), ids=VIEWS)
 def test_settings_show_none_of_their_secrets(view: Callable[[object], str]) -> None:
-    """Neither the administrator's nor an account's password is in any text made of settings."""
-    shown = view(settings(users=[user(password=JO)]))
+    """Neither a password nor what is for the CA is in any text made of settings."""
+    for_ca = {"acme_eab_key_id": "kid", "acme_eab_hmac_key": HMAC_KEY, "acme_dns_plugin": "rfc2136"}
+    shown = view(settings(users=[user(password=JO)], **for_ca, acme_dns_credentials=f"a = b\nkey = {DNS_KEY}"))
     assert "cal.example.org" in shown
-    assert PASSWORD not in shown
-    assert JO not in shown
+    for secret in (PASSWORD, JO, HMAC_KEY, DNS_KEY):
+        assert secret not in shown
 
 
 def test_a_log_line_hides_a_secret(caplog: pytest.LogCaptureFixture) -> None:

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 SECRET = "hunter2-hunter2"
 """Stands wherever somebody wrote a secret in a wrong place or way; no message may repeat it."""
+HMAC_KEY = "aHVudGVyMi1odW50ZXIy-_8"
+CREDENTIALS = "dns_rfc2136_name = keyname.\ndns_rfc2136_secret = 4q4wM"
+OPTIONAL = ("acme_eab_hmac_key", "acme_dns_credentials")
+"""The secrets that a server can do without."""
 SHORTEST_REMEDY = 15
 """No sentence with a remedy in it is shorter."""
 JO: dict[str, object] = {"name": "jo", "password": {"env": "GIVEN"}}
@@ -53,7 +57,7 @@ WRONG_DATA = {
     "a name in capitals": Wrong({"Timezone": "UTC"}, "Timezone", "", "did you mean timezone?"),
     "a name with a hyphen": Wrong({"http-port": 80}, "http-port", "", "did you mean http_port?"),
     "an environment variable's name": Wrong({"BAIKAL_HOSTNAME": "x"}, "BAIKAL_HOSTNAME", "", "no such setting"),
-    "a name like none": Wrong({"colour_of_the_sky": "x"}, "colour_of_the_sky", "", "there are admin_allow, "),
+    "a name like none": Wrong({"colour_of_the_sky": "x"}, "colour_of_the_sky", "", "there are acme_ca, "),
     # Identity
     "no host name": Wrong({"hostname": ""}, "hostname", "", "is missing; give the name that clients type"),
     "a host name with a scheme": Wrong(
@@ -166,7 +170,7 @@ WRONG_DATA = {
     "an upload limit with a unit": Wrong({"upload_limit_mb": "1G"}, "upload_limit_mb", '"1G"', "1 to 2048 MiB"),
     "a time-out of a second": Wrong({"request_timeout_s": 1}, "request_timeout_s", "1", "10 to 3600 seconds"),
     # TLS
-    "an unknown certificate": Wrong({"tls": "acme"}, "tls", '"acme"', "selfsigned, files or off"),
+    "an unknown certificate": Wrong({"tls": "acme"}, "tls", '"acme"', "letsencrypt, files, selfsigned or off"),
     "TLS as a flag": Wrong({"tls": False}, "tls", "false", 'in quotes: "off"'),
     "files without a key": Wrong(
         {"tls": "files", "tls_certificate": "/c.pem"}, "tls_key", "", "needs both tls_certificate and tls_key"
@@ -180,7 +184,10 @@ WRONG_DATA = {
         {"tls": "files", "tls_certificate": "/c.pem", "tls_key": "k.pem"}, "tls_key", '"k.pem"', "absolute path"
     ),
     "a misspelt kind of TLS beside its files": Wrong(
-        {"tls": "file", "tls_certificate": "/c.pem", "tls_key": "/k.pem"}, "tls", '"file"', "selfsigned, files or off"
+        {"tls": "file", "tls_certificate": "/c.pem", "tls_key": "/k.pem"},
+        "tls",
+        '"file"',
+        "letsencrypt, files, selfsigned or off",
     ),
     "a wrong port beside a right one": Wrong(
         {"http_port": "8080", "https_port": 80}, "http_port", '"8080"', "a whole number"
@@ -190,6 +197,138 @@ WRONG_DATA = {
         "baikal_archive",
         '"ftp://b.zip"',
         "http or https",
+    ),
+    # Further names
+    "further names as text": Wrong(
+        {"hostnames": "dav.example.org"}, "hostnames", '"dav.example.org"', 'a list of host names, such as ["'
+    ),
+    "further names as nothing": Wrong({"hostnames": None}, "hostnames", "null", "a list of host names"),
+    "a further name twice": Wrong(
+        {"hostnames": ["a.example.org", "A.example.org."]},
+        "hostnames",
+        '["a.example.org", "A.example.org."]',
+        'has "A.example.org." twice; keep one',
+    ),
+    "a further name with a scheme": Wrong(
+        {"hostnames": ["b.example.org", "https://a.example.org"]},
+        "hostnames",
+        '["b.example.org", "https://a.example.org"]',
+        'has "https://a.example.org", which has a scheme or a path; give the bare name',
+    ),
+    "a further name with a wildcard": Wrong(
+        {"hostnames": ["*.example.org"]}, "hostnames", '["*.example.org"]', "letters, digits, hyphens and dots only"
+    ),
+    "a further name that is empty": Wrong({"hostnames": [""]}, "hostnames", '[""]', 'has "", which is no host name'),
+    "a further name of two lines": Wrong({"hostnames": ["a\nb"]}, "hostnames", '["a\\nb"]', "which is no host name"),
+    "a further name that is a number": Wrong({"hostnames": [7]}, "hostnames", "[7]", "has 7, which is not text"),
+    "a further name that is the main one": Wrong(
+        {"hostnames": ["dav.example.org", "cal.example.org"]},
+        "hostnames[1]",
+        '"cal.example.org"',
+        "is hostname already; list only the further names",
+    ),
+    # Let's Encrypt
+    "no address for the CA": Wrong(
+        {"tls": "letsencrypt"}, "acme_email", "", 'is missing; tls = "letsencrypt" needs the address where the CA may'
+    ),
+    "an address for the CA with a name": Wrong(
+        {"acme_email": "Jo <jo@example.org>"}, "acme_email", '"Jo <jo@example.org>"', "write it bare"
+    ),
+    "an address for the CA of two lines": Wrong(
+        {"acme_email": "jo@example.org\nserver = x"},
+        "acme_email",
+        '"jo@example.org\\nserver = x"',
+        "control characters",
+    ),
+    "a CA by its name": Wrong({"acme_server": "zerossl"}, "acme_server", '"zerossl"', "the address of a directory"),
+    "no CA": Wrong({"acme_server": ""}, "acme_server", '""', "should be an ACME server"),
+    "a CA in the clear": Wrong(
+        {"acme_server": "http://ca.example.org/"},
+        "acme_server",
+        '"http://ca.example.org/"',
+        "give its https:// address",
+    ),
+    "a CA's certificate on a relative path": Wrong({"acme_ca": "ca.pem"}, "acme_ca", '"ca.pem"', "absolute path"),
+    "an unknown kind of key": Wrong({"acme_key_type": "ed25519"}, "acme_key_type", '"ed25519"', "ecdsa or rsa"),
+    "a key's id with a space": Wrong(
+        {"acme_eab_key_id": "a b"}, "acme_eab_key_id", '"a b"', "copy it as the CA shows it"
+    ),
+    "a plain key": Wrong({"acme_eab_hmac_key": SECRET}, "acme_eab_hmac_key", "", "must be a reference"),
+    "a key from a variable that isn't set": Wrong(
+        {"acme_eab_hmac_key": {"env": "NOT_SET_ANYWHERE"}},
+        "acme_eab_hmac_key",
+        "",
+        "NOT_SET_ANYWHERE, which is not set; exp",
+    ),
+    "a key of two lines": Wrong({"acme_eab_hmac_key": {"env": "LINES"}}, "acme_eab_hmac_key", "", "several lines"),
+    "a key in another alphabet": Wrong(
+        {"acme_eab_hmac_key": {"env": "BASE64"}, "acme_eab_key_id": "x"}, "acme_eab_hmac_key", "", "is not base64url"
+    ),
+    "a key without its id": Wrong(
+        {"acme_eab_hmac_key": {"env": "GIVEN"}}, "acme_eab_key_id", "", "the id that the CA gave you with acme_eab_hmac"
+    ),
+    "an id without its key": Wrong(
+        {"acme_eab_key_id": "kid"}, "acme_eab_hmac_key", "", "the key that the CA gave you with acme_eab_key_id"
+    ),
+    "a plugin by its package": Wrong(
+        {"acme_dns_plugin": "dns-cloudflare"}, "acme_dns_plugin", '"dns-cloudflare"', 'the name that follows "dns-"'
+    ),
+    "plain credentials": Wrong(
+        {"acme_dns_plugin": "rfc2136", "acme_dns_credentials": SECRET}, "acme_dns_credentials", "", "be a reference"
+    ),
+    "empty credentials": Wrong(
+        {"acme_dns_plugin": "rfc2136", "acme_dns_credentials": {"env": "EMPTY"}},
+        "acme_dns_credentials",
+        "",
+        "look into the environment variable EMPTY",
+    ),
+    "credentials without a plugin": Wrong(
+        {"acme_dns_credentials": {"env": "LINES"}}, "acme_dns_credentials", "", "name the plugin, such as rfc2136"
+    ),
+    "a wait without a plugin": Wrong(
+        {"acme_dns_propagation_s": 60}, "acme_dns_propagation_s", "60", "without acme_dns_plugin; name the plugin"
+    ),
+    "credentials of a hook": Wrong(
+        {"acme_dns_credentials": {"env": "LINES"}, "acme_dns_hook": "/h"}, "acme_dns_credentials", "", "has no effect"
+    ),
+    "a wait that is too long": Wrong(
+        {"acme_dns_plugin": "rfc2136", "acme_dns_propagation_s": 901},
+        "acme_dns_propagation_s",
+        "901",
+        "0 to 900 sec",
+    ),
+    "a hook beside a plugin": Wrong(
+        {"acme_dns_plugin": "rfc2136", "acme_dns_hook": "/usr/local/bin/dns"},
+        "acme_dns_hook",
+        '"/usr/local/bin/dns"',
+        "acme_dns_plugin is set as well; keep one of the two",
+    ),
+    "a hook with words after it": Wrong(
+        {"acme_dns_hook": "/bin/dns --zone x"}, "acme_dns_hook", '"/bin/dns --zone x"', "absolute path"
+    ),
+    "a certificate of one's own beside Let's Encrypt's": Wrong(
+        {"tls": "letsencrypt", "acme_email": "jo@example.org", "tls_key": "/k.pem"},
+        "tls_key",
+        '"/k.pem"',
+        'has no effect with tls = "letsencrypt"',
+    ),
+    "a misspelt kind of TLS without an address for the CA": Wrong(
+        {"tls": "letsencript", "hostname": "192.0.2.7"}, "tls", '"letsencript"', "letsencrypt, files, selfsigned or off"
+    ),
+    "a wrong plugin with credentials": Wrong(
+        {"acme_dns_plugin": "RFC2136", "acme_dns_credentials": {"env": "LINES"}, "acme_dns_propagation_s": 5},
+        "acme_dns_plugin",
+        '"RFC2136"',
+        "such as rfc2136",
+    ),
+    "a wrong address for the CA": Wrong(
+        {"tls": "letsencrypt", "acme_email": "jo"}, "acme_email", '"jo"', "write it bare"
+    ),
+    "a wrong CA for a local name": Wrong(
+        {"tls": "letsencrypt", "acme_email": "jo@example.org", "acme_server": "ca.lan", "hostname": "cal.lan"},
+        "acme_server",
+        '"ca.lan"',
+        "the address of a directory",
     ),
     # Accounts
     "users that are no list": Wrong({"users": {"jo": SECRET}}, "users", "", "a list of tables"),
@@ -312,7 +451,7 @@ WRONG_ENVIRONMENT = {
     ),
     "what the image decides": Wrong({"BAIKAL_BAIKAL_VERSION": "0.1"}, "BAIKAL_BAIKAL_VERSION", "", "choose an image"),
     "what a build is told": Wrong({"BAIKAL_VERSION": "0.11.1"}, "BAIKAL_VERSION", "", "choose an image"),
-    "a name like none": Wrong({"BAIKAL_COLOUR": "x"}, "BAIKAL_COLOUR", "", "there are BAIKAL_ADMIN_ALLOW, "),
+    "a name like none": Wrong({"BAIKAL_COLOUR": "x"}, "BAIKAL_COLOUR", "", "there are BAIKAL_ACME_CA, "),
     "no host name": Wrong({"BAIKAL_HOSTNAME": ""}, "hostname", "", "give the name that clients type"),
     "a host name with a scheme": Wrong(
         {"BAIKAL_HOSTNAME": "http://cal.example.org"}, "hostname", '"http://cal.example.org"', "bare name"
@@ -359,10 +498,39 @@ WRONG_ENVIRONMENT = {
     "networks between semicolons": Wrong(
         {"BAIKAL_ADMIN_ALLOW": "10.0.0.0/8;fd00::/8"}, "admin_allow", '"10.0.0.0/8;fd00::/8"', "192.0.2.0/24"
     ),
-    "an unknown certificate": Wrong({"BAIKAL_TLS": "on"}, "tls", '"on"', "selfsigned, files or off"),
+    "an unknown certificate": Wrong({"BAIKAL_TLS": "on"}, "tls", '"on"', "letsencrypt, files, selfsigned or off"),
     "files without any": Wrong({"BAIKAL_TLS": "files", "BAIKAL_TLS_KEY": "/k"}, "tls_certificate", "", "is missing"),
     "a key without files": Wrong({"BAIKAL_TLS_KEY": "/k.pem"}, "tls_key", '"/k.pem"', 'set tls = "files"'),
     "an upload limit with a unit": Wrong({"BAIKAL_UPLOAD_LIMIT_MB": "100M"}, "upload_limit_mb", '"100M"', "2048 MiB"),
+    "further names as JSON": Wrong(
+        {"BAIKAL_HOSTNAMES": '["a.example.org"]'}, "hostnames", '"[\\"a.example.org\\"]"', "letters, digits, hyphens"
+    ),
+    "further names between semicolons": Wrong(
+        {"BAIKAL_HOSTNAMES": "a.example.org;b.example.org"}, "hostnames", '"a.example.org;b.example.org"', "hyphens"
+    ),
+    "a further name that is the main one": Wrong(
+        {"BAIKAL_HOSTNAMES": "cal.example.org"}, "hostnames[0]", '"cal.example.org"', "is hostname already"
+    ),
+    "no address for the CA": Wrong({"BAIKAL_TLS": "letsencrypt"}, "acme_email", "", "where the CA may write to you"),
+    "an empty key": Wrong({"BAIKAL_ACME_EAB_HMAC_KEY": ""}, "acme_eab_hmac_key", "", "look into the value"),
+    "a key in another alphabet": Wrong(
+        {"BAIKAL_ACME_EAB_HMAC_KEY": f"{SECRET}/"}, "acme_eab_hmac_key", "", "is not base64url"
+    ),
+    "a key in both ways": Wrong(
+        {"BAIKAL_ACME_EAB_HMAC_KEY": SECRET, "BAIKAL_ACME_EAB_HMAC_KEY_FILE": "/not/there"},
+        "acme_eab_hmac_key",
+        "",
+        "both BAIKAL_ACME_EAB_HMAC_KEY and BAIKAL_ACME_EAB_HMAC_KEY_FILE are set; keep one",
+    ),
+    "credentials that aren't there": Wrong(
+        {"BAIKAL_ACME_DNS_PLUGIN": "rfc2136", "BAIKAL_ACME_DNS_CREDENTIALS_FILE": "/not/there"},
+        "acme_dns_credentials",
+        "",
+        "the file /not/there, which cannot be read",
+    ),
+    "a wait with a unit": Wrong(
+        {"BAIKAL_ACME_DNS_PROPAGATION_S": "60s"}, "acme_dns_propagation_s", '"60s"', "from 0 to 900 seconds"
+    ),
     "users that are no JSON": Wrong({"BAIKAL_USERS": "jo"}, "users", "", "write a list of tables"),
     "users as a table": Wrong({"BAIKAL_USERS": '{"name": "jo"}'}, "users", "", "a list of tables"),
     "users as nothing": Wrong({"BAIKAL_USERS": ""}, "users", "", "write a list of tables"),
@@ -386,10 +554,14 @@ WRONG_FILE = {
 }
 
 
+VARIABLES = {"GIVEN": SECRET, "EMPTY": "", "LINES": f"{SECRET}\n{SECRET}", "BASE64": f"{SECRET}+"}
+"""What the tables refer to."""
+
+
 @pytest.fixture(autouse=True)
 def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the variables that the tables refer to."""
-    for name, value in {"GIVEN": SECRET, "EMPTY": "", "LINES": f"{SECRET}\n{SECRET}"}.items():
+    for name, value in VARIABLES.items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("BAIKAL_ADMIN_PASSWORD", raising=False)
 
@@ -514,6 +686,20 @@ def test_an_image_needs_neither_a_name_nor_passwords() -> None:
     assert (made.hostname, made.admin_password, made.users) == ("", None, ())
 
 
+def test_an_image_needs_nothing_for_the_ca() -> None:
+    """Which names it will have, and who answers for them, is said when it starts."""
+    shared = {
+        "tls": "letsencrypt",
+        "acme_eab_key_id": "kid",
+        "acme_eab_hmac_key": {"env": "NOT_SET_ANYWHERE"},
+        "acme_dns_plugin": "rfc2136",
+        "acme_dns_credentials": {"file": "/not/there"},
+    }
+    made = Settings.from_data(shared, image=True)
+    assert (made.tls, made.names, made.acme_email, made.acme_eab_hmac_key) == ("letsencrypt", (), "", None)
+    assert Settings.from_data({"tls": "letsencrypt", "hostname": "cal.local"}, image=True).names == ("cal.local",)
+
+
 def test_an_image_is_told_of_its_other_faults() -> None:
     """That much is missing doesn't make the rest right."""
     with pytest.raises(SettingsError) as caught:
@@ -521,6 +707,14 @@ def test_an_image_is_told_of_its_other_faults() -> None:
     assert [fault.setting for fault in caught.value.faults] == ["http_port", "baikal_version"] or [
         fault.setting for fault in caught.value.faults
     ] == ["baikal_version", "http_port"]
+
+
+def test_what_is_for_the_ca_may_stand_beside_any_tls() -> None:
+    """Group data says it for all, and one host differs."""
+    for tls in ("selfsigned", "off"):
+        made = _from_data({"tls": tls, "acme_email": "jo@example.org", "acme_server": "staging", "acme_ca": "/ca.pem"})
+        assert (made.tls, made.acme_email) == (tls, "jo@example.org")
+    assert _from_data({"hostname": "192.0.2.7", "acme_email": "jo@example.org"}).hostname == "192.0.2.7"
 
 
 def test_one_port_is_enough_without_tls() -> None:
@@ -542,6 +736,7 @@ def test_every_variable_of_a_container_is_read() -> None:
     """Each setting that a container has can be given by the environment alone."""
     given = {
         "BAIKAL_HOSTNAME": "Kalender.example.org",
+        "BAIKAL_HOSTNAMES": "dav.example.org, Cal.example.org.",
         "BAIKAL_TIMEZONE": "UTC",
         "BAIKAL_ADMIN_PASSWORD": PASSWORD,
         "BAIKAL_DAV_AUTH": "digest",
@@ -558,10 +753,25 @@ def test_every_variable_of_a_container_is_read() -> None:
         "BAIKAL_TLS": "files",
         "BAIKAL_TLS_CERTIFICATE": "/c.pem",
         "BAIKAL_TLS_KEY": "/k.pem",
+        "BAIKAL_ACME_EMAIL": "jo@example.org",
+        "BAIKAL_ACME_SERVER": "https://ca.example.org:9000/acme/directory",
+        "BAIKAL_ACME_CA": "/ca.pem",
+        "BAIKAL_ACME_KEY_TYPE": "rsa",
+        "BAIKAL_ACME_EAB_KEY_ID": "kid-1",
+        "BAIKAL_ACME_EAB_HMAC_KEY": HMAC_KEY,
+        "BAIKAL_ACME_DNS_PLUGIN": "rfc2136",
+        "BAIKAL_ACME_DNS_CREDENTIALS": CREDENTIALS,
+        "BAIKAL_ACME_DNS_PROPAGATION_S": "60",
+        "BAIKAL_ACME_DNS_HOOK": "",
     }
     assert set(given) == {PREFIX + name.upper() for name, item in DEFINITIONS.items() if not item.machine_only}
     made = Settings.from_env(given)
     assert made.hostname == "kalender.example.org"
+    assert made.hostnames == ("dav.example.org", "cal.example.org")
+    assert (made.acme_email, made.acme_server) == ("jo@example.org", "https://ca.example.org:9000/acme/directory")
+    assert (made.acme_ca, made.acme_key_type, made.acme_eab_key_id) == ("/ca.pem", "rsa", "kid-1")
+    assert (made.acme_dns_plugin, made.acme_dns_propagation_s, made.acme_dns_hook) == ("rfc2136", 60, "")
+    assert (made.acme_eab_hmac_key, made.acme_dns_credentials) == (Secret(HMAC_KEY), Secret(CREDENTIALS))
     assert (made.caldav, made.carddav, made.dav_auth) == (False, True, "digest")
     assert (made.http_port, made.https_port, made.base_path) == (8080, 8443, "/cal")
     assert (made.trusted_proxies, made.admin_allow) == (("10.0.0.0/8", "fd00::/8"), ("192.0.2.7/32",))
@@ -580,10 +790,52 @@ def test_a_secret_of_a_container_comes_from_a_mounted_file(tmp_path: Path) -> No
     assert made.admin_password == Secret(PASSWORD)
 
 
+def test_optional_secrets_are_none_unless_they_are_given() -> None:
+    """Neither a machine nor a container needs them."""
+    for made in (_from_data({}), _from_data(dict.fromkeys(OPTIONAL)), _from_env({})):
+        assert [getattr(made, name) for name in OPTIONAL] == [None, None]
+
+
+def test_optional_secrets_come_by_reference_from_group_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From a variable or a file of this machine; the inner lines of a plugin's file stay."""
+    monkeypatch.setenv("EAB", f"{HMAC_KEY}\n")
+    (tmp_path / "dns.ini").write_text(f"{CREDENTIALS}\n", encoding="utf-8")
+    made = _from_data(
+        {
+            "acme_eab_key_id": "kid",
+            "acme_eab_hmac_key": {"env": "EAB"},
+            "acme_dns_plugin": "rfc2136",
+            "acme_dns_credentials": {"file": str(tmp_path / "dns.ini")},
+        }
+    )
+    assert (made.acme_eab_hmac_key, made.acme_dns_credentials) == (Secret(HMAC_KEY), Secret(CREDENTIALS))
+
+
+def test_optional_secrets_of_a_container_come_from_mounted_files(tmp_path: Path) -> None:
+    """As the administrator's password does."""
+    (tmp_path / "eab").write_text(f"{HMAC_KEY}\n", encoding="utf-8")
+    (tmp_path / "dns.ini").write_text(f"{CREDENTIALS}\n", encoding="utf-8")
+    made = _from_env(
+        {
+            "BAIKAL_ACME_EAB_KEY_ID": "kid",
+            "BAIKAL_ACME_EAB_HMAC_KEY_FILE": str(tmp_path / "eab"),
+            "BAIKAL_ACME_DNS_PLUGIN": "rfc2136",
+            "BAIKAL_ACME_DNS_CREDENTIALS_FILE": str(tmp_path / "dns.ini"),
+        }
+    )
+    assert (made.acme_eab_hmac_key, made.acme_dns_credentials) == (Secret(HMAC_KEY), Secret(CREDENTIALS))
+
+
 def test_a_mounted_secret_that_is_not_there_is_named() -> None:
     """The path is in the sentence, because that is what to mend."""
     with pytest.raises(SettingsError, match="the file /not/there, which cannot be read"):
         Settings.from_env({"BAIKAL_HOSTNAME": "cal.example.org", "BAIKAL_ADMIN_PASSWORD_FILE": "/not/there"})
+
+
+def test_a_container_without_the_administrators_password_is_told_so() -> None:
+    """The default, a reference to a machine's variable, isn't its own."""
+    with pytest.raises(SettingsError, match=r"^admin_password: is missing; set it$"):
+        Settings.from_env({"BAIKAL_HOSTNAME": "cal.example.org"})
 
 
 def test_the_environment_overrides_the_file() -> None:
@@ -622,6 +874,15 @@ def test_other_programs_variables_are_left_alone() -> None:
     assert _from_env({"PATH": "/bin", "HOSTNAME": "x_y", "BAIKAL_PATH_CONFIG": "/x/"}).hostname == "cal.example.org"
 
 
+def test_all_names_are_the_main_one_and_the_further_ones() -> None:
+    """In this order, so that a certificate is called after the main one; an image has none."""
+    assert _from_data({"hostnames": ["dav.example.org", "a.example.org"]}).names == (
+        *("cal.example.org", "dav.example.org", "a.example.org"),
+    )
+    assert _from_data({}).names == ("cal.example.org",)
+    assert Settings().names == ()
+
+
 def test_settings_cannot_be_changed_afterwards() -> None:
     """What was validated stays as it is, and can be handed to anybody."""
     made = settings(users=[user()])
@@ -639,9 +900,9 @@ def test_every_setting_has_a_sentence_and_a_right_default(name: str) -> None:
         assert definition.kind.read(definition.raw_default) == getattr(Settings(), name)
 
 
-def test_only_the_administrators_password_is_a_secret_by_itself() -> None:
+def test_these_settings_are_secrets_by_themselves() -> None:
     """Whoever adds a secret adds it to these tests as well."""
-    assert [name for name, definition in DEFINITIONS.items() if definition.secret] == ["admin_password"]
+    assert [name for name, definition in DEFINITIONS.items() if definition.secret] == ["admin_password", *OPTIONAL]
 
 
 def test_what_kubernetes_says_of_a_service_called_baikal_is_nobodys_fault() -> None:

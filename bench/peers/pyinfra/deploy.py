@@ -14,6 +14,7 @@ from pyinfra.context import host
 from pyinfra.facts.files import File
 from pyinfra.facts.server import Command
 from pyinfra.operations import apt, files, server, systemd
+from pyinfra.operations.util import any_changed
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -22,7 +23,8 @@ GIVEN = Path(host.data.files)
 VERSION, PHP, NAME = host.data.version, host.data.php, host.data.server_name
 DATA = "/var/lib/baikal"
 RELEASE = f"/opt/baikal/{VERSION}"
-CERTIFICATE = f"{DATA}/tls/selfsigned-{NAME}"
+CERTIFICATE = f"{DATA}/tls/selfsigned-{NAME}.pem"
+RENEW = "/usr/local/sbin/baikal-certificate"
 DATABASE = f"{DATA}/Specific/db/db.sqlite"
 MAKE_DATABASE = "import sqlite3, sys; sqlite3.connect(sys.argv[1]).executescript(sys.stdin.read())"
 
@@ -61,6 +63,9 @@ for path, owner, mode in (
     ("/usr/local/lib/baikalctl", "root", "755"),
     (DATA, "root", "755"),
     (f"{DATA}/tls", "root", "700"),
+    (f"{DATA}/acme", "root", "700"),
+    (f"{DATA}/acme/issued", "root", "700"),
+    (f"{DATA}/challenges", "root", "755"),
     (f"{DATA}/config", "baikal", "700"),
     (f"{DATA}/Specific", "baikal", "700"),
     (f"{DATA}/Specific/db", "baikal", "700"),
@@ -112,15 +117,27 @@ default = files.link(
     name="Turn the distribution's own site off", path="/etc/nginx/sites-enabled/default", present=False
 )
 
-if not host.get_fact(File, f"{CERTIFICATE}.crt"):
-    server.shell(
-        name="Make a self-signed certificate",
-        commands=(
-            "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 397"
-            f" -keyout {CERTIFICATE}.key -out {CERTIFICATE}.crt -subj /CN={NAME} -addext subjectAltName=DNS:{NAME}"
-            " -addext basicConstraints=critical,CA:FALSE -addext extendedKeyUsage=serverAuth"
-        ),
+files.put(
+    name="Bring the script that makes the certificate",
+    src=str(GIVEN / "certificate.sh"),
+    dest=RENEW,
+    user="root",
+    group="root",
+    mode="755",
+)
+if not host.get_fact(File, CERTIFICATE):
+    server.shell(name="Make a self-signed certificate", commands=[f"{RENEW} {NAME}"])
+units = [
+    files.put(
+        name=f"Have systemd know baikal-certificate.{kind}",
+        src=str(GIVEN / f"baikal-certificate.{kind}"),
+        dest=f"/etc/systemd/system/baikal-certificate.{kind}",
+        user="root",
+        group="root",
+        mode="644",
     )
+    for kind in ("service", "timer")
+]
 
 # Baïkal rewrites its configuration and fills its database, so both are made once.
 if not host.get_fact(File, f"{DATA}/config/baikal.yaml"):
@@ -149,6 +166,13 @@ files.file(
 
 systemd.service(name="Run PHP, now and after a reboot", service=f"php{PHP}-fpm", running=True, enabled=True)
 systemd.service(name="Run nginx, now and after a reboot", service="nginx", running=True, enabled=True)
+systemd.daemon_reload(name="Have systemd read its units", _if=any_changed(*units))
+systemd.service(
+    name="Look after the certificate, now and after a reboot",
+    service="baikal-certificate.timer",
+    running=True,
+    enabled=True,
+)
 systemd.service(
     name="Reload PHP", service=f"php{PHP}-fpm", reloaded=True, _if=lambda: pool.did_change() or ini.did_change()
 )

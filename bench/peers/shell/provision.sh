@@ -8,7 +8,6 @@ php=$2
 hostname=$3
 here=$(dirname "$(readlink -f "$0")")
 data=/var/lib/baikal
-certificate=$data/tls/selfsigned-$hostname
 
 export DEBIAN_FRONTEND=noninteractive
 apt-get -q update
@@ -18,8 +17,8 @@ apt-get -q install --yes --no-install-recommends \
 id baikal >/dev/null 2>&1 ||
     useradd --system --user-group --home-dir /nonexistent --no-create-home --shell /usr/sbin/nologin baikal
 
-install -d -m 0755 /opt/baikal "$data" /usr/local/lib/baikalctl
-install -d -m 0700 "$data/tls"
+install -d -m 0755 /opt/baikal "$data" "$data/challenges" /usr/local/lib/baikalctl
+install -d -m 0700 "$data/tls" "$data/acme" "$data/acme/issued"
 install -d -m 0700 -o baikal -g baikal "$data/config" "$data/Specific" "$data/Specific/db" "$data/sessions"
 
 if [ ! -d "/opt/baikal/$version" ]; then
@@ -35,12 +34,9 @@ install -m 0644 "$here/baikal.ini" "/etc/php/$php/fpm/conf.d/99-baikal.ini"
 install -m 0644 "$here/site.conf" /etc/nginx/conf.d/baikal.conf
 rm -f /etc/nginx/sites-enabled/default
 
-if [ ! -e "$certificate.crt" ]; then
-    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 397 \
-        -keyout "$certificate.key" -out "$certificate.crt" \
-        -subj "/CN=$hostname" -addext "subjectAltName=DNS:$hostname" \
-        -addext "basicConstraints=critical,CA:FALSE" -addext "extendedKeyUsage=serverAuth"
-fi
+install -m 0755 "$here/certificate.sh" /usr/local/sbin/baikal-certificate
+install -m 0644 "$here/baikal-certificate.service" "$here/baikal-certificate.timer" /etc/systemd/system
+/usr/local/sbin/baikal-certificate "$hostname"
 
 # Baïkal rewrites its configuration and fills its database, so both are made once.
 if [ ! -e "$data/config/baikal.yaml" ]; then
@@ -56,8 +52,9 @@ install -m 0600 -o baikal -g baikal /dev/null "$data/Specific/INSTALL_DISABLED"
 
 "php-fpm$php" -t
 nginx -t
-systemctl enable "php$php-fpm" nginx
-systemctl restart "php$php-fpm" nginx
+systemctl daemon-reload
+systemctl enable "php$php-fpm" nginx baikal-certificate.timer
+systemctl restart "php$php-fpm" nginx baikal-certificate.timer
 
 status=$(curl --silent --insecure --retry 5 --retry-connrefused --output /dev/null --write-out '%{http_code}' \
     https://127.0.0.1/dav.php/)

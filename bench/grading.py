@@ -1,0 +1,88 @@
+"""TLS as testssl.sh grades it: our server beside the distribution's nginx, with the same trusted certificate."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from bench.contenders import BenchmarkError
+from bench.report import OURS, Goal, Row
+from tasks.distribution import PACKAGES
+from tests.lab.asking import HOSTNAME
+from tests.lab.certificates import Signer
+from tests.lab.images import machine_image
+from tests.lab.machine import Machine
+from tests.lab.scanner import scan
+from tests.lab.server import Server
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from bench.contenders import Bench
+    from tests.lab.scanner import Scan
+
+SECTION: Final = "TLS"
+DEFAULTS: Final = "the distribution's nginx"
+DISTRIBUTION: Final = "debian:12"
+AT_LEAST: Final = 90
+ROOT: Final = "/usr/local/share/ca-certificates/bench-root.crt"
+CERTIFICATE: Final = "/etc/ssl/bench.crt"
+KEY: Final = "/etc/ssl/private/bench.key"
+SITE: Final = f"""
+server {{
+    listen 443 ssl;
+    server_name {HOSTNAME};
+    ssl_certificate {CERTIFICATE};
+    ssl_certificate_key {KEY};
+}}
+"""
+"""The least that a server with TLS needs; all else is as nginx.conf has it."""
+
+
+def rows(bench: Bench) -> Iterator[Row]:
+    """Yield the score of both; nothing in it varies, so each is looked at once.
+
+    Raises :class:`BenchmarkError` where the scanner doesn't believe the certificate: then it would grade nothing else.
+    """
+    bench.say(f"  {SECTION}: scans of a minute or two each")
+    scans = {OURS: _scan(bench, _deploy), DEFAULTS: _scan(bench, _configure)}
+    grades = "; ".join(f"{name}: {_told(seen)}" for name, seen in scans.items())
+    figures = {name: [float(seen.score)] for name, seen in scans.items()}
+    name, note = "testssl.sh's score, of 100", f"the grades, by the rules of SSL Labs. {grades}"
+    goals = (Goal(at_least=AT_LEAST),)
+    yield Row(section=SECTION, name=name, unit="points", figures=figures, goals=goals, note=note)
+
+
+def _scan(bench: Bench, set_up: Callable[[Bench, Machine], None]) -> Scan:
+    """Return what is found on a machine that trusts the certificate's root, as its clients do."""
+    root = Signer.root()
+    pair = root.intermediate().issue(HOSTNAME, days=(-1, 89))
+    with Machine.start(bench.engine, machine_image(bench.engine, DISTRIBUTION, PACKAGES)) as machine:
+        machine.write(ROOT, root.pem)
+        machine.run("update-ca-certificates")
+        machine.write(CERTIFICATE, pair.chain)
+        machine.write(KEY, pair.key, mode="0600")
+        set_up(bench, machine)
+        seen = scan(machine, root.pem)
+    if (trust := seen.found.get("cert_chain_of_trust", "")) != "passed.":
+        message = f"testssl.sh doesn't believe the certificate: {trust}"
+        raise BenchmarkError(message)
+    return seen
+
+
+def _told(seen: Scan) -> str:
+    """Return the grade, why it is no better, and what else somebody should do something about."""
+    reasons = [said for name, said in seen.found.items() if name.startswith("grade_cap_reason")]
+    return ", ".join([seen.grade, *reasons, *(f"{name}: {said}" for name, said in seen.grave.items())])
+
+
+def _deploy(bench: Bench, machine: Machine) -> None:
+    data: dict[str, object] = {"tls": "files", "tls_certificate": CERTIFICATE, "tls_key": KEY}
+    outcome = Server(machine, bench.release, data=data).deploy(users=[])
+    if outcome.status:
+        message = f"the deploy failed: {outcome.output[-2000:]}"
+        raise BenchmarkError(message)
+
+
+def _configure(_: Bench, machine: Machine) -> None:
+    machine.write("/etc/nginx/conf.d/tls.conf", SITE)
+    machine.run("nginx -t -q && systemctl reload nginx")

@@ -1,0 +1,82 @@
+"""A host that nobody reaches proves its name by the DNS, with one of certbot's own plugins."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from tasks.distribution import PACKAGES
+from tests.lab.acme import AcmeServer, Network, address
+from tests.lab.images import machine_image
+from tests.lab.machine import Machine
+from tests.lab.server import Server
+from tests.lab.shown import shown
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.lab.engine import Engine
+    from tests.lab.release import Release
+
+NAME: Final = "cal.lab.test"
+TRUSTED: Final = "/etc/ssl/lab-authority.pem"
+CREDENTIALS: Final = "/etc/baikal/dns.ini"
+
+
+def test_a_plugin_of_certbots_sets_the_record(engine: Engine, release: Release, tmp_path: Path) -> None:
+    """rfc2136, as BIND and others speak it: an unknown plugin and a wrong key are told, a right one gets it."""
+    image = machine_image(engine, "debian:12", PACKAGES)
+    with (
+        Network(engine) as network,
+        AcmeServer.start(engine, network, bind=True) as authority,
+        Machine.start(engine, image, options=["--network", network.name]) as machine,
+    ):
+        machine.write(TRUSTED, authority.ca)
+        credentials = tmp_path / "dns.ini"
+
+        def write(secret: str) -> None:
+            credentials.write_text(
+                f"dns_rfc2136_server = {address(engine, network, authority.name)}\n"
+                f"dns_rfc2136_name = {authority.tsig_name}\n"
+                f"dns_rfc2136_secret = {secret}\n"
+                f"dns_rfc2136_algorithm = {authority.tsig_algorithm.upper()}\n"
+            )
+
+        server = Server(
+            machine,
+            release,
+            data={
+                "hostname": NAME,
+                "hostnames": ["dav.lab.test"],
+                "tls": "letsencrypt",
+                "acme_email": "ops@lab.test",
+                "acme_server": authority.directory,
+                "acme_ca": TRUSTED,
+                "acme_key_type": "rsa",
+                "acme_dns_plugin": "rfc2136",
+                "acme_dns_credentials": {"file": str(credentials)},
+                "acme_dns_propagation_s": 1,
+            },
+        )
+        write("c29tZWJvZHkgZWxzZSdzIGtleQ==")
+        unknown = server.deploy(acme_dns_plugin="nosuch")
+        assert unknown.status == 1
+        assert "python3-certbot-dns-nosuch is not to be had on this host" in unknown.output
+        assert "look at acme_dns_plugin" in unknown.output
+        refused = server.deploy()
+        assert refused.status == 0, refused.output
+        assert "there is none of acme.lab.test:14000" in refused.output
+        assert "acme_dns_credentials" in refused.output, refused.output[-1500:]
+        write(authority.tsig_secret)
+        outcome = server.deploy()
+        assert outcome.status == 0, outcome.output
+        found = shown(server.port, NAME)
+        assert "Pebble" in found.issuer
+        assert set(found.names) == {NAME, "dav.lab.test"}
+        assert "Public Key Algorithm: rsaEncryption" in machine.run(
+            f"openssl x509 -noout -text -in /var/lib/baikal/tls/letsencrypt-{NAME}.pem"
+        )
+        assert server.deploy().changes == 0
+        assert machine.run(f"stat -c '%a %U' {CREDENTIALS}").split() == ["600", "root"]
+        for text in (refused.output, outcome.output, machine.run("journalctl --no-pager")):
+            assert authority.tsig_secret not in text
+        assert machine.run(f"grep -rl '{authority.tsig_secret}' /etc /var /tmp /root || true").split() == [CREDENTIALS]

@@ -1,0 +1,86 @@
+"""Which names a CA gives a certificate for, and where one asks for it.
+
+What else contradicts itself is among the wrong settings of test_settings.py.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from baikalctl.faults import SettingsError
+from tests.unit.samples import settings
+
+OWN = "https://ca.lan:14000/dir"
+
+
+def letsencrypt(**changed: object) -> tuple[str, ...]:
+    """Return the names that a certificate is asked for; raises :class:`SettingsError` where there would be none."""
+    return settings(tls="letsencrypt", acme_email="jo@example.org", **changed).names
+
+
+@pytest.mark.parametrize(
+    ("server", "directory"),
+    [
+        ("letsencrypt", "https://acme-v02.api.letsencrypt.org/directory"),
+        ("staging", "https://acme-staging-v02.api.letsencrypt.org/directory"),
+        (OWN, OWN),
+    ],
+)
+def test_a_ca_is_asked_at_its_directory(server: str, directory: str) -> None:
+    """Let's Encrypt has names of its own, any other CA is given by its address."""
+    assert settings(acme_server=server).acme_directory == directory
+
+
+@pytest.mark.parametrize(
+    "name", ["cal.example.org", "example.com", "xn--mller-kva.de", "local.example.net", "a.arpa", "testing.home.org"]
+)
+def test_names_of_the_public_dns_are_taken_to_lets_encrypt(name: str) -> None:
+    """Those that documentation uses are among them."""
+    assert letsencrypt(hostname=name) == (name,)
+    assert letsencrypt(hostname="cal.example.org", hostnames=[f"b.{name}"]) == ("cal.example.org", f"b.{name}")
+
+
+LOCAL = (
+    *("calendar", "localhost", "cal.localhost", "cal.local", "cal.corp.internal", "cal.lan", "cal.home", "cal.test"),
+    *("cal.example", "cal.invalid", "cal.home.arpa", "home.arpa", "cal.7"),
+)
+
+
+@pytest.mark.parametrize("name", LOCAL)
+@pytest.mark.parametrize("server", ["letsencrypt", "staging", "https://acme-v02.api.letsencrypt.org/directory"])
+def test_names_that_the_public_dns_does_not_have_get_nothing_from_lets_encrypt(name: str, server: str) -> None:
+    """It is said before the CA is asked, with what to do; for further names as for the main one."""
+    remedy = "set tls to selfsigned or files, or acme_server to a CA of your own"
+    with pytest.raises(SettingsError, match=rf'^hostname = "{name}": is no name of the public DNS.*{remedy}$'):
+        letsencrypt(hostname=name, acme_server=server)
+    with pytest.raises(SettingsError, match=rf'^hostnames\[1\] = "{name}": is no name of the public DNS.*{remedy}$'):
+        letsencrypt(hostnames=["b.example.org", name], acme_server=server)
+
+
+@pytest.mark.parametrize("name", LOCAL)
+def test_a_ca_of_ones_own_may_know_any_name(name: str) -> None:
+    """What is behind its DNS is its own business."""
+    assert letsencrypt(hostname=name, acme_server=OWN) == (name,)
+
+
+@pytest.mark.parametrize("server", ["letsencrypt", "staging", OWN])
+def test_an_ip_address_gets_no_certificate_from_any_ca(server: str) -> None:
+    """Certbot asks for names only."""
+    with pytest.raises(SettingsError, match=r'^hostname = "192\.0\.2\.7": is an IP address.*selfsigned or files$'):
+        letsencrypt(hostname="192.0.2.7", acme_server=server)
+    with pytest.raises(SettingsError, match=r'^hostnames\[0\] = "192\.0\.2\.7": is an IP address'):
+        letsencrypt(hostnames=["192.0.2.7"], acme_server=server)
+
+
+def test_every_name_without_a_certificate_is_said() -> None:
+    """Not only the first one."""
+    with pytest.raises(SettingsError) as caught:
+        letsencrypt(hostname="cal.lan", hostnames=["192.0.2.7", "cal.example.org", "cal"])
+    assert [fault.setting for fault in caught.value.faults] == ["hostname", "hostnames[0]", "hostnames[2]"]
+
+
+def test_a_hook_or_a_plugin_is_enough() -> None:
+    """Some plugins have no credentials of their own, and a hook knows where it has them."""
+    assert letsencrypt(acme_dns_plugin="route53")
+    assert letsencrypt(acme_dns_hook="/usr/local/bin/dns")
+    assert letsencrypt(acme_dns_plugin="rfc2136", acme_dns_credentials="a = b\nc = d", acme_dns_propagation_s=60)

@@ -1,0 +1,165 @@
+"""The web server rereads what has changed, and only that, and only if it can."""
+
+from __future__ import annotations
+
+import hashlib
+import ssl
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from baikalctl import paths, reloading, served
+from baikalctl.rendering import Service
+from tasks.facts import read_digest, stamp
+from tests.unit.pairs import DNS, issue, pem, put
+from tests.unit.samples import declared
+from tests.unit.test_check import serving
+
+if TYPE_CHECKING:
+    from baikalctl.declared import Declared
+
+PROGRAM = """\
+#!/bin/sh
+echo "$(basename $0) $*" >> {host}/called
+case "$*" in
+is-active*) echo {active} ;;
+-o*) echo {up} ;;
+-t*) echo refused: no such directive >&2; exit {refused} ;;
+*) exit {failed} ;;
+esac
+"""
+
+
+def programs(host: Path, **said: object) -> None:
+    """Have programs that write down how they were called, and answer like this."""
+    answers = {"active": "active", "up": "true", "refused": 0, "failed": 0} | said
+    for name in ("systemctl", "nginx", "s6-svstat", "s6-svc"):
+        place = host / "programs" / name
+        place.write_text(PROGRAM.format(host=host, **answers), encoding="ascii")
+        place.chmod(0o755)
+
+
+def called(host: Path) -> list[str]:
+    """Return how the programs were called since the last time."""
+    place = host / "called"
+    lines = place.read_text(encoding="ascii").splitlines() if place.exists() else []
+    place.unlink(missing_ok=True)
+    return lines
+
+
+@pytest.fixture
+def root(host: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a host on which nginx runs and takes what it is given."""
+    true_run = reloading._run
+
+    def run(command: list[str]) -> subprocess.CompletedProcess[str]:
+        return true_run([word.replace("/usr/sbin/nginx", str(host / "programs/nginx")) for word in command])
+
+    monkeypatch.setattr(reloading, "_run", run)
+    monkeypatch.setattr(reloading, "TAKEN_S", 0)
+    programs(host)
+    Path(paths.SITE).parent.mkdir(parents=True)
+    Path(paths.SITE).write_text("server {}\n", encoding="ascii")
+    return host
+
+
+def reload(it: Declared) -> tuple[str, list[str]]:
+    """Reload, and return the refusal and what was said."""
+    said: list[str] = []
+    return reloading.reload_if_changed(it, said.append), said
+
+
+def test_what_has_changed_is_checked_and_reread_once(root: Path) -> None:
+    """Until it changes again, be it the pair or what stands beside it."""
+    put(served.serving(declared()), pem(issue(DNS)))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(served.serving(declared()))
+    with serving(context) as web:
+        it = declared(https_port=web.port)
+        for change in ("pem", "conf"):
+            assert reload(it) == ("", ["have nginx reread its files"])
+            assert called(root) == ["systemctl is-active nginx", "nginx -t -q", "systemctl reload nginx"]
+            assert reload(it) == ("", [])
+            assert called(root) == ["systemctl is-active nginx"]
+            if change == "pem":
+                Path(f"{it.served}.conf").write_text("add_header x y;\n", encoding="ascii")
+
+
+def test_what_was_read_is_remembered_as_the_deploy_does(root: Path) -> None:
+    """The same stamp, so that neither reloads after the other."""
+    it = declared()
+    put(served.serving(it), pem(issue(DNS)))
+    assert root.is_dir()
+    reloading.remember(it)
+    nginx = Service(name="nginx", unit="nginx", check=("true",), reads=it.read_by_nginx())
+    done = subprocess.run(["sh", "-c", read_digest(nginx)], capture_output=True, text=True, check=True)
+    assert Path(stamp(nginx)).read_text(encoding="ascii") == done.stdout
+    assert reload(it) == ("", [])
+
+
+@pytest.mark.parametrize("state", ["inactive", "failed", "activating"])
+def test_where_nginx_does_not_run_there_is_nothing_to_reread(root: Path, state: str) -> None:
+    """It reads all when it starts."""
+    programs(root, active=state)
+    put(served.serving(declared()), pem(issue(DNS)))
+    assert reload(declared()) == ("", [])
+    assert called(root) == ["systemctl is-active nginx"]
+
+
+def test_what_nginx_refuses_is_never_loaded(root: Path) -> None:
+    """With its own words, each time, until it is mended."""
+    programs(root, refused=1)
+    put(served.serving(declared()), pem(issue(DNS)))
+    for _ in range(2):
+        refusal, said = reload(declared())
+        assert (
+            refusal
+            == "nginx refuses its configuration, so it goes on with the old certificate: refused: no such directive"
+        )
+        assert said == []
+        assert called(root) == ["systemctl is-active nginx", "nginx -t -q"]
+
+
+@pytest.mark.parametrize("failed", [0, 1])
+def test_what_nginx_does_not_show_is_not_remembered(root: Path, failed: int) -> None:
+    """A reload that failed, or one that had no effect, is tried again."""
+    programs(root, failed=failed)
+    put(served.serving(declared()), pem(issue(DNS)))
+    it = declared(https_port=9)
+    for _ in range(2):
+        assert reload(it)[0] == "nginx doesn't show the new certificate; its log tells why"
+    assert not Path(f"{paths.STAMPS}/nginx").exists()
+
+
+def test_a_reload_that_failed_is_told_whatever_is_shown(root: Path) -> None:
+    """Another part of the configuration may have changed, under the same certificate."""
+    programs(root, failed=1)
+    pair = put(served.serving(declared()), pem(issue(DNS)))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pair)
+    with serving(context) as web:
+        assert reload(declared(https_port=web.port))[0].startswith("nginx doesn't show the new certificate")
+    assert not Path(f"{paths.STAMPS}/nginx").exists()
+
+
+def test_in_a_container_the_supervisor_is_asked(root: Path) -> None:
+    """Its nginx has a configuration of its own, and what it has read is remembered where a start forgets it."""
+    Path(paths.SERVICES).mkdir(parents=True)
+    site = Path(f"{paths.RUN}{paths.SITE}")
+    site.parent.mkdir(parents=True)
+    site.write_text("server { }\n", encoding="ascii")
+    pair = put(served.serving(declared()), pem(issue(DNS)))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pair)
+    with serving(context) as web:
+        assert reload(declared(https_port=web.port)) == ("", ["have nginx reread its files"])
+    assert called(root) == [
+        f"s6-svstat -o ready {paths.SERVICES}/nginx",
+        f"nginx -t -q -e stderr -c {paths.RUN}/etc/nginx/nginx.conf",
+        f"s6-svc -h {paths.SERVICES}/nginx",
+    ]
+    read = hashlib.sha256(site.read_bytes() + pair.read_bytes()).hexdigest()
+    assert Path(f"{paths.RUN}/nginx.read").read_text(encoding="ascii").strip() == read
+    assert not Path(f"{paths.STAMPS}/nginx").exists()

@@ -1,0 +1,587 @@
+"""``baikalctl certificate``: when an authority is asked, when not, and what is done with what there is."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import fcntl
+import os
+import stat
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from baikalctl import authority, paths, renewal, served
+from baikalctl.authority import Refusal
+from baikalctl.cli import NOT_YET
+from baikalctl.faults import HostError
+from baikalctl.renewal import HOUR_S, PATIENCE, Manner
+from tests.unit.pairs import CA, DNS, FURTHER, GOOD_KEY, OTHER_KEY, ROOT, brought, issue, pem, put, secret, signed
+from tests.unit.samples import LETSENCRYPT, declared
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cryptography import x509
+
+    from baikalctl.declared import Asking, Declared
+
+HURRY, ANEW, QUIET = Manner(hurry=True), Manner(anew=True), Manner(quiet=True)
+REFUSAL = Refusal(reason="cal.example.org: connection refused", remedy="let port 80 lead here")
+DAY_S = 86400
+
+
+class Clock:
+    """A time that goes on when a test says so."""
+
+    def __init__(self) -> None:
+        """Begin now."""
+        self.now = time.time()
+
+    def __call__(self) -> float:
+        """Return the time."""
+        return self.now
+
+    def wait(self, seconds: float) -> None:
+        """Let time go by."""
+        self.now += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Return what tells the time."""
+    made = Clock()
+    monkeypatch.setattr(time, "time", made)
+    return made
+
+
+class Authority:
+    """In an authority's place: what it answers, and when it was asked."""
+
+    def __init__(self) -> None:
+        """Refuse."""
+        self.answer: Callable[[Declared], Refusal | None] = lambda _: REFUSAL
+        self.asked: list[float] = []
+
+    def __call__(self, it: Declared, _: Asking) -> Refusal | None:
+        """Answer."""
+        self.asked.append(time.time())
+        return self.answer(it)
+
+
+@pytest.fixture
+def ca(monkeypatch: pytest.MonkeyPatch) -> Authority:
+    """Return an authority that refuses."""
+    made = Authority()
+    monkeypatch.setattr(authority, "ask", made)
+    return made
+
+
+@pytest.fixture
+def it(host: Path) -> Declared:
+    """Return what is declared of a host that asks Let's Encrypt."""
+    assert host.is_dir()
+    return declared(**LETSENCRYPT)
+
+
+def asking(it: Declared) -> Asking:
+    """Return how ``it`` asks."""
+    assert it.asking is not None
+    return it.asking
+
+
+def issued(it: Declared, *certificates: x509.Certificate) -> Path:
+    """Have an authority have issued this chain, for what is declared."""
+    first = authority.issued_by(it, asking(it))
+    return put(served.issued(it), pem(*certificates or (signed(*names(it)), CA)), first=first)
+
+
+def names(it: Declared) -> tuple[x509.DNSName, ...]:
+    """Return the names of a host as a certificate has them."""
+    return (DNS, FURTHER) if len(it.names) > 1 else (DNS,)
+
+
+def issues(it: Declared) -> None:
+    """Issue, as an answer of :class:`Authority`."""
+    issued(it)
+
+
+def care(it: Declared, manner: Manner | None = None) -> tuple[int, list[str]]:
+    """Care for the certificate, and return the status and what was said."""
+    said: list[str] = []
+    return renewal.care(it, said.append, manner or Manner()), said
+
+
+def due(it: Declared) -> str:
+    """Return why a certificate is due."""
+    return renewal.due(it, asking(it))
+
+
+def test_nothing_issued_is_due(it: Declared) -> None:
+    """Neither is what can't be used."""
+    assert due(it) == "Let's Encrypt has issued none yet"
+    put(served.issued(it), pem(signed(), CA), secret(OTHER_KEY), first=authority.issued_by(it, asking(it)))
+    assert due(it) == "Let's Encrypt has issued none yet"
+    issued(it)
+    assert due(it) == ""
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"hostnames": ["dav.example.org"]}, {"acme_server": "staging"}, {"acme_key_type": "rsa"}],
+    ids=["names", "server", "key"],
+)
+def test_what_was_issued_for_other_settings_is_due(it: Declared, changed: dict[str, object]) -> None:
+    """Even if it would serve; and back again it is not."""
+    place = issued(it, signed(DNS, FURTHER), CA)
+    reason = (
+        "Let's Encrypt's staging has issued none yet"
+        if "acme_server" in changed
+        else "it was issued for other settings"
+    )
+    assert due(declared(**LETSENCRYPT | changed)) == reason
+    assert due(it) == ""
+    assert place.is_file()
+
+
+def test_an_expired_one_is_due(it: Declared) -> None:
+    """Of course."""
+    place = issued(it, signed(starts=-90, days=-1), CA)
+    assert due(it) == f"{place} has expired"
+
+
+def test_one_without_our_name_is_due(it: Declared) -> None:
+    """Whatever it says that it was asked for."""
+    place = issued(it, signed(FURTHER), CA)
+    assert due(it) == f"{place} doesn't cover cal.example.org"
+
+
+def test_one_of_tomorrow_is_not_due(it: Declared) -> None:
+    """The clock is wrong: another one would be of tomorrow as well, and each counts against the limits."""
+    issued(it, signed(starts=1), CA)
+    assert due(it) == ""
+
+
+@pytest.mark.parametrize("life", [90, 45, 6])
+def test_one_is_due_after_two_thirds_of_its_life(it: Declared, clock: Clock, life: int) -> None:
+    """However long that is; each a little earlier by chance, so that a fleet doesn't ask all at once."""
+    moments = set()
+    for _ in range(8):
+        place = issued(it, signed(starts=0, days=life - 0.5), CA)
+        begun = served.look(it, place).begins
+        at = renewal.renewal(served.look(it, place))
+        assert life * 19 / 30 <= (at - begun) / DAY_S <= life * 20 / 30
+        assert at == renewal.renewal(served.look(it, place)), "and always the same for the same one"
+        moments.add(round(at - begun))
+        clock.now = at - 1
+        assert due(it) == ""
+        clock.now = at + 1
+        assert due(it) == f"it has {served.look(it, place).days_left} days left"
+    assert len(moments) > 4
+
+
+def test_a_certificate_is_asked_for_and_serves_at_once(it: Declared, ca: Authority) -> None:
+    """Until then a self-signed one does; all of it is said."""
+    ca.answer = issues
+    status, said = care(it)
+    assert status == 0
+    assert said == [
+        f"make a self-signed certificate: {served.issued(it)} is not there",
+        "ask Let's Encrypt for a certificate for cal.example.org",
+        f"take the certificate of {served.issued(it)} into service",
+    ]
+    assert served.look(it, served.serving(it)).days_left == 89
+    assert care(it) == (0, [])
+    assert len(ca.asked) == 1
+    assert not Path(paths.ATTEMPTS).exists()
+
+
+def test_all_names_are_said(it: Declared, ca: Authority) -> None:
+    """Of what is asked for."""
+    assert it.names
+    more = declared(**LETSENCRYPT, hostnames=["dav.example.org"])
+    assert "ask Let's Encrypt for a certificate for cal.example.org, dav.example.org" in care(more)[1]
+    assert len(ca.asked) == 1
+
+
+def test_a_refusal_is_told_and_tried_again_later(it: Declared, ca: Authority) -> None:
+    """Reason, remedy, and when; the status says that something is left, and what served still does."""
+    issued(it, signed(starts=-90, days=2), CA)
+    status, said = care(it)
+    assert status == NOT_YET == 75
+    again = renewal.moment(ca.asked[0] + 600)
+    assert said[-1] == f"{REFUSAL.reason}; {REFUSAL.remedy}; Let's Encrypt is asked again after {again}"
+    assert served.look(it, served.serving(it)).days_left == 2
+
+
+def test_moments_are_told_as_people_read_them() -> None:
+    """In the one time zone that logs and authorities share."""
+    assert renewal.moment(1_795_581_059) == "2026-11-25 04:30 UTC"
+
+
+def test_an_authority_is_asked_ever_more_rarely(it: Declared, ca: Authority, clock: Clock) -> None:
+    """After ten minutes, a hundred, and then once a day, however often somebody looks."""
+    care(it)
+    for times, delay in enumerate((600, 6000, DAY_S, DAY_S, DAY_S), start=1):
+        clock.wait(delay - 1)
+        for _ in range(3):
+            assert care(it, QUIET)[0] == NOT_YET
+        assert len(ca.asked) == times
+        clock.wait(1)
+        assert care(it, QUIET)[0] == NOT_YET
+        assert len(ca.asked) == times + 1
+
+
+def test_a_success_is_forgetting(it: Declared, ca: Authority, clock: Clock) -> None:
+    """The next time begins anew."""
+    care(it)
+    clock.wait(601)
+    ca.answer = issues
+    assert care(it)[0] == 0
+    ca.answer = lambda _: REFUSAL
+    served.issued(it).unlink()
+    care(it)
+    clock.wait(601)
+    care(it)
+    assert len(ca.asked) == 4
+
+
+def test_whoever_waits_is_told_why_and_until_when(it: Declared, ca: Authority, clock: Clock) -> None:
+    """Each time that somebody looks, but not each time that a timer does."""
+    care(it)
+    clock.wait(10)
+    status, said = care(it)
+    assert status == NOT_YET
+    assert len(said) == 1
+    assert said[0].startswith(
+        "cal.example.org: connection refused; let port 80 lead here; Let's Encrypt is asked again"
+    )
+    assert care(it, QUIET) == (NOT_YET, [])
+    assert len(ca.asked) == 1
+
+
+def test_somebody_in_a_hurry_is_let_through_four_times_an_hour(it: Declared, ca: Authority, clock: Clock) -> None:
+    """The authority allows five failures; what was asked by the clock counts too."""
+    for number in range(10):
+        assert care(it, HURRY if number else None)[0] == NOT_YET
+        clock.wait(60)
+    assert len(ca.asked) == PATIENCE == 4
+    said = care(it, HURRY)[1]
+    assert said[-1].endswith(f"Let's Encrypt is asked again after {renewal.moment(ca.asked[0] + HOUR_S)}")
+    clock.now = ca.asked[0] + HOUR_S - 1
+    care(it, HURRY)
+    assert len(ca.asked) == 4
+    clock.wait(2)
+    care(it, HURRY)
+    care(it, HURRY)
+    assert len(ca.asked) == 5, "as many as have left the hour"
+
+
+def test_an_authoritys_own_time_is_kept_even_in_a_hurry(it: Declared, ca: Authority, clock: Clock) -> None:
+    """It has said so, and would only refuse again."""
+    ca.answer = lambda _: dataclasses.replace(REFUSAL, wait_s=5000)
+    for manner in (None, HURRY, ANEW, HURRY):
+        care(it, manner)
+        clock.wait(1000)
+    assert len(ca.asked) == 1
+    clock.wait(1001)
+    care(it)
+    assert len(ca.asked) == 2
+    ca.answer = lambda _: REFUSAL
+    clock.wait(5001)
+    care(it)
+    assert len(ca.asked) == 2, "nor is it a way to be asked sooner than any other"
+    clock.wait(1000)
+    care(it)
+    care(it, HURRY)
+    assert len(ca.asked) == 4, "and then it is forgotten"
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"hostnames": ["dav.example.org"]}, {"acme_server": "staging"}, {"acme_key_type": "rsa"}],
+    ids=["names", "server", "key"],
+)
+@pytest.mark.parametrize("wait_s", [0, 5000])
+def test_another_wish_is_no_repetition(it: Declared, ca: Authority, changed: dict[str, object], wait_s: float) -> None:
+    """Whoever has corrected a setting need not wait."""
+    ca.answer = lambda _: dataclasses.replace(REFUSAL, wait_s=wait_s)
+    care(it)
+    other = declared(**LETSENCRYPT | changed)
+    care(other)
+    care(other)
+    assert len(ca.asked) == 2
+
+
+@pytest.mark.parametrize("name", ["CERTBOT", "DNS_CREDENTIALS"])
+def test_a_corrected_secret_is_another_wish(it: Declared, ca: Authority, name: str) -> None:
+    """It stands in what certbot reads; of that, only a fingerprint is remembered."""
+    place = Path(getattr(paths, name))
+    place.write_text("secret = wrong-secret\n", encoding="ascii")
+    care(it)
+    care(it)
+    place.write_text("secret = right-secret\n", encoding="ascii")
+    care(it)
+    care(it)
+    assert len(ca.asked) == 2
+    assert "secret =" not in Path(paths.ATTEMPTS).read_text(encoding="utf-8")
+    assert stat.S_IMODE(Path(paths.ATTEMPTS).stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b"null", b"7", b"\xff", b'{"times": 3}'])
+def test_a_damaged_memory_is_none(it: Declared, ca: Authority, content: bytes) -> None:
+    """It costs one question at most."""
+    Path(paths.ATTEMPTS).write_bytes(content)
+    care(it)
+    care(it)
+    assert len(ca.asked) == 1
+
+
+def test_a_clock_that_was_wrong_keeps_nobody_waiting(it: Declared, ca: Authority, clock: Clock) -> None:
+    """What is remembered of the future isn't so."""
+    clock.wait(400 * DAY_S)
+    care(it)
+    clock.wait(-400 * DAY_S)
+    care(it)
+    assert len(ca.asked) == 2
+
+
+def test_an_attempt_that_was_killed_counts(it: Declared, ca: Authority, clock: Clock) -> None:
+    """Or else a machine that loses its power while it asks would do so over and over."""
+
+    def die(_: Declared) -> Refusal | None:
+        raise KeyboardInterrupt
+
+    ca.answer = die
+    with pytest.raises(KeyboardInterrupt):
+        care(it)
+    said = care(it)[1]
+    assert said[0].startswith("an attempt is under way, or was interrupted; wait; Let's Encrypt is asked again after ")
+    clock.wait(601)
+    ca.answer = issues
+    assert care(it)[0] == 0
+    assert len(ca.asked) == 2
+
+
+def test_what_cannot_be_remembered_is_not_tried(it: Declared, ca: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a full disk an authority would be asked again each time."""
+    issued(it, signed(starts=-90, days=2), CA)
+    care(it)
+    Path(paths.ATTEMPTS).unlink()
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(HostError, match=r"attempts\.json can't be written \(No space left on device\)"):
+        care(it)
+    assert len(ca.asked) == 1
+
+
+def test_a_good_certificate_is_asked_for_anew_on_request(it: Declared, ca: Authority) -> None:
+    """As after its key was lost to somebody; the new one serves at once."""
+    issued(it)
+    care(it)
+    before = served.serving(it).read_text(encoding="utf-8")
+    assert care(it, HURRY) == (0, [])
+    assert ca.asked == []
+    ca.answer = issues
+    assert care(it, ANEW)[0] == 0
+    assert len(ca.asked) == 1
+    assert served.serving(it).read_text(encoding="utf-8") != before
+
+
+def test_a_refusal_of_a_new_one_leaves_the_good_one(it: Declared, ca: Authority) -> None:
+    """And isn't due, so the clock doesn't ask again."""
+    issued(it)
+    care(it)
+    before = served.serving(it).read_text(encoding="utf-8")
+    assert care(it, ANEW)[0] == NOT_YET
+    assert served.serving(it).read_text(encoding="utf-8") == before
+    assert care(it) == (0, [])
+    assert len(ca.asked) == 1
+
+
+def test_two_never_ask_at_once(it: Declared, ca: Authority) -> None:
+    """The timer, and somebody by hand: the second is told, and doesn't wait for minutes."""
+    care(it)
+    with (Path(paths.ACME) / "lock").open("a", encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_SH)  # a lock that only keeps out others if theirs is exclusive
+        assert care(it, HURRY) == (NOT_YET, ["Let's Encrypt is being asked already"])
+    assert len(ca.asked) == 1
+    care(it, HURRY)
+    assert len(ca.asked) == 2
+
+
+def test_the_lock_is_roots_alone(it: Declared, ca: Authority) -> None:
+    """Whatever the umask is: who may open it may hold it."""
+    previous = os.umask(0)
+    try:
+        care(it)
+    finally:
+        os.umask(previous)
+    assert stat.S_IMODE((Path(paths.ACME) / "lock").stat().st_mode) == 0o600
+    assert len(ca.asked) == 1
+
+
+def test_whoever_comes_second_asks_only_if_that_is_still_due(
+    it: Declared, ca: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first may have got one in the meantime."""
+    true_flock = fcntl.flock
+
+    def flock(lock: int, how: int) -> None:
+        if how & fcntl.LOCK_NB:
+            issued(it)
+        true_flock(lock, how)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    assert care(it)[0] == 0
+    assert ca.asked == []
+    assert served.look(it, served.serving(it)).days_left == 89
+
+
+def test_the_data_is_not_locked_while_an_authority_is_asked(it: Declared, ca: Authority) -> None:
+    """That takes minutes, and a deploy must not wait for it."""
+
+    def answer(_: Declared) -> Refusal:
+        with Path(paths.LOCK).open("a", encoding="ascii") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return REFUSAL
+
+    ca.answer = answer
+    assert care(it)[0] == NOT_YET
+    assert len(ca.asked) == 1
+
+
+@pytest.mark.parametrize("tls", ["selfsigned", "off"])
+def test_nobody_is_asked_where_no_authority_is_declared(host: Path, ca: Authority, tls: str) -> None:
+    """Not even on request."""
+    assert host.is_dir()
+    for manner in (None, HURRY, ANEW):
+        assert care(declared(tls=tls), manner)[0] == 0
+    assert ca.asked == []
+    assert not renewal.may_ask(declared(tls=tls))
+
+
+def test_a_deploy_learns_whether_it_may_ask(it: Declared, ca: Authority, clock: Clock) -> None:
+    """Where it is due, within what somebody in a hurry gets."""
+    assert renewal.may_ask(it)
+    for _ in range(PATIENCE):
+        assert renewal.may_ask(it)
+        care(it, HURRY)
+    assert not renewal.may_ask(it)
+    clock.wait(HOUR_S + 1)
+    assert renewal.may_ask(it)
+    ca.answer = lambda _: dataclasses.replace(REFUSAL, wait_s=5000)
+    care(it, HURRY)
+    assert not renewal.may_ask(it)
+    issued(it)
+    clock.wait(5001)
+    assert not renewal.may_ask(it), "there is a good one"
+
+
+@pytest.mark.parametrize("chain", [(issue(DNS, starts=-300, days=97),), (issue(DNS),)], ids=["old", "new"])
+def test_a_container_looks_after_a_self_signed_certificate_once_an_hour(
+    host: Path, chain: tuple[x509.Certificate, ...]
+) -> None:
+    """It is made anew by the days that it has left, not by the part of its life that has gone."""
+    assert host.is_dir()
+    it = declared()
+    put(served.serving(it), pem(*chain))
+    assert renewal.next_look_s(it) == HOUR_S
+
+
+def test_a_container_looks_after_files_every_minute(host: Path) -> None:
+    """Nothing tells it that somebody has replaced them."""
+    assert renewal.next_look_s(brought(host, pem(issue(DNS)))) == 60
+
+
+def test_a_container_sleeps_until_the_next_attempt(it: Declared, ca: Authority, clock: Clock) -> None:
+    """An hour at most, and a little at least; and with a good certificate, until it is due."""
+    care(it)
+    assert round(renewal.next_look_s(it)) == 600
+    clock.wait(597)
+    assert renewal.next_look_s(it) == 10
+    clock.wait(4)
+    care(it)
+    assert renewal.next_look_s(it) == HOUR_S, "6000 s would be too long"
+    place = issued(it)
+    assert renewal.next_look_s(it) == HOUR_S
+    clock.now = renewal.renewal(served.look(it, place)) - 100
+    assert round(renewal.next_look_s(it)) == 100
+    clock.wait(200)
+    Path(paths.ATTEMPTS).unlink()
+    assert renewal.next_look_s(it) == 10
+    assert len(ca.asked) == 2
+
+
+def test_a_container_that_never_asked_looks_again_in_time(it: Declared) -> None:
+    """Somebody else may have been at work."""
+    assert renewal.next_look_s(it) == HOUR_S
+
+
+def test_replaced_files_are_taken_into_service(host: Path) -> None:
+    """Which is said, once."""
+    it = brought(host, pem(issue(DNS)))
+    assert care(it) == (0, [f"take the certificate of {it.tls_certificate} into service"])
+    assert care(it) == (0, [])
+
+
+def test_files_may_be_replaced_one_after_the_other(host: Path) -> None:
+    """In between they don't fit, which isn't worth a word."""
+    care(brought(host, pem(issue(DNS))))
+    it = brought(host, pem(issue(DNS, key=OTHER_KEY)), GOOD_KEY)
+    complete = threading.Timer(0.2, Path(it.tls_key).write_bytes, [secret(OTHER_KEY)])
+    complete.start()
+    assert care(it, QUIET) == (0, [f"take the certificate of {it.tls_certificate} into service"])
+    complete.join()
+
+
+def test_files_that_stay_broken_are_told_once(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To a timer; whoever asks is always told, and what was broken in another way, or anew, is told too."""
+    monkeypatch.setattr(renewal, "COMPLETION_S", -1)
+    care(brought(host, pem(issue(DNS))))
+    own = pem(issue(DNS))
+
+    def again() -> Declared:
+        made = brought(host, own, secret(OTHER_KEY))
+        for path in (made.tls_certificate, made.tls_key):
+            os.utime(path, (0, 0))
+        return made
+
+    it = again()
+    broken = f"{it.tls_key} is not the key of {it.tls_certificate}; until that is mended, the old one goes on serving"
+    assert care(it, QUIET) == (NOT_YET, [broken])
+    assert care(it, QUIET) == (NOT_YET, [])
+    assert care(it) == (NOT_YET, [broken])
+    brought(host, pem(issue(DNS)), b"")
+    status, said = care(it, QUIET)
+    assert (status, len(said)) == (NOT_YET, 1)
+    assert "is no private key in PEM form" in said[0]
+    again()
+    assert care(it, QUIET) == (NOT_YET, [broken])
+    brought(host, pem(issue(DNS)))
+    assert care(it, QUIET)[0] == 0
+    again()
+    assert care(it, QUIET) == (NOT_YET, [broken])
+    assert served.look(it, served.serving(it)).fault() == ""
+
+
+def test_files_that_are_broken_where_nothing_serves_are_an_error(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then there is nothing to go on with."""
+    monkeypatch.setattr(renewal, "COMPLETION_S", -1)
+    it = brought(host, pem(signed(), CA, ROOT), b"")
+    with pytest.raises(HostError, match="is no private key in PEM form"):
+        care(it)
+
+
+def test_a_web_server_that_does_not_take_it_is_told(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever serves then, something is left to be tried again."""
+    assert host.is_dir()
+    monkeypatch.setattr(renewal, "reload_if_changed", lambda *_: "nginx refuses its configuration")
+    status, said = care(declared())
+    assert (status, said[-1]) == (NOT_YET, "nginx refuses its configuration")

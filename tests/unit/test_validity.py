@@ -1,0 +1,309 @@
+"""What the doctor says of the certificate: each finding, with what to do."""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from baikalctl import authority, paths, renewal, served, validity
+from baikalctl.authority import Refusal
+from baikalctl.health import FAILED, OK, WARNING, Finding
+from baikalctl.renewal import Manner
+from tests.unit.pairs import (
+    CA,
+    DNS,
+    FURTHER,
+    GOOD_KEY,
+    OTHER_KEY,
+    ROOT,
+    brought,
+    issue,
+    pem,
+    put,
+    secret,
+    signed,
+    take,
+    trust,
+)
+from tests.unit.samples import LETSENCRYPT, declared
+from tests.unit.test_check import serving
+
+if TYPE_CHECKING:
+    from cryptography import x509
+
+    from baikalctl.declared import Declared
+
+CLOSED: dict[str, object] = {"https_port": 9}
+"""Nobody shows anything there, which is told by another examination."""
+FURTHERS: dict[str, object] = {"hostnames": ["dav.example.org"]}
+ASKING = LETSENCRYPT | CLOSED
+REFUSAL = Refusal(reason="cal.example.org: connection refused", remedy="let port 80 lead here")
+OWN = pem(signed(), CA, ROOT)
+
+
+def one(it: Declared) -> Finding:
+    """Return the only finding."""
+    (finding,) = validity.findings(it)
+    assert finding.subject == "certificate"
+    return finding
+
+
+def serve(it: Declared, *chain: x509.Certificate) -> None:
+    """Have this chain serve, whatever else there is."""
+    put(served.serving(it), pem(*chain))
+
+
+def issued(it: Declared, *chain: x509.Certificate) -> None:
+    """Have an authority have issued this chain, for what is declared."""
+    assert it.asking is not None
+    put(served.issued(it), pem(*chain), first=authority.issued_by(it, it.asking))
+
+
+def refuse(it: Declared, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Have an authority refuse, and return until when."""
+    monkeypatch.setattr(authority, "ask", lambda *_: REFUSAL)
+    renewal.care(it, lambda _: None, Manner())
+    assert it.asking is not None
+    refused = renewal.refused(it, it.asking)
+    assert refused is not None
+    return renewal.moment(refused.until)
+
+
+@pytest.fixture
+def container(host: Path) -> Path:
+    """Have a container that has started; return its root."""
+    Path(paths.SERVICES).mkdir(parents=True)
+    return host
+
+
+@pytest.mark.usefixtures("host")
+def test_without_tls_there_is_nothing_to_say() -> None:
+    """Another server has the certificate."""
+    assert list(validity.findings(declared(tls="off"))) == []
+
+
+@pytest.mark.usefixtures("host")
+@pytest.mark.parametrize("changed", [{}, LETSENCRYPT], ids=["self-signed", "Let's Encrypt"])
+def test_what_is_not_there_or_damaged_is_a_failure(changed: dict[str, object]) -> None:
+    """With it, nginx would not start; the deploy mends it."""
+    it = declared(**CLOSED | changed)
+    assert one(it) == Finding("certificate", FAILED, f"{it.served}.pem is not there", "run the deploy")
+    put(served.serving(it), pem(issue(DNS)), secret(OTHER_KEY))
+    assert one(it).status == FAILED
+    assert one(it).message == f"{it.served}.pem has a key that isn't its certificate's"
+
+
+@pytest.mark.usefixtures("container")
+def test_in_a_container_a_start_mends_it() -> None:
+    """There is no deploy."""
+    assert one(declared(**CLOSED)).remedy == "restart the container"
+
+
+@pytest.mark.usefixtures("host")
+def test_a_self_signed_one_is_told_with_its_names_and_days() -> None:
+    """All is well."""
+    it = declared(**CLOSED | FURTHERS)
+    take(it)
+    expected = "self-signed, for cal.example.org, dav.example.org, 396 days left"
+    assert one(it) == Finding("certificate", OK, expected)
+
+
+@pytest.mark.usefixtures("host")
+@pytest.mark.parametrize(
+    ("chain", "status", "message"),
+    [
+        (issue(DNS, FURTHER, days=30), OK, "self-signed, for cal.example.org, dav.example.org, 30 days left"),
+        (issue(DNS, FURTHER, days=29), WARNING, "it has 29 days left"),
+        (issue(DNS, FURTHER, starts=-90, days=-1), FAILED, "{} has expired"),
+        (issue(DNS, FURTHER, starts=1), FAILED, "{} is not valid yet; is the clock right?"),
+        (issue(DNS), FAILED, "{} doesn't cover dav.example.org"),
+    ],
+    ids=["good", "short", "expired", "not valid yet", "further name"],
+)
+def test_a_self_signed_one_that_is_wrong_is_made_anew(chain: x509.Certificate, status: str, message: str) -> None:
+    """A warning where there is time, a failure where clients refuse it."""
+    it = declared(**CLOSED | FURTHERS)
+    serve(it, chain)
+    remedy = "" if status == OK else "run the deploy: that makes a new one"
+    assert one(it) == Finding("certificate", status, message.format(f"{it.served}.pem"), remedy)
+
+
+@pytest.mark.parametrize(
+    ("chain", "status", "message"),
+    [
+        (pem(signed(days=30), CA, ROOT), OK, "a chain that isn't known here, for cal.example.org, 30 days left"),
+        (pem(issue(DNS, days=30)), OK, "self-signed, for cal.example.org, 30 days left"),
+        (
+            pem(signed(starts=-300, days=29), CA, ROOT),
+            WARNING,
+            "a chain that isn't known here, for cal.example.org, 29 days left",
+        ),
+        (
+            pem(signed(starts=-35, days=13), CA, ROOT),
+            OK,
+            "a chain that isn't known here, for cal.example.org, 13 days left",
+        ),
+        (
+            pem(signed(starts=-37, days=9), CA, ROOT),
+            WARNING,
+            "a chain that isn't known here, for cal.example.org, 9 days left",
+        ),
+    ],
+    ids=["good", "self-signed", "a year's last month", "a third of 48 days", "less than a quarter"],
+)
+def test_ones_own_is_told_with_whose_it_is(host: Path, chain: bytes, status: str, message: str) -> None:
+    """And somebody is to renew it in time."""
+    it = brought(host, chain, https_port=9)
+    take(it)
+    remedy = "" if status == OK else f"renew it in {host}/cal.pem: it is taken into service by itself"
+    assert one(it) == Finding("certificate", status, message, remedy)
+
+
+@pytest.mark.parametrize(
+    ("chain", "key", "message"),
+    [
+        (OWN, secret(OTHER_KEY), "{0}/cal.key is not the key of {0}/cal.pem"),
+        (b"", GOOD_KEY, "{0}/cal.pem is no certificate in PEM form"),
+        (pem(signed(starts=-90, days=-1), CA, ROOT), GOOD_KEY, "{0}/cal.pem has expired"),
+        (pem(signed()), GOOD_KEY, "{0}/cal.pem lacks its chain: "),
+        (pem(signed(FURTHER), CA, ROOT), GOOD_KEY, "{0}/cal.pem doesn't cover cal.example.org"),
+    ],
+    ids=["other key", "empty", "expired", "without chain", "other name"],
+)
+def test_ones_own_that_cannot_serve_is_a_failure(host: Path, chain: bytes, key: bytes, message: str) -> None:
+    """While the old one serves, of which it is told for how long."""
+    take(brought(host, OWN, https_port=9))
+    finding = one(brought(host, chain, key, https_port=9))
+    assert finding.status == FAILED
+    assert finding.message.startswith(message.format(host))
+    assert finding.message.endswith(
+        "; until then this one serves: a chain that isn't known here, for cal.example.org, 89 days left"
+    )
+    assert finding.remedy == "put a pair there that is right: it is taken into service by itself"
+
+
+@pytest.mark.usefixtures("host")
+def test_one_of_an_authority_is_told_with_when_it_is_renewed() -> None:
+    """By itself, so there is nothing to do."""
+    it = declared(**ASKING)
+    issued(it, signed(), CA)
+    take(it)
+    at = renewal.moment(renewal.renewal(served.look(it, served.issued(it))))
+    assert one(it) == Finding(
+        "certificate",
+        OK,
+        f"of Let's Encrypt, a chain that isn't known here, for cal.example.org, 89 days left, renewed by itself from {at}",
+    )
+
+
+def test_one_that_clients_believe_is_told_as_such(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the root of an authority of one's own is among the system's, for example."""
+    trust(monkeypatch, host, ROOT)
+    it = declared(**ASKING, acme_server="https://ca.lan/acme")
+    issued(it, signed(), CA)
+    take(it)
+    assert one(it).message.startswith("of ca.lan, a chain that is trusted here, for cal.example.org, 89 days left, ")
+
+
+@pytest.mark.usefixtures("host")
+def test_a_clock_that_is_wrong_is_to_be_set() -> None:
+    """Another certificate would be of tomorrow as well."""
+    it = declared(**ASKING)
+    issued(it, signed(starts=1), CA)
+    serve(it, signed(starts=1), CA)
+    message = f"{it.served}.pem is not valid yet; is the clock right?"
+    assert one(it) == Finding("certificate", FAILED, message, "set the clock (timedatectl)")
+
+
+@pytest.mark.usefixtures("host")
+def test_before_anybody_was_asked_there_is_only_to_be_waited() -> None:
+    """As between the deploy's steps."""
+    it = declared(**ASKING)
+    take(it)
+    assert one(it) == Finding(
+        "certificate",
+        WARNING,
+        "Let's Encrypt is about to be asked (Let's Encrypt has issued none yet); until then this one serves: "
+        "self-signed, for cal.example.org, 396 days left",
+        "that takes minutes",
+    )
+
+
+@pytest.mark.usefixtures("host")
+def test_a_refusal_is_told_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A warning, because the server serves; reason and remedy are the authority's, and when it is asked again."""
+    it = declared(**ASKING)
+    until = refuse(it, monkeypatch)
+    assert one(it) == Finding(
+        "certificate",
+        WARNING,
+        "there is none of Let's Encrypt: cal.example.org: connection refused; until then this one serves: self-signed, "
+        "for cal.example.org, 396 days left",
+        f"let port 80 lead here; it is asked again after {until}, or by baikalctl certificate --now or the deploy",
+    )
+
+
+@pytest.mark.usefixtures("container")
+def test_in_a_container_somebody_in_a_hurry_uses_its_own_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no deploy."""
+    (Path(paths.STATE).parents[3] / "programs/s6-svstat").write_text("#!/bin/sh\n", encoding="ascii")
+    (Path(paths.STATE).parents[3] / "programs/s6-svstat").chmod(0o755)
+    it = declared(**ASKING)
+    refuse(it, monkeypatch)
+    assert one(it).remedy.endswith(", or by docker exec … baikalctl certificate --now")
+
+
+@pytest.mark.usefixtures("host")
+@pytest.mark.parametrize(
+    ("chain", "status"),
+    [
+        (signed(starts=-78, days=11.5), WARNING),
+        (signed(starts=-82, days=7.5), FAILED),
+        (signed(starts=-5.5, days=0.2 - 0.5), FAILED),
+        (signed(starts=-90, days=-1), FAILED),
+        (issue(DNS, starts=-394, days=2), WARNING),
+        (signed(FURTHER), FAILED),
+    ],
+    ids=["time enough", "a tenth left", "a tenth of six days left", "expired", "self-signed", "another name"],
+)
+def test_what_is_refused_for_too_long_is_a_failure(
+    monkeypatch: pytest.MonkeyPatch, chain: x509.Certificate, status: str
+) -> None:
+    """When clients are about to refuse what serves, somebody has to be woken; a self-signed one they refused anyway."""
+    it = declared(**ASKING)
+    refuse(it, monkeypatch)
+    serve(it, chain, CA)
+    assert one(it).status == status
+    assert "there is none of Let's Encrypt: cal.example.org: connection refused" in one(it).message
+
+
+@pytest.mark.usefixtures("host")
+def test_what_serves_for_another_name_is_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And an expired one as well."""
+    it = declared(**ASKING)
+    refuse(it, monkeypatch)
+    serve(it, signed(FURTHER, starts=-90, days=-1), CA)
+    assert one(it).message.endswith("a chain that isn't known here, for another name, expired")
+
+
+@pytest.mark.usefixtures("host")
+@pytest.mark.parametrize("shows", [True, False])
+def test_what_nginx_shows_must_be_what_serves(*, shows: bool) -> None:
+    """A warning of its own, beside the finding about the files; a file below a line of ours is read as well."""
+    it = declared(**LETSENCRYPT)
+    issued(it, signed(), CA)
+    take(it)
+    shown = served.serving(it)
+    if not shows:
+        shown = put(Path(paths.TLS) / "old.pem", pem(signed(), CA))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(shown)
+    with serving(context) as web:
+        found = list(validity.findings(declared(**LETSENCRYPT, https_port=web.port)))
+    assert found[0].status == OK
+    remedy = "systemctl reload nginx, or run the deploy"
+    stale = Finding("certificate", WARNING, "nginx shows another one than it should", remedy)
+    assert found[1:] == ([] if shows else [stale])
