@@ -7,10 +7,7 @@ import os
 import sys
 
 from baikalctl.declared import Declared
-from baikalctl.faults import HostError, SettingsError
-
-NOT_YET = 75
-"""The exit status where something is left to be tried again (EX_TEMPFAIL of sysexits.h)."""
+from baikalctl.faults import NOT_YET, HostError, SettingsError
 
 
 def main(arguments: list[str] | None = None) -> int:

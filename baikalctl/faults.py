@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+NOT_YET = 75
+"""The exit status where something is left to be tried again (EX_TEMPFAIL of sysexits.h)."""
+
 
 @dataclass(frozen=True)
 class Fault:

@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING
 
 from baikalctl import authority, certificate, paths, served
 from baikalctl.authority import Refusal
-from baikalctl.cli import NOT_YET
-from baikalctl.faults import HostError
+from baikalctl.faults import NOT_YET, HostError
 from baikalctl.installing import locked
 from baikalctl.reloading import reload_if_changed
 

@@ -18,7 +18,7 @@ from pyinfra.api.operation import operation
 from pyinfra.context import host
 
 from baikalctl import installing, paths
-from baikalctl.cli import NOT_YET
+from baikalctl.faults import NOT_YET
 from tasks.distribution import LEFT_OUT
 from tasks.facts import CheckFact, FilesFact, ReleaseFact, ServicesFact, read_digest, stamp
 from tasks.run import ANSWER_SECONDS

@@ -16,8 +16,7 @@ import pytest
 
 from baikalctl import authority, paths, renewal, served
 from baikalctl.authority import Refusal
-from baikalctl.cli import NOT_YET
-from baikalctl.faults import HostError
+from baikalctl.faults import NOT_YET, HostError
 from baikalctl.renewal import HOUR_S, PATIENCE, Manner
 from tests.unit.pairs import CA, DNS, FURTHER, GOOD_KEY, OTHER_KEY, ROOT, brought, issue, pem, put, secret, signed
 from tests.unit.samples import LETSENCRYPT, declared
