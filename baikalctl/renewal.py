@@ -6,6 +6,7 @@ authorities want; the web server rereads what has changed. What can't be done no
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import json
@@ -128,8 +129,9 @@ def refused(declared: Declared, asking: Asking) -> Refused | None:
     except (FileNotFoundError, ValueError, TypeError, KeyError):
         return None
     # A clock that was wrong and has been set right must not keep anybody waiting for years.
-    repeated = found.wanted == _wish(declared, asking) and found.times[-1:] <= (time.time(),)
-    return found if repeated else None
+    now = time.time()
+    possible = found.times[-1:] <= (now,) and found.until <= now + authority.LONGEST_S
+    return found if possible and found.wanted == _wish(declared, asking) else None
 
 
 def next_look_s(declared: Declared) -> float:
@@ -262,8 +264,12 @@ def _wait_for_files(declared: Declared, say: Callable[[str], None], *, quiet: bo
 
 def _state_of_files(declared: Declared) -> list[tuple[int, int]]:
     """Return what changes when somebody replaces the files."""
-    files = [Path(path) for path in (declared.tls_certificate, declared.tls_key)]
-    return [(path.stat().st_ino, path.stat().st_mtime_ns) for path in files if path.is_file()]
+    states = []
+    for path in (declared.tls_certificate, declared.tls_key):
+        with contextlib.suppress(OSError):
+            found = Path(path).stat()
+            states.append((found.st_ino, found.st_mtime_ns))
+    return states
 
 
 def moment(seconds: float) -> str:
