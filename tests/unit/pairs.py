@@ -78,6 +78,8 @@ def secret(key: Key) -> bytes:
 ROOT = issue(key=ROOT_KEY, subject="a root", ca=True, days=3650)
 CA = issue(key=CA_KEY, subject="an authority", ca=True, days=1000, signer=(ROOT, ROOT_KEY))
 """What signs for the root, and has to stand in the chain."""
+OLD_CA = issue(key=CA_KEY, subject="an authority", ca=True, starts=-900, days=-1, signer=(ROOT, ROOT_KEY))
+"""The same, of which the time is over."""
 GOOD, GOOD_KEY = pem(issue(DNS)), secret(KEY)
 
 

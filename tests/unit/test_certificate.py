@@ -33,6 +33,7 @@ from tests.unit.pairs import (
     GOOD_KEY,
     KEY,
     NAME,
+    OLD_CA,
     OTHER_KEY,
     PEM,
     PLAIN,
@@ -57,9 +58,6 @@ OLD_FORM_KEY = KEY.private_bytes(PEM, serialization.PrivateFormat.TraditionalOpe
 LOCKED_KEY = KEY.private_bytes(
     PEM, serialization.PrivateFormat.PKCS8, serialization.BestAvailableEncryption(b"passphrase")
 )
-
-
-OLD_CA = issue(key=CA_KEY, subject="an authority", ca=True, starts=-900, days=-1, signer=(ROOT, ROOT_KEY))
 
 
 @pytest.fixture
@@ -544,13 +542,6 @@ def test_the_key_of_a_self_signed_certificate_is_its_owners_alone(it: Declared) 
         os.umask(previous)
     assert stat.S_IMODE(Path(f"{it.served}.pem").stat().st_mode) == 0o600
     assert sorted(str(path) for path in Path(paths.TLS).iterdir()) == [f"{it.served}.conf", f"{it.served}.pem"]
-
-
-def test_a_self_signed_certificate_stands_before_its_key(it: Declared) -> None:
-    """As an authority's does, whose chain may be longer."""
-    marks = [line for line in certificate.self_signed(it.names).splitlines() if line.startswith("-----")]
-    kinds = ("BEGIN CERTIFICATE", "END CERTIFICATE", "BEGIN PRIVATE KEY", "END PRIVATE KEY")
-    assert marks == [f"-----{kind}-----" for kind in kinds]
 
 
 def test_a_self_signed_certificate_is_a_servers_and_no_authority(it: Declared) -> None:

@@ -83,4 +83,12 @@ def test_a_hook_or_a_plugin_is_enough() -> None:
     """Some plugins have no credentials of their own, and a hook knows where it has them."""
     assert letsencrypt(acme_dns_plugin="route53")
     assert letsencrypt(acme_dns_hook="/usr/local/bin/dns")
-    assert letsencrypt(acme_dns_plugin="rfc2136", acme_dns_credentials="a = b\nc = d", acme_dns_propagation_s=60)
+    assert letsencrypt(acme_dns_plugin="rfc2136", acme_dns_credentials="a = b\nc = d", acme_dns_propagation_s=900)
+
+
+def test_a_plugin_without_credentials_of_its_own_is_given_none() -> None:
+    """It would read none, and ask who knows whom; what it does take is said."""
+    with pytest.raises(
+        SettingsError, match=r"^acme_dns_credentials: is nothing that route53 takes; give .*\(a role, or "
+    ):
+        letsencrypt(acme_dns_plugin="route53", acme_dns_credentials="a = b")

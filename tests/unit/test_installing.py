@@ -580,6 +580,28 @@ def test_a_unit_that_is_no_longer_ours_is_forgotten_by_systemd(
     assert place.recorded() == ["baikal.path"]
 
 
+def test_a_systemd_that_does_not_answer_keeps_nobody_from_installing(
+    place: Place, systemctl: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The unit's file is gone; whatever still runs of it ends with the next boot."""
+    place.install({"baikal.timer": "[Timer]\n", "web.conf": GOOD})
+    true_run = subprocess.run
+    asked: list[str] = []
+
+    def run(command: list[str], **more: object) -> object:
+        if command[0] == "systemctl":
+            asked.append(command[1])
+            raise subprocess.TimeoutExpired(command, 60)
+        return true_run(command, **more)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(subprocess, "run", run)
+    place.install({"web.conf": GOOD})
+    assert asked == ["stop", "daemon-reload", "reset-failed"]
+    assert place.recorded() == ["web.conf"]
+    assert not (place.etc / "baikal.timer").exists()
+    assert systemctl() == []
+
+
 def test_a_unit_that_changes_goes_on(place: Place, systemctl: Callable[[], list[str]]) -> None:
     """Its service rereads it, as any other."""
     place.install({"baikal.timer": "[Timer]\n"})

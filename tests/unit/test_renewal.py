@@ -13,18 +13,34 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from cryptography import x509
 
 from baikalctl import authority, paths, renewal, served
 from baikalctl.authority import Refusal
 from baikalctl.faults import NOT_YET, HostError
-from baikalctl.renewal import HOUR_S, PATIENCE, Manner
-from tests.unit.pairs import CA, DNS, FURTHER, GOOD_KEY, OTHER_KEY, ROOT, brought, issue, pem, put, secret, signed
+from baikalctl.renewal import HOUR_S, LASTING_PATIENCE, LIFE, PATIENCE, SPREAD, Manner
+from tests.unit.pairs import (
+    CA,
+    CA_KEY,
+    DNS,
+    FURTHER,
+    GOOD_KEY,
+    OLD_CA,
+    OTHER_KEY,
+    ROOT,
+    brought,
+    issue,
+    pem,
+    put,
+    secret,
+    signed,
+    take,
+    trust,
+)
 from tests.unit.samples import LETSENCRYPT, declared
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from cryptography import x509
 
     from baikalctl.declared import Asking, Declared
 
@@ -129,21 +145,53 @@ def test_nothing_issued_is_due(it: Declared) -> None:
 
 
 @pytest.mark.parametrize(
-    "changed",
-    [{"hostnames": ["dav.example.org"]}, {"acme_server": "staging"}, {"acme_key_type": "rsa"}],
-    ids=["names", "server", "key"],
+    ("changed", "reason"),
+    [
+        ({"hostnames": ["dav.example.org"]}, "it was issued for other settings"),
+        ({"acme_key_type": "rsa"}, "it was issued for other settings"),
+        ({"acme_server": "staging"}, "Let's Encrypt's staging has issued none yet"),
+        (
+            {"acme_server": "https://acme-v02.api.letsencrypt.org/other"},
+            "it was issued for other settings",
+        ),
+    ],
+    ids=["names", "key", "server", "directory of the same server"],
 )
-def test_what_was_issued_for_other_settings_is_due(it: Declared, changed: dict[str, object]) -> None:
+def test_what_was_issued_for_other_settings_is_due(it: Declared, changed: dict[str, object], reason: str) -> None:
     """Even if it would serve; and back again it is not."""
     place = issued(it, signed(DNS, FURTHER), CA)
-    reason = (
-        "Let's Encrypt's staging has issued none yet"
-        if "acme_server" in changed
-        else "it was issued for other settings"
-    )
-    assert due(declared(**LETSENCRYPT | changed)) == reason
+    other = declared(**LETSENCRYPT | changed)
+    assert due(other) == reason
     assert due(it) == ""
     assert place.is_file()
+
+
+@pytest.mark.usefixtures("host")
+def test_what_was_issued_for_names_in_another_order_is_not_due() -> None:
+    """They are the same."""
+    one, other = (
+        declared(**LETSENCRYPT, hostnames=names)
+        for names in (["dav.example.org", "a.org"], ["a.org", "dav.example.org"])
+    )
+    issued(one, signed(DNS, FURTHER, x509.DNSName("a.org")), CA)
+    assert due(other) == due(one) == ""
+
+
+def test_a_trial_elsewhere_costs_nothing(it: Declared, ca: Authority) -> None:
+    """Whoever tries the staging server and comes back has what was issued before."""
+    ca.answer = issues
+    staging = declared(**LETSENCRYPT, acme_server="staging")
+    for each in (it, staging, it, staging):
+        assert care(each)[0] == 0
+        assert renewal.due(each, asking(each)) == ""
+    assert len(ca.asked) == 2
+
+
+def test_one_with_an_expired_chain_is_due(host: Path, monkeypatch: pytest.MonkeyPatch, it: Declared) -> None:
+    """Another one comes with a newer chain."""
+    trust(monkeypatch, host, ROOT)
+    place = issued(it, issue(DNS, signer=(OLD_CA, CA_KEY)), OLD_CA)
+    assert due(it) == f"{place} has a chain that has expired; take the authority's newer one"
 
 
 def test_an_expired_one_is_due(it: Declared) -> None:
@@ -172,7 +220,7 @@ def test_one_is_due_after_two_thirds_of_its_life(it: Declared, clock: Clock, lif
         place = issued(it, signed(starts=0, days=life - 0.5), CA)
         begun = served.look(it, place).begins
         at = renewal.renewal(served.look(it, place))
-        assert life * 19 / 30 <= (at - begun) / DAY_S <= life * 20 / 30
+        assert (LIFE - SPREAD) * life * DAY_S <= at - begun <= LIFE * life * DAY_S
         assert at == renewal.renewal(served.look(it, place)), "and always the same for the same one"
         moments.add(round(at - begun))
         clock.now = at - 1
@@ -279,6 +327,27 @@ def test_somebody_in_a_hurry_is_let_through_four_times_an_hour(it: Declared, ca:
     assert len(ca.asked) == 5, "as many as have left the hour"
 
 
+def test_somebody_who_is_always_in_a_hurry_is_let_through_ten_times_a_day(
+    it: Declared, ca: Authority, clock: Clock
+) -> None:
+    """As a run that a timer does; what was asked by the clock counts too."""
+    for _ in range(24 * 4 - 1):
+        assert care(it, HURRY)[0] == NOT_YET
+        clock.wait(HOUR_S / 4 + 1)
+    assert len(ca.asked) == LASTING_PATIENCE == 10
+    assert not renewal.may_ask(it)
+    said = care(it, HURRY)[1]
+    assert said[-1].endswith(f"Let's Encrypt is asked again after {renewal.moment(ca.asked[0] + DAY_S)}")
+    clock.now = ca.asked[0] + DAY_S - 1
+    care(it, HURRY)
+    assert len(ca.asked) == 10
+    clock.wait(2)
+    assert renewal.may_ask(it)
+    care(it, HURRY)
+    care(it, HURRY)
+    assert len(ca.asked) == 11, "as many as have left the day"
+
+
 def test_an_authoritys_own_time_is_kept_even_in_a_hurry(it: Declared, ca: Authority, clock: Clock) -> None:
     """It has said so, and would only refuse again."""
     ca.answer = lambda _: dataclasses.replace(REFUSAL, wait_s=5000)
@@ -291,12 +360,25 @@ def test_an_authoritys_own_time_is_kept_even_in_a_hurry(it: Declared, ca: Author
     assert len(ca.asked) == 2
     ca.answer = lambda _: REFUSAL
     clock.wait(5001)
-    care(it)
-    assert len(ca.asked) == 2, "nor is it a way to be asked sooner than any other"
+    care(it, HURRY)
+    assert len(ca.asked) == 2, "the second back-off is longer than what the authority wants"
     clock.wait(1000)
     care(it)
     care(it, HURRY)
     assert len(ca.asked) == 4, "and then it is forgotten"
+
+
+@pytest.mark.parametrize("wait_s", [0, 1, 599, 601, 50_000, 100_000])
+def test_the_longer_wait_of_ours_and_theirs_counts(it: Declared, ca: Authority, clock: Clock, wait_s: float) -> None:
+    """An authority that wants to be asked in a second isn't asked each second."""
+    ca.answer = lambda _: dataclasses.replace(REFUSAL, wait_s=wait_s)
+    for number, delay in enumerate((600, 6000, DAY_S), start=1):
+        care(it)
+        assert len(ca.asked) == number
+        clock.wait(max(delay, wait_s) - 1)
+        care(it)
+        assert len(ca.asked) == number
+        clock.wait(2)
 
 
 @pytest.mark.parametrize(
@@ -330,6 +412,19 @@ def test_a_corrected_secret_is_another_wish(it: Declared, ca: Authority, name: s
     assert stat.S_IMODE(Path(paths.ATTEMPTS).stat().st_mode) == 0o600
 
 
+def test_another_address_is_no_other_wish(it: Declared, ca: Authority) -> None:
+    """No account is changed by it, so the authority would say the same again."""
+    place = Path(paths.CERTBOT)
+    place.write_text("email = ops@example.org\nserver = x\n", encoding="ascii")
+    care(it)
+    place.write_text("email = other@example.org\nserver = x\n", encoding="ascii")
+    care(it)
+    assert len(ca.asked) == 1
+    place.write_text("email = other@example.org\nserver = y\n", encoding="ascii")
+    care(it)
+    assert len(ca.asked) == 2
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b"null", b"7", b"\xff", b'{"times": 3}'])
 def test_a_damaged_memory_is_none(it: Declared, ca: Authority, content: bytes) -> None:
     """It costs one question at most."""
@@ -348,21 +443,86 @@ def test_a_clock_that_was_wrong_keeps_nobody_waiting(it: Declared, ca: Authority
     assert len(ca.asked) == 2
 
 
-def test_an_attempt_that_was_killed_counts(it: Declared, ca: Authority, clock: Clock) -> None:
-    """Or else a machine that loses its power while it asks would do so over and over."""
+def die(_: Declared) -> Refusal | None:
+    """Be killed, as an answer of :class:`Authority`."""
+    raise KeyboardInterrupt
 
-    def die(_: Declared) -> Refusal | None:
-        raise KeyboardInterrupt
 
+def test_a_clock_that_was_wrong_while_somebody_was_killed_keeps_nobody_waiting(
+    it: Declared, ca: Authority, clock: Clock
+) -> None:
+    """An attempt that was interrupted has no time that is counted, but one until which is waited."""
     ca.answer = die
+    clock.wait(400 * DAY_S)
     with pytest.raises(KeyboardInterrupt):
         care(it)
-    said = care(it)[1]
-    assert said[0].startswith("an attempt is under way, or was interrupted; wait; Let's Encrypt is asked again after ")
-    clock.wait(601)
+    clock.wait(-400 * DAY_S)
     ca.answer = issues
     assert care(it)[0] == 0
     assert len(ca.asked) == 2
+
+
+def test_an_authoritys_longest_time_is_kept(it: Declared, ca: Authority, clock: Clock) -> None:
+    """Which is no sign of a clock that was wrong."""
+    ca.answer = lambda _: dataclasses.replace(REFUSAL, wait_s=authority.LONGEST_S)
+    care(it)
+    care(it, HURRY)
+    clock.wait(authority.LONGEST_S - 1)
+    care(it, HURRY)
+    assert len(ca.asked) == 1
+    clock.wait(2)
+    care(it)
+    assert len(ca.asked) == 2
+
+
+def test_after_an_attempt_that_was_killed_the_clock_waits(it: Declared, ca: Authority, clock: Clock) -> None:
+    """Or else a machine that loses its power while it asks would do so over and over."""
+    ca.answer = die
+    with pytest.raises(KeyboardInterrupt):
+        care(it)
+    again = renewal.moment(ca.asked[0] + 600)
+    expected = f"an attempt is under way, or was interrupted; wait; Let's Encrypt is asked again after {again}"
+    assert care(it) == (NOT_YET, [expected])
+    clock.wait(599)
+    care(it)
+    assert len(ca.asked) == 1
+    clock.wait(1)
+    ca.answer = issues
+    assert care(it)[0] == 0
+    assert len(ca.asked) == 2
+
+
+def test_an_attempt_that_was_killed_is_none_that_was_refused(it: Declared, ca: Authority, clock: Clock) -> None:
+    """Only what the authority refused counts among those that it limits, and makes the waits longer."""
+    ca.answer = die
+    for _ in range(PATIENCE + 1):
+        with pytest.raises(KeyboardInterrupt):
+            care(it, HURRY)
+        assert renewal.may_ask(it)
+    ca.answer = lambda _: REFUSAL
+    care(it, HURRY)
+    asked = len(ca.asked)
+    clock.wait(599)
+    care(it)
+    assert len(ca.asked) == asked
+    clock.wait(1)
+    care(it)
+    assert len(ca.asked) == asked + 1, "the first wait is still the shortest"
+
+
+def test_while_an_attempt_is_under_way_it_is_told_as_such(it: Declared, ca: Authority) -> None:
+    """To the doctor, who doesn't wait for it."""
+
+    def answer(_: Declared) -> Refusal | None:
+        found = renewal.refused(it, asking(it))
+        assert found is not None
+        assert (found.reason, found.remedy) == ("an attempt is under way, or was interrupted", "wait")
+        assert (found.times, found.limited) == ((), False)
+        return REFUSAL
+
+    ca.answer = answer
+    assert care(it)[1][-1].startswith(REFUSAL.reason)
+    assert len(ca.asked) == 1
 
 
 def test_what_cannot_be_remembered_is_not_tried(it: Declared, ca: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -408,7 +568,7 @@ def test_two_never_ask_at_once(it: Declared, ca: Authority) -> None:
     """The timer, and somebody by hand: the second is told, and doesn't wait for minutes."""
     care(it)
     with (Path(paths.ACME) / "lock").open("a", encoding="ascii") as lock:
-        fcntl.flock(lock, fcntl.LOCK_SH)  # a lock that only keeps out others if theirs is exclusive
+        fcntl.flock(lock, fcntl.LOCK_EX)
         assert care(it, HURRY) == (NOT_YET, ["Let's Encrypt is being asked already"])
     assert len(ca.asked) == 1
     care(it, HURRY)
@@ -454,6 +614,49 @@ def test_the_data_is_not_locked_while_an_authority_is_asked(it: Declared, ca: Au
     ca.answer = answer
     assert care(it)[0] == NOT_YET
     assert len(ca.asked) == 1
+
+
+@pytest.mark.parametrize("refusal", [None, REFUSAL], ids=["issued", "refused"])
+def test_whoever_was_overtaken_by_a_deploy_takes_nothing(
+    it: Declared, ca: Authority, monkeypatch: pytest.MonkeyPatch, refusal: Refusal | None
+) -> None:
+    """It has brought what serves to other settings meanwhile: to take, by the old ones, would undo that."""
+    Path(paths.DECLARED).write_text(it.to_json(), encoding="utf-8")
+    reloads: list[str] = []
+
+    def reload(it: Declared, _: object) -> str:
+        reloads.append(it.tls)
+        return ""
+
+    monkeypatch.setattr(renewal, "reload_if_changed", reload)
+    other = declared()
+
+    def answer(asked: Declared) -> Refusal | None:
+        Path(paths.DECLARED).write_text(other.to_json(), encoding="utf-8")
+        issued(asked)
+        return refusal
+
+    ca.answer = answer
+    take(it)
+    before = served.serving(it).read_text(encoding="utf-8")
+    status, said = care(it)
+    assert (status, len(said)) == (NOT_YET if refusal else 0, 2 if refusal else 1)
+    assert served.serving(it).read_text(encoding="utf-8") == before
+    assert reloads == []
+    Path(paths.DECLARED).write_text(it.to_json(), encoding="utf-8")
+    care(it)
+    assert served.serving(it).read_text(encoding="utf-8") != before
+    assert reloads == ["letsencrypt"]
+
+
+@pytest.mark.parametrize("content", [None, "", "{}"], ids=["none", "empty", "of another version"])
+def test_settings_that_cannot_be_read_overtake_nobody(it: Declared, ca: Authority, content: str | None) -> None:
+    """Another sentence tells of them; what was issued serves."""
+    if content is not None:
+        Path(paths.DECLARED).write_text(content, encoding="utf-8")
+    ca.answer = issues
+    assert care(it)[0] == 0
+    assert not served.look(it, served.serving(it)).self_signed
 
 
 @pytest.mark.parametrize("tls", ["selfsigned", "off"])
@@ -540,19 +743,65 @@ def test_files_may_be_replaced_one_after_the_other(host: Path) -> None:
     complete.join()
 
 
+def test_files_that_are_replaced_while_they_are_taken_are_taken_again(
+    host: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing else would tell of the later ones: systemd starts nothing twice at once."""
+    chains = [pem(issue(DNS, days=days)) for days in (50, 60, 70)]
+    it = brought(host, chains[0])
+    later = chains[1:]
+    true_take = renewal._take
+
+    def take_(it: Declared, say: Callable[[str], None]) -> None:
+        true_take(it, say)
+        if later:
+            place = Path(it.tls_certificate).with_suffix(".new")
+            place.write_bytes(later.pop(0))
+            place.replace(it.tls_certificate)
+
+    monkeypatch.setattr(renewal, "_take", take_)
+    assert care(it) == (0, [f"take the certificate of {it.tls_certificate} into service"] * 3)
+    assert served.serving(it).read_bytes() == chains[2] + GOOD_KEY
+
+
+def test_files_that_never_stay_as_they_are_end_at_some_time(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next look goes on."""
+    it = brought(host, pem(issue(DNS)))
+    rounds: list[int] = []
+
+    def touch(*_: object) -> None:
+        rounds.append(1)
+        os.utime(it.tls_certificate, ns=(0, len(rounds)))
+
+    monkeypatch.setattr(renewal, "_take", touch)
+    assert care(it)[0] == 0
+    assert len(rounds) == renewal.ROUNDS == 5
+
+
+def test_files_that_go_while_somebody_looks_are_no_error(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between two programs that replace them, or as a disk is taken away; the old pair goes on serving."""
+    monkeypatch.setattr(renewal, "COMPLETION_S", -1)
+    it = brought(host, pem(issue(DNS)))
+    care(it)
+    true_is_file = Path.is_file
+
+    def is_file(path: Path) -> bool:
+        found = true_is_file(path)
+        if str(path) == it.tls_key:
+            path.unlink(missing_ok=True)
+        return found
+
+    monkeypatch.setattr(Path, "is_file", is_file)
+    Path(it.tls_certificate).unlink()
+    expected = f"{it.tls_certificate} is not there; until that is mended, the old one goes on serving"
+    assert care(it) == (NOT_YET, [expected])
+
+
 def test_files_that_stay_broken_are_told_once(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """To a timer; whoever asks is always told, and what was broken in another way, or anew, is told too."""
     monkeypatch.setattr(renewal, "COMPLETION_S", -1)
     care(brought(host, pem(issue(DNS))))
-    own = pem(issue(DNS))
-
-    def again() -> Declared:
-        made = brought(host, own, secret(OTHER_KEY))
-        for path in (made.tls_certificate, made.tls_key):
-            os.utime(path, (0, 0))
-        return made
-
-    it = again()
+    it = brought(host, pem(issue(DNS)), secret(OTHER_KEY))
     broken = f"{it.tls_key} is not the key of {it.tls_certificate}; until that is mended, the old one goes on serving"
     assert care(it, QUIET) == (NOT_YET, [broken])
     assert care(it, QUIET) == (NOT_YET, [])
@@ -561,11 +810,9 @@ def test_files_that_stay_broken_are_told_once(host: Path, monkeypatch: pytest.Mo
     status, said = care(it, QUIET)
     assert (status, len(said)) == (NOT_YET, 1)
     assert "is no private key in PEM form" in said[0]
-    again()
-    assert care(it, QUIET) == (NOT_YET, [broken])
     brought(host, pem(issue(DNS)))
     assert care(it, QUIET)[0] == 0
-    again()
+    brought(host, pem(issue(DNS)), secret(OTHER_KEY))
     assert care(it, QUIET) == (NOT_YET, [broken])
     assert served.look(it, served.serving(it)).fault() == ""
 

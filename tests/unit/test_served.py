@@ -14,11 +14,13 @@ from baikalctl import apply, authority, paths, served
 from baikalctl.faults import HostError
 from tests.unit.pairs import (
     CA,
+    CA_KEY,
     DNS,
     FURTHER,
     GOOD,
     GOOD_KEY,
     NAME,
+    OLD_CA,
     OTHER_KEY,
     ROOT,
     brought,
@@ -47,7 +49,7 @@ OWN = pem(signed(), CA, ROOT)
 def trusting(host: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
     """Return the settings of a host that asks an authority whose root its system knows."""
     trust(monkeypatch, host, ROOT)
-    return LETSENCRYPT
+    return LETSENCRYPT | {"acme_server": "https://ca.lan/acme"}
 
 
 def issued(it: Declared, *certificates: x509.Certificate) -> Path:
@@ -57,21 +59,20 @@ def issued(it: Declared, *certificates: x509.Certificate) -> Path:
     return put(served.issued(it), pem(*certificates or (signed(), CA)), first=first)
 
 
+def pair(place: Path) -> str:
+    """Return what is in a file, without comments."""
+    lines = place.read_text(encoding="utf-8").splitlines(keepends=True)
+    return "".join(line for line in lines if not line.startswith("#"))
+
+
 def serves(it: Declared) -> str:
     """Return what the web server reads as its certificate."""
     return served.serving(it).read_text(encoding="utf-8")
 
 
-def _pair(place: Path) -> str:
-    """Return what is in a file, without what stands above the chain."""
-    begin = "-----BEGIN"
-    return begin + place.read_text(encoding="utf-8").partition(begin)[2]
-
-
 def besides(it: Declared) -> str:
     """Return what the web server is told besides, without comments."""
-    lines = Path(f"{it.served}.conf").read_text(encoding="utf-8").splitlines(keepends=True)
-    return "".join(line for line in lines if not line.startswith("#"))
+    return pair(Path(f"{it.served}.conf"))
 
 
 def names(folder: str) -> list[str]:
@@ -262,6 +263,27 @@ def test_nothing_is_told_of_a_certificate_that_clients_refuse(
     assert besides(it) == ""
 
 
+def test_nothing_is_told_of_a_certificate_whose_authority_is_only_declared(host: Path) -> None:
+    """Browsers that don't know it would insist on what they refuse, without a way on."""
+    (host / "ca.pem").write_bytes(pem(ROOT))
+    it = declared(**LETSENCRYPT, acme_server="https://ca.lan/acme", acme_ca=str(host / "ca.pem"))
+    place = issued(it, signed(ocsp="http://ocsp.example.org"), CA)
+    take(it)
+    assert serves(it) == pair(place)
+    assert besides(it) == ""
+
+
+def test_what_stands_around_a_pair_is_not_served(host: Path) -> None:
+    """Only chain and key are the web server's business, and one key."""
+    words = "Zertifikat für Jürgen\n".encode("latin-1")
+    it = brought(host, words + OWN + words, GOOD_KEY + words + secret(OTHER_KEY))
+    take(it)
+    assert serves(it) == (OWN + GOOD_KEY).decode()
+    Path(it.tls_certificate).write_bytes(OWN)
+    Path(it.tls_key).write_bytes(GOOD_KEY)
+    assert take(it) == [], "it is the same pair"
+
+
 def test_a_trusted_certificate_of_somebodys_own_is_told_of_too(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where this host's system knows the root, as clients' do."""
     trust(monkeypatch, host, ROOT)
@@ -288,7 +310,7 @@ def test_what_was_issued_takes_the_place_of_a_self_signed_one(host: Path) -> Non
     take(it)
     place = issued(it)
     assert take(it) == [f"take the certificate of {place} into service"]
-    assert serves(it) == _pair(place)
+    assert serves(it) == pair(place)
     assert take(it) == []
 
 
@@ -308,7 +330,7 @@ def test_whoever_asks_an_authority_falls_back_in_this_order(host: Path, gone: in
         put(other(it, "files"), pem(signed(days=30), CA)),
         put(other(it, "selfsigned"), pem(issue(DNS, days=150))),
     )
-    contents = [_pair(place) for place in places]
+    contents = [pair(place) for place in places]
     for place in places[:gone]:
         place.unlink()
     take(it)
@@ -337,6 +359,49 @@ def test_a_good_pair_goes_before_a_better_one_that_is_broken(host: Path) -> None
         assert serves(it) == (before + GOOD_KEY).decode()
 
 
+def test_a_good_pair_goes_before_one_whose_chain_has_expired(trusting: dict[str, object]) -> None:
+    """Clients refuse it, however young it is; where there is no other, it is still an authority's."""
+    it = declared(**trusting)
+    old = issue(DNS, signer=(OLD_CA, CA_KEY))
+    good = put(served.serving(it), pem(signed(days=3), CA)).read_text(encoding="utf-8")
+    place = issued(it, old, OLD_CA)
+    take(it)
+    assert serves(it) == good
+    served.serving(it).unlink()
+    take(it)
+    assert serves(it) == pair(place)
+    assert besides(it) == ""
+
+
+def test_files_whose_chain_has_expired_leave_the_old_pair_serving(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the host knows the root, and so can tell."""
+    trust(monkeypatch, host, ROOT)
+    take(brought(host, OWN))
+    it = brought(host, pem(issue(DNS, signer=(OLD_CA, CA_KEY)), OLD_CA))
+    assert take(it) == []
+    assert serves(it) == (OWN + GOOD_KEY).decode()
+    with pytest.raises(HostError, match=r"cal\.pem has a chain that has expired; take the authority's newer one$"):
+        served.given(it)
+
+
+def test_another_authority_has_a_place_of_its_own(host: Path) -> None:
+    """A trial at one costs nothing at the other: both stay, and what is declared serves."""
+    assert host.is_dir()
+    hosts = [declared(**LETSENCRYPT | more) for more in ({}, {"acme_server": "staging"})]
+    hosts.append(declared(**LETSENCRYPT, acme_server="https://ca.lan:8443/acme/dir"))
+    places = [issued(it, signed(days=50 + number), CA) for number, it in enumerate(hosts)]
+    assert [place.name for place in places] == [
+        f"acme-v02.api.letsencrypt.org_{NAME}.pem",
+        f"acme-staging-v02.api.letsencrypt.org_{NAME}.pem",
+        f"ca.lan:8443_{NAME}.pem",
+    ]
+    for it, place in zip(hosts, places, strict=True):
+        take(it)
+        assert remains(it) == [f"letsencrypt-{NAME}.conf", f"letsencrypt-{NAME}.pem"]
+        assert serves(it) == pair(place)
+        assert names(paths.ISSUED) == sorted(place.name for place in places)
+
+
 def test_another_modes_pair_for_another_name_is_not_taken(host: Path) -> None:
     """Its file is called after its name."""
     assert host.is_dir()
@@ -353,16 +418,7 @@ def test_an_expired_certificate_of_an_authority_goes_before_a_self_signed_one(ho
     put(other(it, "selfsigned"), GOOD)
     place = issued(it, signed(starts=-90, days=-1), CA)
     take(it)
-    assert serves(it) == _pair(place)
-
-
-def test_a_certificate_for_another_name_is_worse_than_a_self_signed_one(host: Path) -> None:
-    """Clients can be told to trust that one."""
-    assert host.is_dir()
-    it = declared(**LETSENCRYPT)
-    place = issued(it, signed(FURTHER), CA)
-    assert take(it) == [f"make a self-signed certificate: {place} doesn't cover cal.example.org"]
-    assert served.look(it, served.serving(it)).covers(NAME)
+    assert serves(it) == pair(place)
 
 
 def test_a_further_name_keeps_what_was_issued_until_a_better_comes(host: Path) -> None:
@@ -371,7 +427,7 @@ def test_a_further_name_keeps_what_was_issued_until_a_better_comes(host: Path) -
     it, more = declared(**LETSENCRYPT), declared(**LETSENCRYPT, hostnames=["dav.example.org"])
     place = issued(it)
     take(it)
-    before = _pair(place)
+    before = pair(place)
     assert take(more) == []
     assert serves(more) == before
     issued(more, signed(DNS, FURTHER), CA)
@@ -396,6 +452,33 @@ def leave(*files: str) -> None:
     """Have these files among those that the web server reads."""
     for name in files:
         Path(f"{paths.TLS}/{name}").touch()
+
+
+@pytest.mark.parametrize("settings", [LETSENCRYPT, {}, {"tls": "off"}], ids=["Let's Encrypt", "self-signed", "no TLS"])
+def test_what_was_half_issued_goes(host: Path, settings: dict[str, object]) -> None:
+    """As after a power cut: it holds a key, and nobody finds it by its name."""
+    it = declared(**settings)
+    place = issued(declared(**LETSENCRYPT))
+    for half in (place.with_name(f".{place.name}.new"), place.with_name(".ca.lan_old.example.org.pem.new")):
+        half.write_bytes(pem(signed(), CA) + GOOD_KEY)
+    remains(it)
+    assert names(paths.ISSUED) == [place.name]
+    assert host.is_dir()
+
+
+def test_an_attempt_of_earlier_settings_goes_with_its_key(host: Path) -> None:
+    """Where an authority is declared, the next attempt clears it away, or this one is under way."""
+    assert host.is_dir()
+    folder = Path(paths.ACME) / "incoming"
+    folder.mkdir()
+    (folder / "key.pem").write_bytes(GOOD_KEY)
+    assert list(served.leftovers(declared(**LETSENCRYPT))) == []
+    ((sentence, act),) = served.leftovers(declared())
+    assert sentence == f"remove {folder}, which was never finished"
+    act()
+    assert not folder.exists()
+    assert list(served.leftovers(declared())) == []
+    assert Path(paths.ISSUED).is_dir()
 
 
 def remains(it: Declared) -> list[str]:
@@ -462,7 +545,7 @@ def test_changing_back_and_forth_asks_nobody(host: Path) -> None:
         remains(each)
     assert names(paths.TLS) == [f"files-{NAME}.conf", f"files-{NAME}.pem"]
     take(it)
-    assert serves(it) == _pair(place)
+    assert serves(it) == pair(place)
 
 
 @pytest.mark.usefixtures("release_standing")

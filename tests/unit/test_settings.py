@@ -297,6 +297,12 @@ WRONG_DATA = {
         "901",
         "0 to 900 sec",
     ),
+    "keys that the plugin doesn't take": Wrong(
+        {"acme_dns_plugin": "route53", "acme_dns_credentials": {"env": "LINES"}},
+        "acme_dns_credentials",
+        "",
+        "give the keys as AWS wants them",
+    ),
     "a hook beside a plugin": Wrong(
         {"acme_dns_plugin": "rfc2136", "acme_dns_hook": "/usr/local/bin/dns"},
         "acme_dns_hook",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
 
-from baikalctl import paths, start
+from baikalctl import paths, start, volume
 from baikalctl.faults import HostError, SettingsError
+from tests.unit.pairs import GOOD, GOOD_KEY, NAME, put
 
 RIGHT = {"BAIKAL_HOSTNAME": "cal.example.org", "BAIKAL_ADMIN_PASSWORD": "s"}
 
@@ -80,3 +82,79 @@ def test_a_file_that_may_not_be_read_is_said_with_the_account(file: Path) -> Non
     file.touch(mode=0)
     with pytest.raises(HostError, match=f"can't be read by uid {os.geteuid()}; give that account the file"):
         start.read_settings(RIGHT)
+
+
+class GoesOn(Exception):  # noqa: N818 - no error
+    """Raised where a start begins to touch something."""
+
+
+@pytest.fixture
+def contained(host: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Have an image with a release, of which a start gets no further than to its volume; return its environment."""
+    Path(paths.CURRENT).symlink_to("0.12.1")
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    monkeypatch.setattr(start, "refuse_low_port", lambda *_: None)
+
+    def goes_on(*_: object, **__: object) -> None:
+        raise GoesOn
+
+    monkeypatch.setattr(volume, "refuse_unwritable", goes_on)
+    named = {"BAIKAL_TLS_CERTIFICATE": f"{host}/cal.pem", "BAIKAL_TLS_KEY": f"{host}/cal.key"}
+    return RIGHT | named | {"BAIKAL_TLS": "files"}
+
+
+def test_a_start_with_all_its_files_says_nothing_of_them(
+    contained: dict[str, str], host: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It goes on."""
+    (host / "cal.pem").write_bytes(GOOD)
+    (host / "cal.key").write_bytes(GOOD_KEY)
+    with pytest.raises(GoesOn):
+        start.start(contained)
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("missing", ["cal.pem", "cal.key"])
+def test_where_a_file_is_missing_what_was_copied_goes_on_serving(
+    contained: dict[str, str], host: Path, capsys: pytest.CaptureFixture[str], missing: str
+) -> None:
+    """As where a disk isn't mounted after a boot: calendars are still there, and the log tells."""
+    (host / "cal.pem").write_bytes(GOOD)
+    (host / "cal.key").write_bytes(GOOD_KEY)
+    (host / missing).unlink()
+    put(Path(f"{paths.TLS}/files-{NAME}.pem"), GOOD)
+    with pytest.raises(GoesOn):
+        start.start(contained)
+    assert capsys.readouterr().out == (
+        f"baikalctl: {host / missing} is not there; mount it; until that is mended, the certificate that is in the "
+        "volume goes on serving\n"
+    )
+
+
+@pytest.mark.parametrize("other", ["", "selfsigned-cal.example.org", "files-dav.example.org"])
+def test_where_a_file_is_missing_and_nothing_was_copied_nothing_is_touched(
+    contained: dict[str, str], host: Path, capsys: pytest.CaptureFixture[str], other: str
+) -> None:
+    """What served with another setting or for another name is no stopgap for somebody's own."""
+    if other:
+        put(Path(f"{paths.TLS}/{other}.pem"), GOOD)
+    with pytest.raises(HostError, match=rf"^{host}/cal\.pem is not there; mount it$"):
+        start.start(contained)
+    assert capsys.readouterr().out == ""
+
+
+def test_a_missing_root_of_ones_own_authority_ends_no_service(
+    contained: dict[str, str], host: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is needed for the next certificate, not for this one."""
+    acme = {"BAIKAL_TLS": "letsencrypt", "BAIKAL_ACME_EMAIL": "ops@example.org", "BAIKAL_ACME_CA": f"{host}/ca.pem"}
+    environ = RIGHT | acme
+    assert contained
+    with pytest.raises(HostError, match=r"ca\.pem is not there; mount it$"):
+        start.start(environ)
+    put(Path(f"{paths.TLS}/letsencrypt-{NAME}.pem"), GOOD)
+    with pytest.raises(GoesOn):
+        start.start(environ)
+    assert capsys.readouterr().out.startswith(
+        f"baikalctl: {host}/ca.pem is not there; mount it; until that is mended, "
+    )

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from importlib import metadata
+from pathlib import Path
 
 import pytest
 
 from baikalctl import surroundings
 from baikalctl.faults import HostError
+from tests.unit.samples import LETSENCRYPT, settings
 
-if TYPE_CHECKING:
-    from pathlib import Path
+HOOK = "acme_dns_hook"
 
 
 @pytest.fixture
@@ -74,3 +75,86 @@ def test_whoever_has_the_capability_may_open_every_port(monkeypatch: pytest.Monk
     """Root has it unless it was taken away."""
     monkeypatch.setattr(surroundings, "may", lambda _: True)
     surroundings.refuse_low_port("http_port", 80)
+
+
+def named(folder: Path, *files: str) -> dict[str, object]:
+    """Return settings that name these files, all of which are there."""
+    for name in files:
+        (folder / name).touch(mode=0o700 if name == HOOK else 0o600)
+    return {name: str(folder / name) for name in files}
+
+
+FILES = (("tls_certificate", "files"), ("tls_key", "files"), ("acme_ca", "letsencrypt"), (HOOK, "letsencrypt"))
+
+
+def given(folder: Path, mode: str) -> dict[str, object]:
+    """Return all the settings of ``mode`` that name files."""
+    more = LETSENCRYPT if mode == "letsencrypt" else {"tls": mode}
+    return more | named(folder, *(name for name, of in FILES if of == mode))
+
+
+@pytest.mark.parametrize(("name", "mode"), FILES)
+def test_a_file_that_is_named_must_be_there(tmp_path: Path, name: str, mode: str) -> None:
+    """And be one: where it isn't on the host, Docker makes a directory."""
+    it = settings(**given(tmp_path, mode))
+    surroundings.refuse_unfit_files(it)
+    (tmp_path / name).unlink()
+    with pytest.raises(HostError, match=rf"{tmp_path}/{name} is not there; mount it$"):
+        surroundings.refuse_unfit_files(it)
+    (tmp_path / name).mkdir()
+    with pytest.raises(HostError, match=rf"{tmp_path}/{name} is not there; mount it$"):
+        surroundings.refuse_unfit_files(it)
+
+
+@pytest.mark.parametrize(("name", "mode"), FILES)
+def test_a_file_that_is_named_must_be_for_this_account(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, mode: str
+) -> None:
+    """A hook is run, all others are read; root may do both, and these tests may run as root."""
+    it = settings(**given(tmp_path, mode))
+    asked: dict[str, int] = {}
+
+    def access(path: str, how: int) -> bool:
+        asked[Path(path).name] = how
+        return Path(path).name != name
+
+    monkeypatch.setattr(os, "access", access)
+    verb = "run" if name == HOOK else "read"
+    with pytest.raises(HostError, match=rf"{name} can't be {verb} by uid \d+.*; give that account the file$"):
+        surroundings.refuse_unfit_files(it)
+    assert asked[name] == (os.R_OK | os.X_OK if name == HOOK else os.R_OK)
+
+
+@pytest.mark.parametrize("mode", ["selfsigned", "off"])
+def test_where_no_file_is_named_none_must_be_there(mode: str) -> None:
+    """As in most containers."""
+    surroundings.refuse_unfit_files(settings(tls=mode))
+
+
+@pytest.fixture
+def plugins(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the names of certbot's plugins that are installed, of which a test may add some."""
+    names = ["webroot", "manual"]
+
+    def entry_points(*, group: str) -> metadata.EntryPoints:
+        assert group == "certbot.plugins"
+        return metadata.EntryPoints(metadata.EntryPoint(name, "certbot_x:Authenticator", group) for name in names)
+
+    monkeypatch.setattr(metadata, "entry_points", entry_points)
+    return names
+
+
+def test_a_plugin_must_be_in_the_image(plugins: list[str]) -> None:
+    """By the name that certbot knows it by, wherever and however it was installed; or else how to get it is said."""
+    it = settings(**LETSENCRYPT, acme_dns_plugin="desec")
+    plugins += ["dns-desec-other", "desec"]
+    with pytest.raises(HostError, match=r"plugin desec is not in this image; .*--build-arg ACME_DNS_PLUGIN=desec, or "):
+        surroundings.refuse_unfit_files(it)
+    plugins.append("dns-desec")
+    surroundings.refuse_unfit_files(it)
+
+
+def test_without_an_authority_no_plugin_must_be_in_the_image(plugins: list[str]) -> None:
+    """Settings may keep its name for later."""
+    assert plugins
+    surroundings.refuse_unfit_files(settings(acme_dns_plugin="desec"))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import ssl
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,9 +16,11 @@ from baikalctl.health import FAILED, OK, WARNING, Finding
 from baikalctl.renewal import Manner
 from tests.unit.pairs import (
     CA,
+    CA_KEY,
     DNS,
     FURTHER,
     GOOD_KEY,
+    OLD_CA,
     OTHER_KEY,
     ROOT,
     brought,
@@ -62,10 +66,10 @@ def issued(it: Declared, *chain: x509.Certificate) -> None:
     put(served.issued(it), pem(*chain), first=authority.issued_by(it, it.asking))
 
 
-def refuse(it: Declared, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Have an authority refuse, and return until when."""
-    monkeypatch.setattr(authority, "ask", lambda *_: REFUSAL)
-    renewal.care(it, lambda _: None, Manner())
+def refuse(it: Declared, monkeypatch: pytest.MonkeyPatch, refusal: Refusal = REFUSAL) -> str:
+    """Have an authority refuse somebody in a hurry, and return until when."""
+    monkeypatch.setattr(authority, "ask", lambda *_: refusal)
+    renewal.care(it, lambda _: None, Manner(hurry=True))
     assert it.asking is not None
     refused = renewal.refused(it, it.asking)
     assert refused is not None
@@ -137,25 +141,44 @@ def test_a_self_signed_one_that_is_wrong_is_made_anew(chain: x509.Certificate, s
         (pem(signed(days=30), CA, ROOT), OK, "a chain that isn't known here, for cal.example.org, 30 days left"),
         (pem(issue(DNS, days=30)), OK, "self-signed, for cal.example.org, 30 days left"),
         (
-            pem(signed(starts=-300, days=29), CA, ROOT),
+            pem(signed(starts=-90, days=29), CA, ROOT),
             WARNING,
             "a chain that isn't known here, for cal.example.org, 29 days left",
         ),
         (
-            pem(signed(starts=-35, days=13), CA, ROOT),
+            pem(signed(starts=-335, days=30), CA, ROOT),
             OK,
-            "a chain that isn't known here, for cal.example.org, 13 days left",
+            "a chain that isn't known here, for cal.example.org, 30 days left",
+        ),
+        (pem(signed(days=29), CA, ROOT), OK, "a chain that isn't known here, for cal.example.org, 29 days left"),
+        (
+            pem(signed(starts=-68, days=21), CA, ROOT),
+            WARNING,
+            "a chain that isn't known here, for cal.example.org, 21 days left",
         ),
         (
-            pem(signed(starts=-37, days=9), CA, ROOT),
+            pem(signed(starts=-67, days=22), CA, ROOT),
+            OK,
+            "a chain that isn't known here, for cal.example.org, 22 days left",
+        ),
+        (
+            pem(signed(starts=-4.9, days=1), CA, ROOT),
             WARNING,
-            "a chain that isn't known here, for cal.example.org, 9 days left",
+            "a chain that isn't known here, for cal.example.org, 1 days left",
+        ),
+        (
+            pem(signed(starts=-4, days=2), CA, ROOT),
+            OK,
+            "a chain that isn't known here, for cal.example.org, 2 days left",
         ),
     ],
-    ids=["good", "self-signed", "a year's last month", "a third of 48 days", "less than a quarter"],
+    ids=[
+        *("good", "self-signed", "short", "a year, a month left", "a month, new", "90 days, too little left"),
+        *("90 days, enough left", "6 days, too little left", "6 days, enough left"),
+    ],
 )
 def test_ones_own_is_told_with_whose_it_is(host: Path, chain: bytes, status: str, message: str) -> None:
-    """And somebody is to renew it in time."""
+    """And somebody is to renew it in time: a month before, or when clients of an authority would have done so for long."""
     it = brought(host, chain, https_port=9)
     take(it)
     remedy = "" if status == OK else f"renew it in {host}/cal.pem: it is taken into service by itself"
@@ -200,12 +223,29 @@ def test_one_of_an_authority_is_told_with_when_it_is_renewed() -> None:
 
 
 def test_one_that_clients_believe_is_told_as_such(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the root of an authority of one's own is among the system's, for example."""
-    trust(monkeypatch, host, ROOT)
-    it = declared(**ASKING, acme_server="https://ca.lan/acme")
+    """Where the host's system knows the root; that it is declared tells certbot, and nobody's clients."""
+    (host / "ca.pem").write_bytes(pem(ROOT))
+    it = declared(**ASKING, acme_server="https://ca.lan/acme", acme_ca=str(host / "ca.pem"))
     issued(it, signed(), CA)
     take(it)
-    assert one(it).message.startswith("of ca.lan, a chain that is trusted here, for cal.example.org, 89 days left, ")
+    left = "for cal.example.org, 89 days left, "
+    assert one(it).message.startswith(f"of ca.lan, a chain that isn't known here, {left}")
+    trust(monkeypatch, host, ROOT)
+    assert one(it).message.startswith(f"of ca.lan, a chain that is trusted here, {left}")
+
+
+def test_a_chain_that_has_expired_is_a_failure(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients refuse it; of an authority, another one is asked for."""
+    trust(monkeypatch, host, ROOT)
+    late = issue(DNS, signer=(OLD_CA, CA_KEY))
+    take(brought(host, OWN, https_port=9))
+    finding = one(brought(host, pem(late, OLD_CA), https_port=9))
+    expected = f"{host}/cal.pem has a chain that has expired; take the authority's newer one"
+    assert (finding.status, finding.message.partition("; until then")[0]) == (FAILED, expected)
+    it = declared(**ASKING)
+    issued(it, late, OLD_CA)
+    refuse(it, monkeypatch)
+    assert one(it).message.startswith("there is none of Let's Encrypt: cal.example.org: connection refused; until then")
 
 
 @pytest.mark.usefixtures("host")
@@ -244,6 +284,21 @@ def test_a_refusal_is_told_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> N
         "for cal.example.org, 396 days left",
         f"let port 80 lead here; it is asked again after {until}, or by baikalctl certificate --now or the deploy",
     )
+
+
+@pytest.mark.usefixtures("host")
+@pytest.mark.parametrize("limit", ["the authority's", "ours"])
+def test_nobody_is_sent_to_a_command_that_would_only_wait(monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
+    """Where the authority has said how long, or was asked often enough."""
+    it = declared(**ASKING)
+    refuse(it, monkeypatch)
+    assert "--now" in one(it).remedy
+    if limit == "ours":
+        for _ in range(renewal.PATIENCE):
+            until = refuse(it, monkeypatch)
+    else:
+        until = refuse(it, monkeypatch, dataclasses.replace(REFUSAL, wait_s=50_000))
+    assert one(it).remedy == f"let port 80 lead here; it is asked again after {until}"
 
 
 @pytest.mark.usefixtures("container")
@@ -291,8 +346,9 @@ def test_what_serves_for_another_name_is_said_so(monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.usefixtures("host")
 @pytest.mark.parametrize("shows", [True, False])
-def test_what_nginx_shows_must_be_what_serves(*, shows: bool) -> None:
+def test_what_nginx_shows_must_be_what_serves(monkeypatch: pytest.MonkeyPatch, *, shows: bool) -> None:
     """A warning of its own, beside the finding about the files; a file below a line of ours is read as well."""
+    monkeypatch.setattr(validity, "MOMENT_S", 0.2)
     it = declared(**LETSENCRYPT)
     issued(it, signed(), CA)
     take(it)
@@ -307,3 +363,19 @@ def test_what_nginx_shows_must_be_what_serves(*, shows: bool) -> None:
     remedy = "systemctl reload nginx, or run the deploy"
     stale = Finding("certificate", WARNING, "nginx shows another one than it should", remedy)
     assert found[1:] == ([] if shows else [stale])
+
+
+@pytest.mark.usefixtures("host")
+def test_what_nginx_shows_while_it_reloads_is_no_finding() -> None:
+    """The workers of before answer for a moment."""
+    it = declared(**LETSENCRYPT)
+    issued(it, signed(), CA)
+    take(it)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(put(Path(paths.TLS) / "old.pem", pem(signed(), CA)))
+    reload = threading.Timer(0.3, context.load_cert_chain, [served.serving(it)])
+    with serving(context) as web:
+        reload.start()
+        found = list(validity.findings(declared(**LETSENCRYPT, https_port=web.port)))
+    reload.join()
+    assert [finding.status for finding in found] == [OK]
