@@ -19,6 +19,7 @@ from baikalctl.faults import HostError
 from baikalctl.health import in_container
 from baikalctl.installing import locked
 from baikalctl.privilege import as_owner, belongs, give, owner, privileged
+from baikalctl.writing import write
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -172,10 +173,7 @@ def _read_applied() -> dict[str, str]:
 
 
 def _write_applied(applied: dict[str, str]) -> None:
-    beside = Path(paths.APPLIED + ".new")
-    beside.write_text(json.dumps(applied, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-    beside.chmod(0o600)
-    beside.replace(paths.APPLIED)
+    write(Path(paths.APPLIED), json.dumps(applied, ensure_ascii=False, indent=1) + "\n")
 
 
 def _back_up(leaving: list[str]) -> None:

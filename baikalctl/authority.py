@@ -20,6 +20,8 @@ from urllib.parse import urlsplit
 from baikalctl import certificate, paths, served
 from baikalctl.faults import HostError
 from baikalctl.installing import locked
+from baikalctl.rules import ACME_SERVERS
+from baikalctl.writing import write
 
 if TYPE_CHECKING:
     from baikalctl.declared import Asking, Declared
@@ -36,10 +38,7 @@ KEYS = {
     "ecdsa": ("genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"),
     "rsa": ("genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"),
 }
-NAMED = {
-    "acme-v02.api.letsencrypt.org": "Let's Encrypt",
-    "acme-staging-v02.api.letsencrypt.org": "Let's Encrypt's staging",
-}
+NAMED = {ACME_SERVERS["letsencrypt"]: "Let's Encrypt", ACME_SERVERS["staging"]: "Let's Encrypt's staging"}
 REPORTED = re.compile(r"Domain: +(\S+)\s+Type: +(\w+)\s+Detail: +(.+)")
 """How certbot tells what the authority found at a name (certbot/_internal/auth_handler.py)."""
 RETRY_AFTER = re.compile(r"^Retry-After: *(\S.*)$", re.IGNORECASE | re.MULTILINE)
@@ -88,8 +87,7 @@ class Refusal:
 
 def name_of(asking: Asking) -> str:
     """Return what people call the authority."""
-    host = urlsplit(asking.server).netloc
-    return NAMED.get(host, host)
+    return NAMED.get(asking.server) or urlsplit(asking.server).netloc
 
 
 def issued_by(declared: Declared, asking: Asking) -> str:
@@ -121,16 +119,16 @@ def _attempt(declared: Declared, asking: Asking) -> Refusal | None:
     folder.mkdir(mode=0o700)
     key, request, chain = folder / "key.pem", folder / "request.pem", folder / "fullchain.pem"
     try:
-        certificate.write(key, certificate.openssl(*KEYS[asking.key_type]))
+        write(key, certificate.openssl(*KEYS[asking.key_type]))
         subjects = ",".join(f"DNS:{name}" for name in declared.names)
         extension = ("-addext", f"subjectAltName={subjects}")
-        certificate.write(request, certificate.openssl("req", "-new", "-key", str(key), "-subj", "/", *extension))
+        write(request, certificate.openssl("req", "-new", "-key", str(key), "-subj", "/", *extension))
         refusal = _certbot(declared, asking, request, chain)
         if refusal:
             return refusal
         pair = certificate.look(chain, key, declared.names)
         with locked(paths.LOCK):
-            certificate.write(served.issued(declared), issued_by(declared, asking) + pair.text)
+            write(served.issued(declared), issued_by(declared, asking) + pair.text)
     except HostError as error:
         return Refusal(reason=str(error), remedy="see to that")
     finally:
@@ -266,7 +264,7 @@ def _bundle(place: Path, authority: str) -> Path:
     except OSError as error:
         message = f"{error.filename}, which acme_ca names, can't be read: {error.strerror}"
         raise HostError(message) from None
-    certificate.write(place, "\n".join(texts))
+    write(place, "\n".join(texts))
     return place
 
 

@@ -11,7 +11,6 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from baikalctl import paths
 from baikalctl.faults import HostError
 
 if TYPE_CHECKING:
@@ -140,7 +139,7 @@ def look(certificate: Path, key: Path, names: Sequence[str]) -> Pair:
 
 def self_signed(names: Sequence[str]) -> str:
     """Return a new pair for ``names``, PEM; raises :class:`HostError` if openssl can't make one."""
-    subjects = ",".join(f"{'IP' if is_address(name) else 'DNS'}:{name}" for name in names)
+    subjects = ",".join(f"{'IP' if _is_address(name) else 'DNS'}:{name}" for name in names)
     made = openssl(
         *("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", "-"),
         *("-days", str(SELF_SIGNED_DAYS), "-subj", f"/CN={names[0][:64]}", "-addext", f"subjectAltName={subjects}"),
@@ -158,24 +157,7 @@ def openssl(*arguments: str) -> str:
     return done.stdout
 
 
-def write(path: Path, text: str) -> None:
-    """Put ``text``, which may hold a key, in its place at once or not at all; only its owner may read it."""
-    beside = path.with_name(f".{path.name}.new")
-    beside.unlink(missing_ok=True)
-    try:
-        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(descriptor)
-    except OSError as error:
-        beside.unlink(missing_ok=True)
-        message = f"{path} can't be written ({error.strerror}); make room in {paths.DATA}, or mend it"
-        raise HostError(message) from None
-    beside.replace(path)
-
-
-def is_address(name: str) -> bool:
+def _is_address(name: str) -> bool:
     """Tell whether ``name`` is an IP address."""
     import ipaddress
 
@@ -234,7 +216,7 @@ def _refusal(server: ssl.SSLContext, client: ssl.SSLContext) -> tuple[int, str, 
 
 def _covers(shown: dict[str, Any], name: str) -> bool:
     """Tell whether clients find ``name`` among the subject's alternative names, where alone they look (RFC 9525)."""
-    kind = "IP Address" if is_address(name) else "DNS"
+    kind = "IP Address" if _is_address(name) else "DNS"
     covered = {value.lower() for of, value in shown.get("subjectAltName", ()) if of == kind}
     zone = name.partition(".")[2] if kind == "DNS" else ""
     # Clients take no wildcard for all of a top-level domain.

@@ -16,11 +16,6 @@ if TYPE_CHECKING:
 
 Contradictions: TypeAlias = "Iterator[tuple[tuple[str, ...], Fault]]"
 """Each with the names of the other settings involved."""
-LETS_ENCRYPT = {
-    "letsencrypt": "https://acme-v02.api.letsencrypt.org/directory",
-    "staging": "https://acme-staging-v02.api.letsencrypt.org/directory",
-}
-"""The directories of the CA that has names of its own in ``acme_server`` (letsencrypt.org/docs/acme-protocol-updates)."""
 
 
 def contradictions(settings: Settings, *, complete: bool) -> Contradictions:
@@ -75,10 +70,10 @@ def _of_letsencrypt(settings: Settings) -> Contradictions:
     if not settings.acme_email:
         problem = 'is missing; tls = "letsencrypt" needs the address where the CA may write to you'
         yield ("tls",), Fault("acme_email", problem)
-    public = settings.acme_directory in LETS_ENCRYPT.values()
+    public = settings.acme_directory in rules.ACME_SERVERS.values()
     further = [(f"hostnames[{position}]", name) for position, name in enumerate(settings.hostnames)]
     for setting, name in [("hostname", settings.hostname), *further]:
-        if rules.is_address(name):
+        if name.replace(".", "").isdigit():  # or meant as one
             problem = "is an IP address, which gets no certificate here; give a name, or set tls to selfsigned or files"
         elif public and name and not rules.is_public(name):
             problem = (

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from baikalctl import paths, served
 from baikalctl.health import in_container, shown
+from baikalctl.writing import write
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,9 +49,7 @@ def reload_if_changed(declared: Declared, say: Callable[[str], None]) -> str:
 
 def remember(declared: Declared, digest: str = "") -> None:
     """Have it that nginx has read its files as they are, or as ``digest`` says."""
-    fresh = _stamp().with_name(f"{_stamp().name}.new")
-    fresh.write_text(f"{digest or _digest(declared)}\n", encoding="ascii")
-    fresh.replace(_stamp())
+    write(_stamp(), f"{digest or _digest(declared)}\n")
 
 
 def is_stale(declared: Declared) -> bool:

@@ -15,11 +15,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from baikalctl import authority, certificate, paths, served
+from baikalctl import authority, paths, served
 from baikalctl.authority import Refusal
+from baikalctl.certificate import DAY_S
 from baikalctl.faults import NOT_YET, HostError
 from baikalctl.installing import locked
 from baikalctl.reloading import reload_if_changed
+from baikalctl.writing import write
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,7 +42,6 @@ PATIENCE = 4
 (https://letsencrypt.org/docs/rate-limits/, "Authorization Failures")."""
 LASTING_PATIENCE = 10
 """And so many within a day: a run that somebody has a timer do is always in a hurry."""
-DAY_S = 86400
 ROUNDS = 5
 COMPLETION_S = 10
 """How long files that somebody is replacing may not fit each other."""
@@ -165,9 +166,7 @@ def _ask(declared: Declared, asking: Asking, say: Callable[[str], None], manner:
         until = _allowed(before, hurry=manner.hurry or manner.anew)
         if before and until > time.time():
             if not manner.quiet:
-                say(
-                    f"{before.reason}; {before.remedy}; {authority.name_of(asking)} is asked again after {moment(until)}"
-                )
+                say(_words(asking, before, until))
             return NOT_YET
         say(f"ask {authority.name_of(asking)} for a certificate for {', '.join(declared.names)}")
         # Whatever happens now, and even if the disk is full, nobody asks again and again.
@@ -177,8 +176,13 @@ def _ask(declared: Declared, asking: Asking, say: Callable[[str], None], manner:
             Path(paths.ATTEMPTS).unlink(missing_ok=True)
             return 0
         after = _remember(declared, asking, before, refusal)
-        say(f"{after.reason}; {after.remedy}; {authority.name_of(asking)} is asked again after {moment(after.until)}")
+        say(_words(asking, after, after.until))
         return NOT_YET
+
+
+def _words(asking: Asking, refused: Refused, until: float) -> str:
+    """Return why there is no certificate, what to do, and until when nobody asks again."""
+    return f"{refused.reason}; {refused.remedy}; {authority.name_of(asking)} is asked again after {moment(until)}"
 
 
 def _allowed(before: Refused | None, *, hurry: bool) -> float:
@@ -188,7 +192,7 @@ def _allowed(before: Refused | None, *, hurry: bool) -> float:
     if not hurry or before.limited:
         return before.until
     limits = ((PATIENCE, HOUR_S), (LASTING_PATIENCE, DAY_S))
-    return max(0, *(before.times[-count] + period for count, period in limits if len(before.times) >= count), 0)
+    return max((before.times[-count] + period for count, period in limits if len(before.times) >= count), default=0)
 
 
 def _remember(declared: Declared, asking: Asking, before: Refused | None, refusal: Refusal) -> Refused:
@@ -203,7 +207,7 @@ def _remember(declared: Declared, asking: Asking, before: Refused | None, refusa
         until=now + max(refusal.wait_s, DELAYS_S[min(max(len(times), 1), len(DELAYS_S)) - 1]),
         limited=bool(refusal.wait_s),
     )
-    certificate.write(Path(paths.ATTEMPTS), json.dumps(asdict(after), ensure_ascii=False, indent=1) + "\n")
+    write(Path(paths.ATTEMPTS), json.dumps(asdict(after), ensure_ascii=False, indent=1) + "\n")
     return after
 
 

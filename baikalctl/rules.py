@@ -8,6 +8,11 @@ from __future__ import annotations
 import re
 from pathlib import PurePosixPath
 
+ACME_SERVERS = {
+    "letsencrypt": "https://acme-v02.api.letsencrypt.org/directory",
+    "staging": "https://acme-staging-v02.api.letsencrypt.org/directory",
+}
+"""The directories of the CA that has names of its own here (letsencrypt.org/docs/acme-protocol-updates)."""
 NOT_PUBLIC = frozenset({"example", "home", "internal", "invalid", "lan", "local", "localhost", "test"})
 """Last labels that the public DNS doesn't have: RFC 6761, RFC 6762, ICANN's internal, and what routers use."""
 LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)", re.ASCII)
@@ -29,11 +34,6 @@ def hostname(text: str) -> str:
         message = "is no host name: letters, digits, hyphens and dots only, such as cal.example.org"
         raise ValueError(message)
     return name
-
-
-def is_address(name: str) -> bool:
-    """Tell whether what :func:`hostname` took is an IPv4 address."""
-    return bool(re.fullmatch(r"\d{1,3}(\.\d{1,3}){3}", name, re.ASCII))
 
 
 def is_public(name: str) -> bool:
@@ -116,7 +116,7 @@ def contact(text: str) -> str:
 
 def acme_server(text: str) -> str:
     """Return the name of a CA that has one here, or the https address of an ACME directory (RFC 8555, section 7.1.1)."""
-    if text in ("letsencrypt", "staging"):
+    if text in ACME_SERVERS:
         return text
     if text.startswith("http://"):
         message = "would be spoken to in the clear, which ACME forbids; give its https:// address"

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from baikalctl import certificate, paths
 from baikalctl.faults import HostError
+from baikalctl.writing import write
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -97,7 +98,7 @@ def put(declared: Declared, pair: Pair) -> None:
     parts = [(serving(declared), pair.text), (Path(f"{declared.served}.conf"), _configuration(pair))]
     # Never is a browser told to insist, for two years, on a certificate that isn't there yet.
     for path, text in parts if pair.trusted else reversed(parts):
-        certificate.write(path, text)
+        write(path, text)
 
 
 def _best(declared: Declared) -> tuple[Pair | None, str]:
@@ -148,8 +149,8 @@ def _found(declared: Declared, places: Iterable[Path]) -> Iterator[tuple[Pair | 
 
 
 def _make(declared: Declared) -> None:
-    certificate.write(Path(f"{declared.served}.conf"), "")
-    certificate.write(serving(declared), certificate.self_signed(declared.names))
+    write(Path(f"{declared.served}.conf"), "")
+    write(serving(declared), certificate.self_signed(declared.names))
 
 
 def _differs(declared: Declared, pair: Pair) -> bool:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from baikalctl import rules
 from baikalctl.accounts import User, UsersValue, read_users
-from baikalctl.contradictions import LETS_ENCRYPT, contradictions
+from baikalctl.contradictions import contradictions
 from baikalctl.definition import Definition, define
 from baikalctl.environment import PREFIX, read_environment
 from baikalctl.faults import Fault, SettingsError, unknown
@@ -218,7 +218,7 @@ class Settings:
     @property
     def acme_directory(self) -> str:
         """The address of the CA's ACME directory."""
-        return LETS_ENCRYPT.get(self.acme_server, self.acme_server)
+        return rules.ACME_SERVERS.get(self.acme_server, self.acme_server)
 
     @classmethod
     def from_data(cls, data: Mapping[str, object], *, image: bool = False) -> Settings:

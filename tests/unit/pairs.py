@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import AuthorityInformationAccessOID, NameOID
 
 from baikalctl import certificate, served
+from baikalctl.writing import write
 from tests.unit.samples import declared
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def brought(folder: Path, chain: bytes, key: bytes = GOOD_KEY, **changed: object
 
 def put(place: Path, chain: bytes, key: bytes = GOOD_KEY, *, first: str = "") -> Path:
     """Have a whole pair in one file, with a line ``first`` above it; return the file."""
-    certificate.write(place, first + (chain + key).decode())
+    write(place, first + (chain + key).decode())
     return place
 
 

@@ -17,7 +17,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from baikalctl import authority, certificate, paths, served
+from baikalctl import authority, paths, served, writing
 from baikalctl.authority import BY_DNS, REMEDIES, Refusal
 from tests.unit.pairs import CA, CA_KEY, ROOT, issue, pem, put, secret
 from tests.unit.samples import HOME, LETSENCRYPT, declared
@@ -569,7 +569,7 @@ def test_nothing_is_issued_while_somebody_else_is_at_work(
 ) -> None:
     """A run that clears away must not find it half written; while the authority is asked, everybody may work."""
     held: dict[str, bool] = {}
-    true_write = certificate.write
+    true_write = writing.write
 
     def write(path: Path, text: str) -> None:
         with Path(paths.LOCK).open("a", encoding="ascii") as lock:
@@ -581,7 +581,7 @@ def test_nothing_is_issued_while_somebody_else_is_at_work(
                 held[path.name] = False
         true_write(path, text)
 
-    monkeypatch.setattr(certificate, "write", write)
+    monkeypatch.setattr(authority, "write", write)
     assert authority.ask(it, asking(it)) is None
     assert held == {"key.pem": False, "request.pem": False, served.issued(it).name: True}
     assert asked(certbot) == 1

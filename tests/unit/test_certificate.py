@@ -663,9 +663,9 @@ def test_a_really_full_disk_replaces_nothing(it: Declared) -> None:
     place = put(served.serving(it), pem(issue(DNS, days=3)))
     before = place.read_bytes()
     program = (
-        "import resource, signal, sys; from pathlib import Path; from baikalctl import certificate;"
+        "import resource, signal, sys; from pathlib import Path; from baikalctl.writing import write;"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100));"
-        "certificate.write(Path(sys.argv[1]), 'x' * 5000)"
+        "write(Path(sys.argv[1]), 'x' * 5000)"
     )
     done = subprocess.run(
         [sys.executable, "-c", program, str(place)],

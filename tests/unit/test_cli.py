@@ -21,6 +21,7 @@ from baikalctl import certificate, database, paths, release
 from baikalctl.cli import main
 from baikalctl.installing import locked
 from baikalctl.reference import markdown
+from baikalctl.writing import write
 from tests.unit.samples import HOME, LETSENCRYPT, PASSWORD, VERSION, declared, release_zip, user
 
 FILES: dict[str, object] = {"tls": "files", "tls_certificate": "/not/there.pem", "tls_key": "/not/there.key"}
@@ -154,7 +155,7 @@ def test_a_deploy_refuses_files_that_cannot_serve_although_others_do(
     deployed: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Somebody is there who can mend them; the clock would only let the old pair go on."""
-    certificate.write(Path(f"{declared(**FILES).served}.pem"), certificate.self_signed(["cal.example.org"]))
+    write(Path(f"{declared(**FILES).served}.pem"), certificate.self_signed(["cal.example.org"]))
     declare(**FILES)
     assert deployed.is_dir()
     assert main(["certificate", "--prepare"]) == 1
