@@ -8,7 +8,7 @@ from baikalctl.settings import DEFINITIONS, PREFIX
 
 HEAD = """# Settings
 
-Made from the definitions in `baikalctl/settings.py` by `make docs`; every setting there is.
+Made from the definitions in `baikalctl/areas/` by `make docs`; every setting there is.
 
 On machines, settings are pyinfra's data: defaults in `group_data/all.py`, what differs per host in `inventory.py`, and
 for one run `--data name=value`. In a container they are environment variables, or lines of a mounted

@@ -176,6 +176,6 @@ def test_no_module_is_two_modules() -> None:
     lengths = {
         str(path.relative_to(HOME)): len(text(path).splitlines())
         for folder in ("baikalctl", "tasks")
-        for path in (HOME / folder).glob("*.py")
+        for path in (HOME / folder).rglob("*.py")
     }
     assert {name: length for name, length in lengths.items() if length > 300} == {}

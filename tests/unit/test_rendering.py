@@ -708,7 +708,7 @@ def test_a_host_gets_all_of_baikalctl_and_nothing_else() -> None:
     """Every module and every template, no compiled ones."""
     library = {file.path for file in tools().files if file.path.startswith(paths.LIBRARY)}
     library -= {paths.NO_SESSION, paths.MIGRATE}
-    modules = {f"{paths.LIBRARY}/baikalctl/{path.name}" for path in (HOME / "baikalctl").glob("*.py")}
+    modules = {f"{paths.LIBRARY}/{path.relative_to(HOME)}" for path in (HOME / "baikalctl").rglob("*.py")}
     templates = {
         f"{paths.LIBRARY}/{path.relative_to(HOME)}" for path in (HOME / "templates").rglob("*") if path.is_file()
     }
