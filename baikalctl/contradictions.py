@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from enum import Enum, auto
 from typing import TYPE_CHECKING, TypeAlias
 
 from baikalctl import rules
 from baikalctl.faults import Fault
 from baikalctl.kinds import describe
 from baikalctl.release import KNOWN_RELEASES
+from baikalctl.secret import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,10 +18,20 @@ if TYPE_CHECKING:
 
 Contradictions: TypeAlias = "Iterator[tuple[tuple[str, ...], Fault]]"
 """Each with the names of the other settings involved."""
+RELAY = ("relay_host", "relay_port", "relay_tls", "relay_user", "relay_password", "relay_ca")
 
 
-def contradictions(settings: Settings, *, complete: bool) -> Contradictions:
-    """Yield each contradiction; what only a running server needs is asked for of ``complete`` ones, not of images."""
+class Target(Enum):
+    """What the settings are for. An image becomes containers later: until then it has neither a name nor secrets."""
+
+    MACHINE = auto()
+    IMAGE = auto()
+    CONTAINER = auto()
+
+
+def contradictions(settings: Settings, target: Target) -> Contradictions:
+    """Yield each contradiction, also with what the ``target`` is; an image isn't asked for what only a server needs."""
+    complete = target is not Target.IMAGE
     if complete and not settings.hostname:
         yield (), Fault("hostname", 'is missing; give the name that clients type, such as "cal.example.org"')
     for position, name in enumerate(settings.hostnames):
@@ -38,6 +50,7 @@ def contradictions(settings: Settings, *, complete: bool) -> Contradictions:
         yield from _of_letsencrypt(settings)
     yield from _of_account(settings, complete=complete)
     yield from _of_dns(settings)
+    yield from _of_mail(settings, target)
 
 
 def _of_release(settings: Settings) -> Contradictions:
@@ -73,7 +86,7 @@ def _of_letsencrypt(settings: Settings) -> Contradictions:
     public = settings.acme_directory in rules.ACME_SERVERS.values()
     further = [(f"hostnames[{position}]", name) for position, name in enumerate(settings.hostnames)]
     for setting, name in [("hostname", settings.hostname), *further]:
-        if name.replace(".", "").isdigit():  # or meant as one
+        if rules.is_address(name):
             problem = "is an IP address, which gets no certificate here; give a name, or set tls to selfsigned or files"
         elif public and name and not rules.is_public(name):
             problem = (
@@ -110,3 +123,59 @@ def _of_dns(settings: Settings) -> Contradictions:
     if settings.acme_dns_propagation_s:
         shown = str(settings.acme_dns_propagation_s)
         yield ("acme_dns_plugin",), Fault("acme_dns_propagation_s", problem, shown)
+
+
+def _of_mail(settings: Settings, target: Target) -> Contradictions:
+    mail, complete = settings.mail, target is not Target.IMAGE
+    if mail == "postfix" and target is not Target.MACHINE:
+        problem = (
+            'is for machines, and a container sends through a relay: set mail = "relay", '
+            "and name a Postfix beside it or on the host in BAIKAL_RELAY_HOST"
+        )
+        yield (), Fault("mail", problem, describe(mail))
+        return
+    if mail != "postfix":
+        problem = (
+            f'has no effect with mail = "{mail}"; set mail = "postfix", which only machines can have, or take it away'
+        )
+        yield from _of_no_effect(settings, ("dkim_selector",), problem, "mail")
+    if mail == "off":
+        problem = 'has no effect with mail = "off"; set mail = "relay" or take it away'
+        yield from _of_no_effect(settings, ("mail_from", *RELAY), problem, "mail")
+        return
+    if complete and settings.hostname and not settings.mail_from and not rules.is_full(settings.hostname):
+        problem = "is missing; hostname is no full domain that mail could come from: give an address that has one"
+        yield ("mail", "hostname"), Fault("mail_from", problem)
+    if mail == "postfix" and not settings.relay_host:
+        problem = "has no effect without relay_host, as Postfix then delivers by itself; name the relay or take it away"
+        yield from _of_no_effect(settings, RELAY, problem, "mail", "relay_host")
+        return
+    if complete and not settings.relay_host:
+        problem = 'is missing; mail = "relay" needs the name of the SMTP server that takes the mail'
+        yield ("mail",), Fault("relay_host", problem)
+    yield from _of_relay(settings, complete=complete)
+
+
+def _of_relay(settings: Settings, *, complete: bool) -> Contradictions:
+    if settings.relay_password and not settings.relay_user:
+        problem = "is missing; give the name that relay_password belongs to"
+        yield ("mail", "relay_password"), Fault("relay_user", problem)
+    if complete and settings.relay_user and not settings.relay_password:
+        problem = "is missing; give the password that belongs to relay_user"
+        yield ("mail", "relay_user"), Fault("relay_password", problem)
+    if settings.relay_tls != "none":
+        return
+    remedy = "set relay_tls to starttls or tls, or take it away"
+    if settings.relay_password:
+        problem = f'would be sent in the clear with relay_tls = "none"; {remedy}'
+        yield ("mail", "relay_tls"), Fault("relay_password", problem)
+    problem = f'has no effect with relay_tls = "none"; {remedy}'
+    yield from _of_no_effect(settings, ("relay_ca",), problem, "mail", "relay_tls")
+
+
+def _of_no_effect(settings: Settings, names: tuple[str, ...], problem: str, *involved: str) -> Contradictions:
+    """Yield the ``problem`` of each of ``names`` that somebody has set: to anything but its default."""
+    for name in names:
+        given = getattr(settings, name)
+        if given != getattr(type(settings), name):  # where a dataclass keeps the default
+            yield involved, Fault(name, problem, "" if isinstance(given, Secret) else describe(given))

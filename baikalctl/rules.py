@@ -43,6 +43,25 @@ def is_public(name: str) -> bool:
     return len(labels) > 1 and last not in NOT_PUBLIC and labels[-2:] != ["home", "arpa"] and not last.isdigit()
 
 
+def is_address(name: str) -> bool:
+    """Tell whether a host name is an IPv4 address, or meant as one."""
+    return name.replace(".", "").isdigit()
+
+
+def is_full(name: str) -> bool:
+    """Tell whether mail could come from a domain of this name: one of several labels, and no IP address."""
+    labels = name.split(".")
+    return len(labels) > 1 and all(LABEL.fullmatch(label) for label in labels) and not is_address(name)
+
+
+def relay_host(text: str) -> str:
+    """Return the name of an SMTP server as :func:`hostname` does; its port is a setting of its own."""
+    if ":" in text and "://" not in text:
+        message = 'has a port; give the bare name, such as "smtp.example.org", and the port as relay_port'
+        raise ValueError(message)
+    return hostname(text)
+
+
 def timezone(text: str) -> str:
     """Return a time zone of the IANA database, as far as this machine has it."""
     import zoneinfo
@@ -104,12 +123,21 @@ def host_path(text: str) -> str:
     return text
 
 
-def contact(text: str) -> str:
-    """Return an e-mail address for an ACME account, in characters that need no quoting in certbot's file or in an address."""
+def email_address(text: str) -> str:
+    """Return an e-mail address, in characters that need no quoting in anybody's configuration or in an address."""
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._+-]*@[A-Za-z0-9][A-Za-z0-9.-]*", text, re.ASCII) or len(text) > 80:
         message = (
             'is no e-mail address of plain letters, digits and . _ + - only; write it bare, such as "jo@example.org"'
         )
+        raise ValueError(message)
+    return text
+
+
+def sender(text: str) -> str:
+    """Return an e-mail address that mail may come from: other servers want a full domain (RFC 5321, section 2.3.5)."""
+    local, _, domain = email_address(text).partition("@")
+    if not is_full(domain.lower()) or not all(local.split(".")):
+        message = 'has no full domain, or a dot too many; write it as "noreply@example.org"'
         raise ValueError(message)
     return text
 
@@ -150,5 +178,32 @@ def dns_plugin(text: str) -> str:
     """Return the name of one of certbot's DNS plugins, as it stands in the name of its package."""
     if not re.fullmatch(r"[a-z0-9]+", text, re.ASCII):
         message = 'is no plugin of certbot; give the name that follows "dns-", such as rfc2136 or cloudflare'
+        raise ValueError(message)
+    return text
+
+
+def login(text: str) -> str:
+    """Return a name to log in with, of ASCII without spaces; Postfix would take what follows a colon for the password."""
+    if not re.fullmatch(r"[!-9;-~]+", text, re.ASCII):
+        message = "is no login name: ASCII without spaces and colons only; copy it as the relay's provider shows it"
+        raise ValueError(message)
+    return text
+
+
+def printable(text: str) -> str:
+    """Return a password of printable ASCII, the same in every encoding; it is a secret, so no error repeats it.
+
+    Postfix and nullmailer can't be told any other, and Postfix drops spaces at the end of a line.
+    """
+    if not re.fullmatch(r"[!-~]([ -~]*[!-~])?", text, re.ASCII):
+        message = "has characters outside printable ASCII, or a space at an end; choose another password at the relay"
+        raise ValueError(message)
+    return text
+
+
+def selector(text: str) -> str:
+    """Return a DKIM selector (RFC 6376, section 3.1) of one label."""
+    if not LABEL.fullmatch(text):
+        message = "is no label of a DNS name: lower-case letters, digits and inner hyphens only, such as baikal"
         raise ValueError(message)
     return text

@@ -15,9 +15,10 @@ from baikalctl.accounts import UsersValue, read_users
 from baikalctl.areas.baikal import Baikal
 from baikalctl.areas.fleet import Fleet
 from baikalctl.areas.identity import Identity
+from baikalctl.areas.mail import Mail
 from baikalctl.areas.tls import Tls
 from baikalctl.areas.web import Web
-from baikalctl.contradictions import contradictions
+from baikalctl.contradictions import Target, contradictions
 from baikalctl.environment import PREFIX, read_environment
 from baikalctl.faults import Fault, SettingsError, unknown
 from baikalctl.kinds import describe
@@ -31,11 +32,16 @@ __all__ = ["DEFINITIONS", "PREFIX", "Settings"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(Fleet, Tls, Web, Baikal, Identity):
+class Settings(Fleet, Mail, Tls, Web, Baikal, Identity):
     """Everything that somebody can say about a server; immutable, and valid once it exists.
 
     A dataclass has the fields of its last base first, so the areas stand here from the last to the first.
     """
+
+    @property
+    def sender(self) -> str:
+        """The address that mail of this server comes from."""
+        return self.mail_from or f"noreply@{self.hostname}"
 
     @classmethod
     def from_data(cls, data: Mapping[str, object], *, image: bool = False) -> Settings:
@@ -47,7 +53,7 @@ class Settings(Fleet, Tls, Web, Baikal, Identity):
         raw = {name: definition.raw_default for name, definition in DEFINITIONS.items()} | dict(data)
         if image:
             raw |= {name: None for name, definition in DEFINITIONS.items() if definition.secret} | {"users": []}
-        return cls._validated(raw, [], os.environ, plain=False, complete=not image)
+        return cls._validated(raw, [], os.environ, Target.IMAGE if image else Target.MACHINE)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str], file: Mapping[str, object] | None = None) -> Settings:
@@ -58,12 +64,13 @@ class Settings(Fleet, Tls, Web, Baikal, Identity):
         """
         faults: list[Fault] = []
         raw = read_environment(environ, file or {}, DEFINITIONS, faults)
-        return cls._validated(raw, faults, environ, plain=True, complete=True)
+        return cls._validated(raw, faults, environ, Target.CONTAINER)
 
     @classmethod
     def _validated(
-        cls, raw: Mapping[str, object], faults: list[Fault], environ: Mapping[str, str], *, plain: bool, complete: bool
+        cls, raw: Mapping[str, object], faults: list[Fault], environ: Mapping[str, str], target: Target
     ) -> Settings:
+        plain = target is Target.CONTAINER
         values: dict[str, Any] = {}
         for name, given in raw.items():
             definition = DEFINITIONS.get(name)
@@ -73,7 +80,7 @@ class Settings(Fleet, Tls, Web, Baikal, Identity):
                 continue
             elif isinstance(definition.kind, UsersValue):
                 values[name] = read_users(given, faults, environ, plain=plain)
-            elif complete or not (definition.secret and given is None):
+            elif not (target is Target.IMAGE and definition.secret and given is None):
                 try:
                     values[name] = definition.read(given, environ, plain=plain)
                 except ValueError as error:
@@ -81,7 +88,7 @@ class Settings(Fleet, Tls, Web, Baikal, Identity):
         wrong = {fault.setting for fault in faults}
         settings = cls(**{name: value for name, value in values.items() if name not in wrong})
         # A contradiction with what is wrong anyway would only be noise.
-        for involved, fault in contradictions(settings, complete=complete):
+        for involved, fault in contradictions(settings, target):
             if not wrong.intersection((fault.setting, *involved)):
                 faults.append(fault)
         if faults:

@@ -81,6 +81,29 @@ acme_dns_propagation_s = 0
 # In place of a plugin: path on the host of a program that is called with add and with remove.
 acme_dns_hook = ""
 
+# --- Mail
+
+# How invitations leave: off (none do, and clients are told so), relay (through relay_host, without a mail server here),
+# postfix (a mail server of this machine's own; machines only).
+mail = "off"
+# The address that invitations come from, the organiser's being their Reply-To; it also gets what can't be delivered.
+# Empty: noreply@ the host name.
+mail_from = ""
+# The SMTP server that takes all mail. mail = "relay" needs one; without, Postfix delivers by itself.
+relay_host = ""
+# Port of the relay; 0 for what goes with relay_tls: 587 with starttls, 465 with tls, 25 with none.
+relay_port = 0
+# How the relay is spoken to: starttls, tls (from the first byte on), or none (in the clear).
+relay_tls = "starttls"
+# Name to log in to the relay with; empty where it asks for none.
+relay_user = ""
+# Password of relay_user.
+relay_password = None
+# Path on the host of the CA that the relay's certificate is checked with, PEM. Empty: the system's.
+relay_ca = ""
+# With mail = "postfix": name of the DKIM key in the DNS, before ._domainkey. Empty: nothing is signed.
+dkim_selector = "baikal"
+
 # --- Fleet
 
 # How many hosts are deployed to at a time, such as [1, 10, "25%"]; the last size is repeated. Empty: all at once.

@@ -36,7 +36,7 @@ class Tls:
         meaning='With tls = "files": path on the host of the private key, PEM.',
     )
     acme_email: str = define(
-        Text("an e-mail address", rules.contact, empty=True),
+        Text("an e-mail address", rules.email_address, empty=True),
         "",
         area="TLS",
         meaning='With tls = "letsencrypt": the address where the CA may write to you.',

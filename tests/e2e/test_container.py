@@ -298,6 +298,15 @@ WRONG: Final = {
     "acme_dns_credentials": ("", "is empty"),
     "acme_dns_propagation_s": ("1m", "from 0 to 900 seconds"),
     "acme_dns_hook": ("/bin/dns --zone x", "absolute path"),
+    "mail": ("sendmail", "off, relay or postfix"),
+    "mail_from": ("root@localhost", "has no full domain"),
+    "relay_host": ("smtp.example.org:587", "the port as relay_port"),
+    "relay_port": ("smtp", "from 0 to 65535"),
+    "relay_tls": ("ssl", "starttls, tls or none"),
+    "relay_user": ("jo doe", "as the relay's provider shows it"),
+    "relay_password": ("hünter2", "choose another password at the relay"),
+    "relay_ca": ("ca.pem", "absolute path"),
+    "dkim_selector": ("baikal._domainkey", "such as baikal"),
 }
 """Of every setting that a container takes, something wrong, and words of the remedy."""
 
@@ -347,8 +356,27 @@ def test_every_wrong_variable_is_said_at_once_and_nothing_is_written(
             {"BAIKAL_TLS": "files"},
             ["BAIKAL_TLS_CERTIFICATE: is missing; ", "BAIKAL_TLS_KEY: is missing; "],
         ),
+        (
+            {"BAIKAL_MAIL": "postfix"},
+            ['BAIKAL_MAIL = "postfix": is for machines, and a container sends through a relay'],
+        ),
+        (
+            {"BAIKAL_MAIL": "relay", "BAIKAL_RELAY_USER": "jo"},
+            [
+                "BAIKAL_MAIL_FROM: is missing; ",
+                "BAIKAL_RELAY_HOST: is missing; ",
+                "BAIKAL_RELAY_PASSWORD: is missing; ",
+            ],
+        ),
+        (
+            {"BAIKAL_RELAY_HOST": "smtp.example.org", "BAIKAL_RELAY_PASSWORD": PASSWORD},
+            ['BAIKAL_RELAY_HOST = "smtp.example.org": has no effect', "BAIKAL_RELAY_PASSWORD: has no effect"],
+        ),
     ],
-    ids=["no name", "no password", "two forms", "no file", "accounts", "contradictions", "no certificate"],
+    ids=[
+        *("no name", "no password", "two forms", "no file", "accounts", "contradictions", "no certificate"),
+        *("a mail server", "no relay", "mail that is off"),
+    ],
 )
 def test_an_environment_that_is_wrong_as_a_whole_is_refused(
     engine: Engine, image: str, environment: dict[str, str | None], expected: list[str]

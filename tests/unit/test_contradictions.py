@@ -1,4 +1,4 @@
-"""Which names a CA gives a certificate for, and where one asks for it.
+"""Which names a CA gives a certificate for and where one asks for it, and in which ways mail can leave.
 
 What else contradicts itself is among the wrong settings of test_settings.py.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import pytest
 
 from baikalctl.faults import SettingsError
+from baikalctl.settings import Settings
 from tests.unit.samples import settings
 
 OWN = "https://ca.lan:14000/dir"
@@ -92,3 +93,58 @@ def test_a_plugin_without_credentials_of_its_own_is_given_none() -> None:
         SettingsError, match=r"^acme_dns_credentials: is nothing that route53 takes; give .*\(a role, or "
     ):
         letsencrypt(acme_dns_plugin="route53", acme_dns_credentials="a = b")
+
+
+LOGIN = {"relay_user": "jo", "relay_password": {"env": "GIVEN"}}
+
+
+@pytest.mark.parametrize(
+    "mail",
+    [
+        {"mail": "postfix"},
+        {"mail": "postfix", "mail_from": "cal@example.org", "dkim_selector": ""},
+        {"mail": "postfix", "relay_host": "smtp.example.org", "relay_tls": "tls", "dkim_selector": "cal", **LOGIN},
+        {"mail": "postfix", "relay_host": "192.0.2.7", "relay_tls": "none", "relay_port": 2525},
+        {"mail": "relay", "relay_host": "smtp.example.org"},
+        {"mail": "relay", "relay_host": "localhost", "relay_tls": "none", "relay_port": 1025},
+        {
+            "mail": "relay",
+            "relay_host": "smtp.example.org",
+            "relay_ca": "/ca.pem",
+            "mail_from": "jo@a.example",
+            **LOGIN,
+        },
+    ],
+)
+def test_mail_of_a_machine_leaves_in_each_of_these_ways(
+    monkeypatch: pytest.MonkeyPatch, mail: dict[str, object]
+) -> None:
+    """Directly or through a relay, which may want a login, or be a neighbour that needs no TLS."""
+    monkeypatch.setenv("GIVEN", "hunter2")
+    made = Settings.from_data({"hostname": "cal.example.org", "admin_password": {"env": "GIVEN"}} | mail)
+    assert (made.mail, made.relay_host) == (mail["mail"], mail.get("relay_host", ""))
+
+
+@pytest.mark.parametrize("name", ["calendar", "localhost", "192.0.2.7", "10"])
+def test_a_name_that_mail_cannot_come_from_needs_a_sender(name: str) -> None:
+    """Other mail servers would refuse it; with an address of a domain that has a dot, any name will do."""
+    with pytest.raises(SettingsError, match=r"^mail_from: is missing; hostname is no full domain"):
+        settings(mail="relay", relay_host="smtp", hostname=name)
+    assert settings(mail="relay", relay_host="smtp", hostname=name, mail_from="cal@example.org").hostname == name
+    assert settings(mail="off", hostname=name).mail == "off"
+
+
+def test_each_mail_setting_without_effect_is_said() -> None:
+    """Not only the first one, and never the password."""
+    relay = {"relay_host": "smtp", "relay_port": 1, "relay_tls": "tls", "relay_user": "jo", "relay_ca": "/ca.pem"}
+    with pytest.raises(SettingsError) as caught:
+        settings(mail_from="cal@example.org", dkim_selector="cal", relay_password="hunter2", **relay)
+    assert {fault.setting for fault in caught.value.faults} == {"mail_from", "dkim_selector", "relay_password", *relay}
+    assert "hunter2" not in str(caught.value)
+
+
+def test_what_a_relay_lacks_is_said_at_once() -> None:
+    """Its name, and the other half of the login."""
+    with pytest.raises(SettingsError) as caught:
+        settings(mail="relay", relay_user="jo", relay_tls="none", relay_ca="/ca.pem")
+    assert [fault.setting for fault in caught.value.faults] == ["relay_host", "relay_password", "relay_ca"]

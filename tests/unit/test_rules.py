@@ -117,25 +117,103 @@ def test_a_path_that_would_need_quoting_is_refused(written: str) -> None:
 @pytest.mark.parametrize(
     "written", ["jo@example.org", "Jo.Do+ca-1@mail.example.org", "_x@xn--mller-kva.de", "admin@localhost"]
 )
-def test_an_address_that_a_ca_can_write_to_is_taken(written: str) -> None:
-    """Bare, and in plain characters."""
-    assert rules.contact(written) == written
+def test_a_bare_address_is_taken(written: str) -> None:
+    """In plain characters, with whatever domain somebody can write to."""
+    assert rules.email_address(written) == written
 
 
 @pytest.mark.parametrize(
     "written", ["jo", "@example.org", "jo@", "a@b@c", "jo@example.org,a@b", "jö@example.org", "-jo@a"]
 )
-def test_an_address_that_a_ca_cannot_write_to_is_refused(written: str) -> None:
+def test_an_address_that_would_need_quoting_is_refused(written: str) -> None:
     """As are several, and those that need more than ASCII."""
     with pytest.raises(ValueError, match=r'write it bare, such as "jo@example\.org"'):
-        rules.contact(written)
+        rules.email_address(written)
 
 
 def test_an_address_has_a_limit() -> None:
     """The same as an account's."""
-    assert rules.contact("x" * 68 + "@example.org")
+    assert rules.email_address("x" * 68 + "@example.org")
     with pytest.raises(ValueError, match="write it bare"):
-        rules.contact("x" * 69 + "@example.org")
+        rules.email_address("x" * 69 + "@example.org")
+
+
+@pytest.mark.parametrize("written", ["cal@example.org", "No-Reply+1@Cal.Example.ORG", "j.d@7.xn--mller-kva.de"])
+def test_mail_comes_from_an_address_with_a_full_domain(written: str) -> None:
+    """As it is written."""
+    assert rules.sender(written) == written
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        *("root@localhost", "jo@192.0.2.7", "jo@example..org", "jo@example.org.", "jo@a.-x.org", "jo@a.b-"),
+        *(f"jo@{LONGEST_LABEL}a.org", "jo.@example.org", "j..o@example.org"),
+    ],
+)
+def test_an_address_that_other_mail_servers_refuse_is_no_sender(written: str) -> None:
+    """They want a domain that has an answer in the DNS, and a part before it that needs no quoting (RFC 5321)."""
+    with pytest.raises(ValueError, match=r'no full domain, or a dot too many; write it as "noreply@example\.org"'):
+        rules.sender(written)
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [("SMTP.Example.org.", "smtp.example.org"), ("postfix", "postfix"), ("192.0.2.7", "192.0.2.7")],
+)
+def test_a_relay_is_named_as_a_host_is(written: str, meant: str) -> None:
+    """A container's neighbour may have one label."""
+    assert rules.relay_host(written) == meant
+
+
+@pytest.mark.parametrize("written", ["smtp.example.org:587", "[smtp.example.org]:587", "2001:db8::1", ":25"])
+def test_a_relays_port_is_a_setting_of_its_own(written: str) -> None:
+    """The remedy names it, and not the web server's."""
+    with pytest.raises(ValueError, match=r"has a port; give the bare name, .* and the port as relay_port"):
+        rules.relay_host(written)
+
+
+@pytest.mark.parametrize("written", ["jo", "jo@example.org", "AKIA0=+/", "jo#\"'\\$(x)`{},;!~"])
+def test_a_login_name_is_taken(written: str) -> None:
+    """Whatever it looks like at a provider."""
+    assert rules.login(written) == written
+
+
+@pytest.mark.parametrize("written", ["jo doe", " jo", "jo ", "jo:x", "jö", "jo\x7f", "jo\n", "jo\x85", "jo\xa0"])
+def test_a_login_name_that_no_mail_server_can_be_told_is_refused(written: str) -> None:
+    """Postfix has name and password in one line, between them a colon."""
+    with pytest.raises(ValueError, match="is no login name: ASCII without spaces and colons only"):
+        rules.login(written)
+
+
+PRINTABLE = "".join(map(chr, range(33, 127)))
+
+
+@pytest.mark.parametrize("written", ["x", PRINTABLE, f"{PRINTABLE} {PRINTABLE}"])
+def test_a_password_of_printable_ascii_is_taken(written: str) -> None:
+    """All of it, and spaces within."""
+    assert rules.printable(written) == written
+
+
+@pytest.mark.parametrize("written", ["hünter2", "hunter2\x7f", "hun\x85ter2", "hunter2\n", "hunter2 ", " hunter2", " "])
+def test_a_password_that_no_mail_server_can_be_told_is_refused_and_not_repeated(written: str) -> None:
+    """It would log in with another."""
+    with pytest.raises(ValueError, match="choose another password at the relay") as caught:
+        rules.printable(written)
+    assert "unter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("written", ["baikal", "s1-2026", "7", LONGEST_LABEL])
+def test_a_dkim_selector_is_taken(written: str) -> None:
+    """One label."""
+    assert rules.selector(written) == written
+
+
+@pytest.mark.parametrize("written", ["Baikal", "a.b", "a_b", "-a", "a-", "ä", f"{LONGEST_LABEL}a", "a b"])
+def test_what_is_no_label_is_no_dkim_selector(written: str) -> None:
+    """It becomes part of a name in the DNS, and of a file's."""
+    with pytest.raises(ValueError, match="lower-case letters, digits and inner hyphens only, such as baikal"):
+        rules.selector(written)
 
 
 @pytest.mark.parametrize(
@@ -222,13 +300,18 @@ BREAKS = (
 @pytest.mark.parametrize(
     ("rule", "right"),
     [
-        (rules.contact, "jo@example.org"),
+        (rules.email_address, "jo@example.org"),
         (rules.key_id, "kid"),
         (rules.dns_plugin, "rfc2136"),
         (rules.host_path, "/usr/local/bin/dns"),
+        (rules.sender, "cal@example.org"),
+        (rules.relay_host, "smtp.example.org"),
+        (rules.selector, "baikal"),
     ],
 )
-def test_nothing_breaks_out_of_a_line_of_certbots_file(rule: Callable[[str], str], right: str, text: str) -> None:
+def test_nothing_breaks_out_of_a_line_of_a_configuration_file(
+    rule: Callable[[str], str], right: str, text: str
+) -> None:
     """Wherever it stands: what ends a line, begins a comment, a list or a quotation, or means something to a shell."""
     for broken in (text + right, right[:2] + text + right[2:], right + text):
         with pytest.raises(ValueError, match=r"letters|plugin of certbot"):

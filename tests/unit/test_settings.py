@@ -24,8 +24,10 @@ SECRET = "hunter2-hunter2"
 """Stands wherever somebody wrote a secret in a wrong place or way; no message may repeat it."""
 HMAC_KEY = "aHVudGVyMi1odW50ZXIy-_8"
 CREDENTIALS = "dns_rfc2136_name = keyname.\ndns_rfc2136_secret = 4q4wM"
-OPTIONAL = ("acme_eab_hmac_key", "acme_dns_credentials")
+OPTIONAL = ("acme_eab_hmac_key", "acme_dns_credentials", "relay_password")
 """The secrets that a server can do without."""
+RELAYED: dict[str, object] = {"mail": "relay", "relay_host": "smtp.example.org"}
+"""What is enough for mail to leave through a relay."""
 SHORTEST_REMEDY = 15
 """No sentence with a remedy in it is shorter."""
 JO: dict[str, object] = {"name": "jo", "password": {"env": "GIVEN"}}
@@ -336,6 +338,163 @@ WRONG_DATA = {
         '"ca.lan"',
         "the address of a directory",
     ),
+    # Mail
+    "an unknown way for mail": Wrong({"mail": "sendmail"}, "mail", '"sendmail"', "off, relay or postfix"),
+    "mail as a flag": Wrong({"mail": False}, "mail", "false", 'in quotes: "off"'),
+    "a sender with a name": Wrong(
+        {"mail": "postfix", "mail_from": "Baïkal <cal@example.org>"},
+        "mail_from",
+        '"Baïkal <cal@example.org>"',
+        "write it bare",
+    ),
+    "a sender without a full domain": Wrong(
+        {"mail": "postfix", "mail_from": "root@localhost"}, "mail_from", '"root@localhost"', "has no full domain"
+    ),
+    "a sender of two lines": Wrong(
+        {"mail": "postfix", "mail_from": "jo@example.org\nx"}, "mail_from", '"jo@example.org\\nx"', "control characters"
+    ),
+    "a sender of mail that is off": Wrong(
+        {"mail_from": "cal@example.org"}, "mail_from", '"cal@example.org"', 'no effect with mail = "off"; set mail = "'
+    ),
+    "no sender for a host name of one label": Wrong(
+        RELAYED | {"hostname": "calendar"}, "mail_from", "", "give an address that has one"
+    ),
+    "no sender for an IP address": Wrong({"mail": "postfix", "hostname": "192.0.2.7"}, "mail_from", "", "is missing"),
+    "no relay": Wrong(
+        {"mail": "relay"}, "relay_host", "", 'is missing; mail = "relay" needs the name of the SMTP serv'
+    ),
+    "no relay, with all that is for one": Wrong(
+        {"mail": "relay", "relay_port": 25, "relay_user": "jo", "relay_password": {"env": "GIVEN"}, "relay_ca": "/ca"},
+        "relay_host",
+        "",
+        "is missing",
+    ),
+    "a relay with its port": Wrong(
+        {"mail": "relay", "relay_host": "smtp.example.org:587"},
+        "relay_host",
+        '"smtp.example.org:587"',
+        "and the port as relay_port",
+    ),
+    "a relay with a scheme": Wrong(
+        {"mail": "relay", "relay_host": "smtps://smtp.example.org"},
+        "relay_host",
+        '"smtps://smtp.example.org"',
+        "has a scheme or a path",
+    ),
+    "a relay in brackets": Wrong(
+        {"mail": "relay", "relay_host": "[smtp.example.org]"},
+        "relay_host",
+        '"[smtp.example.org]"',
+        "letters, digits, hyphens",
+    ),
+    "a relay of mail that is off": Wrong(
+        {"relay_host": "smtp.example.org"}, "relay_host", '"smtp.example.org"', 'set mail = "relay" or take it away'
+    ),
+    "a relay's port of mail that is off": Wrong({"relay_port": 2525}, "relay_port", "2525", 'set mail = "relay" or'),
+    "a relay's TLS of mail that is off": Wrong({"relay_tls": "tls"}, "relay_tls", '"tls"', 'set mail = "relay" or'),
+    "a relay's user of mail that is off": Wrong({"relay_user": "jo"}, "relay_user", '"jo"', 'set mail = "relay" or'),
+    "a relay's password of mail that is off": Wrong(
+        {"relay_password": {"env": "GIVEN"}}, "relay_password", "", 'no effect with mail = "off"; set mail = "relay"'
+    ),
+    "a relay's CA of mail that is off": Wrong(
+        {"relay_ca": "/ca.pem"}, "relay_ca", '"/ca.pem"', 'set mail = "relay" or'
+    ),
+    "a relay's port by name": Wrong(
+        RELAYED | {"relay_port": "submission"}, "relay_port", '"submission"', "a whole number from 0 to 65535"
+    ),
+    "a relay's port of Postfix without one": Wrong(
+        {"mail": "postfix", "relay_port": 2525}, "relay_port", "2525", "without relay_host, as Postfix then delivers"
+    ),
+    "a relay's TLS of Postfix without one": Wrong(
+        {"mail": "postfix", "relay_tls": "none"}, "relay_tls", '"none"', "name the relay or take it away"
+    ),
+    "a relay's user of Postfix without one": Wrong(
+        {"mail": "postfix", "relay_user": "jo"}, "relay_user", '"jo"', "name the relay or take it away"
+    ),
+    "a relay's password of Postfix without one": Wrong(
+        {"mail": "postfix", "relay_password": {"env": "GIVEN"}}, "relay_password", "", "name the relay or take it away"
+    ),
+    "a relay's CA of Postfix without one": Wrong(
+        {"mail": "postfix", "relay_ca": "/ca.pem"}, "relay_ca", '"/ca.pem"', "name the relay or take it away"
+    ),
+    "an old name of TLS": Wrong(RELAYED | {"relay_tls": "ssl"}, "relay_tls", '"ssl"', "starttls, tls or none"),
+    "a relay's user with a space": Wrong(
+        RELAYED | {"relay_user": "jo doe", "relay_password": {"env": "GIVEN"}},
+        "relay_user",
+        '"jo doe"',
+        "copy it as the relay's provider shows it",
+    ),
+    "a relay's user without a password": Wrong(
+        RELAYED | {"relay_user": "jo"}, "relay_password", "", "give the password that belongs to relay_user"
+    ),
+    "a relay's password without a user": Wrong(
+        RELAYED | {"relay_password": {"env": "GIVEN"}}, "relay_user", "", "give the name that relay_password belongs to"
+    ),
+    "a plain password of a relay": Wrong(
+        RELAYED | {"relay_user": "jo", "relay_password": SECRET}, "relay_password", "", "must be a reference"
+    ),
+    "a relay's password of two lines": Wrong(
+        RELAYED | {"relay_user": "jo", "relay_password": {"env": "LINES"}}, "relay_password", "", "several lines"
+    ),
+    "a relay's password with an umlaut": Wrong(
+        RELAYED | {"relay_user": "jo", "relay_password": {"env": "UMLAUT"}},
+        "relay_password",
+        "",
+        "choose another password at the relay",
+    ),
+    "a relay's password in the clear": Wrong(
+        RELAYED | {"relay_tls": "none", "relay_user": "jo", "relay_password": {"env": "GIVEN"}},
+        "relay_password",
+        "",
+        "would be sent in the clear with relay_tls",
+    ),
+    "a relay's password in the clear, from Postfix": Wrong(
+        RELAYED | {"mail": "postfix", "relay_tls": "none", "relay_user": "jo", "relay_password": {"env": "GIVEN"}},
+        "relay_password",
+        "",
+        "set relay_tls to starttls or tls, or take it away",
+    ),
+    "a relay's CA without TLS": Wrong(
+        RELAYED | {"relay_tls": "none", "relay_ca": "/ca.pem"},
+        "relay_ca",
+        '"/ca.pem"',
+        'no effect with relay_tls = "none"; set relay_tls to starttls or tls',
+    ),
+    "a relay's CA on a relative path": Wrong(RELAYED | {"relay_ca": "ca.pem"}, "relay_ca", '"ca.pem"', "absolute path"),
+    "a DKIM selector of two labels": Wrong(
+        {"mail": "postfix", "dkim_selector": "baikal._domainkey"},
+        "dkim_selector",
+        '"baikal._domainkey"',
+        "such as baikal",
+    ),
+    "a DKIM selector of a relay": Wrong(
+        RELAYED | {"dkim_selector": "cal"}, "dkim_selector", '"cal"', 'with mail = "relay"; set mail = "postfix", which'
+    ),
+    "no DKIM selector of mail that is off": Wrong(
+        {"dkim_selector": ""}, "dkim_selector", '""', 'no effect with mail = "off"'
+    ),
+    "a misspelt way for mail with all that is for one": Wrong(
+        {
+            "mail": "smtp",
+            "mail_from": "cal@example.org",
+            "relay_host": "smtp.example.org",
+            "relay_tls": "none",
+            "relay_user": "jo",
+            "relay_password": {"env": "GIVEN"},
+            "dkim_selector": "cal",
+        },
+        "mail",
+        '"smtp"',
+        "off, relay or postfix",
+    ),
+    "a wrong relay of Postfix with what is for one": Wrong(
+        {"mail": "postfix", "relay_host": "a b", "relay_user": "jo", "relay_ca": "/ca.pem"},
+        "relay_host",
+        '"a b"',
+        "letters, digits, hyphens",
+    ),
+    "a wrong host name of mail without a sender": Wrong(RELAYED | {"hostname": "a_b"}, "hostname", '"a_b"', "hyphens"),
+    "no host name of mail without a sender": Wrong(RELAYED | {"hostname": ""}, "hostname", "", "is missing; give"),
     # Accounts
     "users that are no list": Wrong({"users": {"jo": SECRET}}, "users", "", "a list of tables"),
     "users as text": Wrong({"users": f"jo:{SECRET}"}, "users", "", "a list of tables"),
@@ -537,6 +696,42 @@ WRONG_ENVIRONMENT = {
     "a wait with a unit": Wrong(
         {"BAIKAL_ACME_DNS_PROPAGATION_S": "60s"}, "acme_dns_propagation_s", '"60s"', "from 0 to 900 seconds"
     ),
+    "mail that is off in another word": Wrong({"BAIKAL_MAIL": "no"}, "mail", '"no"', "off, relay or postfix"),
+    "a mail server of its own": Wrong(
+        {"BAIKAL_MAIL": "postfix"}, "mail", '"postfix"', "a Postfix beside it or on the host in BAIKAL_RELAY_HOST"
+    ),
+    "a mail server of its own, with more that is wrong then": Wrong(
+        {"BAIKAL_MAIL": "postfix", "BAIKAL_HOSTNAME": "calendar", "BAIKAL_RELAY_TLS": "none", "BAIKAL_RELAY_CA": "/ca"},
+        "mail",
+        '"postfix"',
+        'is for machines, and a container sends through a relay: set mail = "relay"',
+    ),
+    "no relay": Wrong({"BAIKAL_MAIL": "relay"}, "relay_host", "", "the name of the SMTP server that takes the mail"),
+    "a relay with its port": Wrong(
+        {"BAIKAL_MAIL": "relay", "BAIKAL_RELAY_HOST": "smtp:25"}, "relay_host", '"smtp:25"', "the port as relay_port"
+    ),
+    "a relay of mail that is off": Wrong(
+        {"BAIKAL_RELAY_HOST": "smtp.example.org"}, "relay_host", '"smtp.example.org"', 'no effect with mail = "off"'
+    ),
+    "a relay's port that is empty": Wrong(
+        {"BAIKAL_MAIL": "relay", "BAIKAL_RELAY_HOST": "smtp", "BAIKAL_RELAY_PORT": ""}, "relay_port", '""', "65535"
+    ),
+    "an empty password of a relay": Wrong({"BAIKAL_RELAY_PASSWORD": ""}, "relay_password", "", "look into the value"),
+    "a relay's password in both ways": Wrong(
+        {"BAIKAL_RELAY_PASSWORD": SECRET, "BAIKAL_RELAY_PASSWORD_FILE": "/not/there"},
+        "relay_password",
+        "",
+        "both BAIKAL_RELAY_PASSWORD and BAIKAL_RELAY_PASSWORD_FILE are set; keep one",
+    ),
+    "a relay's password with an umlaut": Wrong(
+        {"BAIKAL_RELAY_PASSWORD": f"{SECRET}ä"}, "relay_password", "", "choose another password at the relay"
+    ),
+    "a relay's password of mail that is off": Wrong(
+        {"BAIKAL_RELAY_PASSWORD": SECRET}, "relay_password", "", 'no effect with mail = "off"'
+    ),
+    "a DKIM selector": Wrong(
+        {"BAIKAL_DKIM_SELECTOR": "cal"}, "dkim_selector", '"cal"', "which only machines can have, or take it away"
+    ),
     "users that are no JSON": Wrong({"BAIKAL_USERS": "jo"}, "users", "", "write a list of tables"),
     "users as a table": Wrong({"BAIKAL_USERS": '{"name": "jo"}'}, "users", "", "a list of tables"),
     "users as nothing": Wrong({"BAIKAL_USERS": ""}, "users", "", "write a list of tables"),
@@ -557,10 +752,18 @@ WRONG_FILE = {
     "a secret that is a number": Wrong({"admin_password": 12345}, "admin_password", "", "is a secret"),
     "an empty secret": Wrong({"admin_password": ""}, "admin_password", "", "is empty"),
     "a port as text": Wrong({"http_port": "80"}, "http_port", '"80"', "a whole number"),
+    "a mail server of its own": Wrong({"mail": "postfix"}, "mail", '"postfix"', "is for machines, and a container"),
+    "a relay's password that is a number": Wrong({"relay_password": 12345}, "relay_password", "", "is a secret"),
 }
 
 
-VARIABLES = {"GIVEN": SECRET, "EMPTY": "", "LINES": f"{SECRET}\n{SECRET}", "BASE64": f"{SECRET}+"}
+VARIABLES = {
+    "GIVEN": SECRET,
+    "EMPTY": "",
+    "LINES": f"{SECRET}\n{SECRET}",
+    "BASE64": f"{SECRET}+",
+    "UMLAUT": f"{SECRET}ä",
+}
 """What the tables refer to."""
 
 
@@ -706,6 +909,28 @@ def test_an_image_needs_nothing_for_the_ca() -> None:
     assert Settings.from_data({"tls": "letsencrypt", "hostname": "cal.local"}, image=True).names == ("cal.local",)
 
 
+def test_an_image_needs_nothing_for_its_relay() -> None:
+    """Through which one its containers send, and in whose name, is said when they start."""
+    assert Settings.from_data({"mail": "relay"}, image=True).mail == "relay"
+    password = {"env": "NOT_SET_ANYWHERE"}
+    shared = {"hostname": "calendar", "mail": "relay", "relay_user": "jo", "relay_password": password}
+    made = Settings.from_data(shared | {"relay_tls": "none"}, image=True)
+    assert (made.relay_host, made.relay_user, made.relay_password, made.mail_from) == ("", "jo", None, "")
+
+
+@pytest.mark.parametrize("more", [{}, {"hostname": "calendar", "relay_ca": "/ca.pem", "dkim_selector": ""}])
+def test_an_image_is_told_that_its_containers_have_no_mail_server(more: dict[str, object]) -> None:
+    """Before it is made, in one line, and with what to do instead."""
+    with pytest.raises(SettingsError, match=r'^mail = "postfix": is for machines.*in BAIKAL_RELAY_HOST$'):
+        Settings.from_data({"mail": "postfix"} | more, image=True)
+
+
+def test_an_image_is_told_of_mail_settings_without_effect() -> None:
+    """As everything else is."""
+    with pytest.raises(SettingsError, match=r'^relay_host = "smtp": has no effect with mail = "off"'):
+        Settings.from_data({"relay_host": "smtp"}, image=True)
+
+
 def test_an_image_is_told_of_its_other_faults() -> None:
     """That much is missing doesn't make the rest right."""
     with pytest.raises(SettingsError) as caught:
@@ -769,6 +994,15 @@ def test_every_variable_of_a_container_is_read() -> None:
         "BAIKAL_ACME_DNS_CREDENTIALS": CREDENTIALS,
         "BAIKAL_ACME_DNS_PROPAGATION_S": "60",
         "BAIKAL_ACME_DNS_HOOK": "",
+        "BAIKAL_MAIL": "relay",
+        "BAIKAL_MAIL_FROM": "cal@example.org",
+        "BAIKAL_RELAY_HOST": "SMTP.example.org.",
+        "BAIKAL_RELAY_PORT": "2525",
+        "BAIKAL_RELAY_TLS": "tls",
+        "BAIKAL_RELAY_USER": "jo@example.org",
+        "BAIKAL_RELAY_PASSWORD": SECRET,
+        "BAIKAL_RELAY_CA": "/relay.pem",
+        "BAIKAL_DKIM_SELECTOR": "baikal",
     }
     assert set(given) == {PREFIX + name.upper() for name, item in DEFINITIONS.items() if not item.machine_only}
     made = Settings.from_env(given)
@@ -778,6 +1012,10 @@ def test_every_variable_of_a_container_is_read() -> None:
     assert (made.acme_ca, made.acme_key_type, made.acme_eab_key_id) == ("/ca.pem", "rsa", "kid-1")
     assert (made.acme_dns_plugin, made.acme_dns_propagation_s, made.acme_dns_hook) == ("rfc2136", 60, "")
     assert (made.acme_eab_hmac_key, made.acme_dns_credentials) == (Secret(HMAC_KEY), Secret(CREDENTIALS))
+    assert (made.mail, made.mail_from, made.dkim_selector) == ("relay", "cal@example.org", "baikal")
+    assert (made.relay_host, made.relay_port, made.relay_tls) == ("smtp.example.org", 2525, "tls")
+    assert (made.relay_user, made.relay_password) == ("jo@example.org", Secret(SECRET))
+    assert made.relay_ca == "/relay.pem"
     assert (made.caldav, made.carddav, made.dav_auth) == (False, True, "digest")
     assert (made.http_port, made.https_port, made.base_path) == (8080, 8443, "/cal")
     assert (made.trusted_proxies, made.admin_allow) == (("10.0.0.0/8", "fd00::/8"), ("192.0.2.7/32",))
@@ -799,7 +1037,7 @@ def test_a_secret_of_a_container_comes_from_a_mounted_file(tmp_path: Path) -> No
 def test_optional_secrets_are_none_unless_they_are_given() -> None:
     """Neither a machine nor a container needs them."""
     for made in (_from_data({}), _from_data(dict.fromkeys(OPTIONAL)), _from_env({})):
-        assert [getattr(made, name) for name in OPTIONAL] == [None, None]
+        assert [getattr(made, name) for name in OPTIONAL] == [None] * len(OPTIONAL)
 
 
 def test_optional_secrets_come_by_reference_from_group_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
