@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
 PEM = serialization.Encoding.PEM
+USAGES = (
+    *("digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement"),
+    *("key_cert_sign", "crl_sign", "encipher_only", "decipher_only"),
+)
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,14 @@ class Signer:
         return Pair(certificate, certificate + self.pem, _key_pem(key), built.serial_number, built.not_valid_after_utc)
 
 
+def self_signed(*names: str) -> Pair:
+    """Return a certificate for ``names`` that is right in all but this: nobody has signed it but itself."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    built = _built(names[0], key, None, names, (-1, 60), "")
+    certificate = built.public_bytes(PEM).decode()
+    return Pair(certificate, certificate, _key_pem(key), built.serial_number, built.not_valid_after_utc)
+
+
 def _key_pem(key: EllipticCurvePrivateKey) -> str:
     return key.private_bytes(PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()).decode()
 
@@ -92,6 +104,9 @@ def _built(  # noqa: PLR0913, PLR0917 - what certificates differ in
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signing.public_key()), critical=False)
     )
+    if not names:  # Python 3.13 takes no authority without
+        usages = dict.fromkeys(USAGES, False) | {"key_cert_sign": True, "crl_sign": True}
+        built = built.add_extension(x509.KeyUsage(**usages), critical=True)
     if names:
         alternatives = x509.SubjectAlternativeName([x509.DNSName(each) for each in names])
         built = built.add_extension(alternatives, critical=not name)

@@ -3,11 +3,14 @@
  * Invitations (RFC 6638), as far as they are mail.
  *
  * The contract: what an organizer stores goes to the attendees, what an
- * attendee answers to the organizer, by PHP's mail() with raw UTF-8 in
- * recipient, subject and From, no Date, no Message-ID, and no look at whether
- * it was accepted: SCHEDULE-STATUS is 1.1. If ORGANIZER is not the owner's
- * address, or invite_from is empty, no mail is sent. People on this server get
- * theirs by mail too; there is no inbox.
+ * attendee answers to the organizer, by PHP's mail(), one call a person, with
+ * names as they are: raw UTF-8, not quoted, line breaks and all; no Date, no
+ * Message-ID, and no look at whether it was accepted: SCHEDULE-STATUS is 1.1.
+ * Without invite_from, or for who has no mail address, it is 1.2 for people on
+ * this server and 3.7 for others. People on this server get theirs by mail too.
+ * If ORGANIZER is not the owner's address, nothing happens; that one has to be
+ * in small letters, as the other is made so. What PHP only warns of, such as an
+ * empty line in an organizer's name, is a 500.
  */
 declare(strict_types=1);
 
@@ -18,14 +21,14 @@ use Sabre\DAV\ICollection;
 use Sabre\DAV\IFile;
 use Sabre\DAV\Server as SabreServer;
 use Sabre\DAV\ServerPlugin;
-use Sabre\VObject\Component;
-use Sabre\VObject\Property;
-use Sabre\VObject\Reader;
+use Sabre\DAV\Version;
+use Standin\Itip\Broker;
+use Standin\Itip\Component;
+use Standin\Itip\Message;
 
 final class Scheduling extends ServerPlugin
 {
-    /** A change of one of these is worth telling people who have been told before. */
-    private const SIGNIFICANT = ['DTSTART', 'DTEND', 'DURATION', 'DUE', 'RRULE', 'RDATE', 'EXDATE', 'STATUS'];
+    private const SUBJECTS = ['REQUEST' => 'Invitation: ', 'CANCEL' => 'Cancelled: ', 'REPLY' => 'Re: '];
 
     private SabreServer $server;
 
@@ -76,127 +79,82 @@ final class Scheduling extends ServerPlugin
     /** @return string|null the new data, with what became of each message */
     private function handle(string $owner, ?string $before, ?string $after): ?string
     {
-        $old = $before === null ? null : Reader::read($before);
-        $new = $after === null ? null : Reader::read($after);
-        $event = ($new ?? $old)->VEVENT;
-        if (!isset($event->ORGANIZER) || $this->server->httpRequest->getHeader('Schedule-Reply') === 'F') {
+        if ($this->server->httpRequest->getHeader('Schedule-Reply') === 'F') {
             return $after;
         }
+        $old = $before === null ? null : Component::read($before);
+        $new = $after === null ? null : Component::read($after);
         $email = $this->pdo->prepare('SELECT email FROM principals WHERE uri = ?');
         $email->execute([$owner]);
-        $address = strtolower((string) $email->fetchColumn());
-        $told = self::address($event->ORGANIZER) === $address
-            ? $this->tellAttendees($event->ORGANIZER, $old, $new)
-            : $this->answer($address, $old, $new);
-        if (!$told || $new === null) {
+        $address = (string) $email->fetchColumn();
+        $addresses = [$this->server->getBaseUri() . "$owner/", ...($address === '' ? [] : ["mailto:$address"])];
+        $messages = Broker::messages($old, $new, $addresses);
+        foreach ($messages as $message) {
+            $status = $this->deliver($message);
+            $new === null || self::note($new->within('VEVENT')[0], $message->recipient, $status);
+        }
+        if ($messages === [] || $new === null) {
             return $after;
         }
         $this->calendars->altered = true;
 
-        return ICalendar::text($new);
+        return $new->text();
     }
 
-    /** @return bool whether anybody was told */
-    private function tellAttendees(Property $organizer, ?Component $old, ?Component $new): bool
+    /** Writes down at the first of an event's instances what became of a message to somebody. */
+    private static function note(Component $event, string $recipient, string $status): void
     {
-        $before = self::attendees($old);
-        $after = self::attendees($new);
-        unset($before[self::address($organizer)], $after[self::address($organizer)]);
-        foreach (array_diff_key($before, $after) as $attendee) {
-            $this->send('CANCEL', $organizer, $attendee, $old);
-        }
-        $significant = self::fingerprint($old) !== self::fingerprint($new);
-        foreach ($after as $address => $attendee) {
-            $status = $this->send('REQUEST', $organizer, $attendee, $new, $significant || !isset($before[$address]));
-            if ($status !== null) {
-                $attendee['SCHEDULE-STATUS'] = $status;
+        foreach ([...$event->all('ORGANIZER'), ...$event->all('ATTENDEE')] as $person) {
+            if ($person->address() === $recipient) {
+                $status === '' || $person->set('SCHEDULE-STATUS', $status);
+                $person->drop('SCHEDULE-FORCE-SEND');
+                break;
             }
         }
-
-        return $before !== [] || $after !== [];
     }
 
-    /** @return bool whether the organizer was told */
-    private function answer(string $address, ?Component $old, ?Component $new): bool
+    /** @return string the status of RFC 6638, section 7.3; empty if there is nothing to say */
+    private function deliver(Message $message): string
     {
-        $before = self::attendees($old)[$address] ?? null;
-        $after = self::attendees($new)[$address] ?? null;
-        $answer = $new === null ? 'DECLINED' : strtoupper((string) ($after['PARTSTAT'] ?? 'NEEDS-ACTION'));
-        $known = $before === null ? 'NEEDS-ACTION' : strtoupper((string) ($before['PARTSTAT'] ?? 'NEEDS-ACTION'));
-        if (($before ?? $after) === null || $answer === $known) {
-            return false;
+        $known = $this->pdo->prepare("SELECT 1 FROM principals WHERE 'mailto:' || lower(email) = ?");
+        $known->execute([$message->recipient]);
+        $status = $known->fetchColumn() ? '1.2' : '3.7';
+        if (!$message->worthMail) {
+            return $status === '3.7' ? '' : $status;
         }
-        $me = clone ($after ?? $before);
-        $me['PARTSTAT'] = $answer;
-        $organizer = ($new ?? $old)->VEVENT->ORGANIZER;
-        $organizer['SCHEDULE-STATUS'] = $this->send('REPLY', $me, $organizer, $new ?? $old);
-
-        return true;
-    }
-
-    /** @return string|null the status of RFC 6638, section 7.3, if there is anything to tell */
-    private function send(string $method, Property $from, Property $to, Component $event, bool $worthMail = true): ?string
-    {
-        $message = clone $event;
-        $message->METHOD = $method;
-        foreach ($message->select('VEVENT') as $part) {
-            if ($method !== 'REQUEST') {
-                unset($part->ATTENDEE);
-                $part->add(clone ($method === 'REPLY' ? $from : $to));
-            }
-            foreach ([$part->ORGANIZER, ...$part->select('ATTENDEE')] as $person) {
-                unset($person['SCHEDULE-STATUS']);
+        foreach ([$message->sender, $message->recipient] as $address) {
+            if ($this->sender === '' || parse_url($address, PHP_URL_SCHEME) !== 'mailto') {
+                return $status;
             }
         }
-        if (!$worthMail) {
-            return null;
+        set_error_handler(static fn (int $severity, string $text) => throw new \ErrorException($text, 0, $severity));
+        try {
+            $this->mail($message);
+        } finally {
+            restore_error_handler();
         }
-        if ($this->sender === '' || !str_starts_with(strtolower((string) $to), 'mailto:')) {
-            return '3.7';
-        }
-        $recipient = self::address($to);
-        $subject = ['REQUEST' => 'Invitation: ', 'CANCEL' => 'Cancelled: ', 'REPLY' => 'Re: '][$method];
-        $subject .= preg_replace('/\\\\([,;])/', '$1', (string) $message->VEVENT->SUMMARY);
-        mail(self::named($to, $recipient), $subject, ICalendar::text($message), implode("\r\n", [
-            'Reply-To: ' . self::named($from, self::address($from)),
-            'From: ' . ($from['CN'] ?? '') . " <$this->sender>",
-            'MIME-Version: 1.0',
-            "Content-Type: text/calendar; charset=UTF-8; method=$method",
-        ]));
 
         return '1.1';
     }
 
-    /** @return array<string, Property> by address */
-    private static function attendees(?Component $calendar): array
+    private function mail(Message $message): void
     {
-        $attendees = [];
-        foreach ($calendar?->VEVENT?->ATTENDEE ?? [] as $attendee) {
-            $attendees[self::address($attendee)] = $attendee;
-        }
-
-        return $attendees;
-    }
-
-    private static function address(Property $person): string
-    {
-        return preg_replace('/^mailto:/', '', strtolower((string) $person));
-    }
-
-    private static function named(Property $person, string $address): string
-    {
-        return isset($person['CN']) && (string) $person['CN'] !== $address ? "{$person['CN']} <$address>" : $address;
-    }
-
-    private static function fingerprint(?Component $calendar): string
-    {
-        $parts = '';
-        foreach ($calendar?->select('VEVENT') ?? [] as $event) {
-            foreach (self::SIGNIFICANT as $name) {
-                $parts .= implode(',', array_map('strval', $event->select($name))) . ';';
-            }
-        }
-
-        return $parts;
+        $recipient = substr($message->recipient, strlen('mailto:'));
+        $sender = substr($message->sender, strlen('mailto:'));
+        $named = $message->recipientName && $message->recipientName !== $recipient;
+        $summary = $message->calendar->within('VEVENT')[0]->first('SUMMARY')->value ?? '';
+        $headers = [
+            'Reply-To: ' . ($message->senderName === null ? $sender : "$message->senderName <$sender>"),
+            "From: $message->senderName <$this->sender>",
+            'MIME-Version: 1.0',
+            "Content-Type: text/calendar; charset=UTF-8; method=$message->method",
+            'X-Sabre-Version: ' . Version::VERSION,
+        ];
+        mail(
+            $named ? "$message->recipientName <$recipient>" : $recipient,
+            self::SUBJECTS[$message->method] . $summary,
+            $message->calendar->text(),
+            implode("\r\n", $headers),
+        );
     }
 }

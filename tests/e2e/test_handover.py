@@ -1,0 +1,317 @@
+"""What a release hands to the program behind sendmail_path, and when: a contract of the real one and of the stand-in."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+
+from tests.lab.errors import LabError
+from tests.lab.handover import SENDER, Handover
+from tests.lab.inviting import Event, Organiser, Person
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.lab.engine import Engine
+    from tests.lab.release import Release
+
+ANNA: Final = Person("anna@example.org", "Anna Groß")
+BO: Final = Person("bo.berg@example.org", "Bo")
+"""Both have accounts."""
+ZOE: Final = Person("zoe@lab.test", "Zoë")
+KIM: Final = Person("kim@lab.test")
+LATER: Final = dt.datetime(2030, 6, 4, 9)  # noqa: DTZ001 - of Berlin
+WEEKLY: Final = "RRULE:FREQ=WEEKLY;COUNT=3"
+
+
+@pytest.fixture(scope="module", params=["debian:12", "debian:13"])
+def running(engine: Engine, release: Release, request: pytest.FixtureRequest) -> Iterator[Handover]:
+    """Give a release that serves."""
+    with Handover.start(engine, release, request.param) as handover:
+        yield handover
+
+
+@pytest.fixture
+def handover(running: Handover) -> Handover:
+    """Give it as if nothing had been handed over."""
+    running.handed()
+    return running
+
+
+@pytest.fixture(scope="module")
+def anna(running: Handover) -> Organiser:
+    """Give somebody with an account, found once."""
+    return Organiser(running.account())
+
+
+def event(*attendees: Person, **changes: Any) -> Event:  # noqa: ANN401 - as Event takes them
+    """Return an event of Anna's."""
+    return Event(**{"attendees": attendees, "organizer": ANNA, **changes})
+
+
+def lines(body: str, *names: str) -> list[str]:
+    """Return the lines of iCalendar that begin with these names, unfolded, in their order."""
+    return [line for line in body.replace("\r\n ", "").split("\r\n") if re.split("[;:]", line)[0] in names]
+
+
+def test_everybody_gets_a_message_of_his_own_as_it_is_written(handover: Handover, anna: Organiser) -> None:
+    """In raw UTF-8, with the names unquoted, and with no Date and no Message-ID; the organizer gets none."""
+    stored = anna.invite(event(ZOE, KIM, ANNA, summary="Müll, more; \\ 🗑"))
+    first, second = handover.handed()
+    version = first.header("X-Sabre-Version")
+    assert first.headers == [
+        "To: Zoë <zoe@lab.test>",
+        "Subject: Invitation: Müll, more; \\ 🗑",
+        "Reply-To: Anna Groß <anna@example.org>",
+        f"From: Anna Groß <{SENDER}>",
+        "MIME-Version: 1.0",
+        "Content-Type: text/calendar; charset=UTF-8; method=REQUEST",
+        f"X-Sabre-Version: {version}",
+    ]
+    assert second.headers == ["To: kim@lab.test", *first.headers[1:]]
+    assert second.body == first.body
+    assert lines(first.body, "METHOD", "SUMMARY", "ORGANIZER", "ATTENDEE", "TZID") == [
+        "METHOD:REQUEST",
+        "TZID:Europe/Berlin",
+        "SUMMARY:Müll\\, more\\; \\\\ 🗑",
+        "ORGANIZER;CN=Anna Groß:mailto:anna@example.org",
+        "ATTENDEE;CN=Zoë;PARTSTAT=NEEDS-ACTION:mailto:zoe@lab.test",
+        "ATTENDEE;PARTSTAT=NEEDS-ACTION:mailto:kim@lab.test",
+        "ATTENDEE;CN=Anna Groß;PARTSTAT=NEEDS-ACTION:mailto:anna@example.org",
+    ]
+    assert first.body.endswith("END:VCALENDAR\r\n\r\n")
+    told = {"mailto:zoe@lab.test": "1.1", "mailto:kim@lab.test": "1.1", "mailto:anna@example.org": ""}
+    assert anna.statuses(stored) == told
+
+
+@pytest.mark.parametrize(
+    ("organizer", "attendee", "recipient", "reply_to", "sender"),
+    [
+        (
+            "Groß, Anna",
+            'Zoë "Z"; <x@y>',
+            'Zoë "Z"; <x@y> <zoe@lab.test>',
+            "Groß, Anna <anna@example.org>",
+            "Groß, Anna",
+        ),
+        ("", "", "zoe@lab.test", "anna@example.org", ""),
+        ("A", "zoe@lab.test", "zoe@lab.test", "A <anna@example.org>", "A"),
+        ("A", "Zoë\nBcc: x@lab.test", "Zoë Bcc: x@lab.test <zoe@lab.test>", "A <anna@example.org>", "A"),
+        ("A^n", "^^'\t", "^^'  <zoe@lab.test>", "A^n <anna@example.org>", "A^n"),
+    ],
+)
+def test_names_are_handed_over_as_they_are(  # noqa: PLR0913 - the parts of a header
+    *, handover: Handover, anna: Organiser, organizer: str, attendee: str, recipient: str, reply_to: str, sender: str
+) -> None:
+    """Only in the recipient are control characters blanks, which is PHP's own doing."""
+    anna.invite(event(replace(ZOE, name=attendee), organizer=replace(ANNA, name=organizer)))
+    (handed,) = handover.handed()
+    found = (handed.header("To"), handed.header("Reply-To"), handed.header("From"))
+    assert found == (recipient, reply_to, f"{sender} <{SENDER}>")
+
+
+def test_a_line_break_in_the_organizers_name_makes_headers(handover: Handover, anna: Organiser) -> None:
+    """Whoever may store an event may write any header."""
+    anna.invite(event(ZOE, organizer=replace(ANNA, name="Anna\nBcc: spy@lab.test,")))
+    (handed,) = handover.handed()
+    assert (
+        b"\r\nReply-To: Anna\nBcc: spy@lab.test, <anna@example.org>\r\nFrom: Anna\nBcc: spy@lab.test, <" in handed.raw
+    )
+
+
+def test_an_empty_line_in_the_organizers_name_is_an_error(handover: Handover, anna: Organiser) -> None:
+    """PHP refuses it, and so the event is not stored."""
+    refused = event(ZOE, organizer=replace(ANNA, name="Anna\n\nbody"))
+    with pytest.raises(LabError, match="the server answers 500"):
+        anna.invite(refused)
+    assert handover.handed() == []
+
+
+def test_a_line_break_in_the_summary_is_a_blank(handover: Handover, anna: Organiser) -> None:
+    """In the subject; the calendar has it as it was."""
+    anna.invite(event(ZOE, summary="one\nBcc: spy@lab.test"))
+    (handed,) = handover.handed()
+    assert handed.header("Subject") == "Invitation: one Bcc: spy@lab.test"
+    assert lines(handed.body, "SUMMARY") == ["SUMMARY:one\\nBcc: spy@lab.test"]
+
+
+@pytest.mark.parametrize(
+    ("uri", "handed_over"),
+    [
+        ("MAILTO:Zoe@Lab.Test", "zoe@lab.test"),
+        ("mailto:a@lab.test>,<b@lab.test", "a@lab.test>,<b@lab.test"),
+        ("mailto:a%2Cb@lab.test", "a%2cb@lab.test"),
+        ("mailto:a@lab.test?cc=b@lab.test", "a@lab.test?cc=b@lab.test"),
+        ("mailto:a@lab.test\\nBcc: b@lab.test", "a@lab.test bcc: b@lab.test"),
+        ("mailto:ü@müller.test", "ü@müller.test"),
+        ("mailto:-oQ/tmp@lab.test", "-oq/tmp@lab.test"),
+        ("mailto:", ""),
+    ],
+)
+def test_an_address_is_handed_over_as_it_is_in_small_letters(
+    handover: Handover, anna: Organiser, uri: str, handed_over: str
+) -> None:
+    """Whatever it is, and be it two."""
+    stored = anna.invite(event(Person(uri, "N")))
+    (handed,) = handover.handed()
+    assert handed.header("To") == f"N <{handed_over}>"
+    assert list(anna.statuses(stored).values()) == ["1.1"]
+
+
+@pytest.mark.parametrize("uri", ["urn:uuid:1", "https://lab.test/zoe", "tel:+49123"])
+def test_who_has_no_address_for_mail_gets_none(handover: Handover, anna: Organiser, uri: str) -> None:
+    """And the organizer can see it."""
+    stored = anna.invite(event(Person(uri)))
+    assert handover.handed() == []
+    assert list(anna.statuses(stored).values()) == ["3.7"]
+
+
+@pytest.mark.parametrize("organizer", [Person("anna@elsewhere.test"), Person("bo.berg@example.org"), None])
+def test_who_organizes_by_another_address_invites_nobody(
+    handover: Handover, anna: Organiser, organizer: Person | None
+) -> None:
+    """Nobody is told, neither."""
+    stored = anna.invite(event(ZOE, organizer=organizer))
+    assert handover.handed() == []
+    assert list(anna.statuses(stored).values()) == [""]
+
+
+def test_an_account_whose_address_has_a_capital_invites_nobody(handover: Handover, anna: Organiser) -> None:
+    """The organizer's is made small before the two are compared, and the account's is not."""
+    handover.set_address("anna", "Anna@example.org")
+    try:
+        for written in ("anna@example.org", "Anna@example.org"):
+            anna.invite(event(ZOE, organizer=Person(written)))
+        assert handover.handed() == []
+    finally:
+        handover.set_address("anna", "anna@example.org")
+    anna.invite(event(ZOE, organizer=Person("MAILTO:Anna@Example.ORG")))
+    assert len(handover.handed()) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"summary": "Other"}, 0),
+        ({"description": "Other", "lines": (WEEKLY, "LOCATION:Other")}, 0),
+        ({"lines": ("RRULE:INTERVAL=1;COUNT=3;FREQ=WEEKLY",)}, 0),
+        ({"start": LATER}, 2),
+        ({"lines": ("RRULE:FREQ=WEEKLY;COUNT=4",)}, 2),
+        ({"lines": (WEEKLY, "EXDATE;TZID=Europe/Berlin:20300610T090000")}, 2),
+        ({"lines": (WEEKLY, "STATUS:TENTATIVE")}, 2),
+        ({"attendees": (ZOE, KIM, Person("new@lab.test"))}, 1),
+        ({"attendees": (replace(ZOE, parameters=";SCHEDULE-FORCE-SEND=REQUEST"), KIM)}, 1),
+    ],
+)
+def test_a_change_is_told_if_it_is_one_of_time(
+    handover: Handover, anna: Organiser, changes: dict[str, Any], told: int
+) -> None:
+    """Who is told nothing has no status afterwards; who is new is told anyway."""
+    invited = anna.invite(event(ZOE, KIM, lines=(WEEKLY,)))
+    assert len(handover.handed()) == 2
+    updated = anna.update(invited, **changes)
+    handed = handover.handed()
+    assert [each.header("Content-Type").rpartition("=")[2] for each in handed] == ["REQUEST"] * told
+    assert all("SEQUENCE:1" in each.body for each in handed)
+    assert list(anna.statuses(updated).values()).count("1.1") == told
+
+
+def test_who_is_left_out_and_who_is_left_in_the_end_get_a_cancellation(handover: Handover, anna: Organiser) -> None:
+    """Of the event as it is now, which nobody else attends; deleted, it is of the next sequence."""
+    invited = anna.invite(event(ZOE, KIM))
+    handover.handed()
+    updated = anna.uninvite(invited, KIM)
+    (left_out,) = handover.handed()
+    assert left_out.headers[:2] == ["To: kim@lab.test", "Subject: Cancelled: Müll & more"]
+    assert left_out.header("Content-Type") == "text/calendar; charset=UTF-8; method=CANCEL"
+    assert lines(left_out.body, "METHOD", "SEQUENCE", "SUMMARY", "ATTENDEE") == [
+        *("METHOD:CANCEL", "SEQUENCE:1", "SUMMARY:Müll & more", "ATTENDEE;CN=:mailto:kim@lab.test"),
+    ]
+    anna.cancel(updated)
+    (deleted,) = handover.handed()
+    assert deleted.headers[:2] == ["To: Zoë <zoe@lab.test>", "Subject: Cancelled: Müll & more"]
+    assert lines(deleted.body, "SEQUENCE", "ATTENDEE") == ["SEQUENCE:2", "ATTENDEE;CN=Zoë:mailto:zoe@lab.test"]
+
+
+def test_a_cancelled_event_is_a_cancellation(handover: Handover, anna: Organiser) -> None:
+    """And so it is when it is one instance of many that is."""
+    invited = anna.invite(event(ZOE, lines=(WEEKLY,)))
+    handover.handed()
+    anna.update(invited, lines=(WEEKLY, "STATUS:CANCELLED"))
+    (handed,) = handover.handed()
+    assert handed.header("Subject") == "Cancelled: Müll & more"
+
+
+def test_clients_may_ask_to_do_it_themselves(handover: Handover, anna: Organiser) -> None:
+    """For one attendee, by SCHEDULE-AGENT=CLIENT; NONE is not understood."""
+    agents = [
+        Person(f"{agent.lower()}@lab.test", parameters=f";SCHEDULE-AGENT={agent}") for agent in ("CLIENT", "NONE")
+    ]
+    anna.invite(event(*agents))
+    assert [each.header("To") for each in handover.handed()] == ["none@lab.test"]
+
+
+def test_who_has_an_account_gets_mail_too(handover: Handover, anna: Organiser) -> None:
+    """Like everybody else."""
+    stored = anna.invite(event(BO))
+    (handed,) = handover.handed()
+    assert handed.header("To") == "Bo <bo.berg@example.org>"
+    assert list(anna.statuses(stored).values()) == ["1.1"]
+
+
+def test_without_a_sender_there_is_no_mail(handover: Handover, anna: Organiser) -> None:
+    """And the organizer can see it."""
+    handover.send_from("")
+    try:
+        stored = anna.invite(event(BO, ZOE))
+    finally:
+        handover.send_from(SENDER)
+    assert handover.handed() == []
+    assert anna.statuses(stored) == {"mailto:bo.berg@example.org": "1.2", "mailto:zoe@lab.test": "3.7"}
+
+
+def test_a_task_invites_nobody(handover: Handover, anna: Organiser) -> None:
+    """Only events do."""
+    anna.invite(event(ZOE, component="VTODO"))
+    assert handover.handed() == []
+
+
+def test_an_answer_goes_to_the_organizer(handover: Handover, anna: Organiser) -> None:
+    """Once for each that is another than before; a deleted event is declined."""
+    boss = Person("boss@lab.test", "Boß, der")
+    invited = anna.invite(event(ANNA, KIM, organizer=boss))
+    assert handover.handed() == []
+    accepted = anna.update(invited, attendees=(replace(ANNA, parameters=";PARTSTAT=ACCEPTED"), KIM))
+    (handed,) = handover.handed()
+    assert handed.headers[:2] == ["To: Boß, der <boss@lab.test>", "Subject: Re: Müll & more"]
+    assert handed.header("Content-Type") == "text/calendar; charset=UTF-8; method=REPLY"
+    assert lines(handed.body, "ORGANIZER", "ATTENDEE") == [
+        'ORGANIZER;CN="Boß, der":mailto:boss@lab.test',
+        "ATTENDEE;PARTSTAT=ACCEPTED;CN=Anna Groß:mailto:anna@example.org",
+    ]
+    again = anna.update(accepted, summary="Other")
+    assert handover.handed() == []
+    anna.cancel(again)
+    (handed,) = handover.handed()
+    assert "ATTENDEE;PARTSTAT=DECLINED;CN=Anna Groß:mailto:anna@example.org\r\n" in handed.body
+
+
+def test_what_becomes_of_it_is_not_asked(handover: Handover, anna: Organiser) -> None:
+    """A program that fails is a message that was sent."""
+    with handover.failing():
+        stored = anna.invite(event(ZOE))
+    assert handover.handed() == []
+    assert list(anna.statuses(stored).values()) == ["1.1"]
+
+
+def test_seventy_are_seventy_messages(handover: Handover, anna: Organiser) -> None:
+    """One after the other, while the client waits."""
+    guests = [Person(f"guest{number}@lab.test", f"Guest {number}") for number in range(70)]
+    anna.invite(event(*guests, start=dt.date(2030, 6, 3)))
+    handed = handover.handed()
+    assert [each.header("To") for each in handed] == [f"{guest.name} <{guest.address}>" for guest in guests]
+    assert "DTSTART;VALUE=DATE:20300603\r\nDTEND;VALUE=DATE:20300604\r\n" in handed[0].body
