@@ -5,13 +5,14 @@ The table of contents. Each host is surveyed first, so that whatever is wrong is
 
 from pyinfra.context import host
 
-from tasks import baikal, check, image, packages, tls, web
+from tasks import baikal, check, image, mail, packages, tls, web
 from tasks.rollout import in_batches
 from tasks.survey import survey
 
 target = survey(host)  # what is wanted, what the host is; stops here if they don't fit
 
 for _ in in_batches(host, target.batches):  # once: for all hosts together, or when its batch's turn comes
+    mail.prepare(target=target)  # nothing that waits in a queue is lost when its mail server goes
     packages.install(target=target)
     baikal.install(target=target)
 
@@ -19,6 +20,7 @@ for _ in in_batches(host, target.batches):  # once: for all hosts together, or w
     baikal.configure(target=target)
     web.activate(target=target)
     tls.activate(target=target)
+    mail.activate(target=target)
     check.activate(target=target)
 
     image.finish(target=target)

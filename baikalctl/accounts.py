@@ -86,11 +86,14 @@ def _short(text: str, limit: int) -> str:
 
 
 def email(text: str) -> str:
-    """Return an e-mail address, as far as its shape tells (RFC 5321's dot-atom form)."""
+    """Return an e-mail address, as far as its shape tells (RFC 5321's dot-atom form), in lower case.
+
+    Baïkal compares an event's addresses, which it makes lower-case, with this one as it stands.
+    """
     if len(text) > 80 or not re.fullmatch(r"[^\s@<>,;:\"()\[\]\\]+@[^\s@<>,;:\"()\[\]\\]+", text):
         message = 'is no e-mail address; write it bare, such as "jo@example.org", at most 80 characters'
         raise ValueError(message)
-    return text
+    return text.lower()
 
 
 def _color(text: str) -> str:

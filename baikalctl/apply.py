@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from baikalctl import configuration, database, migration, paths, served, users, volume
+from baikalctl import configuration, database, migration, paths, served, signing, users, volume
 from baikalctl.faults import HostError
 from baikalctl.health import in_container
 from baikalctl.installing import locked
@@ -53,6 +53,7 @@ def steps(declared: Declared) -> Iterator[Step]:
     """Yield what differs from ``declared``; each step is to be taken before the next is asked for, or none at all."""
     yield from served.steps(declared)
     yield from served.leftovers(declared)
+    yield from signing.steps(declared)
     yield from ownership_steps()
     applied = _read_applied()
     found = _as_owner(configuration.read)
@@ -142,7 +143,7 @@ def _owner_throughout(connection: sqlite3.Connection) -> Iterator[None]:
 def _configuration_steps(
     declared: Declared, found: configuration.Configuration, applied: dict[str, str]
 ) -> Iterator[Step]:
-    wanted = configuration.merge(found, declared.system, declared.version, declared.hostname)
+    wanted = configuration.merge(found, declared.system, declared.version)
     system = wanted["system"]
     if declared.admin_hash and applied.get("") != users.fingerprint(declared.admin_hash):
         system["admin_passwordhash"] = declared.admin_hash

@@ -48,6 +48,7 @@ def _examine(declared: Declared, *, thorough: bool) -> list[Finding]:
         "permissions": _permissions,
         "code": lambda: _code(declared, thorough=thorough),
         "disk": _disk,
+        "mail": lambda: _mail(declared),
         "declared": lambda: _drift(declared),
     }
     found: list[Finding] = []
@@ -143,6 +144,18 @@ def _code(declared: Declared, *, thorough: bool) -> Iterator[Finding]:
     else:
         remedy = "make the container anew, from its image" if in_container() else again()
         yield Finding("code", FAILED, "files of the release were changed, added or removed", remedy)
+
+
+def _mail(declared: Declared) -> Iterator[Finding]:
+    """Tell whether invitations leave; each part is imported only where there is something to look at."""
+    if declared.mail.mode == "off" and not any(Path(paths.KEPT).glob("*.eml")):
+        yield Finding("mail", OK, "is off: no invitations are sent, and clients are told so")
+        return
+    from baikalctl import mail_check, mailing
+
+    yield from mailing.findings(declared)
+    if declared.mail.mode != "off":
+        yield from mail_check.findings(declared)
 
 
 def _disk() -> Iterator[Finding]:

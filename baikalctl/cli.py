@@ -49,6 +49,20 @@ def main(arguments: list[str] | None = None) -> int:
     releasing.add_argument("version", help="such as 0.12.1")
     releasing.add_argument("archive", help="path or address of its zip")
     releasing.add_argument("--sha256", default="", help="what the zip's checksum must be")
+    sendmail = verbs.add_parser(
+        "sendmail",
+        help="send the message on standard input: what PHP calls",
+        description="Make right what Baïkal hands over, and put it into this host's queue. What can't be sent is kept.",
+    )
+    sendmail.add_argument("--from", dest="sender", required=True, metavar="ADDRESS", help="whom it is to come from")
+    mailing = verbs.add_parser("mail", help="try the way that invitations take, or look at what waits on it")
+    mail = mailing.add_subparsers(dest="mail", required=True, metavar="WHAT")
+    mail.add_parser("test", help="send a message, and tell where it got to").add_argument("address")
+    mail.add_parser("queue", help="show what waits, and why")
+    mail.add_parser("retry", help="try again now, also what was refused or is kept")
+    mail.add_parser("drop", help="delete what was refused for good")
+    mail.add_parser("dns", help="print the records that the sender's domain should have")
+    mail.add_parser("take", help="keep what waits before its mail server goes: the deploy's step")
     verbs.add_parser("start", help="become the server that the environment describes: what a container runs")
     verbs.add_parser("health", help="tell in a moment whether calendars work: what a container is probed with")
     verbs.add_parser("settings", help="print every setting, its environment variable, default and meaning")
@@ -77,10 +91,14 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(chosen: argparse.Namespace) -> int:
     """Do what was asked; each verb's modules are imported only when it is called, because start-up counts."""
-    everywhere = {"release": _release, "settings": _settings, "start": _start, "import": _import}
+    everywhere = {"release": _release, "settings": _settings, "start": _start, "import": _import, "sendmail": _sendmail}
     if chosen.verb in everywhere:
         return everywhere[chosen.verb](chosen)
-    there = {"check": _check, "health": _health, "certificate": _certificate, "apply": _apply}
+    if chosen.verb == "mail" and chosen.mail == "take":
+        from baikalctl import mailing
+
+        return mailing.take(_say)
+    there = {"check": _check, "health": _health, "certificate": _certificate, "apply": _apply, "mail": _mail}
     return there[chosen.verb](chosen, Declared.on_this_host())
 
 
@@ -120,13 +138,14 @@ def _may_ask(declared: Declared) -> bool:
 
 
 def _certificate(chosen: argparse.Namespace, declared: Declared) -> int:
-    from baikalctl import renewal, served
+    from baikalctl import renewal, served, signing
 
     if chosen.prepare:  # within a deploy, which holds the lock, and refuses what it can't use
         if declared.tls == "files":
             served.given(declared)
-        for _, act in served.steps(declared):
-            act()
+        for steps in (served.steps, signing.steps):
+            for _, act in steps(declared):
+                act()
         return 0
     manner = renewal.Manner(hurry=chosen.now, anew=chosen.renew, quiet=chosen.quiet or chosen.sleep)
     status = renewal.care(declared, _say, manner)
@@ -134,6 +153,30 @@ def _certificate(chosen: argparse.Namespace, declared: Declared) -> int:
         pause = str(int(renewal.next_look_s(declared)))
         os.execv("/usr/bin/sleep", ["sleep", pause])  # noqa: S606 - no shell is meant
     return status
+
+
+def _sendmail(chosen: argparse.Namespace) -> int:
+    from baikalctl import sending
+
+    return sending.sendmail(sys.stdin.buffer.read(), chosen.sender)
+
+
+def _mail(chosen: argparse.Namespace, declared: Declared) -> int:
+    from baikalctl import mailing
+
+    if chosen.mail == "test":
+        return mailing.test(declared, chosen.address, _say)
+    if chosen.mail == "retry":
+        return mailing.retry(declared, _say)
+    if chosen.mail == "drop":
+        return mailing.drop(declared, _say)
+    if chosen.mail == "dns":
+        from baikalctl import sender_records
+
+        print("\n".join(sender_records.lines(declared)) or "mail is off: no record is needed")
+    else:
+        print(mailing.queue(declared))
+    return 0
 
 
 def _say(sentence: str) -> None:

@@ -39,7 +39,7 @@ def read() -> Configuration:
     return found
 
 
-def merge(found: Configuration, system: Mapping[str, object], version: str, hostname: str) -> Configuration:
+def merge(found: Configuration, system: Mapping[str, object], version: str) -> Configuration:
     """Return ``found`` with the declared ``system`` keys set, and with what a first installation needs where it lacks.
 
     ``configured_version`` is only ever set on a first installation: changing it without the migration is how other
@@ -47,7 +47,6 @@ def merge(found: Configuration, system: Mapping[str, object], version: str, host
     """
     first = {
         "configured_version": version,
-        "invite_from": f"noreply@{hostname}",
         "failed_access_message": FAILED_ACCESS,
         "auth_realm": REALM,
         "admin_passwordhash": "",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from baikalctl import paths
 from baikalctl.declared import declare
+from baikalctl.relay_files import nullmailer_files, relay_password
 from baikalctl.rendering import Directory, File, FileSet, Place, Platform, asking, fill_in, texts, tools
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ PLACE = Place(socket=f"{paths.RUN}/php.sock", access_log="/dev/stdout", root=pat
 OPEN_TO_ALL = 0o1777
 CERTIFICATE = "certificate"
 """The service that cares for it, which is none where there is no TLS."""
+MAIL = "mail"
+"""The service that sends mail, which is none where that is off."""
 STOPPING_MS = {"nginx": 7500, "php": 1000}
 """How long each may take to finish what it has begun, in this order; Docker gives the whole container ten seconds."""
 
@@ -54,7 +57,7 @@ def _services() -> Iterator[File]:
         scripts |= {f"{service}/run": "", f"{service}/finish": "finish"}
         for name, content in (("down-signal", "SIGQUIT"), ("notification-fd", "3"), ("timeout-kill", str(limit_ms))):
             yield File(path=f"{paths.LAID_OUT}/{service}/{name}", content=f"{content}\n".encode())
-    scripts[f"{CERTIFICATE}/run"] = ""
+    scripts |= {f"{CERTIFICATE}/run": "", f"{MAIL}/run": ""}
     for name, template in scripts.items():
         text = fill_in(f"{paths.LAID_OUT[1:]}/{template or name}", paths=paths, socket=PLACE.socket)
         yield File(path=f"{paths.LAID_OUT}/{name}", content=text, mode=0o755)
@@ -62,7 +65,8 @@ def _services() -> Iterator[File]:
 
 def render_contained(settings: Settings, platform: Platform, realm: str) -> FileSet:
     """Return everything that a container's start writes beside the data; ``realm`` is what its passwords were made with."""
-    declared = declare(settings, tuple(STOPPING_MS), realm, paths.RUN)
+    relay = settings.mail == "relay"
+    declared = declare(settings, (*STOPPING_MS, *((MAIL,) if relay else ())), realm, paths.RUN)
     text = texts(settings, platform, declared, PLACE)
     php = platform.php_user
     folders = ("baikal", "php", "php/fpm", "php/fpm/pool.d", "php/fpm/conf.d", "nginx", "nginx/conf.d")
@@ -71,6 +75,7 @@ def render_contained(settings: Settings, platform: Platform, realm: str) -> File
         Directory(path=ETC),
         *(Directory(path=f"{ETC}/{folder}") for folder in folders),
         Directory(path=paths.TEMPORARY, mode=0o700, owner=php, group=php),
+        *(_mail_directories(php) if relay else ()),
     )
     files = (
         File(path=f"{paths.RUN}{paths.DECLARED}", content=declared.to_json().encode(), mode=0o600),
@@ -80,5 +85,15 @@ def render_contained(settings: Settings, platform: Platform, realm: str) -> File
         File(path=f"{ETC}/nginx/nginx.conf", content=text("run/baikal/etc/nginx/nginx.conf")),
         File(path=f"{paths.RUN}{paths.SITE}", content=text("etc/nginx/conf.d/baikal.conf")),
         *asking(settings, text, paths.RUN),
+        *(nullmailer_files(settings, text, root=paths.RUN, owner=php, group=php) if relay else ()),
+        *relay_password(settings, paths.RUN),
+        File(path=f"{ETC}/mailname", content=f"{settings.hostname}\n".encode()),
     )
     return FileSet(directories=directories, files=files)
+
+
+def _mail_directories(account: str) -> Iterator[Directory]:
+    """Yield nullmailer's configuration, what it has said, and its queue, which is PHP's account's: it fills it itself."""
+    yield Directory(path=f"{paths.RUN}{paths.NULLMAILER}")
+    for path in (f"{paths.RUN}/mail", paths.SPOOL, *(f"{paths.SPOOL}/{part}" for part in ("queue", "tmp", "failed"))):
+        yield Directory(path=path, mode=0o700, owner=account, group=account)

@@ -54,6 +54,44 @@ class Asking:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Relay:
+    """The SMTP server that mail leaves through; its password stands in a file of its own."""
+
+    host: str
+    port: int
+    tls: str
+    """``starttls``, ``tls`` or ``none``."""
+    ca: str
+    """The file that its certificate is checked with; nothing for the system's."""
+    user: str
+    password: str
+    """The file that the password stands in; nothing where none is wanted."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mail:
+    """How invitations leave."""
+
+    mode: str
+    """``off``, ``relay`` or ``postfix``."""
+    sender: str
+    """The address that they come from, and that is told of what can't be delivered."""
+    relay: Relay | None
+    selector: str
+    """The name in DNS of the key that they are signed with (DKIM); nothing where they aren't."""
+
+    @property
+    def domain(self) -> str:
+        """The domain that they come from, and that signs for them."""
+        return self.sender.rpartition("@")[2].lower()
+
+    @property
+    def key(self) -> str:
+        """The file with the key that they are signed with: of this selector and domain alone, as the DNS has it."""
+        return f"{paths.DKIM}/{self.selector}.{self.domain}.pem"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Declared:
     """The desired state of one host's Baïkal."""
 
@@ -75,6 +113,7 @@ class Declared:
     authority: str
     """Of a certificate authority of one's own: the file with what it signs with."""
     asking: Asking | None
+    mail: Mail
     services: tuple[str, ...]
     users: tuple[DeclaredUser, ...]
 
@@ -103,6 +142,8 @@ class Declared:
         )
         fields |= {name: tuple(fields[name]) for name in ("names", "services")}
         fields["asking"] = Asking(**fields["asking"]) if fields["asking"] else None
+        relay = fields["mail"]["relay"]
+        fields["mail"] = Mail(**fields["mail"] | {"relay": Relay(**relay) if relay else None})
         return cls(**fields)
 
     @classmethod
@@ -150,6 +191,8 @@ def declare(settings: Settings, services: tuple[str, ...] = (), realm: str = REA
             "card_enabled": settings.carddav,
             "dav_auth_type": settings.dav_auth.capitalize(),
             "base_uri": f"{settings.base_path}/" if settings.base_path else "",
+            # With nothing there, Baïkal sends none, and tells clients that nobody was told (Core/Server.php).
+            "invite_from": "" if settings.mail == "off" else settings.sender,
         },
         tls=settings.tls,
         # Of this setting and name alone: until a change has passed every check, the old pair is what serves.
@@ -165,9 +208,26 @@ def declare(settings: Settings, services: tuple[str, ...] = (), realm: str = REA
         )
         if acme
         else None,
+        mail=_mail(settings, root),
         services=services,
         users=tuple(_declared_user(user, realm) for user in settings.users),
     )
+
+
+def _mail(settings: Settings, root: str) -> Mail:
+    """Return how invitations leave."""
+    relay = None
+    if settings.mail != "off" and settings.relay_host:
+        relay = Relay(
+            host=settings.relay_host,
+            port=settings.smtp_port,
+            tls=settings.relay_tls,
+            ca=settings.relay_ca,
+            user=settings.relay_user,
+            password=f"{root}{paths.RELAY_PASSWORD}" if settings.relay_password else "",
+        )
+    selector = settings.dkim_selector if settings.mail == "postfix" else ""
+    return Mail(mode=settings.mail, sender=settings.sender, relay=relay, selector=selector)
 
 
 def _admin_hash(password: Secret | None, realm: str) -> str:

@@ -182,7 +182,12 @@ def beside(path: str, suffix: str) -> Path:
 
 
 def _ids(item: dict[str, Any]) -> tuple[int, int]:
-    return pwd.getpwnam(item["owner"]).pw_uid, grp.getgrnam(item["group"]).gr_gid
+    return ids(item["owner"], item["group"])
+
+
+def ids(owner: str, group: str) -> tuple[int, int]:
+    """Return the numbers of an account and a group."""
+    return pwd.getpwnam(owner).pw_uid, grp.getgrnam(group).gr_gid
 
 
 def _leads(link: str, target: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,8 @@ class Platform:
     cores: int
     memory_mb: int
     ipv6: bool
+    postfix: tuple[int, int, int] = (0, 0, 0)
+    """Nothing but zeros where there is none."""
     php_user: str = paths.USER
     """The account that PHP is to run as; nothing where it runs as whoever starts it."""
     web_user: str = paths.WEB_USER
@@ -72,6 +75,8 @@ class Service:
     unit: str
     check: tuple[str, ...]
     reads: tuple[str, ...]
+    reloads: bool = True
+    """Whether it takes everything up that it is told while it runs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +109,8 @@ def data() -> tuple[Directory, ...]:
             Directory(path=path, mode=0o700, owner=paths.USER, group=paths.USER)
             for path in (paths.CONFIG, paths.SPECIFIC, f"{paths.SPECIFIC}/db", paths.SESSIONS)
         ),
+        Directory(path=paths.MAIL),
+        Directory(path=paths.KEPT, mode=0o700, owner=paths.USER, group=paths.USER),
     )
 
 
@@ -157,8 +164,11 @@ def fill_in(template: str, **values: object) -> bytes:
 
 def render(settings: Settings, platform: Platform) -> FileSet:
     """Return everything that a running machine has: the tools, the declared state, and the services' files."""
+    from baikalctl import mail_files  # which needs the tables' classes
+
     php = f"php{platform.php}-fpm"
-    declared = declare(settings, (php, "nginx", *timers(settings)))
+    mail_units = mail_files.units(settings, platform)
+    declared = declare(settings, (php, "nginx", *mail_units, *timers(settings)))
     # Of this PHP alone: after an upgrade of the distribution, the old one may still be there and hold its own.
     place = Place(socket=f"/run/php/baikal-{platform.php}.sock", access_log="/var/log/nginx/access.log")
     text = texts(settings, platform, declared, place)
@@ -180,14 +190,21 @@ def render(settings: Settings, platform: Platform) -> FileSet:
         File(path=paths.SITE, content=text("etc/nginx/conf.d/baikal.conf"), service="nginx"),
         *asking(settings, text),
         *units,
+        *mail_files.files(settings, text),
     )
     return FileSet(
-        directories=(Directory(path="/etc/baikal", mode=0o700), *data(), *base.directories),
+        directories=(
+            Directory(path="/etc/baikal", mode=0o700),
+            *data(),
+            *mail_files.directories(settings),
+            *base.directories,
+        ),
         files=(*base.files, *files),
         # In the order in which they start: nginx needs PHP's socket.
         services=(
             _service("php", php, f"/usr/sbin/php-fpm{platform.php} -t", files),
             Service(name="nginx", unit="nginx", check=("/usr/sbin/nginx", "-t", "-q"), reads=declared.read_by_nginx()),
+            *mail_files.services(mail_units, declared, files),
             *(_service(unit, unit, "/usr/bin/systemctl daemon-reload", units) for unit in timers(settings)),
         ),
         displaced=(("/etc/nginx/sites-enabled/default", "/etc/nginx/sites-available/default"),),
@@ -247,7 +264,7 @@ def _tree(folder: str, pattern: str) -> Iterator[File]:
 @functools.cache
 def _environment() -> jinja2.Environment:
     """Return the one environment, so that each template is compiled once, however many hosts there are."""
-    return jinja2.Environment(
+    environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HOME / "templates"),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -255,3 +272,5 @@ def _environment() -> jinja2.Environment:
         keep_trailing_newline=True,
         autoescape=False,  # noqa: S701 - configuration files, not HTML; every value is validated by its kind
     )
+    environment.filters["quoted"] = shlex.quote
+    return environment

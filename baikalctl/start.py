@@ -15,8 +15,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from baikalctl import apply, configuration, migration, paths, reloading, volume
-from baikalctl.contained import CERTIFICATE, render_contained
+from baikalctl import apply, configuration, installing, migration, nullmailer_queue, paths, reloading, volume
+from baikalctl.contained import CERTIFICATE, MAIL, render_contained
 from baikalctl.declared import REALM, Declared, declare
 from baikalctl.faults import HostError, SettingsError
 from baikalctl.installing import locked
@@ -26,7 +26,7 @@ from baikalctl.settings import DEFINITIONS, PREFIX, Settings
 from baikalctl.surroundings import platform, refuse_low_port, refuse_unfit_files
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Container, Iterable, Mapping
 
     from baikalctl.rendering import File
 
@@ -73,7 +73,9 @@ def start(environ: Mapping[str, str]) -> NoReturn:
     _clear(run)
     volume.make(wanted.directories)
     _write(wanted.files)
-    _lay_out_services(without=CERTIFICATE if settings.tls == "off" else "")
+    unneeded = {CERTIFICATE: settings.tls == "off", MAIL: settings.mail == "off"}
+    _lay_out_services(without=[name for name, unwanted in unneeded.items() if unwanted])
+    nullmailer_queue.prepare(settings.mail, _say)
     if os.geteuid() == 0 and not privileged():
         _say("root has no capabilities here, so nginx will say that initgroups failed: no harm, and --user avoids it")
     declared = Declared.on_this_host()
@@ -141,13 +143,15 @@ def _write(files: Iterable[File]) -> None:
     for file in files:
         descriptor = os.open(file.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "wb") as stream:
+            if privileged():
+                os.fchown(descriptor, *installing.ids(file.owner, file.group))
             os.fchmod(descriptor, file.mode)
             stream.write(file.content)
 
 
-def _lay_out_services(without: str) -> None:
-    """Give s6 its directory of services, ``without`` one: it writes beside what the image has."""
-    for folder in (folder for folder in Path(paths.LAID_OUT).iterdir() if folder.name != without):
+def _lay_out_services(without: Container[str]) -> None:
+    """Give s6 its directory of services, ``without`` some: it writes beside what the image has."""
+    for folder in (folder for folder in Path(paths.LAID_OUT).iterdir() if folder.name not in without):
         place = Path(paths.SERVICES) / folder.name
         place.mkdir(parents=True)
         for script in folder.iterdir():

@@ -56,7 +56,7 @@ def refuse_low_port(name: str, port: int) -> None:
 def refuse_unfit_files(settings: Settings) -> None:
     """Raise :class:`HostError` if what the settings name is not there, or not for this account."""
     asking = (settings.acme_ca, settings.acme_dns_hook) if settings.tls == "letsencrypt" else ()
-    for path in filter(None, (settings.tls_certificate, settings.tls_key, *asking)):
+    for path in filter(None, (settings.tls_certificate, settings.tls_key, settings.relay_ca, *asking)):
         if not Path(path).is_file():
             message = f"{path} is not there; mount it"
             raise HostError(message)

@@ -11,16 +11,12 @@ from pyinfra.api.facts import FactBase
 
 from baikalctl import paths
 from baikalctl.release import ORIGIN, TREE, tree_command
-from tasks.distribution import DNS_PLUGIN, IMAGE_PACKAGES, PACKAGES, TMPFILES
+from tasks.distribution import KNOWN
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from baikalctl.rendering import FileSet, Service
-
-
-KNOWN = (*PACKAGES, *IMAGE_PACKAGES, TMPFILES, "systemd", f"'{DNS_PLUGIN}*'")
-"""The packages that a host is asked about."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +36,8 @@ class Machine:
     ipv6: bool
     release: str
     """The release of Baïkal that ``current`` leads to, or nothing."""
+    mail_servers: tuple[str, ...]
+    """The packages of mail servers that the deploy has installed; any other that is here is somebody else's."""
     installed: dict[str, str]
     """Version by package, of those that concern us and are wholly installed."""
 
@@ -62,7 +60,7 @@ class MachineFact(FactBase[Machine]):
             [ ! -e /proc/net/if_inet6 ] || echo ipv6=yes
             echo "cores=$(nproc 2>/dev/null)"
             while read -r key value unit; do [ "$key" != MemTotal: ] || echo "memory=$value"; done < /proc/meminfo
-            echo "release=$(readlink {paths.CURRENT})"
+            echo "release=$(readlink {paths.CURRENT})"; echo "mail=$(cat {paths.MAIL_SERVERS} 2>/dev/null)"
             dpkg-query -W -f '${{db:Status-Status}}=${{Package}} ${{Version}}\n' {" ".join(KNOWN)} 2>/dev/null || true
         """
 
@@ -90,6 +88,7 @@ class MachineFact(FactBase[Machine]):
             memory_mb=int(said.get("memory") or 0) // 1024 // 64 * 64,
             ipv6="ipv6" in said,
             release=said.get("release", ""),
+            mail_servers=tuple(said.get("mail", "").split()),
             installed=installed,
         )
 
@@ -207,6 +206,10 @@ class ServiceState:
     current: bool
 
 
+BOOTS = ("enabled", "enabled-runtime")
+"""What systemd says of a unit that starts at boot; the latter where a generator sees to that, as for postfix@-."""
+
+
 class ServicesFact(FactBase[dict[str, ServiceState]]):
     """The state of all our services by name, in one answer."""
 
@@ -226,7 +229,7 @@ class ServicesFact(FactBase[dict[str, ServiceState]]):
         # An unknown unit has no word of its own on the third line, but then there is nothing enabled to be read.
         enabled += [""] * (len(names) - len(enabled))
         return {
-            name: ServiceState(running=running == "active", enabled=boots == "enabled", current=read == ["current"])
+            name: ServiceState(running=running == "active", enabled=boots in BOOTS, current=read == ["current"])
             for name, running, boots, read in zip(names, active, enabled, stamps, strict=False)
         }
 

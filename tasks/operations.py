@@ -48,12 +48,20 @@ program = sys.stdin.read()
 exec(program) if program else sys.exit("the program did not arrive on standard input; log in as root, or use _sudo")
 """.strip()
 """Runs what it is sent; without anything, Python would do nothing and be content."""
-HELD = "/run/systemd/system/nginx.service.d/baikal-hold.conf"
-HOLD = f"mkdir -p $(dirname {HELD}); printf '[Unit]\\nConditionPathExists={paths.SITE}\\n' > {HELD}; systemctl daemon-reload"
-LIFT = f"rm -f {HELD}; systemctl daemon-reload"
-"""nginx doesn't start before it has our configuration: with the distribution's it would show a welcome page meanwhile,
-or, where port 80 is taken or IPv6 is off, fail to start and leave apt broken. A unit that is masked would not be enabled
-by its package either, and doing that afterwards takes half a second. What a killed run leaves of it does no harm."""
+HELD = (
+    ("nginx", "nginx", paths.SITE),
+    ("postfix", "postfix", paths.POSTFIX_ALIASES),
+    ("postfix", "postfix@", paths.POSTFIX_ALIASES),
+    ("opendkim", "opendkim", paths.POSTFIX_ALIASES),
+)
+"""What starts too early otherwise: a package, its unit, and what of ours that has to wait for.
+
+With the distribution's configuration nginx would show a welcome page meanwhile, or, where port 80 is taken or IPv6 is
+off, fail to start and leave apt broken; Postfix would answer the whole network, or with none at all fail on Debian 12;
+OpenDKIM would listen elsewhere, and a reload moves no socket. A unit that is masked would not be enabled by its package
+either, and doing that afterwards takes half a second. What a killed run leaves of it does no harm."""
+UNCONFIGURED = "echo 'postfix postfix/main_mailer_type select No configuration' | debconf-set-selections"
+"""Has Postfix's package make no main.cf, now or at an upgrade: then nothing of its own can be started either."""
 SENDING_SECONDS = 1800
 """How long a host may take to read what it is sent: pyinfra's own limit begins only after that."""
 REPLACED = """
@@ -95,12 +103,18 @@ def packages_installed(packages: Sequence[str], *, booted: bool) -> Generator[St
     if packages:
         leaving_out = "" if booted else "".join(f" -o Dpkg::Options::='{option}'" for option in LEFT_OUT)
         install = f"{APT}{leaving_out} install --yes --no-install-recommends {' '.join(packages)}"
-        held = booted and "nginx" in packages
-        yield StringCommand(f"{HOLD}\n{CONFIGURE}" if held else CONFIGURE)
+        held = {_held(unit): path for package, unit, path in HELD if booted and package in packages}
+        prepare = [UNCONFIGURED] if "postfix" in packages else []
+        prepare += [
+            f"mkdir -p $(dirname {place}); printf '[Unit]\\nConditionPathExists={path}\\n' > {place}"
+            for place, path in held.items()
+        ]
+        prepare += ["systemctl daemon-reload"] if held else []
+        yield StringCommand("\n".join([*prepare, CONFIGURE]))
         # The lists may be younger than a day and still name packages that the archive has replaced since.
         install = f"{install} || {{ {APT} update && {install}; }}"
         if held:
-            install = f"trap '{LIFT}' EXIT; {install}"
+            install = f"trap 'rm -f {' '.join(held)}; systemctl daemon-reload' EXIT; {install}"
         yield StringCommand(install)
 
 
@@ -182,7 +196,8 @@ def serving(files: Callable[[], FileSet], run: Run) -> Generator[StringCommand, 
             yield StringCommand(f"systemctl enable --quiet {service.unit}")
         if state is not None and state.running and state.current:
             continue
-        action = "start" if state is not None and state.current else "reload-or-restart"
+        reread = "reload-or-restart" if service.reloads else "restart"
+        action = "start" if state is not None and state.current else reread
         unit, mark = service.unit, stamp(service)
         explained = f"systemctl {action} {unit} || {{ journalctl --no-pager --lines 5 --unit {unit} >&2; false; }}"
         yield StringCommand(
@@ -221,6 +236,11 @@ def healthy(run: Run) -> Generator[StringCommand, None, None]:
 def called(function: Callable[[], None]) -> Generator[FunctionCommand, None, None]:
     """Call ``function`` on this machine once all before it has succeeded on the host."""
     yield FunctionCommand(function, [], {})
+
+
+def _held(unit: str) -> str:
+    """Return where it stands that ``unit`` has to wait."""
+    return f"/run/systemd/system/{unit}.service.d/baikal-hold.conf"
 
 
 @functools.cache

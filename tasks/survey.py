@@ -23,8 +23,9 @@ from baikalctl.release import needed_php
 from baikalctl.rendering import Platform, render
 from baikalctl.settings import Settings
 from tasks.baking import keep_running
-from tasks.distribution import DNS_PLUGIN, TMPFILES, needed, nginx_version, php_version
+from tasks.distribution import DNS_PLUGIN, POSTFIX, TMPFILES, needed, nginx_version, php_version, postfix_version
 from tasks.facts import CandidateFact, Machine, MachineFact, PathsFact
+from tasks.mail import refuse_other_mail_server
 from tasks.releases import Archive, obtain
 from tasks.rollout import Conductor, split
 from tasks.run import ANSWER_SECONDS, Run
@@ -100,6 +101,7 @@ class Target:
             cores=machine.cores,
             memory_mb=machine.memory_mb,
             ipv6=machine.ipv6,
+            postfix=postfix_version(versions.get(POSTFIX, "")),
         )
 
     def wanted(self) -> FileSet:
@@ -187,7 +189,10 @@ def _target(host: Host) -> Target:
     _refuse_missing_packages(packages, candidates | machine.installed)
     _refuse_old_php(machine, candidates | machine.installed, settings.baikal_version)
     _refuse_other_release(machine, settings.baikal_version)
-    given = [path for path in (settings.tls_certificate, settings.tls_key, *_asked_with(settings)) if path]
+    if machine.booted:
+        refuse_other_mail_server(machine, settings)
+    given = [settings.tls_certificate, settings.tls_key, settings.relay_ca, *_asked_with(settings)]
+    given = [path for path in given if path]
     if given and machine.booted:
         _refuse_missing(host, given)
     return Target(host=host, settings=settings, machine=machine, candidates=candidates, archive=archive)

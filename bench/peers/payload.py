@@ -82,7 +82,7 @@ def wanted(folder: Path, release: Release, platform: Platform, **changes: object
     contents = {file.path: file.content.decode() for file in rendered.files}
     for path, name in NAMES.items():
         (folder / name).write_text(contents[path.format(php=platform.php)].replace(*RENEWING), encoding="utf-8")
-    merged = configuration.merge({}, declared.system, declared.version, declared.hostname)
+    merged = configuration.merge({}, declared.system, declared.version)
     merged["system"]["admin_passwordhash"] = declared.admin_hash
     (folder / "baikal.yaml").write_text(yaml.safe_dump(merged, sort_keys=False, allow_unicode=True), encoding="utf-8")
     with zipfile.ZipFile(release.path) as archive:

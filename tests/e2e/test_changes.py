@@ -124,12 +124,12 @@ def test_files_of_an_older_configuration_are_removed(own: Server) -> None:
 def test_what_an_administrator_changed_and_nobody_declares_stays(own: Server) -> None:
     """Baïkal's admin pages write the same yaml: undeclared keys stay, declared ones come back."""
     own.machine.run(
-        f"sed -i 's/noreply@localhost/calendars@example.org/; s/timezone: .*/timezone: Asia\\/Tokyo/' {YAML}"
+        f"sed -i 's/user %u authentication/%u, authentication/; s/timezone: .*/timezone: Asia\\/Tokyo/' {YAML}"
     )
     outcome = own.deploy()
     assert outcome.changes == 1, outcome.changed
     text = own.machine.read(YAML)
-    assert "calendars@example.org" in text
+    assert "%u, authentication" in text
     assert "Asia/Tokyo" not in text
     key = next(line for line in text.splitlines() if "encryption_key" in line)
     assert own.deploy(timezone="Europe/Berlin").status == 0

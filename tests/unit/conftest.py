@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from baikalctl import database, paths
+from baikalctl import database, nullmailer_queue, paths
 from tests.unit.samples import SCHEMA, VERSION
 
 if TYPE_CHECKING:
@@ -73,6 +73,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, me: dict[str, str]) ->
         paths.STAMPS,
         paths.STATE,
         paths.SPECIFIC,
+        paths.KEPT,
     )
     for folder in (
         *private,
@@ -121,3 +122,30 @@ def connection(host: Path, empty_database: bytes) -> Iterator[sqlite3.Connection
     Path(paths.SQLITE).write_bytes(empty_database)
     with contextlib.closing(database.connect()) as opened:
         yield opened
+
+
+@pytest.fixture
+def spool(host: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Have an empty queue of nullmailer's on the host, and a journal that tells of it; return its folder."""
+    place = host / "var/spool/nullmailer"
+    for name, path in (("SPOOL", place), ("QUEUE", place / "queue"), ("FAILED", place / "failed")):
+        path.mkdir(parents=True)
+        monkeypatch.setattr(nullmailer_queue, name, path)
+    monkeypatch.setattr(nullmailer_queue, "TRIGGER", place / "trigger")
+    journal = host / "programs/journalctl"
+    journal.write_text(
+        f'#!/bin/sh\n[ "$1 $2" = "--unit nullmailer" ] && cat {place.parent}/journal\n', encoding="utf-8"
+    )
+    journal.chmod(0o755)
+    return place
+
+
+@pytest.fixture
+def container(spool: Path, host: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Have the host be a container; return where nullmailer's log is."""
+    assert spool.is_dir()
+    Path(paths.SERVICES).mkdir(parents=True)
+    folder = host / "run-mail"
+    folder.mkdir()
+    monkeypatch.setattr(nullmailer_queue, "LOG", folder / "current")
+    return folder

@@ -20,8 +20,7 @@ from pyinfra.api.state import State, StateStage
 from pyinfra.context import ctx_config, ctx_host, ctx_inventory, ctx_state
 
 from baikalctl.rendering import FileSet, render
-from tasks.distribution import TMPFILES
-from tasks.facts import KNOWN
+from tasks.distribution import KNOWN, MAIL_SERVERS, OPENDKIM, OTHER_MAIL_SERVERS, SASL, TMPFILES
 from tests.unit.samples import HOME, PLATFORM, VERSION, settings
 
 if TYPE_CHECKING:
@@ -37,22 +36,30 @@ SITE = "/etc/nginx/conf.d/baikal.conf"
 ROOT, BOOTED = "uid=0", "booted=yes"
 BARE = [*DEBIAN, ROOT, BOOTED, "release="]
 OFFERED = dict.fromkeys(KNOWN, "1.0") | {"php-fpm": "2:8.2+93", "nginx": "1.22.1-9+deb12u2"}
-INSTALLED = [f"installed={name} {version}" for name, version in OFFERED.items() if name != TMPFILES]
+ABSENT = {TMPFILES, *MAIL_SERVERS.values(), *OTHER_MAIL_SERVERS, OPENDKIM, SASL}
+"""What a machine doesn't have on which everything is as declared: nobody asked for mail."""
+INSTALLED = [f"installed={name} {version}" for name, version in OFFERED.items() if name not in ABSENT]
 SETTLED = [*DEBIAN, ROOT, BOOTED, f"release={VERSION}", *INSTALLED]
 WELL = {"healthy": True, "pending": [], "due": False, "findings": []}
 UNWELL = {"healthy": False, "pending": ["make the database"], "due": False, "findings": []}
 TIMER = "baikal-certificate.timer"
 """What has the certificate cared for, wherever there is one."""
 SERVICES = [f"php nginx {TIMER}", "active active active", "enabled enabled enabled", "current", "current", "current"]
-NAMES = [
+DOING = [
     "Packages | Install what is missing of the distribution's packages",
     "Baïkal | Bring every file of ours to the host",
     "Baïkal | Install Baïkal",
     "Baïkal | Apply the declared state",
     "Web server | Run PHP and nginx, on the present configuration",
+]
+"""What a bare machine is given, in order."""
+NAMES = [
+    "Mail | Keep mail that waits where its server changes",
+    *DOING,
+    "Mail | Take away the mail server left behind",
     "Check | Ask the server whether all is well",
 ]
-
+"""All that a run does or looks at."""
 
 BRING = "/usr/bin/python3 -I -X utf8 -c "
 """How the command begins that brings files."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +23,13 @@ PASSWORD = "Wer reitet so spät"
 VERSION = "0.12.1"
 LETSENCRYPT: dict[str, object] = {"tls": "letsencrypt", "acme_email": "ops@example.org"}
 """All that has to be declared for a certificate of Let's Encrypt."""
+RELAY: dict[str, object] = {
+    "mail": "relay",
+    "relay_host": "smtp.example.net",
+    "relay_user": "cal",
+    "relay_password": "relay-secret",
+}
+"""All that has to be declared for mail through a relay that asks for a login."""
 PLATFORM = Platform(php="8.2", nginx=(1, 22, 1), cores=4, memory_mb=4096, ipv6=True)
 
 
@@ -29,6 +37,11 @@ def settings(**changed: object) -> Settings:
     """Return valid settings that differ from the defaults in what is ``changed``; secrets may be plain here."""
     right = {"hostname": "cal.example.org", "admin_password": PASSWORD}
     return Settings.from_env({}, right | changed)
+
+
+def own_postfix() -> Settings:
+    """Return settings with a mail server of the machine's own, which no container's settings can have."""
+    return dataclasses.replace(settings(), mail="postfix")
 
 
 def declared(**changed: object) -> Declared:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from baikalctl import apply, certificate, check, configuration, paths, release, served
+from baikalctl import apply, certificate, check, configuration, paths, release, sending, served
 from baikalctl.health import FAILED, OK, WARNING, Finding
 from tests.unit.samples import VERSION, declared, distrib, release_zip
 
@@ -110,13 +110,21 @@ def one(it: Declared, subject: str, *, thorough: bool = False) -> Finding:
 def test_a_good_host_is_well(it: Declared) -> None:
     """Every subject is looked at, and nothing is wrong with any."""
     found = findings(it)
-    assert set(found) - UNPRIVILEGED == {"answer", "installer", "database", "version", "disk", "declared"}
+    assert set(found) - UNPRIVILEGED == {"answer", "installer", "database", "version", "disk", "mail", "declared"}
     wrong = [
         str(finding) for name, each in found.items() if name not in UNPRIVILEGED for finding in each if finding.remedy
     ]
     assert wrong == []
     assert one(it, "version").message == f"Baïkal {VERSION}"
     assert one(it, "database").message == "has 0 accounts"
+    assert one(it, "mail").message == "is off: no invitations are sent, and clients are told so"
+
+
+def test_mail_that_is_kept_is_told_of_where_mail_is_off(it: Declared) -> None:
+    """Or nobody would learn that it was never sent."""
+    sending.keep(b"To: bob@example.net\r\n\r\n", "it rains")
+    finding = one(it, "mail")
+    assert (finding.status, finding.message) == (WARNING, "1 message is kept and not sent, the first because it rains")
 
 
 def test_it_asks_as_a_stranger_would(it: Declared, server: Server) -> None:

@@ -11,7 +11,7 @@ import yaml
 
 from baikalctl import configuration, paths
 from baikalctl.faults import HostError
-from tests.unit.samples import VERSION, declared
+from tests.unit.samples import RELAY, VERSION, declared
 
 HASH = "f" * 64
 OWN: configuration.Configuration = {
@@ -35,7 +35,7 @@ OWN: configuration.Configuration = {
 
 def merged(found: configuration.Configuration | None = None, **changed: object) -> configuration.Configuration:
     """Return what is written where ``found`` stands and settings are ``changed``."""
-    return configuration.merge(found or {}, declared(**changed).system, VERSION, "cal.example.org")
+    return configuration.merge(found or {}, declared(**changed).system, VERSION)
 
 
 def test_a_first_installation_has_all_that_baikal_needs() -> None:
@@ -43,7 +43,7 @@ def test_a_first_installation_has_all_that_baikal_needs() -> None:
     first = merged(timezone="UTC")
     assert first["system"] == {
         "configured_version": VERSION,
-        "invite_from": "noreply@cal.example.org",
+        "invite_from": "",
         "failed_access_message": "user %u authentication failure for Baikal",
         "auth_realm": "BaikalDAV",
         "admin_passwordhash": "",
@@ -73,8 +73,16 @@ def test_declared_keys_are_set() -> None:
 
 
 @pytest.mark.parametrize(
-    "key", ["admin_passwordhash", "failed_access_message", "invite_from", "some_later_key", "auth_realm"]
+    ("changed", "sender"),
+    [({}, ""), (RELAY | {"mail_from": "cal@example.org"}, "cal@example.org")],
+    ids=["off", "relay"],
 )
+def test_whom_invitations_come_from_is_declared_on_every_run(changed: dict[str, object], sender: str) -> None:
+    """What Baïkal's own page had written there would have invitations vanish where no mail leaves."""
+    assert merged(OWN, **changed)["system"]["invite_from"] == sender
+
+
+@pytest.mark.parametrize("key", ["admin_passwordhash", "failed_access_message", "some_later_key", "auth_realm"])
 def test_what_an_administrator_chose_survives(key: str) -> None:
     """Keys that nobody declares stay, also those that we don't know."""
     assert merged(OWN, timezone="UTC")["system"][key] == OWN["system"][key]

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from baikalctl import paths
-from baikalctl.declared import Asking, Declared, declare
+from baikalctl.declared import Asking, Declared, Relay, declare
 from baikalctl.faults import HostError
-from tests.unit.samples import LETSENCRYPT, PASSWORD, declared, settings, user
+from tests.unit.samples import LETSENCRYPT, PASSWORD, RELAY, declared, own_postfix, settings, user
 
 SHARED = [
     user(
@@ -29,9 +29,10 @@ FILES: dict[str, object] = {"tls": "files", "tls_certificate": "/c.pem", "tls_ke
 
 def test_a_host_reads_what_the_deploy_wrote() -> None:
     """Nothing is lost between the two: accounts, calendars, shares, removals."""
-    for changed in ({}, FILES, LETSENCRYPT | {"hostnames": ["dav.example.org"]}):
+    for changed in ({}, FILES, LETSENCRYPT | {"hostnames": ["dav.example.org"]}, RELAY):
         told = declare(settings(users=SHARED, **changed), ("php8.2-fpm", "nginx"))
         assert Declared.from_json(told.to_json()) == told
+    assert Declared.from_json(declare(own_postfix()).to_json()) == declare(own_postfix())
 
 
 def test_the_same_settings_give_the_same_text() -> None:
@@ -131,9 +132,37 @@ def test_baikals_own_settings_are_in_baikals_words() -> None:
         "card_enabled": True,
         "dav_auth_type": "Digest",
         "base_uri": "/cal/",
+        "invite_from": "",
     }
     assert declared().system["base_uri"] == ""
     assert declared().system["dav_auth_type"] == "Basic"
+
+
+def test_baikal_sends_invitations_only_where_mail_leaves() -> None:
+    """It takes an empty sender for "no", and tells clients that nobody was told; that is so unless somebody asks."""
+    assert declared().system["invite_from"] == ""
+    assert declared(**RELAY).system["invite_from"] == "noreply@cal.example.org"
+    assert declared(**RELAY, mail_from="cal@example.org").system["invite_from"] == "cal@example.org"
+
+
+def test_a_host_is_told_how_its_relay_is_spoken_to_and_where_the_password_stands() -> None:
+    """Not the password: that has a file of its own."""
+    told = declared(**RELAY, relay_tls="tls").mail
+    assert (told.mode, told.sender, told.selector) == ("relay", "noreply@cal.example.org", "")
+    assert told.relay == Relay(
+        host="smtp.example.net", port=465, tls="tls", ca="", user="cal", password=paths.RELAY_PASSWORD
+    )
+    assert "relay-secret" not in declared(**RELAY).to_json()
+    assert declared(mail="relay", relay_host="smtp.example.net").mail.relay == Relay(
+        host="smtp.example.net", port=587, tls="starttls", ca="", user="", password=""
+    )
+
+
+def test_without_mail_a_host_is_told_of_no_relay_and_no_key() -> None:
+    """A machine's own Postfix signs, and may have a relay or none."""
+    off, own = declared().mail, declare(own_postfix()).mail
+    assert (off.mode, off.relay, off.selector) == ("off", None, "")
+    assert (own.mode, own.relay, own.selector) == ("postfix", None, "baikal")
 
 
 def test_the_host_reads_its_own_file(host: Path) -> None:

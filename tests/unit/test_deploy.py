@@ -21,16 +21,18 @@ from baikalctl import paths
 from baikalctl.contained import baked
 from baikalctl.rendering import render
 from tasks import releases, survey
-from tasks.distribution import PACKAGES
+from tasks.distribution import IMAGE_PACKAGES, PACKAGES
 from tests.unit.fake import (
     BARE,
     BOOTED,
     BRING,
     DEBIAN,
+    DOING,
     NAMES,
     OFFERED,
     ROOT,
     SERVICES,
+    SETTLED,
     SITE,
     TIMER,
     UBUNTU,
@@ -67,7 +69,7 @@ def test_a_bare_machine_gets_everything_in_order(deploy: Deploy) -> None:
     """Packages, files, release, state, services, check; each operation's name is a sentence."""
     ran = deploy.one(answers(BARE))
     assert ran.names == NAMES
-    assert ran.changed == NAMES[:-1]
+    assert ran.changed == DOING
     assert not ran.failed
     texts = ran.texts()
     assert "dpkg --configure -a" in texts[0]
@@ -138,7 +140,7 @@ def test_only_who_asks_an_authority_gets_what_that_needs(
 def test_an_authority_is_asked_once_the_server_is_up_and_only_where_that_is_due(deploy: Deploy, *, due: bool) -> None:
     """It looks whether the server answers; its refusal is no failure, because the server serves all the same."""
     ran = deploy.one(answers(BARE, before=json.dumps(UNWELL | {"due": due})), **AUTHORITY)
-    assert ran.names == [*NAMES[:-1], "TLS | Ask for a certificate where that is due", NAMES[-1]]
+    assert ran.names == [*NAMES[:-2], "TLS | Ask for a certificate where that is due", *NAMES[-2:]]
     asked = [text for text in ran.texts() if f"{paths.COMMAND} certificate" in text]
     assert asked == ([f"{paths.COMMAND} certificate --now || [ $? -eq 75 ]"] if due else [])
 
@@ -161,6 +163,55 @@ def test_with_what_an_authority_is_asked_with_on_the_host_all_is_well(deploy: De
     """The deploy goes on."""
     there = answers(BARE, paths=["/ca.pem", "/hook"])
     assert not deploy.one(there, **AUTHORITY, acme_ca="/ca.pem", acme_dns_hook="/hook").failed
+
+
+MAIL: dict[str, Any] = {"mail": "relay", "relay_host": "smtp.example.net"}
+
+
+def test_a_machine_that_is_to_send_mail_gets_what_that_needs(deploy: Deploy) -> None:
+    """Its server is written down as ours before it is there, and installed with the rest."""
+    ran = deploy.one(answers(BARE), **MAIL)
+    assert not ran.failed
+    assert ran.names == NAMES
+    assert ran.changed == [NAMES[0], *DOING, NAMES[-2]]
+    texts = ran.texts()
+    assert f"echo nullmailer > {paths.MAIL_SERVERS}.new" in texts[0]
+    installing = next(text for text in texts if " install --yes" in text)
+    assert " nullmailer python3-dnspython python3-icalendar ||" in installing
+    assert [text for text in texts if "reload-or-restart nullmailer" in text]
+
+
+def test_mail_that_is_off_takes_our_server_away_and_keeps_what_waited(deploy: Deploy) -> None:
+    """First of all, and last but for the check."""
+    settled_machine = [*SETTLED, "installed=nullmailer 1:2.2-3", "mail=nullmailer"]
+    ran = deploy.one(settled(deploy.archive) | {"db:Status-Status": settled_machine})
+    assert ran.changed == [NAMES[0], NAMES[-2]]
+    texts = ran.texts()
+    assert texts[0].endswith(f"{paths.COMMAND} mail take")
+    assert " purge --yes nullmailer" in texts[1]
+
+
+def test_a_machine_with_a_mail_server_of_its_own_is_left_alone_while_mail_is_off(deploy: Deploy) -> None:
+    """It is nobody's business; with mail, nothing is touched and the remedy is said."""
+    theirs = [*SETTLED, "installed=exim4-daemon-light 4.96-15"]
+    assert deploy.one(settled(deploy.archive) | {"db:Status-Status": theirs}).changed == []
+    said = deploy.refusal(answers(theirs), **MAIL)
+    assert "exim4-daemon-light is this machine's mail server" in said
+    assert 'remove it (apt-get remove exim4-daemon-light) if nobody needs it, or set mail = "off"' in said
+
+
+def test_what_a_relay_is_checked_with_must_be_on_the_host(deploy: Deploy) -> None:
+    """Or no mail would ever leave."""
+    assert "/ca.pem not there on the host" in deploy.refusal(answers(BARE), **MAIL, relay_ca="/ca.pem")
+
+
+def test_a_relays_password_is_in_no_command(deploy: Deploy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It travels on standard input."""
+    monkeypatch.setenv("RELAY", "relay-geheim")
+    wanted = MAIL | {"relay_user": "cal", "relay_password": {"env": "RELAY"}, "relay_ca": "/ca.pem"}
+    ran = deploy.one(answers(BARE, paths=["/ca.pem"]), **wanted)
+    assert not ran.failed
+    assert "relay-geheim" not in "\n".join([*ran.commands, *(repr(command) for command in ran.done)])
 
 
 def test_no_secret_of_an_authority_is_in_any_command(deploy: Deploy, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,18 +263,18 @@ def services(active: str = SERVICES[1], enabled: str = SERVICES[2]) -> list[str]
 @pytest.mark.parametrize(
     ("question", "answer", "changed"),
     [
-        ("release", ["", ""], [NAMES[2]]),
-        ("release", [VERSION, "0" * 64, ""], [NAMES[2]]),
-        ("release", [VERSION, "as it is", f"{paths.CODE}/.{VERSION}.new"], [NAMES[2]]),
-        ("before", json.dumps(WELL | {"pending": ["make the account jo"]}), [NAMES[3]]),
-        ("services", services(active="active inactive active"), [NAMES[4]]),
-        ("services", services(enabled="enabled disabled enabled"), [NAMES[4]]),
-        ("services", services(enabled="enabled enabled disabled"), [NAMES[4]]),
-        ("services", [*SERVICES[:3], "changed", "current", "current"], [NAMES[4]]),
-        ("services", [*SERVICES[:4], "changed", "current"], [NAMES[4]]),
-        ("services", [*SERVICES[:5], "changed"], [NAMES[4]]),
-        ("services", [], [NAMES[4]]),
-        ("files", [], [NAMES[1]]),
+        ("release", ["", ""], [DOING[2]]),
+        ("release", [VERSION, "0" * 64, ""], [DOING[2]]),
+        ("release", [VERSION, "as it is", f"{paths.CODE}/.{VERSION}.new"], [DOING[2]]),
+        ("before", json.dumps(WELL | {"pending": ["make the account jo"]}), [DOING[3]]),
+        ("services", services(active="active inactive active"), [DOING[4]]),
+        ("services", services(enabled="enabled disabled enabled"), [DOING[4]]),
+        ("services", services(enabled="enabled enabled disabled"), [DOING[4]]),
+        ("services", [*SERVICES[:3], "changed", "current", "current"], [DOING[4]]),
+        ("services", [*SERVICES[:4], "changed", "current"], [DOING[4]]),
+        ("services", [*SERVICES[:5], "changed"], [DOING[4]]),
+        ("services", [], [DOING[4]]),
+        ("files", [], [DOING[1]]),
     ],
     ids=[
         *("no current release", "another archive", "leftovers", "pending"),
@@ -262,7 +313,7 @@ def test_what_somebody_changed_is_mended_and_nothing_else(deploy: Deploy) -> Non
     code = f"{paths.LIBRARY}/baikalctl/cli.py"
     other = [f"{'0' * 64}  {code}" if line.endswith(f"  {code}") else changes.get(line, line) for line in lines]
     ran = deploy.one(good | {"stat -c '%F": [line for line in other if line]})
-    assert ran.changed == [NAMES[1]]
+    assert ran.changed == [DOING[1]]
     sent = bundle(ran.done[0])
     changed = {line.rpartition("|")[2] for line in changes} | {code}
     assert {item["path"] for item in (*sent["files"], *sent["directories"])} == changed
@@ -274,7 +325,7 @@ def test_what_an_older_version_left_is_known(deploy: Deploy) -> None:
     lines = good["stat -c '%F"]
     record = [*lines[:-1], lines[-2] + ",", '"/etc/nginx/conf.d/older.conf"', "]"]
     ran = deploy.one(good | {"stat -c '%F": record})
-    assert ran.changed == [NAMES[1]]
+    assert ran.changed == [DOING[1]]
 
 
 def test_an_image_gets_code_and_no_state(deploy: Deploy) -> None:
@@ -282,11 +333,13 @@ def test_an_image_gets_code_and_no_state(deploy: Deploy) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("BAIKAL_ADMIN_PASSWORD")
         ran = deploy.one(answers([*DEBIAN, ROOT, "release="]), hostname="")
-    assert ran.names == [*NAMES[:3], "Image | Leave nothing behind that only baking needed"]
+    assert ran.names == [*DOING[:3], "Image | Leave nothing behind that only baking needed"]
     assert ran.changed == ran.names
     installing = next(text for text in ran.texts() if " install --yes" in text)
     assert " -o Dpkg::Options::='--path-exclude=/usr/share/man/*' " in installing, "nobody reads manuals in a container"
-    assert "s6 systemd-standalone-tmpfiles ||" in installing, "a supervisor, and not all of systemd"
+    assert f" {' '.join(IMAGE_PACKAGES)} systemd-standalone-tmpfiles ||" in installing, (
+        "a supervisor, and not all of systemd"
+    )
     (command,) = [done for done in ran.done if str(done).startswith(BRING)]
     sent = bundle(command)
     assert {file["path"] for file in sent["files"]} == {file.path for file in baked().files}
@@ -487,7 +540,7 @@ def test_five_hosts_get_what_is_theirs(deploy: Deploy) -> None:
     assert [name for name, each in ran.items() if each.failed] == ["bad"]
     for name, each in ran.items():
         if name != "bad":
-            assert each.changed == NAMES[:-1]
+            assert each.changed == DOING
             (command,) = [done for done in each.done if str(done).startswith(BRING)]
             told = {file["path"]: base64.b64decode(file["content"]) for file in bundle(command)["files"]}
             assert json.loads(told[paths.DECLARED])["hostname"] == f"{name}.example.org"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import runpy
 import tomllib
@@ -15,8 +16,9 @@ from baikalctl.contained import baked, render_contained
 from baikalctl.declared import REALM
 from baikalctl.reference import markdown
 from baikalctl.rendering import render
+from baikalctl.secret import Secret
 from baikalctl.settings import DEFINITIONS, PREFIX
-from tests.unit.samples import HOME, LETSENCRYPT, PLATFORM, settings
+from tests.unit.samples import HOME, LETSENCRYPT, PLATFORM, RELAY, settings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -79,7 +81,9 @@ def test_the_reference_is_up_to_date() -> None:
 def test_every_template_becomes_a_file_or_is_included_by_one() -> None:
     """Templates lie where their files go; one that nothing renders is dead."""
     files = settings(tls="files", tls_certificate="/c.pem", tls_key="/k.pem")
-    machines = (render(each, PLATFORM) for each in (settings(), files, settings(**LETSENCRYPT)))
+    postfix = dataclasses.replace(settings(), mail="postfix", relay_host="relay", relay_password=Secret("x"))
+    wanted = (settings(), files, settings(**LETSENCRYPT), settings(**RELAY), postfix)
+    machines = (render(each, PLATFORM) for each in wanted)
     sets = (*machines, render_contained(settings(), PLATFORM, REALM), baked())
     written = {file.path.replace("/etc/php/8.2/", "/etc/php/") for found in sets for file in found.files}
     written.add(f"{paths.LAID_OUT}/finish")  # every service's

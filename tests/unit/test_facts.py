@@ -15,7 +15,15 @@ import pytest
 
 from baikalctl import paths, release
 from baikalctl.rendering import Directory, File, FileSet, Service
-from tasks.distribution import IMAGE_PACKAGES, PACKAGES, needed, nginx_version, php_version
+from tasks.distribution import (
+    IMAGE_PACKAGES,
+    MAIL_SERVERS,
+    OTHER_MAIL_SERVERS,
+    PACKAGES,
+    needed,
+    nginx_version,
+    php_version,
+)
 from tasks.facts import (
     CandidateFact,
     CheckFact,
@@ -29,10 +37,12 @@ from tasks.facts import (
     read_digest,
     stamp,
 )
-from tests.unit.samples import LETSENCRYPT, VERSION, release_zip, settings
+from tests.unit.samples import LETSENCRYPT, RELAY, VERSION, own_postfix, release_zip, settings
 
 if TYPE_CHECKING:
     from pyinfra.api.facts import FactBase
+
+    from baikalctl.settings import Settings
 
 
 def ask(fact: FactBase[Any], **arguments: object) -> Any:  # noqa: ANN401 - what the fact says
@@ -103,6 +113,7 @@ def test_a_bare_image_tells_little() -> None:
         memory_mb=1984,
         ipv6=False,
         release="",
+        mail_servers=(),
         installed={},
     )
     assert told.missing(PACKAGES) == PACKAGES
@@ -138,10 +149,40 @@ def test_only_what_is_wholly_installed_counts() -> None:
 def test_what_is_needed_depends_on_where_the_certificate_comes_from(
     changed: dict[str, object], machine: tuple[str, ...], image: tuple[str, ...]
 ) -> None:
-    """A machine gets certbot only if it asks; an image has it, and a supervisor in systemd's place."""
+    """A machine gets certbot only if it asks; an image has all that its containers may be told to use."""
     assert needed(settings(**changed), booted=True) == (*PACKAGES, *machine)
     assert needed(settings(**changed), booted=False) == (*PACKAGES, *image)
-    assert set(IMAGE_PACKAGES) == {"certbot", "s6"}
+
+
+def test_an_image_can_do_all_that_its_containers_may_be_told() -> None:
+    """Certificates and mail, and a supervisor in systemd's place; a mail server of its own is a machine's alone."""
+    assert set(IMAGE_PACKAGES) == {"certbot", "s6", "nullmailer", "python3-dnspython", "python3-icalendar"}
+    for changed in ({}, RELAY):
+        assert needed(settings(**changed), booted=False) == (*PACKAGES, *IMAGE_PACKAGES)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "servers"),
+    [(settings(**RELAY), ["nullmailer"]), (own_postfix(), ["postfix", "opendkim"])],
+    ids=["relay", "postfix"],
+)
+def test_a_machine_gets_what_its_mail_needs_and_none_without(wanted: Settings, servers: list[str]) -> None:
+    """The one server of the mode, and what reads calendars and the DNS; nobody who sends no mail gets a mail server."""
+    assert needed(wanted, booted=True) == (*PACKAGES, *servers, "python3-dnspython", "python3-icalendar")
+    assert needed(settings(), booted=True) == PACKAGES
+
+
+def test_a_host_is_asked_about_every_mail_server_that_there_is() -> None:
+    """Or else the deploy would take away one that it doesn't know of."""
+    question = MachineFact().command()
+    for name in (*MAIL_SERVERS.values(), *OTHER_MAIL_SERVERS):
+        assert f" {name} " in question
+
+
+def test_which_mail_servers_are_ours_is_what_was_written_down() -> None:
+    """Names in one line, or nothing where there is no such file."""
+    assert machine("mail=nullmailer postfix").mail_servers == ("nullmailer", "postfix")
+    assert machine("mail=").mail_servers == ()
 
 
 def test_dns_plugins_are_among_what_a_host_is_asked_about() -> None:

@@ -675,13 +675,22 @@ def test_no_file_is_writable_by_anybody_but_root() -> None:
     modes = [file.mode for file in found.files] + [directory.mode for directory in found.directories]
     assert [mode for mode in modes if mode & 0o022] == []
     theirs = {directory.path for directory in found.directories if directory.owner != "root"}
-    assert theirs == {paths.CONFIG, paths.SPECIFIC, f"{paths.SPECIFIC}/db", paths.SESSIONS}
+    assert theirs == {paths.CONFIG, paths.SPECIFIC, f"{paths.SPECIFIC}/db", paths.SESSIONS, paths.KEPT}
 
 
 def test_what_holds_data_or_secrets_is_closed_to_others() -> None:
     """Verifiers, keys, configuration, database and sessions."""
     modes = {directory.path: directory.mode for directory in render(settings(), PLATFORM).directories}
-    closed = ("/etc/baikal", paths.CONFIG, paths.SPECIFIC, paths.SESSIONS, paths.STATE, paths.STAMPS, paths.TLS)
+    closed = (
+        "/etc/baikal",
+        paths.CONFIG,
+        paths.SPECIFIC,
+        paths.SESSIONS,
+        paths.STATE,
+        paths.STAMPS,
+        paths.TLS,
+        paths.KEPT,
+    )
     assert {modes[path] for path in (*closed, paths.ACME, paths.ISSUED)} == {0o700}
     assert modes[paths.CHALLENGES] == 0o755, "nginx's workers read it"
 

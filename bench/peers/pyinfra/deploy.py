@@ -70,6 +70,8 @@ for path, owner, mode in (
     (f"{DATA}/Specific", "baikal", "700"),
     (f"{DATA}/Specific/db", "baikal", "700"),
     (f"{DATA}/sessions", "baikal", "700"),
+    (f"{DATA}/mail", "root", "755"),
+    (f"{DATA}/mail/kept", "baikal", "700"),
 ):
     files.directory(name=f"Make {path}", path=path, user=owner, group=owner, mode=mode)
 

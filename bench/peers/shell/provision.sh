@@ -17,9 +17,10 @@ apt-get -q install --yes --no-install-recommends \
 id baikal >/dev/null 2>&1 ||
     useradd --system --user-group --home-dir /nonexistent --no-create-home --shell /usr/sbin/nologin baikal
 
-install -d -m 0755 /opt/baikal "$data" "$data/challenges" /usr/local/lib/baikalctl
+install -d -m 0755 /opt/baikal "$data" "$data/challenges" "$data/mail" /usr/local/lib/baikalctl
 install -d -m 0700 "$data/tls" "$data/acme" "$data/acme/issued"
-install -d -m 0700 -o baikal -g baikal "$data/config" "$data/Specific" "$data/Specific/db" "$data/sessions"
+install -d -m 0700 -o baikal -g baikal "$data/config" "$data/Specific" "$data/Specific/db" "$data/sessions" \
+    "$data/mail/kept"
 
 if [ ! -d "/opt/baikal/$version" ]; then
     rm -rf /opt/baikal/baikal

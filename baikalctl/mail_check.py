@@ -1,0 +1,37 @@
+"""What the doctor says of mail: whether the relay takes it, whether others believe it, and what is never sent."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from baikalctl.health import FAILED, OK, WARNING, Finding
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from baikalctl.declared import Declared, Relay
+
+SUBJECT = "mail"
+
+
+def findings(declared: Declared) -> Iterator[Finding]:
+    """Look at the way that invitations take, from the calendar to those who get them."""
+    if declared.mail.mode == "off":
+        yield Finding(SUBJECT, OK, "mail is off: invitations are not sent, and clients are told so")
+        return
+    from baikalctl import organisers, sender_records
+
+    if declared.mail.relay:
+        yield _of_relay(declared.mail.relay, declared.hostname)
+    yield from sender_records.findings(declared)
+    yield from organisers.findings()
+
+
+def _of_relay(relay: Relay, hostname: str) -> Finding:
+    from baikalctl import relaying
+
+    try:
+        relaying.probe(relay, hostname)
+    except relaying.RelayError as error:
+        return Finding(SUBJECT, WARNING if error.passing else FAILED, error.reason, error.remedy)
+    return Finding(SUBJECT, OK, f"the relay {relay.host} takes mail from us")

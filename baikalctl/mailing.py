@@ -1,0 +1,216 @@
+"""``baikalctl mail``: try the way that invitations take, look at what waits on it, and have it go on."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from baikalctl import paths, sending
+from baikalctl.faults import HostError
+from baikalctl.health import OK, WARNING, Finding, in_container
+from baikalctl.itip import UnfitError
+from baikalctl.privilege import as_owner, owner, privileged
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+
+    from baikalctl.declared import Declared
+    from baikalctl.waiting import Waiting
+
+LATE_S = 3600
+"""How long mail may wait before the doctor speaks of it: greylisting takes minutes, an outage longer."""
+TEST_S = 30
+"""How long a test waits for the relay's word."""
+
+
+def waiting(declared: Declared) -> list[Waiting]:
+    """Return what waits in this host's queue, the oldest first."""
+    if declared.mail.mode == "postfix":
+        from baikalctl import postfix_queue
+
+        return postfix_queue.waiting()
+    from baikalctl import nullmailer_queue
+
+    with _queues_owner():
+        return nullmailer_queue.waiting()
+
+
+def findings(declared: Declared) -> Iterator[Finding]:
+    """Tell of what waits, was refused, or is kept."""
+    with as_owner():
+        kept = sending.kept()
+    if kept:
+        message = f"{_count(kept)} kept and not sent, the first because {kept[0][1]}"
+        remedy = f"look at {paths.KEPT}; then baikalctl mail retry, or delete what nobody needs"
+        yield Finding("mail", WARNING, message, remedy)
+    queue = waiting(declared) if declared.mail.mode != "off" else []
+    refused = [each for each in queue if each.failed]
+    if refused:
+        message = f"{_count(refused)} refused for good, the last to {', '.join(refused[-1].recipients) or 'nobody'}"
+        remedy = "baikalctl mail queue tells why; then baikalctl mail retry, or baikalctl mail drop"
+        yield Finding("mail", WARNING, f"{message}: {refused[-1].reason}" if refused[-1].reason else message, remedy)
+    late = [each for each in queue if not each.failed and each.since < time.time() - LATE_S]
+    if late:
+        message = f"{_count(late)} waiting, the oldest for {_age(late[0].since)}"
+        yield Finding("mail", WARNING, message, "baikalctl mail queue tells what for")
+    elif declared.mail.mode != "off" and not refused and not kept:
+        yield Finding("mail", OK, f"{_count(queue)} waiting in the queue" if queue else "nothing waits in the queue")
+
+
+def queue(declared: Declared) -> str:
+    """Return what waits, and why, a line each."""
+    lines = []
+    for each in waiting(declared) if declared.mail.mode != "off" else []:
+        state = "refused" if each.failed else "waiting"
+        reason = each.reason or "not tried yet"
+        lines.append(f"{state} {_age(each.since)}, to {', '.join(each.recipients)}: {reason}  [{each.identifier}]")
+    with as_owner():
+        for path, reason, since in sending.kept():
+            lines.append(f"kept {_age(since)}: {reason}  [{path}]")
+    return "\n".join(lines) or "nothing waits"
+
+
+def test(declared: Declared, recipient: str, say: Callable[[str], None]) -> int:
+    """Send a message to ``recipient`` the way that invitations take; say where it got to, and return the exit status."""
+    if declared.mail.mode == "off":
+        raise HostError('mail is off here; set mail = "relay" or "postfix", and run the deploy')
+    from baikalctl.invitation import address
+
+    try:
+        recipient = address(recipient)  # as the queue has it, or it wouldn't be found there
+    except UnfitError as error:
+        raise HostError(f"{error}; give one such as jo@example.org") from None
+
+    given = (
+        f"To: {recipient}\r\nSubject: A test of Baïkal's mail\r\nReply-To: {declared.mail.sender}\r\n\r\n"
+        f"This is a test from {declared.hostname}: invitations leave it the way that this message has taken.\r\n"
+    )
+    begin = time.time()
+    done = _filter(declared, given.encode())
+    if done.returncode:
+        say(f"it was not taken by the queue: {done.stderr.decode('utf-8', 'replace').strip()}")
+        return 1
+    say(f"handed to the queue, from {declared.mail.sender} to {recipient}")
+    deadline = time.monotonic() + TEST_S
+    while (told := _last_words(declared, recipient, begin)) is None and time.monotonic() < deadline:
+        time.sleep(0.2)
+    sent, words = told or (False, "nobody has answered yet")
+    if sent:
+        say(f"accepted: {declared.mail.relay.host if declared.mail.relay else 'the other server'} says {words}")
+        return 0
+    waits = any(recipient in each.recipients and not each.failed for each in waiting(declared))
+    say(f"{'it waits in the queue, and is tried again' if waits else 'it was refused for good'}: {words}")
+    return 1
+
+
+def retry(declared: Declared, say: Callable[[str], None]) -> int:
+    """Try everything that is kept or was refused once more; returns the exit status."""
+    if declared.mail.mode == "off":
+        raise HostError('mail is off here, so nothing can be sent; set mail = "relay" or "postfix", and run the deploy')
+    status = 0
+    with as_owner():
+        for path, _, _ in sending.kept():
+            try:
+                sending.send_again(path, declared.mail.sender)
+                say(f"{path.name} is in the queue")
+            except Exception as error:  # noqa: BLE001 - it was kept for such; the next ones must have their turn
+                say(f"{path.name} stays: {sending.reason(error)}")
+                status = 1
+    if declared.mail.mode == "postfix":
+        from baikalctl import postfix_queue
+
+        postfix_queue.flush()
+    else:
+        from baikalctl import nullmailer_queue
+
+        with _queues_owner():
+            say(f"{nullmailer_queue.put_back()} of those that were refused are in the queue again")
+            nullmailer_queue.flush()
+    return status
+
+
+def drop(declared: Declared, say: Callable[[str], None]) -> int:
+    """Delete what was refused for good, saying to whom it was; returns the exit status."""
+    from baikalctl import nullmailer_queue
+
+    if declared.mail.mode != "relay":
+        raise HostError("only nullmailer keeps what was refused; Postfix has returned it to the sender (postqueue -p)")
+    for each in waiting(declared):
+        if each.failed:
+            with _queues_owner():
+                (nullmailer_queue.FAILED / each.identifier).unlink(missing_ok=True)
+            say(f"deleted, to {', '.join(each.recipients) or 'nobody'}: {each.reason or 'no reason is known any more'}")
+    return 0
+
+
+def take(say: Callable[[str], None]) -> int:
+    """Take out of the queues of this host's mail servers what waits there, before they are taken away."""
+    from baikalctl import nullmailer_queue
+
+    def keep(sender: str, recipients: tuple[str, ...], content: bytes) -> None:
+        with as_owner():
+            sending.keep_queued(sender, recipients, content)
+
+    Path(paths.MAIL_CHANGING).touch()  # from here on nothing goes where nobody looks any more
+    with _queues_owner():
+        count = nullmailer_queue.take(keep)
+    if Path("/usr/sbin/postqueue").exists():
+        from baikalctl import postfix_queue
+
+        count += postfix_queue.take(keep)
+    if count:
+        say(f"{count} messages that waited in the queue are kept in {paths.KEPT}")
+    return 0
+
+
+def _filter(declared: Declared, given: bytes) -> subprocess.CompletedProcess[bytes]:
+    """Do as PHP does: call the filter as PHP's account."""
+    command = [paths.COMMAND, "sendmail", "--from", declared.mail.sender]
+    if not privileged():
+        return subprocess.run(command, input=given, capture_output=True, check=False)
+    account = owner()
+    return subprocess.run(
+        command,
+        input=given,
+        capture_output=True,
+        check=False,
+        user=account.pw_uid,
+        group=account.pw_gid,
+        extra_groups=[],
+    )
+
+
+def _last_words(declared: Declared, recipient: str, begin: float) -> tuple[bool, str] | None:
+    """Return whether the last attempt for ``recipient`` since ``begin`` delivered, and what was said; None before any."""
+    if declared.mail.mode == "postfix":
+        from baikalctl import postfix_queue
+
+        return postfix_queue.last_words(recipient, begin)
+    from baikalctl import nullmailer_queue
+
+    with _queues_owner():
+        for name, outcome in reversed(nullmailer_queue.outcomes().items()):
+            since = name.partition(".")[0]
+            if f"<{recipient}>" in outcome.recipients and since.isdecimal() and int(since) >= int(begin):
+                return outcome.sent, outcome.words
+    return None
+
+
+def _queues_owner() -> AbstractContextManager[None]:
+    """Act as the queue's owner: in a container that is PHP's account, who could put links there."""
+    return as_owner() if in_container() else nullcontext()
+
+
+def _count(messages: list[tuple[Path, str, float]] | list[Waiting]) -> str:
+    return f"{len(messages)} message is" if len(messages) == 1 else f"{len(messages)} messages are"
+
+
+def _age(since: float) -> str:
+    minutes = max(0, int(time.time() - since)) // 60
+    if minutes < 120:
+        return f"{minutes} min"
+    return f"{minutes // 60} h" if minutes < 60 * 48 else f"{minutes // 60 // 24} days"

@@ -1,0 +1,43 @@
+"""Mail that waits for the next attempt to send it, whoever is to make that."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import dataclass
+
+from baikalctl.faults import HostError
+
+STOPPING_S = 120
+"""More than systemd gives a service to end."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Waiting:
+    """One message that hasn't left yet."""
+
+    identifier: str
+    """What the mail server calls it."""
+    since: float
+    """When it came, as a Unix time."""
+    sender: str
+    """Its envelope's, empty for a report of a failure."""
+    recipients: tuple[str, ...]
+    """Those who haven't got it yet."""
+    reason: str
+    """What the last attempt failed with; nothing before there was one."""
+    failed: bool
+    """Whether nobody will try again by himself."""
+
+
+def stop(*units: str) -> None:
+    """Stop the units of a mail server, those that are there; raises :class:`HostError` where one goes on."""
+    try:
+        subprocess.run(["systemctl", "stop", *units], capture_output=True, check=False, timeout=STOPPING_S)
+        asked = ["systemctl", "is-active", *units]
+        states = subprocess.run(asked, capture_output=True, text=True, check=False, timeout=STOPPING_S).stdout.split()
+    except (OSError, subprocess.SubprocessError) as error:
+        message = f"{' and '.join(units)} can't be stopped ({error}); systemctl status tells why"
+        raise HostError(message) from None
+    if "active" in states:
+        message = f"{' or '.join(units)} can't be stopped; systemctl status tells why"
+        raise HostError(message)

@@ -1,0 +1,108 @@
+"""Invitations from a container, with and without privileges: what waits is in the volume, and outlives the container."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import pytest
+
+from tests.lab.acme import Network
+from tests.lab.certificates import Signer
+from tests.lab.container import Container, Volume
+from tests.lab.engine import wait_until
+from tests.lab.inviting import Event, Organiser, Person
+from tests.lab.mail import MailSink
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.lab.engine import Engine
+
+PASSWORD: Final = "it's a secret: 100%"
+SENDER: Final = "calendar@lab.test"
+JANE: Final = Person("jane@example.net", "Jane Doe")
+CONFINED: Final = (
+    "--user=4711:4711",
+    "--read-only",
+    "--tmpfs=/run/baikal:mode=1777",
+    "--cap-drop=ALL",
+    "--security-opt=no-new-privileges",
+    "--sysctl=net.ipv4.ip_unprivileged_port_start=0",
+)
+"""The fewest powers that a container can have."""
+
+
+class Relay(NamedTuple):
+    """The relay, and where it is to be reached."""
+
+    sink: MailSink
+    network: str
+    signer: Signer
+
+
+@pytest.fixture(scope="module")
+def relay(engine: Engine) -> Iterator[Relay]:
+    """Give a relay on a network of its own."""
+    signer = Signer.root()
+    with Network(engine) as network, MailSink.start(engine, network, signer, password=PASSWORD) as sink:
+        yield Relay(sink, network.name, signer)
+
+
+@pytest.mark.parametrize("options", [(), CONFINED], ids=["root", "confined"])
+def test_what_waits_outlives_the_container(
+    engine: Engine, image: str, relay: Relay, options: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Ten invitations while the relay is down, the container killed and removed: each arrives once from the next one."""
+    folder = tmp_path_factory.mktemp("relay")
+    folder.chmod(0o755)
+    (folder / "ca.pem").write_text(relay.signer.pem)
+    (folder / "ca.pem").chmod(0o644)
+    given = {
+        "BAIKAL_MAIL": "relay",
+        "BAIKAL_MAIL_FROM": SENDER,
+        "BAIKAL_RELAY_HOST": "relay.lab.test",
+        "BAIKAL_RELAY_USER": relay.sink.user,
+        "BAIKAL_RELAY_PASSWORD": PASSWORD,
+        "BAIKAL_RELAY_CA": "/relay/ca.pem",
+    }
+    place = (f"--network={relay.network}", f"--volume={folder}:/relay:ro", *options)
+    relay.sink.forget()
+    people = [Person(f"guest{number}@example.net", f"Gast, Nr. {number}") for number in range(10)]
+    with Volume(engine) as volume:
+        with Container.run(engine, image, environment=given, volume=volume, options=place) as container:
+            relay.sink.stop()
+            organiser = Organiser(container.account())
+            for person in people:
+                organiser.invite(Event((person,)))
+            assert container.execute("sh", "-c", "ls /var/spool/nullmailer/queue | wc -l").strip() == "10"
+            assert "Connect failed" in container.execute("baikalctl", "mail", "queue")
+            assert "refuses the connection" in container.execute("baikalctl", "check", check=False)
+            container.execute(
+                "sh", "-c", "kill -9 $(cat /proc/[0-9]*/stat | grep -F '(nullmailer-send)' | cut -d' ' -f1)"
+            )
+            assert PASSWORD not in container.log()
+        relay.sink.resume()
+        with Container.run(engine, image, environment=given, volume=volume, options=place) as container:
+            relay.sink.wait_for(10)
+            assert wait_until(lambda: container.execute("baikalctl", "mail", "queue").strip() == "nothing waits", 10)
+            told = container.execute("baikalctl", "mail", "test", JANE.address)
+            assert "accepted: relay.lab.test says 250" in told
+            assert "mail is running" in container.execute("baikalctl", "check")
+        received = relay.sink.messages()
+        assert sorted(each.rcpt_tos[0] for each in received) == sorted(
+            [JANE.address, *(each.address for each in people)]
+        )
+        assert all(each.tls and each.user == relay.sink.user for each in received)
+        off = dict.fromkeys(given) | {"BAIKAL_MAIL": "off"}
+        with Container.run(engine, image, environment=off, volume=volume, options=options) as container:
+            organiser = Organiser(container.account())
+            event = organiser.invite(Event((JANE,)))
+            assert organiser.statuses(event)[JANE.uri] == "3.7"
+            assert "is off" in container.execute("baikalctl", "check")
+
+
+def test_a_relay_can_be_no_postfix_of_its_own(engine: Engine, image: str) -> None:
+    """The start refuses it with the remedy."""
+    options = {"BAIKAL_MAIL": "postfix"}
+    with Container.run(engine, image, environment=options, ready=False) as container:
+        assert wait_until(lambda: "BAIKAL_RELAY_HOST" in container.log(), 20)

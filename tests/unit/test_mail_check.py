@@ -1,0 +1,60 @@
+"""What the doctor says of mail, from one end to the other."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from baikalctl import mail_check, sender_records
+from baikalctl.health import FAILED, OK, WARNING, Finding
+from tests.unit.relays import Answers, mailing, relay, relaying
+
+if TYPE_CHECKING:
+    import sqlite3
+    from pathlib import Path
+
+PRIVATE = "noreply@cal.lan"
+"""Of a domain that DNS isn't asked for."""
+
+
+def through(folder: Path, answers: Answers) -> list[Finding]:
+    """Return what is found with such a relay."""
+    with relaying(folder, answers):
+        return list(mail_check.findings(mailing("relay", relay(folder, answers.port), sender=PRIVATE)))
+
+
+def test_mail_that_is_off_is_well() -> None:
+    """And nothing else is looked at."""
+    message = "mail is off: invitations are not sent, and clients are told so"
+    assert list(mail_check.findings(mailing("off"))) == [Finding("mail", OK, message)]
+
+
+@pytest.mark.usefixtures("connection")
+@pytest.mark.parametrize(
+    ("answers", "status", "message"),
+    [
+        (Answers(), OK, "the relay localhost takes mail from us"),
+        (Answers(starttls=False), FAILED, "localhost:{} doesn't offer STARTTLS, so nothing is sent to it"),
+        (Answers(greeting="421 busy"), WARNING, "localhost:{} answers 421 busy"),
+    ],
+    ids=["good", "wrong", "for now"],
+)
+def test_the_relay_is_asked(tmp_path: Path, answers: Answers, status: str, message: str) -> None:
+    """What may pass by itself is no failure, because mail is kept meanwhile."""
+    (finding,) = through(tmp_path, answers)
+    assert (finding.status, finding.message) == (status, message.format(answers.port))
+    assert bool(finding.remedy) == (status != OK)
+
+
+def test_without_a_relay_records_and_organisers_are_looked_at(
+    connection: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mail server of one's own is believed for what DNS says."""
+    monkeypatch.setattr(sender_records, "texts", lambda _: [])
+    connection.execute("INSERT INTO principals (uri) VALUES ('principals/jo')")
+    connection.commit()
+    words = ("example.org has no SPF record", "example.org has no DMARC record", "nothing is sent for jo")
+    found = list(mail_check.findings(mailing("postfix")))
+    assert [finding.status for finding in found] == [WARNING] * 3
+    assert all(finding.message.startswith(word) for finding, word in zip(found, words, strict=True))

@@ -1,0 +1,115 @@
+"""What waits in Postfix's queue."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from baikalctl import postfix_queue
+from baikalctl.faults import HostError
+from baikalctl.waiting import Waiting
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# As Postfix 3.7 and 3.10 print it.
+LINES = """\
+{"queue_name": "maildrop", "queue_id": "4BF95184342", "arrival_time": 1795611328, "message_size": 142, \
+"forced_expire": false, "sender": "MAILER-DAEMON", "recipients": [{"address": "d@example.com"}]}
+{"queue_name": "deferred", "queue_id": "2B88F184337", "arrival_time": 1795611327, "message_size": 1348, \
+"forced_expire": false, "sender": "noreply@cal.example.org", "recipients": [{"address": "a@example.com", \
+"delay_reason": "Connection refused"}, {"address": "b@example.com", "delay_reason": "Connection refused"}]}
+{"queue_name": "hold", "queue_id": "3B88F184337", "arrival_time": 1795611329, "message_size": 1348, \
+"forced_expire": false, "sender": "x@example.org", "recipients": [{"address": "c@example.com"}]}
+"""
+
+
+@pytest.fixture
+def queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Have a Postfix whose queue is a directory, with the message of :data:`LINES` that is deferred; return that."""
+    spool, programs = tmp_path / "spool", tmp_path / "programs"
+    for folder in (spool, programs):
+        folder.mkdir()
+    (spool / "2B88F184337").write_bytes("Subject: spät\n\n.\nFrom here\n\nend".encode())
+    (spool / "lines").write_text(LINES.splitlines()[1] + "\n", encoding="utf-8")
+    commands = {
+        "systemctl": '[ "$*" = "stop postfix@- postfix" ] || echo inactive',
+        "postqueue": "cat lines",
+        "postcat": '[ "$1 $2 $3" = "-q -h -b" ] && exec cat "$4"',
+        "postsuper": '[ "$*" = "-d 2B88F184337 hold incoming active deferred maildrop" ] && rm "$2" && : > lines',
+    }
+    for name, command in commands.items():
+        (programs / name).write_text(f"#!/bin/sh\ncd {spool} && {command}\n", encoding="ascii")
+        (programs / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    return spool
+
+
+def test_what_waits_is_told_the_oldest_first() -> None:
+    """Each reason once; a report of a failure has no sender; what is held doesn't go by itself."""
+    assert postfix_queue.read(LINES) == [
+        Waiting(
+            identifier="2B88F184337",
+            since=1795611327,
+            sender="noreply@cal.example.org",
+            recipients=("a@example.com", "b@example.com"),
+            reason="Connection refused",
+            failed=False,
+        ),
+        Waiting(
+            identifier="4BF95184342",
+            since=1795611328,
+            sender="",
+            recipients=("d@example.com",),
+            reason="",
+            failed=False,
+        ),
+        Waiting(
+            identifier="3B88F184337",
+            since=1795611329,
+            sender="x@example.org",
+            recipients=("c@example.com",),
+            reason="",
+            failed=True,
+        ),
+    ]
+    assert postfix_queue.read("") == []
+
+
+def test_mail_is_taken_out_exactly(queue: Path) -> None:
+    """Its bytes are the same, and the queue is empty afterwards."""
+    content = (queue / "2B88F184337").read_bytes()
+    taken: list[tuple[str, tuple[str, ...], bytes]] = []
+    assert postfix_queue.take(lambda *message: taken.append(message)) == 1
+    assert taken == [("noreply@cal.example.org", ("a@example.com", "b@example.com"), content)]
+    assert postfix_queue.waiting() == []
+
+
+def test_what_cant_be_kept_stays_in_the_queue(queue: Path) -> None:
+    """Nothing is lost where there is no room."""
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        postfix_queue.take(full)
+    assert (queue / "2B88F184337").is_file()
+
+
+def test_what_cant_be_read_stays_in_the_queue(queue: Path) -> None:
+    """A message that postcat doesn't find was delivered meanwhile, or is broken: nobody deletes it."""
+    (queue / "2B88F184337").rename(queue / "elsewhere")
+    taken: list[object] = []
+    with pytest.raises(HostError, match="postcat -q -h -b 2B88F184337 failed"):
+        postfix_queue.take(lambda *message: taken.append(message))
+    assert (queue / "lines").stat().st_size
+    assert taken == []
+
+
+def test_without_postfix_it_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The remedy is the deploy, which installs it."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(HostError, match="postqueue can't be run"):
+        postfix_queue.flush()

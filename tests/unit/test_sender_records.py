@@ -1,0 +1,293 @@
+"""The sender's domain in DNS: a zone that is right, and everything that may be wrong with it."""
+
+from __future__ import annotations
+
+import base64
+import builtins
+import socket
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import dns.message
+import dns.resolver
+import dns.rrset
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from baikalctl import paths, sender_records
+from baikalctl.faults import HostError
+from baikalctl.health import FAILED, OK, WARNING, Finding
+from tests.unit.pairs import DER, secret
+from tests.unit.relays import mailing, relay
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from baikalctl.sender_records import Lookup
+
+KEY = rsa.generate_private_key(65537, 2048)
+PUBLIC = base64.b64encode(KEY.public_key().public_bytes(DER, serialization.PublicFormat.SubjectPublicKeyInfo)).decode()
+SPF, DMARC, DKIM = "example.org", "_dmarc.example.org", "baikal._domainkey.example.org"
+RIGHT = {
+    SPF: ["v=spf1 a:cal.example.org -all", "some other text"],
+    DKIM: [f"v=DKIM1; k=rsa; p={PUBLIC}"],
+    DMARC: ["v=DMARC1; p=none; rua=mailto:noreply@example.org"],
+}
+SPF_LINE = 'example.org. TXT "v=spf1 a:cal.example.org -all"'
+DMARC_LINE = '_dmarc.example.org. TXT "v=DMARC1; p=none; rua=mailto:noreply@example.org"'
+DKIM_TEXT = f"v=DKIM1; k=rsa; p={PUBLIC}"
+DKIM_LINE = f'{DKIM}. TXT "{DKIM_TEXT[:255]}" "{DKIM_TEXT[255:]}"'
+SIGNING = mailing("postfix", selector="baikal")
+PLAIN = mailing("postfix")
+
+
+def asked(records: Mapping[str, list[str]]) -> Lookup:
+    """Return how these records are looked up."""
+    return lambda name: records.get(name, [])
+
+
+def one(records: Mapping[str, list[str]], *, signing: bool = False) -> Finding:
+    """Return the only finding."""
+    (finding,) = sender_records.findings(SIGNING if signing else PLAIN, asked(records))
+    assert finding.subject == "mail"
+    return finding
+
+
+@pytest.fixture
+def key(host: Path) -> Path:
+    """Have the key that mail is signed with; return its file."""
+    assert host.is_dir()
+    place = Path(paths.DKIM) / "baikal.example.org.pem"
+    place.parent.mkdir(parents=True)
+    place.write_bytes(secret(KEY))
+    return place
+
+
+@pytest.mark.usefixtures("key")
+def test_a_domain_with_all_of_it_is_well() -> None:
+    """Other texts beside are nobody's business."""
+    assert one(RIGHT, signing=True) == Finding("mail", OK, "example.org has SPF, DKIM and DMARC in DNS")
+    assert one(RIGHT) == Finding("mail", OK, "example.org has SPF and DMARC in DNS")
+
+
+@pytest.mark.usefixtures("key")
+def test_what_is_missing_is_told_with_the_line_to_put_there() -> None:
+    """All of it at once."""
+    found = sender_records.findings(SIGNING, asked({}))
+    assert [(finding.status, finding.remedy) for finding in found] == [
+        (WARNING, f"put into DNS: {line}") for line in (SPF_LINE, DKIM_LINE, DMARC_LINE)
+    ]
+
+
+@pytest.mark.usefixtures("key")
+def test_the_lines_can_be_had_beforehand(tmp_path: Path) -> None:
+    """For whoever keeps the zone; with a relay, its provider says who sends, and signs."""
+    assert sender_records.lines(SIGNING) == [SPF_LINE, DKIM_LINE, DMARC_LINE]
+    assert sender_records.lines(PLAIN) == [SPF_LINE, DMARC_LINE]
+    through = mailing("relay", relay(tmp_path, 587))
+    assert sender_records.lines(through) == ['example.org. TXT "v=spf1 include:… -all"', DMARC_LINE]
+    assert sender_records.lines(mailing("off")) == []
+
+
+@pytest.mark.usefixtures("key")
+def test_the_lines_are_what_the_doctor_wants() -> None:
+    """Put there, they are found right."""
+    records = {}
+    for line in sender_records.lines(SIGNING):
+        name, _, strings = line.partition(". TXT ")
+        records[name] = ["".join(strings.strip('"').split('" "'))]
+        assert all(len(string) <= 255 for string in strings.strip('"').split('" "'))
+    assert one(records, signing=True).status == OK
+
+
+def test_with_a_relay_its_provider_says_who_sends(tmp_path: Path) -> None:
+    """We can't know it."""
+    (spf, _) = sender_records.findings(mailing("relay", relay(tmp_path, 587)), asked({}))
+    expected = 'put into DNS, with what the relay\'s provider names: example.org. TXT "v=spf1 include:… -all"'
+    assert spf.remedy == expected
+
+
+@pytest.mark.parametrize(
+    ("spf", "message"),
+    [
+        (["v=spf10 all"], "example.org has no SPF record, so that anybody may send in its name and nobody is believed"),
+        (["v=spf1 -all", "V=SPF1 mx"], "example.org has 2 SPF records, which counts as none"),
+        (["v=spf1 ipv4:192.0.2.1 -all"], "can't be understood at 'ipv4:192.0.2.1', which makes all of it void"),
+        (["v=spf1 include -all"], "can't be understood at 'include', which makes all of it void"),
+    ],
+    ids=["another version", "two", "unknown", "incomplete"],
+)
+def test_an_spf_record_that_is_wrong_is_told(spf: list[str], message: str) -> None:
+    """Whoever reads it takes it for an error of the domain."""
+    finding = one(RIGHT | {SPF: spf})
+    assert finding.status == WARNING
+    assert finding.message.endswith(message)
+    assert finding.remedy
+
+
+@pytest.mark.parametrize(
+    "spf",
+    [
+        *("v=spf1", "v=spf1 -all", "V=SPF1 +MX/24 a:x.example.org/24//64 ~all", "v=spf1 ip6:2001:db8::/32 ?all"),
+        *("v=spf1 include:_spf.example.net exists:%{i}.x.example.org ptr -all", "v=spf1 redirect=_spf.example.net"),
+        "v=spf1 ip4:192.0.2.0/24 exp=why.example.org unknown-modifier=x -all",
+    ],
+)
+def test_every_right_spf_record_is_taken(spf: str) -> None:
+    """RFC 7208 has more than one needs."""
+    assert one(RIGHT | {SPF: [spf]}).status == OK
+
+
+@pytest.mark.usefixtures("key")
+@pytest.mark.parametrize(
+    ("dkim", "message"),
+    [
+        (["v=DKIM1; k=rsa; p=AAAA"], "is the key of somebody else, so that our signature counts as forged"),
+        (["v=DKIM1; k=rsa; p="], "has no key"),
+        (["what"], "has no key"),
+        (["v=DKIM1; k=ed25519; p=AAAA"], "is not of DKIM1 and rsa"),
+        ([DKIM_TEXT, "v=DKIM1; p="], "has 2 TXT records, and nobody knows which is the key"),
+        ([], "is not in DNS, so that nobody can check our signature"),
+    ],
+    ids=["another", "revoked", "no record", "another kind", "two", "none"],
+)
+def test_a_dkim_record_that_is_wrong_is_told(dkim: list[str], message: str) -> None:
+    """With what has to stand there."""
+    finding = one(RIGHT | {DKIM: dkim}, signing=True)
+    assert finding == Finding("mail", WARNING, f"{DKIM} {message}", f"put into DNS: {DKIM_LINE}")
+
+
+@pytest.mark.usefixtures("key")
+@pytest.mark.parametrize("text", [f"p={PUBLIC}", f"v=DKIM1;p={PUBLIC[:40]} {PUBLIC[40:]} ; t=y"])
+def test_a_dkim_record_may_be_written_otherwise(text: str) -> None:
+    """Tags have defaults, and spaces don't count."""
+    assert one(RIGHT | {DKIM: [text]}, signing=True).status == OK
+
+
+def test_a_key_that_is_not_there_or_damaged_is_the_deploys_business(host: Path) -> None:
+    """Nothing can be signed."""
+    place = Path(paths.DKIM) / "baikal.example.org.pem"
+    message = f"mail can't be signed: {place} is not there"
+    assert one(RIGHT, signing=True) == Finding("mail", FAILED, message, "run the deploy")
+    with pytest.raises(HostError, match="is not there"):
+        sender_records.lines(SIGNING)
+    place.parent.mkdir(parents=True)
+    place.write_text("no key", encoding="ascii")
+    assert one(RIGHT, signing=True).message.startswith("mail can't be signed: openssl rsa failed: ")
+    assert host.is_dir()
+
+
+@pytest.mark.parametrize(
+    ("dmarc", "message"),
+    [
+        (["v=DMARC1; rua=mailto:x@example.org"], f"{DMARC} has no policy, p=, of none, quarantine or reject"),
+        (["v=DMARC1; p=nothing"], f"{DMARC} has no policy, p=, of none, quarantine or reject"),
+        (["v=DMARC1; p=none", "v=DMARC1; p=reject"], f"{DMARC} has 2 records, which counts as none"),
+        (["v=DMARC2; p=none"], "example.org has no DMARC record, which some servers want before they take mail"),
+    ],
+    ids=["no policy", "unknown policy", "two", "another version"],
+)
+def test_a_dmarc_record_that_is_wrong_is_told(dmarc: list[str], message: str) -> None:
+    """As if it weren't there."""
+    finding = one(RIGHT | {DMARC: dmarc})
+    assert (finding.status, finding.message) == (WARNING, message)
+    assert finding.remedy
+
+
+def test_a_dmarc_record_above_is_for_all_below() -> None:
+    """Down to a domain of two labels; the first one counts."""
+    it = mailing("postfix", sender="noreply@Cal.Office.Example.org")
+    records = {"cal.office.example.org": ["v=spf1 -all"], DMARC: ["v=DMARC1;p=reject"]}
+    (finding,) = sender_records.findings(it, asked(records))
+    assert finding.status == OK
+    records["_dmarc.office.example.org"] = ["v=DMARC1"]
+    (finding,) = sender_records.findings(it, asked(records))
+    assert finding.message.startswith("_dmarc.office.example.org has no policy")
+    (finding,) = sender_records.findings(
+        it, asked({"cal.office.example.org": ["v=spf1 -all"], "_dmarc.org": ["v=DMARC1"]})
+    )
+    assert finding.message.startswith("cal.office.example.org has no DMARC record")
+
+
+@pytest.mark.parametrize("sender", ["noreply@cal.lan", "noreply@calendars.internal"])
+def test_a_private_domain_is_nobodys_to_ask(sender: str) -> None:
+    """Nobody outside takes mail from it."""
+
+    def look(name: str) -> list[str]:
+        raise AssertionError(name)
+
+    assert sender_records.findings(mailing("postfix", sender=sender), look) == []
+    assert sender_records.findings(mailing("off"), look) == []
+
+
+def test_without_the_package_there_is_one_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything else works without it."""
+    true_import = builtins.__import__
+
+    def lacking(name: str, *words: object, **more: object) -> object:
+        if name.startswith("dns"):
+            raise ImportError(name)
+        return true_import(name, *words, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(builtins, "__import__", lacking)
+    (finding,) = sender_records.findings(PLAIN)
+    assert finding.status == WARNING
+    reason = "python3-dnspython is missing; run the deploy, or apt-get install python3-dnspython"
+    assert finding.message == f"what DNS says of example.org could not be looked at: {reason}"
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, list[list[str]] | None]]:
+    """Have a DNS server that this host asks; return its zone: the strings of each text, or None to say nothing."""
+    records: dict[str, list[list[str]] | None] = {}
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as bound:
+        bound.bind(("127.0.0.1", 0))
+
+        def serve() -> None:
+            while (received := bound.recvfrom(4096))[0] != b"end":
+                query = dns.message.from_wire(received[0])
+                name = query.question[0].name.to_text(omit_final_dot=True)
+                answer = dns.message.make_response(query)
+                texts = records.get(name, [])
+                if texts is None:
+                    continue
+                quoted = [" ".join(f'"{string}"' for string in strings) for strings in texts]
+                if quoted:
+                    answer.answer.append(dns.rrset.from_text_list(f"{name}.", 60, "IN", "TXT", quoted))
+                elif name not in records:
+                    answer.set_rcode(dns.rcode.NXDOMAIN)
+                bound.sendto(answer.to_wire(), received[1])
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        resolver = dns.resolver.Resolver(configure=False)
+        resolver.nameservers, resolver.port = ["127.0.0.1"], bound.getsockname()[1]
+        monkeypatch.setattr(dns.resolver, "Resolver", lambda: resolver)
+        yield records
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as ending:
+            ending.sendto(b"end", bound.getsockname())
+        thread.join()
+
+
+def test_dns_is_asked_as_this_host_asks_it(server: dict[str, list[list[str]] | None]) -> None:
+    """The strings of a text are one; a name with other records has none, as one that isn't there."""
+    server |= {SPF: [["v=spf1 a:cal.exam", "ple.org -all"]], DMARC: [["v=DMARC1; p=none"]], DKIM: []}
+    assert sender_records.texts(SPF) == ["v=spf1 a:cal.example.org -all"]
+    assert sender_records.texts(DKIM) == []
+    assert sender_records.texts("nothing.example.org") == []
+    assert [finding.status for finding in sender_records.findings(PLAIN)] == [OK]
+
+
+def test_dns_that_says_nothing_is_left_after_a_while(
+    server: dict[str, list[list[str]] | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once, and not for each record."""
+    monkeypatch.setattr(sender_records, "LIFETIME_S", 0.1)
+    server |= {SPF: None, DMARC: None}
+    (finding,) = sender_records.findings(PLAIN)
+    assert finding.status == WARNING
+    assert finding.message.startswith(
+        "what DNS says of example.org could not be looked at: The resolution lifetime expired"
+    )

@@ -1,0 +1,87 @@
+"""The key that mail is signed with."""
+
+from __future__ import annotations
+
+import dataclasses
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from baikalctl import paths, signing
+from baikalctl.declared import declare
+from baikalctl.faults import HostError
+from tests.unit.samples import settings
+
+if TYPE_CHECKING:
+    from baikalctl.declared import Declared
+
+
+@pytest.fixture
+def signed(host: Path, monkeypatch: pytest.MonkeyPatch, me: dict[str, str]) -> Declared:
+    """Return what a host is told whose mail is signed, by an account that this machine has."""
+    assert host.is_dir()
+    monkeypatch.setattr(paths, "DKIM_USER", me["owner"])
+    Path(paths.DKIM).mkdir(parents=True)
+    return declare(dataclasses.replace(settings(), mail="postfix"))
+
+
+def take(declared: Declared) -> list[str]:
+    """Take all steps and return their sentences."""
+    said = []
+    for sentence, act in signing.steps(declared):
+        said.append(sentence)
+        act()
+    return said
+
+
+def test_the_key_is_made_once_and_is_the_signers_alone(signed: Declared) -> None:
+    """A second run finds it, and leaves it as the DNS has it."""
+    assert take(signed) == [f"make the key {signed.mail.key}, which mail is signed with"]
+    key = Path(signed.mail.key)
+    made = key.read_bytes()
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600
+    assert take(signed) == []
+    assert key.read_bytes() == made
+    assert [path.name for path in Path(paths.DKIM).iterdir()] == ["baikal.cal.example.org.pem"]
+
+
+def test_looking_makes_nothing(signed: Declared) -> None:
+    """A dry run tells what would be done."""
+    assert len(list(signing.steps(signed))) == 1
+    assert not Path(signed.mail.key).exists()
+
+
+def test_a_key_that_others_can_read_is_given_back(signed: Declared, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a restore, say; the key itself stays."""
+    monkeypatch.setattr(signing, "privileged", lambda: True)
+    take(signed)
+    key = Path(signed.mail.key)
+    made = key.read_bytes()
+    key.chmod(0o644)
+    assert take(signed) == [f"give {key} back to {paths.DKIM_USER}, for it alone"]
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600
+    assert key.read_bytes() == made
+
+
+def test_another_selector_has_a_key_of_its_own(signed: Declared) -> None:
+    """While the DNS is told of the new one, the old one still is what it was."""
+    take(signed)
+    other = dataclasses.replace(signed, mail=dataclasses.replace(signed.mail, selector="next"))
+    assert take(other) == [f"make the key {paths.DKIM}/next.cal.example.org.pem, which mail is signed with"]
+    assert Path(signed.mail.key).is_file()
+
+
+def test_without_signing_there_is_no_step(host: Path) -> None:
+    """And no account is asked for."""
+    assert host.is_dir()
+    assert take(declare(dataclasses.replace(settings(), mail="postfix", dkim_selector=""))) == []
+    assert take(declare(settings())) == []
+
+
+def test_without_the_signers_package_it_is_said(signed: Declared, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The remedy is the deploy, which installs it."""
+    monkeypatch.setattr(paths, "DKIM_USER", "nobody-has-this-name")
+    with pytest.raises(HostError, match="the package opendkim is not installed; run the deploy"):
+        take(signed)
