@@ -56,7 +56,7 @@ OF_THE_MAKING: Final = (
 )
 """Patterns of what making an image needs, and what an image has no use for."""
 MOST_ABOVE_THE_BASE: Final = 126_000_000
-"""Bytes: 130 MB are the limit, and a client for certificates and a queue for mail will take 12 of them."""
+"""Bytes: 130 MB are the limit."""
 METADATA: Final = {
     "Entrypoint": ["baikalctl"],
     "Cmd": ["start"],
