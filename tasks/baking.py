@@ -31,6 +31,7 @@ ln -sfn {paths.DATA}/backups {paths.BACKUPS}
 ln -sfn {paths.SPOOL} {nullmailer_queue.SPOOL}
 ln -sfn {paths.RUN}{paths.NULLMAILER} /etc/nullmailer
 ln -sfn {paths.RUN}/etc/mailname /etc/mailname
+echo 'nullmailer shared/mailname string localhost' | debconf-set-selections
 python3 -m compileall -q -f --invalidation-mode checked-hash {paths.LIBRARY}/baikalctl
 touch {paths.LIBRARY}/baikalctl/__pycache__
 find / -xdev -type f -perm /6000 -exec chmod ug-s {{}} +
