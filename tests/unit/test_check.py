@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import http.server
 import json
 import ssl
@@ -14,7 +15,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from baikalctl import apply, certificate, check, configuration, paths, release, sending, served
+from baikalctl.declared import Mail
 from baikalctl.health import FAILED, OK, WARNING, Finding
+from tests.unit.relays import Answers, relay, relaying
 from tests.unit.samples import VERSION, declared, distrib, release_zip
 
 if TYPE_CHECKING:
@@ -354,6 +357,16 @@ def test_a_failure_is_looked_at_again_for_a_while(it: Declared, server: Server) 
     found = {finding.subject: finding for finding in check.examine(it, wait_s=5)}
     heal.join()
     assert found["answer"].status == OK
+
+
+def test_with_all_patience_a_relay_is_logged_in_to_once(it: Declared, host: Path, tmp_path: Path) -> None:
+    """What fails is looked at again for a while, but whoever tries a wrong password again and again is locked out."""
+    assert host.is_dir()
+    with relaying(tmp_path, Answers(login="535 no")) as answers:
+        wrong = Mail(mode="relay", sender="cal@lab.test", relay=relay(tmp_path, answers.port), selector="")
+        found = check.examine(dataclasses.replace(it, mail=wrong, version="0.11.1"), wait_s=1)
+    assert FAILED in [finding.status for finding in found if finding.subject == "mail"]
+    assert answers.heard.count("AUTH") == 1
 
 
 def test_without_patience_a_failure_is_said_at_once(it: Declared, server: Server) -> None:
