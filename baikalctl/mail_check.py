@@ -15,10 +15,7 @@ SUBJECT = "mail"
 
 
 def findings(declared: Declared) -> Iterator[Finding]:
-    """Look at the way that invitations take, from the calendar to those who get them."""
-    if declared.mail.mode == "off":
-        yield Finding(SUBJECT, OK, "mail is off: invitations are not sent, and clients are told so")
-        return
+    """Look at the way that invitations take, from the calendar to those who get them, where mail is on."""
     from baikalctl import organisers, sender_records
 
     if declared.mail.relay:

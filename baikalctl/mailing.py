@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from baikalctl.declared import Declared
-    from baikalctl.waiting import Waiting
+    from baikalctl.waiting import Queue, Waiting
 
 LATE_S = 3600
 """How long mail may wait before the doctor speaks of it: greylisting takes minutes, an outage longer."""
@@ -29,14 +29,8 @@ TEST_S = 30
 
 def waiting(declared: Declared) -> list[Waiting]:
     """Return what waits in this host's queue, the oldest first."""
-    if declared.mail.mode == "postfix":
-        from baikalctl import postfix_queue
-
-        return postfix_queue.waiting()
-    from baikalctl import nullmailer_queue
-
     with _queues_owner():
-        return nullmailer_queue.waiting()
+        return _queue(declared).waiting()
 
 
 def findings(declared: Declared) -> Iterator[Finding]:
@@ -96,8 +90,10 @@ def test(declared: Declared, recipient: str, say: Callable[[str], None]) -> int:
         return 1
     say(f"handed to the queue, from {declared.mail.sender} to {recipient}")
     deadline = time.monotonic() + TEST_S
-    while (told := _last_words(declared, recipient, begin)) is None and time.monotonic() < deadline:
-        time.sleep(0.2)
+    with _queues_owner():
+        queue = _queue(declared)
+        while (told := queue.last_words(recipient, begin)) is None and time.monotonic() < deadline:
+            time.sleep(0.2)
     sent, words = told or (False, "nobody has answered yet")
     if sent:
         say(f"accepted: {declared.mail.relay.host if declared.mail.relay else 'the other server'} says {words}")
@@ -120,16 +116,12 @@ def retry(declared: Declared, say: Callable[[str], None]) -> int:
             except Exception as error:  # noqa: BLE001 - it was kept for such; the next ones must have their turn
                 say(f"{path.name} stays: {sending.reason(error)}")
                 status = 1
-    if declared.mail.mode == "postfix":
-        from baikalctl import postfix_queue
+    with _queues_owner():
+        if declared.mail.mode == "relay":
+            from baikalctl import nullmailer_queue
 
-        postfix_queue.flush()
-    else:
-        from baikalctl import nullmailer_queue
-
-        with _queues_owner():
             say(f"{nullmailer_queue.put_back()} of those that were refused are in the queue again")
-            nullmailer_queue.flush()
+        _queue(declared).flush()
     return status
 
 
@@ -184,20 +176,15 @@ def _filter(declared: Declared, given: bytes) -> subprocess.CompletedProcess[byt
     )
 
 
-def _last_words(declared: Declared, recipient: str, begin: float) -> tuple[bool, str] | None:
-    """Return whether the last attempt for ``recipient`` since ``begin`` delivered, and what was said; None before any."""
+def _queue(declared: Declared) -> Queue:
+    """Return what knows this host's queue; imported only where it is asked."""
     if declared.mail.mode == "postfix":
         from baikalctl import postfix_queue
 
-        return postfix_queue.last_words(recipient, begin)
+        return postfix_queue
     from baikalctl import nullmailer_queue
 
-    with _queues_owner():
-        for name, outcome in reversed(nullmailer_queue.outcomes().items()):
-            since = name.partition(".")[0]
-            if f"<{recipient}>" in outcome.recipients and since.isdecimal() and int(since) >= int(begin):
-                return outcome.sent, outcome.words
-    return None
+    return nullmailer_queue
 
 
 def _queues_owner() -> AbstractContextManager[None]:

@@ -71,6 +71,15 @@ def outcomes() -> dict[str, Outcome]:
     return found
 
 
+def last_words(recipient: str, begin: float) -> tuple[bool, str] | None:
+    """Return whether the last attempt for ``recipient`` since ``begin`` delivered, and what was said; None before any."""
+    for name, outcome in reversed(outcomes().items()):
+        since = name.partition(".")[0]
+        if f"<{recipient}>" in outcome.recipients and since.isdecimal() and int(since) >= int(begin):
+            return outcome.sent, outcome.words
+    return None
+
+
 def put_back() -> int:
     """Have what was refused for good tried once more; return how many those are."""
     count = 0

@@ -44,15 +44,15 @@ def read(lines: str) -> list[Waiting]:
     return sorted(found, key=lambda message: message.since)
 
 
-def last_words(recipient: str, since: float) -> tuple[bool, str] | None:
-    """Return whether the last attempt for ``recipient`` after ``since`` delivered, and what was said; None before any."""
+def last_words(recipient: str, begin: float) -> tuple[bool, str] | None:
+    """Return whether the last attempt for ``recipient`` since ``begin`` delivered, and what was said; None before any."""
     command = (
         "journalctl",
         "--output",
         "cat",
         "--no-pager",
         "--since",
-        f"@{since:.0f}",
+        f"@{begin:.0f}",
         "--identifier",
         "postfix/smtp",
     )

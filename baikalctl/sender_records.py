@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from baikalctl import paths, rules
+from baikalctl import rules
 from baikalctl.faults import HostError
 from baikalctl.health import FAILED, OK, WARNING, Finding, again
 
@@ -42,7 +42,7 @@ class NoAnswerError(Exception):
 
 def findings(declared: Declared, lookup: Lookup | None = None) -> list[Finding]:
     """Look the sender's domain up by ``lookup``, which is DNS as this host asks it; a private domain is nobody's to ask."""
-    domain = _domain(declared)
+    domain = declared.mail.domain
     if declared.mail.mode == "off" or not rules.is_public(domain):
         return []
     look = lookup or texts
@@ -64,7 +64,7 @@ def lines(declared: Declared) -> list[str]:
     """
     if declared.mail.mode == "off":
         return []
-    dkim = [_dkim_line(declared, _public_key(_key(declared)))] if declared.mail.selector else []
+    dkim = [_dkim_line(declared, _public_key(Path(declared.mail.key)))] if declared.mail.selector else []
     return [_spf_line(declared), *dkim, _dmarc_line(declared)]
 
 
@@ -106,7 +106,7 @@ def _dkim(declared: Declared, domain: str, look: Lookup) -> Iterator[Finding]:
     if not declared.mail.selector:
         return
     try:
-        key = _public_key(_key(declared))
+        key = _public_key(Path(declared.mail.key))
     except HostError as error:
         yield Finding(SUBJECT, FAILED, f"mail can't be signed: {' '.join(str(error).split())}", again())
         return
@@ -150,14 +150,6 @@ def _tags(text: str) -> dict[str, str]:
     return {name.strip(): value.strip() for name, _, value in parts}
 
 
-def _domain(declared: Declared) -> str:
-    return declared.mail.sender.rpartition("@")[2].lower()
-
-
-def _key(declared: Declared) -> Path:
-    return Path(paths.DKIM) / f"{declared.mail.selector}.{_domain(declared)}.pem"
-
-
 def _public_key(key: Path) -> str:
     """Return the public half of a private key, as DNS has it: DER, in base64."""
     from baikalctl.certificate import openssl
@@ -171,15 +163,15 @@ def _public_key(key: Path) -> str:
 
 def _spf_line(declared: Declared) -> str:
     who = HINT if declared.mail.relay else f"a:{declared.hostname}"
-    return _line(_domain(declared), f"{SPF} {who} -all")
+    return _line(declared.mail.domain, f"{SPF} {who} -all")
 
 
 def _dkim_line(declared: Declared, key: str) -> str:
-    return _line(f"{declared.mail.selector}._domainkey.{_domain(declared)}", f"v=DKIM1; k=rsa; p={key}")
+    return _line(f"{declared.mail.selector}._domainkey.{declared.mail.domain}", f"v=DKIM1; k=rsa; p={key}")
 
 
 def _dmarc_line(declared: Declared) -> str:
-    return _line(f"_dmarc.{_domain(declared)}", f"{DMARC}; p=none; rua=mailto:{declared.mail.sender}")
+    return _line(f"_dmarc.{declared.mail.domain}", f"{DMARC}; p=none; rua=mailto:{declared.mail.sender}")
 
 
 def _line(name: str, text: str) -> str:

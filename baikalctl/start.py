@@ -23,7 +23,7 @@ from baikalctl.installing import locked
 from baikalctl.privilege import as_owner, privileged
 from baikalctl.rendering import data
 from baikalctl.settings import DEFINITIONS, PREFIX, Settings
-from baikalctl.surroundings import platform, refuse_low_port, refuse_unfit_files
+from baikalctl.surroundings import platform, refuse_low_port, refuse_unfit_file, refuse_unfit_files
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Mapping
@@ -47,6 +47,8 @@ def start(environ: Mapping[str, str]) -> NoReturn:
     settings = dataclasses.replace(read_settings(environ), baikal_version=version)
     for name in ("http_port", "https_port") if settings.tls != "off" else ("http_port",):
         refuse_low_port(name, getattr(settings, name))
+    if settings.relay_ca:
+        refuse_unfit_file(settings.relay_ca)
     try:
         refuse_unfit_files(settings)
     except HostError as error:

@@ -56,20 +56,24 @@ def refuse_low_port(name: str, port: int) -> None:
 def refuse_unfit_files(settings: Settings) -> None:
     """Raise :class:`HostError` if what the settings name is not there, or not for this account."""
     asking = (settings.acme_ca, settings.acme_dns_hook) if settings.tls == "letsencrypt" else ()
-    for path in filter(None, (settings.tls_certificate, settings.tls_key, settings.relay_ca, *asking)):
-        if not Path(path).is_file():
-            message = f"{path} is not there; mount it"
-            raise HostError(message)
-        if not os.access(path, os.R_OK | (os.X_OK if path == settings.acme_dns_hook else 0)):
-            verb = "run" if path == settings.acme_dns_hook else "read"
-            message = f"{path} can't be {verb} by {volume.account()}; give that account the file"
-            raise HostError(message)
+    for path in filter(None, (settings.tls_certificate, settings.tls_key, *asking)):
+        refuse_unfit_file(path, run=path == settings.acme_dns_hook)
     plugin = settings.acme_dns_plugin if settings.tls == "letsencrypt" else ""
     if plugin and f"dns-{plugin}" not in _plugins():
         message = (
             f"certbot's plugin {plugin} is not in this image; bake it with "
             f"docker build --build-arg ACME_DNS_PLUGIN={plugin}, or use BAIKAL_ACME_DNS_HOOK"
         )
+        raise HostError(message)
+
+
+def refuse_unfit_file(path: str, *, run: bool = False) -> None:
+    """Raise :class:`HostError` if what a setting names is not there, or not for this account to read, or to ``run``."""
+    if not Path(path).is_file():
+        message = f"{path} is not there; mount it"
+        raise HostError(message)
+    if not os.access(path, os.R_OK | (os.X_OK if run else 0)):
+        message = f"{path} can't be {'run' if run else 'read'} by {volume.account()}; give that account the file"
         raise HostError(message)
 
 

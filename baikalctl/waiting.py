@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from dataclasses import dataclass
+from typing import Protocol
 
 from baikalctl.faults import HostError
 
@@ -41,3 +42,16 @@ def stop(*units: str) -> None:
     if "active" in states:
         message = f"{' or '.join(units)} can't be stopped; systemctl status tells why"
         raise HostError(message)
+
+
+class Queue(Protocol):
+    """What every mail server's queue can be asked; each is a module."""
+
+    def waiting(self) -> list[Waiting]:
+        """Return all messages that were not sent, the oldest first."""
+
+    def last_words(self, recipient: str, begin: float) -> tuple[bool, str] | None:
+        """Return whether the last attempt for ``recipient`` since ``begin`` delivered, and what was said; None before any."""
+
+    def flush(self) -> None:
+        """Have everything tried now."""

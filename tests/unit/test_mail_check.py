@@ -24,12 +24,6 @@ def through(folder: Path, answers: Answers) -> list[Finding]:
         return list(mail_check.findings(mailing("relay", relay(folder, answers.port), sender=PRIVATE)))
 
 
-def test_mail_that_is_off_is_well() -> None:
-    """And nothing else is looked at."""
-    message = "mail is off: invitations are not sent, and clients are told so"
-    assert list(mail_check.findings(mailing("off"))) == [Finding("mail", OK, message)]
-
-
 @pytest.mark.usefixtures("connection")
 @pytest.mark.parametrize(
     ("answers", "status", "message"),
