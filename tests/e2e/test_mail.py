@@ -9,15 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from tasks.distribution import PACKAGES
-from tests.lab.acme import Network
-from tests.lab.certificates import Signer
 from tests.lab.engine import wait_until
-from tests.lab.images import machine_image
-from tests.lab.inviting import Event, Organiser, Person
-from tests.lab.machine import Machine
-from tests.lab.mail import MailSink
-from tests.lab.server import Server
+from tests.lab.inviting import Event, Person
+from tests.lab.relayed import RELAY_PASSWORD, SENDER, Relayed, relayed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,28 +19,14 @@ if TYPE_CHECKING:
     from tests.lab.engine import Engine
     from tests.lab.release import Release
 
-AUTHORITY: Final = "/etc/ssl/lab-relay.pem"
-PASSWORD: Final = """it's "quoted" \\ $HOME #1 : 100%"""
-"""Of the characters that a relay's password may have, those that a configuration file gets wrong."""
-SENDER: Final = "calendar@lab.test"
 JANE: Final = Person("jane@example.net", "Doe, Jane")
 RETRIED_S: Final = 90
 """nullmailer waits half a minute after its first attempt."""
 
 
 @dataclass
-class Place:
-    """A machine that sends through the lab's relay."""
-
-    server: Server
-    relay: MailSink
-    organiser: Organiser
-
-    def mail(self, *words: str) -> tuple[int, str]:
-        """Run ``baikalctl mail``; return its status and what it said."""
-        said = self.server.machine.run(f"baikalctl mail {' '.join(words)} 2>&1; echo $?")
-        text, _, status = said.strip().rpartition("\n")
-        return int(status), text
+class Place(Relayed):
+    """A machine that sends through the lab's relay, with nullmailer."""
 
     def findings(self) -> list[dict[str, Any]]:
         """Return what the doctor finds about mail."""
@@ -59,10 +39,6 @@ class Place:
     def queued(self) -> int:
         """Return how many messages wait."""
         return int(self.server.machine.run("ls /var/spool/nullmailer/queue | wc -l"))
-
-    def hurry(self) -> None:
-        """Have everything tried now."""
-        self.mail("retry")
 
     def restore(self) -> None:
         """Have the relay as it should be, and nothing left of before."""
@@ -78,28 +54,8 @@ class Place:
 @pytest.fixture(scope="module")
 def machine_with_relay(engine: Engine, release: Release) -> Iterator[Place]:
     """Give the machine, deployed to once, and the relay beside it."""
-    image = machine_image(engine, "debian:13", PACKAGES)
-    signer = Signer.root()
-    with (
-        pytest.MonkeyPatch.context() as environment,
-        Network(engine) as network,
-        MailSink.start(engine, network, signer, password=PASSWORD) as relay,
-        Machine.start(engine, image, options=["--network", network.name]) as machine,
-    ):
-        environment.setenv("RELAY_PASSWORD", PASSWORD)
-        machine.write(AUTHORITY, signer.pem)
-        data: dict[str, object] = {
-            "mail": "relay",
-            "mail_from": SENDER,
-            "relay_host": "relay.lab.test",
-            "relay_user": relay.user,
-            "relay_password": {"env": "RELAY_PASSWORD"},
-            "relay_ca": AUTHORITY,
-        }
-        server = Server(machine, release, data=data)
-        done = server.deploy()
-        assert done.status == 0, done.output
-        yield Place(server, relay, Organiser(server.account()))
+    with relayed(engine, release, "debian:13", "relay") as found:
+        yield Place(found.server, found.relay, found.organiser)
 
 
 @pytest.fixture
@@ -293,8 +249,8 @@ def test_the_password_is_nowhere_but_with_those_who_need_it(place: Place) -> Non
     seen = machine.run(
         "for _ in $(seq 20); do cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ; sleep 0.05; done 2>/dev/null | tr '\\0' ' '"
     )
-    assert PASSWORD not in seen
-    assert PASSWORD not in machine.run("journalctl --no-pager")
+    assert RELAY_PASSWORD not in seen
+    assert RELAY_PASSWORD not in machine.run("journalctl --no-pager")
     found = machine.run(
         f"grep -rlF -- {json.dumps('quoted')} /etc /var/lib /var/spool /var/log /tmp 2>/dev/null || true"
     ).split()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 import pytest
 
@@ -12,9 +12,10 @@ from tests.lab.acme import Network
 from tests.lab.certificates import Signer
 from tests.lab.engine import wait_until
 from tests.lab.images import machine_image
-from tests.lab.inviting import Event, Organiser, Person
+from tests.lab.inviting import Event, Person
 from tests.lab.machine import Machine
 from tests.lab.mail import MailSink
+from tests.lab.relayed import RELAY_PASSWORD, SENDER, Relayed, relayed
 from tests.lab.server import Server
 
 if TYPE_CHECKING:
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
     from tests.lab.engine import Engine
     from tests.lab.release import Release
 
-AUTHORITY: Final = "/etc/ssl/lab-relay.pem"
-PASSWORD: Final = """it's "quoted" \\ $HOME #1 : 100%"""
-SENDER: Final = "calendar@lab.test"
 JANE: Final = Person("jane@example.net", "Doe, Jäne")
 VERIFY: Final = """
 import sys, dkim
@@ -34,55 +32,21 @@ sys.exit(0 if dkim.verify(sys.stdin.buffer.read(), dnsfunc=lambda name, timeout=
 """
 
 
-class Place(NamedTuple):
-    """A machine whose Postfix sends through the lab's relay."""
-
-    server: Server
-    relay: MailSink
-    organiser: Organiser
-
-    def mail(self, *words: str) -> tuple[int, str]:
-        """Run ``baikalctl mail``; return its status and what it said."""
-        said = self.server.machine.run(f"baikalctl mail {' '.join(words)} 2>&1; echo $?")
-        text, _, status = said.strip().rpartition("\n")
-        return int(status), text
-
-
-@pytest.fixture(scope="module", params=["debian:12"])
-def place(engine: Engine, release: Release, request: pytest.FixtureRequest) -> Iterator[Place]:
+@pytest.fixture(scope="module")
+def place(engine: Engine, release: Release) -> Iterator[Relayed]:
     """Give the machine, deployed to once, and the relay beside it."""
-    image = machine_image(engine, request.param, PACKAGES)
-    signer = Signer.root()
-    with (
-        pytest.MonkeyPatch.context() as environment,
-        Network(engine) as network,
-        MailSink.start(engine, network, signer, password=PASSWORD) as relay,
-        Machine.start(engine, image, options=["--network", network.name]) as machine,
-    ):
-        environment.setenv("RELAY_PASSWORD", PASSWORD)
-        machine.write(AUTHORITY, signer.pem)
-        data: dict[str, object] = {
-            "mail": "postfix",
-            "mail_from": SENDER,
-            "relay_host": "relay.lab.test",
-            "relay_user": relay.user,
-            "relay_password": {"env": "RELAY_PASSWORD"},
-            "relay_ca": AUTHORITY,
-        }
-        server = Server(machine, release, data=data)
-        done = server.deploy()
-        assert done.status == 0, done.output
-        yield Place(server, relay, Organiser(server.account()))
+    with relayed(engine, release, "debian:12", "postfix") as found:
+        yield found
 
 
-def test_a_second_run_changes_nothing(place: Place) -> None:
+def test_a_second_run_changes_nothing(place: Relayed) -> None:
     """Nothing, with all that mail needs in place."""
     again = place.server.deploy()
     assert again.status == 0, again.output
     assert again.changed == []
 
 
-def test_an_invitation_arrives_signed(place: Place) -> None:
+def test_an_invitation_arrives_signed(place: Relayed) -> None:
     """Over TLS, logged in, in seven bits whatever the relay can; and what the DNS should have verifies it."""
     place.relay.rules(smtputf8=False, eight_bit=False)
     place.organiser.invite(Event((JANE,), summary="Bücher, 🎉 lesen"))
@@ -101,7 +65,7 @@ def test_an_invitation_arrives_signed(place: Place) -> None:
     place.relay.rules()
 
 
-def test_only_the_machine_itself_is_served(place: Place) -> None:
+def test_only_the_machine_itself_is_served(place: Relayed) -> None:
     """It listens on loopback, and to nobody else."""
     listening = place.server.machine.run("ss -Hltn 'sport = :25 or sport = :8891'").split("\n")
     addresses = {line.split()[3].rpartition(":")[0] for line in listening if line}
@@ -109,7 +73,7 @@ def test_only_the_machine_itself_is_served(place: Place) -> None:
     assert "127.0.0.1" in addresses
 
 
-def test_what_the_relay_refuses_comes_back_to_the_sender(place: Place) -> None:
+def test_what_the_relay_refuses_comes_back_to_the_sender(place: Relayed) -> None:
     """With the relay's words, and ``mail test`` says the same."""
     place.relay.forget()
     place.relay.rules(refuse_recipients=["gone@example.net"])
@@ -124,7 +88,7 @@ def test_what_the_relay_refuses_comes_back_to_the_sender(place: Place) -> None:
     assert (status, "relay.lab.test says 250" in told) == (0, True), told
 
 
-def test_it_waits_for_the_relay(place: Place) -> None:
+def test_it_waits_for_the_relay(place: Relayed) -> None:
     """Nothing is lost or sent twice while that is down, whatever is killed."""
     place.relay.forget()
     place.relay.stop()
@@ -142,7 +106,7 @@ def test_it_waits_for_the_relay(place: Place) -> None:
     assert sorted(each.rcpt_tos[0] for each in place.relay.messages()) == sorted(person.address for person in people)
 
 
-def test_what_waits_goes_along_from_one_server_to_the_next(place: Place) -> None:
+def test_what_waits_goes_along_from_one_server_to_the_next(place: Relayed) -> None:
     """From Postfix to nullmailer and back: the one left behind is gone, and its mail arrives once."""
     machine = place.server.machine
     for mode, left in (("relay", "postfix opendkim"), ("postfix", "nullmailer")):
@@ -177,7 +141,7 @@ def test_what_waits_goes_along_from_one_server_to_the_next(place: Place) -> None
     assert received.rcpt_tos == [JANE.address]
 
 
-def test_it_delivers_by_itself(place: Place) -> None:
+def test_it_delivers_by_itself(place: Relayed) -> None:
     """Without a relay, to the server of the recipient's domain."""
     place.relay.forget()
     alone: dict[str, object] = dict.fromkeys(("relay_host", "relay_user", "relay_ca"), "")
@@ -193,7 +157,7 @@ def test_a_newer_postfix_does_the_same(engine: Engine, release: Release) -> None
     image = machine_image(engine, "debian:13", PACKAGES)
     with (
         Network(engine) as network,
-        MailSink.start(engine, network, Signer.root(), password=PASSWORD) as relay,
+        MailSink.start(engine, network, Signer.root(), password=RELAY_PASSWORD) as relay,
         Machine.start(engine, image, options=["--network", network.name]) as machine,
     ):
         server = Server(machine, release, data={"mail": "postfix", "mail_from": SENDER})
