@@ -94,11 +94,14 @@ def test(declared: Declared, recipient: str, say: Callable[[str], None]) -> int:
         queue = _queue(declared)
         while (told := queue.last_words(recipient, begin)) is None and time.monotonic() < deadline:
             time.sleep(0.2)
+    waits = any(recipient in each.recipients and not each.failed for each in waiting(declared))
+    if told is None and not waits:
+        say("it has left the queue, and the log doesn't tell where to")
+        return 1
     sent, words = told or (False, "nobody has answered yet")
     if sent:
         say(f"accepted: {declared.mail.relay.host if declared.mail.relay else 'the other server'} says {words}")
         return 0
-    waits = any(recipient in each.recipients and not each.failed for each in waiting(declared))
     say(f"{'it waits in the queue, and is tried again' if waits else 'it was refused for good'}: {words}")
     return 1
 

@@ -52,7 +52,7 @@ def last_words(recipient: str, begin: float) -> tuple[bool, str] | None:
         "cat",
         "--no-pager",
         "--since",
-        f"@{begin:.0f}",
+        f"@{int(begin)}",
         "--identifier",
         "postfix/smtp",
     )

@@ -108,6 +108,19 @@ def test_what_cant_be_read_stays_in_the_queue(queue: Path) -> None:
     assert taken == []
 
 
+@pytest.mark.parametrize(("status", "sent"), [("sent", True), ("bounced", False), ("deferred", False)])
+def test_the_last_attempt_is_found_from_the_very_second_on(queue: Path, status: str, *, sent: bool) -> None:
+    """Journal and message may be of the second that has begun already; other recipients' attempts are none of its."""
+    programs = queue.parent / "programs"
+    logged = "4BF95184342: to=<{}>, relay=relay.lab.test[192.0.2.1]:587, delay=0.1, dsn=2.0.0, status={} (250 Ok: {})"
+    lines = "\n".join(logged.format(who, how, who) for who, how in (("a@b.org", status), ("c@d.org", "deferred")))
+    script = f"#!/bin/sh\n[ \"$5\" = @1795611328 ] && cat <<'END'\n{lines}\nEND\n"
+    (programs / "journalctl").write_text(script, encoding="ascii")
+    (programs / "journalctl").chmod(0o755)
+    assert postfix_queue.last_words("a@b.org", 1795611328.9) == (sent, "250 Ok: a@b.org")
+    assert postfix_queue.last_words("x@y.org", 1795611328.9) is None
+
+
 def test_without_postfix_it_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The remedy is the deploy, which installs it."""
     monkeypatch.setenv("PATH", str(tmp_path))
