@@ -80,17 +80,16 @@ def image(engine: Engine, release: Release) -> str:
     return baked(engine, release)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def boot(engine: Engine) -> Iterator[Callable[..., Machine]]:
-    """Give a function that boots machines, warm ones with the packages already there; all are removed at the end."""
+    """Give a function that boots machines, warm ones with the packages already there.
+
+    They are removed with the last of the module's tests: a kernel lets only so many systemds watch their files.
+    """
     booted: list[Machine] = []
 
     def start(distribution: str = "debian:12", *, warm: bool = True) -> Machine:
-        image = machine_image(engine, distribution, PACKAGES if warm else ())
-        base = f"base: {distribution}, {base_image(engine, distribution).origin}"
-        if base not in _used:
-            _used.append(base)
-        booted.append(Machine.start(engine, image))
+        booted.append(_booted(engine, distribution, warm=warm))
         return booted[-1]
 
     yield start
@@ -99,9 +98,18 @@ def boot(engine: Engine) -> Iterator[Callable[..., Machine]]:
 
 
 @pytest.fixture(scope="session")
-def server(boot: Callable[..., Machine], release: Release) -> Server:
+def server(engine: Engine, release: Release) -> Iterator[Server]:
     """Give one deployed server, for tests that leave it as they found it."""
-    server = Server(boot(), release)
-    outcome = server.deploy()
-    assert outcome.status == 0, outcome.output
-    return server
+    with _booted(engine, "debian:12", warm=True) as machine:
+        server = Server(machine, release)
+        outcome = server.deploy()
+        assert outcome.status == 0, outcome.output
+        yield server
+
+
+def _booted(engine: Engine, distribution: str, *, warm: bool) -> Machine:
+    image = machine_image(engine, distribution, PACKAGES if warm else ())
+    base = f"base: {distribution}, {base_image(engine, distribution).origin}"
+    if base not in _used:
+        _used.append(base)
+    return Machine.start(engine, image)

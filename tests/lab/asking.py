@@ -36,12 +36,16 @@ def ask(  # noqa: PLR0913 - the parts of a request
     body: str = "",
     headers: Mapping[str, str] | None = None,
     timeout_s: float = 30,
+    host: str = "127.0.0.1",
 ) -> Answer:
-    """Send one request to a port of loopback (no normalising of the path, no redirects) and return the answer."""
+    """Send one request to a port of loopback (no normalising of the path, no redirects) and return the answer.
+
+    ``host`` leads to loopback; TLS asks for its certificate.
+    """
     sent = {"Host": f"{HOSTNAME}:{port}", **(headers or {})}
     if user:
         sent["Authorization"] = "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
-    where = ("127.0.0.1", port)
+    where = (host, port)
     connection = (
         http.client.HTTPSConnection(*where, timeout=timeout_s, context=ssl._create_unverified_context())  # noqa: S323
         if secure

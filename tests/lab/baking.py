@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import secrets
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from tests.lab.container import LABELS
 from tests.lab.deploying import REPOSITORY, pyinfra
 from tests.lab.engine import locked
 from tests.lab.errors import LabError
@@ -76,6 +78,26 @@ def built(engine: Engine, release: Release, distribution: str = BASE) -> str:
             engine.say(f"lab: building {tag} (half a minute)")
             build(release, base_image(engine, distribution).tag, tag)
             _forget_older(engine, tag)
+    return tag
+
+
+def with_release(engine: Engine, image: str, release: Release) -> str:
+    """Return the tag of an image that is as a baked one, but for the release in it, put there by what is in it.
+
+    So an older or a newer image takes seconds. Whoever asks for it removes it.
+    """
+    tag = f"baikal-lab/another:{secrets.token_hex(4)}"
+    script = 'old=$(readlink current); baikalctl release "$1" /tmp/release.zip; rm -r "./$old"; rm /tmp/release.zip'
+    options = ("--workdir", "/opt/baikal", "--entrypoint", "/bin/sh")
+    name = engine.docker("create", *LABELS, *options, image, "-euc", script, "release", release.version).strip()
+    try:
+        engine.docker("cp", str(release.path), f"{name}:/tmp/release.zip")
+        engine.docker("start", "--attach", name)
+        metadata = ('ENTRYPOINT ["baikalctl"]', 'CMD ["start"]', "WORKDIR /")
+        changes = [word for line in metadata for word in ("--change", line)]
+        engine.docker("commit", *changes, name, tag)
+    finally:
+        engine.docker("rm", "-f", "-v", name, check=False)
     return tag
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import ipaddress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
@@ -108,10 +109,18 @@ def _built(  # noqa: PLR0913, PLR0917 - what certificates differ in
         usages = dict.fromkeys(USAGES, False) | {"key_cert_sign": True, "crl_sign": True}
         built = built.add_extension(x509.KeyUsage(**usages), critical=True)
     if names:
-        alternatives = x509.SubjectAlternativeName([x509.DNSName(each) for each in names])
+        alternatives = x509.SubjectAlternativeName([_general_name(each) for each in names])
         built = built.add_extension(alternatives, critical=not name)
         built = built.add_extension(x509.ExtendedKeyUsage([x509.oid.ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
     if responder:
         access = x509.AccessDescription(AuthorityInformationAccessOID.OCSP, x509.UniformResourceIdentifier(responder))
         built = built.add_extension(x509.AuthorityInformationAccess([access]), critical=False)
     return built.sign(signing, hashes.SHA256())
+
+
+def _general_name(name: str) -> x509.GeneralName:
+    """Write a host's name, or its address, as a certificate has it (RFC 5280, section 4.2.1.6)."""
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)

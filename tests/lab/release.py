@@ -5,6 +5,7 @@ Whichever it is, :class:`Release` says so in ``origin``, and every output has to
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import http.client
 import os
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.lab.errors import LabError
+from tests.lab.future import Kind, make
 
 VERSION: Final = "0.12.1"
 URL: Final = f"https://github.com/sabre-io/Baikal/releases/download/{VERSION}/baikal-{VERSION}.zip"
@@ -67,11 +69,18 @@ def obtain(cache: Path) -> Release:
     return _stand_in(cache, f"{URL} could not be downloaded: {_failed_downloads[URL]}")
 
 
-def build_standin(directory: Path, version: str = VERSION) -> Path:
-    """Make a stand-in release that says it is ``version``; return the zip in ``directory``.
+@functools.cache
+def standin(directory: Path, version: str, kind: Kind = Kind.PLAIN) -> Release:
+    """Return a stand-in for ``version``, built in ``directory``; for a release to come, one of that kind."""
+    return _described(build_standin(directory, version, kind), f"a stand-in for {version} ({kind})")
 
-    The same sources and packages give the same bytes. Raises :class:`LabError` where the packages
-    that it is made from can't be had.
+
+def build_standin(directory: Path, version: str = VERSION, kind: Kind = Kind.PLAIN) -> Path:
+    """Make a stand-in release that is as ``version`` is; return the zip in ``directory``.
+
+    What differs between versions: where state lies and which databases there are (before 0.10.0), TLS to MySQL (before
+    0.11.0), and of ``kind``, what a release to come has. The same sources and packages give the same bytes. Raises
+    :class:`LabError` where the packages that it is made from can't be had.
     """
     if not re.fullmatch(r"\d+\.\d+\.\d+", version):
         message = f"A release's version is three numbers, such as {VERSION}; {version!r} is not."
@@ -83,13 +92,17 @@ def build_standin(directory: Path, version: str = VERSION) -> Path:
         shutil.copytree(_SOURCES, root)
         distrib = root / "Core/Distrib.php"
         distrib.write_text(distrib.read_text().replace("@VERSION@", version))
+        if _number(version) < (0, 10, 0):
+            shutil.rmtree(root / "Core/Resources/Db/PgSQL")
+        make(root, kind, version)
         for empty in (root / "config/.empty", root / "Specific/db/.empty"):
             empty.parent.mkdir(parents=True)
             empty.touch()
         _add_libraries(work / "packages", root / "vendor/sabre")
         archive = work / "release.zip"
         _zip(root, archive)
-        return archive.replace(directory / f"baikal-{version}-stand-in.zip")
+        suffix = "" if kind is Kind.PLAIN else f"-{kind}"
+        return archive.replace(directory / f"baikal-{version}{suffix}-stand-in.zip")
 
 
 def _stand_in(cache: Path, reason: str) -> Release:
@@ -185,6 +198,10 @@ def _zip(root: Path, archive: Path) -> None:
             entry.external_attr = (0o40755 if path.is_dir() else 0o100644) << 16
             entry.compress_type = zipfile.ZIP_DEFLATED
             packed.writestr(entry, b"" if path.is_dir() else path.read_bytes())
+
+
+def _number(version: str) -> tuple[int, ...]:
+    return tuple(map(int, version.split(".")))
 
 
 def _sha256(path: Path) -> str:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, Self
 from tests.lab.asking import HOSTNAME, PASSWORD
 from tests.lab.clients import EVENT
 from tests.lab.errors import LabError
+from tests.lab.machine import LOCAL
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -69,6 +70,8 @@ class Streams:
     port: int
     name: str
     streams: int = 8
+    host: str = LOCAL
+    """The name that the server is asked by, where it has several certificates; it must lead to loopback."""
     keep_alive: bool = True
     """Whether a stream keeps its connection; else it makes a new one for each request, which nothing may close."""
     puts: list[Put] = field(default_factory=list)
@@ -109,7 +112,7 @@ class Streams:
         )
 
     def _stream(self, stream: int) -> None:
-        connection = connect_later(self.port)
+        connection = connect_later(self.port, self.host)
         for number in itertools.count():
             uid = f"{self.name}-{stream}-{number}"
             summary = f"Event {number} of stream {stream}, {self.name}"
@@ -122,10 +125,10 @@ class Streams:
         connection.close()
 
 
-def connect_later(port: int) -> http.client.HTTPSConnection:
+def connect_later(port: int, host: str = LOCAL) -> http.client.HTTPSConnection:
     """Return a connection to a port of loopback that has yet to be made."""
     context = ssl._create_unverified_context()  # noqa: S323 - the lab's own server, on loopback
-    return http.client.HTTPSConnection("127.0.0.1", port, timeout=ANSWER_LIMIT_S, context=context)
+    return http.client.HTTPSConnection(host, port, timeout=ANSWER_LIMIT_S, context=context)
 
 
 def headers(port: int) -> dict[str, str]:

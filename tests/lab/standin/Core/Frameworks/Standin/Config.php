@@ -4,6 +4,8 @@
  *
  * The contract: the known keys and their defaults; a section that is saved is
  * rewritten with the known keys only, so comments and strange keys vanish.
+ * Before 0.10.0 `mysql` was what `backend` is, and there was no PostgreSQL;
+ * before 0.11.0 there was no mysql_ca_cert.
  */
 declare(strict_types=1);
 
@@ -39,6 +41,12 @@ final class Config
         file_put_contents(self::file(), Yaml::dump($document));
     }
 
+    /** Whether this release came before the version that changed something. */
+    public static function isOlderThan(string $version): bool
+    {
+        return version_compare(BAIKAL_VERSION, $version, '<');
+    }
+
     /** How Baïkal hashes the administrator's password. */
     public static function adminHash(string $password, string $realm): string
     {
@@ -63,19 +71,18 @@ final class Config
             ];
         }
 
+        $former = self::isOlderThan('0.10.0');
+
         return [
             'sqlite_file' => Environment::$specific . 'db/db.sqlite',
-            'backend' => '',
+            ...($former ? ['mysql' => false] : ['backend' => '']),
             'mysql_host' => '',
             'mysql_dbname' => '',
             'mysql_username' => '',
             'mysql_password' => '',
-            'mysql_ca_cert' => '',
+            ...(self::isOlderThan('0.11.0') ? [] : ['mysql_ca_cert' => '']),
             'encryption_key' => '',
-            'pgsql_host' => '',
-            'pgsql_dbname' => '',
-            'pgsql_username' => '',
-            'pgsql_password' => '',
+            ...($former ? [] : ['pgsql_host' => '', 'pgsql_dbname' => '', 'pgsql_username' => '', 'pgsql_password' => '']),
         ];
     }
 }

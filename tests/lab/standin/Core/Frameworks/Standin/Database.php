@@ -2,10 +2,12 @@
 /**
  * The connection, chosen by `backend`.
  *
- * The contract: `backend` decides, and the older `mysql: true` still does. A
- * port is part of the host's value. An unwritable SQLite file or directory and
- * an unreachable server end the request with a sentence and status 200; a
- * missing SQLite file is no connection.
+ * The contract: `backend` decides, and the older `mysql: true` still does; before
+ * 0.10.0 it alone did. A port, and for PostgreSQL TLS, is part of the host's
+ * value. What MySQL needs, a password too, must be there. An unwritable SQLite
+ * file or directory and a server that can't be reached end the request with a
+ * sentence, status 200 and nothing in the log; a missing SQLite file is no
+ * connection.
  */
 declare(strict_types=1);
 
@@ -22,12 +24,7 @@ final class Database
     {
         $backend = self::backend($section);
         if ($backend !== 'sqlite') {
-            try {
-                return self::connect($backend, $section);
-            } catch (\PDOException $fault) {
-                error_log((string) $fault);
-                exit("<h3>The configured $backend database cannot be reached.</h3>");
-            }
+            return self::server($backend, $section);
         }
         $file = (string) ($section['sqlite_file'] ?? '');
         if ($file === '') {
@@ -44,6 +41,23 @@ final class Database
     }
 
     /** @param array<string, mixed> $section */
+    private static function server(string $backend, array $section): \PDO
+    {
+        $needed = $backend === 'mysql' ? ['host', 'dbname', 'username', 'password'] : ['host', 'dbname'];
+        foreach ($needed as $key) {
+            if (!($section["{$backend}_$key"] ?? '')) {
+                exit("<h3>{$backend}_$key is not set. You should set it in config/baikal.yaml</h3>");
+            }
+        }
+        $name = $backend === 'mysql' ? 'MySQL' : 'PostgreSQL';
+        try {
+            return self::connect($backend, $section);
+        } catch (\Exception) {
+            exit("<h3>Ba&iuml;kal was not able to establish a connection to the configured $name database.</h3>");
+        }
+    }
+
+    /** @param array<string, mixed> $section */
     public static function connect(string $backend, array $section): \PDO
     {
         $source = match ($backend) {
@@ -51,12 +65,14 @@ final class Database
             default => "$backend:host={$section["{$backend}_host"]};dbname={$section["{$backend}_dbname"]}",
         };
         $options = [\PDO::ATTR_ERRMODE => \PDO::ERRMODE_EXCEPTION];
-        if ($backend === 'mysql' && ($section['mysql_ca_cert'] ?? '') !== '') {
-            $options[\PDO::MYSQL_ATTR_SSL_CA] = $section['mysql_ca_cert'];
+        if ($backend === 'mysql' && !Config::isOlderThan('0.11.0') && ($section['mysql_ca_cert'] ?? '') !== '') {
+            // PHP 8.4 has another name for it, and says of the older one that it is deprecated.
+            $authority = defined('Pdo\Mysql::ATTR_SSL_CA') ? 'Pdo\Mysql::ATTR_SSL_CA' : 'PDO::MYSQL_ATTR_SSL_CA';
+            $options[constant($authority)] = $section['mysql_ca_cert'];
         }
         $pdo = new \PDO($source, $section["{$backend}_username"] ?? null, $section["{$backend}_password"] ?? null, $options);
         match ($backend) {
-            'mysql' => $pdo->exec('SET NAMES utf8mb4'),
+            'mysql' => $pdo->exec('SET NAMES UTF8'), // without the letters that need four bytes, as Baïkal says it
             'pgsql' => $pdo->exec("SET NAMES 'UTF8'"),
             default => null,
         };
@@ -92,8 +108,11 @@ final class Database
     }
 
     /** @param array<string, mixed> $section */
-    private static function backend(array $section): string
+    public static function backend(array $section): string
     {
+        if (Config::isOlderThan('0.10.0')) {
+            return ($section['mysql'] ?? false) === true ? 'mysql' : 'sqlite';
+        }
         $named = in_array($section['backend'] ?? '', ['mysql', 'pgsql'], true) ? $section['backend'] : 'sqlite';
 
         return ($section['mysql'] ?? false) === true ? 'mysql' : $named;

@@ -3,7 +3,8 @@
  * What happens before any page or DAV request is answered.
  *
  * The contract, in Baïkal's order: state is where BAIKAL_PATH_CONFIG and
- * BAIKAL_PATH_SPECIFIC say, which must end in a slash. The base address is
+ * BAIKAL_PATH_SPECIFIC say, which must end in a slash, or, before 0.10.0, beside
+ * the code. The base address is
  * base_uri, or else guessed from the request, Host and X-Forwarded-Proto
  * unchecked. Every request opens a session. Without a yaml file, a
  * configured_version or an admin_passwordhash, and when the code is newer than
@@ -39,9 +40,9 @@ final class Environment
             $_SERVER['HTTP_AUTHORIZATION'] = $_SERVER['REDIRECT_HTTP_AUTHORIZATION'];
         }
         self::$root = dirname((string) getcwd(), 1 + substr_count($context, '/')) . '/';
+        require_once self::$root . 'Core/Distrib.php';
         self::$config = self::path('BAIKAL_PATH_CONFIG', 'config/');
         self::$specific = self::path('BAIKAL_PATH_SPECIFIC', 'Specific/');
-        require_once self::$root . 'Core/Distrib.php';
 
         $config = self::configurationIfReadable();
         self::findAddresses($context, (string) ($config['system']['base_uri'] ?? ''));
@@ -55,6 +56,13 @@ final class Environment
         if ($config !== null && !($installing && ($version === null || $version === BAIKAL_VERSION))) {
             // A file without that section, such as an empty one, ends here in a 500.
             self::$database = Database::open($config['database']);
+            // The contract: whoever runs in the same request finds the connection here.
+            $GLOBALS['DB'] = new class {
+                public function getPDO(): \PDO
+                {
+                    return Environment::$database;
+                }
+            };
         }
         if (!is_writable(sys_get_temp_dir())) {
             exit('<strong>Baikal Fatal Error</strong>: The system temp directory is not writable.');
@@ -97,7 +105,7 @@ final class Environment
 
     private static function path(string $variable, string $default): string
     {
-        $given = getenv($variable);
+        $given = Config::isOlderThan('0.10.0') ? false : getenv($variable);
 
         return $given === false ? self::$root . $default : $given;
     }

@@ -87,6 +87,7 @@ final class AddressBooks extends PDO
         $this->run(
             'INSERT INTO cards (addressbookid, uri, carddata, lastmodified, etag, size) VALUES (?, ?, ?, ?, ?, ?)',
             [$addressBookId, $cardUri, $cardData, time(), $etag, strlen($cardData)],
+            2,
         );
         $this->record('addressbook', $addressBookId, $cardUri, Change::Added);
 
@@ -99,6 +100,7 @@ final class AddressBooks extends PDO
         $this->run(
             'UPDATE cards SET carddata = ?, lastmodified = ?, etag = ?, size = ? WHERE addressbookid = ? AND uri = ?',
             [$cardData, time(), $etag, strlen($cardData), $addressBookId, $cardUri],
+            0,
         );
         $this->record('addressbook', $addressBookId, $cardUri, Change::Modified);
 

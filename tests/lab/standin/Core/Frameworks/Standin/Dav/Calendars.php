@@ -113,12 +113,13 @@ final class Calendars extends PDO
 
     public function createCalendarObject($calendarId, $objectUri, $calendarData): string
     {
-        $values = $this->described($calendarData)
-            + ['calendardata' => $calendarData, 'calendarid' => self::id($calendarId), 'uri' => $objectUri];
+        $values = ['calendardata' => $calendarData, 'calendarid' => self::id($calendarId), 'uri' => $objectUri]
+            + $this->described($calendarData);
         $this->run(
             'INSERT INTO calendarobjects (' . implode(', ', array_keys($values)) . ')
              VALUES (' . implode(', ', array_fill(0, count($values), '?')) . ')',
             array_values($values),
+            0,
         );
         $this->record('calendar', self::id($calendarId), $objectUri, Change::Added);
 
@@ -127,10 +128,11 @@ final class Calendars extends PDO
 
     public function updateCalendarObject($calendarId, $objectUri, $calendarData): string
     {
-        $values = $this->described($calendarData) + ['calendardata' => $calendarData];
+        $values = ['calendardata' => $calendarData] + $this->described($calendarData);
         $this->run(
             'UPDATE calendarobjects SET ' . implode(' = ?, ', array_keys($values)) . ' = ? WHERE calendarid = ? AND uri = ?',
             [...array_values($values), self::id($calendarId), $objectUri],
+            0,
         );
         $this->record('calendar', self::id($calendarId), $objectUri, Change::Modified);
 

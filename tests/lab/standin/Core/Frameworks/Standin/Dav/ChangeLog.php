@@ -3,7 +3,8 @@
  * The sync token of a collection and what happened to it since.
  *
  * The contract: calendarchanges and addressbookchanges get a row for each
- * change, with the token before it; then the token grows by one.
+ * change, with the token before it; then the token grows by one. What clients
+ * store is bound as a blob, which SQLite keeps apart from text.
  */
 declare(strict_types=1);
 
@@ -45,11 +46,17 @@ trait ChangeLog
         return [$token, $changes];
     }
 
-    /** @param list<mixed> $values */
-    private function run(string $sql, array $values): \PDOStatement
+    /**
+     * @param list<mixed> $values
+     * @param ?int        $blob   which of them is an object's data
+     */
+    private function run(string $sql, array $values, ?int $blob = null): \PDOStatement
     {
         $statement = $this->pdo->prepare($sql);
-        $statement->execute($values);
+        foreach ($values as $number => $value) {
+            $statement->bindValue($number + 1, $value, $number === $blob ? \PDO::PARAM_LOB : \PDO::PARAM_STR);
+        }
+        $statement->execute();
 
         return $statement;
     }

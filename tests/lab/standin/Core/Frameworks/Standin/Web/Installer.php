@@ -12,6 +12,7 @@ declare(strict_types=1);
 
 namespace Standin\Web;
 
+use BaikalAdmin\Controller\Install\VersionUpgrade;
 use Standin\Config;
 use Standin\Database;
 use Standin\Environment;
@@ -46,7 +47,8 @@ final class Installer
         }
         $form = new Form('system');
         if ($form->isSubmitted() && $form->saveSystem()) {
-            Config::save('database', ['backend' => 'sqlite', 'encryption_key' => bin2hex(random_bytes(16))]);
+            $kind = Config::isOlderThan('0.10.0') ? ['mysql' => false] : ['backend' => 'sqlite'];
+            Config::save('database', $kind + ['encryption_key' => bin2hex(random_bytes(16))]);
             header('Location: ' . Environment::$baseUrl . 'admin/install/?/database');
             exit;
         }
@@ -61,7 +63,7 @@ final class Installer
             $section = array_merge(Config::section('database'), $form->values());
             try {
                 $schemas = Environment::$root . 'Core/Resources/Db/';
-                Database::prepare(Database::connect((string) $section['backend'], $section), $schemas);
+                Database::prepare(Database::connect(Database::backend($section), $section), $schemas);
                 Config::save('database', $form->values());
                 touch(Environment::$specific . '/INSTALL_DISABLED');
 
@@ -82,31 +84,12 @@ final class Installer
             return $html . '<p><a href="admin/install/index.php?upgradeConfirmed=true">Start upgrade</a></p>';
         }
         try {
-            self::upgrade($from);
+            VersionUpgrade::upgrade(Environment::$database, $from);
 
             return "$html<p>Baïkal has been successfully upgraded.</p><p><a href=\"admin/\">Access the Baïkal admin</a></p>";
         } catch (\Exception $fault) {
             return "$html<h3>Errors</h3>Uncaught exception during upgrade: " . htmlspecialchars((string) $fault)
                 . '<p>Error: Baïkal has not been upgraded.</p>';
         }
-    }
-
-    private static function upgrade(string $from): void
-    {
-        if (version_compare($from, '0.5.1', '<')) {
-            throw new \Exception("This stand-in does not support upgrading from version $from: the tables were others.");
-        }
-        if (!is_writable(Config::file())) {
-            throw new \Exception(Config::file() . ' is not writable');
-        }
-        if (version_compare($from, '0.9.4', '<')) {
-            Environment::$database->exec('UPDATE calendarinstances SET access = 1 WHERE access IS NULL');
-            Environment::$database->exec('UPDATE calendarinstances SET share_invitestatus = 2 WHERE share_invitestatus IS NULL');
-        }
-        if (version_compare($from, '0.10.0', '<')) {
-            $mysql = (int) (Config::read()['database']['mysql'] ?? 0) === 1;
-            Config::save('database', ['backend' => $mysql ? 'mysql' : 'sqlite']);
-        }
-        Config::save('system', ['configured_version' => BAIKAL_VERSION]);
     }
 }

@@ -1,0 +1,227 @@
+"""The lab's corpus and its clients: the rows are what the server itself would write, and nothing that is lost is missed."""
+
+from __future__ import annotations
+
+import http.server
+import threading
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import pytest
+
+from tests.lab import corpus as corpora
+from tests.lab import filling
+from tests.lab.acme import Network
+from tests.lab.asking import PASSWORD
+from tests.lab.bare import CA, SQLITE, Bare
+from tests.lab.certificates import Signer
+from tests.lab.contents import compare, everything
+from tests.lab.corpus import KINDS, SMALL, Corpus
+from tests.lab.databases import BACKENDS, DatabaseServer
+from tests.lab.dav import Dav
+from tests.lab.engine import wait_until
+from tests.lab.holding import SqliteFile
+from tests.lab.syncing import Syncer
+from tests.lab.writers import Writers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.lab.database_image import Backend
+    from tests.lab.engine import Engine
+    from tests.lab.release import Release
+    from tests.lab.server import Server
+
+USER: Final = SMALL.names()[0]
+CALENDAR: Final = f"/dav.php/calendars/{USER}/default/"
+NOTED: Final = (
+    "uri, etag, size, componenttype, firstoccurence, lastoccurence, uid, typeof(calendardata), hex(calendardata)"
+)
+WRITES: Final = 60
+
+
+@pytest.fixture
+def filled(server: Server) -> Iterator[Server]:
+    """Give the server with a small corpus, which is taken away afterwards."""
+    holder = SqliteFile(server.machine.engine, server.machine.name)
+    filling.fill(holder, SMALL)
+    yield server
+    filling.remove(holder, SMALL)
+
+
+def client(server: Server, user: str = USER) -> Dav:
+    """Return somebody's connection."""
+    return Dav(server.url, user, PASSWORD)
+
+
+def test_the_whole_corpus_is_a_companys_life() -> None:
+    """As many as the promises speak of, and the same whenever it is made."""
+    assert str(Corpus()) == "20 users, 100 calendars, 20,000 events, 5,000 contacts"
+    assert list(SMALL.things(USER, 0)) == list(SMALL.things(USER, 0))
+    assert list(Corpus(seed=8).cards(USER, 0)) != list(Corpus(seed=7).cards(USER, 0))
+    text = "".join(thing.data for thing in SMALL.things(USER, 0))
+    for part in ("RECURRENCE-ID", "EXDATE", "BEGIN:VALARM", "ENCODING=BASE64", "BEGIN:VTIMEZONE", "ü", "👩", "VTODO"):
+        assert part in text
+    assert all(len(line.encode()) <= 75 for line in text.split("\r\n") if line.startswith(("DESC", " ", "ATTACH")))
+
+
+def test_rows_are_as_the_server_itself_would_write_them(filled: Server) -> None:
+    """One thing of each kind is stored once more by DAV, and nothing that is noted beside it changes."""
+    things = [thing for thing in list(SMALL.things(USER, 1))[:KINDS] if "ORGANIZER" not in thing.data]
+    uris = ", ".join(f"'{thing.uri}'" for thing in things)
+    query = f"SELECT {NOTED} FROM calendarobjects WHERE uri IN ({uris}) ORDER BY uri"  # noqa: S608 - our own names
+    before = filled.rows(query)
+    assert len(before) == len(things) == KINDS - 1
+    dav = client(filled)
+    for thing in things:
+        path = f"/dav.php/calendars/{USER}/kalender-1/{thing.uri}"
+        assert dav.send("PUT", path, thing.data.encode(), Content_Type="text/calendar").status == 204
+    assert filled.rows(query) == before
+
+
+def test_everything_is_seen_by_each_and_compared(filled: Server) -> None:
+    """What the corpus holds, byte for byte, shared calendars twice; and one sentence for each thing that's different."""
+    before = everything(filled.url, SMALL.people())
+    # Two calendars and a book of his own, and a shared one.
+    assert len(before.tokens) == SMALL.users * 4
+    assert len(before.objects) == SMALL.users * (3 * SMALL.events + SMALL.contacts)
+    for thing in SMALL.things(USER, 0):
+        assert before.objects[f"{CALENDAR}{thing.uri}"][1] == thing.data.encode()
+    for uri, data in SMALL.cards(USER, 0):
+        assert before.objects[f"/dav.php/addressbooks/{USER}/default/{uri}"][1] == data.encode()
+    assert compare(before, everything(filled.url, SMALL.people())) == []
+    first, second, *_ = (thing.uri for thing in SMALL.things(USER, 1))
+    dav, home = client(filled), f"/dav.php/calendars/{USER}/kalender-1/"
+    other = dav.send("GET", f"{home}{first}").body.replace(b"CONFIRMED", b"").replace(b"SUMMARY:", b"SUMMARY:!", 1)
+    assert dav.send("PUT", f"{home}{first}", other, Content_Type="text/calendar").status == 204
+    assert dav.send("DELETE", f"{home}{second}").status == 204
+    told = compare(before, everything(filled.url, SMALL.people()))
+    assert [line.split(":")[0].split(" from")[0] for line in told] == [
+        f"{home}{first} has other bytes",
+        f"{home}{first} has another ETag",
+        f"{home}{second} is gone",
+        f"{home} has another sync token",
+    ]
+
+
+def test_a_part_of_it_comes_by_dav(filled: Server) -> None:
+    """Beside the rows, in every calendar and address book, and as it was sent."""
+    before = everything(filled.url, {USER: PASSWORD})
+    assert corpora.store(filled.url, SMALL, each=3) == SMALL.users * (SMALL.calendars + SMALL.books) * 3
+    after = everything(filled.url, {USER: PASSWORD})
+    new = after.objects.keys() - before.objects.keys()
+    assert len(new) == (SMALL.calendars + SMALL.books + 1) * 3
+    assert all(after.objects[href][1].endswith(b"\r\n") and b"dav-" in after.objects[href][1] for href in new)
+
+
+def test_a_syncing_client_is_told_what_has_changed_and_knows_when_it_is_led_astray(filled: Server) -> None:
+    """From a token of the corpus on; and from one of a future that was undone, without a word of the server."""
+    syncer = Syncer(client(filled), CALENDAR)
+    assert (len(syncer.sync().changed), syncer.wrong()) == (SMALL.events, [])
+    known = Syncer(client(filled), CALENDAR, "http://sabre.io/ns/sync/1", dict(syncer.etags))
+    assert len(known.sync().changed) == 0  # all of it is told of again, and nothing is new
+    assert syncer.sync().told == 0
+    first = f"{CALENDAR}{next(SMALL.things(USER, 0)).uri}"
+    assert client(filled).send("DELETE", first).status == 204
+    ahead = Syncer(client(filled), CALENDAR, "http://sabre.io/ns/sync/99999", dict(syncer.etags))
+    synced = syncer.sync()
+    assert (synced.started_over, synced.gone, syncer.wrong()) == (False, frozenset({first}), [])
+    if not ahead.sync().started_over:
+        assert ahead.wrong() == [f"{first} is not there any more, and the client believes it is"]
+    syncer.token = "http://example.org/nonsense"
+    assert (syncer.sync().started_over, syncer.wrong()) == (True, [])
+
+
+def test_writers_know_what_they_were_promised(filled: Server) -> None:
+    """While PHP is away too, for which the web server has answers of its own; and what somebody takes away is missed."""
+    with Writers(filled.url, USER, PASSWORD, count=3) as writers:
+        assert wait_until(lambda: writers.acknowledged > WRITES, 60), writers
+    assert (writers.wrong, writers.unavailable) == ([], 0)
+    found = everything(filled.url, {USER: PASSWORD})
+    assert writers.lost(found) == []
+    href = next(href for href, kept in writers.kept.items() if kept.promised)
+    del found.objects[href]
+    found.objects[f"{CALENDAR}writer-nobody.ics"] = ('"x"', b"x")
+    lost = writers.lost(found)
+    assert len(lost) == 2
+    assert lost[0].startswith(f"{href} was promised to be ")
+    assert lost[1] == f"{CALENDAR}writer-nobody.ics is there, and nobody has written it"
+
+
+class Misbehaving(http.server.BaseHTTPRequestHandler):
+    """A server that answers each write with the next of some statuses, and closes the connection for 0."""
+
+    statuses: Final = [503, 0, 200, 503, 500, 503]
+    protocol_version = "HTTP/1.1"
+    seen = 0
+
+    def answer(self) -> None:
+        """Answer as the list says, for ever."""
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        status = self.statuses[Misbehaving.seen % len(self.statuses)]
+        Misbehaving.seen += 1
+        if status == 0:
+            self.close_connection = True
+            return
+        self.send_response(status)
+        if Misbehaving.seen % 2:
+            self.send_header("Retry-After", "1")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    do_PUT = do_GET = do_DELETE = answer  # noqa: N815 - the library's own names
+
+    def log_message(self, *_: Any) -> None:  # noqa: ANN401 - the library's own
+        """Say nothing."""
+
+
+def test_writers_tell_answers_apart() -> None:
+    """503 with and without Retry-After, none at all, and those that no client should see."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Misbehaving) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with Writers(f"http://127.0.0.1:{server.server_port}", USER, PASSWORD, count=1) as writers:
+            assert wait_until(lambda: len(writers.wrong) >= 4, 30), writers
+        server.shutdown()
+    assert writers.acknowledged == 0
+    assert writers.unanswered["RemoteDisconnected"] >= 2
+    assert 0 < writers.without_retry_after < writers.unavailable
+    assert all("was answered with 200" in line or "was answered with 500" in line for line in writers.wrong)
+    with Writers(f"http://127.0.0.1:{server.server_port}", USER, PASSWORD, count=1) as nobody:
+        assert wait_until(lambda: nobody.unanswered["ConnectionRefusedError"] >= 2, 30), nobody
+    assert nobody.wrong == []
+
+
+@pytest.mark.parametrize("backend", ["sqlite", *BACKENDS])
+def test_a_corpus_fits_every_database(engine: Engine, release: Release, backend: Literal["sqlite"] | Backend) -> None:
+    """The same is there on all three, new objects get numbers of their own afterwards, and all of it can be removed."""
+    if backend == "sqlite":
+        with Bare.run(engine, None, SQLITE) as bare:
+            bare.run_shell(
+                "command -v python3 >/dev/null || (apt-get update && apt-get install -y python3) >/dev/null 2>&1"
+            )
+            fits(bare, SqliteFile(engine, bare.name, str(SQLITE["sqlite_file"])), release)
+        return
+    with (
+        Network(engine) as network,
+        DatabaseServer.run(engine, network, backend, Signer.root()) as database,
+        Bare.run(engine, network, database.section(CA), database.ca) as bare,
+    ):
+        fits(bare, database, release)
+
+
+def fits(bare: Bare, holder: Any, release: Release) -> None:  # noqa: ANN401 - whatever holds rows
+    """Fill, look, store, empty and look."""
+    bare.install(bare.add(release))
+    bare.serve(release.version)
+    filling.fill(holder, SMALL)
+    url = f"http://127.0.0.1:{bare.port}"
+    found = everything(url, SMALL.people())
+    assert len(found.objects) == SMALL.users * (3 * SMALL.events + SMALL.contacts)
+    for thing in SMALL.things(USER, 0):
+        assert found.objects[f"{CALENDAR}{thing.uri}"][1] == thing.data.encode()
+    dav = Dav(url, USER, PASSWORD)
+    assert dav.send("MKCALENDAR", f"/dav.php/calendars/{USER}/new/").status == 201
+    assert dav.send("PUT", f"{CALENDAR}again.ics", next(SMALL.things(USER, 0)).data.encode()).status == 201
+    assert holder.execute(("SELECT COUNT(*) FROM calendars",)) == [[SMALL.users * SMALL.calendars + 2]]
+    filling.remove(holder, SMALL)
+    assert holder.execute(("SELECT COUNT(*) FROM calendarobjects",)) == [[0]]
+    assert holder.execute(("SELECT COUNT(*) FROM users",)) == [[1]]

@@ -1,0 +1,247 @@
+"""What a release does by itself: on each database, as each version, and as one that is yet to come.
+
+The same must hold of the lab's stand-in and of a real release, or else the stand-in can't be trusted.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+from tests.lab import release as releases
+from tests.lab.acme import Network
+from tests.lab.bare import CA, SQLITE, USER, Bare
+from tests.lab.certificates import Signer
+from tests.lab.clients import CARD, EVENT
+from tests.lab.databases import BACKENDS, DatabaseServer
+from tests.lab.engine import cache_directory
+from tests.lab.future import VERSION as FUTURE
+from tests.lab.future import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.lab.database_image import Backend
+    from tests.lab.engine import Engine
+    from tests.lab.release import Release
+
+CALENDAR: Final = f"/dav.php/calendars/{USER}/default/"
+BOOK: Final = f"/dav.php/addressbooks/{USER}/default/"
+BODY: Final = EVENT.format(uid="a", summary="Müll 🗑 ' \\\\").replace("\n", "\r\n")
+CONTACT: Final = CARD.format(uid="c", name="Zoë Groß")
+SYNC: Final = (
+    '<d:sync-collection xmlns:d="DAV:"><d:sync-token>{}</d:sync-token><d:sync-level>1</d:sync-level>'
+    "<d:prop><d:getetag/></d:prop></d:sync-collection>"
+)
+UPGRADED: Final = "has been successfully upgraded"
+OLD: Final = ("0.9.5", "0.10.1", "0.11.1")
+
+
+@pytest.fixture(scope="module")
+def databases(engine: Engine) -> Iterator[dict[str, DatabaseServer]]:
+    """Give a server of each kind, both on one network, which lets nobody in without TLS."""
+    signer = Signer.root()
+    with Network(engine) as network:
+        running: dict[str, DatabaseServer] = {}
+        try:
+            for backend in BACKENDS:
+                running[backend] = DatabaseServer.run(engine, network, backend, signer, tls_only=True)
+            yield running
+        finally:
+            for server in running.values():
+                server.remove()
+
+
+@pytest.fixture
+def bare(engine: Engine, databases: dict[str, DatabaseServer]) -> Iterator[Callable[[str], Bare]]:
+    """Give a function that returns a container for a release whose data is in an empty database of that kind."""
+    made: list[Bare] = []
+
+    def start(backend: str) -> Bare:
+        if backend == "sqlite":
+            made.append(Bare.run(engine, None, SQLITE))
+        else:
+            server = databases[backend]
+            server.empty()
+            made.append(Bare.run(engine, server.network, server.section(CA), server.ca))
+        return made[-1]
+
+    yield start
+    for container in made:
+        container.remove()
+
+
+def standin(version: str, kind: Kind = Kind.PLAIN) -> Release:
+    """Return a stand-in."""
+    return releases.standin(cache_directory(), version, kind)
+
+
+@pytest.fixture(params=["as all tests", "stand-in"])
+def either(request: pytest.FixtureRequest, release: Release) -> Release:
+    """Give the release that all tests install, and a stand-in for it; where that is the same, one for an older version."""
+    if request.param == "stand-in":
+        return standin("0.11.1" if "stand-in" in release.origin else release.version)
+    return release
+
+
+def logs_in(bare: Bare) -> int:
+    """Return how a server answers a client who logs in."""
+    return bare.ask("PROPFIND", CALENDAR, user=USER, headers={"Depth": "0"}).status
+
+
+@pytest.mark.parametrize("backend", ["sqlite", *BACKENDS])
+def test_what_clients_store_comes_back(bare: Callable[[str], Bare], either: Release, backend: str) -> None:
+    """Events and contacts, byte for byte; what changed since; new calendars."""
+    it = bare(backend)
+    it.install(it.add(either))
+    it.serve(either.version)
+    assert it.ask("PROPFIND", CALENDAR).status == 401
+    assert logs_in(it) == 207
+    first = it.ask("REPORT", CALENDAR, user=USER, body=SYNC.format("")).body
+    token = first.partition("sync-token>")[2].partition("<")[0]
+    assert it.ask("PUT", f"{CALENDAR}a.ics", user=USER, body=BODY).status == 201
+    assert it.ask("PUT", f"{BOOK}c.vcf", user=USER, body=CONTACT).status == 201
+    assert it.ask("GET", f"{CALENDAR}a.ics", user=USER).body == BODY
+    assert it.ask("GET", f"{BOOK}c.vcf", user=USER).body == CONTACT
+    assert it.ask("PUT", f"{CALENDAR}a.ics", user=USER, body=BODY.replace("Müll", "Bio")).status == 204
+    changed = it.ask("REPORT", CALENDAR, user=USER, body=SYNC.format(token))
+    assert (changed.status, changed.body.count("a.ics")) == (207, 1)
+    assert it.ask("MKCALENDAR", f"/dav.php/calendars/{USER}/new/", user=USER).status == 201
+    assert it.ask("PUT", f"/dav.php/calendars/{USER}/new/b.ics", user=USER, body=BODY).status == 201
+    assert it.ask("DELETE", f"{CALENDAR}a.ics", user=USER).status == 204
+    assert it.ask("DELETE", f"/dav.php/calendars/{USER}/new/", user=USER).status == 204
+    rows = it.sql(("SELECT uri, operation FROM calendarchanges WHERE calendarid = 1 ORDER BY id",))
+    assert [[uri, int(operation)] for uri, operation in rows] == [["a.ics", 1], ["a.ics", 2], ["a.ics", 3]]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_database_that_is_away_is_a_sentence_with_status_200(
+    bare: Callable[[str], Bare], databases: dict[str, DatabaseServer], either: Release, backend: str
+) -> None:
+    """Which is why something else has to notice; and with the database, the answers are back."""
+    it = bare(backend)
+    it.install(it.add(either))
+    it.serve(either.version)
+    databases[backend].stop()
+    answer = it.ask("PROPFIND", CALENDAR, user=USER)
+    assert (answer.status, "not able to establish a connection" in answer.body) == (200, True), answer
+    databases[backend].start()
+    assert logs_in(it) == 207
+
+
+@pytest.mark.parametrize(
+    ("backend", "key"), [("mysql", f"mysql_{key}") for key in ("host", "dbname", "username", "password")]
+)
+def test_mysql_needs_every_key(bare: Callable[[str], Bare], either: Release, backend: str, key: str) -> None:
+    """A password, too: an account without one, as over a Unix socket, still has to be given something."""
+    it = bare(backend)
+    it.install(it.add(either), section={**it.section, key: ""})
+    it.serve(either.version)
+    answer = it.ask("PROPFIND", CALENDAR, user=USER)
+    assert (answer.status, "is not set" in answer.body) == (200, True), answer
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_stand_in_has_a_releases_tables(
+    bare: Callable[[str], Bare], databases: dict[str, DatabaseServer], release: Release, backend: Backend
+) -> None:
+    """Columns, types, defaults and keys, as the server itself tells them."""
+    found = []
+    for each in (release, standin(release.version)):
+        it = bare(backend)
+        it.install(it.add(each))
+        schema = "baikal" if backend == "mysql" else "public"
+        columns = databases[backend].rows(
+            "SELECT table_name, column_name, ordinal_position, column_default, is_nullable, data_type, "  # noqa: S608
+            f"character_maximum_length FROM information_schema.columns WHERE table_schema = '{schema}' ORDER BY 1, 3"
+        )
+        indexes = {
+            "mysql": "SELECT table_name, index_name, non_unique, seq_in_index, column_name, sub_part "
+            "FROM information_schema.statistics WHERE table_schema = 'baikal' ORDER BY 1, 2, 4",
+            "pgsql": "SELECT indexdef FROM pg_indexes WHERE schemaname = 'public' ORDER BY 1",
+        }
+        found.append((columns, databases[backend].rows(indexes[backend])))
+    assert found[0] == found[1]
+    assert len(found[0][0]) > 70
+
+
+def test_before_0_10_state_lies_beside_the_code(bare: Callable[[str], Bare]) -> None:
+    """Whatever the environment says: without the links to it, there is none."""
+    it = bare("sqlite")
+    it.install(it.add(standin("0.9.5")), section={"sqlite_file": SQLITE["sqlite_file"], "mysql": False})
+    it.serve("0.9.5")
+    assert logs_in(it) == 207
+    it.run_shell("rm /code/0.9.5/config")
+    answer = it.ask("PROPFIND", CALENDAR, user=USER)
+    assert (answer.status, answer.headers.get("location", "").endswith("/admin/install/")) == (302, True)
+
+
+@pytest.mark.parametrize("backend", ["sqlite", "mysql"])
+@pytest.mark.parametrize("version", OLD)
+def test_data_of_old_versions_is_upgraded(
+    bare: Callable[[str], Bare], release: Release, version: str, backend: str
+) -> None:
+    """To the release that all tests install; before that it sends everybody to its installer."""
+    it = bare(backend)
+    section = dict(it.section)
+    if version == "0.9.5":
+        section["mysql"] = section.pop("backend") == "mysql"
+    it.install(it.add(standin(version)), section=section)
+    if backend == "sqlite":  # what there was before 0.11 has no TLS to MySQL
+        it.serve(version)
+        assert it.ask("PUT", f"{CALENDAR}a.ics", user=USER, body=BODY).status == 201
+    new = it.add(release)
+    if backend == "sqlite" or version != "0.9.5":
+        it.serve(new)
+        assert it.ask("PROPFIND", CALENDAR, user=USER).status == 302
+    assert UPGRADED in (said := it.upgrade(new)), said
+    it.serve(new)
+    assert logs_in(it) == 207
+    if backend == "sqlite":
+        assert it.ask("GET", f"{CALENDAR}a.ics", user=USER).body == BODY
+    found = it.yaml()
+    assert found["system"]["configured_version"] == release.version
+    assert found["database"]["backend"] == backend
+
+
+@pytest.mark.parametrize("backend", ["sqlite", *BACKENDS])
+@pytest.mark.parametrize("kind", Kind)
+def test_a_release_to_come_is_as_its_kind_says(
+    bare: Callable[[str], Bare], release: Release, kind: Kind, backend: str
+) -> None:
+    """Upgraded from the newest there is: it serves, or it fails in the way that tests of upgrades need."""
+    it = bare(backend)
+    it.install(it.add(release))
+    new = it.add(standin(FUTURE, kind))
+    said = it.upgrade(new)
+    assert has_column(it) is (kind is not Kind.PLAIN)
+    failed = kind in {Kind.FAILS_HALF_WAY, Kind.DIES_HALF_WAY}
+    assert (UPGRADED in said) is not failed, said
+    assert it.yaml()["system"]["configured_version"] == (release.version if failed else FUTURE)
+    if kind is Kind.FAILS_HALF_WAY:
+        assert "step 2 of 3 has failed" in said
+    if failed:
+        return
+    it.serve(new)
+    assert logs_in(it) == (500 if kind is Kind.ANSWERS_500 else 207)
+    put = it.ask("PUT", f"{CALENDAR}a.ics", user=USER, body=BODY).status
+    assert put == (500 if kind in {Kind.ANSWERS_500, Kind.REFUSES_WRITES} else 201)
+
+
+def has_column(bare: Bare) -> bool:
+    """Whether the migration of a release to come has changed the table."""
+    if bare.section["backend"] == "sqlite":
+        found = bare.sql(("SELECT COUNT(*) FROM pragma_table_info('users') WHERE name = 'disabled'",))
+    else:
+        table = "FROM information_schema.columns WHERE table_name = 'users' AND column_name = 'disabled'"
+        found = bare.sql((f"SELECT COUNT(*) {table}",))
+    return int(found[0][0]) == 1
+
+
+def test_a_new_database_of_a_release_to_come_has_the_column(bare: Callable[[str], Bare]) -> None:
+    """So that a fresh installation of it logs people in."""
+    it = bare("pgsql")
+    it.install(it.add(standin(FUTURE, Kind.NEW_STEP)))
+    it.serve(FUTURE)
+    assert logs_in(it) == 207

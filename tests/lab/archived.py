@@ -1,0 +1,64 @@
+"""Archives in the hands of a test: which is there, and others made of it that nobody should believe."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from tests.lab.machine import Machine
+
+FOLDER: Final = "/var/backups/baikal"
+MIDDLE: Final = "size=$(stat -c %s made); "
+DAMAGES: Final = {
+    "byte": MIDDLE + "printf '\\377\\000\\377' | dd of=made bs=1 seek=$((size / 2)) conv=notrunc status=none",
+    "truncated": MIDDLE + "truncate -s $((size * 2 / 3)) made",
+    "lacking its end": MIDDLE + "truncate -s $((size - 4)) made",
+    "longer": "printf more >> made",
+    "empty": ": > made",
+    "garbage": "head -c 100000 /dev/urandom > made",
+    "foreign": "tar -czf made -C /etc hostname passwd",
+    "zip": 'python3 -c \'import zipfile; zipfile.ZipFile("made", "w").write("/etc/hostname")\'',
+    "absent": "rm made",
+    "directory": "rm made; mkdir made",
+    "link inside": (
+        "mkdir x; tar -xzf made -C x; rm x/database.sqlite; ln -s /etc/shadow x/database.sqlite;"
+        " tar -czf made -C x manifest.json $(cd x; ls | grep -v manifest)"
+    ),
+    "other bytes": (
+        "mkdir x; tar -xzf made -C x; printf x | dd of=x/database.sqlite bs=1 seek=9000 conv=notrunc status=none;"
+        " tar -czf made -C x manifest.json $(cd x; find . -type f | cut -c3- | grep -v manifest)"
+    ),
+}
+"""Shell that makes something else of the archive ``made``."""
+REPACK: Final = """
+import dataclasses, subprocess, sys
+from pathlib import Path
+sys.path.insert(0, "/usr/local/lib/baikalctl")
+from baikalctl import archive, private, trial
+path, command = sys.argv[1:]
+with private.private_folder(Path("/root")) as folder:
+    said = archive.unpack(Path(path), folder)
+    subprocess.run(command, shell=True, cwd=folder, check=True)
+    files = {name: archive.describe(folder / name) for name in said.files}
+    counts = trial.count(folder / "database.sqlite")
+    print(archive.write(folder, dataclasses.replace(said, files=files, counts=counts, label="repacked")).path)
+"""
+
+
+def newest(machine: Machine) -> str:
+    """Return the name of the newest archive that was made on a machine by hand or by the clock."""
+    return machine.run(f"cd {FOLDER} && ls baikal-*Z.tar.gz | sort | tail -n 1").strip()
+
+
+def damage(machine: Machine, archive: str, kind: str) -> str:
+    """Return the path of what is no archive any more, made of a good one in one of the :data:`DAMAGES`."""
+    machine.run(f"rm -rf /root/damaged && mkdir /root/damaged && cp {archive} /root/damaged/made")
+    machine.run(f"cd /root/damaged && {DAMAGES[kind]}")
+    return "/root/damaged/made"
+
+
+def repacked(machine: Machine, archive: str, command: str) -> str:
+    """Return the path of an archive whose files the shell ``command`` has changed, with a manifest that is right again."""
+    engine = machine.engine
+    made = engine.docker("exec", "-i", machine.name, "python3", "-", archive, command, input=REPACK)
+    return made.strip().splitlines()[-1]

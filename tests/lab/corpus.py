@@ -1,0 +1,166 @@
+"""Other people's lives in small: users, calendars and address books with all that is hard to keep, as rows and by DAV.
+
+Everything is deterministic: the same corpus is the same bytes in every row, whenever and wherever it is made.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+from tests.lab.asking import PASSWORD
+from tests.lab.dav import Dav
+from tests.lab.errors import LabError
+from tests.lab.objects import (
+    BERLIN,
+    PLACES,
+    TITLES,
+    Thing,
+    attachment,
+    card,
+    description,
+    event,
+    exceptional_series,
+    folded,
+    photo,
+    task,
+    timestamp,
+    whole_day,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+FIRST_DAY: Final = date(2026, 1, 1)
+DAYS: Final = 730
+KINDS: Final = 12
+"""How many kinds of things a calendar has; every twelfth is of the same."""
+EMOJI: Final = "🎂🎉🚲👩‍👩‍👧‍👦🏳️‍🌈"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Corpus:
+    """How much there is of what; as it stands here, it is a company's whole life, and with a few of each, a small test."""
+
+    users: int = 20
+    calendars: int = 5
+    """Of each user; the first is called ``default``, and the next user may read it, or write."""
+    events: int = 200
+    """In each calendar."""
+    books: int = 2
+    contacts: int = 125
+    """In each address book."""
+    seed: int = 7
+
+    def names(self) -> list[str]:
+        """Return the users' names."""
+        return [f"corpus{number:02}" for number in range(self.users)]
+
+    def people(self) -> dict[str, str]:
+        """Return the users' passwords, by name."""
+        return dict.fromkeys(self.names(), PASSWORD)
+
+    def __str__(self) -> str:
+        """Say it for people."""
+        calendars, books = self.users * self.calendars, self.users * self.books
+        events, contacts = calendars * self.events, books * self.contacts
+        return f"{self.users} users, {calendars} calendars, {events:,} events, {contacts:,} contacts"
+
+    def things(self, user: str, calendar: int) -> Iterator[Thing]:
+        """Yield what is in one of a user's calendars, evenly over two years, of all kinds."""
+        rng = self._random(user, "calendar", calendar)
+        for number in range(self.events):
+            day = FIRST_DAY + timedelta(days=number * DAYS // self.events)
+            yield _thing(f"{user}-{calendar}-{number:05}", number, day, rng)
+
+    def cards(self, user: str, book: int) -> Iterator[tuple[str, str]]:
+        """Yield the names and the texts of one of a user's address books; every fifth has a photo."""
+        rng = self._random(user, "book", book)
+        for number in range(self.contacts):
+            uid = f"{user}-{book}-{number:05}"
+            data = card(uid, rng)
+            yield f"{uid}.vcf", photo(data, rng, rng.randrange(500, 6000)) if number % 5 == 0 else data
+
+    def _random(self, *where: object) -> random.Random:
+        return random.Random(f"{self.seed} {where}")  # noqa: S311 - the same every time is the point
+
+
+SMALL: Final = Corpus(users=3, calendars=2, events=2 * KINDS + 2, books=1, contacts=11)
+"""For tests of seconds: still of every kind, with changes and deletions."""
+
+
+def store(url: str, corpus: Corpus, each: int = 2) -> int:
+    """Add ``each`` further things and cards to every calendar and address book, by DAV and by each user's own log-in.
+
+    Returns how many were stored; LabError if one was not.
+    """
+    stored = 0
+    for user in corpus.names():
+        dav = Dav(url, user, PASSWORD)
+        home = f"/dav.php/calendars/{user}/"
+        # From one kind of things to the next, so that a few of each calendar are of all kinds together.
+        more = replace(corpus, events=KINDS, contacts=each, seed=corpus.seed + 1)
+        for number in range(corpus.calendars):
+            for thing in itertools.islice(more.things(user, number), number % KINDS, number % KINDS + each):
+                path = f"{home}{calendar_uri(number)}/dav-{thing.uri}"
+                stored += _stored(dav, path, thing.data.replace(f"UID:{thing.uid}", f"UID:dav-{thing.uid}"))
+        for number in range(corpus.books):
+            for uri, data in more.cards(user, number):
+                path = f"/dav.php/addressbooks/{user}/{book_uri(number)}/dav-{uri}"
+                stored += _stored(dav, path, data.replace("UID:", "UID:dav-"))
+        dav.close()
+    return stored
+
+
+def calendar_uri(number: int) -> str:
+    """Return the last part of the address of a user's calendar."""
+    return f"kalender-{number}" if number else "default"
+
+
+def book_uri(number: int) -> str:
+    """Return the last part of the address of a user's address book."""
+    return f"buch-{number}" if number else "default"
+
+
+def _stored(dav: Dav, path: str, data: str) -> int:
+    kind = "text/vcard" if path.endswith(".vcf") else "text/calendar"
+    reply = dav.send("PUT", path, data.encode(), Content_Type=f"{kind}; charset=utf-8")
+    if reply.status != 201:
+        message = f"PUT {path} was answered with {reply.status}: {reply.body[:500]!r}"
+        raise LabError(message)
+    return 1
+
+
+def _thing(uid: str, number: int, day: date, rng: random.Random) -> Thing:  # noqa: PLR0911 - one for each kind
+    """Return the ``number``-th thing of a calendar."""
+    begin = datetime(day.year, day.month, day.day, rng.randrange(7, 20), rng.choice((0, 15, 30)), tzinfo=BERLIN)
+    end = begin + timedelta(minutes=rng.choice((30, 45, 60, 90)))
+    about = [f"SUMMARY:{rng.choice(TITLES)} {number}", f"LOCATION:{rng.choice(PLACES)}", description(rng)]
+    match number % KINDS:
+        case 0:
+            return exceptional_series(uid, begin, end, about)
+        case 1:
+            # By the clock on the wall, so that the tenth time is right across a change to summer time.
+            tenth = timestamp(end + timedelta(weeks=9))
+            return event(uid, begin, end, [*about, "RRULE:FREQ=WEEKLY;COUNT=10"], last=tenth)
+        case 2:
+            return whole_day(uid, day, about)
+        case 3 | 4:
+            return task(uid, begin, about)
+        case 5:
+            return event(uid, begin, end, [*about, attachment(rng, rng.randrange(500, 20_000))])
+        case 6:
+            return event(uid, begin, end, [folded(f"SUMMARY:{EMOJI * 30} {number}"), *about[1:]], alarm=False)
+        case 7:
+            people = [
+                f"ORGANIZER;CN=Jürgen Weiß:mailto:{uid}@elsewhere.example",
+                "ATTENDEE;CN=Zoë Çelik;PARTSTAT=ACCEPTED:mailto:zoe@elsewhere.example",
+            ]
+            return event(uid, begin, end, [*about, *people])
+        case 8:
+            return event(uid, begin, end, [*about, folded("X-LONG:" + "Straße " * 300)])
+        case rest:
+            return event(uid, begin, end, about, alarm=rest % 2 == 0)

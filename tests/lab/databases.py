@@ -1,0 +1,236 @@
+"""MariaDB and PostgreSQL for tests: servers of their own, with TLS, an empty database and an account for it."""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from tests.lab.container import LABELS
+from tests.lab.database_image import ACCOUNT, FOLDER, GRANTS, HBA, KINDS, NAME, SESSIONS, Backend, Kind
+from tests.lab.engine import wait_until
+from tests.lab.errors import LabError
+from tests.lab.holding import TELL, Statement, written
+from tests.lab.machine import LOCAL, START_ATTEMPTS, free_port
+
+if TYPE_CHECKING:
+    from tests.lab.acme import Network
+    from tests.lab.certificates import Pair, Signer
+    from tests.lab.engine import Engine
+
+BACKENDS: Final[tuple[Backend, ...]] = ("mysql", "pgsql")
+PASSWORD: Final = """pass word: "it's" #1 \\ 100% $HOME; Müll"""
+"""What no notation of a configuration file or of a connection takes as it is."""
+READY_LIMIT_S: Final = 30
+
+
+@dataclass
+class DatabaseServer:
+    """A server with the database ``baikal`` and an account of that name; as a context manager, removed at the end.
+
+    On its network it is reached as ``host``, and from here at ``local_port`` of 127.0.0.1, with a certificate for both.
+    """
+
+    engine: Engine
+    network: Network
+    backend: Backend
+    name: str
+    """The container's."""
+    ca: str
+    """PEM of what has signed the certificate."""
+    password: str = field(default=PASSWORD, repr=False)
+    local_port: int = 0
+
+    @classmethod
+    def run(  # noqa: PLR0913 - one for each thing that servers differ in
+        cls,
+        engine: Engine,
+        network: Network,
+        backend: Backend,
+        signer: Signer,
+        *,
+        password: str = PASSWORD,
+        tls_only: bool = False,
+        pair: Pair | None = None,
+    ) -> Self:
+        """Start a server and return when it takes connections; one of a kind for a network.
+
+        With ``tls_only``, the account isn't let in without TLS. ``pair`` is another certificate than the right one.
+        Raises LabError with the server's log.
+        """
+        server = cls(engine, network, backend, f"baikal-lab-{secrets.token_hex(4)}", signer.pem, password)
+        pair = pair or signer.issue(server.host, "localhost", LOCAL)
+        files = {"ca.pem": signer.pem, "certificate.pem": pair.chain, "key.pem": pair.key}
+        if backend == "pgsql":
+            files["hba.conf"] = HBA.format(host="hostssl" if tls_only else "host", name=NAME)
+        try:
+            server._create(files)
+            server._wait_until_ready()
+            tls = "SSL" if tls_only else "NONE"
+            for sql in ACCOUNT[backend]:
+                server._tell("", (sql.format(tls=tls), [password]) if "%s" in sql else (sql,))
+        except BaseException:
+            server.remove()
+            raise
+        return server
+
+    def __enter__(self) -> Self:
+        """Begin the block at whose end the server is removed."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Remove the server."""
+        self.remove()
+
+    @property
+    def kind(self) -> Kind:
+        """How this server is run."""
+        return KINDS[self.backend]
+
+    @property
+    def host(self) -> str:
+        """The name that machines and containers on its network reach it by."""
+        return self.kind.alias
+
+    def section(self, ca: str = "", *, here: bool = False) -> dict[str, object]:
+        """Return the database section of a baikal.yaml, as Baïkal 0.11 and later read it.
+
+        ``ca`` is where the host has the authority's certificate: with it, the connection is encrypted and the server's
+        certificate must be right. ``here`` is for programs on this computer itself rather than on the network.
+        """
+        host = f"{LOCAL};port={self.local_port}" if here else self.host
+        keys: dict[str, object] = {
+            f"{self.backend}_host": host,
+            f"{self.backend}_dbname": NAME,
+            f"{self.backend}_username": NAME,
+            f"{self.backend}_password": self.password,
+        }
+        if self.backend == "mysql":
+            keys["mysql_ca_cert"] = ca
+        elif ca:
+            keys["pgsql_host"] = f"{host};sslmode=verify-full;sslrootcert={ca}"
+        return {"backend": self.backend, "encryption_key": "5d5b6ed8eb6ac7f5e0c0ab4b9a9c4a9b", **keys}
+
+    def rows(self, query: str) -> list[list[Any]]:
+        """Return what the database answers to ``query``, asked by its administrator; bytes as text."""
+        return self._tell(NAME, (query,))
+
+    def execute(self, *statements: Statement) -> list[list[Any]]:
+        """Do all of this in one transaction, as the administrator, and return what the last statement found.
+
+        Values stand for ``%s``.
+        """
+        return self._tell(NAME, *statements)
+
+    def grants(self) -> list[str]:
+        """Return what the account may do, in the server's words, sorted, and without the hash of its password."""
+        told = (str(row[0]) for row in self.rows(GRANTS[self.backend]))
+        return sorted(re.sub(r" IDENTIFIED BY PASSWORD '[^']*'", "", line) for line in told)
+
+    def sessions(self) -> int:
+        """Return how many connections the account has now."""
+        return int(self.rows(SESSIONS[self.backend])[0][0])
+
+    def empty(self) -> None:
+        """Make the database as it was at first: there, the account's, and without tables."""
+        if self.backend == "mysql":
+            self._tell("", (f"DROP DATABASE {NAME}",), (ACCOUNT["mysql"][0],))
+            return
+        self._tell(NAME, ("DROP SCHEMA public CASCADE",), ("CREATE SCHEMA public AUTHORIZATION pg_database_owner",))
+
+    def read_only(self, *, on: bool = True) -> None:
+        """Let the account write nothing from its next connection on, or let it write again."""
+        if self.backend == "mysql":
+            self._tell("", (f"SET GLOBAL read_only = {int(on)}",))
+        else:
+            state = "on" if on else "off"
+            self._tell("", (f"ALTER DATABASE {NAME} SET default_transaction_read_only = {state}",))
+
+    def stop(self) -> None:
+        """Shut the server down in good order; connections are refused until ``start``."""
+        self.engine.docker("stop", "-t", "30", self.name)
+
+    def kill(self) -> None:
+        """Cut the power: every process ends at once, nothing is told or saved."""
+        self.engine.docker("kill", "-s", "KILL", self.name)
+
+    def start(self) -> None:
+        """Start the server again after ``stop`` or ``kill``, with the same data and port, and wait until it answers."""
+        self.engine.docker("start", self.name)
+        self._wait_until_ready()
+
+    def hang(self) -> None:
+        """Let the server answer nothing, while connections to it seem to be made, until ``resume``."""
+        self.engine.docker("pause", self.name)
+
+    def resume(self) -> None:
+        """Let the server go on after ``hang``."""
+        self.engine.docker("unpause", self.name)
+
+    def remove(self) -> None:
+        """Remove the server with its data; once more does nothing."""
+        self.engine.docker("rm", "-f", "-v", self.name, check=False)
+
+    def log(self) -> str:
+        """Return what the server has logged."""
+        return self.engine.docker("logs", self.name, check=False)
+
+    def _create(self, files: dict[str, str]) -> None:
+        """Create and start the container; again with another port when somebody took ours in between."""
+        image = self.kind.image(self.engine)
+        place = ("--network", self.network.name, "--network-alias", self.host, "--stop-signal", self.kind.stop_signal)
+        for attempt in range(1, START_ATTEMPTS + 1):
+            self.local_port = free_port()
+            published = f"--publish={LOCAL}:{self.local_port}:{self.kind.port}"
+            main = ("sh", "-c", self.kind.main)
+            self.engine.docker("create", "--name", self.name, *LABELS, *place, published, image, *main)
+            with tempfile.TemporaryDirectory(prefix="baikal-lab-") as folder:
+                for name, text in files.items():
+                    (Path(folder) / name).write_text(text, encoding="utf-8")
+                self.engine.docker("cp", f"{folder}/.", f"{self.name}:{FOLDER}")
+            try:
+                self.engine.docker("start", self.name)
+            except LabError as error:
+                taken = "already allocated" in str(error) or "address already in use" in str(error)
+                if not taken or attempt == START_ATTEMPTS:
+                    raise
+                self.remove()
+            else:
+                return
+
+    def _wait_until_ready(self) -> None:
+        def answers() -> bool:
+            try:
+                return self._tell("", ("SELECT 1",)) == [[1]]
+            except LabError:
+                return False
+
+        if not wait_until(answers, READY_LIMIT_S, pause_s=0.05):
+            message = f"{self.kind.title} does not answer within {READY_LIMIT_S} s:\n{self.log()[-4000:]}"
+            raise LabError(message)
+
+    def _tell(self, database: str, *statements: Statement) -> list[list[Any]]:
+        """Run the statements in one transaction, or each on its own without a database; return the last one's rows."""
+        order = written(database, statements)
+        command = (
+            "exec",
+            "-i",
+            "-u",
+            self.kind.user,
+            self.name,
+            "python3",
+            "-c",
+            TELL.format(connect=self.kind.connect, many=self.kind.many),
+        )
+        found: list[list[Any]] = json.loads(self.engine.docker(*command, input=order))
+        return found
+
+
+def attach(engine: Engine, network: Network, *containers: str) -> None:
+    """Put machines or containers that run already, by name, on the network, so that they find the server."""
+    for name in containers:
+        engine.docker("network", "connect", network.name, name)

@@ -1,0 +1,246 @@
+"""The example for Docker Swarm, deployed as it stands, but for images, published ports and the network's number."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import random
+import secrets
+import shutil
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Self
+
+import yaml
+
+from tests.lab.asking import HOSTNAME, PASSWORD, Answer, ask
+from tests.lab.clients import Account
+from tests.lab.deploying import REPOSITORY
+from tests.lab.engine import locked, wait_until
+from tests.lab.errors import LabError
+from tests.lab.machine import free_port
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from tests.lab.engine import Engine
+
+EXAMPLE: Final = REPOSITORY / "examples" / "swarm"
+READY_LIMIT_S: Final = 120
+GONE_LIMIT_S: Final = 60
+UPDATE_LIMIT_S: Final = 300
+SUBNET: Final = "10.47.12.0/24"
+"""The number that the example gives its inner network."""
+OWNER: Final = "baikal-lab"
+"""What the names of all stacks of ours begin with."""
+POSTGRESQL: Final = """\
+set -eu
+data=/var/lib/postgresql/data
+postgres="setpriv --reuid=postgres --regid=postgres --init-groups"
+PATH=$PATH:$(echo /usr/lib/postgresql/*/bin)
+if [ ! -s $data/PG_VERSION ]; then
+    install -d -o postgres -m 0700 $data
+    $postgres initdb -D $data --pwfile="$POSTGRES_PASSWORD_FILE" --auth-local=trust --auth-host=scram-sha-256
+    echo "host all all all scram-sha-256" >>$data/pg_hba.conf
+    $postgres pg_ctl -D $data -o "-c listen_addresses=''" -w start
+    for script in /docker-entrypoint-initdb.d/*.sql; do
+        $postgres psql -v ON_ERROR_STOP=1 --no-psqlrc --username postgres --dbname postgres -f "$script"
+    done
+    $postgres pg_ctl -D $data -m fast -w stop
+fi
+exec $postgres postgres -D $data -c "listen_addresses=*"
+"""
+"""What the official image's entry point does, as far as the example relies on it, with Debian's packages."""
+
+
+@contextlib.contextmanager
+def swarm(engine: Engine) -> Iterator[None]:
+    """Let the engine be a swarm of its own within the block; one block at a time on this computer.
+
+    Raises LabError if it takes part in one already, which isn't ours to deploy to.
+    """
+    with locked("swarm"):
+        state = engine.docker("info", "--format", "{{.Swarm.LocalNodeState}}").strip()
+        if state == "active" and not _is_left_over(engine):
+            message = "this engine takes part in a swarm; the lab makes one of its own (docker swarm leave --force)"
+            raise LabError(message)
+        if state != "inactive":
+            _leave(engine)
+        engine.docker("swarm", "init", "--advertise-addr", "127.0.0.1")
+        try:
+            (node,) = engine.docker("node", "ls", "--quiet").split()
+            engine.docker("node", "update", "--label-add", "baikal=volumes", "--label-add", f"{OWNER}=yes", node)
+            yield
+        finally:
+            _leave(engine)
+
+
+def _is_left_over(engine: Engine) -> bool:
+    """Tell whether a run that ended in its midst has left this swarm."""
+    return bool(engine.docker("node", "ls", "--quiet", "--filter", f"node.label={OWNER}=yes").strip())
+
+
+def _leave(engine: Engine) -> None:
+    """End the swarm, with its services and their containers."""
+    services = engine.docker("service", "ls", "--quiet", check=False).split()
+    if services:
+        engine.docker("service", "rm", *services, check=False)
+    wait_until(lambda: not _containers(engine, ""), GONE_LIMIT_S)
+    engine.docker("swarm", "leave", "--force")
+    volumes = engine.docker("volume", "ls", "--quiet", "--filter", f"name=^{OWNER}-stack-").split()
+    if volumes:
+        engine.docker("volume", "rm", "--force", *volumes, check=False)
+
+
+def _containers(engine: Engine, service: str) -> list[str]:
+    """Return the ids of a service's containers that run, or of all services' that there are."""
+    if service:
+        return engine.docker("ps", "-q", "--filter", f"label=com.docker.swarm.service.name={service}").split()
+    return engine.docker("ps", "-aq", "--filter", "label=com.docker.swarm.service.name").split()
+
+
+@dataclass
+class Stack:
+    """The example, deployed; as a context manager, removed with its volumes at the end of the block."""
+
+    engine: Engine
+    name: str
+    folder: tempfile.TemporaryDirectory[str] = field(repr=False)
+    ports: dict[int, int] = field(default_factory=dict)
+    """Published ports: the proxy's own to the one here."""
+
+    @classmethod
+    def deploy(cls, engine: Engine, instead: Mapping[str, Mapping[str, Any]]) -> Self:
+        """Deploy a copy of the example and return when it serves with all its replicas.
+
+        ``instead`` has, for each service, what this machine has in place of the example's image. The host name is
+        ``localhost``, every password ``PASSWORD``. Raises LabError with the logs.
+        """
+        folder = tempfile.TemporaryDirectory(prefix="baikal-lab-")
+        stack = cls(engine, f"{OWNER}-stack-{secrets.token_hex(3)}", folder)
+        try:
+            stack._copy(instead)
+            file = str(stack.path("compose.yaml"))
+            engine.docker("stack", "deploy", "--resolve-image=never", "--compose-file", file, stack.name)
+            stack.wait_until_serving()
+        except BaseException:
+            stack.remove()
+            raise
+        return stack
+
+    def __enter__(self) -> Self:
+        """Begin the block at whose end all of it is removed."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Remove all of it."""
+        self.remove()
+
+    @property
+    def port(self) -> int:
+        """Where the proxy is asked, over TLS."""
+        return self.ports[443]
+
+    def path(self, name: str) -> Path:
+        """Return where a file of the example stands."""
+        return Path(self.folder.name) / name
+
+    def account(self) -> Account:
+        """Return where real clients log in."""
+        certificate = self.path("trusted.pem")
+        (proxy,) = self.containers("caddy")
+        root = "/data/caddy/pki/authorities/local/root.crt"
+        certificate.write_text(self.engine.docker("exec", proxy, "cat", root))
+        return Account(f"https://{HOSTNAME}:{self.port}", certificate, "jo", PASSWORD)
+
+    def ask(self, method: str, path: str, **parts: Any) -> Answer:  # noqa: ANN401 - as ask takes them
+        """Send one request to the proxy."""
+        return ask(self.port, method, path, host=HOSTNAME, **parts)
+
+    def containers(self, service: str = "baikal") -> list[str]:
+        """Return the ids of the service's containers that run, in no order."""
+        return _containers(self.engine, f"{self.name}_{service}")
+
+    def healthy(self, service: str = "baikal") -> list[str]:
+        """Return the ids of those that its health check has found well."""
+        running = self.containers(service)
+        if not running:
+            return []
+        shown = self.engine.docker("inspect", "-f", "{{.Id}} {{.State.Health.Status}}", *running, check=False)
+        well = [line.split()[0] for line in shown.splitlines() if line.endswith(" healthy")]
+        return [name for name in running if any(line.startswith(name) for line in well)]
+
+    def update(self, *options: str) -> None:
+        """Run ``docker service update`` on Baïkal's service."""
+        self.engine.docker("service", "update", "--quiet", *options, f"{self.name}_baikal", timeout=UPDATE_LIMIT_S)
+
+    def scale(self, replicas: int) -> None:
+        """Ask for so many replicas, and don't wait for them."""
+        self.engine.docker("service", "scale", "--detach", f"{self.name}_baikal={replicas}")
+
+    def told(self, template: str) -> str:
+        """Return what the swarm says of Baïkal's service."""
+        return self.engine.docker("service", "inspect", "--format", template, f"{self.name}_baikal").strip()
+
+    def rows(self, query: str) -> list[str]:
+        """Return the lines that PostgreSQL answers with, asked by its administrator."""
+        (database,) = self.containers("database")
+        command = ("psql", "--username=postgres", "--tuples-only", "--no-align", "baikal", "--command", query)
+        return self.engine.docker("exec", "-u", "postgres", database, *command).splitlines()
+
+    def log(self) -> str:
+        """Return what the services have said last, and what became of their containers."""
+        tasks = self.engine.docker("stack", "ps", "--no-trunc", self.name, check=False)
+        services = self.engine.docker("stack", "services", "--format", "{{.Name}}", self.name, check=False).split()
+        said = [self.engine.docker("service", "logs", "--tail=40", name, check=False) for name in services]
+        return "\n".join([tasks, *said])
+
+    def wait_until_serving(self, replicas: int = 2) -> None:
+        """Wait until so many replicas are healthy, and the proxy leads to them; raises LabError with the logs."""
+
+        def serves() -> bool:
+            if len(self.healthy()) != replicas or len(self.containers()) != replicas:
+                return False
+            try:
+                return self.ask("PROPFIND", "/dav.php/", user="jo", timeout_s=5).status == 207
+            except OSError:
+                return False
+
+        if not wait_until(serves, READY_LIMIT_S):
+            message = f"the stack doesn't serve with {replicas} replicas:\n{self.log()[-12000:]}"
+            raise LabError(message)
+
+    def remove(self) -> None:
+        """Remove services, networks and volumes; once more does nothing."""
+        if not Path(self.folder.name).exists():
+            return
+        try:
+            self.engine.docker("stack", "rm", self.name, check=False)
+            label = f"label=com.docker.stack.namespace={self.name}"
+            wait_until(lambda: not self.engine.docker("ps", "-aq", "--filter", label).strip(), GONE_LIMIT_S)
+            volumes = self.engine.docker("volume", "ls", "-q", "--filter", label).split()
+            if volumes:
+                self.engine.docker("volume", "rm", "-f", *volumes, check=False)
+        finally:
+            self.folder.cleanup()
+
+    def _copy(self, instead: Mapping[str, Mapping[str, Any]]) -> None:
+        """Copy the example, with the passwords that its first lines tell people to make, and change what must differ."""
+        shutil.copytree(EXAMPLE, self.folder.name, dirs_exist_ok=True)
+        self.path("secrets").mkdir(mode=0o700)
+        number = f"10.{random.randrange(200, 250)}.{random.randrange(256)}.0/24"  # noqa: S311 - no secret
+        project = yaml.safe_load(self.path("compose.yaml").read_text(encoding="utf-8").replace(SUBNET, number))
+        for name in project["secrets"]:
+            (self.path("secrets") / name).write_text(f"{PASSWORD}\n")
+        for name in [key for key in project if key.startswith("x-")]:
+            del project[name]  # what its services have in common, which they have got by now
+        for name, service in project["services"].items():
+            for port in service.get("ports", []):
+                port["published"] = self.ports.setdefault(port["target"], free_port())
+            if "BAIKAL_HOSTNAME" in service.get("environment", {}):
+                service["environment"]["BAIKAL_HOSTNAME"] = HOSTNAME
+            for key, value in instead[name].items():
+                service[key] = service[key] | value if isinstance(value, dict) else value
+        # A dollar begins a variable there; the text is JSON, which is YAML and has no anchors.
+        self.path("compose.yaml").write_text(json.dumps(project).replace("$", "$$"), encoding="utf-8")

@@ -1,0 +1,13 @@
+<?php
+/** The contract: this class, and no other, can be asked whether a request has a database. */
+declare(strict_types=1);
+
+namespace Flake;
+
+final class Framework
+{
+    public static function isDBInitialized(): bool
+    {
+        return \Standin\Environment::$database !== null;
+    }
+}

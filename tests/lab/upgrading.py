@@ -1,0 +1,48 @@
+"""A machine whose release changes again and again: what is declared for it, what serves, and how it was before."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from tests.lab.engine import cache_directory
+from tests.lab.future import Kind
+from tests.lab.release import standin
+from tests.lab.server import Server
+
+if TYPE_CHECKING:
+    from tests.lab.machine import Machine
+
+SAVED: Final = "/srv/saved"
+LEFT: Final = "/var/lib/baikal/.incoming /var/lib/baikal/state/transition.json"
+PHP: Final = "unit=$(systemctl list-unit-files --no-legend 'php*-fpm.service' | cut -d' ' -f1)"
+
+
+def as_version(server: Server, version: str, kind: Kind = Kind.PLAIN) -> Server:
+    """Return the same machine as one for which a stand-in for ``version`` is declared."""
+    return Server(server.machine, standin(cache_directory(), version, kind), data=server.data)
+
+
+def save(machine: Machine) -> None:
+    """Remember data and release as they are."""
+    machine.run(
+        f"{PHP}; systemctl stop $unit; rm -rf {SAVED}; mkdir {SAVED}; cp -a /var/lib/baikal {SAVED}/data;"
+        f"cp -a /opt/baikal {SAVED}/code; systemctl start $unit"
+    )
+
+
+def rewind(machine: Machine) -> None:
+    """Have data and release as they were when they were saved, and no backups."""
+    machine.run(
+        f"{PHP}; systemctl stop $unit; rm -rf /var/lib/baikal /var/backups/baikal; cp -a {SAVED}/data /var/lib/baikal;"
+        f"for name in $(ls {SAVED}/code); do [ -d /opt/baikal/$name ] || cp -a {SAVED}/code/$name /opt/baikal/; done;"
+        f"ln -sfn $(readlink {SAVED}/code/current) /opt/baikal/current; systemctl reset-failed $unit; systemctl start $unit"
+    )
+
+
+def amiss(machine: Machine, version: str) -> list[str]:
+    """Return what is not as where code and data are of this version, and nothing is left of anything else."""
+    code = machine.run("basename $(readlink /opt/baikal/current)").strip()
+    data = machine.run("grep configured_version /var/lib/baikal/config/baikal.yaml").split()[1].strip("\"'")
+    left = machine.run(f"{{ ls -A /var/lib/baikal/maintenance; ls -d {LEFT}; }} 2>/dev/null || true").split()
+    told = [f"the {what} is of {found}" for what, found in (("code", code), ("data", data)) if found != version]
+    return told + [f"{name} is left" for name in left]
