@@ -22,11 +22,14 @@ ARG BAIKAL_ARCHIVE=""
 ARG BAIKAL_SHA256=""
 # For certificates by DNS: which of certbot's plugins the image is to have, such as cloudflare.
 ARG ACME_DNS_PLUGIN=""
+# For backups that restic keeps as well, which takes 25 MB: --build-arg RESTIC=yes
+ARG RESTIC=""
 RUN --mount=type=bind,from=tools,source=/venv,target=/media --mount=type=bind,target=/mnt \
     apt-get update && apt-get install --yes --no-install-recommends python3 && cd /mnt \
     && XDG_CACHE_HOME=/tmp PYTHONDONTWRITEBYTECODE=1 /media/bin/python -m pyinfra -y @local deploy.py \
     --data "baikal_version=\"${BAIKAL_VERSION}\"" --data "baikal_archive=\"${BAIKAL_ARCHIVE}\"" \
-    --data "baikal_sha256=\"${BAIKAL_SHA256}\"" --data "acme_dns_plugin=\"${ACME_DNS_PLUGIN}\""
+    --data "baikal_sha256=\"${BAIKAL_SHA256}\"" --data "acme_dns_plugin=\"${ACME_DNS_PLUGIN}\"" \
+    --data "restic_repository=\"${RESTIC:+/of/a/container}\""
 
 FROM ${BASE}
 ARG BAIKAL_VERSION=0.12.1

@@ -5,7 +5,7 @@ The table of contents. Each host is surveyed first, so that whatever is wrong is
 
 from pyinfra.context import host
 
-from tasks import baikal, check, image, mail, packages, tls, web
+from tasks import baikal, check, database, image, mail, packages, tls, web
 from tasks.rollout import in_batches
 from tasks.survey import survey
 
@@ -13,6 +13,7 @@ target = survey(host)  # what is wanted, what the host is; stops here if they do
 
 for _ in in_batches(host, target.batches):  # once: for all hosts together, or when its batch's turn comes
     mail.prepare(target=target)  # nothing that waits in a queue is lost when its mail server goes
+    database.prepare(target=target)  # a server that was there before is somebody's own
     packages.install(target=target)
     baikal.install(target=target)
 

@@ -61,6 +61,7 @@ class UsersValue(Kind["tuple[User, ...]"]):
     """The list of accounts; :func:`read_users` reads it, because it has many faults of its own."""
 
     form = "a list of accounts"
+    confidential = True
 
 
 def _user_name(text: str) -> str:

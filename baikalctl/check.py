@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import sqlite3
 import stat
 import subprocess
 import time
@@ -13,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from baikalctl import apply, paths, release, validity
+from baikalctl import apply, database, paths, release, transition, validity
 from baikalctl.faults import HostError
 from baikalctl.health import FAILED, OK, WARNING, Finding, again, answer, in_container, one_version, readable, status
 
@@ -35,12 +34,14 @@ def examine(declared: Declared, *, thorough: bool = False, wait_s: float = 0) ->
         "services": lambda: _services(declared),
         "answer": lambda: answer(declared),
         "installer": lambda: _installer(declared),
-        "database": lambda: readable(thorough=thorough),
+        "database": lambda: readable(declared, thorough=thorough),
+        "change": _change,
         "version": lambda: one_version(declared),
         "certificate": lambda: validity.findings(declared),
         "permissions": _permissions,
         "code": lambda: _code(declared, thorough=thorough),
         "disk": _disk,
+        "backup": lambda: _backup(declared),
         "declared": lambda: _drift(declared),
     }
     deadline = time.monotonic() + wait_s
@@ -57,7 +58,7 @@ def _examine(examinations: Mapping[str, Callable[[], Iterator[Finding]]]) -> lis
             found.extend(examination())
         except HostError as error:
             found.append(Finding(subject, FAILED, str(error)))
-        except (OSError, subprocess.SubprocessError, sqlite3.Error) as error:
+        except (OSError, subprocess.SubprocessError, database.Error) as error:
             found.append(Finding(subject, FAILED, f"can't be looked at: {error}", f"{again()}; it mends what it can"))
     return found
 
@@ -82,7 +83,7 @@ def healthy(findings: list[Finding]) -> bool:
 def _services(declared: Declared) -> Iterator[Finding]:
     if in_container():
         yield from _supervised(declared)
-    if not Path("/run/systemd/system").is_dir():
+    if not Path(paths.BOOTED).is_dir():
         return
     done = subprocess.run(["systemctl", "is-active", *declared.services], capture_output=True, text=True, check=False)
     for unit, state in zip(declared.services, done.stdout.split("\n"), strict=False):
@@ -101,6 +102,13 @@ def _supervised(declared: Declared) -> Iterator[Finding]:
             yield Finding("services", OK, f"{name} is running")
         else:
             yield Finding("services", FAILED, f"{name} is down", "the container's log tells why; it is started again")
+
+
+def _change() -> Iterator[Finding]:
+    """Tell of an upgrade, a restore or the like that was begun."""
+    if what := transition.interrupted():
+        remedy = "wait for its end; if it was interrupted, baikalctl recover takes it back"
+        yield Finding("change", WARNING, f"{what} has begun and not ended", remedy)
 
 
 def _installer(declared: Declared) -> Iterator[Finding]:
@@ -156,6 +164,12 @@ def _mail(declared: Declared) -> Iterator[Finding]:
     yield from mailing.findings(declared)
     if declared.mail.mode != "off":
         yield from mail_check.findings(declared)
+
+
+def _backup(declared: Declared) -> Iterator[Finding]:
+    from baikalctl import backup_check
+
+    return backup_check.findings(declared)
 
 
 def _disk() -> Iterator[Finding]:

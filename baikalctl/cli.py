@@ -2,71 +2,23 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
+from typing import TYPE_CHECKING
 
 from baikalctl.declared import Declared
-from baikalctl.faults import NOT_YET, HostError, SettingsError
+from baikalctl.faults import HostError, SettingsError
+from baikalctl.parser import parser
+
+if TYPE_CHECKING:
+    import argparse
+
+    from baikalctl.database import Error
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one verb; returns the exit status: 0 done or healthy, 1 it isn't, 2 the call was wrong."""
-    parser = argparse.ArgumentParser(
-        prog="baikalctl", description="Care for this host's Baïkal; on a machine, as root."
-    )
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    check = verbs.add_parser("check", help="tell whether everything is well, and what to do where it isn't")
-    check.add_argument("--json", action="store_true", help="for machines")
-    check.add_argument("--thorough", action="store_true", help="read the whole database as well")
-    check.add_argument("--wait", type=float, default=0, metavar="SECONDS", help="give what was just reloaded a moment")
-    applying = verbs.add_parser(
-        "apply", help="bring certificate, configuration, database and accounts to what is declared"
-    )
-    applying.add_argument("--plan", action="store_true", help="only say what would be done")
-    importing = verbs.add_parser("import", help="take over the data of another installation of Baïkal")
-    importing.add_argument("source", help="directory that holds its config/ and Specific/, which is only read")
-    importing.add_argument(
-        "--replace", action="store_true", help="replace the data that is here, and keep a copy of it"
-    )
-    caring = verbs.add_parser(
-        "certificate",
-        help="care for the certificate: take replaced files into service, ask the authority where that is due",
-        description="Care for the certificate. A timer calls this every few minutes, and a container as often as needed. "
-        f"Ends with status {NOT_YET} where something is left to be tried again.",
-    )
-    urgency = caring.add_mutually_exclusive_group()
-    urgency.add_argument("--now", action="store_true", help="ask again although the next attempt isn't due yet")
-    urgency.add_argument("--renew", action="store_true", help="ask for a new one although the present one is good")
-    urgency.add_argument(
-        "--prepare", action="store_true", help="only see to it that there is one: the deploy's first step"
-    )
-    urgency.add_argument("--quiet", action="store_true", help="say nothing that was said before: for a timer")
-    urgency.add_argument(
-        "--sleep", action="store_true", help="--quiet, and wait until it is time again: for a supervisor"
-    )
-    releasing = verbs.add_parser("release", help="install a release of Baïkal and make it current")
-    releasing.add_argument("version", help="such as 0.12.1")
-    releasing.add_argument("archive", help="path or address of its zip")
-    releasing.add_argument("--sha256", default="", help="what the zip's checksum must be")
-    sendmail = verbs.add_parser(
-        "sendmail",
-        help="send the message on standard input: what PHP calls",
-        description="Make right what Baïkal hands over, and put it into this host's queue. What can't be sent is kept.",
-    )
-    sendmail.add_argument("--from", dest="sender", required=True, metavar="ADDRESS", help="whom it is to come from")
-    mailing = verbs.add_parser("mail", help="try the way that invitations take, or look at what waits on it")
-    mail = mailing.add_subparsers(dest="mail", required=True, metavar="WHAT")
-    mail.add_parser("test", help="send a message, and tell where it got to").add_argument("address")
-    mail.add_parser("queue", help="show what waits, and why")
-    mail.add_parser("retry", help="try again now, also what was refused or is kept")
-    mail.add_parser("drop", help="delete what was refused for good")
-    mail.add_parser("dns", help="print the records that the sender's domain should have")
-    mail.add_parser("take", help="keep what waits before its mail server goes: the deploy's step")
-    verbs.add_parser("start", help="become the server that the environment describes: what a container runs")
-    verbs.add_parser("health", help="tell in a moment whether calendars work: what a container is probed with")
-    verbs.add_parser("settings", help="print every setting, its environment variable, default and meaning")
-    chosen = parser.parse_args(arguments)
+    chosen = parser().parse_args(arguments)
     try:
         return _run(chosen)
     except HostError as error:
@@ -87,19 +39,70 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         print(f"baikalctl: {error}; run it again when that is mended", file=sys.stderr)
         return 1
+    except _database_errors() as error:
+        print(f"baikalctl: {_of_database(error)}", file=sys.stderr)
+        return 1
+
+
+def _database_errors() -> tuple[type[Error], ...]:
+    """Return what a database may have raised: nothing where none was in use, and none is imported to know that."""
+    database = sys.modules.get("baikalctl.database")
+    return (database.Error,) if database else ()
+
+
+def _of_database(error: Error) -> str:
+    """Return what to say of an error that nobody has said more of."""
+    from baikalctl import database
+
+    try:
+        here = database.here()
+    except (HostError, OSError):
+        return f"the database: {error}; baikalctl check tells more"
+    return f"{here}: {error}; {here.remedy(error, 'run again; baikalctl check tells more')}"
 
 
 def _run(chosen: argparse.Namespace) -> int:
     """Do what was asked; each verb's modules are imported only when it is called, because start-up counts."""
-    everywhere = {"release": _release, "settings": _settings, "start": _start, "import": _import, "sendmail": _sendmail}
+    everywhere = {
+        "release": _release,
+        "settings": _settings,
+        "start": _start,
+        "import": _import,
+        "sendmail": _sendmail,
+        "recover": _recover,
+        "restore": _restore,
+        "backup": _backup,
+    }
+    if chosen.verb in ("backup", "database", "import", "restore"):
+        _prepare_errand(chosen)
     if chosen.verb in everywhere:
         return everywhere[chosen.verb](chosen)
     if chosen.verb == "mail" and chosen.mail == "take":
         from baikalctl import mailing
 
         return mailing.take(_say)
-    there = {"check": _check, "health": _health, "certificate": _certificate, "apply": _apply, "mail": _mail}
+    there = {
+        "check": _check,
+        "health": _health,
+        "certificate": _certificate,
+        "apply": _apply,
+        "mail": _mail,
+        "database": _database,
+    }
     return there[chosen.verb](chosen, Declared.on_this_host())
+
+
+def _prepare_errand(chosen: argparse.Namespace) -> None:
+    """Where this is all that a container is for, have it know what its environment declares: some verbs can do without."""
+    from baikalctl import health
+
+    if health.unstarted():
+        from baikalctl import start
+
+        start.end_when_told()
+        needed = chosen.verb == "database" or (chosen.verb == "backup" and chosen.backup != "verify")
+        if needed or start.has_settings(os.environ):
+            start.prepare_errand(os.environ)
 
 
 def _settings(_: argparse.Namespace) -> int:
@@ -179,6 +182,36 @@ def _mail(chosen: argparse.Namespace, declared: Declared) -> int:
     return 0
 
 
+def _backup(chosen: argparse.Namespace) -> int:
+    from baikalctl import backup, backup_list
+
+    if chosen.backup == "verify":  # also where nothing was deployed yet
+        print(backup_list.verify(chosen.archive, Declared.on_this_host))
+        return 0
+    declared = Declared.on_this_host()
+    if chosen.backup == "list":
+        found = backup_list.lines(declared, _complain)
+        print(backup_list.as_json(found) if chosen.json else backup_list.table(found))
+        return 0
+    by_clock = chosen.quiet or chosen.sleep
+    if not chosen.sleep or backup.due(declared):
+        made = backup.run(declared, _complain if chosen.json else _nothing if by_clock else _say, by_clock=by_clock)
+        if made:
+            print(backup.as_json(made) if chosen.json else backup.describe(made), flush=True)
+    if chosen.sleep:
+        pause = str(int(backup.next_look_s(declared)) + 1)
+        os.execv("/usr/bin/sleep", ["sleep", pause])  # noqa: S606 - no shell is meant
+    return 0
+
+
+def _complain(sentence: str) -> None:
+    print(f"baikalctl: {sentence}", file=sys.stderr, flush=True)
+
+
+def _nothing(_: str) -> None:
+    pass
+
+
 def _say(sentence: str) -> None:
     print(f"baikalctl: {sentence}", flush=True)
 
@@ -196,13 +229,37 @@ def _apply(chosen: argparse.Namespace, declared: Declared) -> int:
 def _import(chosen: argparse.Namespace) -> int:
     from pathlib import Path
 
-    from baikalctl import importing, paths
+    from baikalctl import importing, release
 
-    try:
-        current = Path(paths.CURRENT).readlink().name
-    except FileNotFoundError:
-        raise HostError("no release of Baïkal is installed here; run the deploy first, then import") from None
+    current = release.current()
+    if not current:
+        message = "no release of Baïkal is installed here; run the deploy first, then import"
+        raise HostError(message)
     importing.import_(Path(chosen.source), current, replace=chosen.replace, say=print)
+    return 0
+
+
+def _recover(chosen: argparse.Namespace) -> int:
+    from baikalctl import paths, transition
+    from baikalctl.installing import locked
+
+    with locked(paths.LOCK, wait=not chosen.booting) as ours:
+        if ours:  # else whoever holds it is starting PHP
+            transition.recover(_say, booting=chosen.booting)
+    return 0
+
+
+def _restore(chosen: argparse.Namespace) -> int:
+    from baikalctl import restoring
+
+    restoring.restore(chosen.archive, _say)
+    return 0
+
+
+def _database(_: argparse.Namespace, declared: Declared) -> int:
+    from baikalctl import apply
+
+    apply.move(declared, _say)
     return 0
 
 
@@ -222,7 +279,9 @@ def _release(chosen: argparse.Namespace) -> int:
                     source = Path(paths.CODE) / f".baikal-{version}.zip"
                     release.download(archive, source)
                 release.install(source, version, sha256)
-            release.activate(version)
+            # With data of an older release it becomes current by an upgrade, which is the next step of a deploy.
+            if not release.current() or not Path(paths.BAIKAL_YAML).is_file():
+                release.activate(version)
         finally:
             release.clear_leftovers()
     return 0

@@ -13,14 +13,23 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from baikalctl import paths
+from baikalctl.copying import opened
 from baikalctl.declared import REALM
 from baikalctl.faults import HostError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from baikalctl.declared_data import Database
+
 FAILED_ACCESS = "user %u authentication failure for Baikal"
 """Baïkal logs failed log-ins only if this key is there."""
+
+MYSQL_SOCKET, PGSQL_SOCKET = "localhost", "/var/run/postgresql"
+"""What PHP takes for the Unix socket of a server on the same machine."""
+NOT_ASKED_FOR = "the socket knows who asks"
+"""Stands where Baïkal refuses to serve without a password for MySQL, and the server asks for none
+(Flake/Framework.php, initDbMysql)."""
 
 Configuration = dict[str, dict[str, Any]]
 
@@ -28,22 +37,89 @@ Configuration = dict[str, dict[str, Any]]
 def read() -> Configuration:
     """Return the sections of baikal.yaml, or nothing where there is no file; raises :class:`HostError` if it's broken."""
     try:
-        found = yaml.load(Path(paths.BAIKAL_YAML).read_text(encoding="utf-8"), Loader=_LOADER)  # noqa: S506 - a safe one
+        return understood(Path(paths.BAIKAL_YAML))
     except FileNotFoundError:
         return {}
+
+
+def understood(place: Path) -> Configuration:
+    """Return the sections of the baikal.yaml in ``place``; raises :class:`HostError` if it's broken."""
+    try:
+        with opened(place) as stream:
+            found = yaml.load(stream.read().decode(), Loader=_LOADER)  # noqa: S506 - a safe one
     except (yaml.YAMLError, UnicodeDecodeError):
         found = None
     if not isinstance(found, dict) or not all(isinstance(section, dict) for section in found.values()):
-        message = f"{paths.BAIKAL_YAML} can't be understood; restore it from a backup, or mend it by hand"
+        message = f"{place} can't be understood; restore it from a backup, or mend it by hand"
         raise HostError(message)
     return found
 
 
-def merge(found: Configuration, system: Mapping[str, object], version: str) -> Configuration:
-    """Return ``found`` with the declared ``system`` keys set, and with what a first installation needs where it lacks.
+SILENCE = ("tcp_user_timeout=5000", "keepalives_idle=5", "keepalives_interval=3", "keepalives_count=2")
+"""After some ten seconds at most, PostgreSQL's library gives up a server that has vanished, or takes packets and answers
+none. PDO's own limit of 30 seconds can't be lowered in another way, and once connected there is none."""
 
-    ``configured_version`` is only ever set on a first installation: changing it without the migration is how other
-    deployments lose data.
+
+def database_section(database: Database, password: str) -> dict[str, object]:
+    """Return the keys that tell Baïkal which ``database`` it has.
+
+    Port and TLS stand in the host's value, which Baïkal puts into PDO's data source name as it is
+    (Flake/Core/Database/Mysql.php and Pgsql.php).
+    """
+    kind = database.backend
+    # The second is the name by which older releases said the same.
+    which = {"backend": kind, "mysql": kind == "mysql"}
+    if kind == "sqlite":
+        return {**which, "sqlite_file": paths.SQLITE}
+    if kind == "mysql" and database.local:
+        password = NOT_ASKED_FOR
+    login = {f"{kind}_dbname": database.name, f"{kind}_username": database.user, f"{kind}_password": password}
+    authority: dict[str, object] = {"mysql_ca_cert": database.ca} if kind == "mysql" else {}
+    return {**which, f"{kind}_host": _host(database), **login, **authority}
+
+
+def _host(database: Database) -> str:
+    """Return the value of the host's key."""
+    if database.local:
+        return MYSQL_SOCKET if database.backend == "mysql" else PGSQL_SOCKET
+    parts = [database.host, f"port={database.port}"]
+    if database.backend == "pgsql":
+        parts += SILENCE
+        parts += ["sslmode=verify-full", f"sslrootcert={database.ca}"] if database.tls else ["sslmode=disable"]
+    return ";".join(parts)
+
+
+def differs(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+    """Return in words how the database of the section ``found`` is another than the ``wanted`` one, or nothing.
+
+    A server that is called otherwise is the same one that has moved; that of this machine is none that moves.
+    """
+    if not found or _which(found) == _which(wanted):
+        return ""
+    from baikalctl import database  # which reads what is written here
+
+    return f"the data is in {database.of(found)}, and {database.of(wanted)} is declared"
+
+
+def _which(section: Mapping[str, Any]) -> tuple[str, str, bool]:
+    """Return what makes it this database and no other."""
+    from baikalctl import database
+
+    kind = database.backend(section)
+    if kind == "sqlite":
+        return kind, "", True
+    host = str(section.get(f"{kind}_host", ""))
+    return kind, str(section.get(f"{kind}_dbname", "")), host == MYSQL_SOCKET or host.startswith("/")
+
+
+def merge(
+    found: Configuration, system: Mapping[str, object], database: Mapping[str, object], version: str
+) -> Configuration:
+    """Return ``found`` with the declared keys set, and with what a first installation needs where it lacks.
+
+    ``system`` and ``database`` are the sections as declared. ``configured_version`` is only ever set on a first
+    installation: changing it without the migration is how other deployments lose data; and a section that tells of
+    another database than the declared one stays, as the data is there.
     """
     first = {
         "configured_version": version,
@@ -51,17 +127,19 @@ def merge(found: Configuration, system: Mapping[str, object], version: str) -> C
         "auth_realm": REALM,
         "admin_passwordhash": "",
     }
-    database = {
-        "backend": "sqlite",
-        "sqlite_file": paths.SQLITE,
-        # The name by which older releases said the same.
-        "mysql": False,
-        "encryption_key": os.urandom(32).hex(),
-    }
     merged = {name: dict(section) for name, section in found.items()}
     merged["system"] = {**first, **merged.get("system", {}), **system}
-    merged["database"] = {**database, **merged.get("database", {})}
+    merged["database"] = _merge_database(merged.get("database", {}), database)
     return merged
+
+
+def _merge_database(kept: Mapping[str, Any], wanted: Mapping[str, object]) -> dict[str, Any]:
+    if differs(kept, wanted):
+        return dict(kept)
+    own = {"encryption_key": os.urandom(32).hex()}
+    if wanted["backend"] == "sqlite":  # the file may have a place of its own
+        return {**wanted, **own, **kept}
+    return {**own, **kept, **wanted}
 
 
 def write(configuration: Configuration, place: Path | None = None) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from baikalctl import paths
+from baikalctl.data_files import secrets
 from baikalctl.declared import declare
 from baikalctl.relay_files import nullmailer_files, relay_password
 from baikalctl.rendering import Directory, File, FileSet, Place, Platform, asking, fill_in, texts, tools
@@ -25,6 +26,8 @@ PLACE = Place(socket=f"{paths.RUN}/php.sock", access_log="/dev/stdout", root=pat
 OPEN_TO_ALL = 0o1777
 CERTIFICATE = "certificate"
 """The service that cares for it, which is none where there is no TLS."""
+BACKUP = "backup"
+"""The service that makes archives, which is none where that is off."""
 MAIL = "mail"
 """The service that sends mail, which is none where that is off."""
 STOPPING_MS = {"nginx": 7500, "php": 1000}
@@ -57,7 +60,7 @@ def _services() -> Iterator[File]:
         scripts |= {f"{service}/run": "", f"{service}/finish": "finish"}
         for name, content in (("down-signal", "SIGQUIT"), ("notification-fd", "3"), ("timeout-kill", str(limit_ms))):
             yield File(path=f"{paths.LAID_OUT}/{service}/{name}", content=f"{content}\n".encode())
-    scripts |= {f"{CERTIFICATE}/run": "", f"{MAIL}/run": ""}
+    scripts |= {f"{service}/run": "" for service in (CERTIFICATE, BACKUP, MAIL)}
     for name, template in scripts.items():
         text = fill_in(f"{paths.LAID_OUT[1:]}/{template or name}", paths=paths, socket=PLACE.socket)
         yield File(path=f"{paths.LAID_OUT}/{name}", content=text, mode=0o755)
@@ -83,10 +86,12 @@ def render_contained(settings: Settings, platform: Platform, realm: str) -> File
         File(path=f"{ETC}/php/fpm/pool.d/baikal.conf", content=text("etc/php/fpm/pool.d/baikal.conf")),
         File(path=f"{ETC}/php/fpm/conf.d/99-baikal.ini", content=text("etc/php/fpm/conf.d/99-baikal.ini")),
         File(path=f"{ETC}/nginx/nginx.conf", content=text("run/baikal/etc/nginx/nginx.conf")),
+        File(path=f"{ETC}/nginx/closed.conf", content=text("run/baikal/etc/nginx/closed.conf")),
         File(path=f"{paths.RUN}{paths.SITE}", content=text("etc/nginx/conf.d/baikal.conf")),
         *asking(settings, text, paths.RUN),
         *(nullmailer_files(settings, text, root=paths.RUN, owner=php, group=php) if relay else ()),
         *relay_password(settings, paths.RUN),
+        *secrets(settings, paths.RUN),
         File(path=f"{ETC}/mailname", content=f"{settings.hostname}\n".encode()),
     )
     return FileSet(directories=directories, files=files)

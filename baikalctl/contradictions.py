@@ -6,6 +6,7 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, TypeAlias
 
 from baikalctl import rules
+from baikalctl.areas.database import LOCAL
 from baikalctl.faults import Fault
 from baikalctl.kinds import describe
 from baikalctl.release import KNOWN_RELEASES
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
 Contradictions: TypeAlias = "Iterator[tuple[tuple[str, ...], Fault]]"
 """Each with the names of the other settings involved."""
 RELAY = ("relay_host", "relay_port", "relay_tls", "relay_user", "relay_password", "relay_ca")
+SOCKET = ("database_port", "database_user", "database_password", "database_tls", "database_ca")
+"""What a server on the same machine, reached by its Unix socket, has no use for."""
+KEPT = ("backup_keep_daily", "backup_keep_weekly", "backup_keep_monthly")
+MYSQL_TLS = (0, 11, 0)
+"""The release in which Baïkal learned ``mysql_ca_cert``, without which its PHP never asks MySQL for TLS."""
 
 
 class Target(Enum):
@@ -51,6 +57,8 @@ def contradictions(settings: Settings, target: Target) -> Contradictions:
     yield from _of_account(settings, complete=complete)
     yield from _of_dns(settings)
     yield from _of_mail(settings, target)
+    yield from _of_database(settings, target)
+    yield from _of_backup(settings, complete=complete)
 
 
 def _of_release(settings: Settings) -> Contradictions:
@@ -171,6 +179,64 @@ def _of_relay(settings: Settings, *, complete: bool) -> Contradictions:
         yield ("mail", "relay_tls"), Fault("relay_password", problem)
     problem = f'has no effect with relay_tls = "none"; {remedy}'
     yield from _of_no_effect(settings, ("relay_ca",), problem, "mail", "relay_tls")
+
+
+def _of_database(settings: Settings, target: Target) -> Contradictions:
+    host, complete = settings.database_host, target is not Target.IMAGE
+    if settings.database == "sqlite":
+        problem = 'has no effect with database = "sqlite"; set database = "mysql" or "pgsql", or take it away'
+        yield from _of_no_effect(settings, ("database_host", "database_name", *SOCKET), problem, "database")
+        return
+    if host == LOCAL and target is not Target.MACHINE:
+        problem = "is for machines, and a container has no database server; name one beside it in BAIKAL_DATABASE_HOST"
+        yield ("database",), Fault("database_host", problem, describe(host))
+        return
+    if host == LOCAL:
+        problem = 'has no effect with database_host = "local", whose socket knows who asks; take it away'
+        yield from _of_no_effect(settings, SOCKET, problem, "database", "database_host")
+        return
+    if complete and not host:
+        own = ', or "local" for one on this machine' if target is Target.MACHINE else ""
+        problem = f'is missing; database = "{settings.database}" needs the name of the database server{own}'
+        yield ("database",), Fault("database_host", problem)
+    elif complete and not settings.database_password:
+        problem = "is missing; give the password that belongs to database_user"
+        yield ("database", "database_host"), Fault("database_password", problem)
+    if settings.database_tls == "off":
+        problem = 'has no effect with database_tls = "off"; set database_tls = "verify" or take it away'
+        yield from _of_no_effect(settings, ("database_ca",), problem, "database", "database_tls")
+    yield from of_old_release(settings)
+
+
+def of_old_release(settings: Settings) -> Contradictions:
+    """Yield what the release can't do: in a container, only its image says which that is."""
+    remote = settings.database == "mysql" and settings.database_host != LOCAL
+    if remote and settings.database_tls != "off" and _numbers(settings.baikal_version) < MYSQL_TLS:
+        problem = (
+            f"can't be, as Baïkal {settings.baikal_version} speaks no TLS with MySQL: take 0.11.1 or newer, or set "
+            'database_tls = "off" if the network between the two is your own'
+        )
+        shown = describe(settings.database_tls)
+        yield ("database", "database_host", "baikal_version"), Fault("database_tls", problem, shown)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(map(int, version.split(".")))
+
+
+def _of_backup(settings: Settings, *, complete: bool) -> Contradictions:
+    if not settings.backup:
+        problem = "has no effect with backup = false; turn it on, or take it away"
+        yield from _of_no_effect(settings, ("backup_schedule",), problem, "backup")
+    if not any(getattr(settings, name) for name in KEPT):
+        problem = f"and {KEPT[0]} and {KEPT[1]} are all 0, so no archive would be kept; keep at least one"
+        yield KEPT, Fault(KEPT[2], problem, "0")
+    if not settings.restic_repository:
+        problem = "has no effect without restic_repository; name the repository, or take it away"
+        yield from _of_no_effect(settings, ("restic_password", "restic_credentials"), problem, "restic_repository")
+    elif complete and not settings.restic_password:
+        problem = "is missing; restic_repository needs a password to encrypt with, which you keep elsewhere as well"
+        yield ("restic_repository",), Fault("restic_password", problem)
 
 
 def _of_no_effect(settings: Settings, names: tuple[str, ...], problem: str, *involved: str) -> Contradictions:

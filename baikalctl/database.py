@@ -1,145 +1,258 @@
-"""Baïkal's database: its schema, and the indexes and journal mode that make it fast.
+"""Baïkal's database, whichever of the three it is: what everything else knows of it.
 
-SQLite for now. Everything above this module speaks SQL that MySQL and PostgreSQL know as well, with ``?`` for values,
-through a connection of Python's DB-API.
+What is here speaks for SQLite (:mod:`baikalctl.sqlite`), MySQL or MariaDB (:mod:`baikalctl.mysql`) and PostgreSQL
+(:mod:`baikalctl.pgsql`). Everything above speaks SQL that all of them know, with ``?`` for values, and is to be called
+as the data's owner: a file is opened, and a local server logged in to, as that account.
 """
 
 from __future__ import annotations
 
-import os
+import re
 import sqlite3
-import time
+from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from baikalctl import paths
+from baikalctl import configuration, paths
 from baikalctl.faults import HostError
+from baikalctl.privilege import as_owner
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    import contextlib
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-BUSY_SECONDS = 30.0
-LEAST_FREE = 1 << 20
-"""Bytes below which a disk is taken for full where SQLite doesn't say it."""
-INDEXES = {
-    "baikalctl_calendarobjects_uri": "calendarobjects (calendarid, uri)",
-    "baikalctl_calendarobjects_uid": "calendarobjects (uid)",
-    "baikalctl_cards_uri": "cards (addressbookid, uri)",
-    "baikalctl_schedulingobjects_uri": "schedulingobjects (principaluri, uri)",
-    "baikalctl_addressbooks_uri": "addressbooks (principaluri, uri)",
-    "baikalctl_groupmembers_member": "groupmembers (member_id)",
+BACKENDS = {"sqlite": "SQLite", "mysql": "MySQL", "pgsql": "PostgreSQL"}
+"""What Baïkal calls its databases (``backend`` in baikal.yaml), and what everybody else does."""
+CREATED_LAST = "users"
+"""The table that Baïkal's schemas make last: where it is, all are."""
+TABLES = (
+    "addressbookchanges",
+    "addressbooks",
+    "calendarchanges",
+    "calendarinstances",
+    "calendarobjects",
+    "calendars",
+    "calendarsubscriptions",
+    "cards",
+    "groupmembers",
+    "locks",
+    "principals",
+    "propertystorage",
+    "schedulingobjects",
+    "users",
+)
+"""Baïkal's tables (Core/Resources/Db, the same from 0.9.5 to 0.12.1); each has a number called ``id`` as its key."""
+COUNTED = {
+    "account": "users",
+    "calendar": "calendars",
+    "event": "calendarobjects",
+    "address book": "addressbooks",
+    "card": "cards",
 }
-"""Indexes that Baïkal's schema lacks. Measured on a mixed load: 1.8 times the requests with 1,000 events a calendar,
-6.6 times with 50,000. Not unique ones: old data may hold duplicates."""
+"""What people have, and the table with a row for each."""
+
+PASSWORDS = "applied"
+"""The note of which passwords were declared last (:mod:`baikalctl.remembered`); it is of the rows that are there."""
+
+Error = sqlite3.Error
+"""What each of the databases raises through our connections."""
 
 
-def connect(*, read_only: bool = False) -> sqlite3.Connection:
-    """Return a connection to the database that is there; raises :class:`HostError` if it isn't, or can't be opened."""
-    if not Path(paths.SQLITE).is_file():
-        message = f"the database {paths.SQLITE} is not there"
-        raise HostError(message)
-    mode = "ro" if read_only else "rw"
-    try:
-        connection = sqlite3.connect(f"file:{paths.SQLITE}?mode={mode}", uri=True, timeout=BUSY_SECONDS)
-        connection.execute("SELECT 1 FROM sqlite_master").fetchone()
-    except sqlite3.Error as error:
-        raise unreadable(error) from None
-    return connection
+class ServerError(sqlite3.DatabaseError):
+    """A server's own error, in its words."""
 
 
-def unreadable(error: sqlite3.Error) -> HostError:
-    """Return what to say where reading the database has ended with ``error``."""
-    return HostError(
-        f"the database {paths.SQLITE} can't be read ({error}); {remedy(error, 'restore it from a backup')}"
-    )
+class Rows(Protocol):
+    """What a query has found."""
+
+    @property
+    def rowcount(self) -> int:
+        """Return how many rows were found or changed."""
+
+    def fetchone(self) -> Any:  # noqa: ANN401 - a row, of whatever its columns are
+        """Return the next row, or None."""
+
+    def fetchall(self) -> list[Any]:
+        """Return all rows that are left."""
+
+    def __iter__(self) -> Iterator[Any]:
+        """Yield the rows."""
 
 
-def remedy(error: sqlite3.Error, otherwise: str) -> str:
-    """Return what to do about ``error``: on a full disk make room, which SQLite also needs for reading; or ``otherwise``."""
-    room = os.statvfs(paths.DATA)
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    ambiguous = code in {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN} and room.f_bavail * room.f_frsize < LEAST_FREE
-    return f"make room in {paths.DATA}, which is full" if code == sqlite3.SQLITE_FULL or ambiguous else otherwise
+class Connection(Protocol):
+    """A connection; it begins a transaction by itself, which :meth:`commit` ends."""
+
+    def execute(self, query: str, values: Sequence[Any] = (), /) -> Rows:
+        """Run ``query`` with ``values`` for its question marks; raises :data:`Error`."""
+
+    def executemany(self, query: str, values: Iterable[Sequence[Any]], /) -> object:
+        """Run ``query`` for each of ``values``."""
+
+    def insert(self, table: str, **columns: object) -> int:
+        """Add a row to ``table`` and return its id."""
+
+    def commit(self) -> None:
+        """Keep what was done since the last time."""
+
+    def rollback(self) -> None:
+        """Forget what was done since the last time."""
+
+    def close(self) -> None:
+        """End the connection, and what was not committed."""
 
 
-def create(schema: Path) -> None:
-    """Make the database with Baïkal's own ``schema``, beside its place first, so that there is all of it or none."""
-    beside = Path(paths.SQLITE + ".new")
-    beside.unlink(missing_ok=True)
-    beside.touch(mode=0o600)
-    connection = sqlite3.connect(beside)
-    # Nobody needs half of it, so it need not reach the disk table by table; all of it does, before it gets its name.
-    connection.execute("PRAGMA synchronous = OFF")
-    connection.executescript(schema.read_text(encoding="utf-8"))
-    connection.commit()
-    connection.close()
-    with beside.open("rb") as stream:
-        os.fsync(stream.fileno())
-    beside.replace(paths.SQLITE)
+class Database(ABC):
+    """Where one Baïkal has its data; as text, what messages call it."""
+
+    backend: ClassVar[str]
+    text_type: ClassVar[str] = "TEXT"
+    """What to cast bytes to, to look for letters in them."""
+
+    @property
+    def shared(self) -> bool:
+        """Whether other machines may serve it too, and write to it whatever this one does."""
+        return False
+
+    @abstractmethod
+    def section(self) -> dict[str, Any]:
+        """Return the section ``database`` of a baikal.yaml that names it."""
+
+    @abstractmethod
+    def connect(self, *, read_only: bool = False) -> Connection:
+        """Return a connection; raises :class:`HostError` if the database isn't there, or can't be opened."""
+
+    @abstractmethod
+    def installed(self) -> bool:
+        """Tell whether Baïkal's tables are there; raises :class:`HostError` where that can't be seen."""
+
+    @abstractmethod
+    def create(self, version: str) -> None:
+        """Make the tables of the installed release ``version``: all of them, or what the next call makes whole."""
+
+    @abstractmethod
+    def missing_tuning(self, connection: Connection) -> list[str]:
+        """Return, as short phrases, what would make this database faster and isn't there yet."""
+
+    @abstractmethod
+    def tune(self, connection: Connection) -> None:
+        """Do what is missing; a database of any origin ends up the same."""
+
+    @abstractmethod
+    def integrity(self, connection: Connection) -> str:
+        """Return the first thing that the database's own examination finds wrong, or nothing; reads all of it."""
+
+    @abstractmethod
+    def snapshot(self, target: Path) -> None:
+        """Write all that is in the database at one moment to the SQLite file ``target``, while clients go on.
+
+        Whatever the database is, the file has Baïkal's tables as SQLite has them, with every id, ETag and sync token.
+        """
+
+    @abstractmethod
+    def load(self, source: Path, version: str, *, exactly: bool = False) -> None:
+        """Replace everything by what :meth:`snapshot` wrote to ``source``, in the tables of the release ``version``.
+
+        With ``exactly``, the tables are without what the release has, and the source hasn't.
+        """
+
+    @abstractmethod
+    def abandon(self) -> None:
+        """Have what is here count as nothing: a move to it was taken back, and the next one makes it anew."""
+
+    def version(self) -> str:
+        """Return the release that the data is of, where the database tells: a file's is in baikal.yaml alone."""
+        return ""
+
+    def set_version(self, version: str) -> None:  # noqa: B027 - a file has nothing to agree on
+        """Remember the release that the data is of, where several machines must agree on it."""
+
+    def noted(self, name: str) -> str:  # noqa: ARG002 - a file is one machine's, which has notes of its own
+        """Return what machines that share the database have noted under ``name``, or nothing."""
+        return ""
+
+    def note(self, name: str, text: str) -> None:  # noqa: B027 - as above
+        """Note ``text`` under ``name``, for all machines that share the database."""
+
+    @abstractmethod
+    def exclusive(self, name: str) -> contextlib.AbstractContextManager[None]:
+        """Hold ``name`` against all other machines that share the database, waiting for one that holds it."""
+
+    @abstractmethod
+    def remedy(self, error: Error, otherwise: str) -> str:
+        """Return what to do about ``error``: what it tells of itself, or ``otherwise``."""
+
+    def unreadable(self, error: Error) -> HostError:
+        """Return what to say where reading the database has ended with ``error``."""
+        return HostError(f"{self} can't be read ({error}); {self.remedy(error, 'restore it from a backup')}")
 
 
-def missing_tuning(connection: sqlite3.Connection) -> list[str]:
-    """Return, as short phrases, what would make this database faster and isn't there yet."""
-    there = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
-    missing = [f"index {name}" for name in INDEXES if name not in there]
-    if _journal_mode(connection) != "wal":
-        missing.append("write-ahead log")
-    return missing
+def of(section: Mapping[str, Any]) -> Database:
+    """Return the database that the section ``database`` of a baikal.yaml names."""
+    kind = backend(section)
+    if kind == "mysql":
+        from baikalctl.mysql import Mysql
+
+        return Mysql(section)
+    if kind == "pgsql":
+        from baikalctl.pgsql import Pgsql
+
+        return Pgsql(section)
+    from baikalctl.sqlite import Sqlite
+
+    return Sqlite(Path(paths.SQLITE))
 
 
-def tune(connection: sqlite3.Connection) -> None:
-    """Add the missing indexes, and turn on the write-ahead log; a database of any origin ends up the same.
+def backend(section: Mapping[str, Any]) -> str:
+    """Return what Baïkal takes a section for: before 0.10 it said ``mysql``, true or false, and still may."""
+    return "mysql" if section.get("mysql") else str(section.get("backend") or "sqlite")
 
-    The write-ahead log lets readers go on while somebody writes: 2.5 times the requests with 8 writers. It keeps
-    ``synchronous=FULL``, so that nothing acknowledged is lost when the power goes.
+
+def here() -> Database:
+    """Return the database that this host's baikal.yaml names: where its data is, whatever is declared.
+
+    Where the yaml is broken and a file is in its place, that is it: so a look at the one hides nothing of the other.
     """
-    for name, columns in INDEXES.items():
-        connection.execute(f"CREATE INDEX IF NOT EXISTS {name} ON {columns}")
-    connection.commit()
-    if _journal_mode(connection) != "wal":
-        _set_wal(connection)
-    connection.execute("ANALYZE")
-    connection.commit()
+    with as_owner():
+        try:
+            return of(configuration.read().get("database", {}))
+        except HostError:
+            if not Path(paths.SQLITE).is_file():
+                raise
+            return of({})
 
 
-def integrity(connection: sqlite3.Connection) -> str:
-    """Return the first thing that SQLite's own integrity check finds wrong, or nothing; reads the whole database."""
-    (answer,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
-    return "" if answer == "ok" else str(answer)
+def schema(version: str, folder: str) -> str:
+    """Return the statements with which the installed release ``version`` makes its tables.
+
+    ``folder`` is ``SQLite``, ``MySQL`` or ``PgSQL``. Raises :class:`HostError` where the release has none.
+    """
+    path = Path(paths.CODE) / version / "Core/Resources/Db" / folder / "db.sql"
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        message = f"Baïkal {version} has no schema for this database ({path} is not there); choose another release"
+        raise HostError(message) from None
 
 
-def save_copy(connection: sqlite3.Connection, target: Path) -> None:
-    """Write a consistent copy of the database to ``target``, readable by its owner alone, while clients go on."""
-    beside = target.with_name(target.name + ".new")
-    beside.touch(mode=0o600)
-    copy = sqlite3.connect(beside)
-    connection.backup(copy)
-    copy.close()
-    beside.replace(target)
+def tables() -> set[str]:
+    """Return the names of Baïkal's tables: of all releases that are installed here."""
+    found = set(TABLES)
+    for path in Path(paths.CODE).glob("[0-9]*/Core/Resources/Db/SQLite/db.sql"):
+        found.update(re.findall(r"(?im)^\s*CREATE TABLE\s+(\w+)", path.read_text(encoding="utf-8")))
+    return found
 
 
-def one(connection: sqlite3.Connection, query: str, values: Iterable[object] = ()) -> int | None:
+def one(connection: Connection, query: str, values: Sequence[Any] = ()) -> int | None:
     """Return the first column of the first row of ``query``, which is an id, or None if there is no row."""
     row = connection.execute(query, tuple(values)).fetchone()
     return None if row is None else int(row[0])
 
 
-def _journal_mode(connection: sqlite3.Connection) -> str:
-    (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
-    return str(mode)
+def counts(connection: Connection) -> dict[str, int]:
+    """Return how many there are of each of :data:`COUNTED`."""
+    return {word: one(connection, f"SELECT count(*) FROM {table}") or 0 for word, table in COUNTED.items()}  # noqa: S608 - our own names
 
 
-def _set_wal(connection: sqlite3.Connection) -> None:
-    """Switch the journal; SQLite ignores the busy time-out here and gives up if anybody else is connected."""
-    deadline = time.monotonic() + BUSY_SECONDS
-    while True:
-        try:
-            (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
-        except sqlite3.OperationalError as error:
-            mode = str(error)
-        if mode == "wal":
-            return
-        if time.monotonic() > deadline:
-            message = f"the database can't be switched to its write-ahead log ({mode}); run again when it is less busy"
-            raise HostError(message)
-        time.sleep(0.05)
+def told(numbers: Mapping[str, int]) -> str:
+    """Return in words how many there are of what."""
+    return ", ".join(f"{number} {word}{'' if number == 1 else 's'}" for word, number in numbers.items())

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from baikalctl import paths
 from baikalctl.accounts import Collection, Share, User
+from baikalctl.declared_data import Backup, Database, declare_backup, declare_database, without_secrets
 from baikalctl.faults import HostError
 
 if TYPE_CHECKING:
@@ -114,6 +115,10 @@ class Declared:
     """Of a certificate authority of one's own: the file with what it signs with."""
     asking: Asking | None
     mail: Mail
+    database: Database
+    backup: Backup
+    settings: Mapping[str, object]
+    """What was declared of this host, by name, without secrets: archives keep it."""
     services: tuple[str, ...]
     users: tuple[DeclaredUser, ...]
 
@@ -143,6 +148,8 @@ class Declared:
         fields |= {name: tuple(fields[name]) for name in ("names", "services")}
         fields["asking"] = Asking(**fields["asking"]) if fields["asking"] else None
         relay = fields["mail"]["relay"]
+        fields["database"] = Database(**fields["database"])
+        fields["backup"] = Backup(**fields["backup"])
         fields["mail"] = Mail(**fields["mail"] | {"relay": Relay(**relay) if relay else None})
         return cls(**fields)
 
@@ -209,6 +216,9 @@ def declare(settings: Settings, services: tuple[str, ...] = (), realm: str = REA
         if acme
         else None,
         mail=_mail(settings, root),
+        database=declare_database(settings, root),
+        backup=declare_backup(settings, root),
+        settings=without_secrets(settings),
         services=services,
         users=tuple(_declared_user(user, realm) for user in settings.users),
     )

@@ -6,7 +6,6 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from baikalctl.accounts import UsersValue
 from baikalctl.kinds import Kind, SecretValue
 
 if TYPE_CHECKING:
@@ -33,7 +32,7 @@ class Definition:
     @property
     def confidential(self) -> bool:
         """Whether what was meant as the value may be or hold a secret, so that an error doesn't repeat it."""
-        return isinstance(self.kind, (SecretValue, UsersValue))
+        return self.kind.confidential
 
     def read(self, given: object, environ: Mapping[str, str], *, plain: bool) -> object:
         """Return ``given`` as the kind reads it; raises ``ValueError`` with what is wrong and the remedy.

@@ -1,20 +1,19 @@
 """``baikalctl health``: whether calendars work, in one line and as little time as it takes to be sure.
 
-Baïkal answers 200 when its database is missing and 302 when its version has drifted, and a stranger gets 401 from a
-database that is damaged. So healthy is exactly 401, from the port that clients use, and a row read from the database,
-and one version in code, data and declaration.
+Baïkal itself answers 200 when its database is missing and 302 when its version has drifted, of which ``away.php`` makes
+503; and a stranger gets 401 from a database that is damaged. So healthy is exactly 401, from the port that clients use,
+and a row read from the database, and one version in code, data and declaration.
 """
 
 from __future__ import annotations
 
 import contextlib
 import socket
-import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from baikalctl import configuration, database, paths, release
+from baikalctl import configuration, database, maintenance, paths, release
 from baikalctl.faults import HostError
 from baikalctl.privilege import as_owner
 
@@ -47,7 +46,7 @@ class Finding:
 def probe(declared: Declared) -> int:
     """Return 0 if calendars work, else 1, having said why on standard output, where the engine keeps it."""
     try:
-        findings = [*answer(declared), *readable(), *one_version(declared)]
+        findings = [*answer(declared), *readable(declared), *one_version(declared)]
         failed = [str(finding) for finding in findings if finding.status == FAILED]
     except (HostError, OSError) as error:
         failed = [str(error)]
@@ -60,16 +59,24 @@ def in_container() -> bool:
     return Path(paths.SERVICES).is_dir()
 
 
+def unstarted() -> bool:
+    """Tell whether this is a container that was not started to serve, but does one thing with the data, and ends."""
+    return Path(paths.LAID_OUT).is_dir() and not in_container()
+
+
 def again() -> str:
     """Return what brings everything to what is declared."""
     return "restart the container" if in_container() else "run the deploy"
 
 
-def answer(declared: Declared) -> Iterator[Finding]:
-    """Ask as a stranger: exactly 401. Baïkal answers 200 without a database, and 302 when its version has drifted."""
+def answer(declared: Declared, *, token: str = "") -> Iterator[Finding]:
+    """Ask as a stranger: exactly 401. Without a database, or where its version has drifted, Baïkal can't answer: 503.
+
+    ``token`` is as for :func:`status`.
+    """
     where = f"{declared.scheme}://{declared.hostname}:{declared.port}{declared.base_path}"
     try:
-        dav = status(declared, "PROPFIND", f"{declared.base_path}/dav.php/")
+        dav = status(declared, "PROPFIND", f"{declared.base_path}/dav.php/", token=token)
     except (OSError, ValueError) as error:
         remedy = "is another program on that port, or nginx down? ss -ltnp tells"
         yield Finding("answer", FAILED, f"{where} can't be reached: {error}", remedy)
@@ -77,19 +84,24 @@ def answer(declared: Declared) -> Iterator[Finding]:
     if dav == UNAUTHORIZED:
         yield Finding("answer", OK, f"{where}/dav.php/ asks who it is")
     else:
-        reason = {200: "its database is missing", 302: "its version has drifted", 502: "PHP is down"}.get(dav, "")
+        closed = maintenance.reason()
+        away = f"it is closed for maintenance ({closed})" if closed else "its database is away, or of another version"
+        reason = {502: "PHP is down", 503: away}.get(dav, "")
         log = "the container's log" if in_container() else "/var/log/nginx/error.log"
         remedy = f"{reason + '; ' if reason else ''}the reason is in {log}"
         yield Finding("answer", FAILED, f"{where}/dav.php/ answers {dav} to a stranger, not 401", remedy)
 
 
-def status(declared: Declared, method: str, path: str) -> int:
+def status(declared: Declared, method: str, path: str, *, token: str = "") -> int:
     """Return the status of one request to ourselves; raises ValueError where what answers doesn't speak HTTP.
+
+    ``token`` is :func:`baikalctl.maintenance.probing`'s, for a server that is closed to everybody else.
 
     Only the first line of the answer is wanted. Python's own client takes a fifth of the time of a whole check to
     import, and a check is part of every run and every health probe.
     """
-    head = f"{method} {path} HTTP/1.0\r\nHost: {declared.hostname}\r\nUser-Agent: baikalctl-check\r\n\r\n"
+    probe = f"{maintenance.HEADER}: {token}\r\n" if token else ""
+    head = f"{method} {path} HTTP/1.0\r\nHost: {declared.hostname}\r\nUser-Agent: baikalctl-check\r\n{probe}\r\n"
     with (
         socket.create_connection(("127.0.0.1", declared.port), timeout=REQUEST_SECONDS) as plain,
         _secured(plain, declared) as connection,
@@ -127,18 +139,27 @@ def _tls() -> ssl.SSLContext:
     return context
 
 
-def readable(*, thorough: bool = False) -> Iterator[Finding]:
+def readable(declared: Declared, *, thorough: bool = False) -> Iterator[Finding]:
     """Read the database as Baïkal does; ``thorough`` reads all of it. Raises :class:`HostError` where it can't be read."""
-    with as_owner(), contextlib.closing(database.connect()) as connection:
+    here = _here(declared)
+    with as_owner(), contextlib.closing(here.connect()) as connection:
         try:
             accounts = database.one(connection, "SELECT count(*) FROM users")
-            wrong = database.integrity(connection) if thorough else ""
-        except sqlite3.Error as error:
-            raise database.unreadable(error) from None
+            wrong = here.integrity(connection) if thorough else ""
+        except database.Error as error:
+            raise here.unreadable(error) from None
     if wrong:
         yield Finding("database", FAILED, f"is damaged: {wrong}", "restore it from a backup")
     else:
         yield Finding("database", OK, f"has {accounts} accounts{' and is sound' if thorough else ''}")
+
+
+def _here(declared: Declared) -> database.Database:
+    """Return where the data is, or, before there is any, on which server it is to be: a start waits for that."""
+    server = declared.database
+    if not server.host or Path(paths.BAIKAL_YAML).is_file():
+        return database.here()
+    return database.of(configuration.database_section(server, server.reveal()))
 
 
 def one_version(declared: Declared) -> Iterator[Finding]:

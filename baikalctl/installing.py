@@ -210,11 +210,18 @@ def _write_record(record: Path, paths: list[str]) -> None:
 
 
 @contextlib.contextmanager
-def locked(path: str) -> Iterator[None]:
-    """Hold the host's lock, waiting for a run that is still at work (an interrupted one may be, for a moment)."""
+def locked(path: str, *, wait: bool = True) -> Iterator[bool]:
+    """Hold the host's lock, waiting for a run that is still at work (an interrupted one may be, for a moment).
+
+    Without ``wait``, give whether it could be had at once.
+    """
     with open(path, "a", encoding="utf-8") as lock:  # noqa: PTH123 - a descriptor is what flock takes
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
 
 
 def main(bundle: str) -> None:

@@ -28,6 +28,8 @@ class Kind(Generic[T]):
     """How one kind of value is read. ``form`` says in words what it takes, for errors and the reference table."""
 
     form: str
+    confidential: bool = False
+    """Whether what was meant as a value may hold a secret, so that an error doesn't repeat it."""
 
     def read(self, raw: object) -> T:
         """Return ``raw`` as this kind of value; raises ``ValueError`` with what is wrong and the remedy."""
@@ -50,9 +52,12 @@ def describe(raw: object) -> str:
 class Text(Kind[str]):
     """A string that ``rule`` accepts. ``rule`` gets the string and returns it, perhaps normalised, or raises."""
 
-    def __init__(self, form: str, rule: Callable[[str], str] = str, *, empty: bool = False) -> None:
+    def __init__(
+        self, form: str, rule: Callable[[str], str] = str, *, empty: bool = False, confidential: bool = False
+    ) -> None:
         """Take strings that ``rule`` accepts, and the empty one if ``empty``."""
         self.form = form
+        self.confidential = confidential
         self._rule = rule
         self._empty = empty
 
@@ -220,6 +225,7 @@ class SecretValue(Kind["Secret | None"]):
     """
 
     form = 'a reference: {"env": "NAME"} or {"file": "path"}'
+    confidential = True
 
     def __init__(self, rule: Callable[[str], str] = str, *, optional: bool = False, lines: bool = False) -> None:
         """Take what ``rule`` accepts, which must not repeat it in an error; a whole text of several ``lines`` or one.

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-import sqlite3
 import time
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
@@ -43,12 +42,13 @@ class Event(NamedTuple):
 
 def findings() -> Iterator[Finding]:
     """Read the database; raises :class:`HostError` where that can't be read."""
-    with as_owner(), contextlib.closing(database.connect()) as connection:
+    here = database.here()
+    with as_owner(), contextlib.closing(here.connect()) as connection:
         try:
             addresses = _addresses(connection)
-            unsent = _unsent(connection, addresses)
-        except sqlite3.Error as error:
-            raise database.unreadable(error) from None
+            unsent = _unsent(connection, here.text_type, addresses)
+        except database.Error as error:
+            raise here.unreadable(error) from None
     nameless = [name for name, address in addresses.items() if not address]
     if nameless:
         message = f"nothing is sent for {some(nameless)}, whose account has no e-mail address"
@@ -89,7 +89,7 @@ def some(names: Iterable[str]) -> str:
     return ", ".join(every[:NAMED]) + more
 
 
-def _addresses(connection: sqlite3.Connection) -> dict[str, str]:
+def _addresses(connection: database.Connection) -> dict[str, str]:
     """Return each account's e-mail address, or nothing where it has none."""
     rows = connection.execute("SELECT uri, email FROM principals ORDER BY uri")
     names = ((uri.removeprefix(PRINCIPALS), email) for uri, email in rows if uri.startswith(PRINCIPALS))
@@ -97,15 +97,15 @@ def _addresses(connection: sqlite3.Connection) -> dict[str, str]:
     return {name: (email or "").strip() for name, email in names if "/" not in name}
 
 
-def _unsent(connection: sqlite3.Connection, addresses: dict[str, str]) -> dict[str, Counter[str]]:
+def _unsent(connection: database.Connection, text: str, addresses: dict[str, str]) -> dict[str, Counter[str]]:
     """Return the organisers of events for which nothing was sent, and of how many, by account."""
     # sabre/dav leaves access NULL in calendars that clients make on SQLite, and stores bytes, in which LIKE finds nothing.
-    query = """
+    query = f"""
         SELECT calendarinstances.principaluri, calendarobjects.calendardata
         FROM calendarobjects JOIN calendarinstances ON calendarinstances.calendarid = calendarobjects.calendarid
         WHERE calendarobjects.lastmodified >= ? AND calendarobjects.componenttype = 'VEVENT'
         AND (calendarinstances.access = 1 OR calendarinstances.access IS NULL)
-        AND CAST(calendardata AS TEXT) LIKE '%ORGANIZER%' AND CAST(calendardata AS TEXT) LIKE '%ATTENDEE%'
+        AND CAST(calendardata AS {text}) LIKE '%ORGANIZER%' AND CAST(calendardata AS {text}) LIKE '%ATTENDEE%'
         ORDER BY calendarobjects.lastmodified DESC LIMIT ?
     """
     found: dict[str, Counter[str]] = {}

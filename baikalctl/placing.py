@@ -1,39 +1,49 @@
-"""New data takes the place of old, so that an interruption anywhere leaves the old data or what can be finished.
+"""New data takes the place of old, which is kept.
 
-It is put together in :data:`paths.INCOMING`. Once all of it is right and on the disk, that is renamed to
-:data:`paths.READY`, and moved from there: the old baikal.yaml goes first and the new one comes last, because without it
-nothing serves, and with it everything is done.
+New data is put together in :data:`paths.INCOMING`, as an SQLite file and a baikal.yaml whatever the database is. None
+of these steps decides anything: :mod:`baikalctl.transition` remembers what was begun, and has it done again or undone.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import filecmp
 import itertools
+import json
 import os
 import shutil
-import sqlite3
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from baikalctl import database, paths, volume
+from baikalctl import copying, database, paths, portable, sqlite, volume
+from baikalctl.copying import opened, sync
 from baikalctl.faults import HostError
 from baikalctl.privilege import as_owner, owner, privileged
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
+
+    from baikalctl.database import Database
 
 YAML, SQLITE = "config/baikal.yaml", "Specific/db/db.sqlite"
-"""The new data in INCOMING and READY."""
-COMPANIONS = ("-wal", "-shm", "-journal")
-"""Files that SQLite keeps beside a database, and that must never stand beside another one."""
-KEPT, LABEL = "kept", "label"
-"""Files in READY, out of the owner's reach: what was there before is kept already; and whence the new data is."""
+"""The new data in INCOMING, and the old in what is kept: both have this shape."""
+SECTION = "database.json"
+"""In what is kept, the section of baikal.yaml that names its database, also where the yaml is damaged or isn't there."""
+BEFORE = "Specific/db/before.sqlite"
+"""In INCOMING, the data as a server's database had it, where the new data is made of it."""
+KEPT, NOW = "Specific/db/kept.sqlite", "Specific/db/now.sqlite"
+"""In INCOMING for a moment, what was kept of a server's database, and what it has now."""
+OWN = ("tls", "acme", "dkim", "state/applied.json")
+"""Besides, what is root's of the data, and moves with it to another machine."""
+PREFIX = "before-"
+"""What the names of all that is kept begin with."""
+MOST_KEPT = 3
 
 
 @contextlib.contextmanager
-def incoming() -> Iterator[None]:
+def incoming() -> Iterator[Path]:
     """Have an empty INCOMING, with the owner's directories for configuration and database; at the end it is gone."""
     clear()
     place = Path(paths.INCOMING)
@@ -46,119 +56,142 @@ def incoming() -> Iterator[None]:
     with as_owner():
         (place / SQLITE).parent.mkdir(mode=0o700)
     try:
-        yield
+        yield place
     finally:
-        shutil.rmtree(place, ignore_errors=True)
-
-
-def make_ready(label: str) -> None:
-    """Have INCOMING on the disk and rename it to READY; ``label`` tells whence it is."""
-    with as_owner():
-        for part in (SQLITE, YAML):
-            for path in (Path(paths.INCOMING) / part, (Path(paths.INCOMING) / part).parent):
-                _sync(path)
-    (Path(paths.INCOMING) / LABEL).write_text(label, encoding="utf-8")
-    for path in (Path(paths.INCOMING) / LABEL, Path(paths.INCOMING)):
-        _sync(path)
-    Path(paths.INCOMING).rename(paths.READY)
-    _sync(Path(paths.DATA))
-
-
-def begun() -> str:
-    """Return the label of what an interrupted run had begun to put in place, or nothing.
-
-    As long as baikal.yaml is there, nothing has begun: what it belongs to may have served on, and is newer than READY.
-    """
-    label = Path(paths.READY) / LABEL
-    with as_owner():
-        finished = not (Path(paths.READY) / YAML).is_file()
-    if not label.is_file() or (Path(paths.BAIKAL_YAML).is_file() and not finished):
-        return ""
-    return label.read_text(encoding="utf-8")
-
-
-def put_in_place(keep_as: str, say: Callable[[str], None]) -> None:
-    """Move READY to its place; each step can be repeated, and the last one decides.
-
-    What it replaces is kept in :data:`paths.BACKUPS`, under ``keep_as`` and the time; raises :class:`HostError` where
-    that can't be done, and then nothing was replaced.
-    """
-    ready = Path(paths.READY)
-    with as_owner():
-        finished = not (ready / YAML).is_file()
-    there = Path(paths.BAIKAL_YAML).is_file() or (Path(paths.SQLITE).is_file() and not (ready / KEPT).is_file())
-    if there and not finished:
-        say(f"keep what is replaced in {_keep(keep_as)}")
-    (ready / KEPT).touch()
-    _sync(ready)
-    with as_owner():
-        if not finished:
-            _move(ready)
-    clear()
+        clear()
 
 
 def clear() -> None:
-    """Remove what is being put together, and what waits to be put in place."""
+    """Remove what is being put together."""
     shutil.rmtree(paths.INCOMING, ignore_errors=True)
-    if Path(paths.READY).is_dir():
-        # Half of it must not be taken for all of it.
-        Path(paths.READY).rename(paths.INCOMING)
-        shutil.rmtree(paths.INCOMING)
 
 
-def _move(ready: Path) -> None:
-    Path(paths.BAIKAL_YAML).unlink(missing_ok=True)
-    _sync(Path(paths.CONFIG))
-    if (ready / SQLITE).is_file():
-        # The old database's companions: SQLite would write their content into the new one.
-        for suffix in COMPANIONS:
-            Path(paths.SQLITE + suffix).unlink(missing_ok=True)
-        _replace(ready / SQLITE, Path(paths.SQLITE))
-    Path(paths.INSTALL_DISABLED).touch(mode=0o600)
-    _sync(Path(paths.SPECIFIC))
-    _replace(ready / YAML, Path(paths.BAIKAL_YAML))
+def keep(name: str, here: Database) -> Path:
+    """Copy what is in place to the backups, and return where it is there; nobody writes meanwhile.
 
-
-def _replace(source: Path, target: Path) -> None:
-    """Rename ``source`` to ``target``, also where somebody has mounted a file system of its own there."""
+    A file is kept as it is, also one that is damaged; of a server's database, what is in it. Raises :class:`HostError`
+    where that can't be done; nothing is left of it then.
+    """
+    beside = Path(paths.BACKUPS) / ".new"
     try:
-        source.replace(target)
-    except OSError as error:
-        if error.errno != errno.EXDEV:
-            raise
-        beside = target.with_name(target.name + ".new")
-        shutil.copy2(source, beside)
-        _sync(beside)
-        beside.replace(target)
-        _sync(target.parent)
-        source.unlink()
-    _sync(target.parent)
-
-
-def _keep(name: str) -> Path:
-    """Copy what is in place to the backups, and return where it is there."""
-    with contextlib.suppress(HostError, sqlite3.Error), as_owner():
-        # Opened and closed, so that what is only in the write-ahead log is in the database itself.
-        database.connect().close()
-    stamped = f"{name}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}"
-    try:
-        beside = volume.backups() / ".new"
+        folder = volume.backups()
+        beside = folder / ".new"
         shutil.rmtree(beside, ignore_errors=True)
-        beside.mkdir(mode=0o700)
-        for path in (Path(paths.BAIKAL_YAML), *(Path(paths.SQLITE + suffix) for suffix in ("", *COMPANIONS))):
-            _copy_out(path, beside / path.name)
-        _sync(beside)
+        for part in ("config", "Specific/db"):
+            (beside / part).mkdir(mode=0o700, parents=True)
+        beside.chmod(0o700)
+        _copy_out(Path(paths.BAIKAL_YAML), beside / YAML)
+        (beside / SECTION).touch(mode=0o600)
+        (beside / SECTION).write_text(json.dumps(here.section()), encoding="utf-8")
+        sync(beside / SECTION)
+        if isinstance(here, sqlite.Sqlite):
+            _keep_file(beside)
+        else:
+            _keep_rows(here, beside)
+        for part in OWN:
+            _copy_own(Path(paths.DATA) / part, beside / part)
+        sync(beside)
+        stamped = f"{PREFIX}{name}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}"
         names = itertools.chain([stamped], (f"{stamped}-{number}" for number in itertools.count(2)))
-        target = next(place for place in (beside.with_name(name) for name in names) if not place.exists())
+        target = next(place for place in (folder / each for each in names) if not place.exists())
         beside.rename(target)
-        _sync(target.parent)
+        sync(folder)
+    except HostError:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise
     except OSError as error:
-        clear()
+        shutil.rmtree(beside, ignore_errors=True)
         message = (
-            f"what is to be replaced can't be kept in {paths.BACKUPS} ({error}); make that writable, with room for it"
+            f"what is to be replaced can't be kept in {beside.parent} ({error}); make that writable, with room for it"
         )
         raise HostError(message) from None
     return target
+
+
+def thin_out(folder: Path) -> None:
+    """Remove the oldest of what is kept beside ``folder``: the three newest are enough for second thoughts."""
+    found = [path for path in folder.parent.glob(f"{PREFIX}*") if path.is_dir()]
+    full = sorted(filter(holds, found), key=lambda path: (path == folder, path.stat().st_ctime))
+    for path in {*found} - {*full[-MOST_KEPT:]}:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def holds(kept: Path) -> bool:
+    """Tell whether there is anything in what was kept: on a new host there is nothing yet."""
+    return any(path.is_file() and path.name != SECTION for path in kept.rglob("*"))
+
+
+def section_of(kept: Path) -> dict[str, Any]:
+    """Return the section of baikal.yaml that names the database that was ``kept``."""
+    found: dict[str, Any] = json.loads((kept / SECTION).read_text(encoding="utf-8"))
+    return found
+
+
+def differs() -> bool:
+    """Tell whether the data in INCOMING is another than what was copied from a server's database to begin with."""
+    before, after = Path(paths.INCOMING) / BEFORE, Path(paths.INCOMING) / SQLITE
+    with as_owner():
+        return (
+            not before.is_file()
+            or portable.shape(before) != portable.shape(after)
+            or bool(portable.difference(before, after))
+        )
+
+
+def refuse_written(here: Database, kept: Path) -> None:
+    """Raise :class:`HostError` if another machine has written to the database ``here`` since it was ``kept``."""
+    before, now = Path(paths.INCOMING) / KEPT, Path(paths.INCOMING) / NOW
+    if not here.shared or not (kept / SQLITE).is_file():
+        return
+    copying.copy_in(kept / SQLITE, before)
+    with as_owner():
+        here.snapshot(now)
+        written = portable.difference(before, now)
+        now.unlink()
+        before.unlink()
+    if written:
+        message = (
+            f"another machine writes to {here} meanwhile ({written}), and its rows are to be replaced; stop all others "
+            "that serve it (docs/clusters.md), and run again"
+        )
+        raise HostError(message)
+
+
+def put_in_place(here: Database, version: str, *, loads: bool = True) -> None:
+    """Have what is in INCOMING be the data of ``here``, and of the release ``version``; the yaml comes last.
+
+    ``loads`` is false where a server's database has those very rows already.
+    """
+    place = Path(paths.INCOMING)
+    with as_owner():
+        if isinstance(here, sqlite.Sqlite):
+            _place_file(place / SQLITE)
+        elif loads:
+            here.load(place / SQLITE, version)
+        here.set_version(version)
+        Path(paths.INSTALL_DISABLED).touch(mode=0o600)
+        sync(Path(paths.SPECIFIC))
+        _replace(place / YAML, Path(paths.BAIKAL_YAML))
+    place_own(place)
+
+
+def _keep_file(beside: Path) -> None:
+    here = sqlite.Sqlite(Path(paths.SQLITE))
+    with contextlib.suppress(HostError, database.Error), as_owner():
+        # Opened and closed, so that what is only in the write-ahead log is in the database itself.
+        here.connect().close()
+    for suffix in ("", *sqlite.COMPANIONS):
+        _copy_out(Path(paths.SQLITE + suffix), beside / (SQLITE + suffix))
+
+
+def _keep_rows(here: Database, beside: Path) -> None:
+    with as_owner():
+        if not here.installed():
+            return
+    with incoming() as place:
+        with as_owner():
+            here.snapshot(place / SQLITE)
+        _copy_out(place / SQLITE, beside / SQLITE)
 
 
 def _copy_out(path: Path, target: Path) -> None:
@@ -166,18 +199,69 @@ def _copy_out(path: Path, target: Path) -> None:
     with contextlib.ExitStack() as stack:
         try:
             with as_owner():
-                source = stack.enter_context(path.open("rb"))
+                source = stack.enter_context(opened(path))
         except FileNotFoundError:
             return
         target.touch(mode=0o600)
         with target.open("wb") as stream:
             shutil.copyfileobj(source, stream)
-        _sync(target)
+        sync(target)
 
 
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+def _place_file(fresh: Path) -> None:
+    # The old database's companions: SQLite would write their content into the new one.
+    for suffix in sqlite.COMPANIONS:
+        Path(paths.SQLITE + suffix).unlink(missing_ok=True)
+    _replace(fresh, Path(paths.SQLITE))
+
+
+def _replace(source: Path, target: Path) -> None:
+    """Rename ``source`` to ``target``, also where somebody has mounted a file system of its own there."""
+    sync(source)
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        source.replace(target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        beside = target.with_name(target.name + ".new")
+        shutil.copy2(source, beside)
+        sync(beside)
+        beside.replace(target)
+        source.unlink()
+    sync(target.parent)
+
+
+def _copy_own(source: Path, target: Path) -> None:
+    """Copy what is root's of the data: a file, or the plain files of a folder, each with its owner and mode."""
+    if source.is_symlink() or not source.exists():
+        return
+    if source.is_dir():
+        target.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for path in source.iterdir():
+            _copy_own(path, target / path.name)
+    elif source.is_file() and not _as_is(source, target):
+        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        beside = target.with_name(f".{target.name}.new")
+        beside.unlink(missing_ok=True)
+        shutil.copy2(source, beside, follow_symlinks=False)
+        if os.geteuid() == 0:
+            found = source.stat()
+            os.chown(beside, found.st_uid, found.st_gid)
+        sync(beside)
+        beside.replace(target)
+        sync(target.parent)
+
+
+def _as_is(source: Path, target: Path) -> bool:
+    """Tell whether a file of root's is there already, with its owner and mode."""
+    if target.is_symlink() or not target.is_file():
+        return False
+    here, there = source.stat(), target.stat()
+    attributes = [(found.st_mode, found.st_uid, found.st_gid) for found in (here, there)]
+    return attributes[0] == attributes[1] and filecmp.cmp(source, target, shallow=False)
+
+
+def place_own(folder: Path) -> None:
+    """Put what is root's in ``folder`` among the data; what the data has besides stays."""
+    for part in OWN:
+        _copy_own(folder / part, Path(paths.DATA) / part)

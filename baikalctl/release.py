@@ -47,6 +47,12 @@ def needed_php(version: str) -> tuple[int, int]:
     return max((php for since, php in NEEDED_PHP.items() if release >= since), default=(8, 1))
 
 
+def numbers(version: str) -> tuple[int, ...]:
+    """Return the numbers that ``version`` begins with, to be compared; none for what is no version."""
+    found = re.match(r"\d+(?:\.\d+)*", version)
+    return tuple(map(int, found[0].split("."))) if found else ()
+
+
 def address(version: str) -> str:
     """Return where the project publishes the zip of ``version``."""
     return f"https://github.com/sabre-io/Baikal/releases/download/{version}/baikal-{version}.zip"
@@ -190,6 +196,14 @@ def clear_leftovers() -> None:
             shutil.rmtree(leftover)
         else:
             leftover.unlink()
+
+
+def current() -> str:
+    """Return the release that serves, or nothing on a host that has none yet."""
+    try:
+        return Path(paths.CURRENT).readlink().name
+    except FileNotFoundError:
+        return ""
 
 
 def activate(version: str) -> None:

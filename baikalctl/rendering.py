@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import jinja2
 
-from baikalctl import paths
+from baikalctl import paths, schedule
 from baikalctl.declared import declare
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from baikalctl.settings import Settings
 
 UNITS = "/etc/systemd/system"
-TIMER = "baikal-certificate.timer"
+CERTIFICATE_TIMER, BACKUP_TIMER = "baikal-certificate.timer", "baikal-backup.timer"
 HOME = Path(__file__).resolve().parent.parent
 """The directory that holds ``baikalctl/`` and ``templates/``: this checkout, or a host's library."""
 
@@ -37,6 +37,10 @@ class Platform:
     ipv6: bool
     postfix: tuple[int, int, int] = (0, 0, 0)
     """Nothing but zeros where there is none."""
+    postgresql: str = ""
+    """Version of PostgreSQL as its units and paths have it, such as ``15``; nothing where there is none."""
+    own_database: bool = False
+    """Whether the machine's own database server is ours, so that it serves nobody else."""
     php_user: str = paths.USER
     """The account that PHP is to run as; nothing where it runs as whoever starts it."""
     web_user: str = paths.WEB_USER
@@ -105,6 +109,7 @@ def data() -> tuple[Directory, ...]:
             for path in (paths.STATE, paths.STAMPS, paths.TLS, paths.ACME, paths.ISSUED)
         ),
         Directory(path=paths.CHALLENGES),
+        Directory(path=paths.MAINTENANCE, mode=0o711),
         *(
             Directory(path=path, mode=0o700, owner=paths.USER, group=paths.USER)
             for path in (paths.CONFIG, paths.SPECIFIC, f"{paths.SPECIFIC}/db", paths.SESSIONS)
@@ -119,14 +124,13 @@ def tools() -> FileSet:
     """Return what every machine and every image has: ``baikalctl`` and the templates, the same everywhere."""
     library = [*_tree("baikalctl", "*.py"), *_tree("templates", "*")]
     command = fill_in("usr/local/sbin/baikalctl", library=paths.LIBRARY)
-    no_session, migrate = ((HOME / "templates" / path[1:]).read_bytes() for path in (paths.NO_SESSION, paths.MIGRATE))
+    php = (HOME / "templates" / paths.LIBRARY[1:]).glob("*.php")
     folders = {str(folder) for file in library for folder in Path(file.path).parents if paths.LIBRARY in str(folder)}
     return FileSet(
         directories=(Directory(path=paths.CODE), *(Directory(path=folder) for folder in sorted(folders))),
         files=(
             *library,
-            File(path=paths.NO_SESSION, content=no_session),
-            File(path=paths.MIGRATE, content=migrate),
+            *(File(path=f"{paths.LIBRARY}/{file.name}", content=file.read_bytes()) for file in sorted(php)),
             File(path=paths.COMMAND, content=command, mode=0o755),
         ),
     )
@@ -153,6 +157,7 @@ def texts(settings: Settings, platform: Platform, declared: Declared, place: Pla
         "place": place,
         "workers": workers(platform),
         "memory_limit_mb": memory_limit_mb(platform),
+        "backup_times": schedule.on_calendar(settings.backup_schedule, settings.timezone),
     }
     return functools.partial(fill_in, **values)
 
@@ -164,17 +169,18 @@ def fill_in(template: str, **values: object) -> bytes:
 
 def render(settings: Settings, platform: Platform) -> FileSet:
     """Return everything that a running machine has: the tools, the declared state, and the services' files."""
-    from baikalctl import mail_files  # which needs the tables' classes
+    from baikalctl import data_files, mail_files  # which need the tables' classes
 
     php = f"php{platform.php}-fpm"
     mail_units = mail_files.units(settings, platform)
-    declared = declare(settings, (php, "nginx", *mail_units, *timers(settings)))
+    database_units = data_files.units(settings, platform)
+    declared = declare(settings, (*database_units, php, "nginx", *mail_units, *timers(settings)))
     # Of this PHP alone: after an upgrade of the distribution, the old one may still be there and hold its own.
     place = Place(socket=f"/run/php/baikal-{platform.php}.sock", access_log="/var/log/nginx/access.log")
     text = texts(settings, platform, declared, place)
     base = tools()
     configuration = f"/etc/php/{platform.php}/fpm"
-    units = tuple(_units(settings, text))
+    units = tuple(_units(settings, text, php))
     files = (
         File(path=paths.DECLARED, content=declared.to_json().encode(), mode=0o600, together=True),
         File(
@@ -191,17 +197,21 @@ def render(settings: Settings, platform: Platform) -> FileSet:
         *asking(settings, text),
         *units,
         *mail_files.files(settings, text),
+        *data_files.secrets(settings),
+        *data_files.server(settings, platform, text),
     )
     return FileSet(
         directories=(
             Directory(path="/etc/baikal", mode=0o700),
             *data(),
             *mail_files.directories(settings),
+            Directory(path=f"{UNITS}/{php}.service.d"),
             *base.directories,
         ),
         files=(*base.files, *files),
         # In the order in which they start: nginx needs PHP's socket.
         services=(
+            *data_files.services(database_units, files),
             _service("php", php, f"/usr/sbin/php-fpm{platform.php} -t", files),
             Service(name="nginx", unit="nginx", check=("/usr/sbin/nginx", "-t", "-q"), reads=declared.read_by_nginx()),
             *mail_files.services(mail_units, declared, files),
@@ -222,12 +232,18 @@ def asking(settings: Settings, text: Callable[[str], bytes], root: str = "") -> 
 
 
 def timers(settings: Settings) -> tuple[str, ...]:
-    """Return the units that have something done by the clock: the certificate cared for, where there is one."""
-    return () if settings.tls == "off" else (TIMER,)
+    """Return the units that have something done by the clock: the certificate cared for, and archives made."""
+    certificate = () if settings.tls == "off" else (CERTIFICATE_TIMER,)
+    return (*certificate, BACKUP_TIMER) if settings.backup else certificate
 
 
-def _units(settings: Settings, text: Callable[[str], bytes]) -> Iterator[File]:
-    """Yield the timers with what they start."""
+def _units(settings: Settings, text: Callable[[str], bytes], php: str) -> Iterator[File]:
+    """Yield the timers with what they start, and what PHP's unit does besides."""
+    yield File(
+        path=f"{UNITS}/{php}.service.d/baikal.conf",
+        content=text("etc/systemd/system/php-fpm.service.d/baikal.conf"),
+        service=next(iter(timers(settings)), "php"),  # a timer's check has systemd read its units
+    )
     for timer in timers(settings):
         for name in (timer.replace(".timer", ".service"), timer):
             yield File(path=f"{UNITS}/{name}", content=text(f"{UNITS[1:]}/{name}"), service=timer)

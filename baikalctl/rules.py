@@ -207,3 +207,79 @@ def selector(text: str) -> str:
         message = "is no label of a DNS name: lower-case letters, digits and inner hyphens only, such as baikal"
         raise ValueError(message)
     return text
+
+
+def database_host(text: str) -> str:
+    """Return the name of a database server as :func:`hostname` does, or ``local``; its port is a setting of its own."""
+    if ":" in text and "://" not in text:
+        message = 'has a port; give the bare name, such as "db.example.org", and the port as database_port'
+        raise ValueError(message)
+    name = hostname(text)
+    if name == "localhost":  # for MySQL's clients, not a name but the Unix socket
+        message = (
+            'is a socket to one database and a network to the other; write "local" for a server that the deploy '
+            'installs on this machine, or "127.0.0.1" for one of your own'
+        )
+        raise ValueError(message)
+    return name
+
+
+def database_name(text: str) -> str:
+    """Return the name of a database, in characters that no data source name takes apart, and as long as both allow."""
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_-]{0,62}", text, re.ASCII):
+        message = "is no name for a database: at most 63 letters, digits, _ and - only, such as baikal"
+        raise ValueError(message)
+    return text
+
+
+def database_user(text: str) -> str:
+    """Return an account of a database server; some providers want the server's or the project's name in it."""
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.@-]{0,79}", text, re.ASCII):
+        message = (
+            "is no account of a database: letters, digits and . _ - @ only; copy it as the server's owner shows it"
+        )
+        raise ValueError(message)
+    return text
+
+
+def database_password(text: str) -> str:
+    """Return a password of ASCII, which PHP and Python send in the same bytes; no error repeats it."""
+    if not re.fullmatch(r"[ -~]+", text, re.ASCII):
+        message = "has characters outside printable ASCII; choose another password at the database server"
+        raise ValueError(message)
+    return text
+
+
+def schedule(text: str) -> str:
+    """Return a time of day with two digits each, or ``hourly``."""
+    if text != "hourly" and not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", text, re.ASCII):
+        message = 'is no time of day; write it as "03:15", or "hourly"'
+        raise ValueError(message)
+    return text
+
+
+def repository(text: str) -> str:
+    """Return restic's name of a repository; a password in it would be seen by everybody, so no error repeats it."""
+    if re.search(r"://[^/@\s]*:[^/\s]*@", text):
+        message = (
+            "has a password in it, which isn't kept secret there; take it out, and give the whole address to "
+            "restic_credentials, as a line RESTIC_REPOSITORY=… (with restic 0.16 or newer, RESTIC_REST_USERNAME and "
+            "RESTIC_REST_PASSWORD will do)"
+        )
+        raise ValueError(message)
+    if not re.fullmatch(r"(/|(azure|b2|gs|rclone|rest|s3|sftp|swift):)[!-~]+", text, re.ASCII):
+        message = (
+            "is no repository of restic: an absolute path, or an address that starts with sftp:, rest:, s3:, b2:, azure:, "
+            "gs:, swift: or rclone:"
+        )
+        raise ValueError(message)
+    return text
+
+
+def environment(text: str) -> str:
+    """Return lines of ``NAME=value`` as they stand; they are secret, so no error repeats them."""
+    for number, line in enumerate(text.split("\n"), 1):
+        if line and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*=.+", line, re.ASCII):
+            message = f"has a line that is not NAME=value, the {number}. one; write one variable a line"
+            raise ValueError(message)
+    return text

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from baikalctl.accounts import UsersValue, read_users
+from baikalctl.areas.backup import Backup
 from baikalctl.areas.baikal import Baikal
+from baikalctl.areas.database import Database
 from baikalctl.areas.fleet import Fleet
 from baikalctl.areas.identity import Identity
 from baikalctl.areas.mail import Mail
@@ -32,7 +34,7 @@ __all__ = ["DEFINITIONS", "PREFIX", "Settings"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(Fleet, Mail, Tls, Web, Baikal, Identity):
+class Settings(Fleet, Backup, Mail, Tls, Web, Database, Baikal, Identity):
     """Everything that somebody can say about a server; immutable, and valid once it exists.
 
     A dataclass has the fields of its last base first, so the areas stand here from the last to the first.
@@ -84,7 +86,7 @@ class Settings(Fleet, Mail, Tls, Web, Baikal, Identity):
                 try:
                     values[name] = definition.read(given, environ, plain=plain)
                 except ValueError as error:
-                    faults.append(Fault(name, str(error), "" if definition.secret else describe(given)))
+                    faults.append(Fault(name, str(error), "" if definition.confidential else describe(given)))
         wrong = {fault.setting for fault in faults}
         settings = cls(**{name: value for name, value in values.items() if name not in wrong})
         # A contradiction with what is wrong anyway would only be noise.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import shutil
 import sqlite3
 import time
@@ -13,11 +12,12 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from baikalctl import database, migration, paths
+from baikalctl import database, paths, placing, sqlite
 from baikalctl.faults import HostError
 
 if TYPE_CHECKING:
     from baikalctl.configuration import Configuration
+    from baikalctl.database import Database
 
 BEFORE_YAML = ("Specific/config.php", "Specific/config.system.php", "config/config.php")
 """What a Baïkal older than 0.7 has instead of baikal.yaml."""
@@ -37,9 +37,8 @@ class Installation:
     folder: Path
     """What holds ``config`` and ``Specific``."""
     configuration: Configuration
-    database: Path
-    label: str
-    """Tells it from others."""
+    database: Path | Database
+    """The file, or the server's database, which is only read as well."""
 
     @property
     def version(self) -> str:
@@ -51,16 +50,19 @@ def find(given: Path) -> Installation:
     """Return the installation in ``given``, or in a ``baikal`` directory in it.
 
     Raises :class:`HostError` if there is none, or none that can be taken over: older than 0.7, not installed to the end,
-    in MySQL or PostgreSQL, or without its database.
+    or without its database.
     """
     try:
         folder = _folder(given)
         content = (folder / "config/baikal.yaml").read_bytes()
         found = _understood(content, folder / "config/baikal.yaml")
-        stored = _database(folder, found)
+        section = found.get("database", {})
+        # What was kept of a server's database by a change lies beside its yaml.
+        served = database.backend(section) != "sqlite" and not _there(folder / placing.SECTION)
+        stored = database.of(section) if served else _database(folder, found)
     except PermissionError as error:
         raise _unreadable(error) from None
-    return Installation(folder, found, stored, f"{stored} {hashlib.sha256(content).hexdigest()}")
+    return Installation(folder, found, stored)
 
 
 def copy_database(stored: Path, folder: Path) -> Path:
@@ -77,9 +79,9 @@ def copy_database(stored: Path, folder: Path) -> Path:
             if time.monotonic() > deadline:
                 message = f"{stored} is being written to all the time; stop the old server, and run again"
                 raise HostError(message)
-        with contextlib.closing(sqlite3.connect(copy)) as connection:
+        with contextlib.closing(sqlite3.connect(copy, factory=sqlite.Connection)) as connection:
             connection.execute("PRAGMA journal_mode = DELETE")
-            wrong = database.integrity(connection)
+            wrong = sqlite.integrity(connection)
     except PermissionError as error:
         raise _unreadable(error) from None
     except sqlite3.OperationalError:
@@ -126,7 +128,6 @@ def _understood(content: bytes, path: Path) -> Configuration:
     if not found.get("system", {}).get("configured_version"):
         message = f"{path} has no configured_version: that Baïkal was never installed to the end, so it has no data"
         raise HostError(message)
-    migration.refuse_other_databases(found)
     return found
 
 
@@ -157,7 +158,7 @@ def _backed_up(stored: Path, copy: Path) -> bool:
     try:
         with (
             contextlib.closing(
-                sqlite3.connect(f"{stored.absolute().as_uri()}?mode=ro", uri=True, timeout=database.BUSY_SECONDS)
+                sqlite3.connect(f"{stored.absolute().as_uri()}?mode=ro", uri=True, timeout=sqlite.BUSY_SECONDS)
             ) as connection,
             contextlib.closing(sqlite3.connect(copy)) as target,
         ):

@@ -15,15 +15,23 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from baikalctl import apply, configuration, installing, migration, nullmailer_queue, paths, reloading, volume
-from baikalctl.contained import CERTIFICATE, MAIL, render_contained
+from baikalctl import apply, configuration, door, installing, nullmailer_queue, paths, reloading, transition, volume
+from baikalctl.contained import BACKUP, CERTIFICATE, MAIL, render_contained
+from baikalctl.contradictions import of_old_release
 from baikalctl.declared import REALM, Declared, declare
+from baikalctl.environment import is_of_others
 from baikalctl.faults import HostError, SettingsError
 from baikalctl.installing import locked
 from baikalctl.privilege import as_owner, privileged
 from baikalctl.rendering import data
 from baikalctl.settings import DEFINITIONS, PREFIX, Settings
-from baikalctl.surroundings import platform, refuse_low_port, refuse_unfit_file, refuse_unfit_files
+from baikalctl.surroundings import (
+    platform,
+    refuse_low_port,
+    refuse_missing_restic,
+    refuse_unfit_file,
+    refuse_unfit_files,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Mapping
@@ -41,14 +49,13 @@ def start(environ: Mapping[str, str]) -> NoReturn:
     Raises :class:`SettingsError` with every fault of the settings, and :class:`HostError` where the container or its
     volume isn't fit.
     """
-    for ending in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(ending, _end)  # the first process of a container ignores what it has no handler for
-    version = str(Path(paths.CURRENT).readlink())
-    settings = dataclasses.replace(read_settings(environ), baikal_version=version)
+    end_when_told()
+    settings = _of_this_image(environ)
     for name in ("http_port", "https_port") if settings.tls != "off" else ("http_port",):
         refuse_low_port(name, getattr(settings, name))
     if settings.relay_ca:
         refuse_unfit_file(settings.relay_ca)
+    _refuse_unreachable(settings)
     try:
         refuse_unfit_files(settings)
     except HostError as error:
@@ -56,37 +63,98 @@ def start(environ: Mapping[str, str]) -> NoReturn:
             raise
         _say(f"{error}; until that is mended, the certificate that is in the volume goes on serving")
     volume.refuse_unwritable(Path(paths.DATA), "mount a volume there, without :ro")
-    run = Path(paths.RUN)
-    with contextlib.suppress(OSError):
-        run.mkdir(exist_ok=True)  # what is mounted on the folder above is empty
-    mounting = f"--tmpfs {run}:mode=1777"
-    volume.refuse_unwritable(run, f"with --read-only, add {mounting}", own=f"mount it with {mounting}")
+    run = _run_folder()
     volume.make(data())
     serving = volume.serve_alone(_say)
     for sentence, give_back in apply.ownership_steps():
         _say(sentence)
         give_back()
     with locked(paths.LOCK):
-        migration.resume(_say)
-        migration.migrate(version, _say)
+        _recover(settings)
     with as_owner():
         found = configuration.read()
     wanted = render_contained(settings, platform(), found.get("system", {}).get("auth_realm", REALM))
     _clear(run)
     volume.make(wanted.directories)
     _write(wanted.files)
-    unneeded = {CERTIFICATE: settings.tls == "off", MAIL: settings.mail == "off"}
+    unneeded = {CERTIFICATE: settings.tls == "off", BACKUP: not settings.backup, MAIL: settings.mail == "off"}
     _lay_out_services(without=[name for name, unwanted in unneeded.items() if unwanted])
     nullmailer_queue.prepare(settings.mail, _say)
     if os.geteuid() == 0 and not privileged():
         _say("root has no capabilities here, so nginx will say that initgroups failed: no harm, and --user avoids it")
     declared = Declared.on_this_host()
-    apply.apply(declared, _say)
+    with door.until_ready(declared, _say):
+        apply.apply(declared, _say)
     reloading.remember(declared)  # nginx is about to read it
     _say(f"serving https://{settings.hostname}" if settings.tls != "off" else f"serving {settings.hostname} over HTTP")
     os.set_inheritable(serving, True)  # noqa: FBT003 - its only argument; until the last process of this container has ended
     environment = {name: environ[name] for name in KEPT if name in environ}
     os.execve(SUPERVISOR, [SUPERVISOR, paths.SERVICES], environment)  # noqa: S606 - no shell is meant
+
+
+def _recover(settings: Settings) -> None:
+    """Take back what was interrupted; where a server has the data, and may be away, that is tried again once it is there."""
+    try:
+        transition.recover(_say)
+    except HostError as error:
+        if not settings.database_host:
+            raise
+        _say(str(error))
+
+
+def prepare_errand(environ: Mapping[str, str]) -> None:
+    """Have a container that does one thing with the data, such as a restore, know what a start with ``environ`` would.
+
+    It writes to ``/run/baikal`` alone, and raises what :func:`start` does.
+    """
+    settings = _of_this_image(environ)
+    _refuse_unreachable(settings)
+    found: configuration.Configuration = {}
+    with contextlib.suppress(HostError), as_owner():  # a broken one may be what is to be restored
+        found = configuration.read()
+    wanted = render_contained(settings, platform(), found.get("system", {}).get("auth_realm", REALM))
+    run = _run_folder()
+    _clear(run)
+    volume.make(directory for directory in wanted.directories if Path(directory.path).is_relative_to(run))
+    _write(wanted.files)
+
+
+def has_settings(environ: Mapping[str, str]) -> bool:
+    """Tell whether a container was given any settings."""
+    given = any(name.startswith(PREFIX) and not is_of_others(name, text) for name, text in environ.items())
+    return given or Path(paths.SETTINGS_FILE).exists()
+
+
+def end_when_told() -> None:
+    """Have this process end as it is told to: the first one of a container ignores what it has no handler for."""
+    for ending in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(ending, _end)
+
+
+def _of_this_image(environ: Mapping[str, str]) -> Settings:
+    """Return the settings, with the image's own release; raises :class:`SettingsError` for what that can't do."""
+    version = str(Path(paths.CURRENT).readlink())
+    settings = dataclasses.replace(read_settings(environ), baikal_version=version)
+    if faults := [fault for _, fault in of_old_release(settings)]:
+        raise SettingsError(faults)
+    return settings
+
+
+def _refuse_unreachable(settings: Settings) -> None:
+    """Raise :class:`HostError` if this image or container lacks what database and archives are reached with."""
+    if settings.database_ca:
+        refuse_unfit_file(settings.database_ca)
+    refuse_missing_restic(settings)
+
+
+def _run_folder() -> Path:
+    """Return the folder for all that needn't survive, which may be written."""
+    run = Path(paths.RUN)
+    with contextlib.suppress(OSError):
+        run.mkdir(exist_ok=True)  # what is mounted on the folder above is empty
+    mounting = f"--tmpfs {run}:mode=1777"
+    volume.refuse_unwritable(run, f"with --read-only, add {mounting}", own=f"mount it with {mounting}")
+    return run
 
 
 def read_settings(environ: Mapping[str, str]) -> Settings:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 CGROUP = Path("/sys/fs/cgroup")
 UNPRIVILEGED_PORTS = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
 NET_BIND_SERVICE = 10
+ELSEWHERE = {"sftp": "ssh", "rclone": "rclone"}
+"""What restic calls to reach repositories of some kinds."""
 
 
 def platform() -> Platform:
@@ -63,6 +66,20 @@ def refuse_unfit_files(settings: Settings) -> None:
         message = (
             f"certbot's plugin {plugin} is not in this image; bake it with "
             f"docker build --build-arg ACME_DNS_PLUGIN={plugin}, or use BAIKAL_ACME_DNS_HOOK"
+        )
+        raise HostError(message)
+
+
+def refuse_missing_restic(settings: Settings) -> None:
+    """Raise :class:`HostError` if a repository is declared that this image can't reach."""
+    repository = settings.restic_repository
+    if repository and not shutil.which("restic"):
+        message = "restic is not in this image; bake it with docker build --build-arg RESTIC=yes"
+        raise HostError(message)
+    kind = repository.partition(":")[0]
+    if kind in ELSEWHERE and not shutil.which(ELSEWHERE[kind]):
+        message = (
+            f"restic reaches {kind}: with {ELSEWHERE[kind]}, which is not in this image; use rest:, s3: or a volume"
         )
         raise HostError(message)
 

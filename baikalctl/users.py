@@ -11,10 +11,9 @@ from functools import partial
 from itertools import chain, count
 from typing import TYPE_CHECKING
 
-from baikalctl.database import one
+from baikalctl.database import Connection, one
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Callable, Iterator, Mapping
 
     from baikalctl.accounts import Collection
@@ -36,7 +35,7 @@ def fingerprint(verifier: str) -> str:
     return hashlib.sha256(f"applied:{verifier}".encode()).hexdigest()
 
 
-def plan(connection: sqlite3.Connection, users: tuple[DeclaredUser, ...], applied: Mapping[str, str]) -> Iterator[Step]:
+def plan(connection: Connection, users: tuple[DeclaredUser, ...], applied: Mapping[str, str]) -> Iterator[Step]:
     """Yield what has to be done for the database to hold ``users``, each step to be taken before the next is asked for.
 
     ``applied`` has the fingerprint of each password that was declared last: a password is set when its account is made
@@ -56,7 +55,7 @@ def plan(connection: sqlite3.Connection, users: tuple[DeclaredUser, ...], applie
             yield from _removal(connection, user.name)
 
 
-def removals(connection: sqlite3.Connection, users: tuple[DeclaredUser, ...]) -> list[str]:
+def removals(connection: Connection, users: tuple[DeclaredUser, ...]) -> list[str]:
     """Return the names of accounts that are there and are declared absent."""
     return [user.name for user in users if not user.present and _exists(connection, user.name)]
 
@@ -66,14 +65,14 @@ def principal(name: str) -> str:
     return f"principals/{name}"
 
 
-def _exists(connection: sqlite3.Connection, name: str) -> bool:
+def _exists(connection: Connection, name: str) -> bool:
     found = one(connection, "SELECT id FROM users WHERE username = ?", [name])
     return (
         found is not None or one(connection, "SELECT id FROM principals WHERE uri = ?", [principal(name)]) is not None
     )
 
 
-def _account(connection: sqlite3.Connection, user: DeclaredUser, applied: str | None) -> Iterator[Step]:
+def _account(connection: Connection, user: DeclaredUser, applied: str | None) -> Iterator[Step]:
     run = connection.execute
     row = one(connection, "SELECT id FROM users WHERE username = ?", [user.name])
     if row is None:
@@ -105,7 +104,7 @@ def _account(connection: sqlite3.Connection, user: DeclaredUser, applied: str | 
         )
 
 
-def _calendar(connection: sqlite3.Connection, owner: str, calendar: Collection) -> Iterator[Step]:
+def _calendar(connection: Connection, owner: str, calendar: Collection) -> Iterator[Step]:
     run = connection.execute
     query = (
         "SELECT id, displayname, description, calendarcolor FROM calendarinstances"
@@ -115,7 +114,7 @@ def _calendar(connection: sqlite3.Connection, owner: str, calendar: Collection) 
     if row is None:
 
         def make() -> None:
-            number = run("INSERT INTO calendars (synctoken, components) VALUES (1, ?)", (COMPONENTS,)).lastrowid
+            number = connection.insert("calendars", synctoken=1, components=COMPONENTS)
             # Somebody else's calendar, shared under this very address, makes way for the owner's own.
             free = _free_uri(connection, owner, f"{calendar.name}-shared")
             making_way = "UPDATE calendarinstances SET uri = ? WHERE principaluri = ? AND uri = ?"
@@ -133,7 +132,7 @@ def _calendar(connection: sqlite3.Connection, owner: str, calendar: Collection) 
         )
 
 
-def _address_book(connection: sqlite3.Connection, owner: str, book: Collection) -> Iterator[Step]:
+def _address_book(connection: Connection, owner: str, book: Collection) -> Iterator[Step]:
     run = connection.execute
     query = "SELECT id, displayname, description FROM addressbooks WHERE principaluri = ? AND uri = ?"
     row = run(query, (principal(owner), book.name)).fetchone()
@@ -163,7 +162,7 @@ def _wanted(collection: Collection, found: dict[str, str | None]) -> dict[str, s
     return {column: text for column, text in declared.items() if text and column in found and found[column] != text}
 
 
-def _shares(connection: sqlite3.Connection, owner: str, calendar: Collection) -> Iterator[Step]:
+def _shares(connection: Connection, owner: str, calendar: Collection) -> Iterator[Step]:
     run = connection.execute
     number = one(
         connection,
@@ -184,7 +183,7 @@ def _shares(connection: sqlite3.Connection, owner: str, calendar: Collection) ->
             yield sentence, partial(run, "UPDATE calendarinstances SET access = ? WHERE id = ?", (access, row[0]))
 
 
-def _free_uri(connection: sqlite3.Connection, name: str, wanted: str) -> str:
+def _free_uri(connection: Connection, name: str, wanted: str) -> str:
     """Return ``wanted``, or the first ``wanted-2``, ``wanted-3``, … that isn't taken in the home of ``name``."""
     query = "SELECT uri FROM calendarinstances WHERE principaluri = ?"
     taken = {uri for (uri,) in connection.execute(query, (principal(name),))}
@@ -193,7 +192,7 @@ def _free_uri(connection: sqlite3.Connection, name: str, wanted: str) -> str:
 
 
 def _insert_instance(  # noqa: PLR0913, PLR0917 - one row's columns
-    connection: sqlite3.Connection, number: int | None, name: str, access: int, uri: str, calendar: Collection
+    connection: Connection, number: int | None, name: str, access: int, uri: str, calendar: Collection
 ) -> None:
     """Show the calendar ``number`` to ``name`` under ``uri``.
 
@@ -208,7 +207,7 @@ def _insert_instance(  # noqa: PLR0913, PLR0917 - one row's columns
     connection.execute(statement, (number, principal(name), access, *shown, ACCEPTED))
 
 
-def _removal(connection: sqlite3.Connection, name: str) -> Iterator[Step]:
+def _removal(connection: Connection, name: str) -> Iterator[Step]:
     if not _exists(connection, name):
         return
     run = connection.execute

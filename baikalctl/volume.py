@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import fcntl
 import os
@@ -13,7 +14,7 @@ from baikalctl.faults import HostError
 from baikalctl.privilege import privileged
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from baikalctl.rendering import Directory
 
@@ -73,6 +74,19 @@ def serving() -> tuple[int, bool]:
     except BlockingIOError:
         return lock, False
     return lock, True
+
+
+@contextlib.contextmanager
+def nobody_serving(verb: str) -> Iterator[None]:
+    """Hold what a container holds while it serves this data; raises :class:`HostError` if one does."""
+    lock, ours = serving()
+    try:
+        if not ours:
+            message = f"a container serves this data right now; stop it, {verb}, and start it again"
+            raise HostError(message)
+        yield
+    finally:
+        os.close(lock)
 
 
 def serve_alone(say: Callable[[str], None]) -> int:

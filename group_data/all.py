@@ -35,6 +35,26 @@ carddav = True
 # Accounts with their calendars, address books and shares; see docs/users.md.
 users = []
 
+# --- Database
+
+# What keeps the data: sqlite (a file on the host), mysql (MariaDB or MySQL), pgsql (PostgreSQL).
+database = "sqlite"
+# The database server; mysql and pgsql need one. local: installed on this machine by the same deploy, without network and
+# password (machines only).
+database_host = ""
+# Port of the database server; 0 for what goes with it: 3306 with mysql, 5432 with pgsql.
+database_port = 0
+# Name of the database there.
+database_name = "baikal"
+# Account that the database is used as; it needs to own its tables, and nothing else.
+database_user = "baikal"
+# Password of database_user.
+database_password = None
+# Whether the server must prove who it is, by TLS, or is spoken to in the clear.
+database_tls = "verify"
+# Path on the host of the CA that the server's certificate is checked with, PEM. Empty: the system's.
+database_ca = ""
+
 # --- Web
 
 # Port of plain HTTP.
@@ -103,6 +123,25 @@ relay_password = None
 relay_ca = ""
 # With mail = "postfix": name of the DKIM key in the DNS, before ._domainkey. Empty: nothing is signed.
 dkim_selector = "baikal"
+
+# --- Backup
+
+# Whether archives are made by the clock; by hand they always can be.
+backup = True
+# When: a time of day in the server's time zone, or hourly.
+backup_schedule = "03:15"
+# Of how many days the last archive is kept.
+backup_keep_daily = 7
+# Of how many weeks the last archive is kept.
+backup_keep_weekly = 4
+# Of how many months the last archive is kept.
+backup_keep_monthly = 12
+# Where restic keeps the archives as well, such as sftp:user@host:/srv/baikal. Empty: nowhere.
+restic_repository = ""
+# What the repository is encrypted with; without it, nobody reads it again.
+restic_password = None
+# What restic is told besides, a line NAME=value each, such as AWS_ACCESS_KEY_ID=….
+restic_credentials = None
 
 # --- Fleet
 

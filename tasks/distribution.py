@@ -5,8 +5,13 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from baikalctl.rendering import Platform
+
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from baikalctl.settings import Settings
+    from tasks.facts import Machine
 
 PACKAGES = (
     "ca-certificates",
@@ -19,6 +24,7 @@ PACKAGES = (
     "python3",
     "python3-jinja2",
     "python3-yaml",
+    "tzdata",
 )
 """Everything from the distribution: PHP's extensions are those of Baïkal and sabre/dav, the rest is baikalctl's."""
 MAIL_PACKAGES = ("python3-dnspython", "python3-icalendar")
@@ -42,7 +48,17 @@ OTHER_MAIL_SERVERS = (
     "ssmtp",
 )
 """What else there is in Debian and Ubuntu of which a machine can have one alone: apt would take away the other."""
-IMAGE_PACKAGES = ("certbot", "s6", "nullmailer", *MAIL_PACKAGES)
+DRIVERS = {"mysql": ("php-mysql", "python3-pymysql"), "pgsql": ("php-pgsql", "python3-psycopg2")}
+"""What PHP and baikalctl speak to a database server with; SQLite's is among PACKAGES, as archives are such files."""
+DATABASE_SERVERS = {"mysql": "mariadb-server", "pgsql": "postgresql"}
+"""A machine's own database server."""
+MYSQL_ITSELF = ("mysql-server-", "mysql-community-server", "percona-server-server")
+"""What the packages of a server begin with that can't be there beside MariaDB's."""
+RESTIC = "restic"
+"""What brings archives to a repository."""
+RESTIC_NEEDS = {"sftp": "openssh-client", "rclone": "rclone"}
+"""What restic needs besides for repositories of some kinds."""
+IMAGE_PACKAGES = ("certbot", "s6", "nullmailer", *MAIL_PACKAGES, *DRIVERS["mysql"], *DRIVERS["pgsql"])
 """What an image needs besides: all that its containers may be told to use, and a supervisor in systemd's place."""
 DNS_PLUGIN = "python3-certbot-dns-"
 """What the packages of certbot's DNS plugins begin with."""
@@ -51,6 +67,11 @@ TMPFILES = "systemd-standalone-tmpfiles"
 KNOWN = (
     *PACKAGES,
     *IMAGE_PACKAGES,
+    *DATABASE_SERVERS.values(),
+    *(f"'{name}*'" for name in MYSQL_ITSELF),
+    "'postgresql-[0-9]*'",
+    RESTIC,
+    *RESTIC_NEEDS.values(),
     POSTFIX,
     SASL,
     OPENDKIM,
@@ -76,13 +97,35 @@ def needed(settings: Settings, *, booted: bool) -> tuple[str, ...]:
     certbot = booted and settings.tls == "letsencrypt"
     plugin = settings.acme_dns_plugin if certbot or not booted else ""
     mail = booted and settings.mail != "off"
+    server = database_server(settings) if booted else ""
     return (
         *PACKAGES,
-        *(() if booted else IMAGE_PACKAGES),
+        *(DRIVERS.get(settings.database, ()) if booted else IMAGE_PACKAGES),
+        *((server,) if server else ()),
+        *_restic(settings, booted=booted),
         *((*_mail_server(settings), *MAIL_PACKAGES) if mail else ()),
         *(("certbot",) if certbot else ()),
         *((f"{DNS_PLUGIN}{plugin}",) if plugin else ()),
     )
+
+
+def database_server(settings: Settings) -> str:
+    """Return the package of the machine's own database server, or nothing."""
+    return DATABASE_SERVERS[settings.database] if settings.local_server else ""
+
+
+def _restic(settings: Settings, *, booted: bool) -> tuple[str, ...]:
+    """Return what a repository needs; an image has none yet, so it gets restic itself where any is declared."""
+    if not settings.restic_repository:
+        return ()
+    kind = settings.restic_repository.partition(":")[0]
+    return (RESTIC, *((RESTIC_NEEDS[kind],) if booted and kind in RESTIC_NEEDS else ()))
+
+
+def owned(settings: Settings, machine: Machine) -> bool:
+    """Tell whether the machine's database server is ours, or will be: then it serves nobody else."""
+    server = database_server(settings)
+    return bool(server) and (server in machine.database_servers or server not in machine.installed)
 
 
 def mail_servers(settings: Settings) -> tuple[str, ...]:
@@ -98,9 +141,30 @@ def _mail_server(settings: Settings) -> tuple[str, ...]:
     return (POSTFIX, *login, *signer)
 
 
+def platform(settings: Settings, machine: Machine, versions: Mapping[str, str]) -> Platform:
+    """Return what the files of ``machine`` depend on, with ``versions`` of its packages, installed or to be."""
+    server = database_server(settings)
+    return Platform(
+        php=php_version(versions["php-fpm"]),
+        nginx=nginx_version(versions["nginx"]),
+        cores=machine.cores,
+        memory_mb=machine.memory_mb,
+        ipv6=machine.ipv6,
+        postfix=postfix_version(versions.get(POSTFIX, "")),
+        postgresql=postgresql_version(versions.get(server, "")) if settings.database == "pgsql" else "",
+        own_database=owned(settings, machine),
+    )
+
+
 def php_version(package_version: str) -> str:
     """Return PHP's version from that of Debian's ``php-fpm``, such as ``8.2`` from ``2:8.2+93``."""
     found = re.match(r"(?:\d+:)?(\d+\.\d+)", package_version)
+    return found[1] if found else ""
+
+
+def postgresql_version(package_version: str) -> str:
+    """Return PostgreSQL's version, which its units and paths have, such as ``15`` from ``15+248``."""
+    found = re.match(r"(?:\d+:)?(\d+)", package_version)
     return found[1] if found else ""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,8 @@ class Machine:
     """The release of Baïkal that ``current`` leads to, or nothing."""
     mail_servers: tuple[str, ...]
     """The packages of mail servers that the deploy has installed; any other that is here is somebody else's."""
+    database_servers: tuple[str, ...]
+    """The same of database servers."""
     installed: dict[str, str]
     """Version by package, of those that concern us and are wholly installed."""
 
@@ -61,6 +64,7 @@ class MachineFact(FactBase[Machine]):
             echo "cores=$(nproc 2>/dev/null)"
             while read -r key value unit; do [ "$key" != MemTotal: ] || echo "memory=$value"; done < /proc/meminfo
             echo "release=$(readlink {paths.CURRENT})"; echo "mail=$(cat {paths.MAIL_SERVERS} 2>/dev/null)"
+            echo "database=$(cat {paths.DATABASE_SERVERS} 2>/dev/null)"
             dpkg-query -W -f '${{db:Status-Status}}=${{Package}} ${{Version}}\n' {" ".join(KNOWN)} 2>/dev/null || true
         """
 
@@ -75,6 +79,10 @@ class MachineFact(FactBase[Machine]):
                 installed[package] = version
             else:
                 said[key.strip()] = value.strip()
+        # Without the package that stands for the distribution's own, somebody has chosen one.
+        chosen = [name.partition("-")[2] for name in installed if re.fullmatch(r"postgresql-\d+", name)]
+        if chosen:
+            installed.setdefault("postgresql", max(chosen, key=int))
         known = ("debian", "ubuntu")
         like = [name for name in known if name in (said.get("system"), *said.get("like", "").split())]
         return Machine(
@@ -89,6 +97,7 @@ class MachineFact(FactBase[Machine]):
             ipv6="ipv6" in said,
             release=said.get("release", ""),
             mail_servers=tuple(said.get("mail", "").split()),
+            database_servers=tuple(said.get("database", "").split()),
             installed=installed,
         )
 

@@ -245,11 +245,16 @@ def _held(unit: str) -> str:
 
 @functools.cache
 def _lines(archive: str) -> tuple[str, ...]:
+    """Return a release as lines of text, once, however many hosts get it."""
+    return in_pieces(archive)
+
+
+def in_pieces(path: str) -> tuple[str, ...]:
     """Return the file as lines of text, which is what pyinfra takes for standard input.
 
-    Once, however many hosts get it; and in pieces, because pyinfra copies each line that it sends, for each host.
+    In pieces, because pyinfra copies each line that it sends, for each host.
     """
-    content = Path(archive).read_bytes()
+    content = Path(path).read_bytes()
     pieces = (content[start : start + PIECE_BYTES] for start in range(0, len(content), PIECE_BYTES))
     return tuple(base64.b64encode(piece).decode("ascii") + "\n" for piece in pieces)
 

@@ -19,11 +19,12 @@ from pyinfra.context import state as current_state
 
 from baikalctl.contained import baked
 from baikalctl.faults import HostError, SettingsError
-from baikalctl.release import needed_php
-from baikalctl.rendering import Platform, render
+from baikalctl.release import needed_php, numbers
+from baikalctl.rendering import render
 from baikalctl.settings import Settings
 from tasks.baking import keep_running
-from tasks.distribution import DNS_PLUGIN, POSTFIX, TMPFILES, needed, nginx_version, php_version, postfix_version
+from tasks.database import refuse_other_database_server
+from tasks.distribution import DNS_PLUGIN, TMPFILES, needed, php_version, platform
 from tasks.facts import CandidateFact, Machine, MachineFact, PathsFact
 from tasks.mail import refuse_other_mail_server
 from tasks.releases import Archive, obtain
@@ -35,12 +36,14 @@ if TYPE_CHECKING:
     from pyinfra.api.host import Host
     from pyinfra.api.state import State
 
-    from baikalctl.rendering import FileSet
+    from baikalctl.rendering import FileSet, Platform
 
 SYSTEMS = ("debian", "ubuntu")
 """And what is like them; whether they are new enough, the PHP that they offer tells."""
 OWN_DATA = "x_"
 """Data whose names start like this are somebody's own: not settings, and nobody's fault."""
+RESTORE_FROM = "restore_from"
+"""What restore.py is told by data; no setting either."""
 LEAVING_SECONDS = 0.005
 DIFFERENT_BATCHES = "batches: differs among the hosts; set it once, in group_data/all.py or with --data"
 OTHER_ORDER = "batches: go through the hosts in an order of their own; leave out --serial and --no-wait"
@@ -94,15 +97,7 @@ class Target:
         if self.missing and self.run.changes():
             # Nothing where it has just stopped answering: then it is what it was, and its next command will fail.
             machine = self.machine = self.host.get_fact(MachineFact, _timeout=ANSWER_SECONDS) or machine
-        versions = self.candidates | machine.installed
-        return Platform(
-            php=php_version(versions["php-fpm"]),
-            nginx=nginx_version(versions["nginx"]),
-            cores=machine.cores,
-            memory_mb=machine.memory_mb,
-            ipv6=machine.ipv6,
-            postfix=postfix_version(versions.get(POSTFIX, "")),
-        )
+        return platform(self.settings, machine, self.candidates | machine.installed)
 
     def wanted(self) -> FileSet:
         """Return every file of ours on this host. An image has no name yet: a container renders the rest at its start."""
@@ -188,10 +183,17 @@ def _target(host: Host) -> Target:
     candidates = host.get_fact(CandidateFact, packages=asked) if machine.missing(packages) else {}
     _refuse_missing_packages(packages, candidates | machine.installed)
     _refuse_old_php(machine, candidates | machine.installed, settings.baikal_version)
-    _refuse_other_release(machine, settings.baikal_version)
+    _refuse_downgrade(machine, settings.baikal_version)
     if machine.booted:
         refuse_other_mail_server(machine, settings)
-    given = [settings.tls_certificate, settings.tls_key, settings.relay_ca, *_asked_with(settings)]
+        refuse_other_database_server(machine, settings)
+    given = [
+        settings.tls_certificate,
+        settings.tls_key,
+        settings.relay_ca,
+        settings.database_ca,
+        *_asked_with(settings),
+    ]
     given = [path for path in given if path]
     if given and machine.booted:
         _refuse_missing(host, given)
@@ -209,7 +211,7 @@ def _data(host: Host) -> dict[str, object]:
     return {
         name: value
         for name, value in host.data.dict().items()  # type: ignore[no-untyped-call]
-        if name not in theirs and not name.startswith((OWN_DATA, "_", "ssh_", "docker_", "fake_"))
+        if name not in (*theirs, RESTORE_FROM) and not name.startswith((OWN_DATA, "_", "ssh_", "docker_", "fake_"))
     }
 
 
@@ -273,11 +275,11 @@ def _refuse_old_php(machine: Machine, offered: dict[str, str], version: str) -> 
         raise HostError(message)
 
 
-def _refuse_other_release(machine: Machine, version: str) -> None:
-    if machine.release not in ("", version):
+def _refuse_downgrade(machine: Machine, version: str) -> None:
+    if machine.release and numbers(machine.release) > numbers(version):
         message = (
-            f"baikal_version: Baïkal {machine.release} runs here and {version} is declared; "
-            f"upgrades and downgrades are not done here, so set baikal_version to {machine.release}"
+            f"baikal_version: Baïkal {machine.release} runs here, and {version} is older and can't read its data safely; "
+            f"set baikal_version to {machine.release} or newer (docs/upgrades.md tells how to go back to a backup)"
         )
         raise HostError(message)
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 PLACES = (
     *("/opt/baikal", "/var/lib/baikal", "/etc/php", "/etc/nginx/conf.d", "/etc/nginx/sites-enabled"),
-    *("/etc/systemd/system", "/usr/local/lib/baikalctl/no_session.php"),
+    *("/etc/systemd/system", *(f"/usr/local/lib/baikalctl/{name}.php" for name in ("prepend", "away", "sessions"))),
 )
 OURS_ALONE = re.compile(r"/var/lib/baikal/state(/|$)|/opt/baikal/[^/]+/\.(archive|tree)-sha256$")
 """What ``baikalctl`` remembers: the peers have none, and needn't."""
@@ -31,7 +31,7 @@ PASSING = re.compile(r"/var/lib/baikal/sessions/.|/var/lib/baikal/Specific/db/db
 """What comes and goes while a server serves."""
 RANDOM = re.compile(r"/var/lib/baikal/(tls/.+\.pem$|config/baikal\.yaml$|Specific/db/db\.sqlite$)")
 """Files whose bytes no two machines share; what the last two mean is compared by itself."""
-OWN_COMMAND = re.compile(r"/etc/systemd/system/baikal-certificate\.service$")
+OWN_COMMAND = re.compile(r"/etc/systemd/system/baikal-(certificate|backup)\.service$")
 """What names a command of each contender's own; that it can be run is looked at."""
 RELEASE = re.compile(r"/opt/baikal/[0-9.]+/")
 RUNNABLE = "0755"

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from baikalctl import configuration, paths, users
-from baikalctl.database import INDEXES
+from baikalctl import configuration, numbering, paths, users
 from baikalctl.declared import declare
 from baikalctl.rendering import HOME, Platform, render
 from baikalctl.settings import Settings
+from baikalctl.sqlite import INDEXES
 from tasks.distribution import nginx_version, php_version
 from tasks.facts import MachineFact
 from tests.lab.asking import HOSTNAME, PASSWORD
@@ -34,14 +34,22 @@ NAMES = {
     "/etc/nginx/conf.d/baikal.conf": "site.conf",
     "/etc/php/{php}/fpm/pool.d/baikal.conf": "pool.conf",
     "/etc/php/{php}/fpm/conf.d/99-baikal.ini": "baikal.ini",
-    "/usr/local/lib/baikalctl/no_session.php": "no_session.php",
+    "/usr/local/lib/baikalctl/prepend.php": "prepend.php",
+    "/usr/local/lib/baikalctl/away.php": "away.php",
+    "/usr/local/lib/baikalctl/sessions.php": "sessions.php",
+    "/etc/systemd/system/php{php}-fpm.service.d/baikal.conf": "php-fpm.service.conf",
     "/etc/systemd/system/baikal-certificate.timer": "baikal-certificate.timer",
     "/etc/systemd/system/baikal-certificate.service": "baikal-certificate.service",
+    "/etc/systemd/system/baikal-backup.timer": "baikal-backup.timer",
+    "/etc/systemd/system/baikal-backup.service": "baikal-backup.service",
 }
 """What the files are called that the peers put on the host as they are."""
-SCRIPTS = ("shell/provision.sh", "certificate.sh")
-RENEWING = (f"{paths.COMMAND} certificate --quiet", f"/usr/local/sbin/baikal-certificate {HOSTNAME}")
-"""The command that looks after a certificate: ours, and what the peers have in its place."""
+SCRIPTS = ("shell/provision.sh", "certificate.sh", "backup.sh")
+COMMANDS = {
+    f"{paths.COMMAND} certificate --quiet": f"/usr/local/sbin/baikal-certificate {HOSTNAME}",
+    f"{paths.COMMAND} backup --quiet": "/usr/local/sbin/baikal-backup",
+}
+"""The commands that timers call: ours, and what the peers have in their place."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,8 +89,12 @@ def wanted(folder: Path, release: Release, platform: Platform, **changes: object
     rendered = render(settings, platform)
     contents = {file.path: file.content.decode() for file in rendered.files}
     for path, name in NAMES.items():
-        (folder / name).write_text(contents[path.format(php=platform.php)].replace(*RENEWING), encoding="utf-8")
-    merged = configuration.merge({}, declared.system, declared.version)
+        content = contents[path.format(php=platform.php)]
+        for ours, theirs in COMMANDS.items():
+            content = content.replace(ours, theirs)
+        (folder / name).write_text(content, encoding="utf-8")
+    database = configuration.database_section(declared.database, "")
+    merged = configuration.merge({}, declared.system, database, declared.version)
     merged["system"]["admin_passwordhash"] = declared.admin_hash
     (folder / "baikal.yaml").write_text(yaml.safe_dump(merged, sort_keys=False, allow_unicode=True), encoding="utf-8")
     with zipfile.ZipFile(release.path) as archive:
@@ -111,6 +123,8 @@ def platform_of(machine: Machine) -> Platform:
 def _tuning() -> Iterator[str]:
     for name, columns in INDEXES.items():
         yield f"CREATE INDEX {name} ON {columns};"
+    for statement in numbering.SQLITE.values():
+        yield f"{statement};"
     yield "PRAGMA journal_mode = WAL;"
     yield "ANALYZE;"
 

@@ -18,11 +18,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from baikalctl import database, nullmailer_queue, paths
-from tests.unit.samples import SCHEMA, VERSION
+from baikalctl import configuration, database, migration, nullmailer_queue, paths, placing, rehearsal, sqlite
+from tests.unit.samples import SCHEMA, VERSION, here
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Iterator
 
 
@@ -109,18 +108,18 @@ def empty_database(memory: Path) -> bytes:
     """Return an empty database of Baïkal's, made once."""
     place = memory / "empty.sqlite"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(paths, "SQLITE", str(place))
-        database.create(SCHEMA)
+        patch.setattr(database, "schema", lambda *_: SCHEMA.read_text(encoding="utf-8"))
+        sqlite.Sqlite(place).create(VERSION)
     return place.read_bytes()
 
 
 @pytest.fixture
-def connection(host: Path, empty_database: bytes) -> Iterator[sqlite3.Connection]:
+def connection(host: Path, empty_database: bytes) -> Iterator[sqlite.Connection]:
     """Have an empty database of Baïkal's on the ``host``; return a connection to it."""
     assert host.is_dir()
     Path(paths.SQLITE).touch(mode=0o600)
     Path(paths.SQLITE).write_bytes(empty_database)
-    with contextlib.closing(database.connect()) as opened:
+    with contextlib.closing(here().connect()) as opened:
         yield opened
 
 
@@ -149,3 +148,18 @@ def container(spool: Path, host: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     monkeypatch.setattr(nullmailer_queue, "LOG", folder / "current")
     return folder
+
+
+@pytest.fixture
+def untried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have copies not tried out and PHP not asked, in hundreds of runs: what comes of that, single runs show."""
+
+    def upgrade(version: str) -> str:
+        file = Path(paths.INCOMING) / placing.YAML
+        found = configuration.understood(file)
+        found["system"]["configured_version"] = version
+        configuration.write(found, file)
+        return migration.UPGRADED
+
+    monkeypatch.setattr(rehearsal, "try_out", lambda *_: None)
+    monkeypatch.setattr(migration, "_upgrade", upgrade)

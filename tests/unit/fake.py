@@ -20,7 +20,17 @@ from pyinfra.api.state import State, StateStage
 from pyinfra.context import ctx_config, ctx_host, ctx_inventory, ctx_state
 
 from baikalctl.rendering import FileSet, render
-from tasks.distribution import KNOWN, MAIL_SERVERS, OPENDKIM, OTHER_MAIL_SERVERS, SASL, TMPFILES
+from tasks.distribution import (
+    DATABASE_SERVERS,
+    KNOWN,
+    MAIL_SERVERS,
+    OPENDKIM,
+    OTHER_MAIL_SERVERS,
+    RESTIC,
+    RESTIC_NEEDS,
+    SASL,
+    TMPFILES,
+)
 from tests.unit.samples import HOME, PLATFORM, VERSION, settings
 
 if TYPE_CHECKING:
@@ -36,15 +46,18 @@ SITE = "/etc/nginx/conf.d/baikal.conf"
 ROOT, BOOTED = "uid=0", "booted=yes"
 BARE = [*DEBIAN, ROOT, BOOTED, "release="]
 OFFERED = dict.fromkeys(KNOWN, "1.0") | {"php-fpm": "2:8.2+93", "nginx": "1.22.1-9+deb12u2"}
-ABSENT = {TMPFILES, *MAIL_SERVERS.values(), *OTHER_MAIL_SERVERS, OPENDKIM, SASL}
-"""What a machine doesn't have on which everything is as declared: nobody asked for mail."""
+ABSENT = {
+    *(TMPFILES, OPENDKIM, SASL, *MAIL_SERVERS.values(), *OTHER_MAIL_SERVERS),
+    *(RESTIC, *RESTIC_NEEDS.values(), *DATABASE_SERVERS.values()),
+}
+"""What a machine doesn't have on which everything is as declared: nobody asked for mail, a server or a repository."""
 INSTALLED = [f"installed={name} {version}" for name, version in OFFERED.items() if name not in ABSENT]
 SETTLED = [*DEBIAN, ROOT, BOOTED, f"release={VERSION}", *INSTALLED]
 WELL = {"healthy": True, "pending": [], "due": False, "findings": []}
 UNWELL = {"healthy": False, "pending": ["make the database"], "due": False, "findings": []}
-TIMER = "baikal-certificate.timer"
-"""What has the certificate cared for, wherever there is one."""
-SERVICES = [f"php nginx {TIMER}", "active active active", "enabled enabled enabled", "current", "current", "current"]
+TIMERS = ("baikal-certificate.timer", "baikal-backup.timer")
+"""What has the certificate cared for, wherever there is one, and archives made."""
+SERVICES = [f"php nginx {' '.join(TIMERS)}", " ".join(["active"] * 4), " ".join(["enabled"] * 4), *["current"] * 4]
 DOING = [
     "Packages | Install what is missing of the distribution's packages",
     "Baïkal | Bring every file of ours to the host",

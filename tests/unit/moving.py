@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
+import signal
 import sqlite3
 import sys
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from baikalctl import paths
+from baikalctl.faults import HostError
 from tests.lab.engine import apt_install, can_install
 from tests.unit.samples import HOME, VERSION
 
@@ -20,8 +24,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 KILLED = 9
-TOUCHING = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.chmod", "open", "subprocess.Popen"}
+TOUCHING = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.chmod", "os.symlink", "open", "shutil.rmtree"}
+TOUCHING |= {"sqlite3.connect", "subprocess.Popen", "socket.connect"}
 """What Python tells its auditors before it does it, of all that changes files."""
+FILLING = {"open", "os.mkdir", "os.symlink"}
+"""Those of them that need room."""
+WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
 if os.environ.get("CI") and not shutil.which("php") and can_install():
     apt_install(("php-cli", "php-mbstring", "php-sqlite3", "php-xml"))
@@ -29,9 +37,10 @@ needs_php = pytest.mark.skipif(not shutil.which("php"), reason="there is no PHP 
 
 
 def stand_release(version: str = VERSION) -> Path:
-    """Have the lab's stand-in for a release stand on the host as ``version``; return its directory."""
+    """Have the lab's stand-in for a release stand on the host as ``version``, with a DAV of few words; return its place."""
     place = Path(paths.CODE) / version
     shutil.copytree(HOME / "tests/lab/standin", place)
+    shutil.copy(HOME / "tests/unit/dav.php", place / "html/dav.php")
     distrib = place / "Core/Distrib.php"
     distrib.write_text(distrib.read_text(encoding="utf-8").replace("@VERSION@", version), encoding="utf-8")
     shutil.copy(HOME / "templates/usr/local/lib/baikalctl/migrate.php", paths.MIGRATE)
@@ -43,33 +52,62 @@ def dies(act: Callable[[], object], step: int) -> bool:
 
     Nothing is cleaned up then, as after ``kill -9``.
     """
+    return _apart(act, step, lambda _: os._exit(KILLED)) == KILLED
+
+
+def fails(act: Callable[[], object], step: int, *, lasting: bool = False) -> bool:
+    """Do ``act`` in a process of its own whose disk is full at its ``step``-th touch; tell whether it got so far.
+
+    It stays full where that is ``lasting``. Nothing but what tells a person of it may come of it.
+    """
+    full = [False]
+
+    def refuse(event: str) -> None:
+        if event in FILLING and (lasting or not full[0]):
+            full[0] = True
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def attempt() -> None:
+        with contextlib.suppress(HostError, OSError):
+            act()
+        if full[0]:
+            os._exit(KILLED)
+
+    return _apart(attempt, step, refuse) == KILLED
+
+
+def _apart(act: Callable[[], object], step: int, meet: Callable[[str], object]) -> int:
+    """Do ``act`` in a process of its own, with ``meet`` called from its ``step``-th touch on; return its status."""
     child = os.fork()
     if child == 0:
         left = [step]
 
-        def audit(event: str, _: tuple[object, ...]) -> None:
-            if event in TOUCHING:
+        def audit(event: str, given: tuple[object, ...]) -> None:
+            if event in TOUCHING and not (event == "open" and isinstance(given[2], int) and not given[2] & WRITING):
                 left[0] -= 1
                 if left[0] < 0:
-                    os._exit(KILLED)
+                    meet(event)
 
         sys.addaudithook(audit)
-        status = 1
-        with contextlib.suppress(Exception):
+        try:
             act()
-            status = 0
-        os._exit(status)
+        except BaseException:  # noqa: BLE001 - whatever it is, the child ends here
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     assert status in {0, KILLED}
-    return status == KILLED
+    return status
 
 
-def steps(act: Callable[[], object], prepare: Callable[[], object]) -> Iterator[int]:
+def steps(
+    act: Callable[[], object], prepare: Callable[[], object], ends: Callable[[Callable[[], object], int], bool] = dies
+) -> Iterator[int]:
     """Yield each third step after ``act`` died at it, every time on what ``prepare`` makes, until ``act`` gets through."""
     step = 0
     while True:
         prepare()
-        if not dies(act, step):
+        if not ends(act, step):
             return
         yield step
         step += 3
@@ -83,14 +121,35 @@ def names(path: str) -> list[str]:
 
 def empty() -> None:
     """Have a host without data again."""
-    for folder in (paths.CONFIG, paths.SPECIFIC, paths.BACKUPS, paths.INCOMING, paths.READY):
+    for folder in (paths.CONFIG, paths.SPECIFIC, paths.BACKUPS, paths.INCOMING, paths.MAINTENANCE):
         shutil.rmtree(folder, ignore_errors=True)
+    for file in (paths.JOURNAL, paths.APPLIED):
+        Path(file).unlink(missing_ok=True)
     for folder in (paths.CONFIG, f"{paths.SPECIFIC}/db"):
         Path(folder).mkdir(parents=True, mode=0o700)
 
 
 def leftovers() -> list[str]:
     """Return what a run that is over must not leave."""
-    left = [path for path in (paths.INCOMING, paths.READY) if Path(path).exists()]
-    inside = [str(path) for folder in (paths.CONFIG, paths.SPECIFIC) for path in Path(folder).rglob("*.new")]
+    left = [path for path in (paths.INCOMING, paths.JOURNAL, paths.CLOSED) if Path(path).exists()]
+    inside = [
+        str(path) for folder in (paths.CONFIG, paths.SPECIFIC, paths.STATE) for path in Path(folder).rglob("*.new")
+    ]
     return left + inside + [str(path) for path in Path(paths.BACKUPS).glob(".*")]
+
+
+@contextlib.contextmanager
+def soon() -> Iterator[None]:
+    """Have what is in the block end within seconds, or fail."""
+
+    def late(*_: object) -> None:
+        message = "it is held up"
+        raise AssertionError(message)
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.alarm(5)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)

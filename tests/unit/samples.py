@@ -7,9 +7,11 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from baikalctl import paths
 from baikalctl.declared import Declared, declare
 from baikalctl.rendering import Platform
 from baikalctl.settings import Settings
+from baikalctl.sqlite import Sqlite
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,6 +54,11 @@ def declared(**changed: object) -> Declared:
 def user(name: str = "jo", **changed: object) -> dict[str, object]:
     """Return the table of one account as somebody writes it."""
     return {"name": name, "password": f"password of {name}"} | changed
+
+
+def here() -> Sqlite:
+    """Return the host's database."""
+    return Sqlite(Path(paths.SQLITE))
 
 
 def distrib(version: str = VERSION) -> str:

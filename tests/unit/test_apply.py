@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import sqlite3
 import stat
 from pathlib import Path
@@ -12,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from baikalctl import apply, certificate, configuration, database, paths, users
+from baikalctl import apply, certificate, configuration, paths, release, sqlite, users
 from baikalctl.faults import HostError
-from tests.unit.samples import VERSION, declared, user
+from tests.unit.moving import needs_php, stand_release
+from tests.unit.samples import VERSION, declared, here, user
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,8 +40,8 @@ def pair() -> str:
 def _quick(monkeypatch: pytest.MonkeyPatch, empty_database: bytes, pair: str) -> None:
     """Have databases and certificates copied instead of made; both are made for real in their own tests."""
 
-    def create(schema: Path) -> None:
-        assert schema.is_file()
+    def create(self: sqlite.Sqlite, version: str) -> None:
+        assert (self.path, version) == (Path(paths.SQLITE), VERSION)
         Path(paths.SQLITE).touch(mode=0o600)
         Path(paths.SQLITE).write_bytes(empty_database)
 
@@ -47,7 +49,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch, empty_database: bytes, pair: str) ->
         assert tuple(names) == ("cal.example.org",)
         return pair
 
-    monkeypatch.setattr(database, "create", create)
+    monkeypatch.setattr(sqlite.Sqlite, "create", create)
     monkeypatch.setattr(certificate, "self_signed", self_signed)
 
 
@@ -73,8 +75,13 @@ def tables() -> dict[str, list[Any]]:
 
 
 def tree(root: Path) -> dict[str, bytes]:
-    """Return the content of every file below ``root``."""
-    return {str(path): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    """Return the content of every file below ``root``, but what SQLite leaves beside a database that was only read."""
+    files = {str(path): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    return {
+        name: content
+        for name, content in files.items()
+        if not name.endswith("-shm") and (content or not name.endswith("-wal"))
+    }
 
 
 def execute(statement: str) -> None:
@@ -94,15 +101,15 @@ def test_a_fresh_host_ends_up_as_declared() -> None:
     it = declared(**WANTED, timezone="UTC")
     said = bring(it)
     assert said[0].startswith("make a self-signed certificate: ")
-    assert said[1:3] == ["make the database", "close the web installer"]
+    assert said[1:4] == [f"have Baïkal {VERSION} serve", "make the database", "close the web installer"]
     assert said[-2:] == ["set in baikal.yaml: all of it", "remember which passwords were declared"]
     assert Path(paths.INSTALL_DISABLED).is_file()
     assert Path(f"{it.served}.pem").is_file()
     assert system()["admin_passwordhash"] == it.admin_hash
     assert system()["configured_version"] == VERSION
     assert [name for name, _ in tables()["users"]] == ["ann", "jo"]
-    with contextlib.closing(database.connect()) as connection:
-        assert database.missing_tuning(connection) == []
+    with contextlib.closing(here().connect()) as connection:
+        assert here().missing_tuning(connection) == []
 
 
 def test_a_second_run_changes_nothing(host: Path) -> None:
@@ -200,14 +207,15 @@ def test_removing_an_account_keeps_the_database_as_it_was(host: Path, capsys: py
     bring(declared(**WANTED))
     said = bring(declared(users=[{"name": "jo", "state": "absent"}, user("ann")]))
     assert said[:2] == [
-        "back up the database before jo are removed",
+        "back up everything before jo are removed",
         "remove the account jo with its calendars and address books",
     ]
     (copy,) = Path(paths.BACKUPS).iterdir()
     assert str(copy) in capsys.readouterr().out
     assert stat.S_IMODE(copy.stat().st_mode) == 0o600
     assert stat.S_IMODE(copy.parent.stat().st_mode) == 0o700
-    with contextlib.closing(sqlite3.connect(copy)) as connection:
+    shutil.unpack_archive(copy, host / "unpacked", filter="data")
+    with contextlib.closing(sqlite3.connect(host / "unpacked/database.sqlite")) as connection:
         assert connection.execute("SELECT username FROM users ORDER BY 1").fetchall() == [("ann",), ("jo",)]
     assert [name for name, _ in tables()["users"]] == ["ann"]
     assert host.is_dir()
@@ -221,17 +229,53 @@ def test_without_anybody_to_remove_there_is_no_backup() -> None:
     assert not Path(paths.BACKUPS).exists()
 
 
-@pytest.mark.parametrize("standing", ["0.11.1", "0.13.0"])
-def test_data_of_another_version_is_not_touched(host: Path, standing: str) -> None:
-    """Neither up nor down: the sentence says what to declare, and nothing else was done."""
+def hold(version: str) -> None:
+    """Have data of another version."""
     bring(declared())
     found = configuration.read()
-    found["system"]["configured_version"] = standing
+    found["system"]["configured_version"] = version
     configuration.write(found)
+
+
+def test_data_of_a_newer_version_is_not_touched(host: Path) -> None:
+    """Baïkal never goes back: the sentence says what to run, and nothing was done."""
+    hold("0.13.0")
     before = tree(host)
-    with pytest.raises(HostError, match=f"the data is of Baïkal {standing}, .*so set baikal_version to {standing}"):
-        bring(declared(**WANTED))
+    for act in (bring, apply.pending):
+        with pytest.raises(
+            HostError, match=r"the data is of Baïkal 0\.13\.0, and 0\.12\.1 is older.* run a release that"
+        ):
+            act(declared(**WANTED))
     assert tree(host) == before
+
+
+@needs_php
+def test_data_of_an_older_version_is_upgraded_and_brought_to_what_is_declared(release_standing: Path) -> None:
+    """All of it before anybody uses it; what an upgrade makes, only the upgraded data tells."""
+    shutil.rmtree(release_standing)
+    stand_release()
+    hold("0.11.1")
+    before = tree(Path(paths.DATA))
+    assert apply.pending(declared(**WANTED)) == [f"upgrade Baïkal from 0.11.1 to {VERSION}"]
+    assert tree(Path(paths.DATA)) == before
+    bring(declared(**WANTED))
+    assert system()["configured_version"] == VERSION
+    assert [name for name, _ in tables()["users"]] == ["ann", "jo"]
+    assert apply.pending(declared(**WANTED)) == []
+
+
+@needs_php
+@pytest.mark.usefixtures("host")
+def test_an_upgrade_that_fails_leaves_everything_as_it_was() -> None:
+    """The release that stands here has no upgrade to run."""
+    hold("0.11.1")
+    before = tree(Path(paths.DATA))
+    with pytest.raises(HostError, match=r"the upgrade from Baïkal 0\.11\.1 to 0\.12\.1 failed, and all is as it was: "):
+        bring(declared(**WANTED))
+    assert tree(Path(paths.DATA)) == before
+    assert release.current() == VERSION
+    (archive,) = Path(paths.BACKUPS).iterdir()
+    assert archive.name.endswith("-before-upgrade.tar.gz")
 
 
 def test_a_database_that_vanished_is_not_replaced_by_an_empty_one(host: Path) -> None:
@@ -240,7 +284,7 @@ def test_a_database_that_vanished_is_not_replaced_by_an_empty_one(host: Path) ->
     for path in Path(paths.SQLITE).parent.iterdir():
         path.unlink()
     before = tree(host)
-    with pytest.raises(HostError, match="restore it from a backup, or, to start empty, move the yaml away"):
+    with pytest.raises(HostError, match=r"restore it from a backup, .*or, to start empty, move the yaml away"):
         bring(declared())
     assert tree(host) == before
 
@@ -363,3 +407,15 @@ def test_a_host_without_the_account_says_so(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(paths, "USER", "no-such-account")
     with pytest.raises(HostError, match=r"there is no account no-such-account: .*run the deploy first"):
         apply.pending(declared())
+
+
+def test_data_in_another_database_than_declared_is_not_left_behind(host: Path) -> None:
+    """An empty database in its place would serve nobody: what to do is said, and nothing is touched."""
+    bring(declared(**WANTED))
+    server = {"database": "pgsql", "database_host": "db.example.org", "database_password": "hunter2"}
+    Path(paths.DATABASE_PASSWORD).write_text("hunter2\n", encoding="ascii")
+    before = tree(host)
+    with pytest.raises(HostError, match=r"is in the database .*; take it there with baikalctl database move") as caught:
+        bring(declared(**WANTED, **server))
+    assert "hunter2" not in str(caught.value)
+    assert tree(host) == before

@@ -9,7 +9,7 @@ import pytest
 from baikalctl.settings import DEFINITIONS, Settings
 from tests.unit.samples import settings
 
-AREAS = ["identity", "Baïkal", "web", "TLS", "mail", "fleet"]
+AREAS = ["identity", "Baïkal", "database", "web", "TLS", "mail", "backup", "fleet"]
 
 
 def test_every_area_is_one_class_in_a_file_of_its_name() -> None:
@@ -39,3 +39,12 @@ def test_mail_comes_from_the_host_unless_it_is_said_from_whom() -> None:
     relay = {"mail": "relay", "relay_host": "smtp.example.org"}
     assert settings(**relay).sender == "noreply@cal.example.org"
     assert settings(**relay, mail_from="Cal@example.com").sender == "Cal@example.com"
+
+
+@pytest.mark.parametrize(("database", "port"), [("sqlite", 0), ("mysql", 3306), ("pgsql", 5432)])
+def test_a_database_server_is_spoken_to_at_its_kinds_port(database: str, port: int) -> None:
+    """Unless it has another; a file has none."""
+    server = {"database_host": "db.example.org", "database_password": "s"} if port else {}
+    assert settings(database=database, **server).sql_port == port
+    if port:
+        assert settings(database=database, **server, database_port=6432).sql_port == 6432

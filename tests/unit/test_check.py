@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from baikalctl import apply, certificate, check, configuration, paths, release, sending, served
+from baikalctl import apply, certificate, check, configuration, maintenance, paths, pgsql, release, sending, served
 from baikalctl.declared import Mail
 from baikalctl.health import FAILED, OK, WARNING, Finding
+from tests.unit.elsewhere import Elsewhere
 from tests.unit.relays import Answers, relay, relaying
 from tests.unit.samples import VERSION, declared, distrib, release_zip
 
@@ -113,7 +114,16 @@ def one(it: Declared, subject: str, *, thorough: bool = False) -> Finding:
 def test_a_good_host_is_well(it: Declared) -> None:
     """Every subject is looked at, and nothing is wrong with any."""
     found = findings(it)
-    assert set(found) - UNPRIVILEGED == {"answer", "installer", "database", "version", "disk", "mail", "declared"}
+    assert set(found) - UNPRIVILEGED == {
+        "answer",
+        "installer",
+        "database",
+        "version",
+        "disk",
+        "backup",
+        "mail",
+        "declared",
+    }
     wrong = [
         str(finding) for name, each in found.items() if name not in UNPRIVILEGED for finding in each if finding.remedy
     ]
@@ -142,21 +152,29 @@ def test_it_asks_as_a_stranger_would(it: Declared, server: Server) -> None:
 @pytest.mark.parametrize(
     ("status", "reason"),
     [
-        (200, "its database is missing"),
-        (302, "its version has drifted"),
+        (200, "the reason is in"),
+        (302, "the reason is in"),
         (502, "PHP is down"),
+        (503, "its database is away"),
         (207, "the reason is in"),
         (500, "the reason is in"),
     ],
 )
 def test_any_answer_but_401_is_a_failure(it: Declared, server: Server, status: int, reason: str) -> None:
-    """Baïkal answers 200 without a database, and 302 when its version has drifted."""
+    """Baïkal without our prepended file answers 200 without a database, and 302 when its version has drifted."""
     server.statuses["/dav.php/"] = status
     finding = one(it, "answer")
     assert finding.status == FAILED
     assert f"answers {status} to a stranger, not 401" in finding.message
     assert reason in finding.remedy
     assert "/var/log/nginx/error.log" in finding.remedy
+
+
+def test_a_server_that_is_closed_for_maintenance_is_told_as_such(it: Declared, server: Server) -> None:
+    """Not as one whose database is away; where it was interrupted, somebody has to know what it was."""
+    server.statuses["/dav.php/"] = 503
+    maintenance.on("upgrade")
+    assert "it is closed for maintenance (upgrade)" in one(it, "answer").remedy
 
 
 @pytest.mark.parametrize("status", [200, 302, 403])
@@ -217,6 +235,21 @@ def test_a_missing_database_is_a_failure(it: Declared) -> None:
     finding = one(it, "database")
     assert finding.status == FAILED
     assert "is not there" in finding.message
+
+
+def test_before_there_is_any_data_it_is_the_declared_server_that_is_asked(
+    it: Declared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a container whose database has been away since its first start; later, baikal.yaml says where the data is."""
+    monkeypatch.setattr(pgsql, "Pgsql", Elsewhere)
+    Path(paths.DATABASE_PASSWORD).write_text("secret\n", encoding="ascii")
+    settings = {"database": "pgsql", "database_host": "db.example.org", "database_password": "secret"}
+    told = dataclasses.replace(it, database=declared(**settings).database)
+    Path(paths.BAIKAL_YAML).unlink()
+    finding = one(told, "database")
+    assert (finding.status, "elsewhere/baikal.sqlite is not there" in finding.message) == (FAILED, True)
+    Path(paths.BAIKAL_YAML).write_text("database: {backend: sqlite}\n", encoding="utf-8")
+    assert one(told, "database").message == "has 0 accounts"
 
 
 def test_a_damaged_database_is_a_failure(it: Declared) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from baikalctl import certificate, database, paths, release
+from baikalctl import certificate, check, database, paths, release, sqlite, start
 from baikalctl.cli import main
 from baikalctl.installing import locked
 from baikalctl.reference import markdown
@@ -84,12 +84,41 @@ def test_a_host_that_was_never_deployed_to_is_one_sentence(
     )
 
 
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["database", "move"], True),
+        (["backup"], True),
+        (["backup", "list"], True),
+        (["backup", "verify"], False),
+        (["restore", "latest"], False),
+        (["import", "/old"], False),
+    ],
+)
+def test_a_container_for_one_errand_is_asked_for_its_settings_where_it_needs_them(
+    host: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str], *, told: bool
+) -> None:
+    """Others it may do without; one that was started has its settings, and is asked for none."""
+    for name in [name for name in os.environ if name.startswith("BAIKAL_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(start, "end_when_told", lambda: None)
+    Path(paths.LAID_OUT).mkdir(parents=True)
+    Path(paths.CURRENT).symlink_to(VERSION)
+    asked = "BAIKAL_HOSTNAME: is missing"
+    assert main(arguments) == (2 if told else 1)
+    assert (asked in capsys.readouterr().err) is told
+    Path(paths.SERVICES).mkdir(parents=True)
+    assert main(arguments) == 1
+    assert asked not in capsys.readouterr().err
+    assert host.is_dir()
+
+
 @pytest.mark.usefixtures("deployed")
 def test_apply_says_what_it_does_and_then_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     """The first run lists its steps, the plan before it the same ones, the second run is silent."""
     declare(users=[user()])
     assert main(["apply", "--plan"]) == 0
-    assert capsys.readouterr().out.splitlines()[1] == "make the database"
+    assert capsys.readouterr().out.splitlines()[1:3] == [f"have Baïkal {VERSION} serve", "make the database"]
     assert not Path(paths.SQLITE).exists()
     assert main(["apply"]) == 0
     said = capsys.readouterr().out
@@ -107,12 +136,32 @@ def test_a_database_that_somebody_holds_is_one_sentence(
 ) -> None:
     """A long writer makes it wait, and then say so, without a stack trace."""
     assert main(["apply"]) == 0
-    monkeypatch.setattr(database, "BUSY_SECONDS", 0.05)
+    monkeypatch.setattr(sqlite, "BUSY_SECONDS", 0.05)
     declare(users=[user()])
     with contextlib.closing(sqlite3.connect(paths.SQLITE)) as other:
         other.execute("BEGIN EXCLUSIVE")
         assert main(["apply"]) == 1
     assert "locked" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("deployed")
+@pytest.mark.parametrize("broken", [False, True])
+def test_an_error_of_a_database_that_nobody_expected_is_one_sentence(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *, broken: bool
+) -> None:
+    """With the database, where baikal.yaml tells which it is, and what to do."""
+
+    def fail(*_: object, **__: object) -> None:
+        message = "server closed the connection"
+        raise database.ServerError(message)
+
+    monkeypatch.setattr(check, "examine", fail)
+    if broken:
+        Path(paths.BAIKAL_YAML).write_text("- broken", encoding="ascii")
+    assert main(["check"]) == 1
+    where = "the database" if broken else f"the database {paths.SQLITE}"
+    remedy = "baikalctl check tells more" if broken else "run again; baikalctl check tells more"
+    assert capsys.readouterr().err == f"baikalctl: {where}: server closed the connection; {remedy}\n"
 
 
 @pytest.mark.usefixtures("deployed")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import stat
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,9 @@ import pytest
 import yaml
 
 from baikalctl import configuration, paths
+from baikalctl.declared import declare
 from baikalctl.faults import HostError
-from tests.unit.samples import RELAY, VERSION, declared
+from tests.unit.samples import RELAY, VERSION, declared, settings
 
 HASH = "f" * 64
 OWN: configuration.Configuration = {
@@ -31,11 +33,39 @@ OWN: configuration.Configuration = {
     "database": {"backend": "sqlite", "sqlite_file": "/srv/own.sqlite", "encryption_key": "stays", "port": 5},
     "a_section_of_its_own": {"x": 1},
 }
+PASSWORD = "it's a; 'secret' "
+SERVER: dict[str, object] = {"database_host": "db.example.org", "database_password": PASSWORD}
+MYSQL, PGSQL = SERVER | {"database": "mysql"}, SERVER | {"database": "pgsql"}
+OF_MYSQL = {
+    "backend": "mysql",
+    "mysql": True,
+    "mysql_host": "db.example.org;port=3306",
+    "mysql_dbname": "baikal",
+    "mysql_username": "baikal",
+    "mysql_password": PASSWORD,
+    "mysql_ca_cert": paths.AUTHORITIES,
+}
+SILENCE = ";".join(configuration.SILENCE)
+OF_PGSQL = {
+    "backend": "pgsql",
+    "mysql": False,
+    "pgsql_host": f"db.example.org;port=5432;{SILENCE};sslmode=verify-full;sslrootcert={paths.AUTHORITIES}",
+    "pgsql_dbname": "baikal",
+    "pgsql_username": "baikal",
+    "pgsql_password": PASSWORD,
+}
 
 
 def merged(found: configuration.Configuration | None = None, **changed: object) -> configuration.Configuration:
     """Return what is written where ``found`` stands and settings are ``changed``."""
-    return configuration.merge(found or {}, declared(**changed).system, VERSION)
+    it = declared(**changed)
+    section = configuration.database_section(it.database, PASSWORD if it.database.password else "")
+    return configuration.merge(found or {}, it.system, section, VERSION)
+
+
+def section(**changed: object) -> dict[str, object]:
+    """Return the keys of the database that is declared."""
+    return configuration.database_section(declared(**changed).database, PASSWORD)
 
 
 def test_a_first_installation_has_all_that_baikal_needs() -> None:
@@ -93,6 +123,124 @@ def test_sections_that_nobody_declares_survive() -> None:
     result = merged(OWN)
     assert result["a_section_of_its_own"] == {"x": 1}
     assert result["database"] == OWN["database"] | {"mysql": False}
+
+
+def test_a_server_is_told_in_baikals_own_keys() -> None:
+    """Port and TLS stand beside the host, because Baïkal puts that into PDO's data source name as it is."""
+    assert section(**MYSQL) == OF_MYSQL
+    assert section(**PGSQL) == OF_PGSQL
+    other = {"database_port": 6432, "database_name": "dav", "database_user": "jo", "database_ca": "/ca.pem"}
+    assert section(**MYSQL, **other) == OF_MYSQL | {
+        "mysql_host": "db.example.org;port=6432",
+        "mysql_dbname": "dav",
+        "mysql_username": "jo",
+        "mysql_ca_cert": "/ca.pem",
+    }
+    assert section(**PGSQL, **other)["pgsql_host"] == (
+        f"db.example.org;port=6432;{SILENCE};sslmode=verify-full;sslrootcert=/ca.pem"
+    )
+
+
+def test_without_tls_no_server_is_asked_for_it() -> None:
+    """Neither of them upgrades by itself, or checks a certificate that it was not to check."""
+    assert section(**MYSQL, database_tls="off") == OF_MYSQL | {"mysql_ca_cert": ""}
+    assert section(**PGSQL, database_tls="off") == OF_PGSQL | {
+        "pgsql_host": f"db.example.org;port=5432;{SILENCE};sslmode=disable"
+    }
+
+
+@pytest.mark.parametrize(("database", "socket"), [("mysql", "localhost"), ("pgsql", "/var/run/postgresql")])
+def test_a_server_on_the_machine_is_reached_by_its_socket(database: str, socket: str) -> None:
+    """As the account that PHP runs as, without a password and without TLS."""
+    own = dataclasses.replace(settings(), database=database, database_host="local")
+    said = configuration.database_section(declare(own).database, "")
+    assert said[f"{database}_host"] == socket
+    assert said[f"{database}_username"] == paths.USER
+    # Baïkal refuses to serve without any for MySQL; the server looks at none.
+    assert said[f"{database}_password"] == {"mysql": configuration.NOT_ASKED_FOR, "pgsql": ""}[database]
+    assert said.get("mysql_ca_cert", "") == ""
+
+
+@pytest.mark.parametrize(("declaration", "said"), [(MYSQL, OF_MYSQL), (PGSQL, OF_PGSQL)], ids=["mysql", "pgsql"])
+def test_a_first_installation_has_the_declared_server(declaration: dict[str, Any], said: dict[str, object]) -> None:
+    """And an encryption key, as any has."""
+    written = merged(**declaration)["database"]
+    assert len(written.pop("encryption_key")) == 64
+    assert written == said
+
+
+@pytest.mark.parametrize(
+    ("declaration", "said"),
+    [
+        (PGSQL | {"database_host": "db2.example.org"}, {"pgsql_host": "db2.example.org"}),
+        (PGSQL | {"database_port": 6432}, {"pgsql_host": "port=6432"}),
+        (PGSQL | {"database_ca": "/ca.pem"}, {"pgsql_host": "sslrootcert=/ca.pem"}),
+        (PGSQL | {"database_tls": "off"}, {"pgsql_host": "sslmode=disable"}),
+        (PGSQL | {"database_user": "jo"}, {"pgsql_username": "jo"}),
+    ],
+    ids=["host", "port", "CA", "TLS", "account"],
+)
+def test_how_the_same_database_is_reached_is_declared(declaration: dict[str, object], said: dict[str, str]) -> None:
+    """A server that moved, or has another certificate, is still the one with the data; what nobody declares stays."""
+    there: configuration.Configuration = {
+        "database": OF_PGSQL | {"pgsql_password": "old", "encryption_key": "stays", "sqlite_file": "/x"}
+    }
+    written = merged(there, **declaration)["database"]
+    for key, part in said.items():
+        assert part in written[key]
+    assert (written["pgsql_password"], written["encryption_key"], written["sqlite_file"]) == (PASSWORD, "stays", "/x")
+    assert merged({"database": written}, **declaration)["database"] == written
+
+
+SQLITE = {"backend": "sqlite", "mysql": False, "sqlite_file": "/x/db.sqlite"}
+
+
+@pytest.mark.parametrize(
+    ("found", "declaration", "words"),
+    [
+        (
+            SQLITE,
+            PGSQL,
+            f"is in the database {paths.SQLITE}, and the PostgreSQL database baikal at db.example.org is",
+        ),
+        ({"mysql": False}, MYSQL, "and the MySQL database baikal at db.example.org is declared"),
+        (OF_MYSQL, {}, f"is in the MySQL database baikal at db.example.org, and the database {paths.SQLITE} is"),
+        (OF_MYSQL, PGSQL, "is in the MySQL database baikal at db.example.org, and the PostgreSQL database baikal"),
+        (
+            {"mysql": True, "mysql_host": "db", "mysql_dbname": "b"},
+            {},
+            "the data is in the MySQL database b at db, and",
+        ),
+        (OF_PGSQL, PGSQL | {"database_name": "dav"}, "and the PostgreSQL database dav at db.example.org is declared"),
+        (OF_MYSQL | {"mysql_host": "localhost"}, MYSQL, "is in the MySQL database baikal on this machine, and"),
+        (OF_PGSQL | {"pgsql_host": "/run/postgresql"}, PGSQL, "is in the PostgreSQL database baikal on this machine"),
+    ],
+)
+def test_a_section_that_tells_of_another_database_is_never_overwritten(
+    found: dict[str, object], declaration: dict[str, object], words: str
+) -> None:
+    """The data is where it says; what differs is said in words, without any password."""
+    differing = configuration.differs(found, section(**declaration))
+    assert words in differing
+    assert PASSWORD not in differing
+    assert merged({"database": found}, **declaration)["database"] == found
+
+
+@pytest.mark.parametrize(
+    ("found", "declaration"),
+    [
+        ({}, PGSQL),
+        ({}, {}),
+        ({"encryption_key": "x"}, {}),
+        (SQLITE, {}),
+        ({"mysql": False, "sqlite_file": "/x/db.sqlite"}, {}),
+        ({"mysql": True, "mysql_host": "db", "mysql_dbname": "baikal"}, MYSQL),
+        (OF_PGSQL | {"pgsql_host": "db"}, PGSQL),
+    ],
+)
+def test_the_same_database_differs_in_nothing(found: dict[str, object], declaration: dict[str, object]) -> None:
+    """However old releases wrote it down, and where nothing is written down yet."""
+    assert configuration.differs(found, section(**declaration)) == ""
 
 
 @pytest.mark.parametrize("standing", ["0.9.5", "0.11.1", "0.99.0", ""])

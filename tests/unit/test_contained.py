@@ -6,6 +6,7 @@ import dataclasses
 import os
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -79,6 +80,31 @@ def test_passwords_are_hashed_with_the_realm_of_the_data() -> None:
     assert not set(hashes[0]) & set(hashes[1])
 
 
+def test_each_secret_of_the_data_has_a_file_of_its_own_for_its_owner_alone() -> None:
+    """On a machine and in a container the same, and none where nothing was declared."""
+    server: dict[str, Any] = {"database": "mysql", "database_host": "db", "database_password": " p w "}
+    restic: dict[str, Any] = {
+        "restic_repository": "/srv/restic",
+        "restic_password": "secret",
+        "restic_credentials": "A=b\nC=d",
+    }
+    expected = {
+        paths.DATABASE_PASSWORD: b" p w \n",
+        paths.RESTIC_PASSWORD: b"secret\n",
+        paths.RESTIC_CREDENTIALS: b"A=b\nC=d\n",
+    }
+    for root, found in (
+        ("", render(settings(**server, **restic), PLATFORM)),
+        (paths.RUN, contained(**server, **restic)),
+    ):
+        files = {file.path: file for file in found.files}
+        for path, content in expected.items():
+            assert (files[root + path].content, files[root + path].mode) == (content, 0o600)
+            assert files[root + path].owner == "root"
+    for found in (render(settings(), PLATFORM), contained()):
+        assert not [file.path for file in found.files if file.path.endswith(tuple(expected))]
+
+
 def test_an_image_has_the_tools_and_no_state() -> None:
     """Nothing is in the volume's place, which would be copied into every new volume, with owners of its own."""
     found = baked()
@@ -109,8 +135,9 @@ def test_every_service_can_be_started_stopped_and_given_up() -> None:
 
 @pytest.mark.usefixtures("host")
 @pytest.mark.parametrize(("status", "said"), [(0, ""), (1, "sleep 600\n")])
-def test_what_cares_for_the_certificate_is_not_started_again_at_once_if_it_fails(
-    tmp_path: Path, status: int, said: str
+@pytest.mark.parametrize("service", ["certificate", "backup"])
+def test_what_is_done_by_the_clock_is_not_started_again_at_once_if_it_fails(
+    tmp_path: Path, service: str, status: int, said: str
 ) -> None:
     """The service's own script, with programs that tell how they were called."""
     programs = {"s6-svwait": "exit 0", "sleep": 'echo "sleep $*"', Path(paths.COMMAND).name: f"exit {status}"}
@@ -119,7 +146,7 @@ def test_what_cares_for_the_certificate_is_not_started_again_at_once_if_it_fails
         place.write_text(f"#!/bin/sh\n{body}\n", encoding="utf-8")
         place.chmod(0o755)
     script = tmp_path / "run"
-    script.write_bytes(fill_in("usr/local/lib/baikalctl/service/certificate/run", paths=paths))
+    script.write_bytes(fill_in(f"usr/local/lib/baikalctl/service/{service}/run", paths=paths))
     environment = {"PATH": f"{Path(paths.COMMAND).parent}:{os.environ['PATH']}"}
     done = subprocess.run(["/bin/sh", script], env=environment, capture_output=True, text=True, check=False, timeout=10)
     assert done.stdout + done.stderr == said

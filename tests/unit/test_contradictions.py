@@ -95,6 +95,63 @@ def test_a_plugin_without_credentials_of_its_own_is_given_none() -> None:
         letsencrypt(acme_dns_plugin="route53", acme_dns_credentials="a = b")
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"database": "mysql", "database_host": "local"},
+        {"database": "pgsql", "database_host": "local", "database_name": "dav", "baikal_version": "0.10.1"},
+        {"database": "mysql", "database_host": "local", "baikal_version": "0.10.1"},
+        {"database": "mysql", "database_host": "db", "database_password": {"env": "GIVEN"}},
+        {"database": "pgsql", "database_host": "db", "database_password": {"env": "GIVEN"}, "baikal_version": "0.10.1"},
+        {
+            "database": "mysql",
+            "database_host": "10.0.0.7",
+            "database_password": {"env": "GIVEN"},
+            "database_tls": "off",
+            "baikal_version": "0.10.1",
+        },
+        {
+            "database": "pgsql",
+            "database_host": "db.example.org",
+            "database_port": 6432,
+            "database_user": "dav@project",
+            "database_password": {"env": "GIVEN"},
+            "database_ca": "/ca.pem",
+        },
+    ],
+)
+def test_a_machine_has_its_data_in_each_of_these_servers(
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, object]
+) -> None:
+    """Its own or somebody else's, with TLS or on a network of one's own."""
+    monkeypatch.setenv("GIVEN", "hunter2")
+    made = Settings.from_data({"hostname": "cal.example.org", "admin_password": {"env": "GIVEN"}} | given)
+    assert (made.database, made.database_host) == (given["database"], given["database_host"])
+    assert made.local_server == (given["database_host"] == "local")
+
+
+def test_each_database_setting_without_effect_is_said() -> None:
+    """Not only the first one, and never the password."""
+    server = {
+        "database_host": "db",
+        "database_port": 1,
+        "database_name": "dav",
+        "database_user": "jo",
+        "database_tls": "off",
+        "database_ca": "/ca.pem",
+    }
+    with pytest.raises(SettingsError) as caught:
+        settings(database_password="hunter2", **server)
+    assert {fault.setting for fault in caught.value.faults} == {"database_password", *server}
+    assert "hunter2" not in str(caught.value)
+
+
+def test_backups_by_hand_alone_may_be_thinned_out_and_go_to_a_repository() -> None:
+    """What is off is the clock."""
+    made = settings(backup=False, backup_keep_daily=1, restic_repository="/srv/restic", restic_password="s")
+    assert (made.backup, made.backup_keep_daily, made.restic_repository) == (False, 1, "/srv/restic")
+
+
 LOGIN = {"relay_user": "jo", "relay_password": {"env": "GIVEN"}}
 
 

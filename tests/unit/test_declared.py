@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from pathlib import Path
@@ -10,7 +11,9 @@ import pytest
 
 from baikalctl import paths
 from baikalctl.declared import Asking, Declared, Relay, declare
+from baikalctl.declared_data import Backup, Database
 from baikalctl.faults import HostError
+from baikalctl.settings import DEFINITIONS, Settings
 from tests.unit.samples import LETSENCRYPT, PASSWORD, RELAY, declared, own_postfix, settings, user
 
 SHARED = [
@@ -24,12 +27,22 @@ SHARED = [
     user("ann"),
     {"name": "gone", "state": "absent"},
 ]
+SERVER: dict[str, object] = {
+    "database": "pgsql",
+    "database_host": "db.example.org",
+    "database_password": "hunter2-hunter2",
+}
+RESTIC: dict[str, object] = {
+    "restic_repository": "sftp:jo@nas:/srv/restic",
+    "restic_password": "hunter2-hunter2",
+    "restic_credentials": "A=hunter2\nB=hunter2",
+}
 FILES: dict[str, object] = {"tls": "files", "tls_certificate": "/c.pem", "tls_key": "/k.pem"}
 
 
 def test_a_host_reads_what_the_deploy_wrote() -> None:
     """Nothing is lost between the two: accounts, calendars, shares, removals."""
-    for changed in ({}, FILES, LETSENCRYPT | {"hostnames": ["dav.example.org"]}, RELAY):
+    for changed in ({}, FILES, LETSENCRYPT | {"hostnames": ["dav.example.org"]}, RELAY, SERVER, RESTIC):
         told = declare(settings(users=SHARED, **changed), ("php8.2-fpm", "nginx"))
         assert Declared.from_json(told.to_json()) == told
     assert Declared.from_json(declare(own_postfix()).to_json()) == declare(own_postfix())
@@ -56,11 +69,12 @@ def test_known_passwords_have_known_verifiers() -> None:
 
 def test_a_host_is_told_no_password() -> None:
     """The file has verifiers only."""
-    text = declared(users=[user("jo", password="hunter2-hunter2")]).to_json()
-    assert PASSWORD not in text
-    assert json.dumps(PASSWORD) not in text
-    assert "hunter2" not in text
-    assert "password" not in text
+    told = declared(users=[user("jo", password="hunter2-hunter2")], **SERVER, **RESTIC, **RELAY)
+    text = told.to_json()
+    for secret in (PASSWORD, json.dumps(PASSWORD), "hunter2", "relay-secret"):
+        assert secret not in text
+    assert "admin_password" not in text
+    assert "password" not in json.dumps(told.settings)
 
 
 def test_an_account_that_is_to_go_has_no_verifier() -> None:
@@ -163,6 +177,101 @@ def test_without_mail_a_host_is_told_of_no_relay_and_no_key() -> None:
     off, own = declared().mail, declare(own_postfix()).mail
     assert (off.mode, off.relay, off.selector) == ("off", None, "")
     assert (own.mode, own.relay, own.selector) == ("postfix", None, "baikal")
+
+
+def test_by_default_the_data_is_in_a_file_of_which_nothing_is_to_be_said() -> None:
+    """And the archives of a week, a month and a year are kept."""
+    told = declared()
+    assert told.database == Database(
+        backend="sqlite", local=False, host="", port=0, name="", user="", password="", tls=False, ca=""
+    )
+    assert told.backup == Backup(
+        on=True, schedule="03:15", daily=7, weekly=4, monthly=12, repository="", password="", credentials=""
+    )
+
+
+def test_a_host_is_told_which_server_has_its_data_and_where_the_password_stands() -> None:
+    """Not the password, which has a file of its own, in a container below another root."""
+    told = declare(settings(**SERVER, database_name="dav", database_port=6432), root="/run/baikal").database
+    assert told == Database(
+        backend="pgsql",
+        local=False,
+        host="db.example.org",
+        port=6432,
+        name="dav",
+        user="baikal",
+        password=f"/run/baikal{paths.DATABASE_PASSWORD}",
+        tls=True,
+        ca=paths.AUTHORITIES,
+    )
+    mysql = declared(**SERVER | {"database": "mysql", "database_ca": "/ca.pem"}).database
+    assert (mysql.port, mysql.ca) == (3306, "/ca.pem")
+    clear = declared(**SERVER, database_tls="off").database
+    assert (clear.tls, clear.ca) == (False, "")
+
+
+@pytest.mark.parametrize("backend", ["mysql", "pgsql"])
+def test_a_server_of_the_machine_has_neither_port_nor_password(backend: str) -> None:
+    """Its socket is where the distribution has it, and knows who asks."""
+    told = declare(dataclasses.replace(settings(), database=backend, database_host="local")).database
+    assert told == Database(
+        backend=backend, local=True, host="", port=0, name="baikal", user="baikal", password="", tls=False, ca=""
+    )
+    assert told.reveal() == ""
+
+
+def test_a_host_is_told_where_its_archives_go_besides() -> None:
+    """With the files of what restic needs, not with what is in them."""
+    told = declare(settings(**RESTIC, backup=False, backup_keep_daily=0), root="/run/baikal").backup
+    assert (told.on, told.daily, told.repository) == (False, 0, "sftp:jo@nas:/srv/restic")
+    assert (told.password, told.credentials) == (
+        f"/run/baikal{paths.RESTIC_PASSWORD}",
+        f"/run/baikal{paths.RESTIC_CREDENTIALS}",
+    )
+
+
+def test_the_password_of_a_server_is_read_where_it_stands(host: Path) -> None:
+    """As it was declared, spaces at its ends and all; where it isn't, the remedy is said."""
+    assert host.is_dir()
+    told = declared(**SERVER).database
+    with pytest.raises(HostError, match=r"database-password \(No such file.*\); run the deploy again, as root"):
+        told.reveal()
+    Path(told.password).write_text(" geheim \n", encoding="ascii")
+    assert told.reveal() == " geheim "
+
+
+def test_a_host_keeps_what_was_declared_without_any_secret() -> None:
+    """In the words of group data, so that it can be declared again; not from where somebody deployed it."""
+    mirror = "https://jo:hunter2@mirror.example.org/b.zip"
+    kept = declare(dataclasses.replace(settings(users=SHARED, hostnames=["dav.example.org"]), baikal_archive=mirror))
+    named = kept.settings
+    assert set(named) == {name for name, item in DEFINITIONS.items() if not item.secret and not item.machine_only}
+    assert (named["hostname"], named["hostnames"], named["caldav"]) == ("cal.example.org", ["dav.example.org"], True)
+    assert "mirror.example.org" not in kept.to_json()
+    assert named["users"] == [
+        {
+            "name": "jo",
+            "display_name": "Jö",
+            "email": "jo@example.org",
+            "calendars": [{"name": "work", "color": "#FF0000", "share": [{"with": "ann", "access": "write"}]}],
+            "address_books": [{"name": "friends", "description": "Freunde"}],
+        },
+        {"name": "ann", "calendars": [{"name": "default"}], "address_books": [{"name": "default"}]},
+        {"name": "gone", "state": "absent"},
+    ]
+
+
+def test_what_a_host_keeps_declares_the_same_again() -> None:
+    """With the passwords beside it, as whoever restores a server has them."""
+    told = declared(users=SHARED, **SERVER, **RESTIC)
+    given = json.loads(told.to_json())["settings"]
+    passwords = {"password": {"env": "GIVEN"}}
+    given["users"] = [one | (passwords if "state" not in one else {}) for one in given["users"]]
+    secrets = {name: {"env": "GIVEN"} for name in ("admin_password", "database_password", "restic_password")}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GIVEN", PASSWORD.replace("ä", "ae"))
+        again = declare(Settings.from_data(given | secrets))
+    assert again.settings == told.settings
 
 
 def test_the_host_reads_its_own_file(host: Path) -> None:

@@ -34,7 +34,7 @@ from tests.unit.fake import (
     SERVICES,
     SETTLED,
     SITE,
-    TIMER,
+    TIMERS,
     UBUNTU,
     UNWELL,
     WELL,
@@ -85,7 +85,7 @@ def test_a_bare_machine_gets_everything_in_order(deploy: Deploy) -> None:
 def test_a_bare_machines_services_are_checked_before_they_start(deploy: Deploy) -> None:
     """PHP first, because nginx needs its socket; the stamp is written only once all before has succeeded."""
     texts = deploy.one(answers(BARE)).texts()
-    php, nginx, timer = (text for text in texts if " reload-or-restart " in text)
+    php, nginx, *timers = (text for text in texts if " reload-or-restart " in text)
     assert re.search(
         r"php-fpm8\.2 -t && .*systemctl reload-or-restart php8\.2-fpm .*\} && echo \$digest > .*php", php, re.DOTALL
     )
@@ -93,9 +93,9 @@ def test_a_bare_machines_services_are_checked_before_they_start(deploy: Deploy) 
         r"nginx -t -q && .*systemctl reload-or-restart nginx .*\} && echo \$digest > .*nginx", nginx, re.DOTALL
     )
     assert [text for text in texts if text.endswith("systemctl enable --quiet nginx")]
-    assert re.search(
-        rf" && /usr/bin/systemctl daemon-reload && .*systemctl reload-or-restart {TIMER} ", timer, re.DOTALL
-    )
+    for name, timer in zip(TIMERS, timers, strict=True):
+        begin = rf" && /usr/bin/systemctl daemon-reload && .*systemctl reload-or-restart {name} "
+        assert re.search(begin, timer, re.DOTALL)
 
 
 def test_a_bare_machine_gets_the_files_of_the_php_it_will_have(deploy: Deploy) -> None:
@@ -106,7 +106,7 @@ def test_a_bare_machine_gets_the_files_of_the_php_it_will_have(deploy: Deploy) -
     assert sent["services"] == {
         "php": ["/usr/sbin/php-fpm8.2", "-t"],
         "nginx": ["/usr/sbin/nginx", "-t", "-q"],
-        TIMER: ["/usr/bin/systemctl", "daemon-reload"],
+        **{name: ["/usr/bin/systemctl", "daemon-reload"] for name in TIMERS},
     }
     assert sent["prepare"] == [paths.COMMAND, "certificate", "--prepare"]
     assert sent["owned"] == sorted(file["path"] for file in sent["files"])
@@ -179,6 +179,18 @@ def test_a_machine_that_is_to_send_mail_gets_what_that_needs(deploy: Deploy) -> 
     installing = next(text for text in texts if " install --yes" in text)
     assert " nullmailer python3-dnspython python3-icalendar ||" in installing
     assert [text for text in texts if "reload-or-restart nullmailer" in text]
+
+
+def test_a_machine_that_is_to_have_a_server_gets_it_before_all_else(deploy: Deploy) -> None:
+    """First it is written down as ours, then it is installed, then it is told to listen to nobody, then it is used."""
+    ran = deploy.one(answers(BARE), database="mysql", database_host="local")
+    assert ran.changed[0] == "Database | Remember whose the database server is"
+    texts = ran.texts()
+    assert f"echo mariadb-server > {paths.DATABASE_SERVERS}.new" in texts[0]
+    (installing,) = [text for text in texts if " install --yes " in text]
+    assert " php-mysql python3-pymysql mariadb-server " in installing
+    (restarting,) = [text for text in texts if "systemctl restart mariadb" in text]
+    assert texts.index(installing) < texts.index(f"{paths.COMMAND} apply") < texts.index(restarting)
 
 
 def test_mail_that_is_off_takes_our_server_away_and_keeps_what_waited(deploy: Deploy) -> None:
@@ -301,7 +313,7 @@ def test_what_somebody_changed_is_mended_and_nothing_else(deploy: Deploy) -> Non
     changes = {
         f"regular file|600|root|root|{paths.DECLARED}": f"regular file|644|root|root|{paths.DECLARED}",
         f"regular file|755|root|root|{paths.COMMAND}": f"regular file|755|jo|root|{paths.COMMAND}",
-        f"regular file|644|root|root|{paths.NO_SESSION}": f"regular file|644|root|jo|{paths.NO_SESSION}",
+        f"regular file|644|root|root|{paths.PREPEND}": f"regular file|644|root|jo|{paths.PREPEND}",
         f"regular file|644|root|root|{SITE}": f"symbolic link|644|root|root|{SITE}",
         f"directory|700|root|root|{paths.STATE}": f"directory|755|root|root|{paths.STATE}",
         f"directory|700|root|root|{paths.TLS}": f"symbolic link|700|root|root|{paths.TLS}",
@@ -440,10 +452,10 @@ REFUSED: dict[str, tuple[Answers, dict[str, Any], list[str]]] = {
         {},
         ["this is Fedora Linux 42; Baïkal is deployed on Debian 12 and newer and on Ubuntu 24.04 and newer"],
     ),
-    "another release": (
-        answers([*DEBIAN, ROOT, BOOTED, "release=0.11.1"]),
+    "a newer release": (
+        answers([*DEBIAN, ROOT, BOOTED, "release=0.13.0"]),
         {},
-        ["baikal_version: Baïkal 0.11.1 runs here and 0.12.1 is declared; ", "so set baikal_version to 0.11.1"],
+        ["baikal_version: Baïkal 0.13.0 runs here, and 0.12.1 is older", "set baikal_version to 0.13.0 or newer"],
     ),
     "no certificate": (
         answers(BARE),

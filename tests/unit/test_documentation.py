@@ -78,14 +78,25 @@ def test_the_reference_is_up_to_date() -> None:
     assert text(HOME / "docs/settings.md") == markdown()
 
 
+def _unnumbered(found: re.Match[str]) -> str:
+    """Return a folder of a package's without its version, which the templates' folders don't have."""
+    return f"/etc/{found[1].partition('/')[0]}/"
+
+
 def test_every_template_becomes_a_file_or_is_included_by_one() -> None:
     """Templates lie where their files go; one that nothing renders is dead."""
     files = settings(tls="files", tls_certificate="/c.pem", tls_key="/k.pem")
     postfix = dataclasses.replace(settings(), mail="postfix", relay_host="relay", relay_password=Secret("x"))
     wanted = (settings(), files, settings(**LETSENCRYPT), settings(**RELAY), postfix)
-    machines = (render(each, PLATFORM) for each in wanted)
+    databases = (dataclasses.replace(settings(), database=kind, database_host="local") for kind in ("mysql", "pgsql"))
+    platform = dataclasses.replace(PLATFORM, postgresql="15", own_database=True)
+    machines = (render(each, platform) for each in (*wanted, *databases))
     sets = (*machines, render_contained(settings(), PLATFORM, REALM), baked())
-    written = {file.path.replace("/etc/php/8.2/", "/etc/php/") for found in sets for file in found.files}
+    written = {
+        re.sub("^/etc/(php/8.2|postgresql/15)/", _unnumbered, file.path).replace("php8.2-fpm", "php-fpm")
+        for found in sets
+        for file in found.files
+    }
     written.add(f"{paths.LAID_OUT}/finish")  # every service's
     written |= {f"{paths.TLS}/hsts.conf", f"{paths.TLS}/stapling.conf"}  # into what stands beside a certificate
     templates = {
@@ -96,7 +107,10 @@ def test_every_template_becomes_a_file_or_is_included_by_one() -> None:
 
 def test_every_kind_of_file_that_is_rendered_is_a_template() -> None:
     """All text of ours below /etc, but the declared state, has its template."""
-    written = {file.path.replace("/etc/php/8.2/", "/etc/php/") for file in render(settings(), PLATFORM).files}
+    written = {
+        file.path.replace("/etc/php/8.2/", "/etc/php/").replace("php8.2-fpm", "php-fpm")
+        for file in render(settings(), PLATFORM).files
+    }
     ours = {path for path in written if path.startswith("/etc/")} - {paths.DECLARED}
     assert ours
     for path in ours:

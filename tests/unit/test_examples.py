@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 COMPOSE = HOME / "examples" / "compose"
+SWARM = HOME / "examples" / "swarm"
 PROXIES = ("caddy", "nginx", "traefik")
 each_compose_example = pytest.mark.parametrize("example", ["standalone", *PROXIES])
 behind_a_proxy = pytest.mark.parametrize("example", PROXIES)
@@ -179,6 +181,56 @@ def test_in_a_compose_example_only_the_proxy_is_reached_and_believed(example: st
     assert [{"subnet": network} for network in settings.trusted_proxies] == whole["networks"]["inside"]["ipam"][
         "config"
     ]
+
+
+def test_the_stack_has_settings_that_a_container_takes(tmp_path: Path) -> None:
+    """Replicas and keeper say the same but for the backup, trust the inner network alone, and have every secret they name."""
+    whole = yaml.safe_load((SWARM / "compose.yaml").read_text(encoding="utf-8"))
+    file = (SWARM / "settings.toml").read_text(encoding="utf-8").replace("/run/secrets", str(tmp_path))
+    for name in whole["secrets"]:
+        (tmp_path / name).write_text(f"of {name}\n")
+    read = {}
+    for name in ("baikal", "keeper"):
+        environ = whole["services"][name]["environment"].items()
+        read[name] = Settings.from_env(
+            {key: value.replace("/run/secrets", str(tmp_path)) for key, value in environ}, tomllib.loads(file)
+        )
+    baikal, keeper = read["baikal"], read["keeper"]
+    assert (baikal.backup, keeper.backup) == (False, True)
+    assert dataclasses.replace(baikal, backup=True) == keeper
+    assert (baikal.database, baikal.database_host, baikal.tls) == ("pgsql", "database", "off")
+    assert [{"subnet": network} for network in baikal.trusted_proxies] == whole["networks"]["inside"]["ipam"]["config"]
+    assert (baikal.database_tls, whole["networks"]["inside"]["driver_opts"]) == ("off", {"encrypted": "true"})
+
+
+def test_the_stack_gives_no_powers_and_keeps_what_must_survive() -> None:
+    """What is kept is on one labelled node, replicas keep nothing, and everything that is mounted is declared and there."""
+    whole = yaml.safe_load((SWARM / "compose.yaml").read_text(encoding="utf-8"))
+    kept = {
+        name: {it for it in one.get("volumes", []) if isinstance(it, str)} for name, one in whole["services"].items()
+    }
+    assert {mount.partition(":")[0] for mounts in kept.values() for mount in mounts} == set(whole["volumes"])
+    assert [name for name, mounts in kept.items() if not mounts] == ["baikal"]
+    for name, service in whole["services"].items():
+        constraints = service["deploy"].get("placement", {}).get("constraints", [])
+        assert constraints == (["node.labels.baikal == volumes"] if kept[name] else []), name
+        assert (service["deploy"]["update_config"]["order"] == "stop-first") == bool(kept[name])
+        assert service["deploy"]["endpoint_mode"] == "dnsrr"
+        assert set(service.get("secrets", [])) <= set(whole["secrets"])
+        assert {config["source"] for config in service.get("configs", [])} <= set(whole["configs"])
+        published = [(port["published"], port["mode"]) for port in service.get("ports", [])]
+        assert published == ([(80, "host"), (443, "host"), (443, "host")] if name == "caddy" else [])
+    for name in ("baikal", "keeper"):
+        service = whole["services"][name]
+        assert service["image"] == f"baikal:{DEFINITIONS['baikal_version'].raw_default}"
+        assert (service["user"], service["cap_drop"], service["read_only"]) == ("1000:1000", ["ALL"], True)
+        assert service["networks"] == ["inside"]
+    assert whole["networks"]["inside"]["internal"] is True
+    files = {config["file"] for config in whole["configs"].values()} | {"./compose.yaml"}
+    assert {f"./{path.name}" for path in SWARM.iterdir()} == files
+    assert {name: secret["file"] for name, secret in whole["secrets"].items()} == {
+        name: f"./secrets/{name}" for name in ("admin", "jo", "database", "postgres")
+    }
 
 
 def test_the_route_for_traefik_is_one_that_its_example_opens() -> None:

@@ -114,6 +114,7 @@ def test_a_bare_image_tells_little() -> None:
         ipv6=False,
         release="",
         mail_servers=(),
+        database_servers=(),
         installed={},
     )
     assert told.missing(PACKAGES) == PACKAGES
@@ -155,8 +156,9 @@ def test_what_is_needed_depends_on_where_the_certificate_comes_from(
 
 
 def test_an_image_can_do_all_that_its_containers_may_be_told() -> None:
-    """Certificates and mail, and a supervisor in systemd's place; a mail server of its own is a machine's alone."""
-    assert set(IMAGE_PACKAGES) == {"certbot", "s6", "nullmailer", "python3-dnspython", "python3-icalendar"}
+    """Certificates, mail, other machines' databases, and a supervisor in systemd's place; servers are machines' alone."""
+    drivers = {"php-mysql", "php-pgsql", "python3-pymysql", "python3-psycopg2"}
+    assert set(IMAGE_PACKAGES) == {"certbot", "s6", "nullmailer", "python3-dnspython", "python3-icalendar", *drivers}
     for changed in ({}, RELAY):
         assert needed(settings(**changed), booted=False) == (*PACKAGES, *IMAGE_PACKAGES)
 

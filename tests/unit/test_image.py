@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
+import subprocess
 import tomllib
 
+import pytest
+
 from baikalctl import paths
-from baikalctl.settings import DEFINITIONS
+from baikalctl.settings import DEFINITIONS, Settings
+from tasks.distribution import needed
 from tasks.image import DOCKERFILE, metadata
 from tests.unit.samples import HOME
 
@@ -31,6 +36,19 @@ def test_the_metadata_say_what_the_settings_say() -> None:
     assert f"\nEXPOSE {ports}\n" in text
     assert f"\nVOLUME {paths.DATA}\n" in text
     assert set(re.findall(r"ARG BAIKAL_VERSION=(\S+)", text)) == {DEFINITIONS["baikal_version"].raw_default}
+
+
+@pytest.mark.parametrize(("given", "baked"), [("", False), ("yes", True)])
+def test_restic_is_baked_where_the_build_is_told_so(given: str, baked: bool) -> None:  # noqa: FBT001 - parametrised
+    """It would be a sixth of the image; what the build hands to the deploy is a repository of no matter where."""
+    text = DOCKERFILE.read_text(encoding="utf-8")
+    (expression,) = re.findall(r"--data (\S*restic_repository\S*)", text)
+    said = subprocess.run(
+        ["/bin/sh", "-c", f"echo {expression}"], env={"RESTIC": given}, capture_output=True, text=True, check=True
+    ).stdout
+    repository = json.loads(said.partition("=")[2])
+    image = Settings.from_data({"restic_repository": repository}, image=True)
+    assert ("restic" in needed(image, booted=False)) == baked
 
 
 def test_a_build_gets_what_the_deploy_needs() -> None:

@@ -203,6 +203,87 @@ def test_a_password_that_no_mail_server_can_be_told_is_refused_and_not_repeated(
     assert "unter2" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "written",
+    [
+        "/srv/restic",
+        "sftp:jo@nas.example.org:/srv/restic",
+        "sftp://jo@nas.example.org:2222//srv/restic",
+        "rest:https://backup.example.org:8000/baikal/",
+        "s3:s3.eu-central-1.amazonaws.com/bucket/path",
+        "s3:https://minio.lan:9000/baikal",
+        "b2:bucket:path",
+        "rclone:remote:baikal",
+    ],
+)
+def test_a_repository_of_restic_is_taken(written: str) -> None:
+    """With a port, a user, a path."""
+    assert rules.repository(written) == written
+
+
+@pytest.mark.parametrize(
+    "written", ["rest:https://jo:hunter2@nas/", "rest:http://:hunter2@nas/", "s3:https://key:hun@ter2@s3.lan/x"]
+)
+def test_a_password_in_a_repositorys_address_is_refused_and_not_repeated(written: str) -> None:
+    """Settings that are no secrets are shown, committed and stored in archives."""
+    with pytest.raises(ValueError, match="as a line RESTIC_REPOSITORY=…") as caught:
+        rules.repository(written)
+    assert "hunter2" not in str(caught.value)
+    assert "hun@ter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "written", ["restic", "", "../restic", "https://nas/restic", "sftp:", "/srv/my restic", "s3: x"]
+)
+def test_what_restic_would_take_for_something_else_is_no_repository(written: str) -> None:
+    """A relative path depends on who asks, and an unknown scheme would be one."""
+    with pytest.raises(ValueError, match="is no repository of restic: an absolute path, or an address"):
+        rules.repository(written)
+
+
+@pytest.mark.parametrize("written", ["00:00", "03:15", "23:59", "hourly"])
+def test_a_schedule_is_a_time_of_day_or_hourly(written: str) -> None:
+    """As systemd and people write it."""
+    assert rules.schedule(written) == written
+
+
+@pytest.mark.parametrize("written", ["3:15", "24:00", "12:60", "03:15:00", "daily", "Hourly", "03.15", "0３:15"])
+def test_what_no_clock_shows_is_no_schedule(written: str) -> None:
+    """It is said how it is written."""
+    with pytest.raises(ValueError, match='write it as "03:15", or "hourly"'):
+        rules.schedule(written)
+
+
+@pytest.mark.parametrize("written", ["A=b", "A=b\nC_1=d=e f\n", "A=b\n\nC=d"])
+def test_lines_of_an_environment_are_taken(written: str) -> None:
+    """Values are as they stand, and may have anything."""
+    assert rules.environment(written) == written
+
+
+@pytest.mark.parametrize(
+    "written", ["A=x\nhunter2", "A=x\n1A=hunter2", "A=x\nexport A=hunter2", "A=x\n=hunter2", "A=x\nA="]
+)
+def test_a_line_that_is_no_variable_is_numbered_and_not_repeated(written: str) -> None:
+    """It may be half of a secret."""
+    with pytest.raises(ValueError, match=r"not NAME=value, the 2\. one") as caught:
+        rules.environment(written)
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("written", ["x", " x ", PRINTABLE])
+def test_a_databases_password_is_taken_as_it_is(written: str) -> None:
+    """Spaces at its ends are part of it."""
+    assert rules.database_password(written) == written
+
+
+@pytest.mark.parametrize("written", ["hünter2", "hunter2\x7f", "hun\x85ter2"])
+def test_a_databases_password_outside_ascii_is_refused_and_not_repeated(written: str) -> None:
+    """PHP would send it in other bytes than Python."""
+    with pytest.raises(ValueError, match="choose another password at the database server") as caught:
+        rules.database_password(written)
+    assert "ter2" not in str(caught.value)
+
+
 @pytest.mark.parametrize("written", ["baikal", "s1-2026", "7", LONGEST_LABEL])
 def test_a_dkim_selector_is_taken(written: str) -> None:
     """One label."""
@@ -307,6 +388,9 @@ BREAKS = (
         (rules.sender, "cal@example.org"),
         (rules.relay_host, "smtp.example.org"),
         (rules.selector, "baikal"),
+        (rules.database_host, "db.example.org"),
+        (rules.database_name, "baikal"),
+        (rules.database_user, "baikal"),
     ],
 )
 def test_nothing_breaks_out_of_a_line_of_a_configuration_file(

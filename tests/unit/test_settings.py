@@ -24,10 +24,17 @@ SECRET = "hunter2-hunter2"
 """Stands wherever somebody wrote a secret in a wrong place or way; no message may repeat it."""
 HMAC_KEY = "aHVudGVyMi1odW50ZXIy-_8"
 CREDENTIALS = "dns_rfc2136_name = keyname.\ndns_rfc2136_secret = 4q4wM"
-OPTIONAL = ("acme_eab_hmac_key", "acme_dns_credentials", "relay_password")
+OPTIONAL = (
+    *("database_password", "acme_eab_hmac_key", "acme_dns_credentials"),
+    *("relay_password", "restic_password", "restic_credentials"),
+)
 """The secrets that a server can do without."""
 RELAYED: dict[str, object] = {"mail": "relay", "relay_host": "smtp.example.org"}
 """What is enough for mail to leave through a relay."""
+SERVER: dict[str, object] = {"database_host": "db.example.org", "database_password": {"env": "GIVEN"}}
+MYSQL, PGSQL = SERVER | {"database": "mysql"}, SERVER | {"database": "pgsql"}
+"""What is enough for a database server."""
+RESTIC: dict[str, object] = {"restic_repository": "/srv/restic", "restic_password": {"env": "GIVEN"}}
 SHORTEST_REMEDY = 15
 """No sentence with a remedy in it is shorter."""
 JO: dict[str, object] = {"name": "jo", "password": {"env": "GIVEN"}}
@@ -146,6 +153,149 @@ WRONG_DATA = {
     "a flag as a number": Wrong({"carddav": 1}, "carddav", "1", "True or False"),
     "a flag as nothing": Wrong({"carddav": None}, "carddav", "null", "True or False"),
     "nothing to serve": Wrong({"caldav": False, "carddav": False}, "carddav", "false", "turn one on"),
+    # The database
+    "an unknown database": Wrong({"database": "mariadb"}, "database", '"mariadb"', "sqlite, mysql or pgsql"),
+    "no database server": Wrong(
+        {"database": "pgsql"}, "database_host", "", 'name of the database server, or "local" for one on this machine'
+    ),
+    "a database server with its port": Wrong(
+        MYSQL | {"database_host": "db.example.org:3306"},
+        "database_host",
+        '"db.example.org:3306"',
+        "and the port as database_port",
+    ),
+    "a database server with a scheme": Wrong(
+        PGSQL | {"database_host": "postgres://db.example.org"},
+        "database_host",
+        '"postgres://db.example.org"',
+        "bare name",
+    ),
+    "a database server called localhost": Wrong(
+        MYSQL | {"database_host": "localhost"}, "database_host", '"localhost"', 'write "local" for a server that the'
+    ),
+    "a database server's port by name": Wrong(
+        PGSQL | {"database_port": "postgres"}, "database_port", '"postgres"', "a whole number from 0 to 65535"
+    ),
+    "a database's name with a quote": Wrong(
+        PGSQL | {"database_name": "x;host=evil"}, "database_name", '"x;host=evil"', "letters, digits, _ and - only"
+    ),
+    "a database without a name": Wrong(PGSQL | {"database_name": ""}, "database_name", '""', "a database's name"),
+    "a database's account with a space": Wrong(
+        PGSQL | {"database_user": "jo doe"}, "database_user", '"jo doe"', "copy it as the server's owner shows it"
+    ),
+    "a database's plain password": Wrong(
+        PGSQL | {"database_password": SECRET}, "database_password", "", "must be a reference"
+    ),
+    "a database's password of two lines": Wrong(
+        PGSQL | {"database_password": {"env": "LINES"}}, "database_password", "", "several lines"
+    ),
+    "a database's password with an umlaut": Wrong(
+        MYSQL | {"database_password": {"env": "UMLAUT"}}, "database_password", "", "another password at the database"
+    ),
+    "no password of a database": Wrong(
+        MYSQL | {"database_password": None}, "database_password", "", "the password that belongs to database_user"
+    ),
+    "a database's TLS in another word": Wrong(PGSQL | {"database_tls": "on"}, "database_tls", '"on"', "verify or off"),
+    "a database's CA on a relative path": Wrong(
+        PGSQL | {"database_ca": "ca.pem"}, "database_ca", '"ca.pem"', "absolute path"
+    ),
+    "a database's CA without TLS": Wrong(
+        PGSQL | {"database_ca": "/ca.pem", "database_tls": "off"}, "database_ca", '"/ca.pem"', 'set database_tls = "ver'
+    ),
+    "TLS with MySQL and an old release": Wrong(
+        MYSQL | {"baikal_version": "0.10.1"}, "database_tls", '"verify"', "take 0.11.1 or newer, or set database_tls"
+    ),
+    "a database server of a file": Wrong(
+        {"database_host": "db.example.org"}, "database_host", '"db.example.org"', 'set database = "mysql" or "pgsql"'
+    ),
+    "a local database server of a file": Wrong(
+        {"database_host": "local"}, "database_host", '"local"', 'no effect with database = "sqlite"'
+    ),
+    "a database's port of a file": Wrong({"database_port": 5432}, "database_port", "5432", "or take it away"),
+    "a database's name of a file": Wrong({"database_name": "dav"}, "database_name", '"dav"', "or take it away"),
+    "a database's account of a file": Wrong({"database_user": "dav"}, "database_user", '"dav"', "or take it away"),
+    "a database's password of a file": Wrong(
+        {"database_password": {"env": "GIVEN"}}, "database_password", "", 'no effect with database = "sqlite"'
+    ),
+    "a database's TLS of a file": Wrong({"database_tls": "off"}, "database_tls", '"off"', "or take it away"),
+    "a database's CA of a file": Wrong({"database_ca": "/ca.pem"}, "database_ca", '"/ca.pem"', "or take it away"),
+    "a port of a local database server": Wrong(
+        {"database": "mysql", "database_host": "local", "database_port": 3306},
+        "database_port",
+        "3306",
+        "whose socket knows who asks; take it away",
+    ),
+    "a password of a local database server": Wrong(
+        PGSQL | {"database_host": "local"}, "database_password", "", 'no effect with database_host = "local"'
+    ),
+    "an account of a local database server": Wrong(
+        {"database": "pgsql", "database_host": "local", "database_user": "dav"},
+        "database_user",
+        '"dav"',
+        "take it away",
+    ),
+    "a misspelt database with all that is for one": Wrong(
+        PGSQL | {"database": "postgresql", "database_ca": "/ca.pem", "database_port": 1},
+        "database",
+        '"postgresql"',
+        "sqlite, mysql or pgsql",
+    ),
+    "a wrong database server without a password": Wrong(
+        {"database": "mysql", "database_host": "a b"}, "database_host", '"a b"', "letters, digits, hyphens"
+    ),
+    # Backup
+    "backups in another word": Wrong({"backup": "daily"}, "backup", '"daily"', "True or False"),
+    "a time of day without a zero": Wrong({"backup_schedule": "3:15"}, "backup_schedule", '"3:15"', '"03:15", or "hou'),
+    "a time of day that isn't": Wrong({"backup_schedule": "24:00"}, "backup_schedule", '"24:00"', "no time of day"),
+    "a time of day of cron's": Wrong(
+        {"backup_schedule": "15 3 * * *"}, "backup_schedule", '"15 3 * * *"', "no time of day"
+    ),
+    "no time of day": Wrong({"backup_schedule": ""}, "backup_schedule", '""', 'or "hourly"'),
+    "a schedule of backups that are off": Wrong(
+        {"backup": False, "backup_schedule": "hourly"}, "backup_schedule", '"hourly"', "with backup = false; turn it on"
+    ),
+    "fewer archives than none": Wrong({"backup_keep_daily": -1}, "backup_keep_daily", "-1", "from 0 to 1000"),
+    "weeks as text": Wrong({"backup_keep_weekly": "4"}, "backup_keep_weekly", '"4"', "a whole number"),
+    "all months": Wrong({"backup_keep_monthly": 1001}, "backup_keep_monthly", "1001", "from 0 to 1000"),
+    "no archives at all": Wrong(
+        dict.fromkeys(("backup_keep_daily", "backup_keep_weekly", "backup_keep_monthly"), 0),
+        "backup_keep_monthly",
+        "0",
+        "keep at least one",
+    ),
+    "a repository with a password": Wrong(
+        RESTIC | {"restic_repository": f"rest:https://jo:{SECRET}@backup.example.org/"},
+        "restic_repository",
+        "",
+        "as a line RESTIC_REPOSITORY=…",
+    ),
+    "a repository on a relative path": Wrong(
+        RESTIC | {"restic_repository": "srv/restic"}, "restic_repository", "", "an absolute path, or an address"
+    ),
+    "a repository of an unknown kind": Wrong(
+        RESTIC | {"restic_repository": "ftp://backup.example.org/"}, "restic_repository", "", "starts with sftp:, rest:"
+    ),
+    "a repository of two lines": Wrong(
+        RESTIC | {"restic_repository": f"/srv\n{SECRET}"}, "restic_repository", "", "control characters"
+    ),
+    "a repository without a password": Wrong(
+        {"restic_repository": "/srv/restic"}, "restic_password", "", "which you keep elsewhere as well"
+    ),
+    "a repository's plain password": Wrong(
+        RESTIC | {"restic_password": SECRET}, "restic_password", "", "must be a reference"
+    ),
+    "a repository's password without one": Wrong(
+        {"restic_password": {"env": "GIVEN"}}, "restic_password", "", "without restic_repository; name the repository"
+    ),
+    "a repository's credentials without one": Wrong(
+        {"restic_credentials": {"env": "VARIABLES"}}, "restic_credentials", "", "no effect without restic_repository"
+    ),
+    "a repository's plain credentials": Wrong(
+        RESTIC | {"restic_credentials": f"A={SECRET}"}, "restic_credentials", "", "must be a reference"
+    ),
+    "a repository's credentials without names": Wrong(
+        RESTIC | {"restic_credentials": {"env": "LINES"}}, "restic_credentials", "", "not NAME=value, the 1. one"
+    ),
     # The web server
     "port 0": Wrong({"http_port": 0}, "http_port", "0", "from 1 to 65535"),
     "port 65536": Wrong({"https_port": 65536}, "https_port", "65536", "from 1 to 65535"),
@@ -732,6 +882,40 @@ WRONG_ENVIRONMENT = {
     "a DKIM selector": Wrong(
         {"BAIKAL_DKIM_SELECTOR": "cal"}, "dkim_selector", '"cal"', "which only machines can have, or take it away"
     ),
+    "an unknown database": Wrong({"BAIKAL_DATABASE": "mariadb"}, "database", '"mariadb"', "sqlite, mysql or pgsql"),
+    "no database server": Wrong(
+        {"BAIKAL_DATABASE": "pgsql"}, "database_host", "", "needs the name of the database server"
+    ),
+    "a database server of its own": Wrong(
+        {"BAIKAL_DATABASE": "mysql", "BAIKAL_DATABASE_HOST": "local", "BAIKAL_DATABASE_PORT": "1"},
+        "database_host",
+        '"local"',
+        "name one beside it in BAIKAL_DATABASE_HOST",
+    ),
+    "no password of a database": Wrong(
+        {"BAIKAL_DATABASE": "mysql", "BAIKAL_DATABASE_HOST": "db"}, "database_password", "", "is missing; give the pass"
+    ),
+    "an empty password of a database": Wrong(
+        {"BAIKAL_DATABASE_PASSWORD": ""}, "database_password", "", "look into the value"
+    ),
+    "a database's password in both ways": Wrong(
+        {"BAIKAL_DATABASE_PASSWORD": SECRET, "BAIKAL_DATABASE_PASSWORD_FILE": "/not/there"},
+        "database_password",
+        "",
+        "both BAIKAL_DATABASE_PASSWORD and BAIKAL_DATABASE_PASSWORD_FILE are set; keep one",
+    ),
+    "a repository with a password": Wrong(
+        {"BAIKAL_RESTIC_REPOSITORY": f"s3:https://key:{SECRET}@s3.example.org/baikal"},
+        "restic_repository",
+        "",
+        "give the whole address to restic_credentials",
+    ),
+    "a repository without a password": Wrong(
+        {"BAIKAL_RESTIC_REPOSITORY": "/srv/restic"}, "restic_password", "", "is missing; restic_repository needs"
+    ),
+    "a number of archives that is a word": Wrong(
+        {"BAIKAL_BACKUP_KEEP_DAILY": "all"}, "backup_keep_daily", '"all"', "from 0 to 1000"
+    ),
     "users that are no JSON": Wrong({"BAIKAL_USERS": "jo"}, "users", "", "write a list of tables"),
     "users as a table": Wrong({"BAIKAL_USERS": '{"name": "jo"}'}, "users", "", "a list of tables"),
     "users as nothing": Wrong({"BAIKAL_USERS": ""}, "users", "", "write a list of tables"),
@@ -753,6 +937,16 @@ WRONG_FILE = {
     "an empty secret": Wrong({"admin_password": ""}, "admin_password", "", "is empty"),
     "a port as text": Wrong({"http_port": "80"}, "http_port", '"80"', "a whole number"),
     "a mail server of its own": Wrong({"mail": "postfix"}, "mail", '"postfix"', "is for machines, and a container"),
+    "a database server of its own": Wrong(
+        {"database": "pgsql", "database_host": "local"},
+        "database_host",
+        '"local"',
+        "a container has no database server",
+    ),
+    "a database's password that is a number": Wrong({"database_password": 12345}, "database_password", "", "a secret"),
+    "a repository with a password": Wrong(
+        {"restic_repository": f"rest:http://jo:{SECRET}@nas:8000/"}, "restic_repository", "", "take it out"
+    ),
     "a relay's password that is a number": Wrong({"relay_password": 12345}, "relay_password", "", "is a secret"),
 }
 
@@ -763,6 +957,7 @@ VARIABLES = {
     "LINES": f"{SECRET}\n{SECRET}",
     "BASE64": f"{SECRET}+",
     "UMLAUT": f"{SECRET}ä",
+    "VARIABLES": f"A_KEY={SECRET}\nB_KEY={SECRET}",
 }
 """What the tables refer to."""
 
@@ -918,6 +1113,21 @@ def test_an_image_needs_nothing_for_its_relay() -> None:
     assert (made.relay_host, made.relay_user, made.relay_password, made.mail_from) == ("", "jo", None, "")
 
 
+def test_an_image_needs_nothing_for_database_and_backup() -> None:
+    """Which server its containers use, and which repository, is said when they start."""
+    assert Settings.from_data({"database": "mysql"}, image=True).database == "mysql"
+    password = {"env": "NOT_SET_ANYWHERE"}
+    shared = {"restic_repository": "/srv/restic", "restic_password": password, "database_password": password}
+    made = Settings.from_data(shared | {"database": "pgsql", "database_host": "db"}, image=True)
+    assert (made.restic_repository, made.restic_password, made.database_password) == ("/srv/restic", None, None)
+
+
+def test_an_image_is_told_that_its_containers_have_no_database_server() -> None:
+    """Before it is made."""
+    with pytest.raises(SettingsError, match=r'^database_host = "local": is for machines.*in BAIKAL_DATABASE_HOST$'):
+        Settings.from_data({"database": "pgsql", "database_host": "local"}, image=True)
+
+
 @pytest.mark.parametrize("more", [{}, {"hostname": "calendar", "relay_ca": "/ca.pem", "dkim_selector": ""}])
 def test_an_image_is_told_that_its_containers_have_no_mail_server(more: dict[str, object]) -> None:
     """Before it is made, in one line, and with what to do instead."""
@@ -974,6 +1184,14 @@ def test_every_variable_of_a_container_is_read() -> None:
         "BAIKAL_CALDAV": "no",
         "BAIKAL_CARDDAV": "yes",
         "BAIKAL_USERS": f'[{{"name": "jo", "password": "{SECRET}"}}]',
+        "BAIKAL_DATABASE": "pgsql",
+        "BAIKAL_DATABASE_HOST": "DB.example.org.",
+        "BAIKAL_DATABASE_PORT": "6432",
+        "BAIKAL_DATABASE_NAME": "dav",
+        "BAIKAL_DATABASE_USER": "postgres.project",
+        "BAIKAL_DATABASE_PASSWORD": f" {SECRET} ",
+        "BAIKAL_DATABASE_TLS": "verify",
+        "BAIKAL_DATABASE_CA": "/db.pem",
         "BAIKAL_HTTP_PORT": "8080",
         "BAIKAL_HTTPS_PORT": "8443",
         "BAIKAL_BASE_PATH": "/cal/",
@@ -1003,6 +1221,14 @@ def test_every_variable_of_a_container_is_read() -> None:
         "BAIKAL_RELAY_PASSWORD": SECRET,
         "BAIKAL_RELAY_CA": "/relay.pem",
         "BAIKAL_DKIM_SELECTOR": "baikal",
+        "BAIKAL_BACKUP": "yes",
+        "BAIKAL_BACKUP_SCHEDULE": "hourly",
+        "BAIKAL_BACKUP_KEEP_DAILY": "0",
+        "BAIKAL_BACKUP_KEEP_WEEKLY": "1",
+        "BAIKAL_BACKUP_KEEP_MONTHLY": "24",
+        "BAIKAL_RESTIC_REPOSITORY": "sftp://jo@nas:2222//srv/restic",
+        "BAIKAL_RESTIC_PASSWORD": SECRET,
+        "BAIKAL_RESTIC_CREDENTIALS": f"AWS_ACCESS_KEY_ID=x\nAWS_SECRET_ACCESS_KEY={SECRET}",
     }
     assert set(given) == {PREFIX + name.upper() for name, item in DEFINITIONS.items() if not item.machine_only}
     made = Settings.from_env(given)
@@ -1016,6 +1242,14 @@ def test_every_variable_of_a_container_is_read() -> None:
     assert (made.relay_host, made.relay_port, made.relay_tls) == ("smtp.example.org", 2525, "tls")
     assert (made.relay_user, made.relay_password) == ("jo@example.org", Secret(SECRET))
     assert made.relay_ca == "/relay.pem"
+    assert (made.database, made.database_host, made.database_port) == ("pgsql", "db.example.org", 6432)
+    assert (made.database_name, made.database_user) == ("dav", "postgres.project")
+    assert made.database_password == Secret(f" {SECRET} ")
+    assert (made.database_tls, made.database_ca) == ("verify", "/db.pem")
+    assert (made.backup, made.backup_schedule) == (True, "hourly")
+    assert (made.backup_keep_daily, made.backup_keep_weekly, made.backup_keep_monthly) == (0, 1, 24)
+    assert (made.restic_repository, made.restic_password) == ("sftp://jo@nas:2222//srv/restic", Secret(SECRET))
+    assert made.restic_credentials == Secret(f"AWS_ACCESS_KEY_ID=x\nAWS_SECRET_ACCESS_KEY={SECRET}")
     assert (made.caldav, made.carddav, made.dav_auth) == (False, True, "digest")
     assert (made.http_port, made.https_port, made.base_path) == (8080, 8443, "/cal")
     assert (made.trusted_proxies, made.admin_allow) == (("10.0.0.0/8", "fd00::/8"), ("192.0.2.7/32",))

@@ -5,14 +5,24 @@ from __future__ import annotations
 import os
 import signal
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from baikalctl import paths, start, volume
+from baikalctl import paths, start, transition, volume
 from baikalctl.faults import HostError, SettingsError
+from baikalctl.rendering import Directory, File, FileSet
 from tests.unit.pairs import GOOD, GOOD_KEY, NAME, put
+from tests.unit.samples import PLATFORM, settings
+
+if TYPE_CHECKING:
+    from baikalctl.rendering import Platform
+    from baikalctl.settings import Settings
 
 RIGHT = {"BAIKAL_HOSTNAME": "cal.example.org", "BAIKAL_ADMIN_PASSWORD": "s"}
+SERVER = {"BAIKAL_DATABASE": "pgsql", "BAIKAL_DATABASE_HOST": "db.example.org", "BAIKAL_DATABASE_PASSWORD": "p"}
+
+DECLARED_SERVER = {"database": "pgsql", "database_host": "db.example.org", "database_password": "p"}
 
 
 @pytest.fixture
@@ -143,6 +153,26 @@ def test_where_a_file_is_missing_and_nothing_was_copied_nothing_is_touched(
     assert capsys.readouterr().out == ""
 
 
+def test_a_release_that_cannot_have_tls_with_its_database_touches_nothing(contained: dict[str, str]) -> None:
+    """Only the image says which release it is of."""
+    server = {"BAIKAL_DATABASE": "mysql", "BAIKAL_DATABASE_HOST": "db", "BAIKAL_DATABASE_PASSWORD": "s"}
+    Path(paths.CURRENT).unlink()
+    Path(paths.CURRENT).symlink_to("0.10.1")
+    assert contained
+    with pytest.raises(SettingsError, match=r'database_tls = "verify": can.t be, as Baïkal 0\.10\.1 speaks no TLS'):
+        start.start(RIGHT | server)
+    with pytest.raises(GoesOn):
+        start.start(RIGHT | server | {"BAIKAL_DATABASE_TLS": "off"})
+
+
+def test_a_missing_root_of_the_databases_authority_touches_nothing(contained: dict[str, str], host: Path) -> None:
+    """PHP would only say that it can't connect."""
+    server = {"BAIKAL_DATABASE": "pgsql", "BAIKAL_DATABASE_HOST": "db", "BAIKAL_DATABASE_PASSWORD": "s"}
+    assert contained
+    with pytest.raises(HostError, match=r"ca\.pem is not there; mount it$"):
+        start.start(RIGHT | server | {"BAIKAL_DATABASE_CA": f"{host}/ca.pem"})
+
+
 def test_a_missing_root_of_ones_own_authority_ends_no_service(
     contained: dict[str, str], host: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -158,3 +188,81 @@ def test_a_missing_root_of_ones_own_authority_ends_no_service(
     assert capsys.readouterr().out.startswith(
         f"baikalctl: {host}/ca.pem is not there; mount it; until that is mended, "
     )
+
+
+@pytest.mark.usefixtures("host")
+@pytest.mark.parametrize(
+    ("environ", "told"),
+    [
+        ({}, False),
+        ({"BAIKAL_PORT": "tcp://10.0.0.1:443", "BAIKAL_PATH_CONFIG": "/x"}, False),
+        ({"BAIKAL_DATABASE": "pgsql"}, True),
+    ],
+)
+def test_a_container_for_one_errand_may_be_told_nothing(environ: dict[str, str], told: bool) -> None:  # noqa: FBT001 - a case
+    """What others say in such variables is no setting, and a mounted file is one."""
+    assert start.has_settings(environ) is told
+    Path(paths.SETTINGS_FILE).touch()
+    assert start.has_settings(environ)
+
+
+@pytest.fixture
+def errand(host: Path, monkeypatch: pytest.MonkeyPatch, me: dict[str, str]) -> Path:
+    """Have an image that does one thing; return its place for what needn't survive, with something of before in it."""
+    Path(paths.CURRENT).symlink_to("0.12.1")
+
+    def rendered(settings: Settings, _: Platform, realm: str) -> FileSet:
+        folders = (f"{paths.RUN}/etc", paths.SPOOL)
+        owner, group = me["owner"], me["group"]
+        told = f"{settings.database_host} {settings.baikal_version} {realm}"
+        return FileSet(
+            directories=tuple(Directory(path=folder, owner=owner, group=group) for folder in folders),
+            files=(File(path=f"{folders[0]}/told", content=told.encode(), mode=0o600, owner=owner, group=group),),
+        )
+
+    monkeypatch.setattr(start, "platform", lambda: PLATFORM)
+    monkeypatch.setattr(start, "render_contained", rendered)
+    run = host / "run/baikal"
+    run.mkdir(parents=True, exist_ok=True)
+    (run / "left").touch()
+    return run
+
+
+@pytest.mark.parametrize(
+    ("yaml", "realm"), [("", "BaikalDAV"), ("system: {auth_realm: Other}", "Other"), ("system: [", "BaikalDAV")]
+)
+def test_an_errand_knows_what_a_start_would_and_touches_no_data(errand: Path, yaml: str, realm: str) -> None:
+    """Also where a baikal.yaml that is broken is what is to be restored."""
+    if yaml:
+        Path(paths.BAIKAL_YAML).write_text(yaml, encoding="utf-8")
+    before = sorted(Path(paths.DATA).rglob("*"))
+    start.prepare_errand(RIGHT | SERVER | {"BAIKAL_DATABASE_TLS": "off"})
+    assert sorted(Path(paths.DATA).rglob("*")) == before
+    assert not (errand / "left").exists()
+    assert (errand / "etc/told").read_text(encoding="utf-8") == f"db.example.org 0.12.1 {realm}"
+
+
+@pytest.mark.usefixtures("errand")
+def test_an_errand_is_refused_as_a_start_would_be(tmp_path: Path) -> None:
+    """With every fault of the settings, and where a file is missing."""
+    with pytest.raises(SettingsError, match="BAIKAL_HOSTNAME"):
+        start.prepare_errand({"BAIKAL_DATABASE": "pgsql"})
+    missing = {"BAIKAL_DATABASE_CA": str(tmp_path / "none.pem")}
+    with pytest.raises(HostError, match=r"none\.pem is not there; mount it"):
+        start.prepare_errand(RIGHT | SERVER | missing)
+
+
+def test_what_can_not_be_taken_back_while_a_server_is_away_waits_for_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Until then clients are told to come again; what is in a file can't become better by waiting."""
+
+    def recover(_: object) -> None:
+        message = "the upgrade can't be taken back"
+        raise HostError(message)
+
+    monkeypatch.setattr(transition, "recover", recover)
+    start._recover(settings(**DECLARED_SERVER))
+    assert capsys.readouterr().out == "baikalctl: the upgrade can't be taken back\n"
+    with pytest.raises(HostError, match="can't be taken back"):
+        start._recover(settings())

@@ -158,3 +158,34 @@ def test_without_an_authority_no_plugin_must_be_in_the_image(plugins: list[str])
     """Settings may keep its name for later."""
     assert plugins
     surroundings.refuse_unfit_files(settings(acme_dns_plugin="desec"))
+
+
+@pytest.mark.parametrize(
+    ("repository", "programs", "said"),
+    [
+        ("/srv/restic", "", "restic is not in this image; bake it with docker build --build-arg RESTIC=yes"),
+        (
+            "sftp:jo@nas:/srv",
+            "restic",
+            "restic reaches sftp: with ssh, which is not in this image; use rest:, s3: or a",
+        ),
+        ("/srv/restic", "restic", ""),
+        ("s3:s3.example.org/b", "restic", ""),
+        ("sftp:jo@nas:/srv", "restic ssh", ""),
+        ("", "", ""),
+    ],
+)
+def test_a_repository_that_the_image_cannot_reach_is_said_with_the_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, repository: str, programs: str, said: str
+) -> None:
+    """When the container starts, and not when its first backup fails."""
+    for program in programs.split():
+        (tmp_path / program).touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    secret = {"restic_password": "secret"} if repository else {}
+    wanted = settings(restic_repository=repository, **secret)
+    if not said:
+        surroundings.refuse_missing_restic(wanted)
+        return
+    with pytest.raises(HostError, match=f"^{said}"):
+        surroundings.refuse_missing_restic(wanted)

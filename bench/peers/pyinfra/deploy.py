@@ -42,7 +42,7 @@ apt.packages(
     name="Install the distribution's packages",
     packages=[
         *("ca-certificates", "nginx", "openssl", "php-fpm", "php-mbstring", "php-sqlite3", "php-xml"),
-        *("python3", "python3-jinja2", "python3-yaml", "unzip"),
+        *("python3", "python3-jinja2", "python3-yaml", "tzdata", "unzip"),
     ],
     update=True,
     cache_time=86400,
@@ -66,6 +66,7 @@ for path, owner, mode in (
     (f"{DATA}/acme", "root", "700"),
     (f"{DATA}/acme/issued", "root", "700"),
     (f"{DATA}/challenges", "root", "755"),
+    (f"{DATA}/maintenance", "root", "711"),
     (f"{DATA}/config", "baikal", "700"),
     (f"{DATA}/Specific", "baikal", "700"),
     (f"{DATA}/Specific/db", "baikal", "700"),
@@ -83,14 +84,15 @@ server.shell(
 )
 files.link(name="Make the release the current one", path="/opt/baikal/current", target=VERSION)
 
-files.put(
-    name="Give DAV requests no session",
-    src=str(GIVEN / "no_session.php"),
-    dest="/usr/local/lib/baikalctl/no_session.php",
-    user="root",
-    group="root",
-    mode="644",
-)
+for script in ("prepend.php", "away.php", "sessions.php"):
+    files.put(
+        name=f"Bring {script}, by which DAV requests get no session",
+        src=str(GIVEN / script),
+        dest=f"/usr/local/lib/baikalctl/{script}",
+        user="root",
+        group="root",
+        mode="644",
+    )
 pool = files.put(
     name="Give Baïkal a PHP pool of its own",
     src=str(GIVEN / "pool.conf"),
@@ -129,17 +131,34 @@ files.put(
 )
 if not host.get_fact(File, CERTIFICATE):
     server.shell(name="Make a self-signed certificate", commands=[f"{RENEW} {NAME}"])
+files.put(
+    name="Bring the script that makes archives",
+    src=str(GIVEN / "backup.sh"),
+    dest="/usr/local/sbin/baikal-backup",
+    user="root",
+    group="root",
+    mode="755",
+)
 units = [
     files.put(
-        name=f"Have systemd know baikal-certificate.{kind}",
-        src=str(GIVEN / f"baikal-certificate.{kind}"),
-        dest=f"/etc/systemd/system/baikal-certificate.{kind}",
+        name=f"Have systemd know baikal-{unit}",
+        src=str(GIVEN / f"baikal-{unit}"),
+        dest=f"/etc/systemd/system/baikal-{unit}",
         user="root",
         group="root",
         mode="644",
     )
-    for kind in ("service", "timer")
+    for unit in ("certificate.service", "certificate.timer", "backup.service", "backup.timer")
 ]
+
+drop_in = files.put(
+    name="Have PHP take back what a power cut has left",
+    src=str(GIVEN / "php-fpm.service.conf"),
+    dest=f"/etc/systemd/system/php{PHP}-fpm.service.d/baikal.conf",
+    user="root",
+    group="root",
+    mode="644",
+)
 
 # Baïkal rewrites its configuration and fills its database, so both are made once.
 if not host.get_fact(File, f"{DATA}/config/baikal.yaml"):
@@ -168,13 +187,14 @@ files.file(
 
 systemd.service(name="Run PHP, now and after a reboot", service=f"php{PHP}-fpm", running=True, enabled=True)
 systemd.service(name="Run nginx, now and after a reboot", service="nginx", running=True, enabled=True)
-systemd.daemon_reload(name="Have systemd read its units", _if=any_changed(*units))
+systemd.daemon_reload(name="Have systemd read its units", _if=any_changed(*units, drop_in))
 systemd.service(
     name="Look after the certificate, now and after a reboot",
     service="baikal-certificate.timer",
     running=True,
     enabled=True,
 )
+systemd.service(name="Make archives, now and after a reboot", service="baikal-backup.timer", running=True, enabled=True)
 systemd.service(
     name="Reload PHP", service=f"php{PHP}-fpm", reloaded=True, _if=lambda: pool.did_change() or ini.did_change()
 )

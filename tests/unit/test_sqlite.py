@@ -11,12 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from baikalctl import database, paths
+from baikalctl import database, numbering, paths, sqlite
 from baikalctl.faults import HostError
-from tests.unit.samples import SCHEMA
+from tests.unit.samples import VERSION, here
+
+pytestmark = pytest.mark.usefixtures("release_standing")
 
 
-def test_a_new_database_has_baikals_tables(connection: sqlite3.Connection) -> None:
+def test_a_new_database_has_baikals_tables(connection: sqlite.Connection) -> None:
     """The schema is the release's own."""
     tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     assert {"users", "principals", "calendars", "calendarinstances", "addressbooks", "cards"} <= tables
@@ -25,19 +27,22 @@ def test_a_new_database_has_baikals_tables(connection: sqlite3.Connection) -> No
 def test_a_new_database_is_its_owners_alone(host: Path) -> None:
     """Nobody else can read it, and nothing half-made stays beside it."""
     assert host.is_dir()
-    database.create(SCHEMA)
+    here().create(VERSION)
     assert stat.S_IMODE(Path(paths.SQLITE).stat().st_mode) == 0o600
     assert [path.name for path in Path(paths.SQLITE).parent.iterdir()] == ["db.sqlite"]
 
 
 def test_a_schema_that_fails_leaves_no_database(host: Path) -> None:
     """There is all of it or none, and the next attempt starts afresh."""
-    broken = host / "db.sql"
-    broken.write_text("CREATE TABLE users (id INTEGER);\nCREATE NONSENSE;\n", encoding="utf-8")
+    assert host.is_dir()
+    schema = Path(paths.CODE) / VERSION / "Core/Resources/Db/SQLite/db.sql"
+    whole = schema.read_text(encoding="utf-8")
+    schema.write_text("CREATE TABLE users (id INTEGER);\nCREATE NONSENSE;\n", encoding="utf-8")
     with pytest.raises(sqlite3.Error):
-        database.create(broken)
+        here().create(VERSION)
     assert not Path(paths.SQLITE).exists()
-    database.create(SCHEMA)
+    schema.write_text(whole, encoding="utf-8")
+    here().create(VERSION)
     assert Path(paths.SQLITE).exists()
 
 
@@ -45,8 +50,8 @@ def test_what_an_interrupted_run_left_beside_is_no_hindrance(host: Path) -> None
     """Half a database under the temporary name is thrown away."""
     assert host.is_dir()
     Path(paths.SQLITE + ".new").write_bytes(b"half")
-    database.create(SCHEMA)
-    with contextlib.closing(database.connect()) as opened:
+    here().create(VERSION)
+    with contextlib.closing(here().connect()) as opened:
         assert database.one(opened, "SELECT count(*) FROM users") == 0
 
 
@@ -54,7 +59,7 @@ def test_a_database_that_is_not_there_is_not_made_by_looking(host: Path) -> None
     """SQLite would make an empty one, and Baïkal would answer 500 from then on."""
     assert host.is_dir()
     with pytest.raises(HostError, match=r"db\.sqlite is not there"):
-        database.connect()
+        here().connect()
     assert not Path(paths.SQLITE).exists()
 
 
@@ -66,34 +71,35 @@ def test_a_damaged_database_asks_for_a_backup(host: Path, content: bytes) -> Non
     assert host.is_dir()
     Path(paths.SQLITE).write_bytes(content)
     with pytest.raises(HostError, match=r"db\.sqlite can't be read \(.+\); restore it from a backup"):
-        database.connect()
+        here().connect()
 
 
-def test_reading_changes_nothing(connection: sqlite3.Connection) -> None:
+def test_reading_changes_nothing(connection: sqlite.Connection) -> None:
     """A connection for reading refuses to write."""
     assert database.one(connection, "SELECT count(*) FROM users") == 0
-    with contextlib.closing(database.connect(read_only=True)) as reader:
+    with contextlib.closing(here().connect(read_only=True)) as reader:
         assert database.one(reader, "SELECT count(*) FROM users") == 0
         with pytest.raises(sqlite3.OperationalError, match="readonly"):
             reader.execute("INSERT INTO users (username, digesta1) VALUES ('x', 'x')")
 
 
-def test_what_is_missing_for_speed_is_said_and_then_done(connection: sqlite3.Connection) -> None:
-    """Baïkal's schema lacks every one of our indexes and the write-ahead log; a second look finds nothing."""
-    missing = database.missing_tuning(connection)
-    assert missing == [*(f"index {name}" for name in database.INDEXES), "write-ahead log"]
-    database.tune(connection)
-    assert database.missing_tuning(connection) == []
-    database.tune(connection)
-    assert database.missing_tuning(connection) == []
+def test_what_is_missing_for_speed_is_said_and_then_done(connection: sqlite.Connection) -> None:
+    """Baïkal's schema lacks every one of our indexes and triggers, and the write-ahead log; a second look finds nothing."""
+    missing = here().missing_tuning(connection)
+    triggers = [f"trigger {name}" for name in numbering.SQLITE]
+    assert missing == [*(f"index {name}" for name in sqlite.INDEXES), *triggers, "write-ahead log"]
+    here().tune(connection)
+    assert here().missing_tuning(connection) == []
+    here().tune(connection)
+    assert here().missing_tuning(connection) == []
 
 
-def test_one_index_that_an_upgrade_took_away_is_noticed(connection: sqlite3.Connection) -> None:
+def test_one_index_that_an_upgrade_took_away_is_noticed(connection: sqlite.Connection) -> None:
     """Only that one is named."""
-    database.tune(connection)
+    here().tune(connection)
     connection.execute("DROP INDEX baikalctl_cards_uri")
     connection.commit()
-    assert database.missing_tuning(connection) == ["index baikalctl_cards_uri"]
+    assert here().missing_tuning(connection) == ["index baikalctl_cards_uri"]
 
 
 @pytest.mark.parametrize(
@@ -107,34 +113,34 @@ def test_one_index_that_an_upgrade_took_away_is_noticed(connection: sqlite3.Conn
         ("SELECT id FROM groupmembers WHERE member_id = 1", "baikalctl_groupmembers_member"),
     ],
 )
-def test_the_queries_of_every_request_use_an_index(connection: sqlite3.Connection, query: str, index: str) -> None:
+def test_the_queries_of_every_request_use_an_index(connection: sqlite.Connection, query: str, index: str) -> None:
     """SQLite's own plan for sabre/dav's queries names ours instead of a scan."""
-    database.tune(connection)
+    here().tune(connection)
     plan = " ".join(str(row[3]) for row in connection.execute(f"EXPLAIN QUERY PLAN {query}"))
     assert index in plan
     assert "SCAN" not in plan
 
 
-def test_old_data_with_duplicates_can_be_tuned(connection: sqlite3.Connection) -> None:
+def test_old_data_with_duplicates_can_be_tuned(connection: sqlite.Connection) -> None:
     """The indexes aren't unique, because early versions wrote some objects twice."""
     insert = "INSERT INTO cards (addressbookid, uri) VALUES (1, 'twin')"
     connection.execute(insert)
     connection.execute(insert)
-    database.tune(connection)
-    assert database.missing_tuning(connection) == []
+    here().tune(connection)
+    assert here().missing_tuning(connection) == []
 
 
-def test_readers_go_on_while_somebody_writes(connection: sqlite3.Connection) -> None:
+def test_readers_go_on_while_somebody_writes(connection: sqlite.Connection) -> None:
     """That is what the write-ahead log is for; and nothing acknowledged is lost when the power goes."""
-    database.tune(connection)
+    here().tune(connection)
     (synchronous,) = connection.execute("PRAGMA synchronous").fetchone()
     assert synchronous == 2, "FULL"
     connection.execute("INSERT INTO users (username, digesta1) VALUES ('x', 'x')")
-    with contextlib.closing(database.connect()) as other:
+    with contextlib.closing(here().connect()) as other:
         assert database.one(other, "SELECT count(*) FROM users") == 0
 
 
-def test_the_journal_is_switched_when_others_let_go(connection: sqlite3.Connection) -> None:
+def test_the_journal_is_switched_when_others_let_go(connection: sqlite.Connection) -> None:
     """SQLite gives up at once while somebody else reads; we wait."""
     held, release = threading.Event(), threading.Event()
 
@@ -149,16 +155,16 @@ def test_the_journal_is_switched_when_others_let_go(connection: sqlite3.Connecti
     reader.start()
     assert held.wait(5)
     threading.Timer(0.1, release.set).start()
-    database._set_wal(connection)
+    sqlite._set_wal(connection)
     reader.join()
-    assert database._journal_mode(connection) == "wal"
+    assert sqlite._journal_mode(connection) == "wal"
 
 
 def test_a_journal_that_cannot_be_switched_is_said(
-    connection: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+    connection: sqlite.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After its patience the sentence says to run again."""
-    monkeypatch.setattr(database, "BUSY_SECONDS", 0.05)
+    monkeypatch.setattr(sqlite, "BUSY_SECONDS", 0.05)
     with contextlib.closing(sqlite3.connect(paths.SQLITE)) as other:
         other.execute("BEGIN EXCLUSIVE")
         connection.execute("PRAGMA busy_timeout = 10")
@@ -166,16 +172,16 @@ def test_a_journal_that_cannot_be_switched_is_said(
         with pytest.raises(
             HostError, match=r"can't be switched to its write-ahead log .*run again when it is less busy"
         ):
-            database._set_wal(connection)
+            sqlite._set_wal(connection)
         assert time.monotonic() - start < 2
 
 
-def test_a_sound_database_has_nothing_wrong(connection: sqlite3.Connection) -> None:
+def test_a_sound_database_has_nothing_wrong(connection: sqlite.Connection) -> None:
     """The whole of it is read, and the answer is nothing."""
-    assert database.integrity(connection) == ""
+    assert here().integrity(connection) == ""
 
 
-def test_damage_in_the_middle_is_found(connection: sqlite3.Connection) -> None:
+def test_damage_in_the_middle_is_found(connection: sqlite.Connection) -> None:
     """Damage that leaves the file openable is still found by the thorough look."""
     connection.execute("PRAGMA journal_mode = DELETE")
     rows = [(f"user{number}", "x" * 100) for number in range(500)]
@@ -186,23 +192,23 @@ def test_damage_in_the_middle_is_found(connection: sqlite3.Connection) -> None:
     content = bytearray(file.read_bytes())
     content[-8192:-4096] = b"\xff" * 4096
     file.write_bytes(content)
-    with contextlib.closing(database.connect()) as opened:
+    with contextlib.closing(here().connect()) as opened:
         try:
-            found = database.integrity(opened)
+            found = here().integrity(opened)
         except sqlite3.DatabaseError as error:
             found = str(error)
     assert found
 
 
-def test_a_copy_has_everything_that_was_committed(connection: sqlite3.Connection, tmp_path: Path) -> None:
+def test_a_copy_has_everything_that_was_committed(connection: sqlite.Connection, tmp_path: Path) -> None:
     """Also what is only in the write-ahead log yet, and it is its owner's alone."""
-    database.tune(connection)
+    here().tune(connection)
     connection.execute("INSERT INTO users (username, digesta1) VALUES ('jo', 'x')")
     connection.commit()
     copy = tmp_path / "copy.sqlite"
-    database.save_copy(connection, copy)
+    sqlite.save_copy(connection, copy)
     assert stat.S_IMODE(copy.stat().st_mode) == 0o600
     assert not (tmp_path / "copy.sqlite.new").exists()
-    with contextlib.closing(sqlite3.connect(copy)) as opened:
+    with contextlib.closing(sqlite.Sqlite(copy).connect()) as opened:
         assert opened.execute("SELECT username FROM users").fetchall() == [("jo",)]
-        assert database.integrity(opened) == ""
+        assert here().integrity(opened) == ""

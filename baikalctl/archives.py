@@ -1,0 +1,54 @@
+"""The archives of this host: what they are called, which are there, and which one somebody means."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from baikalctl import manifest, paths
+from baikalctl.faults import HostError
+
+SUFFIX = ".tar.gz"
+_NAME = re.compile(rf"baikal-(?P<created>\d{{8}}T\d{{6}}Z)(-(?P<label>[a-z0-9-]+))?{re.escape(SUFFIX)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stored:
+    """An archive that is there, as its name and the file system tell of it."""
+
+    path: Path
+    created: float
+    label: str
+    size: int
+
+
+def stored() -> list[Stored]:
+    """Return the archives of this host, the newest first."""
+    found = []
+    with contextlib.suppress(FileNotFoundError):
+        for path in Path(os.path.realpath(paths.BACKUPS)).iterdir():
+            if said := _NAME.fullmatch(path.name):
+                with contextlib.suppress(OSError, ValueError):  # just thinned out, or of a 13th month
+                    created, size = manifest.moment(said["created"]), path.stat().st_size
+                    found.append(Stored(path=path, created=created, label=said["label"] or "", size=size))
+    return sorted(found, key=lambda archive: (archive.created, archive.path.name), reverse=True)
+
+
+def find(given: str) -> Path:
+    """Return the archive that somebody means: a path, a name in :data:`paths.BACKUPS`, or ``latest``."""
+    if given == "latest":
+        there = stored()
+        if not there:
+            message = f"there is no archive in {paths.BACKUPS}; baikalctl backup makes one"
+            raise HostError(message)
+        return there[0].path
+    here = Path(os.path.realpath(paths.BACKUPS)) / given
+    return here if "/" not in given and not Path(given).exists() and here.is_file() else Path(given)
+
+
+def name(created: float, label: str) -> str:
+    """Return what an archive of that time is called."""
+    return f"baikal-{manifest.stamp(created)}{'-' if label else ''}{label}{SUFFIX}"

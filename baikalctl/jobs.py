@@ -1,0 +1,122 @@
+"""Work that is done once, however many machines have the same database: whoever writes it down first does it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from baikalctl import database
+from baikalctl.faults import HostError
+from baikalctl.privilege import as_owner
+from baikalctl.server import STATE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+LIFE_S = 3600
+"""After so long, a machine that hasn't said that it is done is taken for dead, and another takes its work over."""
+LOOK_S = 10.0
+
+
+@dataclass(frozen=True)
+class Job:
+    """One piece of work at one time; ``mine`` is whether this machine is to do it, ``by`` who has done it otherwise."""
+
+    mine: bool
+    by: str = ""
+
+
+@contextlib.contextmanager
+def once(name: str, period: str) -> Iterator[Job]:
+    """Have the work ``name`` of a ``period`` done by one machine alone, of those that share this host's database.
+
+    Where another one is at it, this waits until that is done, or dead for an hour. SQLite is one machine's, whose work
+    it always is. An error in the block gives the work back, for whoever comes next.
+    """
+    if database.here().backend == "sqlite":
+        yield Job(mine=True)
+        return
+    key = f"job:{name}:{period}"
+    while (claim := _claim(key)) is None:
+        time.sleep(LOOK_S)
+    if isinstance(claim, Job):
+        yield claim
+        return
+    try:
+        yield Job(mine=True)
+    except BaseException:
+        with contextlib.suppress(HostError):  # why the work failed is what is to be told
+            _settle(key, claim, "")
+        raise
+    _settle(key, claim, _text(done=True))
+    _forget(name, key)
+
+
+def _claim(key: str) -> str | Job | None:
+    """Return what this machine has written down, or that another is done; nothing while another is at it."""
+    ours = _text(done=False)
+    with _connected() as connection:
+        try:
+            connection.execute(f"INSERT INTO {STATE} (name, value) VALUES (?, ?)", (key, ours))  # noqa: S608 - constant
+            connection.commit()
+        except database.Error:
+            connection.rollback()
+        else:
+            return ours
+        row = connection.execute(f"SELECT value FROM {STATE} WHERE name = ?", (key,)).fetchone()  # noqa: S608 - constant
+        connection.commit()
+        if row is None:  # given back just now, or the table can't be written: then the next attempt says why
+            connection.execute(f"INSERT INTO {STATE} (name, value) VALUES (?, ?)", (key, ours))  # noqa: S608 - constant
+            connection.commit()
+            return ours
+        theirs = json.loads(row[0])
+        if theirs["done"]:
+            return Job(mine=False, by=theirs["by"])
+        if time.time() - theirs["at"] < LIFE_S:
+            return None
+        return ours if _replaced(connection, key, str(row[0]), ours) else None
+
+
+def _replaced(connection: database.Connection, key: str, before: str, after: str) -> bool:
+    query = f"UPDATE {STATE} SET value = ? WHERE name = ? AND value = ?"  # noqa: S608 - constant
+    changed = connection.execute(query, (after, key, before)).rowcount
+    connection.commit()
+    return bool(changed == 1)
+
+
+def _settle(key: str, claim: str, value: str) -> None:
+    """Write down that the work is done, or, without a ``value``, that it is anybody's again."""
+    with _connected() as connection:
+        if value:
+            _replaced(connection, key, claim, value)
+        else:
+            connection.execute(f"DELETE FROM {STATE} WHERE name = ? AND value = ?", (key, claim))  # noqa: S608 - constant
+            connection.commit()
+
+
+def _forget(name: str, key: str) -> None:
+    """Remove what was written down of earlier periods, which sort before this one."""
+    query = f"DELETE FROM {STATE} WHERE name LIKE ? AND name < ?"  # noqa: S608 - constant
+    with _connected() as connection:
+        connection.execute(query, (f"job:{name}:%", key))
+        connection.commit()
+
+
+@contextlib.contextmanager
+def _connected() -> Iterator[database.Connection]:
+    """Give a connection; raises :class:`HostError` with what the database says."""
+    here = database.here()
+    try:
+        with as_owner(), contextlib.closing(here.connect()) as connection:
+            yield connection
+    except database.Error as error:
+        message = f"{here}: {error}; {here.remedy(error, 'mend that on the server, and run again')}"
+        raise HostError(message) from None
+
+
+def _text(*, done: bool) -> str:
+    return json.dumps({"by": socket.gethostname(), "at": time.time(), "done": done})

@@ -1,0 +1,151 @@
+"""What an archive says of itself: whence it is, and the size and checksum of everything in it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+NAME = "manifest.json"
+OURS = "baikal-deploy"
+"""What a manifest's ``archive`` says: any other is somebody else's."""
+FORMAT = 1
+LARGEST = 4 << 20
+"""Bytes of a manifest; one with 10,000 files is smaller."""
+MOST_FILES = 10_000
+DATABASE, YAML, SETTINGS, APPLIED = "database.sqlite", "config/baikal.yaml", "settings.json", "state/applied.json"
+"""Members that stand alone."""
+FOLDERS = ("tls", "acme", "dkim")
+"""And folders, with whatever is in them on the host."""
+STAMP = "%Y%m%dT%H%M%SZ"
+"""How times are written, in UTC: they sort as text, and are names of files anywhere."""
+_MEMBER = re.compile(rf"({'|'.join(FOLDERS)})(/(?!\.{{1,2}}(/|$))[^/\\\x00-\x1f\x7f]{{1,255}}){{1,12}}")
+_LABEL = re.compile(r"[a-z0-9-]{0,40}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+class NotOursError(ValueError):
+    """It is no manifest of ours."""
+
+
+class NewerError(ValueError):
+    """It is of a format that isn't understood yet."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Member:
+    """A file in an archive."""
+
+    size: int
+    """In bytes."""
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """Everything but the data itself."""
+
+    created: float
+    """In whole seconds since the epoch."""
+    label: str
+    """Why it was made, such as ``before-upgrade``; nothing for one by the clock or by hand."""
+    hostname: str
+    baikal: str
+    """The version that the data is of."""
+    php: str
+    backend: str
+    """Where the data was: ``sqlite``, ``mysql`` or ``pgsql``. In the archive it is an SQLite file in any case."""
+    counts: Mapping[str, int]
+    """Rows by table."""
+    files: Mapping[str, Member]
+
+    def to_json(self) -> str:
+        """Return the text of manifest.json."""
+        fields = dataclasses.asdict(self) | {"archive": OURS, "format": FORMAT, "created": stamp(self.created)}
+        return json.dumps(fields, ensure_ascii=False, indent=1, sort_keys=True) + "\n"
+
+    @property
+    def size(self) -> int:
+        """All that it unpacks to, in bytes."""
+        return sum(member.size for member in self.files.values())
+
+
+def read(text: bytes) -> Manifest:
+    """Return what :meth:`Manifest.to_json` wrote.
+
+    Raises :class:`NotOursError`, :class:`NewerError`, or ``ValueError`` with what is wrong in one that is ours. What it
+    names as files are relative paths of plain names, in the places where they belong.
+    """
+    try:
+        fields = json.loads(text)
+    except (ValueError, RecursionError):
+        raise NotOursError("its manifest is not JSON") from None
+    if not isinstance(fields, dict) or fields.get("archive") != OURS:
+        raise NotOursError("its manifest is somebody else's")
+    number = fields.get("format")
+    if not isinstance(number, int) or number < 1:
+        raise ValueError(f"its format {number!r} is none")
+    if number > FORMAT:
+        raise NewerError(str(number))
+    try:
+        return _understood(fields)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"its manifest lacks something ({type(error).__name__}: {error})") from None
+
+
+def stamp(seconds: float) -> str:
+    """Return a time as names and manifests have it."""
+    return time.strftime(STAMP, time.gmtime(seconds))
+
+
+def moment(text: str) -> float:
+    """Return the time that :func:`stamp` wrote; raises ``ValueError`` for anything else."""
+    import calendar
+
+    return float(calendar.timegm(time.strptime(text, STAMP)))
+
+
+def label(text: str) -> str:
+    """Return ``text`` if it can be the label of an archive; raises ``ValueError``."""
+    if not _LABEL.fullmatch(text):
+        raise ValueError(f"the label {text!r} is none; letters, digits and hyphens make one")
+    return text
+
+
+def belongs(name: str) -> bool:
+    """Tell whether a file of that name can be in an archive: a relative path of plain names, in a place that we know."""
+    return name in (DATABASE, YAML, SETTINGS, APPLIED) or bool(_MEMBER.fullmatch(name))
+
+
+def _understood(fields: dict[str, Any]) -> Manifest:
+    files = {name: _member(name, said) for name, said in fields["files"].items()}
+    if len(files) > MOST_FILES:
+        raise ValueError(f"it names {len(files)} files, more than {MOST_FILES}")
+    for name in files:
+        folder = name.rpartition("/")[0]
+        while folder:
+            if folder in files:
+                raise ValueError(f"it has {folder!r} as a file and as a folder")
+            folder = folder.rpartition("/")[0]
+    lacking = [name for name in (DATABASE, YAML) if name not in files]
+    if lacking:
+        raise ValueError(f"it has no {lacking[0]}")
+    counts = {str(table): int(rows) for table, rows in fields["counts"].items()}
+    texts = {name: str(fields[name]) for name in ("hostname", "baikal", "php", "backend")}
+    created, said = moment(str(fields["created"])), label(str(fields["label"]))
+    return Manifest(created=created, label=said, counts=counts, files=files, **texts)
+
+
+def _member(name: str, said: dict[str, Any]) -> Member:
+    if not belongs(name):
+        raise ValueError(f"it names {name!r}, which belongs in no archive")
+    size, sha256 = said["size"], said["sha256"]
+    if not isinstance(size, int) or isinstance(size, bool) or size < 0 or not _SHA256.fullmatch(sha256):
+        raise ValueError(f"size and checksum of {name!r} are none")
+    return Member(size=size, sha256=sha256)

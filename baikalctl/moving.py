@@ -1,0 +1,100 @@
+"""``baikalctl database move``: the data goes to the database that is declared, and every row is compared there."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from baikalctl import configuration, database, migration, paths, placing, portable, transition
+from baikalctl.faults import HostError
+from baikalctl.privilege import as_owner
+from baikalctl.sqlite import Sqlite
+from baikalctl.transition import Change
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from baikalctl.configuration import Configuration
+    from baikalctl.database import Database
+    from baikalctl.declared import Declared
+
+    Say = Callable[[str], None]
+
+
+def move(declared: Declared, say: Say, finish: Callable[[], None] = lambda: None) -> None:
+    """Have the data be in the database that is ``declared``, or leave it where it is and raise :class:`HostError`.
+
+    To be called under the host's lock. ``finish`` is done with the data in its new place before anybody uses it.
+    """
+    with as_owner():
+        found = configuration.read()
+    if not found:
+        message = f"{paths.BAIKAL_YAML} is not there: this host has no data yet, so there is nothing to move"
+        raise HostError(message)
+    section = configuration.database_section(declared.database, declared.database.reveal())
+    version = str(found["system"]["configured_version"])
+    here, target = database.of(found.get("database", {})), database.of(section)
+    if not configuration.differs(found.get("database", {}), section) and (str(here) == str(target) or _has(target)):
+        say(f"the data is in {target} already")
+        return
+    _refuse_full(target)
+    counts: dict[str, int] = {}
+
+    def prepare() -> Configuration:
+        with as_owner():
+            here.snapshot(Path(paths.INCOMING) / placing.SQLITE)
+        changed, found_counts = migration.complete(found, version, section)
+        counts.update(found_counts)
+        return changed
+
+    def verify() -> None:
+        say("compare every row")
+        _compare(here, target)
+        finish()
+
+    change = Change(
+        what=f"the move from {here} to {target}",
+        label="move",
+        version=version,
+        target=target,
+        prepare=prepare,
+        finish=verify,
+        moves=True,
+    )
+    kept = transition.carry_out(change, say)
+    if isinstance(here, Sqlite):  # nobody else has it, and what lies here would be in the way of a move back
+        with as_owner():
+            here.abandon()
+    say(f"moved to {target}: {database.told(counts)}, every row of them compared; the old data is kept in {kept}")
+
+
+def _has(target: Database) -> bool:
+    """Tell whether there is a Baïkal in ``target``: then the server itself has moved, with all that is on it."""
+    with as_owner():
+        return target.installed()
+
+
+def _refuse_full(target: Database) -> None:
+    with as_owner():
+        if not target.installed():
+            return
+        with contextlib.closing(target.connect()) as connection:
+            counts = database.counts(connection)
+    if any(counts.values()):
+        remedy = "move it away" if isinstance(target, Sqlite) else "empty it, or declare another (database_name)"
+        message = f"{target} has data already ({database.told(counts)}); {remedy}"
+        raise HostError(message)
+
+
+def _compare(here: Database, target: Database) -> None:
+    """Raise :class:`HostError` for the first row that is not in ``target`` as it is ``here``; nobody writes meanwhile."""
+    with placing.incoming() as place, as_owner():
+        copies = []
+        for name, each in (("here", here), ("there", target)):
+            copies.append(place / "Specific/db" / name)
+            each.snapshot(copies[-1])
+        wrong = portable.difference(*copies)
+    if wrong:
+        message = f"what arrived is not what was sent: {wrong}"
+        raise HostError(message)

@@ -1,0 +1,76 @@
+"""Old data takes its own place again, as it was kept, when a change is taken back."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from baikalctl import copying, database, paths, placing, portable, sqlite
+from baikalctl.faults import HostError
+from baikalctl.privilege import as_owner
+
+if TYPE_CHECKING:
+    from baikalctl.database import Database
+
+
+def put_back(kept: Path, version: str, *, of: str = "", loaded: bool) -> None:
+    """Have what was ``kept`` be the data again; may be repeated until it is done.
+
+    ``loaded`` tells whether a server's database was touched. Its tables are those of the release ``version`` then; in an
+    image the data may be ``of`` another one, and the tables are without what it hasn't got. What is as it was is left
+    alone: on a disk that is full, or has become read-only, that may be all there is to do.
+    """
+    if not (kept / placing.YAML).is_file():
+        with as_owner():
+            Path(paths.BAIKAL_YAML).unlink(missing_ok=True)
+    here = database.of(placing.section_of(kept))
+    of = of or version
+    if isinstance(here, sqlite.Sqlite):
+        _put_file_back(kept)
+    elif (kept / placing.SQLITE).is_file():
+        if loaded:
+            with placing.incoming() as place:
+                copying.copy_in(kept / placing.SQLITE, place / placing.SQLITE)
+                with as_owner():
+                    if not _untouched(here, place, of):
+                        here.load(place / placing.SQLITE, version, exactly=of != version)
+        with as_owner():
+            if here.version() != of:
+                here.set_version(of)
+    copying.copy_in(kept / placing.YAML, Path(paths.BAIKAL_YAML))
+    if not (kept / "state/applied.json").is_file():
+        Path(paths.APPLIED).unlink(missing_ok=True)
+    placing.place_own(kept)
+
+
+def _put_file_back(kept: Path) -> None:
+    pairs = [(kept / (placing.SQLITE + suffix), Path(paths.SQLITE + suffix)) for suffix in (*sqlite.COMPANIONS, "")]
+    # Who only reads a database leaves an empty log beside it, and an index of that.
+    if all(copying.same(*pair) or _says_nothing(*pair) for pair in pairs if not pair[0].name.endswith("-shm")):
+        return
+    *companions, database_file = [target for _, target in pairs]
+    going = companions if (kept / placing.SQLITE).is_file() else [database_file, *companions]
+    with as_owner():
+        for target in going:
+            target.unlink(missing_ok=True)
+    for source, target in pairs:
+        copying.copy_in(source, target)
+
+
+def _says_nothing(source: Path, target: Path) -> bool:
+    """Tell whether there is nothing in a file beside the database, neither in what is kept of it nor in what is there."""
+    if not target.name.endswith("-wal") or (source.is_file() and source.stat().st_size):
+        return False
+    with as_owner():
+        return target.is_file() and not target.stat().st_size
+
+
+def _untouched(here: Database, place: Path, version: str) -> bool:
+    """Tell whether a server's database has the very rows of what is in ``place``, of the release ``version``."""
+    with contextlib.suppress(HostError):
+        if here.version() == version and here.installed():
+            was, now = place / placing.SQLITE, place / placing.BEFORE
+            here.snapshot(now)
+            return portable.all_columns(was) == portable.all_columns(now) and not portable.difference(was, now)
+    return False

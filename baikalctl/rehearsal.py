@@ -1,0 +1,128 @@
+"""New data is tried out before it takes any place: the release serves a copy, and a client uses it.
+
+PHP's own web server does it, on a port of the loopback that nobody knows, for the second that it takes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from baikalctl import configuration, paths, php, placing, round_trip
+from baikalctl.faults import HostError
+from baikalctl.privilege import as_owner
+from baikalctl.sqlite import Sqlite
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from baikalctl.configuration import Configuration
+
+START_SECONDS = 30
+SAID = 400
+ENDING_WITH_US = ("setpriv", "--pdeathsig", "KILL")
+"""Where a run is killed, nobody else would end the server, which has the data open."""
+CONNECTION = re.compile(
+    r" (Accepted|Closing|Closed without sending .*|\[\d+\]: \S+ \S+|\S+ Development Server .* started)$"
+)
+"""What PHP's web server says whatever happens."""
+
+
+def try_out(found: Configuration, version: str) -> None:
+    """Have the release ``version`` serve the data in INCOMING, and use it as a client; raises :class:`HostError`.
+
+    ``found`` is its baikal.yaml. At the end the data is as it was.
+    """
+    system = found.get("system", {})
+    here = Sqlite(Path(paths.INCOMING) / placing.SQLITE)
+    with _stage(found) as folder, _serving(folder, version) as (port, log):
+        realm = {"realm": str(system["auth_realm"])} if system.get("auth_realm") else {}
+        with round_trip.visiting(here, **realm) as visitor:
+            calendars, contacts = (bool(system.get(f"{kind}_enabled", True)) for kind in ("cal", "card"))
+            try:
+                round_trip.make(f"http://127.0.0.1:{port}", visitor, {}, calendars=calendars, contacts=contacts)
+            except HostError as error:
+                reason = _last(log)
+                message = f"Baïkal {version} doesn't serve this data: {error}" + (
+                    f"; it says: {reason}" if reason else ""
+                )
+                raise HostError(message) from None
+
+
+@contextlib.contextmanager
+def _stage(found: Configuration) -> Iterator[str]:
+    """Have a folder of the owner's with a baikal.yaml that is ``found`` but for where and how it is served."""
+    with as_owner():
+        folder = tempfile.mkdtemp(dir=f"{paths.INCOMING}/Specific")
+        (Path(folder) / "config").mkdir()
+        (Path(folder) / "Specific").mkdir()
+        staged: dict[str, dict[str, Any]] = {name: dict(section) for name, section in found.items()}
+        staged["system"] |= {"base_uri": "", "dav_auth_type": "Basic", "invite_from": ""}
+        # Without one, Baïkal would show its installer; nobody can log in with this.
+        staged["system"]["admin_passwordhash"] = staged["system"].get("admin_passwordhash") or "none"
+        database = {"backend": "sqlite", "mysql": False, "sqlite_file": f"{paths.INCOMING}/{placing.SQLITE}"}
+        staged["database"] = {**staged.get("database", {}), **database}
+        configuration.write(staged, Path(folder) / "config/baikal.yaml")
+        (Path(folder) / "Specific/INSTALL_DISABLED").touch()
+    try:
+        yield folder
+    finally:
+        with as_owner():
+            shutil.rmtree(folder)
+
+
+@contextlib.contextmanager
+def _serving(folder: str, version: str) -> Iterator[tuple[int, Path]]:
+    """Have the release serve what is staged in ``folder``; give the port, and the file with what it says."""
+    root = f"{paths.CODE}/{version}/html"
+    log = Path(folder) / "log"
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with as_owner(), log.open("wb") as stream:
+        descriptor = os.dup(stream.fileno())
+    try:
+        server = subprocess.Popen(
+            [*ENDING_WITH_US, php.program(), *php.OPTIONS, "-S", f"127.0.0.1:{port}", "-t", root],
+            env=php.environment(folder),
+            cwd=root,
+            stdin=subprocess.DEVNULL,
+            stdout=descriptor,
+            stderr=descriptor,
+            **php.identity(),
+        )
+    finally:
+        os.close(descriptor)
+    try:
+        _wait(server, port, log)
+        yield port, log
+    finally:
+        server.kill()
+        server.wait()
+
+
+def _wait(server: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return
+        if server.poll() is not None or time.monotonic() > deadline:
+            message = f"PHP can't serve a copy to try it out: {_last(log) or 'it says nothing'}"
+            raise HostError(message)
+        time.sleep(0.02)
+
+
+def _last(log: Path) -> str:
+    """Return the end of what PHP has said, as one line, without what it says of each connection."""
+    with as_owner():
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    telling = [line for line in lines if not CONNECTION.search(line)]
+    return " ".join(" ".join(telling).split())[-SAID:]

@@ -1,0 +1,131 @@
+"""``baikalctl restore``: what an archive holds is the data again, whatever the database is here, or all is as it was."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from baikalctl import (
+    apply,
+    archive,
+    archives,
+    configuration,
+    copying,
+    database,
+    health,
+    manifest,
+    migration,
+    paths,
+    pausing,
+    placing,
+    release,
+    reloading,
+    restic,
+    sync_tokens,
+    transition,
+    volume,
+)
+from baikalctl.declared import Declared
+from baikalctl.faults import HostError
+from baikalctl.installing import locked
+from baikalctl.private import private_folder
+from baikalctl.privilege import as_owner
+from baikalctl.rendering import data
+from baikalctl.sqlite import Sqlite
+from baikalctl.transition import Change
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from baikalctl.configuration import Configuration
+    from baikalctl.database import Database
+    from baikalctl.manifest import Manifest
+
+    Say = Callable[[str], None]
+
+ARCHIVED = "Specific/db/archived.sqlite"
+
+
+def restore(given: str, say: Say) -> None:
+    """Have the archive ``given`` serve: a path, a name in the backups, ``latest``, ``restic:ID``, or an unpacked folder.
+
+    It is verified first. What is here is kept, and comes back if anything fails; that raises :class:`HostError`. Data of
+    an older Baïkal is migrated to the release that is installed, and brought to what is declared on this host.
+    """
+    version = release.current()
+    if not version:
+        message = "no release of Baïkal is installed here; run the deploy first, then restore"
+        raise HostError(message)
+    volume.refuse_unwritable(Path(paths.DATA), "mount a volume there, without :ro")
+    volume.make(data())
+    with private_folder(volume.backups()) as folder:
+        say(f"verify {given}")
+        said, unpacked = _unpacked(given, folder)
+        say(f"it is of {said.hostname}, {manifest.stamp(said.created)}: Baïkal {said.baikal}, {_told(said)}")
+        declared = pausing.declared_here()
+        if declared and said.hostname != declared.hostname:
+            say("(which is another server than this one)")
+        found = configuration.understood(unpacked / manifest.YAML)
+        migration.outstanding(found, version)
+        with volume.nobody_serving("restore"), locked(paths.LOCK):
+            transition.recover(say)
+            change = _change(given, unpacked, said, found, version, say)
+            with apply.alone(change.target):
+                kept = transition.carry_out(change, say)
+    say(f"restored: {_told(said)}" + (f"; what was here before is in {kept}" if kept.is_dir() else ""))
+
+
+def _change(  # noqa: PLR0913, PLR0917 - what is known of the archive
+    given: str, unpacked: Path, said: Manifest, found: Configuration, version: str, say: Say
+) -> Change:
+    target = transition.here_or_declared()
+
+    def prepare() -> Configuration:
+        place = Path(paths.INCOMING)
+        copying.copy_in(unpacked / manifest.DATABASE, place / placing.SQLITE)
+        for part in placing.OWN:
+            if (unpacked / part).is_dir():
+                shutil.copytree(unpacked / part, place / part)
+            elif (unpacked / part).is_file():
+                (place / part).parent.mkdir(exist_ok=True)
+                shutil.copy(unpacked / part, place / part)
+        say("try it out")
+        changed = migration.complete(found, version, target.section())[0]
+        sync_tokens.tell_clients(found, say)
+        _make_strict(said, target, version)
+        return changed
+
+    def finish() -> None:
+        apply.finish(say)
+        declared = pausing.declared_here()
+        if declared and not health.unstarted() and (refused := reloading.reload_if_changed(declared, say)):
+            raise HostError(refused)
+
+    return Change(
+        what=f"restoring {given}", label="restore", version=version, target=target, prepare=prepare, finish=finish
+    )
+
+
+def _make_strict(said: Manifest, target: Database, version: str) -> None:
+    """Have rows that come from a server in the tables that Baïkal makes for SQLite, where they go there."""
+    if said.backend == "sqlite" or not isinstance(target, Sqlite):
+        return
+    place = Path(paths.INCOMING)
+    with as_owner():
+        (place / placing.SQLITE).rename(place / ARCHIVED)
+        Sqlite(place / placing.SQLITE).load(place / ARCHIVED, version)
+
+
+def _unpacked(given: str, folder: Path) -> tuple[Manifest, Path]:
+    """Return what the verified archive says of itself, and the folder with its files."""
+    if given.startswith(restic.PREFIX):
+        return restic.fetch(Declared.on_this_host(), given, folder), folder
+    path = archives.find(given)
+    if (path / manifest.NAME).is_file():
+        return archive.check_folder(path, str(path)), path
+    return archive.unpack(path, folder), folder
+
+
+def _told(said: Manifest) -> str:
+    return database.told({word: said.counts.get(table, 0) for word, table in database.COUNTED.items()})

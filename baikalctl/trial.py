@@ -1,0 +1,68 @@
+"""Whether an SQLite file from an archive is a database of Baïkal's, whole, and with all that was put into it."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from baikalctl.database import TABLES
+from baikalctl.faults import HostError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+
+def refuse_unsound(database: Path, counts: Mapping[str, int], what: str, remedy: str) -> None:
+    """Raise :class:`HostError`, which begins with ``what``, unless the database is sound and has ``counts`` rows by table.
+
+    The file may be anybody's: nothing in its schema is allowed to run anything.
+    """
+    try:
+        with contextlib.closing(_opened(database)) as connection:
+            wrong = _wrong(connection, counts)
+    except sqlite3.Error as error:
+        wrong = f"can't be read ({error})"
+    if wrong:
+        message = f"{what} {wrong}; {remedy}"
+        raise HostError(message)
+
+
+def count(database: Path) -> dict[str, int]:
+    """Return how many rows each table has."""
+    with contextlib.closing(_opened(database)) as connection:
+        return {name: _rows(connection, name) for name in _tables(connection)}
+
+
+def _opened(database: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(f"file:{quote(str(database))}?mode=ro&immutable=1", uri=True)
+    connection.execute("PRAGMA trusted_schema = OFF")
+    return connection
+
+
+def _wrong(connection: sqlite3.Connection, counts: Mapping[str, int]) -> str:
+    (answer,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
+    if answer != "ok":
+        return f"is damaged ({answer})"
+    there = _tables(connection)
+    missing = [name for name in (*TABLES, *counts) if name not in there]
+    if missing:
+        return f"has no table {missing[0]}"
+    for name, expected in counts.items():
+        if (found := _rows(connection, name)) != expected:
+            return f"has {found} rows in {name}, not the {expected} that were put into it"
+    return ""
+
+
+def _tables(connection: sqlite3.Connection) -> list[str]:
+    """Return the names of its plain tables: not SQLite's own, and nothing that would run a program to be read."""
+    query = "SELECT name FROM sqlite_master WHERE type = 'table' AND sql NOT LIKE 'CREATE VIRTUAL%' ORDER BY name"
+    return [name for (name,) in connection.execute(query) if not name.startswith("sqlite_")]
+
+
+def _rows(connection: sqlite3.Connection, table: str) -> int:
+    quoted = table.replace('"', '""')
+    (rows,) = connection.execute(f'SELECT count(*) FROM "{quoted}"').fetchone()  # noqa: S608 - a quoted name
+    return int(rows)

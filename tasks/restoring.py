@@ -1,0 +1,90 @@
+"""Data comes back: which archive a host is to have, found before anything is touched, and brought there."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import gevent
+from pyinfra.api.command import StringCommand
+from pyinfra.api.exceptions import DeployError
+from pyinfra.api.operation import operation
+
+from baikalctl import archive, paths
+from baikalctl.faults import HostError
+from tasks.archives import folder_of
+from tasks.operations import SENDING_SECONDS, Sent, in_pieces
+from tasks.survey import RESTORE_FROM
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from pyinfra.api.host import Host
+
+
+def chosen(host: Host) -> str:
+    """Return which archive the host is to have: what is asked for, or the newest that came home from it.
+
+    Asked for with ``restore_from`` is a path on this machine, ``latest`` for the host's own newest, or ``restic:latest``.
+
+    Raises DeployError where there is none, or it isn't one of ours; nothing has been changed anywhere then.
+    """
+    _refuse_several_of_one(host)
+    asked = str(host.data.get(RESTORE_FROM) or "")
+    if asked == "latest" or asked.startswith("restic:"):
+        return asked
+    folder = folder_of(host.name)
+    found = Path(asked).expanduser() if asked else max(folder.glob("baikal-*.tar.gz"), default=None)
+    if found is None:
+        message = (
+            f"{host.name}: there is no archive of it in {folder}; name one with --data {RESTORE_FROM}=PATH, or "
+            f"--data {RESTORE_FROM}=latest for the newest that is on the host itself"
+        )
+        raise DeployError(message)
+    try:
+        archive.read_manifest(found)
+    except HostError as error:
+        message = f"{host.name}: {error}"
+        raise DeployError(message) from None
+    return str(found)
+
+
+def _refuse_several_of_one(host: Host) -> None:
+    """Raise DeployError where several hosts of this run share a database: each archive would replace the one before."""
+    ours = _shared(host)
+    others = [
+        each.name for each in host.state.inventory.get_active_hosts() if each is not host and _shared(each) == ours
+    ]
+    if ours and others:
+        message = (
+            f"{host.name} and {', '.join(others)} have one database, so one archive is for all of them: stop the others "
+            f"(docs/clusters.md), and restore one with --limit {host.name}"
+        )
+        raise DeployError(message)
+
+
+def _shared(host: Host) -> tuple[str, ...]:
+    """Return what tells the database that the host may share with others; nothing for one of its own."""
+    kind, server = (str(host.data.get(name) or "") for name in ("database", "database_host"))
+    if kind not in ("mysql", "pgsql") or server in ("", "local"):
+        return ()
+    return kind, server, *(str(host.data.get(name) or "") for name in ("database_port", "database_name"))
+
+
+@operation(is_idempotent=False)
+def restored(source: str) -> Generator[StringCommand, None, None]:
+    """Have the archive ``source`` serve on the host; a file of this machine is brought to its backups first."""
+    if not Path(source).is_file():
+        yield StringCommand(f"{paths.COMMAND} restore {shlex.quote(source)}")
+        return
+    name = Path(source).name
+    place, beside = (shlex.quote(f"{paths.BACKUPS}/{each}") for each in (name, f".{name}.new"))
+    receive = (
+        f"mkdir -p -m 700 {paths.BACKUPS} && umask 077 && {{ base64 -d > {beside} || {{ cat > /dev/null; false; }}; }}"
+    )
+    with gevent.Timeout(SENDING_SECONDS, TimeoutError):
+        yield StringCommand(
+            f"{receive} && mv {beside} {place} && {paths.COMMAND} restore {place}",
+            _stdin=Sent(lambda: in_pieces(source)),
+        )

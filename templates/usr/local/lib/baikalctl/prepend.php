@@ -1,0 +1,36 @@
+<?php
+// What PHP does before each of Baïkal's scripts: the door, sessions, and a way out where the database is away.
+
+namespace Baikalctl;
+
+require __DIR__ . '/away.php';
+
+// Whoever came while it was open may have taken his time: what he sends must not get lost in what is put back.
+(static function (): void {
+    $folder = dirname((string) getenv('BAIKAL_PATH_SPECIFIC')) . '/maintenance';
+    $probe = $_SERVER['HTTP_X_BAIKAL_PROBE'] ?? '';
+    if (is_file("$folder/on") && !(preg_match('/^[0-9a-f]{32}\z/', $probe) && is_file("$folder/$probe"))) {
+        Away::say();
+    }
+})();
+
+// Baïkal starts a session for every request. A DAV client needs none: it would leave a file behind each time, and a
+// client that keeps cookies would be served one request at a time, because PHP locks the file.
+if (preg_match('#/(?:dav|cal|card)\.php$#', $_SERVER['SCRIPT_FILENAME'] ?? '')) {
+    ini_set('session.use_cookies', '0');
+    ini_set('session.use_strict_mode', '0');
+    session_set_save_handler(new class implements \SessionHandlerInterface {
+        public function open(string $path, string $name): bool { return true; }
+        public function close(): bool { return true; }
+        public function read(string $id): string { return ''; }
+        public function write(string $id, string $data): bool { return true; }
+        public function destroy(string $id): bool { return true; }
+        public function gc(int $max_lifetime): int|false { return 0; }
+    }, false);
+} elseif (preg_match('#^(.+)/html/(?:admin/)?index\.php$#', $_SERVER['SCRIPT_FILENAME'] ?? '', $found)) {
+    require __DIR__ . '/sessions.php';
+    Sessions::keep($found[1]);
+    unset($found);
+}
+
+Away::watch();

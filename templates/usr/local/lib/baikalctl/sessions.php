@@ -1,0 +1,129 @@
+<?php
+// Sessions of the admin pages in the database, where that is a server: then they outlive any of several machines. With
+// SQLite, PHP keeps them in files.
+//
+// There are no locks: what two requests of one session change at once, the last one decides. Whoever changes nothing
+// writes nothing but the time, so that a page that is still being made undoes no log-in. The table holds no names that
+// anybody could log in with, only their hashes.
+
+namespace Baikalctl;
+
+final class Sessions implements \SessionHandlerInterface, \SessionIdInterface, \SessionUpdateTimestampHandlerInterface
+{
+    private const WRITE = [
+        'mysql' => 'REPLACE INTO baikalctl_sessions (id, data, expires) VALUES (?, ?, ?)',
+        'pgsql' => 'INSERT INTO baikalctl_sessions (id, data, expires) VALUES (?, ?, ?)'
+            . ' ON CONFLICT (id) DO UPDATE SET data = EXCLUDED.data, expires = EXCLUDED.expires',
+    ];
+
+    private ?\PDO $pdo = null;
+
+    /** @param array<string, mixed> $section of baikal.yaml: the database */
+    private function __construct(private array $section)
+    {
+    }
+
+    /** Keeps this request's session where the database of the release at $root says. */
+    public static function keep(string $root): void
+    {
+        try {
+            require "$root/vendor/autoload.php"; // which Baïkal does next
+            $section = \Symfony\Component\Yaml\Yaml::parseFile(getenv('BAIKAL_PATH_CONFIG') . 'baikal.yaml')['database'];
+        } catch (\Throwable) {
+            return; // which Baïkal has a word for
+        }
+        if (is_array($section) && Away::backend($section) !== 'sqlite') {
+            session_set_save_handler(new self($section));
+        }
+    }
+
+    public function open(string $path, string $name): bool
+    {
+        return true;
+    }
+
+    public function close(): bool
+    {
+        $this->pdo = null;
+
+        return true;
+    }
+
+    public function create_sid(): string
+    {
+        return bin2hex(random_bytes(24));
+    }
+
+    public function validateId(string $id): bool
+    {
+        return $this->found($id) !== null;
+    }
+
+    public function read(string $id): string
+    {
+        return (string) base64_decode($this->found($id) ?? '');
+    }
+
+    public function write(string $id, string $data): bool
+    {
+        return $this->did(self::WRITE[Away::backend($this->section)], self::key($id), base64_encode($data), self::until());
+    }
+
+    public function updateTimestamp(string $id, string $data): bool
+    {
+        return $this->did('UPDATE baikalctl_sessions SET expires = ? WHERE id = ?', self::until(), self::key($id));
+    }
+
+    public function destroy(string $id): bool
+    {
+        return $this->did('DELETE FROM baikalctl_sessions WHERE id = ?', self::key($id));
+    }
+
+    public function gc(int $max_lifetime): int|false
+    {
+        return $this->ask('DELETE FROM baikalctl_sessions WHERE expires < ?', time())->rowCount();
+    }
+
+    private function found(string $id): ?string
+    {
+        $query = 'SELECT data FROM baikalctl_sessions WHERE id = ? AND expires >= ?';
+        $data = $this->ask($query, self::key($id), time())->fetchColumn();
+
+        if ($data === false) {
+            return null;
+        }
+
+        return is_resource($data) ? stream_get_contents($data) : $data; // PostgreSQL's bytes are a stream
+    }
+
+    private function did(string $query, string|int ...$values): bool
+    {
+        $this->ask($query, ...$values);
+
+        return true;
+    }
+
+    /** Asks the database; where it is away, that is the end of the request. */
+    private function ask(string $query, string|int ...$values): \PDOStatement
+    {
+        try {
+            $this->pdo ??= Away::connect($this->section);
+            $statement = $this->pdo->prepare($query);
+            $statement->execute($values);
+
+            return $statement;
+        } catch (\Throwable $fault) { // also a warning that Baïkal has made an exception of
+            Away::because($fault->getMessage());
+        }
+    }
+
+    private static function key(string $id): string
+    {
+        return hash('sha256', $id);
+    }
+
+    private static function until(): int
+    {
+        return time() + (int) ini_get('session.gc_maxlifetime');
+    }
+}

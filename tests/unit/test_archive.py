@@ -1,0 +1,415 @@
+"""Archives: written whole or not at all, and every way in which one can be wrong told apart."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import errno
+import gzip
+import io
+import json
+import os
+import resource
+import sqlite3
+import stat
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from baikalctl import archive, archives, manifest, paths
+from baikalctl.faults import HostError
+from baikalctl.private import private_folder
+from tests.unit.archives import CREATED, DATABASE, content, described, member, repacked, unpacked
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from baikalctl.manifest import Manifest
+
+GONE = "is not there; baikalctl backup list shows"
+NOT_OURS = "is not an archive of baikalctl: "
+DAMAGED = "is damaged: "
+
+
+@pytest.fixture
+def folder(host: Path) -> Path:
+    """Return an empty folder."""
+    place = host / "content"
+    place.mkdir()
+    return place
+
+
+@pytest.fixture
+def said(folder: Path, empty_database: bytes) -> Manifest:
+    """Have the folder be full of what belongs in an archive; return its manifest."""
+    return content(folder, empty_database)
+
+
+@pytest.fixture
+def good(folder: Path, said: Manifest) -> Path:
+    """Return a good archive."""
+    return archive.write(folder, said).path
+
+
+def refusal(path: Path) -> str:
+    """Return why an archive isn't taken; what was unpacked of it is gone."""
+    with pytest.raises(HostError) as error:
+        archive.verify(path)
+    assert [each.name for each in Path(paths.BACKUPS).glob(".*")] == []
+    text = str(error.value)
+    assert text.startswith(str(path))
+    assert "\n" not in text
+    assert "; " in text
+    return text.removeprefix(f"{path} ")
+
+
+def test_what_is_written_comes_out_again(folder: Path, said: Manifest, good: Path, host: Path) -> None:
+    """Every byte of every file, for its owner alone, and the manifest with it."""
+    target = host / "target"
+    target.mkdir()
+    assert archive.unpack(good, target) == said == archive.read_manifest(good) == archive.verify(good)
+    for name in said.files:
+        assert (target / name).read_bytes() == (folder / name).read_bytes()
+    assert {stat.S_IMODE(path.stat().st_mode) for path in target.rglob("*") if path.name != manifest.NAME} == {
+        0o600,
+        0o700,
+    }
+    assert manifest.read((target / manifest.NAME).read_bytes()) == said
+
+
+def test_an_archive_is_its_owners_alone_and_names_its_time(good: Path) -> None:
+    """And nothing is left beside it."""
+    assert good.name == "baikal-20261125T031500Z.tar.gz"
+    assert stat.S_IMODE(good.stat().st_mode) == 0o600
+    assert [path.name for path in Path(paths.BACKUPS).iterdir()] == [good.name]
+
+
+def test_any_tar_can_unpack_it(good: Path, said: Manifest) -> None:
+    """On a day so bad that there is no baikalctl; the manifest comes first."""
+    names = subprocess.run(["tar", "tzf", good], capture_output=True, text=True, check=True).stdout.splitlines()
+    assert names == [manifest.NAME, *said.files]
+    assert all(header.mode == 0o600 for header, _ in unpacked(good))
+
+
+def test_what_is_stored_is_listed_the_newest_first(folder: Path, empty_database: bytes) -> None:
+    """By name; other files are nobody's business."""
+    for days, label in ((0, ""), (2, "before-upgrade"), (1, "")):
+        said = dataclasses.replace(content(folder, empty_database, label=label), created=CREATED + days * 86400)
+        archive.write(folder, said)
+    for name in ("baikal-2026.tar.gz", "baikal-20261325T031500Z.tar.gz", "replaced-20261125T031500Z"):
+        (Path(paths.BACKUPS) / name).touch()
+    assert [(found.created, found.label) for found in archives.stored()] == [
+        (CREATED + 2 * 86400, "before-upgrade"),
+        (CREATED + 86400, ""),
+        (CREATED, ""),
+    ]
+    assert archives.find("latest") == archives.stored()[0].path
+    assert archives.find("baikal-20261125T031500Z.tar.gz") == archives.stored()[2].path
+    assert archives.find("/elsewhere/a.tar.gz") == Path("/elsewhere/a.tar.gz")
+
+
+def test_where_there_is_no_archive_latest_is_none(host: Path) -> None:
+    """It says how to make one."""
+    assert archives.stored() == []
+    with pytest.raises(HostError, match=f"no archive in {host}.*; baikalctl backup makes one"):
+        archives.find("latest")
+
+
+def test_a_full_disk_leaves_nothing_behind(folder: Path, said: Manifest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At whatever byte: one line, and the folder is as it was."""
+    older = archive.write(folder, said).path
+    before = older.read_bytes()
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(HostError, match=r"can't be written \(No space left on device\); make room in "):
+        archive.write(folder, said)
+    assert [path.name for path in Path(paths.BACKUPS).iterdir()] == [older.name]
+    assert older.read_bytes() == before
+
+
+def test_a_database_larger_than_memory_passes_through(folder: Path, said: Manifest) -> None:
+    """Packing and reading hold a few MiB, whatever the size: here 300 MiB in a process that may not have 150."""
+    with (folder / DATABASE).open("r+b") as file:
+        file.truncate(300 << 20)
+    large = described(folder, counts=said.counts)
+    (folder / manifest.NAME).write_text(large.to_json(), encoding="utf-8")
+    program = (
+        "import sys; from pathlib import Path; from baikalctl import archive, archives, manifest, paths\n"
+        f"paths.BACKUPS = {paths.BACKUPS!r}\n"
+        f"folder = Path({str(folder)!r})\n"
+        "said = manifest.read((folder / manifest.NAME).read_bytes())\n"
+        "stored = archive.write(folder, said)\n"
+        "try: archive.verify(stored.path)\n"
+        "except archive.HostError as error: print(error)\n"
+    )
+
+    def limited() -> None:
+        resource.setrlimit(resource.RLIMIT_AS, (150 << 20, 150 << 20))
+
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, preexec_fn=limited
+    )
+    # SQLite takes no notice of zeros behind its last page.
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_one_that_is_not_there(host: Path) -> None:
+    """It says how to find others."""
+    (host / "var/backups/baikal").mkdir(parents=True)
+    assert refusal(host / "none.tar.gz").startswith(GONE)
+    assert refusal(host / "var").startswith("is a directory; name an archive")
+
+
+@pytest.mark.parametrize("part", [0.0, 0.001, 0.02, 0.5, 0.99])
+def test_a_truncated_one(good: Path, part: float) -> None:
+    """Wherever it ends."""
+    good.write_bytes(good.read_bytes()[: int(good.stat().st_size * part)])
+    assert refusal(good).startswith("is truncated: its end is missing; take another (baikalctl backup list), or copy")
+
+
+def test_one_that_lacks_its_last_bytes(good: Path) -> None:
+    """Gzip's own checksum is in them."""
+    good.write_bytes(good.read_bytes()[:-3])
+    assert refusal(good).startswith("is truncated")
+
+
+@pytest.mark.parametrize("place", [0.05, 0.3, 0.7, 0.95, 0.999])
+def test_one_with_a_wrong_byte(good: Path, place: float) -> None:
+    """Wherever it is."""
+    broken = bytearray(good.read_bytes())
+    broken[int(len(broken) * place)] ^= 0x55
+    good.write_bytes(broken)
+    assert refusal(good).startswith((DAMAGED, "is truncated"))
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (lambda path: zipfile.ZipFile(path, "w").writestr("a", "b"), "it is a zip"),
+        (lambda path: path.write_bytes(b"SQLite format 3\0" * 99), "it is not compressed with gzip"),
+        (lambda path: path.write_bytes(gzip.compress(os.urandom(9999))), "there is no tar in it"),
+        (lambda path: path.write_bytes(gzip.compress(bytes(10240))), "there is no tar in it"),
+        (lambda path: repacked(path, [member("html/index.php", b"x")]), "it begins with 'html/index.php'"),
+        (lambda path: repacked(path, [member("manifest.json", b"hello")]), "its manifest is not JSON"),
+        (lambda path: repacked(path, [member("manifest.json", b"[" * 99999)]), "its manifest is not JSON"),
+        (lambda path: repacked(path, [member("manifest.json", b'{"name": "app"}')]), "its manifest is somebody else's"),
+        (
+            lambda path: repacked(path, [member("manifest.json", kind=tarfile.SYMTYPE, link="/etc/shadow")]),
+            "it begins with 'manifest.json'",
+        ),
+        (lambda path: repacked(path, [member("manifest.json", bytes(5 << 20))]), "it begins with 'manifest.json'"),
+    ],
+)
+def test_one_of_somebody_else(host: Path, make: Callable[[Path], object], why: str) -> None:
+    """A zip, another program's tar, or noise."""
+    path = host / "other.tar.gz"
+    (host / "var/backups/baikal").mkdir(parents=True)
+    make(path)
+    assert refusal(path) == f"{NOT_OURS}{why}; name one that baikalctl backup has made"
+
+
+def with_manifest(good: Path, **changed: object) -> Path:
+    """Return the archive with other words in its manifest."""
+    (header, text), *rest = unpacked(good)
+    return repacked(good, [member(header.name, json.dumps(json.loads(text) | changed).encode()), *rest])
+
+
+def test_one_of_a_newer_format(good: Path) -> None:
+    """It isn't guessed at."""
+    text = refusal(with_manifest(good, format=2))
+    assert text == "is of format 2, and this baikalctl understands 1 at most; run a newer deploy, and use its baikalctl"
+
+
+MEMBER = {"size": 1, "sha256": "0" * 64}
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("/etc/passwd", "belongs in no archive"),
+        ("tls/../../etc/passwd", "belongs in no archive"),
+        ("tls/..", "belongs in no archive"),
+        ("tls//a", "belongs in no archive"),
+        ("../manifest.json", "belongs in no archive"),
+        ("tls/a\nb", "belongs in no archive"),
+        ("config/other.yaml", "belongs in no archive"),
+        ("manifest.json", "belongs in no archive"),
+        ("tls/selfsigned-cal.example.org.pem/a", "as a file and as a folder"),
+    ],
+)
+def test_a_manifest_that_names_what_belongs_in_no_archive(good: Path, name: str, why: str) -> None:
+    """Nothing is written anywhere for it."""
+    files = json.loads(unpacked(good)[0][1])["files"]
+    text = refusal(with_manifest(good, files=files | {name: MEMBER}))
+    assert text.startswith(DAMAGED)
+    assert why in text
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"format": None},
+        {"format": 0},
+        {"files": None},
+        {"files": {}},
+        {"counts": ["a"]},
+        {"created": "yesterday"},
+        {"label": "../x"},
+        {"files": {DATABASE: {"size": -1, "sha256": "0" * 64}}},
+        {"files": {DATABASE: {"size": 1, "sha256": "no"}}},
+    ],
+)
+def test_a_manifest_that_lacks_something(good: Path, changed: dict[str, object]) -> None:
+    """It is ours, and damaged."""
+    assert refusal(with_manifest(good, **changed)).startswith(DAMAGED)
+
+
+@pytest.mark.parametrize(
+    "foreign",
+    [
+        member("etc/passwd", b"x"),
+        member("../outside", b"x"),
+        member("/outside", b"x"),
+        member("tls/link", kind=tarfile.SYMTYPE, link="/etc/shadow"),
+        member("tls/link", kind=tarfile.LNKTYPE, link="/etc/shadow"),
+        member("settings.json", kind=tarfile.SYMTYPE, link="/etc/shadow"),
+        member("tls", kind=tarfile.DIRTYPE),
+        member("tls/device", kind=tarfile.CHRTYPE),
+        member("settings.json", b"{}\n"),
+    ],
+    ids=lambda item: f"{item[0].type.decode()} {item[0].name}",
+)
+def test_a_member_that_the_manifest_does_not_name(
+    good: Path, host: Path, foreign: tuple[tarfile.TarInfo, bytes]
+) -> None:
+    """Links, devices, paths to elsewhere, or a file for the second time: nothing of it arrives anywhere."""
+    repacked(good, [*unpacked(good), foreign])
+    assert "which its manifest doesn't name: somebody has changed it" in refusal(good)
+    assert not (host / "outside").exists()
+
+
+def test_a_long_name_of_another_tar_is_not_read_into_memory(good: Path) -> None:
+    """Such a header could claim to be of any size."""
+    header = tarfile.TarInfo("././@LongLink")
+    header.type, header.size = tarfile.GNUTYPE_LONGNAME, 1 << 40
+    tar = gzip.decompress(good.read_bytes())
+    good.write_bytes(gzip.compress(tar[:-1024] + header.tobuf(tarfile.GNU_FORMAT)))
+    assert "which its manifest doesn't name" in refusal(good)
+
+
+def test_a_member_that_is_missing(good: Path) -> None:
+    """The first of them is named."""
+    repacked(good, [each for each in unpacked(good) if each[0].name != "settings.json"])
+    assert refusal(good).startswith("is damaged: settings.json is missing")
+
+
+def test_a_member_with_other_content(good: Path) -> None:
+    """Of the same size, and in a tar and a gzip that are right."""
+    members = [(header, text.replace(b"PRIVATE", b"PUBLIC!")) for header, text in unpacked(good)]
+    repacked(good, members)
+    assert refusal(good).startswith("is damaged: the checksum of ")
+
+
+def test_a_member_of_another_size(good: Path) -> None:
+    """It isn't even read."""
+    members = [
+        each if each[0].name != "settings.json" else member("settings.json", b"{ }\n") for each in unpacked(good)
+    ]
+    repacked(good, members)
+    assert refusal(good).startswith("is damaged: settings.json has 4 bytes, not 3")
+
+
+def test_something_behind_the_end(good: Path) -> None:
+    """Whatever it is, it isn't ours."""
+    repacked(good, unpacked(good), more=b"hello")
+    assert refusal(good).startswith("is damaged: something follows its end")
+
+
+def test_a_bomb(good: Path) -> None:
+    """What claims to be far larger than its bytes can hold, or than there is room for, is not unpacked."""
+    files = json.loads(unpacked(good)[0][1])["files"]
+    with_manifest(good, files=files | {"tls/zeros": {"size": 1 << 50, "sha256": "0" * 64}})
+    assert "claims to unpack to 1125899906" in refusal(good)
+
+
+def test_one_for_which_there_is_no_room(good: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says how much is needed."""
+    monkeypatch.setattr(archive, "MARGIN", 1 << 60)
+    assert "MiB, and " in (text := refusal(good))
+    assert text.endswith(" free; make room there")
+
+
+def rewritten(
+    folder: Path, change: Callable[[sqlite3.Connection], object], counts: dict[str, int] | None = None
+) -> Path:
+    """Change the database and pack it anew, with a manifest that agrees but for the counts."""
+    with contextlib.closing(sqlite3.connect(folder / DATABASE)) as connection:
+        change(connection)
+        connection.commit()
+    (folder / manifest.NAME).unlink(missing_ok=True)
+    return archive.write(folder, described(folder, counts=counts)).path
+
+
+def test_a_database_that_lacks_rows(folder: Path, said: Manifest) -> None:
+    """Everything fits, but for what was counted when it was made."""
+    path = rewritten(folder, lambda it: it.execute("DELETE FROM calendarobjects WHERE id = 1"), dict(said.counts))
+    assert refusal(path).startswith("is whole, but its database has 2 rows in calendarobjects, not the 3 that were put")
+
+
+def test_a_database_of_something_else(folder: Path, said: Manifest) -> None:
+    """Without Baïkal's tables it isn't one, whoever wrote the manifest; a view in a table's place is none either."""
+    assert said.counts["users"] == 1
+    path = rewritten(folder, lambda it: it.execute("DROP TABLE users"))
+    assert refusal(path).startswith("is whole, but its database has no table users")
+    path = rewritten(folder, lambda it: it.execute("CREATE VIEW users AS SELECT 1"))
+    assert refusal(path).startswith("is whole, but its database has no table users")
+
+
+def test_a_damaged_database(folder: Path, said: Manifest) -> None:
+    """One that was damaged when the archive was made."""
+    with (folder / DATABASE).open("r+b") as file:
+        for page in range(4096, file.seek(0, io.SEEK_END), 4096):
+            file.seek(page + 2)
+            file.write(b"\xff" * 40)
+    path = archive.write(folder, described(folder, counts=said.counts)).path
+    assert refusal(path).startswith("is whole, but its database ")
+
+
+def test_a_folder_that_others_have_unpacked(folder: Path, said: Manifest) -> None:
+    """Of whatever it holds, every file is looked at, and links are refused."""
+    with pytest.raises(HostError, match=r"^it is not an archive of ours \(it has no manifest\.json\); name another"):
+        archive.check_folder(folder, "it")
+    (folder / manifest.NAME).write_text(said.to_json(), encoding="utf-8")
+    assert archive.check_folder(folder, "it") == said
+    (folder / "tls/more.pem").write_text("x", encoding="utf-8")
+    with pytest.raises(HostError, match=r"^it holds 'tls/more\.pem', which its manifest doesn't name"):
+        archive.check_folder(folder, "it")
+    (folder / "tls/more.pem").unlink()
+    (folder / "settings.json").write_text("[]\n", encoding="utf-8")
+    with pytest.raises(HostError, match=r"^it is damaged: settings\.json is not what it was"):
+        archive.check_folder(folder, "it")
+    (folder / "settings.json").unlink()
+    with pytest.raises(HostError, match=r"^it is damaged: settings\.json is missing"):
+        archive.check_folder(folder, "it")
+    (folder / "settings.json").symlink_to("/etc/shadow")
+    with pytest.raises(HostError, match=r"^it holds 'settings\.json', which is no plain file"):
+        archive.check_folder(folder, "it")
+
+
+def test_what_a_killed_run_has_left_goes_with_the_next(good: Path) -> None:
+    """And what one that is at work holds stays."""
+    backups = Path(paths.BACKUPS)
+    (backups / ".private-killed").mkdir()
+    (backups / ".private-killed/baikal-20261125T031500Z.tar.gz").touch()
+    with private_folder(backups) as held:
+        archive.verify(good)
+        assert [path for path in backups.iterdir() if path.is_dir()] == [held]
+    assert list(backups.iterdir()) == [good]

@@ -1,0 +1,359 @@
+"""Making an archive, on a host below a temporary directory."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import errno
+import fcntl
+import json
+import os
+import sqlite3
+import stat
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from baikalctl import apply, archive, archives, backup, cli, database, gathering, manifest, outcome, paths
+from baikalctl.faults import HostError
+from tests.unit.archives import KEY
+from tests.unit.moving import soon
+from tests.unit.samples import PASSWORD, VERSION, declared
+
+if TYPE_CHECKING:
+    from baikalctl.backup import Made
+    from baikalctl.declared import Declared
+
+DAY = 86400
+
+
+@pytest.fixture
+def it(host: Path, release_standing: Path) -> Declared:
+    """Return what is declared of a host that was deployed to and serves."""
+    assert host.is_dir()
+    assert release_standing.is_dir()
+    users = [{"name": "jo", "password": "password of jo"}]
+    good = declared(tls="selfsigned", users=users, timezone="Europe/Berlin")
+    Path(paths.DECLARED).write_text(good.to_json(), encoding="utf-8")
+    apply.apply(good, lambda _: None)
+    return good
+
+
+def made(it: Declared) -> Made:
+    """Return a new archive."""
+    done = backup.run(it, lambda _: None)
+    assert done
+    return done
+
+
+def unpacked(path: Path, host: Path) -> dict[str, bytes]:
+    """Return the content of an archive by name."""
+    folder = host / f"unpacked-{path.name}"
+    folder.mkdir()
+    archive.unpack(path, folder)
+    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+def test_everything_that_is_needed_is_in_it(it: Declared, host: Path) -> None:
+    """Database, baikal.yaml, certificates and keys, what was declared, and nothing else."""
+    for place in (f"{paths.ACME}/accounts/a/private_key.json", f"{paths.DKIM}/mail.example.org.pem"):
+        Path(place).parent.mkdir(parents=True, exist_ok=True)
+        Path(place).write_text(KEY, encoding="ascii")
+    (Path(paths.KEPT) / "1.eml").write_text("To: bob@example.net", encoding="ascii")
+    done = made(it)
+    content = unpacked(done.stored.path, host)
+    tls = {f"tls/{path.name}": path.read_bytes() for path in Path(paths.TLS).iterdir()}
+    assert len(tls) == 2
+    assert set(content) == {
+        manifest.NAME,
+        manifest.DATABASE,
+        manifest.YAML,
+        manifest.SETTINGS,
+        manifest.APPLIED,
+        "acme/accounts/a/private_key.json",
+        "dkim/mail.example.org.pem",
+        *tls,
+    }
+    assert content[manifest.YAML] == Path(paths.BAIKAL_YAML).read_bytes()
+    assert {name: text for name, text in content.items() if name in tls} == tls
+    assert (done.said.baikal, done.said.backend, done.said.counts["users"]) == (VERSION, "sqlite", 1)
+    settings = json.loads(content[manifest.SETTINGS])
+    assert settings["hostname"] == "cal.example.org"
+    assert PASSWORD.encode() not in b"".join(content.values())
+    assert b"password of jo" not in b"".join(content.values())
+    # Nothing is left of what was brought together for it.
+    assert [path.name for path in Path(paths.BACKUPS).iterdir()] == [done.stored.path.name]
+    assert not list(Path(paths.DATA).glob(".private-*"))
+
+
+def test_links_and_what_is_just_being_written_stay_out(it: Declared, host: Path) -> None:
+    """Root reads no link of anybody's; an authority's protocol and locks are of no use to a restored server."""
+    secret = host / "secret"
+    secret.write_text("root's own", encoding="ascii")
+    for name in (".cal.pem.new", "lock", "letsencrypt.log.1", "work/x", "incoming/x"):
+        (Path(paths.ACME) / name).parent.mkdir(exist_ok=True)
+        (Path(paths.ACME) / name).write_text("passing", encoding="ascii")
+    (Path(paths.TLS) / "link.pem").symlink_to(secret)
+    (Path(paths.TLS) / "folder").symlink_to(host)
+    os.mkfifo(Path(paths.TLS) / "pipe.pem")
+    (Path(paths.TLS) / "a\nb.pem").write_text("a name that no archive has", encoding="ascii")
+    content = unpacked(made(it).stored.path, host)
+    assert not [name for name in content if name.startswith("acme/")]
+    assert sorted(name for name in content if name.startswith("tls/")) == sorted(
+        f"tls/{path.name}" for path in Path(paths.TLS).glob("selfsigned*")
+    )
+
+
+def test_clients_that_write_meanwhile_are_not_disturbed(it: Declared, host: Path) -> None:
+    """What was acknowledged before it began is in it, and each archive is sound."""
+    stop, errors = threading.Event(), []
+
+    def write() -> None:
+        with contextlib.closing(sqlite3.connect(paths.SQLITE, timeout=30)) as connection:
+            number = 0
+            while not stop.is_set():
+                try:
+                    connection.execute("INSERT INTO principals (uri) VALUES (?)", (f"principals/{number}",))
+                    connection.commit()
+                except sqlite3.Error as error:
+                    errors.append(error)
+                number += 1
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        for _ in range(3):
+            with contextlib.closing(sqlite3.connect(paths.SQLITE, timeout=30)) as connection:
+                (before,) = connection.execute("SELECT count(*) FROM principals").fetchone()
+            said = archive.verify(made(it).stored.path)
+            assert said.counts["principals"] >= before
+    finally:
+        stop.set()
+        writer.join()
+    assert errors == []
+    assert host.is_dir()
+
+
+def test_it_says_what_it_does_and_what_came_of_it(it: Declared, capsys: pytest.CaptureFixture[str]) -> None:
+    """On the command line, with the path, the size and what people have in it."""
+    assert it.backup.on
+    assert cli.main(["backup"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:2] == ["baikalctl: copy the database, and all that belongs to it", "baikalctl: pack it"]
+    (stored,) = archives.stored()
+    assert lines[2:] == [
+        f"{stored.path}, {stored.size / 1024:.1f} KiB: 1 account, 1 calendar, 0 events, 1 address book, 0 cards"
+    ]
+    assert stat.S_IMODE(stored.path.stat().st_mode) == 0o600
+
+
+def test_for_programs_it_says_the_checksum(it: Declared, capsys: pytest.CaptureFixture[str]) -> None:
+    """And nothing else on standard output."""
+    assert it.backup.on
+    assert cli.main(["backup", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["path"] == str(archives.stored()[0].path)
+    assert said["sha256"] == archive.describe(Path(said["path"])).sha256
+    assert said["counts"]["users"] == 1
+
+
+def test_two_in_one_second_have_names_of_their_own(it: Declared, monkeypatch: pytest.MonkeyPatch) -> None:
+    """None takes another's place."""
+    monkeypatch.setattr(time, "time", lambda: 1795576500.5)
+    assert len({made(it).stored.path for _ in range(3)}) == 3
+
+
+def test_what_became_of_it_is_remembered(it: Declared, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A success with its size; a failure with its reason, without forgetting the success before."""
+    done = made(it)
+    found = outcome.read()
+    assert (found.success, found.size, found.error) == (done.said.created, done.stored.size, "")
+
+    def full(*_: object) -> None:
+        raise HostError("the archive can't be written (No space left on device); make room")
+
+    monkeypatch.setattr(archive, "write", full)
+    with pytest.raises(HostError):
+        backup.run(it, lambda _: None)
+    after = outcome.read()
+    assert (after.success, after.size) == (found.success, found.size)
+    assert after.error.startswith("the archive can't be written (No space left on device)")
+    monkeypatch.undo()
+
+
+def test_a_run_that_was_killed_is_remembered_as_such(it: Declared, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the next one clears up after it."""
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(gathering, "gather", killed)
+        with pytest.raises(KeyboardInterrupt):
+            backup.run(it, lambda _: None)
+    assert outcome.read().error == outcome.UNDER_WAY
+    (Path(paths.BACKUPS) / ".private-x").mkdir()
+    done = made(it)
+    assert [path.name for path in Path(paths.BACKUPS).iterdir()] == [done.stored.path.name]
+
+
+def test_a_full_disk_is_said_and_leaves_nothing(it: Declared, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the database is copied, or files, or while it is packed."""
+    first = made(it)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    for module, name in ((gathering, "_snapshot"), (gathering, "_copy"), (archive, "_pack")):
+        with monkeypatch.context() as patch:
+            patch.setattr(module, name, full)
+            with pytest.raises(HostError, match=r"No space left on device.*make room in "):
+                backup.run(it, lambda _: None)
+        assert [path.name for path in Path(paths.BACKUPS).iterdir()] == [first.stored.path.name]
+
+
+def test_a_database_that_is_damaged_is_said(it: Declared) -> None:
+    """With its remedy; no archive is made of it."""
+    Path(paths.SQLITE).write_bytes(b"this is no database" * 1000)
+    with pytest.raises(HostError, match=r"^the database .* can't be "):
+        backup.run(it, lambda _: None)
+    assert archives.stored() == []
+    assert "the database" in outcome.read().error
+
+
+def test_a_configuration_that_never_ends_holds_no_backup_up(it: Declared) -> None:
+    """PHP's account may put a FIFO in its place, also while the database is being copied."""
+    real = gathering._snapshot
+
+    def snapshot(target: Path) -> None:
+        real(target)
+        Path(paths.BAIKAL_YAML).unlink()
+        os.mkfifo(paths.BAIKAL_YAML)
+
+    message = "baikal.yaml is not a file of its own; put the data itself there"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gathering, "_snapshot", snapshot)
+        for _ in range(2):
+            with soon(), pytest.raises(HostError, match=message):
+                made(it)
+
+
+def test_a_host_without_data_has_nothing_to_archive(it: Declared) -> None:
+    """It says so."""
+    Path(paths.BAIKAL_YAML).unlink()
+    with pytest.raises(HostError, match=r"this host has no data yet; run the deploy first$"):
+        backup.run(it, lambda _: None)
+
+
+def test_older_archives_are_thinned_out(it: Declared, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As is declared, in the server's days; what was made by others for a reason stays."""
+    few = dataclasses.replace(it, backup=dataclasses.replace(it.backup, daily=2, weekly=0, monthly=0))
+    said: list[str] = []
+    begin = time.time()
+    for day in range(4):
+        now = begin + day * DAY
+        monkeypatch.setattr(time, "time", lambda now=now: now)
+        backup.run(few, said.append)
+    backup.make(few, "before-upgrade", said.append)
+    assert [found.label for found in archives.stored()] == ["before-upgrade", "", ""] or [
+        found.label for found in archives.stored()
+    ] == ["", "before-upgrade", ""]
+    assert "1 older archive removed, 2 kept" in said
+
+
+def test_one_that_was_just_made_stays_whatever_the_clock_says(it: Declared, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In 1970, every other one seems to be of the future."""
+    made(it)
+    monkeypatch.setattr(time, "time", lambda: 5000.0)
+    done = made(it)
+    assert done.stored.path.exists()
+    assert len(archives.stored()) == 2
+
+
+def test_another_run_is_waited_for(it: Declared) -> None:
+    """Whoever changes the data has the lock."""
+    said: list[str] = []
+    with Path(paths.LOCK).open("a", encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+
+        def hear(sentence: str) -> None:
+            said.append(sentence)
+            fcntl.flock(lock, fcntl.LOCK_UN)
+
+        assert backup.run(it, hear)
+    assert said[0].startswith("wait for ")
+
+
+def test_it_is_time_once_a_day(it: Declared, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a container: not at once when it is new, at its time, at once when that was missed, and again after a failure."""
+    noon = 1795604400.0  # 2026-11-25 12:00 in Berlin
+    now = noon
+
+    monkeypatch.setattr(time, "time", lambda: now)
+    assert not backup.due(it)
+    now = noon + 15 * 3600
+    assert not backup.due(it)
+    assert backup.next_look_s(it) == 900
+    now = noon + 15.25 * 3600
+    assert backup.due(it)
+    made(it)
+    assert not backup.due(it)
+    assert backup.next_look_s(it) == 3600
+    now += 2.5 * DAY
+    assert backup.due(it)
+    outcome.remember(attempt=now, error="it rains")
+    assert not backup.due(it)
+    now += backup.RETRY_S
+    assert backup.due(it)
+
+
+def test_by_the_clock_only_what_was_made_is_said(it: Declared, capsys: pytest.CaptureFixture[str]) -> None:
+    """A journal is no place for progress."""
+    assert it.backup.on
+    assert cli.main(["backup", "--quiet"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 1
+
+
+def test_the_list_shows_what_there_is(it: Declared, capsys: pytest.CaptureFixture[str]) -> None:
+    """For people and for programs; one that can't be read is shown with why."""
+    assert cli.main(["backup", "list"]) == 0
+    assert capsys.readouterr().out == "there are no archives yet; baikalctl backup makes one\n"
+    done = made(it)
+    broken = Path(paths.BACKUPS) / "baikal-20010101T000000Z-before-move.tar.gz"
+    broken.write_bytes(b"noise")
+    assert cli.main(["backup", "list"]) == 0
+    header, first, second = capsys.readouterr().out.splitlines()
+    assert header.split() == ["TIME", "SIZE", "BAÏKAL", "LABEL", "CONTENTS", "ARCHIVE"]
+    assert "1 account, 1 calendar, 0 events, 1 address book, 0 cards" in first
+    assert first.endswith(done.stored.path.name)
+    assert "2001-01-01 00:00 UTC  5 bytes" in second
+    assert "before-move" in second
+    assert "is not an archive of baikalctl" in second
+    assert cli.main(["backup", "list", "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert [line["archive"] for line in listed] == [done.stored.path.name, broken.name]
+    assert listed[0]["counts"]["users"] == 1
+    assert listed[0]["size"] == done.stored.size
+
+
+@pytest.mark.parametrize("named", ["", "latest", "by name", "by path"])
+def test_an_archive_is_verified(it: Declared, named: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The newest, or whichever is named; also where nothing was deployed yet."""
+    path = made(it).stored.path
+    Path(paths.DECLARED).unlink()
+    word = {"by name": path.name, "by path": str(path), "": ""}.get(named, named)
+    assert cli.main(["backup", "verify", *([word] if word else [])]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith(f"{path} is whole: of ")
+    assert said.endswith("every checksum is right, and its database is sound\n")
+    path.write_bytes(path.read_bytes()[:-100])
+    assert cli.main(["backup", "verify", str(path)]) == 1
+    assert "is truncated" in capsys.readouterr().err
+
+
+def test_the_database_is_named_where_it_is(it: Declared) -> None:
+    """What the manifest says of it is what baikal.yaml says."""
+    assert made(it).said.backend == database.here().backend

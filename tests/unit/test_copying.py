@@ -1,0 +1,108 @@
+"""Files that come to where the data is: whole or not at all, through nobody's links, and on a full disk too."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import socket
+import stat
+from pathlib import Path
+
+import pytest
+
+from baikalctl import configuration, copying, paths
+from baikalctl.faults import HostError
+from tests.unit.moving import soon
+
+
+def test_a_file_is_copied_beside_and_through_no_link(host: Path) -> None:
+    """What lies in the way is somebody's, and what it leads to stays."""
+    (host / "source").write_text("new", encoding="utf-8")
+    (host / "precious").write_text("precious", encoding="utf-8")
+    target = Path(paths.BAIKAL_YAML)
+    for place in (target, target.with_name("baikal.yaml.new")):
+        place.symlink_to(host / "precious")
+    copying.copy_in(host / "source", target)
+    assert (host / "precious").read_text(encoding="utf-8") == "precious"
+    assert not target.is_symlink()
+    assert (target.read_text(encoding="utf-8"), stat.S_IMODE(target.stat().st_mode)) == ("new", 0o600)
+    copying.copy_in(host / "nowhere", target)
+    assert target.read_text(encoding="utf-8") == "new"
+
+
+@pytest.mark.parametrize("kind", ["fifo", "link", "socket", "folder"])
+def test_what_is_no_file_holds_nobody(host: Path, kind: str) -> None:
+    """PHP's account may put there what never ends, or what nobody ever writes to."""
+    assert host.is_dir()
+    place = Path(paths.BAIKAL_YAML)
+    with socket.socket(socket.AF_UNIX) as listening:
+        if kind == "fifo":
+            os.mkfifo(place)
+        elif kind == "link":
+            place.symlink_to("/dev/null")
+        elif kind == "socket":
+            listening.bind(str(place))
+        else:
+            place.mkdir()
+    for read in (copying.opened, configuration.understood):
+        with soon(), pytest.raises(HostError, match=rf"^{place} is not a file of its own; put the data itself there"):
+            read(place)
+
+
+def test_a_file_of_the_data_is_opened_as_any() -> None:
+    """And what isn't there is told as such."""
+    with copying.opened(Path(__file__)) as stream:
+        assert stream.read() == Path(__file__).read_bytes()
+    with pytest.raises(FileNotFoundError):
+        copying.opened(Path("/nonexistent/file"))
+
+
+def test_what_is_the_same_already_is_not_written_again(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For that, a disk that is full has room; but what others could read is written anew."""
+    target = Path(paths.BAIKAL_YAML)
+    for place in (host / "source", target):
+        place.write_text("same", encoding="utf-8")
+    target.chmod(0o644)
+    copying.copy_in(host / "source", target)
+    assert stat.S_IMODE(target.stat().st_mode) == 0o600
+    with monkeypatch.context() as patch:
+        patch.setattr(copying, "_written", lambda *_: pytest.fail("it was written"))
+        copying.copy_in(host / "source", target)
+    for text in ("SAME", "same and more"):
+        (host / "source").write_text(text, encoding="utf-8")
+        copying.copy_in(host / "source", target)
+        assert target.read_text(encoding="utf-8") == text
+
+
+def test_on_a_full_disk_what_goes_away_makes_room(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is room for one of the two."""
+    target = Path(paths.BAIKAL_YAML)
+    (host / "source").write_text("old", encoding="utf-8")
+    target.write_text("new", encoding="utf-8")
+    real = shutil.copyfileobj
+
+    def copy(source: object, stream: object) -> None:
+        if target.exists():
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(source, stream)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(shutil, "copyfileobj", copy)
+    copying.copy_in(host / "source", target)
+    assert target.read_text(encoding="utf-8") == "old"
+
+
+def test_a_copy_that_fails_leaves_nothing_of_itself(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And what was there is there."""
+    target = Path(paths.BAIKAL_YAML)
+    (host / "source").write_text("old", encoding="utf-8")
+    target.write_text("new", encoding="utf-8")
+
+    def copy(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(shutil, "copyfileobj", copy)
+    with pytest.raises(OSError, match="Input/output"):
+        copying.copy_in(host / "source", target)
+    assert [path.name for path in target.parent.iterdir()] == [target.name]
+    assert target.read_text(encoding="utf-8") == "new"

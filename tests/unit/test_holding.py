@@ -1,0 +1,44 @@
+"""The host's lock: waited for with a limit, and with the name of whoever has it."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from baikalctl.faults import HostError
+from baikalctl.holding import held
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HOLD = "import fcntl, sys; f = open(sys.argv[2], 'a'); fcntl.flock(f, 2); print('held', flush=True); sys.stdin.read()"
+
+
+def test_who_holds_it_is_said_and_after_a_while_it_is_an_error(tmp_path: Path) -> None:
+    """By the verb that somebody knows, and the process's number."""
+    lock = tmp_path / "lock"
+    command = [sys.executable, "-c", HOLD, "apply", str(lock)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdin
+        assert other.stdout
+        assert other.stdout.readline() == "held\n"
+        said: list[str] = []
+        with pytest.raises(HostError) as error, held(str(lock), said.append, patience_s=0.15):
+            pytest.fail("it was held by two")
+        assert re.fullmatch(rf"wait for baikalctl apply {lock} \(process {other.pid}\)", said[0])
+        assert len(said) == 1
+        assert str(error.value).startswith(f"baikalctl apply {lock} (process {other.pid}) is still at work after ")
+        other.stdin.close()
+        with held(str(lock), said.append, patience_s=10):
+            pass
+
+
+def test_nobody_waits_for_a_lock_that_is_free(tmp_path: Path) -> None:
+    """Nothing is said, and whoever comes next finds it free."""
+    for _ in range(2):
+        with held(str(tmp_path / "lock"), pytest.fail):
+            pass

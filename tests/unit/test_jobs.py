@@ -1,0 +1,135 @@
+"""Work that several machines share: one does it, however they meet."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import sqlite3
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from baikalctl import database, jobs, paths
+from baikalctl.faults import HostError
+from baikalctl.sqlite import Sqlite
+
+
+class Shared(Sqlite):
+    """A file that passes for a server's database."""
+
+    backend = "pgsql"
+
+
+@pytest.fixture
+def shared(host: Path, empty_database: bytes, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Have a database on the host that others have too."""
+    assert host.is_dir()
+    path = Path(paths.SQLITE)
+    path.write_bytes(empty_database)
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE baikalctl_state (name VARCHAR(190) PRIMARY KEY, value TEXT)")
+        connection.commit()
+    monkeypatch.setattr(database, "here", lambda: Shared(path))
+    monkeypatch.setattr(jobs, "LOOK_S", 0.005)
+    return path
+
+
+def rows(path: Path) -> list[str]:
+    """Return what is written down."""
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        return [name for (name,) in connection.execute("SELECT name FROM baikalctl_state ORDER BY name")]
+
+
+def test_on_sqlite_it_is_always_this_machines(host: Path, empty_database: bytes) -> None:
+    """There is no table for it, and nobody else."""
+    assert host.is_dir()
+    Path(paths.SQLITE).write_bytes(empty_database)
+    for _ in range(2):
+        with jobs.once("backup", "1") as job:
+            assert job.mine
+
+
+def test_of_many_one_does_it(shared: Path) -> None:
+    """All others wait until it is done, and learn by whom."""
+    done: list[bool] = []
+    together = threading.Barrier(6)
+
+    def run() -> None:
+        together.wait()
+        with jobs.once("backup", "20261125T021500Z") as job:
+            if job.mine:
+                time.sleep(0.02)
+            done.append(job.mine)
+            assert job.by == ("" if job.mine else socket.gethostname())
+
+    threads = [threading.Thread(target=run) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert done.count(True) == 1
+    assert len(done) == 6
+    assert done[0] is True
+    assert rows(shared) == ["job:backup:20261125T021500Z"]
+
+
+def test_each_period_has_its_own(shared: Path) -> None:
+    """And what was written down of those before is gone."""
+    for period in ("20261125T021500Z", "20261126T021500Z"):
+        with jobs.once("backup", period) as job:
+            assert job.mine
+    assert rows(shared) == ["job:backup:20261126T021500Z"]
+
+
+def test_work_that_failed_is_anybodys_again(shared: Path) -> None:
+    """The next machine does it."""
+    with pytest.raises(RuntimeError), jobs.once("backup", "1"):
+        raise RuntimeError
+    assert rows(shared) == []
+    with jobs.once("backup", "1") as job:
+        assert job.mine
+
+
+def test_the_work_of_a_dead_machine_is_taken_over_after_an_hour(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not sooner, and by one alone; if it wasn't dead after all, it takes nothing back."""
+    now = time.time()
+    clock = [now]
+    monkeypatch.setattr(time, "time", lambda: clock[0])
+    with jobs.once("backup", "1") as first:
+        assert first.mine
+        asked = threading.Event()
+
+        def pass_time(_: float) -> None:
+            clock[0] += 1000
+            asked.set()
+
+        monkeypatch.setattr(time, "sleep", pass_time)
+        with jobs.once("backup", "1") as second:
+            assert second.mine
+        assert asked.is_set()
+        assert clock[0] - now >= jobs.LIFE_S
+    assert rows(shared) == ["job:backup:1"]
+
+
+def test_what_the_database_says_is_told(shared: Path) -> None:
+    """In a sentence that names it; our table may have been taken away."""
+    with contextlib.closing(sqlite3.connect(shared)) as connection:
+        connection.execute("DROP TABLE baikalctl_state")
+    message = rf"^the database {shared}: no such table: baikalctl_state; mend that on the server, and run again$"
+    with pytest.raises(HostError, match=message), jobs.once("backup", "1"):
+        pytest.fail("it was begun")
+
+
+def test_work_that_failed_with_its_database_is_told_as_such(shared: Path) -> None:
+    """Not that it can't be given back either."""
+
+    def work() -> None:
+        with contextlib.closing(sqlite3.connect(shared)) as connection:
+            connection.execute("DROP TABLE baikalctl_state")
+        message = "the work"
+        raise RuntimeError(message)
+
+    with pytest.raises(RuntimeError, match="the work"), jobs.once("backup", "1"):
+        work()

@@ -1,0 +1,222 @@
+"""New data is tried out on a release that serves it, for real, and what that says is told."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import shutil
+import signal
+import sqlite3
+import time
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from baikalctl import configuration, paths, placing, portable, rehearsal, round_trip
+from baikalctl.faults import HostError
+from baikalctl.sqlite import Sqlite
+from tests.lab.errors import LabError
+from tests.lab.old_installation import build
+from tests.lab.release import build_standin
+from tests.unit.moving import dies, needs_php, stand_release
+from tests.unit.samples import VERSION
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from baikalctl.configuration import Configuration
+
+pytestmark = needs_php
+
+
+@pytest.fixture
+def found(host: Path) -> Iterator[Configuration]:
+    """Have new data in its place, and a release; return its baikal.yaml."""
+    stand_release()
+    old = build(host / "old", VERSION)
+    with placing.incoming() as place:
+        shutil.copy(old.database, place / placing.SQLITE)
+        shutil.copy(old.database, host / "before.sqlite")
+        yield configuration.understood(old.yaml)
+
+
+@pytest.fixture
+def page(found: Configuration) -> Path:
+    """Return what answers clients."""
+    assert found
+    return Path(paths.CODE) / VERSION / "html/dav.php"
+
+
+@pytest.fixture(scope="session")
+def libraries(memory: Path) -> Path:
+    """Return the libraries that Baïkal is made of; skips where the distribution's can't be had."""
+    try:
+        archive = build_standin(memory / "standin")
+    except LabError as error:
+        pytest.skip(str(error))
+    with zipfile.ZipFile(archive) as bundle:
+        bundle.extractall(memory / "unpacked")
+    return memory / "unpacked/baikal"
+
+
+def as_it_was(host: Path) -> None:
+    """Look at the data after a rehearsal: every row is as it was, and nothing else is there."""
+    place = Path(paths.INCOMING)
+    for one, other in (
+        (host / "before.sqlite", place / placing.SQLITE),
+        (place / placing.SQLITE, host / "before.sqlite"),
+    ):
+        assert portable.difference(one, other) == ""
+    assert sorted(str(path.relative_to(place)) for path in place.rglob("*") if path.is_file()) == [placing.SQLITE]
+    assert running() == []
+
+
+def running() -> list[str]:
+    """Return the servers of this host's releases that run."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            words = place.read_bytes().decode().split("\0")
+            if "-S" in words and f"{paths.CODE}/{VERSION}/html" in words:
+                found.append(place.parent.name)
+    return found
+
+
+def test_data_that_is_served_is_left_as_it_was(found: Configuration, host: Path) -> None:
+    """Account, event and card were there for a moment."""
+    before = {name: dict(section) for name, section in found.items()}
+    rehearsal.try_out(found, VERSION)
+    as_it_was(host)
+    assert found == before
+
+
+@pytest.mark.parametrize("kind", ["Digest", "Basic", "Apache"])
+def test_with_all_libraries_data_is_left_as_it_was_too(
+    found: Configuration, host: Path, libraries: Path, kind: str
+) -> None:
+    """However clients log in, and whatever the address is that they come by."""
+    shutil.rmtree(Path(paths.CODE) / VERSION)
+    shutil.copytree(libraries, Path(paths.CODE) / VERSION)
+    found["system"] |= {"dav_auth_type": kind, "base_uri": "/baikal/", "auth_realm": "Another"}
+    rehearsal.try_out(found, VERSION)
+    as_it_was(host)
+
+
+def test_a_server_that_wants_digests_is_logged_in_to(found: Configuration, libraries: Path) -> None:
+    """As a real one may, where a rehearsal always has the simpler way."""
+    shutil.rmtree(Path(paths.CODE) / VERSION)
+    shutil.copytree(libraries, Path(paths.CODE) / VERSION)
+    here = Sqlite(Path(paths.INCOMING) / placing.SQLITE)
+    with rehearsal._stage(found) as folder, round_trip.visiting(here) as visitor:
+        file = Path(folder) / "config/baikal.yaml"
+        staged = configuration.understood(file)
+        staged["system"]["dav_auth_type"] = "Digest"
+        configuration.write(staged, file)
+        with rehearsal._serving(folder, VERSION) as (port, _):
+            round_trip.make(f"http://127.0.0.1:{port}", visitor, {}, calendars=True, contacts=True)
+            wrong = dataclasses.replace(visitor, password="wrong")
+            with pytest.raises(HostError, match=r"PROPFIND .* answers 401, not 207"):
+                round_trip.make(f"http://127.0.0.1:{port}", wrong, {}, calendars=True, contacts=True)
+
+
+@pytest.mark.parametrize(
+    ("program", "said"),
+    [
+        (
+            "http_response_code(500); echo 'out of <b>luck</b>';",
+            r"doesn't serve this data: PROPFIND /dav\.php/principals/\S+ answers 500, not 207 \(out of <b>luck</b>\)$",
+        ),
+        ("throw new Error('out of luck');", r"answers \d+, not 207.*; it says: .*Uncaught Error: out of luck"),
+        ("header('Location: admin/install/');", r"PROPFIND \S+ answers 302, not 207$"),
+        ("posix_kill(getmypid(), 9);", r"PROPFIND \S+ gets no answer: "),
+        (
+            "header('Content-Length: 100'); http_response_code(207); echo 'x'; flush(); posix_kill(getmypid(), 9);",
+            "gets no answer: ",
+        ),
+        ("echo 'Hello';", r"answers 200, not 207 \(Hello\)$"),
+        ("header('WWW-Authenticate: Basic'); http_response_code(401);", r"answers 401, not 207$"),
+    ],
+    ids=["refuses", "throws", "redirects", "dies", "dies half-way", "knows nothing", "lets nobody in"],
+)
+def test_data_that_is_not_served_is_refused_with_the_reason(
+    found: Configuration, host: Path, page: Path, program: str, said: str
+) -> None:
+    """In PHP's own words where it has some."""
+    page.write_text(f"<?php {program}", encoding="utf-8")
+    with pytest.raises(HostError, match=f"^Baïkal {VERSION} doesn't serve this data: ") as caught:
+        rehearsal.try_out(found, VERSION)
+    assert caught.match(said)
+    assert "\n" not in str(caught.value)
+    as_it_was(host)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (
+            "case 'PUT':",
+            "case 'PUT': http_response_code(507); exit;",
+            r"PUT /dav\.php/calendars/\S+ answers 507, not 201",
+        ),
+        ("case 'GET':", "case 'GET': echo 'x';", r"check\.ics gives another text than was stored there"),
+        ("case 'DELETE':", "case 'DELETE': http_response_code(403); exit;", r"DELETE \S+\.ics answers 403, not 204"),
+        ("'cards', 'add", "'nothing', 'add", r"PUT /dav\.php/addressbooks/\S+ answers \d+, not 201 .*nothing"),
+    ],
+)
+def test_every_kind_of_request_is_made(  # noqa: PLR0913, PLR0917 - one of each
+    found: Configuration, host: Path, page: Path, old: str, new: str, said: str
+) -> None:
+    """What doesn't work is refused, and what was stored by then goes with its account."""
+    page.write_text(page.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
+    with pytest.raises(HostError, match=said):
+        rehearsal.try_out(found, VERSION)
+    as_it_was(host)
+
+
+@pytest.mark.parametrize(("key", "folder"), [("cal_enabled", "calendars"), ("card_enabled", "addressbooks")])
+def test_what_is_off_is_not_asked_for(found: Configuration, page: Path, key: str, folder: str) -> None:
+    """Nobody is refused for what isn't served."""
+    asking = "if (str_contains($_SERVER['PATH_INFO'], '%s')) { http_response_code(404); exit; }\n"
+    whole = page.read_text(encoding="utf-8")
+    page.write_text(whole.replace("switch (", (asking % folder) + "switch ("), encoding="utf-8")
+    with pytest.raises(HostError, match=folder):
+        rehearsal.try_out(found, VERSION)
+    found["system"][key] = False
+    rehearsal.try_out(found, VERSION)
+
+
+def test_php_that_ends_at_once_is_told(found: Configuration, host: Path) -> None:
+    """With what it says."""
+    program = host / "programs/php"
+    program.write_text("#!/bin/sh\necho 'no extension sqlite3' >&2\nexit 1\n", encoding="ascii")
+    program.chmod(0o755)
+    with pytest.raises(HostError, match="PHP can't serve a copy to try it out: no extension sqlite3"):
+        rehearsal.try_out(found, VERSION)
+    as_it_was(host)
+
+
+def test_data_that_cannot_take_an_account_is_refused(found: Configuration) -> None:
+    """As where a table is missing."""
+    with contextlib.closing(sqlite3.connect(Path(paths.INCOMING) / placing.SQLITE)) as connection:
+        connection.execute("DROP TABLE addressbooks")
+    with pytest.raises(sqlite3.OperationalError, match="no such table: addressbooks"):
+        rehearsal.try_out(found, VERSION)
+
+
+def test_a_run_that_is_killed_leaves_no_server_behind(found: Configuration, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would have the copy open, and serve it to whoever finds its port, until the machine is switched off."""
+
+    def make(*_: object, **__: object) -> None:
+        assert running()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    monkeypatch.setattr(round_trip, "make", make)
+    with pytest.raises(AssertionError):  # by a signal, and not by its own will
+        dies(lambda: rehearsal.try_out(found, VERSION), 10**6)
+    deadline = time.monotonic() + 10
+    while running() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert running() == []

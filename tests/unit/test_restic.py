@@ -1,0 +1,124 @@
+"""What restic is told, and what is made of what it says; that it works, tests/e2e/test_restic.py shows."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from baikalctl import restic
+from baikalctl.faults import HostError
+from tests.unit.samples import declared
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from baikalctl.declared import Declared
+
+
+@pytest.fixture
+def it(host: Path) -> Declared:
+    """Return what is declared of a host with a repository."""
+    for name, text in {
+        "password": "a repository's password\n",
+        "credentials": "AWS_ACCESS_KEY_ID=key\nX=a=b\n",
+    }.items():
+        (host / name).write_text(text, encoding="ascii")
+    plain = declared(tls="off")
+    kept = dataclasses.replace(
+        plain.backup,
+        repository=str(host / "repository"),
+        password=str(host / "password"),
+        credentials=str(host / "credentials"),
+    )
+    return dataclasses.replace(plain, backup=kept)
+
+
+def with_repository(it: Declared, repository: str) -> Declared:
+    """Return the same with another repository."""
+    return dataclasses.replace(it, backup=dataclasses.replace(it.backup, repository=repository))
+
+
+def test_what_it_is_told_is_not_in_any_command_line(it: Declared) -> None:
+    """Password and credentials come in files and its environment; so does an address, which may hold a login."""
+    environment = restic._environment(with_repository(it, "rest:https://me:secret@example.org/"))
+    assert environment["RESTIC_PASSWORD_FILE"] == it.backup.password
+    assert environment["RESTIC_REPOSITORY"] == "rest:https://me:secret@example.org/"
+    assert (environment["AWS_ACCESS_KEY_ID"], environment["X"]) == ("key", "a=b")
+    assert "a repository's password" not in " ".join(environment.values())
+
+
+@pytest.mark.parametrize(
+    ("repository", "told"),
+    [
+        ("rest:https://example.org:8000/x", "rest:https://me:p%40ss%2F@example.org:8000/x"),
+        ("rest:https://you:other@example.org/", "rest:https://you:other@example.org/"),
+        ("s3:https://example.org/bucket", "s3:https://example.org/bucket"),
+        ("/srv/restic", "/srv/restic"),
+    ],
+)
+def test_the_login_of_a_rest_server_comes_from_the_credentials(
+    it: Declared, host: Path, repository: str, told: str
+) -> None:
+    """Older restics know it as a part of the address alone, which a setting in group_data can't keep."""
+    (host / "credentials").write_text("RESTIC_REST_USERNAME=me\nRESTIC_REST_PASSWORD=p@ss/\n", encoding="ascii")
+    assert restic._environment(with_repository(it, repository))["RESTIC_REPOSITORY"] == told
+
+
+def test_a_refusal_is_in_restics_words_without_a_login(it: Declared) -> None:
+    """Which a repository's address may hold, and restic repeats."""
+    address = "rest:http://me:secret@127.0.0.1:9/"
+    said = (
+        f"warning\nFatal: unable to open config file: Head {address}config: connection refused\nIs there a repository"
+    )
+    done = subprocess.CompletedProcess[str]([], 1, "", said)
+    text = str(restic._refused(with_repository(it, address), done))
+    assert text == (
+        "restic can't reach or use rest:http://[hidden]@127.0.0.1:9/: unable to open config file: "
+        "Head rest:http://[hidden]@127.0.0.1:9/config: connection refused; "
+        "look at restic_repository, its password and credentials"
+    )
+
+
+@pytest.mark.parametrize("login", ["me:secret", "me:p@ss", "me:p/ss"])
+def test_an_address_with_a_login_comes_from_the_credentials(it: Declared, host: Path, login: str) -> None:
+    """As the settings advise where somebody writes one with a password; it goes before theirs, and nothing shows it."""
+    address = f"rest:https://{login}@nas.example.org/x"
+    (host / "credentials").write_text(f"RESTIC_REPOSITORY={address}\n", encoding="ascii")
+    plain = with_repository(it, "rest:https://nas.example.org/x")
+    assert restic._environment(plain)["RESTIC_REPOSITORY"] == address
+    said = f'Fatal: {address}: Head "{address.removeprefix("rest:")}config": refused'
+    text = str(restic._refused(plain, subprocess.CompletedProcess[str]([], 1, "", said)))
+    assert "rest:https://[hidden]@nas.example.org/x: Head" in text
+    assert text.startswith("restic can't reach or use rest:https://nas.example.org/x: ")
+    assert "ss@" not in text
+    assert "secret" not in text
+
+
+def test_credentials_that_can_not_be_read_are_said(it: Declared, host: Path) -> None:
+    """With the file, and what to do."""
+    (host / "credentials").unlink()
+    with pytest.raises(HostError, match=r"^restic's credentials can't be read in .*; run the deploy again, as root$"):
+        restic.snapshots(it)
+
+
+def test_restic_that_is_not_installed_is_said(it: Declared, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An image may lack it."""
+    monkeypatch.setenv("PATH", "/nonexistent")
+    with pytest.raises(HostError, match="restic isn't installed here; install the package restic"):
+        restic.snapshots(it)
+
+
+@pytest.mark.parametrize("name", ["restic:", "restic:../x", "restic:--help", "restic:ABCDEF12"])
+def test_a_name_that_names_no_snapshot(it: Declared, host: Path, name: str) -> None:
+    """It never gets to restic."""
+    with pytest.raises(HostError, match="names no snapshot; write restic:latest"):
+        restic.fetch(it, name, host)
+
+
+def test_without_a_repository_there_are_no_snapshots(it: Declared, host: Path) -> None:
+    """It says which setting is missing."""
+    with pytest.raises(HostError, match="restic_repository isn't set"):
+        restic.fetch(with_repository(it, ""), "restic:latest", host)

@@ -1,0 +1,134 @@
+"""After a restore, a client that asks what has changed since its token is told all that is different."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from baikalctl import paths, sync_tokens
+from baikalctl.sqlite import Sqlite
+from tests.unit.samples import here
+
+if TYPE_CHECKING:
+    from baikalctl import sqlite
+
+pytestmark = pytest.mark.usefixtures("release_standing")
+
+
+class Calendar:
+    """A calendar as sabre/dav keeps it: each write is a row among the changes, and the token grows."""
+
+    def __init__(self, connection: sqlite.Connection) -> None:
+        """Make it, empty."""
+        self.connection = connection
+        self.number = connection.insert("calendars", synctoken=1, components="VEVENT")
+        connection.insert(
+            "calendarinstances", calendarid=self.number, principaluri="principals/jo", uri="default", access=1
+        )
+
+    def put(self, uri: str, etag: str) -> None:
+        """Store an object, or another text of it."""
+        there = self.connection.execute(
+            "UPDATE calendarobjects SET etag = ? WHERE calendarid = ? AND uri = ?", (etag, self.number, uri)
+        ).rowcount
+        if not there:
+            row = {"calendardata": "x", "lastmodified": 1, "size": 1, "uri": uri, "etag": etag}
+            self.connection.insert("calendarobjects", calendarid=self.number, **row)
+        self._changed(uri, 2 if there else 1)
+
+    def delete(self, uri: str) -> None:
+        """Remove an object."""
+        self.connection.execute("DELETE FROM calendarobjects WHERE calendarid = ? AND uri = ?", (self.number, uri))
+        self._changed(uri, 3)
+
+    def _changed(self, uri: str, operation: int) -> None:
+        token = self.token()
+        self.connection.insert("calendarchanges", uri=uri, synctoken=token, calendarid=self.number, operation=operation)
+        self.connection.execute("UPDATE calendars SET synctoken = ? WHERE id = ?", (token + 1, self.number))
+        self.connection.commit()
+
+    def token(self) -> int:
+        """Return what a client is given."""
+        return token(self.connection, self.number)
+
+
+def token(connection: sqlite.Connection, number: int) -> int:
+    """Return a calendar's token."""
+    (found,) = connection.execute("SELECT synctoken FROM calendars WHERE id = ?", (number,)).fetchone()
+    return int(found)
+
+
+def told(path: Path, number: int, since: int) -> dict[str, int]:
+    """Return what a client is told that has the token ``since``: the last operation by object, as sabre/dav says it."""
+    with contextlib.closing(Sqlite(path).connect()) as connection:
+        query = "SELECT uri, operation FROM calendarchanges WHERE calendarid = ? AND synctoken >= ? ORDER BY synctoken"
+        return dict(connection.execute(query, (number, since)).fetchall())
+
+
+@pytest.fixture
+def calendar(connection: sqlite.Connection) -> Calendar:
+    """Give a calendar with two objects."""
+    found = Calendar(connection)
+    found.put("a.ics", "1")
+    found.put("b.ics", "1")
+    return found
+
+
+@pytest.fixture
+def archive(calendar: Calendar, tmp_path: Path) -> Path:
+    """Give what an archive of that calendar holds."""
+    assert calendar.number
+    here().snapshot(tmp_path / "archive.sqlite")
+    return tmp_path / "archive.sqlite"
+
+
+def test_whoever_synchronised_after_the_archive_is_told_of_the_difference(calendar: Calendar, archive: Path) -> None:
+    """What was changed comes again, what was added is gone, what was deleted is back; the token goes on."""
+    tokens = [calendar.token()]
+    for write in (("c.ics", "1"), ("a.ics", "2"), ("a.ics", "1"), ("d.ics", "1")):
+        calendar.put(*write)
+        tokens.append(calendar.token())
+    calendar.delete("b.ics")
+    tokens.append(calendar.token())
+    assert sync_tokens.go_on(archive, Path(paths.SQLITE)) == 4
+    expected = {"a.ics": 2, "b.ics": 2, "c.ics": 3, "d.ics": 3}
+    for since in tokens:
+        assert told(archive, calendar.number, since) == expected
+    with contextlib.closing(Sqlite(archive).connect()) as connection:
+        assert token(connection, calendar.number) == tokens[-1] + 1
+    assert told(archive, calendar.number, tokens[-1] + 1) == {}
+
+
+def test_where_nothing_is_different_nobody_is_told_anything(calendar: Calendar, archive: Path) -> None:
+    """Neither is the token another."""
+    before = archive.read_bytes()
+    assert sync_tokens.go_on(archive, Path(paths.SQLITE)) == 0
+    assert archive.read_bytes() == before
+    assert calendar.token() == 3
+
+
+@pytest.mark.parametrize("before", ["nothing", "damaged", "another's", "older"])
+def test_where_nobody_knows_what_was_told_every_object_is_listed(
+    calendar: Calendar, archive: Path, tmp_path: Path, before: str
+) -> None:
+    """With a token that nobody can have had: clients compare ETags, and fetch what they don't have."""
+    place = tmp_path / "before.sqlite"
+    shutil.copy(archive, place)
+    if before == "damaged":
+        place.write_bytes(place.read_bytes()[:8192] + b"\xff" * 4096)
+    with contextlib.closing(Sqlite(archive).connect()) as connection:
+        connection.execute("UPDATE calendars SET synctoken = 40")
+        connection.commit()
+    if before == "another's":
+        with contextlib.closing(Sqlite(place).connect()) as connection:
+            connection.execute("UPDATE calendarinstances SET principaluri = 'principals/ann'")
+            connection.execute("UPDATE calendars SET synctoken = 50")
+            connection.commit()
+    assert sync_tokens.go_on(archive, None if before == "nothing" else place) == 2
+    assert told(archive, calendar.number, 39 + sync_tokens.LEAP) == {"a.ics": 2, "b.ics": 2}
+    with contextlib.closing(Sqlite(archive).connect()) as connection:
+        assert token(connection, calendar.number) == 41 + sync_tokens.LEAP

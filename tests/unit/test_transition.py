@@ -1,0 +1,617 @@
+"""Whatever changes the data or the release: it arrives, or all is as it was, however it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import json
+import os
+import shutil
+import socket
+import sqlite3
+import subprocess
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from baikalctl import (
+    configuration,
+    importing,
+    maintenance,
+    migration,
+    moving,
+    paths,
+    pgsql,
+    php,
+    placing,
+    release,
+    transition,
+    upgrading,
+)
+from baikalctl.cli import main
+from baikalctl.faults import HostError
+from baikalctl.writing import write
+from tests.lab.old_installation import PASSWORDS, build
+from tests.unit.elsewhere import Elsewhere
+from tests.unit.moving import KILLED, dies, empty, fails, leftovers, names, needs_php, stand_release, steps
+from tests.unit.samples import VERSION, declared
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from baikalctl.declared import Declared
+
+pytestmark = needs_php
+OLD = "0.11.1"
+ACCOUNTS = sorted(PASSWORDS)
+OURS = sorted(f"our {name}" for name in PASSWORDS)
+"""The accounts of this host, where others come from elsewhere."""
+SERVER: dict[str, object] = {
+    "database": "pgsql",
+    "database_host": "db.example.org",
+    "database_password": "hunter2",
+    "database_name": "elsewhere",
+}
+
+
+def silent(_: str) -> None:
+    """Say nothing."""
+
+
+class Host:
+    """A host with data of a release that serves, a newer release, another installation and another database."""
+
+    def __init__(self, root: Path) -> None:
+        """Have all of it stand."""
+        for version in (OLD, VERSION):
+            stand_release(version)
+        self.other = build(root / "other", VERSION)
+        self.template = build(root / "template", OLD)
+        whole = self.template.yaml.read_text(encoding="utf-8")
+        self.template.yaml.write_text(whole.replace("Digest", "Basic"), encoding="utf-8")
+        execute("UPDATE users SET username = 'our ' || username", str(self.template.database))
+        Path(paths.DATABASE_PASSWORD).write_text("hunter2\n", encoding="ascii")
+        self.stand()
+
+    def stand(self) -> None:
+        """Have the data be as it was at the beginning."""
+        empty()
+        shutil.rmtree(f"{paths.DATA}/elsewhere", ignore_errors=True)
+        shutil.copy(self.template.yaml, paths.BAIKAL_YAML)
+        shutil.copy(self.template.database, paths.SQLITE)
+        Path(paths.INSTALL_DISABLED).touch()
+        write(Path(paths.APPLIED), '{"": "fingerprint"}\n')
+        write(Path(paths.TLS) / "files-cal.example.org.pem", "certificate")
+        release.activate(OLD)
+
+    def upgrade(self, finish: Callable[[], None] | None = None) -> None:
+        """Have the newer release serve."""
+        transition.recover(silent)
+        found = configuration.read()
+        if migration.outstanding(found, VERSION):
+            upgrading.upgrade(found, VERSION, silent, finish or apply)
+
+    def import_(self) -> None:
+        """Take the other installation over."""
+        importing.import_(self.other.folder, VERSION, replace=True, say=silent)
+
+    @staticmethod
+    def move() -> None:
+        """Take the data to the other database."""
+        transition.recover(silent)
+        moving.move(declared(**SERVER), silent, apply)
+
+
+def apply() -> None:
+    """Bring new data to what is declared, as an apply does: it writes all that one may write."""
+    where = f"{paths.DATA}/elsewhere/elsewhere.sqlite" if elsewhere() else paths.SQLITE
+    execute("INSERT INTO users (username, digesta1) VALUES ('declared', 'x')", where)
+    found = configuration.read()
+    found["system"]["timezone"] = "UTC"
+    configuration.write(found)
+    write(Path(paths.APPLIED), '{"": "fingerprint", "declared": "another"}\n')
+
+
+def elsewhere() -> bool:
+    """Tell whether the yaml names the other database."""
+    return bool(configuration.read()["database"]["backend"] == "pgsql")
+
+
+def execute(statement: str, file: str) -> None:
+    """Change a database."""
+    with contextlib.closing(sqlite3.connect(file)) as connection:
+        connection.execute(statement)
+        connection.commit()
+
+
+def standing() -> dict[str, object]:
+    """Return the data to the last byte, and the release that serves."""
+    folders = (paths.CONFIG, paths.SPECIFIC, paths.TLS)
+    files = [path for folder in folders for path in Path(folder).rglob("*") if path.is_file()]
+    applied = [Path(paths.APPLIED)] if Path(paths.APPLIED).is_file() else []
+    return {str(path): path.read_bytes() for path in (*files, *applied)} | {"release": release.current()}
+
+
+def as_it_was(before: dict[str, object]) -> None:
+    """Look at everything after a change was taken back."""
+    assert standing() == before
+    assert leftovers() == []
+    assert transition.interrupted() == maintenance.reason() == ""
+    assert not list(Path(paths.BACKUPS).glob("[!.]*")), "what is in place again is not kept a second time"
+
+
+def arrived(kind: str) -> None:
+    """Look at the new data."""
+    found = configuration.read()
+    assert elsewhere() is (kind == "move")
+    assert found["system"]["configured_version"] == release.current() == (OLD if kind == "move" else VERSION)
+    wanted = {"upgrade": [*OURS, "declared"], "import": ACCOUNTS, "move": [*OURS, "declared"]}[kind]
+    file = f"{paths.DATA}/elsewhere/elsewhere.sqlite" if kind == "move" else paths.SQLITE
+    assert names(file) == sorted(wanted)
+    assert leftovers() == []
+    assert maintenance.reason() == ""
+    (kept,) = Path(paths.BACKUPS).iterdir()
+    assert names(str(kept / placing.SQLITE)) == OURS
+
+
+@pytest.fixture
+def it(host: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
+    """Return a host with data."""
+    monkeypatch.setattr(pgsql, "Pgsql", Elsewhere)
+    return Host(host)
+
+
+@pytest.fixture(params=["upgrade", "import", "move"])
+def kind(request: pytest.FixtureRequest) -> str:
+    """Return which change is made."""
+    return str(request.param)
+
+
+@pytest.fixture
+def act(it: Host, kind: str) -> Callable[[], None]:
+    """Return what makes the change."""
+    return {"upgrade": it.upgrade, "import": it.import_, "move": it.move}[kind]
+
+
+def test_a_change_arrives(act: Callable[[], None], kind: str) -> None:
+    """With everything that is real; a second time there is nothing to do but where somebody asks for it again."""
+    act()
+    arrived(kind)
+
+
+@pytest.mark.usefixtures("untried")
+def test_a_change_that_is_killed_anywhere_is_taken_back_and_made_by_the_next_run(
+    it: Host, act: Callable[[], None], kind: str
+) -> None:
+    """Nobody is served half of it meanwhile, and what comes next begins with the old data, to the last byte."""
+    before = standing()
+    seen = set()
+    for step in steps(act, it.stand):
+        begun, touched = bool(transition.interrupted()), standing() != before
+        assert maintenance.reason() or not (begun and touched), step
+        transition.recover(silent)
+        if touched and not begun:
+            arrived(kind)
+        else:
+            as_it_was_but_for_halves(before)
+            act()
+            arrived(kind)
+        seen.add((begun, touched))
+    assert {(False, False), (True, False), (True, True)} <= seen
+
+
+def as_it_was_but_for_halves(before: dict[str, object]) -> None:
+    """Look at everything after a change was taken back that was killed: half a copy may lie in the backups."""
+    shutil.rmtree(f"{paths.BACKUPS}/.new", ignore_errors=True)
+    for path in Path(paths.BACKUPS).glob("*"):
+        shutil.rmtree(path)  # killed between the keeping, and remembering it
+    for path in Path(paths.STATE).glob(".*.new"):
+        path.unlink()
+    assert standing() == before
+    assert leftovers() == []
+    assert transition.interrupted() == ""
+
+
+@pytest.mark.usefixtures("untried")
+def test_taking_back_that_is_killed_anywhere_is_finished_by_the_next(
+    it: Host, act: Callable[[], None], kind: str
+) -> None:
+    """As when the power goes twice."""
+    before = standing()
+
+    def stand() -> None:
+        it.stand()
+        assert dies(functools.partial(act_until_used, act), 10**6)
+
+    for step in steps(lambda: transition.recover(silent), stand):
+        assert maintenance.reason() or standing() == before, (kind, step)
+        transition.recover(silent)
+        as_it_was_but_for_halves(before)
+
+
+def act_until_used(act: Callable[[], None]) -> None:
+    """Make a change, and be gone when everything is in place."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(transition, "_use", lambda _: os._exit(KILLED))
+        act()
+
+
+@pytest.mark.usefixtures("untried")
+def test_a_disk_that_is_full_for_a_moment_leaves_everything_as_it_was(it: Host, act: Callable[[], None]) -> None:
+    """Whichever touch of a file it is that fails: what went wrong is told, and nobody has to recover anything."""
+    before = standing()
+    for step in steps(act, it.stand, fails):
+        if transition.interrupted():  # at the very last, when all was done
+            transition.recover(silent)
+        if standing() == before:
+            assert leftovers() == [], step
+            assert maintenance.reason() == "", step
+
+
+@pytest.mark.usefixtures("untried")
+def test_a_disk_that_stays_full_keeps_it_closed_until_the_old_data_is_back(it: Host, act: Callable[[], None]) -> None:
+    """As soon as there is room again, the next run puts back what was kept."""
+    before = standing()
+    closed = 0
+    for step in steps(act, it.stand, functools.partial(fails, lasting=True)):
+        if transition.interrupted():
+            assert standing() == before or maintenance.reason(), step
+            closed += bool(maintenance.reason())
+            transition.recover(silent)
+            as_it_was_but_for_halves(before)
+        else:
+            assert maintenance.reason() == "", step
+    assert closed
+
+
+def failed(act: Callable[[], None]) -> str:
+    """Make a change that fails, and return what is said."""
+    before = standing()
+    with pytest.raises(HostError) as caught:
+        act()
+    as_it_was(before)
+    return str(caught.value)
+
+
+WORDS = {
+    "upgrade": f"the upgrade from Baïkal {OLD} to {VERSION}",
+    "import": "taking over ",
+    "move": "the move from the database {sqlite} to the database elsewhere elsewhere",
+}
+
+
+def test_new_data_that_no_client_could_use_takes_no_place(act: Callable[[], None], kind: str) -> None:
+    """It was tried out, and PHP's own words are told."""
+    for version in (OLD, VERSION):
+        page = Path(paths.CODE) / version / "html/dav.php"
+        page.write_text("<?php throw new Error('out of luck');", encoding="utf-8")
+    said = failed(act)
+    assert said.startswith(WORDS[kind].format(sqlite=paths.SQLITE))
+    assert " failed, and all is as it was: Baïkal 0.1" in said
+    assert "out of luck" in said
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (HostError("out of luck; wait"), " failed, and all is as it was: out of luck; wait"),
+        (sqlite3.OperationalError("disk I/O"), " failed, and all is as it was: disk I/O; mend that, and run again"),
+        (
+            OSError(28, "No space left"),
+            " failed, and all is as it was: [Errno 28] No space left; make room in DATA, and run again",
+        ),
+    ],
+)
+def test_new_data_that_cannot_be_finished_gives_way_to_the_old(it: Host, error: Exception, said: str) -> None:
+    """It was in place already, and changed."""
+
+    def finish() -> None:
+        apply()
+        raise error
+
+    expected = f"the upgrade from Baïkal {OLD} to {VERSION}{said}".replace("DATA", paths.DATA)
+    assert failed(lambda: it.upgrade(finish)) == expected
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(3), ZeroDivisionError()])
+def test_whatever_ends_a_change_the_old_data_is_back(it: Host, error: BaseException) -> None:
+    """Somebody's Ctrl-C, a signal, a bug of ours: it goes on its way, after that."""
+    before = standing()
+
+    def finish() -> None:
+        apply()
+        raise error
+
+    with pytest.raises(type(error)):
+        it.upgrade(finish)
+    as_it_was(before)
+
+
+def test_a_change_that_nobody_listens_to_any_more_is_still_taken_back(it: Host) -> None:
+    """The connection through which it was begun is gone, and so is where to say things."""
+    before = standing()
+
+    def say(_: str) -> None:
+        raise BrokenPipeError
+
+    def finish() -> None:
+        raise HostError("out of luck")
+
+    change = transition.Change(
+        what="a change",
+        label="change",
+        version=OLD,
+        target=transition.here_or_declared(),
+        prepare=lambda: _copied(it),
+        finish=finish,
+    )
+    with pytest.raises(HostError, match="a change failed, and all is as it was: out of luck"):
+        transition.carry_out(change, say)
+    as_it_was(before)
+
+
+def _copied(it: Host) -> configuration.Configuration:
+    upgrading.copy_here(transition.here_or_declared())
+    return configuration.understood(it.template.yaml)
+
+
+def test_what_came_to_be_with_the_new_data_goes_with_it(it: Host) -> None:
+    """On a host without data: the memory of passwords that were set is of data that is no more."""
+    empty()
+    before = standing()
+
+    def prepare() -> configuration.Configuration:
+        shutil.copy(it.template.database, Path(paths.INCOMING) / placing.SQLITE)
+        return configuration.understood(it.template.yaml)
+
+    def finish() -> None:
+        apply()
+        raise HostError("out of luck")
+
+    target = transition.here_or_declared()
+    change = transition.Change(
+        what="a change", label="change", version=VERSION, target=target, prepare=prepare, finish=finish
+    )
+    with pytest.raises(HostError, match="out of luck"):
+        transition.carry_out(change, silent)
+    Path(paths.INSTALL_DISABLED).unlink()  # no harm, and closed is what it is to be
+    as_it_was(before)
+
+
+SYSTEMCTL = """\
+#!/bin/sh
+echo $* >> {asked}
+case $2 in
+    is-active) test ! -e {asked}.stopped ;;
+    kill) touch {asked}.stopped ;;
+    start) rm {asked}.stopped ;;
+esac
+"""
+"""PHP that ends when it is asked to."""
+
+
+@pytest.fixture
+def machine(host: Path, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Have the host be a machine with systemd, on which a server is declared; return its port."""
+    assert Path(paths.BOOTED).is_relative_to(host)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    Path(paths.BOOTED).mkdir(parents=True)
+    told = dataclasses.replace(declared(tls="off", http_port=port), services=("php8.2-fpm",))
+    Path(paths.DECLARED).write_text(told.to_json(), encoding="utf-8")
+    monkeypatch.setenv("BAIKAL_PATH_CONFIG", f"{paths.CONFIG}/")
+    monkeypatch.setenv("BAIKAL_PATH_SPECIFIC", f"{paths.SPECIFIC}/")
+    return port
+
+
+@pytest.fixture
+def serving(it: Host, machine: int) -> Iterator[int]:
+    """Have the newer release serve there; return the port."""
+    assert it.template.yaml.is_file()
+    environment = {**php.environment(paths.DATA), "TMPDIR": paths.SPECIFIC}
+    command = [php.program(), "-S", f"127.0.0.1:{machine}", "-t", f"{paths.CODE}/{VERSION}/html"]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", machine)):
+                break
+        yield machine
+        server.kill()
+
+
+@pytest.mark.usefixtures("machine")
+def test_new_data_that_is_not_served_gives_way_to_the_old(it: Host) -> None:
+    """Everything is in place, and nobody answers."""
+    assert "can't be reached" in failed(it.upgrade)
+
+
+@pytest.mark.usefixtures("serving")
+def test_new_data_is_used_before_clients_are_let_in(it: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By an account that is gone afterwards; while everybody else is told to come again."""
+    closed = []
+    real = transition._visit
+
+    def visit(told: Declared, token: str) -> None:
+        closed.append(maintenance.reason())
+        real(told, token)
+
+    monkeypatch.setattr(transition, "_visit", visit)
+    it.upgrade()
+    assert closed == [f"the upgrade from Baïkal {OLD} to {VERSION}"]
+    arrived("upgrade")
+
+
+@pytest.mark.usefixtures("serving")
+def test_new_data_that_is_served_wrong_gives_way_to_the_old(it: Host) -> None:
+    """A client would be told so: what was stored there is not what comes back."""
+    page = Path(paths.CODE) / VERSION / "html/dav.php"
+    whole = page.read_text(encoding="utf-8")
+
+    def finish() -> None:
+        page.write_text(whole.replace("case 'GET':", "case 'GET': echo 'x';"), encoding="utf-8")
+
+    assert "check.ics gives another text than was stored there" in failed(lambda: it.upgrade(finish))
+
+
+def test_what_cannot_be_taken_back_stays_closed_and_says_where_the_old_data_is(it: Host) -> None:
+    """Until somebody has mended it; then the command that is named does it."""
+    before = standing()
+    assert dies(functools.partial(act_until_used, it.upgrade), 10**6)
+    journal = json.loads(Path(paths.JOURNAL).read_text(encoding="utf-8"))
+    place = Path(paths.SQLITE).parent
+    place.rename(place.with_name("away"))
+    place.touch()
+    said: list[str] = []
+    for _ in range(2):
+        with pytest.raises(
+            HostError,
+            match=r"the upgrade from .* can't be taken back \(.*\); what was there is in .*, and run baikalctl",
+        ) as caught:
+            transition.recover(said.append)
+        assert journal["kept"] in str(caught.value)
+        assert transition.interrupted() == maintenance.reason() == f"the upgrade from Baïkal {OLD} to {VERSION}"
+        assert said == []
+    place.unlink()
+    place.with_name("away").rename(place)
+    assert main(["recover"]) == 0
+    as_it_was(before)
+
+
+@pytest.mark.usefixtures("it")
+def test_a_change_whose_data_cannot_be_put_back_says_both() -> None:
+    """What was there is kept."""
+    said: list[str] = []
+
+    def finish() -> None:
+        shutil.rmtree(Path(paths.SQLITE).parent)
+        raise HostError("out of luck")
+
+    found = configuration.read()
+    with pytest.raises(HostError, match=r"can't be taken back .* what was there is in "):
+        upgrading.upgrade(found, VERSION, said.append, finish)
+    assert said[-1].endswith(" failed (out of luck); everything is put back as it was")
+    (kept,) = Path(paths.BACKUPS).iterdir()
+    assert names(str(kept / placing.SQLITE)) == OURS
+
+
+def test_without_anything_begun_recovering_opens_what_was_left_closed(it: Host) -> None:
+    """The power went between the two; and else nothing is said or done."""
+    before = standing()
+    said: list[str] = []
+    transition.recover(said.append)
+    maintenance.on("the upgrade")
+    transition.recover(said.append, booting=True)
+    as_it_was(before)
+    assert said == []
+    assert it.template.database.is_file()
+
+
+@pytest.mark.usefixtures("machine")
+def test_while_the_machine_boots_nothing_is_started(it: Host, host: Path) -> None:
+    """It comes by itself, and is not waited for."""
+    before = standing()
+    asked = host / "asked"
+    (host / "programs/systemctl").write_text(SYSTEMCTL.format(asked=asked), encoding="ascii")
+    assert dies(functools.partial(act_until_used, it.upgrade), 10**6)
+    verbs = [line.split()[1] for line in asked.read_text(encoding="ascii").splitlines()]
+    assert verbs == [*("is-active", "kill", "is-active", "stop"), *("is-enabled", "is-active", "reset-failed", "start")]
+    asked.unlink()
+    transition.recover(silent, booting=True)
+    assert standing() == before
+    assert maintenance.reason(), "it opens when PHP answers"
+    transition.recover(silent, booting=True)
+    as_it_was(before)
+    assert not asked.exists()
+
+
+def test_what_is_kept_of_a_change_is_not_forever(it: Host) -> None:
+    """The three newest; whatever else is in that directory stays."""
+    other = Path(paths.BACKUPS) / "before-removal-20260101T000000Z.sqlite"
+    for _ in range(5):
+        it.import_()
+        other.touch()
+    assert len(list(Path(paths.BACKUPS).iterdir())) == 4
+    assert other.is_file()
+
+
+def test_a_row_that_arrives_otherwise_ends_the_move(it: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every one is compared; and the next attempt isn't refused for what the first has left there."""
+    real = Elsewhere.load
+
+    def load(self: Elsewhere, source: Path, version: str, *, exactly: bool = False) -> None:
+        real(self, source, version, exactly=exactly)
+        execute("UPDATE calendarobjects SET etag = 'x' WHERE id = 2", str(self.file.path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Elsewhere, "load", load)
+        said = failed(it.move)
+    assert said.endswith(
+        "failed, and all is as it was: what arrived is not what was sent: calendarobjects, id 2 (1.ics) has another etag"
+    )
+    it.move()
+    arrived("move")
+
+
+def test_a_database_that_has_data_is_not_moved_to(it: Host) -> None:
+    """Nobody's is replaced by mistake; nor is anything moved that is there already, or not there at all."""
+    it.move()
+    said: list[str] = []
+    moving.move(declared(**SERVER), said.append)
+    assert said == ["the data is in the database elsewhere elsewhere already"]
+    whole = (Path(paths.DATA) / "elsewhere/elsewhere.sqlite").read_bytes()
+    shutil.copy(it.template.yaml, paths.BAIKAL_YAML)
+    with pytest.raises(HostError, match=r"elsewhere has data already \(3 accounts, .*\); empty it, or declare another"):
+        it.move()
+    assert (Path(paths.DATA) / "elsewhere/elsewhere.sqlite").read_bytes() == whole
+    Path(paths.BAIKAL_YAML).unlink()
+    with pytest.raises(HostError, match="this host has no data yet, so there is nothing to move"):
+        it.move()
+
+
+def test_what_was_done_to_the_rows_of_another_database_is_undone(it: Host) -> None:
+    """Its rows were as they should be, so none was loaded; then what is declared was brought to them."""
+    it.move()
+    there = Path(paths.DATA) / "elsewhere/elsewhere.sqlite"
+    before = names(str(there))
+    configured = configuration.read()
+
+    def finish() -> None:
+        execute("DELETE FROM users", str(there))
+        raise HostError("out of luck")
+
+    with pytest.raises(HostError, match="out of luck"):
+        upgrading.upgrade(configured, VERSION, silent, finish)
+    assert names(str(there)) == before
+    assert configuration.read() == configured
+    assert (Elsewhere(configured["database"]).version(), release.current()) == (OLD, OLD)
+    assert leftovers() == []
+
+
+def test_in_an_image_rows_are_of_the_old_release_again_although_that_is_not_there(it: Host) -> None:
+    """As of an upgrade whose container failed or was killed: only the new release is in the image that takes it back."""
+    it.move()
+    configured = configuration.read()
+    shutil.rmtree(f"{paths.CODE}/{OLD}")
+    release.activate(VERSION)
+
+    def finish() -> None:
+        raise HostError("out of luck")
+
+    with pytest.raises(HostError, match="out of luck"):
+        upgrading.upgrade(configured, VERSION, silent, finish)
+    assert configuration.read() == configured
+    assert (Elsewhere(configured["database"]).version(), release.current()) == (OLD, VERSION)
+
+
+def test_a_move_back_to_the_file_arrives_too(it: Host) -> None:
+    """From elsewhere to this host."""
+    it.move()
+    here = {"database": "sqlite"}
+    moving.move(declared(**here), silent)
+    assert not elsewhere()
+    assert names(paths.SQLITE) == sorted([*OURS, "declared"])
+    assert leftovers() == []

@@ -1,0 +1,90 @@
+"""Upgrades: what serves afterwards, what stays installed, and what goes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from baikalctl import configuration, database, paths, placing, release, upgrading
+from baikalctl.faults import HostError
+from tests.lab.old_installation import build
+from tests.unit.elsewhere import Elsewhere
+from tests.unit.moving import names, needs_php, stand_release
+from tests.unit.samples import VERSION
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+pytestmark = [needs_php, pytest.mark.usefixtures("_installed", "untried")]
+OLDEST, OLD = "0.10.1", "0.11.1"
+
+
+@pytest.fixture
+def _installed(host: Path) -> None:
+    """Have data of a release that serves, an older one that served before, and a newer one."""
+    for version in (OLDEST, OLD, VERSION):
+        stand_release(version)
+    (Path(paths.CODE) / ".hidden").mkdir()
+    old = build(host / "old", OLD)
+    old.yaml.rename(paths.BAIKAL_YAML)
+    old.database.rename(paths.SQLITE)
+    release.activate(OLD)
+
+
+def bring(version: str = VERSION, finish: Callable[[], None] = lambda: None) -> list[str]:
+    """Upgrade, and return what was said."""
+    said: list[str] = []
+    upgrading.upgrade(configuration.read(), version, said.append, finish)
+    return said
+
+
+def installed() -> list[str]:
+    """Return what is installed."""
+    return sorted(path.name for path in Path(paths.CODE).iterdir() if not path.is_symlink())
+
+
+def test_the_release_before_stays_and_older_ones_go() -> None:
+    """One is enough for second thoughts."""
+    said = bring()
+    assert release.current() == VERSION
+    assert installed() == [".hidden", OLD, VERSION]
+    assert said[-1] == f"Baïkal {VERSION} serves; {OLD} stays installed, and its data is kept, until the next upgrade"
+    stand_release("0.12.2")
+    bring("0.12.2")
+    assert (release.current(), installed()) == ("0.12.2", [".hidden", VERSION, "0.12.2"])
+
+
+def test_after_an_upgrade_that_fails_every_release_is_still_there() -> None:
+    """And the old one serves."""
+
+    def finish() -> None:
+        assert release.current() == VERSION
+        raise HostError("out of luck")
+
+    with pytest.raises(HostError, match="out of luck"):
+        bring(finish=finish)
+    assert (release.current(), installed()) == (OLD, [".hidden", OLDEST, OLD, VERSION])
+
+
+def test_what_is_declared_is_brought_to_the_new_data_before_anybody_uses_it() -> None:
+    """It is in place by then, and still closed."""
+    seen = []
+    bring(finish=lambda: seen.append((configuration.read()["system"]["configured_version"], names(paths.SQLITE))))
+    assert seen == [(VERSION, ["Bo.Berg", "anna"])]
+    assert configuration.read()["database"]["sqlite_file"] == paths.SQLITE, "the yaml named another container's path"
+
+
+def test_of_a_server_two_copies_are_made() -> None:
+    """One to be changed, and one to tell whether it was: rows that are the same need no loading."""
+    there = Elsewhere({"backend": "pgsql", "pgsql_dbname": "elsewhere"})
+    there.load(Path(paths.SQLITE), VERSION)
+    with placing.incoming() as place:
+        upgrading.copy_here(there)
+        assert not placing.differs()
+        assert (place / placing.BEFORE).is_file()
+    with placing.incoming() as place:
+        upgrading.copy_here(database.here())
+        assert not (place / placing.BEFORE).exists()
+        assert names(str(place / placing.SQLITE)) == ["Bo.Berg", "anna"]
