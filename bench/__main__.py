@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from bench import grading, picture, provisioning, report, scale, serving
+from bench import grading, picture, provisioning, report, scale, serving, survival
 from bench.contenders import Bench, BenchmarkError
 from tests.lab import machine as machines
 from tests.lab import release as releases
@@ -27,6 +27,7 @@ SECTIONS: Final[dict[str, Callable[[Bench], Iterator[report.Row]]]] = {
     "image": provisioning.image,
     "serving": serving.rows,
     "tls": grading.rows,
+    "data": survival.rows,
     "scale": scale.rows,
 }
 FOLDER: Final = REPOSITORY / ".cache" / "bench"

@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from bench.contenders import BenchmarkError
-from bench.corpus import DAYS, FIRST_DAY, PASSWORD, calendar
+from bench.corpus import DAYS, FIRST_DAY, PASSWORD
 from tests.lab.engine import apt_install
+from tests.lab.objects import calendar
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

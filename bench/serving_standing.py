@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from baikalctl import paths
 from bench import load
 from bench.contenders import BenchmarkError
-from bench.corpus import PASSWORD, STORED, build
+from bench.corpus import PASSWORD, build
 from tasks.distribution import PACKAGES
 from tests.lab.engine import wait_until
 from tests.lab.images import machine_image
 from tests.lab.machine import Machine
+from tests.lab.objects import STORED
 from tests.lab.server import Server
 
 if TYPE_CHECKING:

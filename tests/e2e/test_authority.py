@@ -286,7 +286,8 @@ def test_there_and_back_between_all_ways_costs_no_certificate(place: Place) -> N
     )
     serial, issued = place.serial(), place.authority.issued()
     files = {"tls": "files", "tls_certificate": "/etc/ssl/own.crt", "tls_key": "/etc/ssl/own.key"}
-    units = {"selfsigned": ["baikal-certificate.timer"], "files": ["baikal-certificate.timer"], "off": []}
+    both = ["baikal-backup.timer", "baikal-certificate.timer"]
+    units = {"selfsigned": both, "files": both, "off": both[:1]}
     for declared in ({"tls": "selfsigned"}, files, {"tls": "off"}):
         outcome = server.deploy(**declared)
         assert outcome.status == 0, outcome.output

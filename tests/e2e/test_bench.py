@@ -7,13 +7,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bench import megabytes
+from bench import megabytes, survival
 from bench.contenders import Bench, BenchmarkError, Host, OurDeploy
 from bench.peers.contending import IdiomaticPyinfra, ShellScript
 from bench.peers.equality import refuse_differences, state_of
 from bench.peers.payload import platform_of, wanted
 from tests.lab.baking import BASE, baked
+from tests.lab.corpus import SMALL
+from tests.lab.filling import fill
+from tests.lab.holding import SqliteFile
 from tests.lab.images import base_image
+from tests.lab.server import Server
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,3 +79,24 @@ def test_an_images_megabytes_are_all_accounted_for(engine: Engine, release: Rele
     assert 5 < groups["certbot"] < groups["Python, Jinja2, PyYAML"]
     assert groups[megabytes.REST] < 5
     assert not set(groups) - {*megabytes.GROUPS, *megabytes.PLACES.values(), megabytes.REST}
+
+
+def test_data_that_does_not_come_back_is_no_figure(
+    engine: Engine, release: Release, boot: Callable[..., Machine]
+) -> None:
+    """A restore counts only if all is there again, and a time that clients wait only if they were told nothing wrong."""
+    machine = boot()
+    server = Server(machine, release)
+    assert server.deploy().status == 0
+    kept = survival.Kept(server, SqliteFile(engine, machine.name), SMALL)
+    fill(kept.holder, SMALL)
+    machine.run("baikalctl backup")
+    with survival.Watcher(server, SMALL.names()[0]) as watcher:
+        assert kept.back("baikalctl restore latest") > 0
+    assert 0 < watcher.window() < 60
+    with pytest.raises(BenchmarkError, match="true brought back"):
+        kept.back("true")
+    with survival.Watcher(server, SMALL.names()[0]) as watcher:
+        machine.run("systemctl restart nginx")
+    with pytest.raises(BenchmarkError, match=r"was not closed|and not with 207 and 503 alone"):
+        watcher.window()

@@ -283,6 +283,14 @@ WRONG: Final = {
     "caldav": ("ja", "should be true or false"),
     "carddav": ("2", "should be true or false"),
     "users": ("[{", "is not JSON"),
+    "database": ("mariadb", "sqlite, mysql or pgsql"),
+    "database_host": ("db.example.org:3306", "the port as database_port"),
+    "database_port": ("mysql", "from 0 to 65535"),
+    "database_name": ("dav;x", "letters, digits, _ and - only"),
+    "database_user": ("jo doe", "as the server's owner shows it"),
+    "database_password": ("hünter2", "choose another password at the database server"),
+    "database_tls": ("on", "should be verify or off"),
+    "database_ca": ("ca.pem", "absolute path"),
     "http_port": ("0", "from 1 to 65535"),
     "https_port": ("8443/tcp", "from 1 to 65535"),
     "base_path": ("calendars", "start with a slash"),
@@ -312,6 +320,14 @@ WRONG: Final = {
     "relay_password": ("hünter2", "choose another password at the relay"),
     "relay_ca": ("ca.pem", "absolute path"),
     "dkim_selector": ("baikal._domainkey", "such as baikal"),
+    "backup": ("daily", "should be true or false"),
+    "backup_schedule": ("3:15", 'write it as "03:15"'),
+    "backup_keep_daily": ("all", "from 0 to 1000"),
+    "backup_keep_weekly": ("-1", "from 0 to 1000"),
+    "backup_keep_monthly": ("1001", "from 0 to 1000"),
+    "restic_repository": ("rest:https://jo:hunter2@nas/", "RESTIC_REPOSITORY="),
+    "restic_password": ("", "is empty"),
+    "restic_credentials": ("key", "not NAME=value"),
 }
 """Of every setting that a container takes, something wrong, and words of the remedy."""
 
@@ -377,10 +393,27 @@ def test_every_wrong_variable_is_said_at_once_and_nothing_is_written(
             {"BAIKAL_RELAY_HOST": "smtp.example.org", "BAIKAL_RELAY_PASSWORD": PASSWORD},
             ['BAIKAL_RELAY_HOST = "smtp.example.org": has no effect', "BAIKAL_RELAY_PASSWORD: has no effect"],
         ),
+        (
+            {"BAIKAL_DATABASE": "pgsql"},
+            ["BAIKAL_DATABASE_HOST: is missing; "],
+        ),
+        (
+            {"BAIKAL_DATABASE": "mysql", "BAIKAL_DATABASE_HOST": "local"},
+            ['BAIKAL_DATABASE_HOST = "local": is for machines, and a container has no database server'],
+        ),
+        (
+            {"BAIKAL_DATABASE_HOST": "db", "BAIKAL_DATABASE_PASSWORD": PASSWORD},
+            ['BAIKAL_DATABASE_HOST = "db": has no effect', "BAIKAL_DATABASE_PASSWORD: has no effect"],
+        ),
+        (
+            {"BAIKAL_RESTIC_REPOSITORY": "/srv/restic"},
+            ["BAIKAL_RESTIC_PASSWORD: is missing; "],
+        ),
     ],
     ids=[
         *("no name", "no password", "two forms", "no file", "accounts", "contradictions", "no certificate"),
         *("a mail server", "no relay", "mail that is off"),
+        *("no database server", "a database server", "a server of a file", "a repository without a password"),
     ],
 )
 def test_an_environment_that_is_wrong_as_a_whole_is_refused(

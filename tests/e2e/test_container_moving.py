@@ -70,7 +70,7 @@ def test_the_volumes_of_another_image_move_in(
         )
     assert "there is data here already" in move_in(engine, image, old, volume, user=user)
     replaced = move_in(engine, image, old, volume, "--replace", user=user)
-    assert "keep what is replaced in /var/lib/baikal/backups/replaced-" in replaced, (
+    assert "what is there is kept in /var/lib/baikal/backups/before-import-" in replaced, (
         "in the volume, and not in the container"
     )
 
@@ -92,10 +92,10 @@ def test_an_image_with_a_newer_release_migrates_the_volume(
         assert not container.serving(), "its data is of another version now"
         container.kill()
         container.start()
-        assert f"migrate the data from Baïkal 0.10.1 to {release.version}" in container.log()
+        assert f"migrate a copy of the data from Baïkal 0.10.1 to {release.version}" in container.log()
         assert events(container, "anna") == set(EVENTS["anna"])
-        kept = container.execute("sh", "-c", "ls /var/lib/baikal/backups/before-0.10.1-to-*")
-        assert {"baikal.yaml", "db.sqlite"} <= set(kept.split())
+        kept = container.execute("sh", "-c", "cd /var/lib/baikal/backups/before-upgrade-0.10.1-to-*; find -type f")
+        assert {"./config/baikal.yaml", "./Specific/db/db.sqlite"} <= set(kept.split())
         newer = "s/configured_version: .*/configured_version: 99.0.0/"
         container.execute("sed", "-i", newer, "/var/lib/baikal/config/baikal.yaml")
     with Container.run(engine, baked(engine, release), volume=volume, ready=False) as container:

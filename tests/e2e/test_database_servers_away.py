@@ -1,0 +1,152 @@
+"""A server whose MySQL or PostgreSQL goes away and comes back: what its clients and its administrator notice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.lab.acme import Network
+from tests.lab.asking import PASSWORD
+from tests.lab.certificates import Signer
+from tests.lab.clients import EVENT
+from tests.lab.databases import BACKENDS, DatabaseServer, attach
+from tests.lab.engine import wait_until
+from tests.lab.server import Server
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from tests.lab.asking import Answer
+    from tests.lab.engine import Engine
+    from tests.lab.machine import Machine
+    from tests.lab.release import Release
+
+CA = "/etc/ssl/lab-database.pem"
+LOG = "/var/log/nginx/error.log"
+CALENDAR = "/dav.php/calendars/jo/default/"
+EMPTY = "/dav.php/calendars/jo/default/none.ics"
+SECRET = """pass word: "it's" #1 \\ 100% $HOME;"""
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+
+
+@dataclass
+class Pair:
+    """A server of ours, and the database server that has its data."""
+
+    server: Server
+    database: DatabaseServer
+
+    def sync(self) -> Answer:
+        """Ask as a client that looks whether anything is new."""
+        return self.server.ask("PROPFIND", CALENDAR, user="jo", headers={"Depth": "1"}, timeout_s=70)
+
+    def put(self, name: str) -> Answer:
+        """Store an event."""
+        body = EVENT.format(uid=name, summary="x").replace("\n", "\r\n")
+        return self.server.ask("PUT", f"{CALENDAR}{name}.ics", user="jo", body=body, timeout_s=70)
+
+    def admin(self, cookie: str) -> Answer:
+        """Ask for the admin pages with a session."""
+        return self.server.ask("GET", "/admin/", headers={"Cookie": cookie}, timeout_s=70)
+
+    def log_in(self) -> str:
+        """Log in to the admin pages and return the session's cookie."""
+        login = f"auth=1&login=admin&password={PASSWORD.replace(' ', '+')}"
+        answer = self.server.ask("POST", "/admin/", body=login, headers=FORM)
+        assert answer.status == 302, answer
+        return answer.headers["set-cookie"].partition(";")[0]
+
+
+@pytest.fixture(scope="module", params=BACKENDS)
+def pair(
+    request: pytest.FixtureRequest,
+    engine: Engine,
+    boot: Callable[..., Machine],
+    release: Release,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Pair]:
+    """Give a deployed server with its data in a database server, which it talks to over TLS."""
+    signer = Signer.root()
+    secret: Path = tmp_path_factory.mktemp("database") / "password"
+    with (
+        Network(engine) as network,
+        DatabaseServer.run(engine, network, request.param, signer, password=SECRET, tls_only=True) as database,
+    ):
+        secret.write_text(database.password, encoding="utf-8")
+        machine = boot()
+        attach(engine, network, machine.name)
+        machine.write(CA, signer.pem)
+        there: dict[str, object] = {
+            "database": database.backend,
+            "database_host": database.host,
+            "database_password": {"file": str(secret)},
+            "database_ca": CA,
+        }
+        server = Server(machine, release, data=there)
+        outcome = server.deploy()
+        assert outcome.status == 0, outcome.output
+        yield Pair(server, database)
+
+
+def away(answer: Answer) -> bool:
+    """Tell whether a client is told to come again, and nothing else."""
+    told = (answer.status, answer.headers.get("retry-after"), "SQL" in answer.body, "Ba" in answer.body)
+    return told == (503, "30", False, False)
+
+
+def test_a_database_that_goes_away_is_503_until_it_is_back(pair: Pair) -> None:
+    """For clients and the admin pages, at once; the reason is in the log, and nobody has to do anything."""
+    cookie = pair.log_in()
+    assert pair.put("before").status == 201
+    pair.server.machine.run(f": > {LOG}")
+    pair.database.stop()
+    assert away(pair.server.ask("PROPFIND", "/dav.php/"))
+    assert away(pair.sync())
+    assert away(pair.put("during"))
+    assert away(pair.admin(cookie))
+    assert "Baikal can't answer: SQLSTATE" in pair.server.machine.read(LOG)
+    assert "answers 503" in str(pair.server.check())
+    pair.database.start()
+    assert pair.sync().status == 207
+    assert pair.put("during").status == 201
+    assert 'type="password"' not in pair.admin(cookie).body, "who was logged in still is"
+
+
+def test_a_session_of_the_admin_pages_is_in_the_database_and_in_no_file(pair: Pair) -> None:
+    """So that another machine knows it too; its name can't be read there."""
+    cookie = pair.log_in()
+    assert pair.server.machine.run("ls /var/lib/baikal/sessions") == ""
+    rows = pair.database.rows("SELECT id FROM baikalctl_sessions")
+    assert rows
+    assert cookie.partition("=")[2] not in str(rows)
+    assert 'type="password"' not in pair.admin(cookie).body
+    pair.database.execute(("UPDATE baikalctl_sessions SET expires = 1",))
+    assert 'type="password"' in pair.admin(cookie).body, "it has expired"
+
+
+def test_a_session_that_nobody_has_made_is_not_taken(pair: Pair) -> None:
+    """Or somebody could have the administrator log in to one that he knows."""
+    answer = pair.admin("PHPSESSID=0123456789abcdef0123456789abcdef")
+    assert "set-cookie" in answer.headers
+    assert "0123456789abcdef0123456789abcdef" not in answer.headers["set-cookie"]
+
+
+def test_clients_of_calendars_leave_no_session(pair: Pair) -> None:
+    """Nor does a request of theirs cost a row."""
+    before = pair.database.rows("SELECT count(*) FROM baikalctl_sessions")
+    assert pair.sync().status == 207
+    assert pair.database.rows("SELECT count(*) FROM baikalctl_sessions") == before
+
+
+def test_a_database_that_answers_nothing_doesnt_hold_everybody(pair: Pair) -> None:
+    """The first request waits as long as PHP waits for a connection; after it, others are told at once."""
+    pair.database.hang()
+    try:
+        assert away(pair.sync())
+        assert away(pair.server.ask("PROPFIND", CALENDAR, user="jo", timeout_s=2))
+    finally:
+        pair.database.resume()
+    assert wait_until(lambda: pair.sync().status == 207, 30)

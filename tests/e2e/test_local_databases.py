@@ -1,0 +1,149 @@
+"""A database server on the machine itself, by the same description: accounts as data, archives, and what it may do."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tasks.distribution import DATABASE_SERVERS, DRIVERS, PACKAGES
+from tests.lab.archived import newest
+from tests.lab.asking import PASSWORD
+from tests.lab.clients import EVENT
+from tests.lab.databases import BACKENDS
+from tests.lab.dav import Dav
+from tests.lab.images import machine_image
+from tests.lab.life import open_again, said, stand_still
+from tests.lab.machine import Machine
+from tests.lab.server import USERS, Server
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.lab.engine import Engine
+    from tests.lab.release import Release
+
+ASK = {
+    "mysql": "mariadb --skip-column-names --batch {} -e",
+    "pgsql": "runuser -u postgres -- psql --no-psqlrc --tuples-only --no-align --dbname={} -c",
+}
+RIGHTS = {
+    "mysql": [
+        "GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, DROP, INDEX, ALTER, TRIGGER ON `baikal`.* TO `baikal`@`localhost`",
+        "GRANT USAGE ON *.* TO `baikal`@`localhost` IDENTIFIED VIA unix_socket",
+    ],
+    "pgsql": ["f|f|f|f|f|t"],
+}
+"""All that the account may: on its own database, from this machine alone, and without a password that could be guessed."""
+ASKED = {
+    "mysql": "SHOW GRANTS FOR baikal@localhost",
+    "pgsql": "SELECT rolsuper, rolcreatedb, rolcreaterole, rolreplication, rolbypassrls, rolpassword IS NULL"
+    " FROM pg_authid WHERE rolname = 'baikal'",
+}
+CALENDAR = "/dav.php/calendars/jo/work/"
+
+
+@pytest.fixture(scope="module", params=BACKENDS)
+def local(request: pytest.FixtureRequest, engine: Engine, release: Release) -> Iterator[Server]:
+    """Give a machine that has its own database server."""
+    backend: str = request.param
+    packages = (*PACKAGES, *DRIVERS[backend], DATABASE_SERVERS[backend])
+    with Machine.start(engine, machine_image(engine, "debian:12", packages)) as machine:
+        server = Server(machine, release, data={"database": backend, "database_host": "local"})
+        outcome = server.deploy()
+        assert outcome.status == 0, outcome.output
+        yield server
+
+
+def asked(server: Server, query: str, database: str = "baikal") -> list[str]:
+    """Return the lines that the database server's administrator is answered."""
+    command = ASK[str(server.data["database"])].format(database)
+    return server.machine.run(f'cd /; {command} "{query}"').splitlines()
+
+
+def put(server: Server, name: str, user: str = "jo", path: str = CALENDAR) -> int:
+    """Store an event."""
+    body = EVENT.format(uid=name, summary="Größe 🎂").replace("\n", "\r\n")
+    return server.ask("PUT", f"{path}{name}.ics", user=user, body=body).status
+
+
+def shares() -> list[dict[str, Any]]:
+    """Return what is declared of the accounts, to be changed."""
+    found: list[dict[str, Any]] = json.loads(json.dumps(USERS))
+    return found
+
+
+def test_it_serves_and_a_deploy_has_nothing_to_do(local: Server) -> None:
+    """Also after a boot; nothing is in a file."""
+    assert put(local, "first") == 201
+    assert local.check()["healthy"]
+    outcome = local.deploy()
+    assert (outcome.status, outcome.changes) == (0, 0), outcome.output
+    assert local.machine.run("ls /var/lib/baikal/Specific/db") == ""
+    local.machine.kill()
+    local.machine.power_on()
+    assert local.ask("GET", f"{CALENDAR}first.ics", user="jo").status == 200
+
+
+def test_the_account_may_no_more_than_it_must(local: Server) -> None:
+    """And is let in from nowhere else."""
+    backend = str(local.data["database"])
+    found = asked(local, ASKED[backend], "" if backend == "mysql" else "postgres")
+    assert sorted(found) == RIGHTS[backend]
+    listening = local.machine.run("ss -ltnH | awk '{print $4}'").split()
+    ports = [each for each in listening if each.endswith((":3306", ":5432"))]
+    assert all(each.startswith(("127.0.0.1:", "[::1]:")) for each in ports), listening
+
+
+def test_accounts_are_data_there_too(local: Server) -> None:
+    """Shared calendars are seen, a share that is declared otherwise is another, and a second deploy has nothing to do."""
+    dav = Dav(local.url, "Corey", PASSWORD)
+    (place,) = [href for href in dav.collections() if "/calendars/" in href and "/default/" not in href]
+    assert put(local, "seen") == 201
+    assert [href.removeprefix(place) for href in dav.listing(place)].count("seen.ics") == 1
+    assert put(local, "theirs", "Corey", place) == 403
+    declared = shares()
+    declared[0]["calendars"][0]["share"] = [{"with": "Corey", "access": "write"}]
+    declared.append(
+        {"name": "neu", "email": "neu@example.org", "password": USERS[0]["password"], "display_name": "Zoë Çelik"}
+    )
+    outcome = local.deploy(users=declared)
+    assert outcome.status == 0, outcome.output
+    assert local.ask("PROPFIND", "/dav.php/calendars/neu/default/", user="neu").status == 207
+    assert put(local, "theirs", "Corey", place) == 201
+    assert local.ask("GET", f"{CALENDAR}theirs.ics", user="jo").status == 200
+    assert local.deploy(users=declared).changes == 0
+
+
+def test_whoever_is_removed_is_archived_first(local: Server) -> None:
+    """With all that was his, and the archive brings it back."""
+    declared = [*shares(), {"name": "neu", "email": "neu@example.org", "password": USERS[0]["password"]}]
+    outcome = local.deploy(users=declared)
+    assert outcome.status == 0, outcome.output
+    assert put(local, "mine", "neu", "/dav.php/calendars/neu/default/") == 201
+    declared[-1] = {"name": "neu", "state": "absent"}
+    outcome = local.deploy(users=declared)
+    assert outcome.status == 0, outcome.output
+    assert local.ask("PROPFIND", "/dav.php/calendars/jo/", user="neu").status == 401
+    before = local.machine.run("ls /var/backups/baikal/*-before-removal.tar.gz | tail -1").strip()
+    assert local.deploy().status == 0  # in which nobody of that name is spoken of
+    assert said(local.machine, "restore", before)[-1] == "status 0"
+    assert local.ask("GET", "/dav.php/calendars/neu/default/mine.ics", user="neu").status == 200
+
+
+def test_an_archive_comes_back_through_a_power_cut(local: Server) -> None:
+    """The database server is killed with the machine, and takes the change back with it when it boots."""
+    machine = local.machine
+    machine.run("baikalctl backup")
+    made = newest(machine)
+    assert put(local, "later") == 201
+    stand_still(machine, "portable.copy", "restore", made)
+    machine.kill()
+    machine.power_on()
+    assert open_again(machine)
+    assert local.ask("GET", f"{CALENDAR}later.ics", user="jo").status == 200
+    assert said(machine, "restore", made)[-1] == "status 0"
+    assert local.ask("GET", f"{CALENDAR}later.ics", user="jo").status == 404
+    assert local.ask("GET", f"{CALENDAR}first.ics", user="jo").status == 200
+    assert local.check()["healthy"]

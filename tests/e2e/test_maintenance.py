@@ -1,0 +1,125 @@
+"""A server that is closed for maintenance, as its clients and the doctor see it."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.lab.clients import EVENT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.lab.server import Server
+
+FOLDER = "/var/lib/baikal/maintenance"
+TOKEN = "0123456789abcdef" * 2
+EVERYTHING = (
+    *("/", "/dav.php/", "/cal.php/", "/card.php/principals/", "/.well-known/caldav", "/.well-known/carddav"),
+    *("/admin", "/admin/", "/admin/install/", "/res/core/Baikal/Images/logo-baikal.png", "/robots.txt", "/nowhere"),
+)
+
+
+@pytest.fixture
+def closed(server: Server) -> Iterator[Server]:
+    """Give the server, closed while the test runs."""
+    server.machine.run(f"touch {FOLDER}/on {FOLDER}/{TOKEN}")
+    yield server
+    server.machine.run(f"rm -f {FOLDER}/*")
+    assert server.ask("PROPFIND", "/dav.php/").status == 401
+
+
+@pytest.mark.parametrize("path", EVERYTHING)
+@pytest.mark.parametrize("method", ["GET", "PROPFIND"])
+def test_every_address_answers_that_it_is_to_be_asked_again(closed: Server, path: str, method: str) -> None:
+    """With the time to wait, for caches not to keep, and nothing of Baïkal."""
+    answer = closed.ask(method, path, user="jo")
+    assert (answer.status, answer.headers["retry-after"], answer.headers["cache-control"]) == (503, "30", "no-store")
+    assert "set-cookie" not in answer.headers
+    assert "Baïkal" not in answer.body
+
+
+def test_what_a_client_sends_is_not_taken(closed: Server) -> None:
+    """Nor lost on it: whoever gets 503 keeps the event, and sends it again."""
+    place = "/dav.php/calendars/jo/default/during.ics"
+    event = EVENT.format(uid="during", summary="x").replace("\n", "\r\n")
+    for body in (event, event + "X" * 2_000_000):
+        assert closed.ask("PUT", place, user="jo", body=body, headers={"Content-Type": "text/calendar"}).status == 503
+    with opened(closed):
+        assert closed.ask("GET", place, user="jo").status == 404
+
+
+@contextlib.contextmanager
+def opened(server: Server) -> Iterator[None]:
+    """Have it open for a moment."""
+    server.machine.run(f"rm {FOLDER}/on")
+    yield
+    server.machine.run(f"touch {FOLDER}/on")
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1", "2"])
+def test_it_is_the_same_in_every_version_of_http(closed: Server, version: str) -> None:
+    """Also for a client that asks leave to send what it has."""
+    answer = closed.machine.run(
+        f"head -c 300000 /dev/zero | curl -sk --http{version} -X PUT --data-binary @- -H 'Expect: 100-continue'"
+        " -D - -o /dev/null https://localhost/dav.php/calendars/jo/default/x.ics"
+    ).lower()
+    assert re.match(rf"http/{'1.1' if version == '1.0' else version}\b\S* 503", answer), answer
+    assert "retry-after: 30" in answer
+
+
+def test_the_doctor_gets_in_with_a_name_that_only_root_knows(closed: Server) -> None:
+    """As a stranger who is asked who he is, and as the one who is let in."""
+    probe = {"X-Baikal-Probe": TOKEN}
+    assert closed.ask("PROPFIND", "/dav.php/", headers=probe).status == 401
+    place = "/dav.php/calendars/jo/default/probe.ics"
+    event = EVENT.format(uid="probe", summary="x").replace("\n", "\r\n")
+    sent = probe | {"Content-Type": "text/calendar"}
+    assert closed.ask("PUT", place, user="jo", body=event, headers=sent).status == 201
+    assert closed.ask("DELETE", place, user="jo", headers=probe).status == 204
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        *("", "on", ".", "..", "/", "f" * 32, TOKEN.upper(), TOKEN[:-1], f"{TOKEN}0", f" {TOKEN[1:]}", f"{TOKEN}/"),
+        *(
+            f"./{TOKEN}",
+            f"../maintenance/{TOKEN}",
+            "../config/baikal.yaml",
+            "../../../../etc/passwd",
+            f"{TOKEN}, {TOKEN}",
+        ),
+    ],
+)
+def test_no_other_name_gets_in(closed: Server, token: str) -> None:
+    """Guessed, misspelt, or a way to a file that everybody knows."""
+    assert closed.ask("PROPFIND", "/dav.php/", headers={"X-Baikal-Probe": token}).status == 503
+
+
+@pytest.mark.parametrize("then", ["stop", "reload"])
+def test_a_request_that_came_before_is_to_come_again(server: Server, then: str) -> None:
+    """Its body took its time: it passed the door, and there is nobody behind it, or a PHP that only the doctor is to use."""
+    unit = server.machine.run("cd /run/php && echo php*-fpm.pid").strip().removesuffix(".pid")
+    program = f"""
+import socket, ssl, subprocess
+context = ssl._create_unverified_context()
+connection = context.wrap_socket(socket.create_connection(("127.0.0.1", 443)))
+head = "PUT /dav.php/calendars/jo/default/slow.ics HTTP/1.1\\r\\nHost: localhost\\r\\nContent-Length: 4\\r\\n\\r\\nab"
+connection.sendall(head.encode())
+# Another request's answer shows that nginx has read what came before it.
+subprocess.run(["curl", "-sk", "-o", "/dev/null", "https://127.0.0.1/dav.php/"], check=True)
+open("{FOLDER}/on", "w").close()
+subprocess.run(["systemctl", "{then}", "{unit}"], check=True)
+connection.sendall(b"cd")
+print(connection.recv(12).decode())
+"""
+    try:
+        said = server.machine.engine.docker("exec", "-i", server.machine.name, "python3", "-", input=program)
+    finally:
+        server.machine.run(f"rm -f {FOLDER}/on; systemctl start {unit}")
+    assert said.strip() == "HTTP/1.1 503"
+    assert server.ask("PROPFIND", "/dav.php/").status == 401
