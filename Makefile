@@ -32,7 +32,7 @@ clean: $(READY) ## Remove the demo and everything that the lab keeps between run
 test: $(READY) ## Test everything, on real machines and images
 	@$(BIN)/python -m pytest
 
-check: $(READY) ## Lint, types and unit tests, in seconds
+check: $(READY) ## Lint, types and unit tests, in a minute or two
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --quiet --check .
 	@$(BIN)/mypy --no-error-summary
