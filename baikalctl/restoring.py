@@ -10,9 +10,9 @@ from baikalctl import (
     apply,
     archive,
     archives,
+    backup,
     configuration,
     copying,
-    database,
     health,
     manifest,
     migration,
@@ -62,7 +62,9 @@ def restore(given: str, say: Say) -> None:
     with private_folder(volume.backups()) as folder:
         say(f"verify {given}")
         said, unpacked = _unpacked(given, folder)
-        say(f"it is of {said.hostname}, {manifest.stamp(said.created)}: Baïkal {said.baikal}, {_told(said)}")
+        say(
+            f"it is of {said.hostname}, {manifest.stamp(said.created)}: Baïkal {said.baikal}, {backup.contents(said.counts)}"
+        )
         declared = pausing.declared_here()
         if declared and said.hostname != declared.hostname:
             say("(which is another server than this one)")
@@ -73,7 +75,7 @@ def restore(given: str, say: Say) -> None:
             change = _change(given, unpacked, said, found, version, say)
             with apply.alone(change.target):
                 kept = transition.carry_out(change, say)
-    say(f"restored: {_told(said)}" + (f"; what was here before is in {kept}" if kept.is_dir() else ""))
+    say(f"restored: {backup.contents(said.counts)}" + (f"; what was here before is in {kept}" if kept.is_dir() else ""))
 
 
 def _change(  # noqa: PLR0913, PLR0917 - what is known of the archive
@@ -125,7 +127,3 @@ def _unpacked(given: str, folder: Path) -> tuple[Manifest, Path]:
     if (path / manifest.NAME).is_file():
         return archive.check_folder(path, str(path)), path
     return archive.unpack(path, folder), folder
-
-
-def _told(said: Manifest) -> str:
-    return database.told({word: said.counts.get(table, 0) for word, table in database.COUNTED.items()})

@@ -306,16 +306,9 @@ def _served(bench: Bench, corpus: Corpus, network: Network, backend: Backend) ->
         Machine.start(bench.engine, machine_image(bench.engine, DISTRIBUTION, packages)) as machine,
     ):
         secret = Path(folder) / "password"
-        secret.touch(mode=0o600)
-        secret.write_text(PASSWORD)
         attach(bench.engine, network, machine.name)
         machine.write(AUTHORITY, database.ca)
-        data: dict[str, object] = {
-            "database": backend,
-            "database_host": database.host,
-            "database_password": {"file": str(secret)},
-            "database_ca": AUTHORITY,
-        }
+        data = database.settings(secret, AUTHORITY)
         yield database.kind.title, _filled(bench, Server(machine, bench.release, data=data), corpus, database)
 
 

@@ -97,19 +97,13 @@ def pair(
         DatabaseServer.run(engine, network, backend, signer, password=SECRET, tls_only=True) as database,
         Machine.start(engine, image) as machine,
     ):
-        password.write_text(database.password, encoding="utf-8")
         attach(engine, network, machine.name)
         machine.write(CA, signer.pem)
         server = Server(machine, release)
         outcome = server.deploy()
         assert outcome.status == 0, outcome.output
         filling.fill(SqliteFile(engine, machine.name), SMALL)
-        there: dict[str, object] = {
-            "database": backend,
-            "database_host": database.host,
-            "database_password": {"file": str(password)},
-            "database_ca": CA,
-        }
+        there = database.settings(password, CA)
         found = Pair(server, database, Life.on(server, SMALL, exact=False), there)
         found.find()
         found.declare(**there)

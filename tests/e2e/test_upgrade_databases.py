@@ -66,16 +66,10 @@ def pair(
         Network(engine) as network,
         DatabaseServer.run(engine, network, request.param, Signer.root(), password=SECRET) as database,
     ):
-        secret.write_text(database.password, encoding="utf-8")
         machine = boot()
         attach(engine, network, machine.name)
         machine.write(CA, database.ca)
-        there: dict[str, object] = {
-            "database": database.backend,
-            "database_host": database.host,
-            "database_password": {"file": str(secret)},
-            "database_ca": CA,
-        }
+        there = database.settings(secret, CA)
         server = Server(machine, release, data=there)
         outcome = server.deploy()
         assert outcome.status == 0, outcome.output

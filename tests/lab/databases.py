@@ -158,6 +158,18 @@ class DatabaseServer:
         """Cut the power: every process ends at once, nothing is told or saved."""
         self.engine.docker("kill", "-s", "KILL", self.name)
 
+    def settings(self, password: Path, ca: str) -> dict[str, object]:
+        """Return the settings that name this server, for a host that has its ``ca``; writes the ``password`` to that file."""
+        password.touch(mode=0o600)
+        password.write_text(self.password, encoding="utf-8")
+        reference = {"file": str(password)}
+        return {
+            "database": self.backend,
+            "database_host": self.host,
+            "database_password": reference,
+            "database_ca": ca,
+        }
+
     def start(self) -> None:
         """Start the server again after ``stop`` or ``kill``, with the same data and port, and wait until it answers."""
         self.engine.docker("start", self.name)
