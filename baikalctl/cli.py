@@ -52,10 +52,10 @@ def _database_errors() -> tuple[type[Error], ...]:
 
 def _of_database(error: Error) -> str:
     """Return what to say of an error that nobody has said more of."""
-    from baikalctl import database
+    from baikalctl import current_database
 
     try:
-        here = database.here()
+        here = current_database.of(Declared.on_this_host())
     except (HostError, OSError):
         return f"the database: {error}; baikalctl check tells more"
     return f"{here}: {error}; {here.remedy(error, 'run again; baikalctl check tells more')}"

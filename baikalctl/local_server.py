@@ -6,13 +6,12 @@ server is somebody else's, and stays as it is.
 
 from __future__ import annotations
 
-import contextlib
 import subprocess
 from functools import partial
 from typing import TYPE_CHECKING
 
+from baikalctl.boundary import confined
 from baikalctl.faults import HostError
-from baikalctl.privilege import as_owner
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,10 +46,10 @@ def steps(declared: Declared, here: Database) -> Iterator[Step]:
 def reachable(here: Database) -> bool:
     """Tell whether the data's owner can use the database ``here``."""
     try:
-        with as_owner(), contextlib.closing(here.connect()):
-            return True
+        confined(lambda: here.connect().close())
     except HostError:
         return False
+    return True
 
 
 def _runs(unit: str) -> bool:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from baikalctl import paths
+from baikalctl.copying import opened
 from baikalctl.faults import NOT_YET, HostError
 from baikalctl.invitation import compose
 from baikalctl.itip import UnfitError
@@ -27,6 +28,7 @@ NULLMAILER = "/usr/sbin/nullmailer-queue"
 SENDMAIL = "/usr/sbin/sendmail"
 SECONDS = 60
 """How long a queue may take to have a message on its disk."""
+LONGEST_REASON = 1000
 WHY = b"X-Baikal-Kept: "
 """Begins the first line of a kept message, which says why it is kept."""
 
@@ -91,17 +93,16 @@ def kept() -> list[tuple[Path, str, float]]:
     found = []
     for path in sorted(Path(paths.KEPT).glob("*.eml")):
         # One that another retry has just sent is gone, and what is no file is nobody's message.
-        with contextlib.suppress(FileNotFoundError):
-            if path.is_file():
-                with path.open("rb") as stream:
-                    first = stream.readline().removeprefix(WHY).decode("utf-8", "replace").strip()
-                found.append((path, first, path.stat().st_mtime))
+        with contextlib.suppress(FileNotFoundError, HostError), opened(path) as stream:
+            first = stream.readline(LONGEST_REASON).removeprefix(WHY).decode("utf-8", "replace").strip()
+            found.append((path, first, os.fstat(stream.fileno()).st_mtime))
     return found
 
 
 def send_again(path: Path, sender: str) -> None:
     """Try a kept message once more, and forget it once a queue has it; raises :class:`HostError` or UnfitError."""
-    given = path.read_bytes().partition(b"\n")[2]
+    with opened(path) as stream:
+        given = stream.read().partition(b"\n")[2]
     mark = b"X-Baikal-Envelope: "
     if given.startswith(mark):
         envelope, _, content = given.removeprefix(mark).partition(b"\n")

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from baikalctl import paths
 from baikalctl.certificate import openssl
+from baikalctl.copying import belongs, give
 from baikalctl.faults import HostError
-from baikalctl.privilege import belongs, give, privileged
+from baikalctl.privilege import privileged
 from baikalctl.writing import write
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from baikalctl.declared import REALM, Declared, declare
 from baikalctl.environment import is_of_others
 from baikalctl.faults import HostError, SettingsError
 from baikalctl.installing import locked
-from baikalctl.privilege import as_owner, privileged
+from baikalctl.privilege import privileged
 from baikalctl.rendering import data
 from baikalctl.settings import DEFINITIONS, PREFIX, Settings
 from baikalctl.surroundings import (
@@ -71,8 +71,7 @@ def start(environ: Mapping[str, str]) -> NoReturn:
         give_back()
     with locked(paths.LOCK):
         _recover(settings)
-    with as_owner():
-        found = configuration.read()
+    found = configuration.read()
     wanted = render_contained(settings, platform(), found.get("system", {}).get("auth_realm", REALM))
     _clear(run)
     volume.make(wanted.directories)
@@ -110,7 +109,7 @@ def prepare_errand(environ: Mapping[str, str]) -> None:
     settings = _of_this_image(environ)
     _refuse_unreachable(settings)
     found: configuration.Configuration = {}
-    with contextlib.suppress(HostError), as_owner():  # a broken one may be what is to be restored
+    with contextlib.suppress(HostError):  # a broken one may be what is to be restored
         found = configuration.read()
     wanted = render_contained(settings, platform(), found.get("system", {}).get("auth_realm", REALM))
     run = _run_folder()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from baikalctl import configuration, paths, placing, portable, rehearsal, round_trip
+from baikalctl import configuration, paths, php, placing, portable, rehearsal, round_trip
 from baikalctl.faults import HostError
 from baikalctl.sqlite import Sqlite
 from tests.lab.errors import LabError
@@ -115,7 +115,7 @@ def test_a_server_that_wants_digests_is_logged_in_to(found: Configuration, libra
         staged = configuration.understood(file)
         staged["system"]["dav_auth_type"] = "Digest"
         configuration.write(staged, file)
-        with rehearsal._serving(folder, VERSION) as (port, _):
+        with rehearsal._serving(folder, VERSION, php.program()) as (port, _):
             round_trip.make(f"http://127.0.0.1:{port}", visitor, {}, calendars=True, contacts=True)
             wrong = dataclasses.replace(visitor, password="wrong")
             with pytest.raises(HostError, match=r"PROPFIND .* answers 401, not 207"):
