@@ -128,6 +128,25 @@ def test_strangers_and_wrong_passwords_get_401(server: Server) -> None:
     assert re.search(r"client: \d+\.\d+\.\d+\.\d+", failures[-1])
 
 
+@pytest.mark.parametrize(
+    "path",
+    ["/dav.php%2f", "/cal.php%2F", "/card.php%2fprincipals/", "/dav.php?x", "///dav.php/", "/d%61v.php%2f"],
+)
+def test_no_address_is_an_error_of_the_server_without_a_log_in(server: Server, path: str) -> None:
+    """What isn't sabre/dav's own address, however it is spelled, is 404 and no line in the log of errors."""
+    for method in ("GET", "PROPFIND", "POST"):
+        assert server.ask(method, path).status == 404, (method, path)
+
+
+def test_encoded_slashes_in_names_are_taken(server: Server) -> None:
+    """A client may encode the slashes below dav.php."""
+    type_ = {"Content-Type": "text/calendar"}
+    body = EVENT.format(uid="encoded", summary="x").replace("\n", "\r\n")
+    path = "/dav.php/calendars%2fjo%2Fdefault/encoded.ics"
+    assert server.ask("PUT", path, user="jo", body=body, headers=type_).status == 201
+    assert server.ask("DELETE", "//dav.php/calendars/jo/default/encoded.ics", user="jo").status == 204
+
+
 @pytest.mark.parametrize("path", ["/.well-known/caldav", "/.well-known/carddav", "/.well-known/caldav/"])
 def test_discovery_redirects_relatively(server: Server, path: str) -> None:
     """RFC 6764: whatever port or proxy the client came through, the redirect leads back to it."""

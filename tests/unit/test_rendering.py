@@ -95,7 +95,7 @@ def route(content: str, path: str) -> list[str]:
 
 def mapped(content: str, variable: str, value: str) -> str:
     """Return what nginx's map of that name makes of ``value``; other variables are left in it."""
-    (block,) = re.findall(rf"^map \S+ \${variable} {{\n(.*?)^}}", content, re.DOTALL | re.MULTILINE)
+    (block,) = re.findall(rf"^map [^\n]+ \${variable} {{\n(.*?)^}}", content, re.DOTALL | re.MULTILINE)
     pairs = [shlex.split(line.removesuffix(";").replace("\\", "\\\\")) for line in lines(block)]
     for pattern, result in pairs:
         flags = re.IGNORECASE if pattern.startswith("~*") else 0
@@ -128,6 +128,30 @@ def script(body: list[str]) -> str:
 def test_dav_goes_to_its_script_whatever_the_rest_of_the_address_is(base: str, path: str, expected: str) -> None:
     """Users called Corey and objects called a.php.ics are just names; the usual nginx snippet fails on both."""
     assert script(route(text(base_path=base), base + path)) == expected
+
+
+@pytest.mark.parametrize("base", ["", "/cal", "/a/b"])
+@pytest.mark.parametrize(
+    ("sent", "accepted"),
+    [
+        ("/dav.php", True),
+        ("//dav.php/", True),
+        ("/card.php/", True),
+        ("/cal.php/calendars/jo/a%2fb/c%20d.ics?export", True),
+        ("/dav.php%2f", False),
+        ("/cal.php%2Fcalendars", False),
+        ("/dav.php?x", False),
+        ("///dav.php/", False),
+        ("/x/../dav.php/", False),
+    ],
+)
+def test_an_address_that_sabre_dav_would_answer_with_500_is_404(base: str, sent: str, *, accepted: bool) -> None:
+    """It compares the address as it was sent with its own; nginx chooses by the decoded one."""
+    body = route(text(base_path=base), f"{base}/dav.php/")
+    (found,) = [re.fullmatch(r'if \(\$request_uri !~ "(.+)"\) {', line) for line in body if "$request_uri !~" in line]
+    assert found
+    assert bool(re.search(found[1], base + sent)) is accepted
+    assert body[body.index(found[0]) + 1] == "return 404;"
 
 
 @pytest.mark.parametrize("base", ["", "/cal"])
