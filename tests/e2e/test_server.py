@@ -147,6 +147,20 @@ def test_encoded_slashes_in_names_are_taken(server: Server) -> None:
     assert server.ask("DELETE", "//dav.php/calendars/jo/default/encoded.ics", user="jo").status == 204
 
 
+def test_no_answer_to_a_stranger_tells_a_version_of_software(server: Server) -> None:
+    """Neither headers nor errors of sabre/dav, PHP and nginx."""
+    for path in ("/dav.php/", "/cal.php/", "/card.php/", "/", "/admin/", "/nothing", "/dav.php/%00", "/res/none.css"):
+        for method in ("PROPFIND", "GET"):
+            answer = server.ask(method, path)
+            assert not {"x-sabre-version", "x-powered-by"} & set(answer.headers), path
+            assert answer.headers.get("server") == "nginx", path
+            assert "sabredav-version" not in answer.body, path
+            assert not re.search(r"nginx/\d|PHP/\d", answer.body), path
+    failed = server.ask("PROPFIND", "/dav.php/calendars/jo/none/", user="jo")
+    assert (failed.status, "sabredav-version" in failed.body) == (404, False)
+    assert "x-sabre-version" not in failed.headers
+
+
 @pytest.mark.parametrize("path", ["/.well-known/caldav", "/.well-known/carddav", "/.well-known/caldav/"])
 def test_discovery_redirects_relatively(server: Server, path: str) -> None:
     """RFC 6764: whatever port or proxy the client came through, the redirect leads back to it."""

@@ -16,7 +16,11 @@ require __DIR__ . '/away.php';
 
 // Baïkal starts a session for every request. A DAV client needs none: it would leave a file behind each time, and a
 // client that keeps cookies would be served one request at a time, because PHP locks the file.
-if (preg_match('#/(?:dav|cal|card)\.php$#', $_SERVER['SCRIPT_FILENAME'] ?? '')) {
+if (preg_match('#^(.+)/html/(?:dav|cal|card)\.php$#', $_SERVER['SCRIPT_FILENAME'] ?? '', $found)) {
+    // Answers, errors and mail don't name the version of sabre/dav. What is loaded for that, each of these requests needs.
+    require "$found[1]/vendor/autoload.php";
+    \Sabre\DAV\Server::$exposeVersion = false;
+    unset($found);
     ini_set('session.use_cookies', '0');
     ini_set('session.use_strict_mode', '0');
     session_set_save_handler(new class implements \SessionHandlerInterface {
