@@ -161,6 +161,60 @@ def test_no_answer_to_a_stranger_tells_a_version_of_software(server: Server) -> 
     assert "x-sabre-version" not in failed.headers
 
 
+NEW_CALENDAR = (
+    "sabreAction=mkcol&name=forged&%7BDAV%3A%7Ddisplayname=x"
+    "&resourceType=%7BDAV%3A%7Dcollection%2C%7Burn%3Aietf%3Aparams%3Axml%3Ans%3Acaldav%7Dcalendar"
+)
+
+
+def test_a_page_of_another_site_changes_nothing_with_the_password_that_a_browser_knows(server: Server) -> None:
+    """Neither a form for sabre/dav's own pages nor any other request of a browser for another site."""
+    forms = (
+        {"Content-Type": "application/x-www-form-urlencoded"},
+        {"Content-Type": "application/x-www-form-urlencoded", "Sec-Fetch-Site": "cross-site"},
+        {"Content-Type": "text/plain;charset=UTF-8"},
+        {"Content-Type": "multipart/form-data; boundary=x"},
+        {"Content-Type": "text/calendar", "Sec-Fetch-Site": "cross-site"},
+    )
+    for headers in forms:
+        for script in ("dav", "cal"):
+            path = f"/{script}.php/calendars/jo/"
+            assert server.ask("POST", path, user="jo", body=NEW_CALENDAR, headers=headers).status == 403, headers
+    assert server.rows("SELECT count(*) FROM calendarinstances WHERE uri = 'forged'") == [[0]]
+    body = EVENT.format(uid="sites", summary="x").replace("\n", "\r\n")
+    place, type_ = "/dav.php/calendars/jo/default/sites.ics", {"Content-Type": "text/calendar"}
+    other = {"Sec-Fetch-Site": "cross-site"}
+    assert server.ask("PUT", place, user="jo", body=body, headers=type_ | other).status == 403
+    assert server.ask("PUT", place, user="jo", body=body, headers=type_ | {"Sec-Fetch-Site": "same-site"}).status == 201
+    assert server.ask("DELETE", place, user="jo", headers=other).status == 403
+    assert server.ask("GET", place, user="jo", headers=other).status == 200
+    assert server.ask("DELETE", place, user="jo").status == 204
+
+
+def test_clients_still_ask_for_free_time_by_post(server: Server) -> None:
+    """A POST of text/calendar to the outbox (RFC 6638, section 3.2)."""
+    lines = (
+        "BEGIN:VCALENDAR",
+        "VERSION:2.0",
+        "PRODID:-//x//x",
+        "METHOD:REQUEST",
+        "BEGIN:VFREEBUSY",
+        "UID:free",
+        "DTSTAMP:20260101T000000Z",
+        "DTSTART:20260601T000000Z",
+        "DTEND:20260602T000000Z",
+        "ORGANIZER:mailto:jo@example.org",
+        "ATTENDEE:mailto:jo@example.org",
+        "END:VFREEBUSY",
+        "END:VCALENDAR",
+        "",
+    )
+    headers = {"Content-Type": "text/calendar; charset=utf-8", "Originator": "mailto:jo@example.org"}
+    answer = server.ask("POST", "/dav.php/calendars/jo/outbox/", user="jo", body="\r\n".join(lines), headers=headers)
+    assert answer.status == 200, answer.body
+    assert "BEGIN:VFREEBUSY" in answer.body
+
+
 @pytest.mark.parametrize("path", ["/.well-known/caldav", "/.well-known/carddav", "/.well-known/caldav/"])
 def test_discovery_redirects_relatively(server: Server, path: str) -> None:
     """RFC 6764: whatever port or proxy the client came through, the redirect leads back to it."""

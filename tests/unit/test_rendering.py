@@ -154,6 +154,37 @@ def test_an_address_that_sabre_dav_would_answer_with_500_is_404(base: str, sent:
     assert body[body.index(found[0]) + 1] == "return 404;"
 
 
+FORGED = (
+    ("POST  application/x-www-form-urlencoded", True),
+    ("POST same-origin application/x-www-form-urlencoded", True),
+    ("POST cross-site Multipart/Form-Data; boundary=x", True),
+    ("POST none text/plain;charset=UTF-8", True),
+    ("POST  text/calendar; charset=utf-8", False),
+    ("POST same-site text/calendar", False),
+    ("POST  application/xml", False),
+    ("POST  ", False),
+    ("POST cross-site text/calendar", True),
+    ("PUT cross-site text/calendar", True),
+    ("DELETE cross-site ", True),
+    ("MKCALENDAR cross-site text/xml", True),
+    ("DELETE same-site ", False),
+    ("PUT  text/plain", False),
+    ("GET cross-site ", False),
+    ("HEAD cross-site ", False),
+    ("OPTIONS cross-site ", False),
+    ("PROPFIND cross-site application/xml", False),
+    ("REPORT cross-site application/xml", False),
+)
+
+
+@pytest.mark.parametrize(("request_", "forged"), FORGED)
+def test_what_a_page_of_another_site_can_have_a_browser_send_is_refused(request_: str, *, forged: bool) -> None:
+    """Method, Sec-Fetch-Site and Content-Type: forms, and what changes something from another site."""
+    assert mapped(text(), "baikal_forged", request_) == ("1" if forged else "")
+    body = route(text(), "/card.php/")
+    assert body[body.index("if ($baikal_forged) {") + 1] == "return 403;"
+
+
 @pytest.mark.parametrize("base", ["", "/cal"])
 @pytest.mark.parametrize(
     "path",
