@@ -11,6 +11,8 @@ import pytest
 
 from tests.lab.asking import HOSTNAME, PASSWORD
 from tests.lab.clients import CARD, EVENT
+from tests.lab.errors import LabError
+from tests.lab.fastcgi import ask_php
 
 if TYPE_CHECKING:
     from tests.lab.server import Server
@@ -340,6 +342,42 @@ def test_php_has_a_pool_of_its_own_with_the_jit_on(server: Server) -> None:
     assert "opcache.jit => tracing" in told
     assert "opcache.enable_file_override => On" in told
     assert server.machine.run("find /opt/baikal -user baikal -o -perm /022 ! -type l") == ""
+
+
+PROGRAMS = [
+    "exec",
+    "passthru",
+    "shell_exec",
+    "system",
+    "proc_open",
+    "popen",
+    "pcntl_exec",
+    "pcntl_fork",
+    "dl",
+    "putenv",
+]
+
+
+def test_php_starts_no_other_program_whatever_a_request_asks_for(server: Server) -> None:
+    """A fault in Baïkal that runs a stranger's PHP runs no shell; parameters of FastCGI don't give that back."""
+    script = "/var/lib/baikal/Specific/probe.php"
+    names = ", ".join(f"'{name}'" for name in PROGRAMS)
+    server.machine.write(
+        script, f"<?php echo 'has ', implode(' ', array_filter([{names}, 'mail'], 'function_exists'));"
+    )
+    try:
+        for parameters in ({}, {"PHP_ADMIN_VALUE": "disable_functions="}, {"PHP_VALUE": "disable_functions="}):
+            answer = ask_php(server.machine, script, "www-data", **parameters)
+            assert answer.endswith("has mail"), answer
+    finally:
+        server.machine.run(f"rm {script}; systemctl restart $(basename -s .pid /run/php/php*-fpm.pid)")
+
+
+@pytest.mark.parametrize("account", ["nobody", "baikal"])
+def test_only_the_web_server_can_talk_to_php(server: Server, account: str) -> None:
+    """The socket is its account's alone; PHP itself can't use it either."""
+    with pytest.raises(LabError, match="PermissionError"):
+        ask_php(server.machine, "/opt/baikal/current/html/index.php", account)
 
 
 def test_only_the_web_server_and_ssh_listen(server: Server) -> None:
