@@ -269,6 +269,25 @@ def test_the_admin_page_is_there(server: Server) -> None:
     assert server.ask("GET", "/admin").headers["location"] == "/admin/"
 
 
+def test_the_administrators_session_is_for_this_host_over_tls_and_gets_its_name_at_the_log_in(server: Server) -> None:
+    """The name of the cookie says so to browsers; a name that somebody has slipped in is worth nothing."""
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    login = f"auth=1&login=admin&password={PASSWORD.replace(' ', '+')}"
+    before, *attributes = server.ask("GET", "/admin/").headers["set-cookie"].split("; ")
+    assert before.startswith("__Host-baikal=")
+    assert {one.lower() for one in attributes} == {"path=/", "secure", "httponly", "samesite=lax"}
+    wrong = server.ask("POST", "/admin/", body=f"{login}x", headers=form | {"Cookie": before})
+    assert (wrong.status, "set-cookie" in wrong.headers) == (200, False)
+    done = server.ask("POST", "/admin/", body=login, headers=form | {"Cookie": before})
+    assert (done.status, done.headers["location"]) == (302, "/admin/")
+    after, *attributes = done.headers["set-cookie"].split("; ")
+    assert after.startswith("__Host-baikal=")
+    assert after != before
+    assert {one.lower() for one in attributes} == {"path=/", "secure", "httponly", "samesite=lax"}
+    assert 'type="password"' not in server.ask("GET", "/admin/", headers={"Cookie": after}).body
+    assert 'type="password"' in server.ask("GET", "/admin/", headers={"Cookie": before}).body
+
+
 @pytest.mark.parametrize(
     "headers",
     [
@@ -306,7 +325,7 @@ def test_dav_clients_leave_no_session_files(server: Server) -> None:
 
 def test_a_client_that_keeps_cookies_isnt_served_one_request_at_a_time(server: Server) -> None:
     """A session file would be locked for the length of a request; DAV has none to lock."""
-    cookie = {"Cookie": "PHPSESSID=0123456789abcdef0123456789", "Depth": "0"}
+    cookie = {"Cookie": "__Host-baikal=0123456789abcdef0123456789; PHPSESSID=0123456789abcdef0123456789", "Depth": "0"}
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         answers = list(
             pool.map(lambda _: server.ask("PROPFIND", "/dav.php/", user="jo", headers=cookie).status, range(16))

@@ -459,18 +459,11 @@ def test_what_nginx_is_told_of_a_trusted_certificate() -> None:
 
 
 def test_without_tls_there_is_one_plain_server() -> None:
-    """Nothing of TLS is left, no redirect, and cookies are as secure as a proxy's client."""
+    """Nothing of TLS is left, and no redirect."""
     content = text(tls="off", http_port=8080)
     assert content.count("server {") == 1
     assert not re.search(r"\bssl|http2|308 https|Strict-Transport", "\n".join(lines(content)))
     assert "listen 8080 default_server;" in lines(content)
-    assert "cookie_secure" not in text(POOL, tls="off")
-    assert 'fastcgi_param PHP_VALUE "session.cookie_secure=$baikal_https";' in lines(content)
-
-
-def test_with_tls_cookies_are_for_https_only() -> None:
-    """A session of the admin pages never travels in the clear."""
-    assert "php_admin_flag[session.cookie_secure] = on" in lines(text(POOL))
 
 
 @pytest.mark.parametrize(

@@ -32,9 +32,22 @@ if (preg_match('#^(.+)/html/(?:dav|cal|card)\.php$#', $_SERVER['SCRIPT_FILENAME'
         public function gc(int $max_lifetime): int|false { return 0; }
     }, false);
 } elseif (preg_match('#^(.+)/html/(?:admin/)?index\.php$#', $_SERVER['SCRIPT_FILENAME'] ?? '', $found)) {
+    // Of whoever came over TLS, also to a proxy: browsers send a cookie of that kind of name over TLS alone, and take it from
+    // no other host (RFC 6265bis, section 4.1.3.2).
+    if (($_SERVER['HTTPS'] ?? '') === 'on') {
+        ini_set('session.cookie_secure', '1');
+        ini_set('session.name', '__Host-baikal');
+    }
     require __DIR__ . '/sessions.php';
     Sessions::keep($found[1]);
     unset($found);
+    // Baïkal logs people in to the session that they came with (BaikalAdmin/Core/Auth.php): it gets another name, in case
+    // somebody else knows the old one. There is no page yet, only a redirect, so the cookie can still be sent.
+    register_shutdown_function(static function (): void {
+        if (isset($_POST['auth'], $_SESSION['baikaladminauth']) && !headers_sent()) {
+            session_regenerate_id(true);
+        }
+    });
 }
 
 Away::watch();
