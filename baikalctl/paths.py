@@ -98,6 +98,7 @@ OPENDKIM = "/etc/opendkim.conf"
 PREPEND = f"{LIBRARY}/prepend.php"
 """What PHP runs before each script of Baïkal's, with two more that it takes from beside it."""
 MIGRATE = f"{LIBRARY}/migrate.php"
+REHEARSE = f"{LIBRARY}/rehearse.php"
 COMMAND = "/usr/local/sbin/baikalctl"
 
 USER = "baikal"
