@@ -21,7 +21,7 @@ from baikalctl import certificate, paths, served
 from baikalctl.faults import HostError
 from baikalctl.installing import locked
 from baikalctl.rules import ACME_SERVERS
-from baikalctl.writing import write
+from baikalctl.writing import refuse_writable_by_others, write
 
 if TYPE_CHECKING:
     from baikalctl.declared import Asking, Declared
@@ -140,6 +140,8 @@ def _attempt(declared: Declared, asking: Asking) -> Refusal | None:
 def _certbot(declared: Declared, asking: Asking, request: Path, chain: Path) -> Refusal | None:
     if not Path(CERTBOT).is_file():
         return Refusal(reason="certbot is not installed", remedy="run the deploy")
+    if hook := str(declared.settings.get("acme_dns_hook") or ""):
+        refuse_writable_by_others(hook)
     written = _log()
     written.unlink(missing_ok=True)
     # Not /tmp, which a container may have no right to write in.

@@ -141,11 +141,14 @@ def _may_ask(declared: Declared) -> bool:
 
 
 def _certificate(chosen: argparse.Namespace, declared: Declared) -> int:
-    from baikalctl import renewal, served, signing
+    from baikalctl import renewal, served, signing, writing
 
     if chosen.prepare:  # within a deploy, which holds the lock, and refuses what it can't use
         if declared.tls == "files":
             served.given(declared)
+        hook = str(declared.settings.get("acme_dns_hook") or "")
+        if hook and declared.asking:
+            writing.refuse_writable_by_others(hook)
         for steps in (served.steps, signing.steps):
             for _, act in steps(declared):
                 act()

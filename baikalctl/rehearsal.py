@@ -1,12 +1,14 @@
 """New data is tried out before it takes any place: the release serves a copy, and a client uses it.
 
-PHP's own web server does it, on a port of the loopback that nobody knows, for the second that it takes.
+PHP's own web server does it, on a port of the loopback, for the second that it takes. Every account of the machine can
+connect to that, so it answers only requests with a secret that is made for the occasion (``rehearse.php``).
 """
 
 from __future__ import annotations
 
 import contextlib
 import re
+import secrets
 import shutil
 import socket
 import subprocess
@@ -29,6 +31,8 @@ START_SECONDS = 30
 SAID = 400
 ENDING_WITH_US = ("setpriv", "--pdeathsig", "KILL")
 """Where a run is killed, nobody else would end the server, which has the data open."""
+HEADER, SECRET = "X-Baikal-Rehearsal", "BAIKAL_REHEARSAL"
+"""Where a request and the server have the secret."""
 CONNECTION = re.compile(
     r" (Accepted|Closing|Closed without sending .*|\[\d+\]: \S+ \S+|\S+ Development Server .* started)$"
 )
@@ -40,19 +44,21 @@ def try_out(found: Configuration, version: str) -> None:
 
     ``found`` is its baikal.yaml. At the end the data is as it was.
     """
-    command = php.program()
-    confined(lambda: _try_out(found, version, command), THOROUGH)
+    confined(lambda: _try_out(found, version), THOROUGH)
 
 
-def _try_out(found: Configuration, version: str, command: str) -> None:
+def _try_out(found: Configuration, version: str) -> None:
     system = found.get("system", {})
     here = Sqlite(Path(paths.INCOMING) / placing.SQLITE)
-    with _stage(found) as folder, _serving(folder, version, command) as (port, log):
+    token = secrets.token_hex(32)
+    with _stage(found) as folder, _serving(folder, version, token) as (port, log):
         realm = {"realm": str(system["auth_realm"])} if system.get("auth_realm") else {}
         with round_trip.visiting(here, **realm) as visitor:
             calendars, contacts = (bool(system.get(f"{kind}_enabled", True)) for kind in ("cal", "card"))
             try:
-                round_trip.make(f"http://127.0.0.1:{port}", visitor, {}, calendars=calendars, contacts=contacts)
+                round_trip.make(
+                    f"http://127.0.0.1:{port}", visitor, {HEADER: token}, calendars=calendars, contacts=contacts
+                )
             except HostError as error:
                 reason = _last(log)
                 message = f"Baïkal {version} doesn't serve this data: {error}" + (
@@ -82,17 +88,21 @@ def _stage(found: Configuration) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def _serving(folder: str, version: str, command: str) -> Iterator[tuple[int, Path]]:
-    """Have the release serve what is staged in ``folder``; give the port, and the file with what it says."""
+def _serving(folder: str, version: str, token: str) -> Iterator[tuple[int, Path]]:
+    """Have the release serve what is staged in ``folder`` to requests that have the ``token`` as their :data:`HEADER`.
+
+    Gives the port, and the file with what it says.
+    """
     root = f"{paths.CODE}/{version}/html"
+    guarded = ("-d", f"auto_prepend_file={paths.REHEARSE}")
     log = Path(folder) / "log"
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     with log.open("wb") as stream:
         server = subprocess.Popen(
-            [*ENDING_WITH_US, command, *php.OPTIONS, "-S", f"127.0.0.1:{port}", "-t", root],
-            env=php.environment(folder),
+            [*ENDING_WITH_US, php.program(), *php.OPTIONS, *guarded, "-S", f"127.0.0.1:{port}", "-t", root],
+            env=php.environment(folder) | {SECRET: token},  # which only the account itself and root can read
             cwd=root,
             stdin=subprocess.DEVNULL,
             stdout=stream,

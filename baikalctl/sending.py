@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from baikalctl import paths
 from baikalctl.copying import opened
 from baikalctl.faults import NOT_YET, HostError
+from baikalctl.holding import held
 from baikalctl.invitation import compose
 from baikalctl.itip import UnfitError
 
@@ -29,6 +30,14 @@ SENDMAIL = "/usr/sbin/sendmail"
 SECONDS = 60
 """How long a queue may take to have a message on its disk."""
 LONGEST_REASON = 1000
+BY_ONE, BY_ALL = 200, 2000
+"""To how many recipients one organizer, and all together, may send within an hour of the clock.
+
+The second is for an account that changes its address, which sabre/dav lets each do (a PROPPATCH of its principal).
+"""
+LARGEST_COUNT = 1 << 20
+COUNTING_S = 5
+"""How long to wait for other processes that count."""
 WHY = b"X-Baikal-Kept: "
 """Begins the first line of a kept message, which says why it is kept."""
 
@@ -39,7 +48,9 @@ def sendmail(given: bytes, sender: str) -> int:
     What can't be sent is kept, with the reason; that is said on standard error, which is PHP's log.
     """
     try:
-        hand_over(compose(given, sender))
+        outgoing = compose(given, sender)
+        _count(outgoing.organizer)
+        hand_over(outgoing)
     except Exception as error:  # noqa: BLE001 - whatever it is, the message must not be lost
         print(f"baikalctl: a message is kept, and not sent: {reason(error)}", file=sys.stderr)
         keep(given, reason(error))
@@ -111,6 +122,37 @@ def send_again(path: Path, sender: str) -> None:
     else:
         hand_over(compose(given, sender))
     path.unlink()
+
+
+def _count(organizer: str) -> None:
+    """Count a recipient; raises :class:`HostError` where there were enough within this hour.
+
+    A message that can't be counted is sent: an invitation is worth more than a limit that only matters in the long run.
+    """
+    try:
+        refused = _past_limit(organizer or "an organizer without an address")
+    except (OSError, HostError):
+        return
+    if refused:
+        raise HostError(refused)
+
+
+def _past_limit(organizer: str) -> str:
+    """Count a recipient; return why it is one too many, or nothing. What the file holds is not taken on trust."""
+    place = Path(paths.RECIPIENTS)
+    hour = str(int(time.time() // 3600))
+    with held(str(place), lambda _: None, COUNTING_S):
+        with opened(place) as stream:
+            first, *before = stream.read(LARGEST_COUNT).decode("utf-8", "replace").split("\n")
+        before = [line for line in before if line] if first == hour else []
+        for who, count, limit in (
+            (organizer, before.count(organizer), BY_ONE),
+            ("this server", len(before), BY_ALL),
+        ):
+            if count >= limit:
+                return f"{who} has sent to {count} recipients within this hour, and the limit is {limit}"
+        place.write_text("\n".join((hour, *before, organizer, "")), encoding="utf-8")
+    return ""
 
 
 def _store(content: bytes) -> Path:

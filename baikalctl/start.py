@@ -19,7 +19,7 @@ from baikalctl import apply, configuration, door, installing, nullmailer_queue, 
 from baikalctl.contained import BACKUP, CERTIFICATE, MAIL, render_contained
 from baikalctl.contradictions import of_old_release
 from baikalctl.declared import REALM, Declared, declare
-from baikalctl.environment import is_of_others
+from baikalctl.environment import is_of_others, plain_secrets
 from baikalctl.faults import HostError, SettingsError
 from baikalctl.installing import locked
 from baikalctl.privilege import privileged
@@ -62,6 +62,11 @@ def start(environ: Mapping[str, str]) -> NoReturn:
         if not Path(f"{declare(settings).served}.pem").is_file():
             raise
         _say(f"{error}; until that is mended, the certificate that is in the volume goes on serving")
+    if (plain := plain_secrets(environ, DEFINITIONS)) and not privileged():
+        _say(
+            f"PHP has the same account as health checks and docker exec here, so it can read {', '.join(plain)} in their "
+            f"environment; set {', '.join(plain.values())} instead"
+        )
     volume.refuse_unwritable(Path(paths.DATA), "mount a volume there, without :ro")
     run = _run_folder()
     volume.make(data())

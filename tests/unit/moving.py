@@ -44,7 +44,8 @@ def stand_release(version: str = VERSION) -> Path:
     shutil.copy(HOME / "tests/unit/dav.php", place / "html/dav.php")
     distrib = place / "Core/Distrib.php"
     distrib.write_text(distrib.read_text(encoding="utf-8").replace("@VERSION@", version), encoding="utf-8")
-    shutil.copy(HOME / "templates/usr/local/lib/baikalctl/migrate.php", paths.MIGRATE)
+    for script in (paths.MIGRATE, paths.REHEARSE):
+        shutil.copy(HOME / f"templates/usr/local/lib/baikalctl/{Path(script).name}", script)
     return place
 
 

@@ -212,6 +212,21 @@ def test_a_deploy_refuses_files_that_cannot_serve_although_others_do(
     assert capsys.readouterr().err == "baikalctl: /not/there.pem is not there\n"
 
 
+def test_a_deploy_refuses_a_hook_that_others_than_root_can_change(
+    deployed: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It would run as root, at a time of its own."""
+    hook = deployed / "hook"
+    hook.touch(mode=0o755)
+    declare(**LETSENCRYPT, acme_dns_hook=str(hook))
+    assert main(["certificate", "--prepare"]) == 0
+    hook.chmod(0o777)
+    assert main(["certificate", "--prepare"]) == 1
+    said = capsys.readouterr().err
+    assert f"{hook} can be changed by others (-rwxrwxrwx, uid {os.geteuid()}, gid " in said
+    assert "put it where only root can write, such as /usr/local/sbin" in said
+
+
 @pytest.mark.usefixtures("deployed")
 def test_a_deploy_has_a_certificate_before_it_has_a_web_server(capsys: pytest.CaptureFixture[str]) -> None:
     """Whoever holds the lock already, and without a word; no authority is asked yet."""
