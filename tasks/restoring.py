@@ -13,7 +13,7 @@ from pyinfra.api.operation import operation
 
 from baikalctl import archive, paths
 from baikalctl.faults import HostError
-from tasks.archives import folder_of
+from tasks.archives import at_home, folder_of
 from tasks.operations import SENDING_SECONDS, Sent, in_pieces
 from tasks.survey import RESTORE_FROM
 
@@ -35,7 +35,7 @@ def chosen(host: Host) -> str:
     if asked == "latest" or asked.startswith("restic:"):
         return asked
     folder = folder_of(host.name)
-    found = Path(asked).expanduser() if asked else max(folder.glob("baikal-*.tar.gz"), default=None)
+    found = Path(asked).expanduser() if asked else next(iter(at_home(folder)), None)
     if found is None:
         message = (
             f"{host.name}: there is no archive of it in {folder}; name one with --data {RESTORE_FROM}=PATH, or "
@@ -46,6 +46,9 @@ def chosen(host: Host) -> str:
         archive.read_manifest(found)
     except HostError as error:
         message = f"{host.name}: {error}"
+        raise DeployError(message) from None
+    except (ArithmeticError, OSError, ValueError) as error:
+        message = f"{host.name}: {found} can't be read ({error}); name another archive with --data {RESTORE_FROM}=PATH"
         raise DeployError(message) from None
     return str(found)
 
