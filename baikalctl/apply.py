@@ -17,6 +17,7 @@ from baikalctl import (
     health,
     local_server,
     migration,
+    output,
     paths,
     pausing,
     release,
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def apply(declared: Declared, say: Callable[[str], None] = print) -> None:
+def apply(declared: Declared, say: Callable[[str], None] = output.line) -> None:
     """Bring this host's Baïkal to what is ``declared``, saying each step; raises :class:`HostError` if it can't be."""
     with locked(paths.LOCK):
         transition.recover(say)
@@ -54,7 +55,7 @@ def apply(declared: Declared, say: Callable[[str], None] = print) -> None:
             _take(declared, say)
 
 
-def move(declared: Declared, say: Callable[[str], None] = print) -> None:
+def move(declared: Declared, say: Callable[[str], None] = output.line) -> None:
     """Take the data to the database that is ``declared``, and bring it to what else is; raises :class:`HostError`."""
     from baikalctl import moving  # as below: whoever only looks needs none of it, and looks often
 
@@ -67,7 +68,7 @@ def move(declared: Declared, say: Callable[[str], None] = print) -> None:
             moving.move(declared, say, lambda: _take(declared, say))
 
 
-def finish(say: Callable[[str], None] = print) -> None:
+def finish(say: Callable[[str], None] = output.line) -> None:
     """Bring data that was just put in place to what is declared on this host, within a run that holds the lock.
 
     In a container that isn't started yet, the start does that.
@@ -278,7 +279,7 @@ def _back_up(declared: Declared) -> None:
     """Keep everything as it is before accounts are removed."""
     from baikalctl import backup
 
-    backup.make(declared, "before-removal", print)
+    backup.make(declared, "before-removal", output.line)
 
 
 def _as_owner(act: Callable[[], T]) -> T:

@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from baikalctl import paths, sending
+from baikalctl import output, paths, sending
 from baikalctl.faults import HostError
 from baikalctl.health import OK, WARNING, Finding, in_container
 from baikalctl.itip import UnfitError
@@ -65,7 +65,7 @@ def queue(declared: Declared) -> str:
     with as_owner():
         for path, reason, since in sending.kept():
             lines.append(f"kept {_age(since)}: {reason}  [{path}]")
-    return "\n".join(lines) or "nothing waits"
+    return "\n".join(map(output.escaped, lines)) or "nothing waits"
 
 
 def test(declared: Declared, recipient: str, say: Callable[[str], None]) -> int:

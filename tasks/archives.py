@@ -22,6 +22,7 @@ from pyinfra.api.facts import FactBase
 from pyinfra.api.operation import operation
 
 from baikalctl import archives, paths
+from baikalctl.output import escaped
 from tasks.run import ANSWER_SECONDS
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def bring_or_complain(host: Host, made: OperationMeta) -> bool:
     else:
         logger.info(f"{host.print_prefix}{place}")
         return True
-    logger.error(f"{host.print_prefix}the archive can't be brought home: {reason}")
+    logger.error(f"{host.print_prefix}the archive can't be brought home: {escaped(reason)}")
     return False
 
 

@@ -13,6 +13,7 @@ from pyinfra.api.operation import operation
 
 from baikalctl import archive, paths
 from baikalctl.faults import HostError
+from baikalctl.output import escaped
 from tasks.archives import at_home, folder_of
 from tasks.operations import SENDING_SECONDS, Sent, in_pieces
 from tasks.survey import RESTORE_FROM
@@ -45,10 +46,11 @@ def chosen(host: Host) -> str:
     try:
         archive.read_manifest(found)
     except HostError as error:
-        message = f"{host.name}: {error}"
+        message = escaped(f"{host.name}: {error}")
         raise DeployError(message) from None
     except (ArithmeticError, OSError, ValueError) as error:
-        message = f"{host.name}: {found} can't be read ({error}); name another archive with --data {RESTORE_FROM}=PATH"
+        reason = escaped(str(error))
+        message = f"{host.name}: {found} can't be read ({reason}); name another archive with --data {RESTORE_FROM}=PATH"
         raise DeployError(message) from None
     return str(found)
 
