@@ -18,6 +18,7 @@ RUN --mount=type=bind,source=requirements-deploy.lock,target=/requirements.lock 
 FROM ${DISTRIBUTION} AS provisioned
 ARG BAIKAL_VERSION=0.12.1
 # A zip of your own, in the folder releases/ beside this file: --build-arg BAIKAL_ARCHIVE=releases/baikal-0.12.1.zip
+# It must be the official one, unless BAIKAL_SHA256 is its checksum.
 ARG BAIKAL_ARCHIVE=""
 ARG BAIKAL_SHA256=""
 # For certificates by DNS: which of certbot's plugins the image is to have, such as cloudflare.

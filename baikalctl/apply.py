@@ -18,6 +18,7 @@ from baikalctl import (
     database,
     health,
     migration,
+    output,
     paths,
     pausing,
     release,
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from baikalctl.users import Step
 
 
-def apply(declared: Declared, say: Callable[[str], None] = print) -> None:
+def apply(declared: Declared, say: Callable[[str], None] = output.line) -> None:
     """Bring this host's Baïkal to what is ``declared``, saying each step; raises :class:`HostError` if it can't be."""
     with held(paths.LOCK, say):
         transition.recover(say)
@@ -53,7 +54,7 @@ def apply(declared: Declared, say: Callable[[str], None] = print) -> None:
             _take(declared, say)
 
 
-def move(declared: Declared, say: Callable[[str], None] = print) -> None:
+def move(declared: Declared, say: Callable[[str], None] = output.line) -> None:
     """Take the data to the database that is ``declared``, and bring it to what else is; raises :class:`HostError`."""
     from baikalctl import moving  # as below: whoever only looks needs none of it, and looks often
 
@@ -66,7 +67,7 @@ def move(declared: Declared, say: Callable[[str], None] = print) -> None:
             moving.move(declared, say, lambda: _take(declared, say))
 
 
-def finish(say: Callable[[str], None] = print) -> None:
+def finish(say: Callable[[str], None] = output.line) -> None:
     """Bring data that was just put in place to what is declared on this host, within a run that holds the lock.
 
     In a container that isn't started yet, the start does that.

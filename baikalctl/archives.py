@@ -49,6 +49,20 @@ def find(given: str) -> Path:
     return here if "/" not in given and not Path(given).exists() and here.is_file() else Path(given)
 
 
+def created(name_: str) -> float:
+    """Return when an archive of that name was made, in seconds since the epoch.
+
+    Raises ``ValueError`` where it isn't exactly what :func:`name` returns for some time and label.
+    """
+    said = _NAME.fullmatch(name_)
+    if not said:
+        raise ValueError(f"{name_!r} is no name of an archive")
+    seconds = manifest.moment(said["created"])
+    if name(seconds, manifest.label(said["label"] or "")) != name_:
+        raise ValueError(f"{name_!r} is no name of an archive")
+    return seconds
+
+
 def name(created: float, label: str) -> str:
     """Return what an archive of that time is called."""
     return f"baikal-{manifest.stamp(created)}{'-' if label else ''}{label}{SUFFIX}"

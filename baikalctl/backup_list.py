@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
-from baikalctl import archives, unpacking, volume
+from baikalctl import archives, output, unpacking, volume
 from baikalctl.backup import contents
 from baikalctl.faults import HostError
 from baikalctl.outcome import in_words
@@ -67,7 +67,7 @@ def table(found: list[Line]) -> str:
 
 def as_json(found: list[Line]) -> str:
     """Return what programs read."""
-    return json.dumps([asdict(line) for line in found], ensure_ascii=False, indent=1)
+    return json.dumps([asdict(line) for line in found], indent=1)
 
 
 def verify(given: str, declared: Callable[[], Declared]) -> str:
@@ -98,4 +98,5 @@ def _line(stored: archives.Stored) -> Line:
 def _cells(line: Line) -> tuple[str, ...]:
     told = line.error or (contents(line.counts) if line.counts is not None else "")
     when = line.time if line.time.endswith("UTC") else line.time[:16].replace("T", " ")
-    return (when, in_words(line.size) if line.size else "", line.baikal, line.label, told, line.archive)
+    cells = (when, in_words(line.size) if line.size else "", line.baikal, line.label, told, line.archive)
+    return tuple(map(output.escaped, cells))

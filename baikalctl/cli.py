@@ -6,6 +6,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from baikalctl import output
 from baikalctl.declared import Declared
 from baikalctl.faults import HostError, SettingsError
 from baikalctl.parser import parser
@@ -18,29 +19,27 @@ if TYPE_CHECKING:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one verb; returns the exit status: 0 done or healthy, 1 it isn't, 2 the call was wrong."""
+    sys.excepthook = output.traceback
     chosen = parser().parse_args(arguments)
     try:
         return _run(chosen)
     except HostError as error:
-        print(f"baikalctl: {error}", file=sys.stderr)
+        output.complain(str(error))
         return 1
     except SettingsError as error:
         for fault in error.faults:
-            print(f"baikalctl: {fault}", file=sys.stderr)
-        print(
-            "baikalctl: nothing was touched; docs/settings.md, or baikalctl settings, has every setting",
-            file=sys.stderr,
-        )
+            output.complain(str(fault))
+        output.complain("nothing was touched; docs/settings.md, or baikalctl settings, has every setting")
         return 2
     except PermissionError as error:
         hint = "" if os.geteuid() == 0 else " (run it as root, for example with sudo)"
-        print(f"baikalctl: {error}{hint}", file=sys.stderr)
+        output.complain(f"{error}{hint}")
         return 1
     except OSError as error:
-        print(f"baikalctl: {error}; run it again when that is mended", file=sys.stderr)
+        output.complain(f"{error}; run it again when that is mended")
         return 1
     except _database_errors() as error:
-        print(f"baikalctl: {_of_database(error)}", file=sys.stderr)
+        output.complain(_of_database(error))
         return 1
 
 
@@ -80,7 +79,7 @@ def _run(chosen: argparse.Namespace) -> int:
     if chosen.verb == "mail" and chosen.mail == "take":
         from baikalctl import mailing
 
-        return mailing.take(_say)
+        return mailing.take(output.say)
     there = {
         "check": _check,
         "health": _health,
@@ -108,7 +107,7 @@ def _prepare_errand(chosen: argparse.Namespace) -> None:
 def _settings(_: argparse.Namespace) -> int:
     from baikalctl import reference
 
-    print(reference.markdown(), end="")
+    output.page(reference.markdown().removesuffix("\n"))
     return 0
 
 
@@ -128,7 +127,7 @@ def _check(chosen: argparse.Namespace, declared: Declared) -> int:
     from baikalctl import check
 
     findings = check.examine(declared, thorough=chosen.thorough, wait_s=chosen.wait)
-    print(check.report(findings, as_json=chosen.json, due=chosen.json and _may_ask(declared)))
+    output.page(check.report(findings, as_json=chosen.json, due=chosen.json and _may_ask(declared)))
     return 0 if check.healthy(findings) else 1
 
 
@@ -154,7 +153,7 @@ def _certificate(chosen: argparse.Namespace, declared: Declared) -> int:
                 act()
         return 0
     manner = renewal.Manner(hurry=chosen.now, anew=chosen.renew, quiet=chosen.quiet or chosen.sleep)
-    status = renewal.care(declared, _say, manner)
+    status = renewal.care(declared, output.say, manner)
     if chosen.sleep:
         pause = str(int(renewal.next_look_s(declared)))
         os.execv("/usr/bin/sleep", ["sleep", pause])  # noqa: S606 - no shell is meant
@@ -171,17 +170,17 @@ def _mail(chosen: argparse.Namespace, declared: Declared) -> int:
     from baikalctl import mailing
 
     if chosen.mail == "test":
-        return mailing.test(declared, chosen.address, _say)
+        return mailing.test(declared, chosen.address, output.say)
     if chosen.mail == "retry":
-        return mailing.retry(declared, _say)
+        return mailing.retry(declared, output.say)
     if chosen.mail == "drop":
-        return mailing.drop(declared, _say)
+        return mailing.drop(declared, output.say)
     if chosen.mail == "dns":
         from baikalctl import sender_records
 
-        print("\n".join(sender_records.lines(declared)) or "mail is off: no record is needed")
+        output.lines(sender_records.lines(declared) or ["mail is off: no record is needed"])
     else:
-        print(mailing.queue(declared))
+        output.page(mailing.queue(declared))
     return 0
 
 
@@ -189,41 +188,35 @@ def _backup(chosen: argparse.Namespace) -> int:
     from baikalctl import backup, backup_list
 
     if chosen.backup == "verify":  # also where nothing was deployed yet
-        print(backup_list.verify(chosen.archive, Declared.on_this_host))
+        output.line(backup_list.verify(chosen.archive, Declared.on_this_host))
         return 0
     declared = Declared.on_this_host()
     if chosen.backup == "list":
-        found = backup_list.lines(declared, _complain)
-        print(backup_list.as_json(found) if chosen.json else backup_list.table(found))
+        found = backup_list.lines(declared, output.complain)
+        output.page(backup_list.as_json(found) if chosen.json else backup_list.table(found))
         return 0
     by_clock = chosen.quiet or chosen.sleep
     if not chosen.sleep or backup.due(declared):
-        made = backup.run(declared, _complain if chosen.json else _nothing if by_clock else _say, by_clock=by_clock)
+        made = backup.run(
+            declared, output.complain if chosen.json else _nothing if by_clock else output.say, by_clock=by_clock
+        )
         if made:
-            print(backup.as_json(made) if chosen.json else backup.describe(made), flush=True)
+            output.line(backup.as_json(made) if chosen.json else backup.describe(made))
     if chosen.sleep:
         pause = str(int(backup.next_look_s(declared)) + 1)
         os.execv("/usr/bin/sleep", ["sleep", pause])  # noqa: S606 - no shell is meant
     return 0
 
 
-def _complain(sentence: str) -> None:
-    print(f"baikalctl: {sentence}", file=sys.stderr, flush=True)
-
-
 def _nothing(_: str) -> None:
     pass
-
-
-def _say(sentence: str) -> None:
-    print(f"baikalctl: {sentence}", flush=True)
 
 
 def _apply(chosen: argparse.Namespace, declared: Declared) -> int:
     from baikalctl import apply
 
     if chosen.plan:
-        print("\n".join(apply.pending(declared)) or "nothing to do")
+        output.lines(apply.pending(declared) or ["nothing to do"])
     else:
         apply.apply(declared)
     return 0
@@ -238,7 +231,7 @@ def _import(chosen: argparse.Namespace) -> int:
     if not current:
         message = "no release of Baïkal is installed here; run the deploy first, then import"
         raise HostError(message)
-    importing.import_(Path(chosen.source), current, replace=chosen.replace, say=print)
+    importing.import_(Path(chosen.source), current, replace=chosen.replace, say=output.line)
     return 0
 
 
@@ -248,21 +241,21 @@ def _recover(chosen: argparse.Namespace) -> int:
 
     with locked(paths.LOCK, wait=not chosen.booting) as ours:
         if ours:  # else whoever holds it is starting PHP
-            transition.recover(_say, booting=chosen.booting)
+            transition.recover(output.say, booting=chosen.booting)
     return 0
 
 
 def _restore(chosen: argparse.Namespace) -> int:
     from baikalctl import restoring
 
-    restoring.restore(chosen.archive, _say)
+    restoring.restore(chosen.archive, output.say)
     return 0
 
 
 def _database(_: argparse.Namespace, declared: Declared) -> int:
     from baikalctl import apply
 
-    apply.move(declared, _say)
+    apply.move(declared, output.say)
     return 0
 
 

@@ -14,6 +14,7 @@ from baikalctl import (
     database,
     local_server,
     migration,
+    output,
     paths,
     release,
     remembered,
@@ -224,4 +225,4 @@ def _back_up(declared: Declared) -> None:
     """Keep everything as it is before accounts are removed."""
     from baikalctl import backup
 
-    backup.make(declared, "before-removal", print)
+    backup.make(declared, "before-removal", output.line)

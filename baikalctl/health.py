@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from baikalctl import configuration, current_database, database, maintenance, paths, release
+from baikalctl import configuration, current_database, database, maintenance, output, paths, release
 from baikalctl.boundary import QUICK, THOROUGH, confined
 from baikalctl.faults import HostError
 
@@ -40,7 +40,7 @@ class Finding:
     def __str__(self) -> str:
         """Return the line that a person reads."""
         advice = f"; {self.remedy}" if self.remedy else ""
-        return f"{self.status:<8} {self.subject:<12} {self.message}{advice}"
+        return output.escaped(f"{self.status:<8} {self.subject:<12} {self.message}{advice}")
 
 
 def probe(declared: Declared) -> int:
@@ -50,7 +50,7 @@ def probe(declared: Declared) -> int:
         failed = [str(finding) for finding in findings if finding.status == FAILED]
     except (HostError, OSError) as error:
         failed = [str(error)]
-    print("\n".join(failed) or "it asks who it is, its database can be read, and it is of one version")
+    output.lines(failed or ["it asks who it is, its database can be read, and it is of one version"])
     return 1 if failed else 0
 
 

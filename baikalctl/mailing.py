@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from baikalctl import paths, sending
+from baikalctl import output, paths, sending
 from baikalctl.boundary import THOROUGH, confined
 from baikalctl.faults import HostError
 from baikalctl.health import OK, WARNING, Finding
@@ -66,7 +66,7 @@ def queue(declared: Declared) -> str:
         reason = each.reason or "not tried yet"
         lines.append(f"{state} {_age(each.since)}, to {', '.join(each.recipients)}: {reason}  [{each.identifier}]")
     lines += [f"kept {_age(since)}: {reason}  [{path}]" for path, reason, since in kept()]
-    return "\n".join(lines) or "nothing waits"
+    return "\n".join(map(output.escaped, lines)) or "nothing waits"
 
 
 def test(declared: Declared, recipient: str, say: Callable[[str], None]) -> int:

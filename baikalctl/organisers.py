@@ -152,5 +152,5 @@ def read(text: str) -> Event | None:
 
 
 def _address(value: str) -> str:
-    """Return an address as it is compared; it is shown on terminals, so it has nothing that they would obey."""
-    return "".join(letter for letter in value.lower().removeprefix("mailto:") if letter.isprintable())
+    """Return an address as it is compared."""
+    return value.lower().removeprefix("mailto:")

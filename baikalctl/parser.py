@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from baikalctl.faults import NOT_YET
+from baikalctl.output import escaped
 
 if TYPE_CHECKING:
-    Verbs = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - the type of what it returns has no other name
+    Verbs = argparse._SubParsersAction["Parser"]  # noqa: SLF001 - the type of what it returns has no other name
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that repeats arguments on a terminal only when they are escaped."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print usage and ``message``, and exit with status 2."""
+        super().error(escaped(message))
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of everything."""
-    everything = argparse.ArgumentParser(
-        prog="baikalctl", description="Care for this host's Baïkal; on a machine, as root."
-    )
+    everything = Parser(prog="baikalctl", description="Care for this host's Baïkal; on a machine, as root.")
     verbs = everything.add_subparsers(dest="verb", required=True, metavar="VERB")
     check = verbs.add_parser("check", help="tell whether everything is well, and what to do where it isn't")
     check.add_argument("--json", action="store_true", help="for machines")

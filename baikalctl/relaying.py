@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from baikalctl.faults import HostError
 from baikalctl.health import again
+from baikalctl.output import escaped
 
 if TYPE_CHECKING:
     import smtplib
@@ -226,5 +227,5 @@ def _said(error: smtplib.SMTPResponseException, password: str) -> str:
 
 
 def _shown(text: str) -> str:
-    """Return somebody else's words in one line, with nothing that a terminal would obey."""
-    return "".join(letter for letter in " ".join(text.split()) if letter.isprintable())[:SHOWN]
+    """Return a server's answer as the part of a message."""
+    return escaped(" ".join(text.split()))[:SHOWN]

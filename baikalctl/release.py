@@ -70,8 +70,9 @@ def digest(archive: Path) -> str:
 def verify(archive: Path, version: str, sha256: str) -> str:
     """Return the SHA-256 of ``archive``; raises :class:`ArchiveError` unless it is the release ``version``.
 
-    ``sha256`` may be empty where nothing is known of it (somebody's own zip). Nothing is unpacked: members that would
-    leave the directory, links, and what is no release of Baïkal are found in the zip's list.
+    Without ``sha256``, a release that is known here must be the official zip; of any other release nothing is known.
+    Nothing is unpacked: members that would leave the directory, links, and what is no release of Baïkal are found in the
+    zip's list.
     """
     import zipfile
     import zlib
@@ -105,6 +106,12 @@ def verify(archive: Path, version: str, sha256: str) -> str:
         raise ArchiveError(message)
     if inside != version:
         message = f"{archive.name} is Baïkal {inside}, not {version}; set baikal_version to {inside}, or give its zip"
+        raise ArchiveError(message)
+    if not sha256 and found != KNOWN_RELEASES.get(version, found):
+        message = (
+            f"{archive.name} is not the official zip of Baïkal {version}: its SHA-256 is {found}, not "
+            f"{KNOWN_RELEASES[version]}; get the official one, or if you want this zip, set baikal_sha256 to {found}"
+        )
         raise ArchiveError(message)
     return found
 

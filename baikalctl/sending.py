@@ -10,12 +10,11 @@ import contextlib
 import itertools
 import os
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from baikalctl import paths
+from baikalctl import output, paths
 from baikalctl.copying import opened
 from baikalctl.faults import NOT_YET, HostError
 from baikalctl.holding import held
@@ -52,7 +51,7 @@ def sendmail(given: bytes, sender: str) -> int:
         _count(outgoing.organizer)
         hand_over(outgoing)
     except Exception as error:  # noqa: BLE001 - whatever it is, the message must not be lost
-        print(f"baikalctl: a message is kept, and not sent: {reason(error)}", file=sys.stderr)
+        output.complain(f"a message is kept, and not sent: {reason(error)}")
         keep(given, reason(error))
         return NOT_YET
     return 0

@@ -15,7 +15,18 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from baikalctl import apply, configuration, door, installing, nullmailer_queue, paths, reloading, transition, volume
+from baikalctl import (
+    apply,
+    configuration,
+    door,
+    installing,
+    nullmailer_queue,
+    output,
+    paths,
+    reloading,
+    transition,
+    volume,
+)
 from baikalctl.contained import BACKUP, CERTIFICATE, MAIL, render_contained
 from baikalctl.contradictions import of_old_release
 from baikalctl.declared import REALM, Declared, declare
@@ -61,18 +72,18 @@ def start(environ: Mapping[str, str]) -> NoReturn:
     except HostError as error:
         if not Path(f"{declare(settings).served}.pem").is_file():
             raise
-        _say(f"{error}; until that is mended, the certificate that is in the volume goes on serving")
+        output.say(f"{error}; until that is mended, the certificate that is in the volume goes on serving")
     if (plain := plain_secrets(environ, DEFINITIONS)) and not privileged():
-        _say(
+        output.say(
             f"PHP has the same account as health checks and docker exec here, so it can read {', '.join(plain)} in their "
             f"environment; set {', '.join(plain.values())} instead"
         )
     volume.refuse_unwritable(Path(paths.DATA), "mount a volume there, without :ro")
     run = _run_folder()
     volume.make(data())
-    serving = volume.serve_alone(_say)
+    serving = volume.serve_alone(output.say)
     for sentence, give_back in apply.ownership_steps():
-        _say(sentence)
+        output.say(sentence)
         give_back()
     with locked(paths.LOCK):
         _recover(settings)
@@ -83,14 +94,18 @@ def start(environ: Mapping[str, str]) -> NoReturn:
     _write(wanted.files)
     unneeded = {CERTIFICATE: settings.tls == "off", BACKUP: not settings.backup, MAIL: settings.mail == "off"}
     _lay_out_services(without=[name for name, unwanted in unneeded.items() if unwanted])
-    nullmailer_queue.prepare(settings.mail, _say)
+    nullmailer_queue.prepare(settings.mail, output.say)
     if os.geteuid() == 0 and not privileged():
-        _say("root has no capabilities here, so nginx will say that initgroups failed: no harm, and --user avoids it")
+        output.say(
+            "root has no capabilities here, so nginx will say that initgroups failed: no harm, and --user avoids it"
+        )
     declared = Declared.on_this_host()
-    with door.until_ready(declared, _say):
-        apply.apply(declared, _say)
+    with door.until_ready(declared, output.say):
+        apply.apply(declared, output.say)
     reloading.remember(declared)  # nginx is about to read it
-    _say(f"serving https://{settings.hostname}" if settings.tls != "off" else f"serving {settings.hostname} over HTTP")
+    output.say(
+        f"serving https://{settings.hostname}" if settings.tls != "off" else f"serving {settings.hostname} over HTTP"
+    )
     os.set_inheritable(serving, True)  # noqa: FBT003 - its only argument; until the last process of this container has ended
     environment = {name: environ[name] for name in KEPT if name in environ}
     os.execve(SUPERVISOR, [SUPERVISOR, paths.SERVICES], environment)  # noqa: S606 - no shell is meant
@@ -99,11 +114,11 @@ def start(environ: Mapping[str, str]) -> NoReturn:
 def _recover(settings: Settings) -> None:
     """Take back what was interrupted; where a server has the data, and may be away, that is tried again once it is there."""
     try:
-        transition.recover(_say)
+        transition.recover(output.say)
     except HostError as error:
         if not settings.database_host:
             raise
-        _say(str(error))
+        output.say(str(error))
 
 
 def prepare_errand(environ: Mapping[str, str]) -> None:
@@ -230,10 +245,6 @@ def _lay_out_services(without: Container[str]) -> None:
         place.mkdir(parents=True)
         for script in folder.iterdir():
             (place / script.name).symlink_to(script)
-
-
-def _say(sentence: str) -> None:
-    print(f"baikalctl: {sentence}", flush=True)
 
 
 def _end(number: int, _frame: object) -> NoReturn:

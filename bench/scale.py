@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from baikalctl.release import digest
 from bench.contenders import BenchmarkError, Command, pyinfras_changes, run
 from bench.report import OURS, Row
 from tests.lab.deploying import PYINFRA
@@ -54,6 +55,7 @@ def hosts(count: int, state: str, archive: str) -> list[tuple[str, dict[str, Any
         "fake_delay": DELAY_S,
         "fake_delay_jitter": JITTER_S,
         "baikal_archive": archive,
+        "baikal_sha256": digest(Path(archive)),
         "hostname": "cal.example.org",
     }
     return [(f"@fake/cal-{number:04}", data) for number in range(count)]

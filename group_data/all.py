@@ -20,7 +20,7 @@ timezone = "UTC"
 baikal_version = "0.12.1"
 # A release's zip of your own: a path on this machine or an address. Empty: the official one.
 baikal_archive = ""
-# Checksum of the zip. Needed for an address with a release that isn't known here.
+# Checksum of the zip, if it isn't the official one. Needed for an address with an unknown release.
 baikal_sha256 = ""
 # Who downloads the release: this machine, once for all hosts, or every host by itself.
 baikal_download = "here"

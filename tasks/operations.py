@@ -19,6 +19,7 @@ from pyinfra.context import host
 
 from baikalctl import installing, paths
 from baikalctl.faults import NOT_YET
+from baikalctl.output import escaped
 from tasks.distribution import LEFT_OUT
 from tasks.facts import CheckFact, FilesFact, ReleaseFact, ServicesFact, read_digest, stamp
 from tasks.run import ANSWER_SECONDS
@@ -226,7 +227,8 @@ def healthy(run: Run) -> Generator[StringCommand, None, None]:
     if host.state.is_executing:
         for finding in found["findings"]:
             if finding["status"] == "warning":
-                logger.warning(f"{host.print_prefix}{finding['subject']}: {finding['message']}; {finding['remedy']}")
+                text = escaped(f"{finding['subject']}: {finding['message']}; {finding['remedy']}")
+                logger.warning(f"{host.print_prefix}{text}")
     if not found["healthy"]:
         # Perhaps a service could not take up what it was told to (a port that was taken): the next run reloads it.
         yield StringCommand(f"{paths.COMMAND} check || {{ rm -f {paths.STAMPS}/*; false; }}", _timeout=ANSWER_SECONDS)

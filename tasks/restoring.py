@@ -13,7 +13,8 @@ from pyinfra.api.operation import operation
 
 from baikalctl import paths, unpacking
 from baikalctl.faults import HostError
-from tasks.archives import folder_of
+from baikalctl.output import escaped
+from tasks.archives import at_home, folder_of
 from tasks.operations import SENDING_SECONDS, Sent, in_pieces
 from tasks.survey import RESTORE_FROM
 
@@ -35,7 +36,7 @@ def chosen(host: Host) -> str:
     if asked == "latest" or asked.startswith("restic:"):
         return asked
     folder = folder_of(host.name)
-    found = Path(asked).expanduser() if asked else max(folder.glob("baikal-*.tar.gz"), default=None)
+    found = Path(asked).expanduser() if asked else next(iter(at_home(folder)), None)
     if found is None:
         message = (
             f"{host.name}: there is no archive of it in {folder}; name one with --data {RESTORE_FROM}=PATH, or "
@@ -45,7 +46,11 @@ def chosen(host: Host) -> str:
     try:
         unpacking.read_manifest(found)
     except HostError as error:
-        message = f"{host.name}: {error}"
+        message = escaped(f"{host.name}: {error}")
+        raise DeployError(message) from None
+    except (ArithmeticError, OSError, ValueError) as error:
+        reason = escaped(str(error))
+        message = f"{host.name}: {found} can't be read ({reason}); name another archive with --data {RESTORE_FROM}=PATH"
         raise DeployError(message) from None
     return str(found)
 

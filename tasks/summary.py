@@ -19,6 +19,7 @@ from pyinfra import logger
 from pyinfra.api.output import format_text
 from pyinfra.api.state import BaseStateCallback
 
+from baikalctl.output import escaped
 from tasks.rollout import GATE
 
 if TYPE_CHECKING:
@@ -164,9 +165,9 @@ def _reason(meta: OperationMeta) -> str:
     """Return the one line of what a failed operation said that tells most."""
     said = [line.strip() for line in (*meta.stderr_lines, *meta.stdout_lines) if line.strip()]
     if not said:
-        return "it said nothing: the connection broke, or it stopped answering"
+        return "the reason stands above; if nothing does, the connection broke, or it stopped answering"
     # apt's, nginx's and PHP's errors and the doctor's findings: first what is wrong, then what else that leads to.
     telling = [line for line in said if line.startswith(("E: ", "failed ")) or "[emerg]" in line or "ERROR" in line]
     errors = [line.strip() for line in meta.stderr_lines if line.strip()]
-    chosen = telling[0] if telling else (errors or said)[-1]
+    chosen = escaped(telling[0] if telling else (errors or said)[-1])
     return chosen if len(chosen) <= SENTENCE_LENGTH else f"{chosen[:SENTENCE_LENGTH]}…"

@@ -19,6 +19,7 @@ from pyinfra.context import state as current_state
 
 from baikalctl.contained import baked
 from baikalctl.faults import HostError, SettingsError
+from baikalctl.output import escaped
 from baikalctl.release import needed_php, numbers
 from baikalctl.rendering import render
 from baikalctl.settings import Settings
@@ -133,7 +134,7 @@ def survey(host: Host) -> Target:
     if isinstance(target, Target) and not target.refused:
         return target
     wrong = {each: found for each, found in _surveyed.items() if isinstance(found, list)}
-    faults = [f"    {each.name}: {fault}" for each, found in wrong.items() for fault in found]
+    faults = [f"    {each.name}: {escaped(fault)}" for each, found in wrong.items() for fault in found]
     raise DeployError("nothing was changed anywhere, because this is wrong:\n" + "\n".join(faults))
 
 

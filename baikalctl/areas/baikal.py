@@ -36,7 +36,7 @@ class Baikal:
         Text("a SHA-256", rules.checksum, empty=True),
         "",
         area="Baïkal",
-        meaning="Checksum of the zip. Needed for an address with a release that isn't known here.",
+        meaning="Checksum of the zip, if it isn't the official one. Needed for an address with an unknown release.",
         machine_only=True,
     )
     baikal_download: str = define(

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from baikalctl.release import KNOWN_RELEASES
 from tests.lab.deploying import pyinfra
+from tests.lab.release import standin
 from tests.lab.server import Server
 from tests.unit.test_settings import SECRET, VARIABLES, WRONG_DATA
 
@@ -60,6 +62,8 @@ def test_every_wrong_setting_is_one_line_and_touches_nothing(
         hosts = []
         for number, (_, wrong) in batch:
             _, data = bare.host(users=[], hostname="cal.example.org")
+            if {"baikal_version", "baikal_archive"} & set(wrong.given):
+                del data["baikal_sha256"]
             if "baikal_version" in wrong.given and "baikal_archive" not in wrong.given:
                 del data["baikal_archive"]
             hosts.append((f"case-{number}", data | dict(wrong.given)))
@@ -108,11 +112,19 @@ def test_an_archive_that_is_not_the_release_is_refused_here(
         for member in source.infolist():
             target.writestr(member, source.read(member))
         target.writestr("baikal/../../../etc/cron.d/evil", "* * * * * root true\n")
+    unofficial = standin(tmp_path, "0.12.1")
     newer = "0.11.1" if bare.release.version != "0.11.1" else "0.12.1"
     for changes, words in (
-        ({"baikal_archive": str(noise)}, "noise.zip is no zip archive; give the release's zip"),
-        ({"baikal_archive": str(escaping)}, "'baikal/../../../etc/cron.d/evil', which is outside baikal/"),
+        ({"baikal_archive": str(noise), "baikal_sha256": ""}, "noise.zip is no zip archive; give the release's zip"),
+        (
+            {"baikal_archive": str(escaping), "baikal_sha256": ""},
+            "'baikal/../../../etc/cron.d/evil', which is outside baikal/",
+        ),
         ({"baikal_sha256": "0" * 64}, f"not {'0' * 64}: it is damaged or not the release; get it again"),
+        (
+            {"baikal_archive": str(unofficial.path), "baikal_version": "0.12.1", "baikal_sha256": ""},
+            f"its SHA-256 is {unofficial.sha256}, not {KNOWN_RELEASES['0.12.1']}; get the official one, or",
+        ),
         ({"baikal_version": newer}, f"set baikal_version to {bare.release.version}"),
         ({"baikal_archive": str(tmp_path / "none.zip")}, "is not a file on this machine"),
     ):

@@ -89,9 +89,11 @@ def with_release(engine: Engine, image: str, release: Release) -> str:
     So an older or a newer image takes seconds. Whoever asks for it removes it.
     """
     tag = f"{ANOTHER}:{os.getpid()}-{secrets.token_hex(4)}"
-    script = 'old=$(readlink current); baikalctl release "$1" /tmp/release.zip; rm -r "./$old"; rm /tmp/release.zip'
+    install = 'baikalctl release "$1" /tmp/release.zip --sha256 "$2"'
+    script = f'old=$(readlink current); {install}; rm -r "./$old"; rm /tmp/release.zip'
     options = ("--workdir", "/opt/baikal", "--entrypoint", "/bin/sh")
-    name = engine.docker("create", *LABELS, *options, image, "-euc", script, "release", release.version).strip()
+    words = (script, "release", release.version, release.sha256)
+    name = engine.docker("create", *LABELS, *options, image, "-euc", *words).strip()
     try:
         engine.docker("cp", str(release.path), f"{name}:/tmp/release.zip")
         engine.docker("start", "--attach", name)
@@ -126,6 +128,7 @@ def build(release: Release, base: str, tag: str, *options: str) -> float:
             "DISTRIBUTION": base,
             "BAIKAL_VERSION": release.version,
             "BAIKAL_ARCHIVE": f"releases/{release.path.name}",
+            "BAIKAL_SHA256": release.sha256,
         }
         words = [word for name, value in arguments.items() for word in ("--build-arg", f"{name}={value}")]
         began = time.monotonic()
@@ -135,7 +138,12 @@ def build(release: Release, base: str, tag: str, *options: str) -> float:
 
 def release_data(release: Release, **others: str) -> list[str]:
     """Return the words of a pyinfra call that name the lab's release, and set ``others``."""
-    values = {"baikal_archive": str(release.path), "baikal_version": f'"{release.version}"', **others}
+    values = {
+        "baikal_archive": str(release.path),
+        "baikal_version": f'"{release.version}"',
+        "baikal_sha256": f'"{release.sha256}"',
+        **others,
+    }
     return [word for name, value in values.items() for word in ("--data", f"{name}={value}")]
 
 

@@ -175,6 +175,7 @@ def _write_inventory(machine: Machine, release: releases.Release) -> str:
         "hostname": "localhost",
         "baikal_version": release.version,
         "baikal_archive": str(release.path),
+        "baikal_sha256": release.sha256,
         "admin_password": {"file": str(FOLDER / "password-admin")},
         "users": [
             {

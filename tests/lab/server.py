@@ -50,6 +50,7 @@ class Server:
             "hostname": HOSTNAME,
             "baikal_version": self.release.version,
             "baikal_archive": str(self.release.path),
+            "baikal_sha256": self.release.sha256,
             "users": USERS,
         }
         sudo = {} if self.user == "root" else {"_sudo": True}

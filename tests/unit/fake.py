@@ -19,6 +19,7 @@ from pyinfra.api.operations import run_ops
 from pyinfra.api.state import State, StateStage
 from pyinfra.context import ctx_config, ctx_host, ctx_inventory, ctx_state
 
+from baikalctl import release
 from baikalctl.rendering import FileSet, render
 from tasks.distribution import (
     DATABASE_SERVERS,
@@ -182,6 +183,7 @@ class Deploy:
                 {
                     "hostname": "cal.example.org",
                     "baikal_archive": str(self.archive),
+                    "baikal_sha256": release.digest(self.archive),
                     "fake_responses": together(answered),
                     "fake_delay": 0,
                     "fake_delay_jitter": 0,

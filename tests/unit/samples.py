@@ -7,7 +7,7 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from baikalctl import paths
+from baikalctl import paths, release
 from baikalctl.declared import Declared, declare
 from baikalctl.rendering import Platform
 from baikalctl.settings import Settings
@@ -64,6 +64,11 @@ def here() -> Sqlite:
 def distrib(version: str = VERSION) -> str:
     """Return the text of a release's ``Core/Distrib.php``."""
     return f'<?php\ndefine("BAIKAL_VERSION", "{version}");\n'
+
+
+def installed(archive: Path, version: str = VERSION) -> None:
+    """Install the release from a zip that isn't the official one."""
+    release.install(archive, version, release.digest(archive))
 
 
 def release_zip(

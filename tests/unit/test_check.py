@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from baikalctl import apply, certificate, check, configuration, maintenance, paths, pgsql, release, sending, served
+from baikalctl import apply, certificate, check, configuration, maintenance, paths, pgsql, sending, served
 from baikalctl.declared import Mail
 from baikalctl.health import FAILED, OK, WARNING, Finding
 from tests.unit.elsewhere import Elsewhere
 from tests.unit.relays import Answers, relay, relaying
-from tests.unit.samples import VERSION, declared, distrib, release_zip
+from tests.unit.samples import VERSION, declared, distrib, installed, release_zip
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -281,7 +281,7 @@ def test_a_thorough_look_reads_the_whole_database(it: Declared) -> None:
 
 def test_a_release_that_somebody_edited_is_a_failure(it: Declared, host: Path) -> None:
     """Whoever looks thoroughly learns of it; every deploy notices it too."""
-    release.install(release_zip(host / "baikal.zip"), VERSION, "")
+    installed(release_zip(host / "baikal.zip"))
     assert one(it, "code", thorough=True).status == OK
     (Path(paths.CURRENT) / "html/dav.php").write_text("<?php // edited", encoding="utf-8")
     finding = one(it, "code", thorough=True)

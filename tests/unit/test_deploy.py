@@ -17,7 +17,7 @@ import pytest
 from pyinfra.api import arguments, connectors
 from pyinfra.api.exceptions import DeployError
 
-from baikalctl import paths
+from baikalctl import paths, release
 from baikalctl.contained import baked
 from baikalctl.rendering import render
 from tasks import releases, survey
@@ -482,6 +482,11 @@ REFUSED: dict[str, tuple[Answers, dict[str, Any], list[str]]] = {
         {"baikal_sha256": "0" * 64},
         ["baikal_sha256", "it is damaged or not the release; get it again"],
     ),
+    "an unofficial zip of a known release": (
+        answers(BARE),
+        {"baikal_sha256": ""},
+        ["baikal_archive = ", "baikal.zip is not the official zip of Baïkal 0.12.1", "set baikal_sha256 to "],
+    ),
     "a password in the inventory": (
         answers(BARE),
         {"admin_password": "hunter2"},
@@ -570,9 +575,15 @@ def test_data_of_ones_own_is_nobodys_fault(deploy: Deploy) -> None:
     assert deploy.one(answers(BARE), execute=False, **theirs).names == NAMES
 
 
+def test_zip_that_was_accepted_by_its_checksum_is_refused_without_it(deploy: Deploy) -> None:
+    """That an earlier run has verified the same bytes changes nothing."""
+    assert deploy.one(answers(BARE), execute=False).names == NAMES
+    assert "is not the official zip" in deploy.refusal(answers(BARE), baikal_sha256="")
+
+
 def test_hosts_can_fetch_the_release_themselves(deploy: Deploy) -> None:
     """Then the address reaches the host, nothing is uploaded, and the checksum is the known one."""
-    ran = deploy.one(answers(BARE), baikal_archive="", baikal_download="host")
+    ran = deploy.one(answers(BARE), baikal_archive="", baikal_sha256="", baikal_download="host")
     (install,) = [text for text in ran.texts() if f"{paths.COMMAND} release" in text]
     address = f"https://github.com/sabre-io/Baikal/releases/download/{VERSION}/baikal-{VERSION}.zip"
     assert (
@@ -586,7 +597,13 @@ def test_hosts_can_fetch_the_release_themselves(deploy: Deploy) -> None:
 def command_line(memory: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Run pyinfra as people run it, in this checkout, on a bare machine, while the other tests go on."""
     archive = release_zip(memory / "baikal.zip")
-    data = {"fake_delay": 0, "fake_delay_jitter": 0, "baikal_archive": str(archive), "hostname": "cal.example.org"}
+    data = {
+        "fake_delay": 0,
+        "fake_delay_jitter": 0,
+        "baikal_archive": str(archive),
+        "baikal_sha256": release.digest(archive),
+        "hostname": "cal.example.org",
+    }
     hosts = [("@fake/cal", data | {"fake_responses": answers(BARE)})]
     inventory = memory / "inventory.py"
     inventory.write_text(f"hosts = {hosts!r}\n", encoding="utf-8")

@@ -117,7 +117,9 @@ def test_every_kind_of_file_that_is_rendered_is_a_template() -> None:
         assert (HOME / "templates" / path[1:]).is_file()
 
 
-@pytest.mark.parametrize("name", ["LICENSE", "README.md", "CHANGELOG.md", "CONTRIBUTING.md"])
+@pytest.mark.parametrize(
+    "name", ["LICENSE", "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "docs/security.md"]
+)
 def test_what_people_look_for_is_there(name: str) -> None:
     """And isn't empty."""
     assert len(text(HOME / name)) > 200

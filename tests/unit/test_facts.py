@@ -37,7 +37,7 @@ from tasks.facts import (
     read_digest,
     stamp,
 )
-from tests.unit.samples import LETSENCRYPT, RELAY, VERSION, own_postfix, release_zip, settings
+from tests.unit.samples import LETSENCRYPT, RELAY, VERSION, installed, own_postfix, release_zip, settings
 
 if TYPE_CHECKING:
     from pyinfra.api.facts import FactBase
@@ -291,7 +291,7 @@ def test_a_release_is_told_with_its_origin(host: Path) -> None:
     assert ask(fact, version=VERSION) == ("", "", True)
     archive = release_zip(host / "baikal.zip")
     origin = hashlib.sha256(archive.read_bytes()).hexdigest()
-    release.install(archive, VERSION, "")
+    installed(archive)
     assert ask(fact, version=VERSION) == ("", origin, True)
     release.activate(VERSION)
     assert ask(fact, version=VERSION) == (VERSION, origin, True)

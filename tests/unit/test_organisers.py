@@ -117,11 +117,11 @@ def test_a_name_with_a_colon_is_no_address(connection: sqlite_file.Connection) -
     assert "organised by other@example.org, and" in found()[0].message
 
 
-def test_what_a_terminal_would_obey_is_not_shown(connection: sqlite_file.Connection) -> None:
-    """Whoever reads the check is root, and whoever writes an event is anybody."""
+def test_what_a_terminal_would_obey_is_escaped(connection: sqlite_file.Connection) -> None:
+    """Root reads the check, and any account writes events."""
     have(connection, JO)
     put(connection, "ORGANIZER:mailto:\x1b[2Jother@example.org", GUEST)
-    assert "organised by [2jother@example.org, and" in found()[0].message
+    assert r"organised by \u001b[2jother@example.org, and" in str(found()[0])
 
 
 def test_what_is_stored_as_text_is_read_as_well(connection: sqlite_file.Connection) -> None:

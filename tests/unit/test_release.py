@@ -18,7 +18,7 @@ import pytest
 
 from baikalctl import paths, release
 from baikalctl.release import ArchiveError
-from tests.unit.samples import SCHEMA, VERSION, distrib, release_zip
+from tests.unit.samples import SCHEMA, VERSION, distrib, installed, release_zip
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -168,9 +168,25 @@ def test_a_wrong_checksum_is_refused_and_leaves_nothing(host: Path) -> None:
 
 
 def test_a_right_archive_is_verified_by_its_checksum(host: Path) -> None:
-    """Its SHA-256 is returned, given or not."""
+    """Its SHA-256 is returned, given or, of a release that isn't known here, not."""
     archive = release_zip(host / "baikal.zip")
     assert release.verify(archive, VERSION, sha256(archive)) == sha256(archive)
+    newer = release_zip(host / "newer.zip", "0.99.1")
+    assert release.verify(newer, "0.99.1", "") == sha256(newer)
+
+
+def test_zip_of_a_known_release_must_be_the_official_one(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The official zip with something added is refused; the message has both checksums and the remedy."""
+    archive = release_zip(host / "baikal.zip")
+    official = release.KNOWN_RELEASES[VERSION]
+    with pytest.raises(ArchiveError) as caught:
+        release.install(archive, VERSION, "")
+    assert str(caught.value) == (
+        f"baikal.zip is not the official zip of Baïkal {VERSION}: its SHA-256 is {sha256(archive)}, not {official}; "
+        f"get the official one, or if you want this zip, set baikal_sha256 to {sha256(archive)}"
+    )
+    assert standing() == []
+    monkeypatch.setitem(release.KNOWN_RELEASES, VERSION, sha256(archive))
     assert release.verify(archive, VERSION, "") == sha256(archive)
 
 
@@ -196,7 +212,7 @@ def test_a_strict_umask_doesnt_close_the_code_to_php(host: Path) -> None:
     """With umask 077 PHP can still read what it runs."""
     previous = os.umask(0o077)
     try:
-        release.install(release_zip(host / "baikal.zip"), VERSION, "")
+        installed(release_zip(host / "baikal.zip"))
     finally:
         os.umask(previous)
     place = Path(paths.CODE) / VERSION
@@ -208,7 +224,7 @@ def test_an_installed_release_knows_its_archive(host: Path) -> None:
     """So that a run finds it installed without having the archive."""
     archive = release_zip(host / "baikal.zip")
     assert release.standing(VERSION) == ""
-    release.install(archive, VERSION, "")
+    installed(archive)
     assert release.standing(VERSION) == sha256(archive)
 
 
@@ -230,7 +246,7 @@ def test_a_release_that_somebody_changed_no_longer_counts_as_installed(
 ) -> None:
     """The next run installs it anew, and then it does."""
     archive = release_zip(host / "baikal.zip")
-    release.install(archive, VERSION, "")
+    installed(archive)
     place = Path(paths.CODE) / VERSION
     for file in place.rglob("*.php"):  # installed a while ago
         os.utime(file, (1_000_000_000, 1_000_000_000))
@@ -238,14 +254,14 @@ def test_a_release_that_somebody_changed_no_longer_counts_as_installed(
     assert release.standing(VERSION) == sha256(archive)
     edit(place)
     assert release.standing(VERSION) == ""
-    release.install(archive, VERSION, "")
+    installed(archive)
     assert release.standing(VERSION) == sha256(archive)
 
 
 def test_copying_a_release_changes_nothing_about_it(host: Path) -> None:
     """As an image's layers are copied, with owners, modes and times."""
     archive = release_zip(host / "baikal.zip")
-    release.install(archive, VERSION, "")
+    installed(archive)
     place = Path(paths.CODE) / VERSION
     shutil.copytree(place, place.with_name("copy"))
     shutil.rmtree(place)
@@ -256,12 +272,12 @@ def test_copying_a_release_changes_nothing_about_it(host: Path) -> None:
 @pytest.mark.parametrize("leftover", ["", f".{VERSION}.new", f".{VERSION}.old"])
 def test_installing_again_replaces_all_of_it(host: Path, leftover: str) -> None:
     """What the new archive doesn't have is gone, and what a killed run left beside doesn't get into the release."""
-    release.install(release_zip(host / "one.zip", more={"baikal/html/old.php": "<?php\n"}), VERSION, "")
+    installed(release_zip(host / "one.zip", more={"baikal/html/old.php": "<?php\n"}))
     if leftover:
         (Path(paths.CODE) / leftover / "html").mkdir(parents=True)
         (Path(paths.CODE) / leftover / "html/half.php").touch()
     other = release_zip(host / "two.zip", more={"baikal/html/new.php": "<?php\n"})
-    release.install(other, VERSION, "")
+    installed(other)
     assert standing() == [VERSION]
     html = {path.name for path in (Path(paths.CODE) / VERSION / "html").iterdir()}
     assert html == {"dav.php", "new.php"}
@@ -270,7 +286,7 @@ def test_installing_again_replaces_all_of_it(host: Path, leftover: str) -> None:
 
 def test_what_killed_runs_left_is_cleared(host: Path) -> None:
     """Uploads, half releases and links that lead nowhere go; releases and the current link stay."""
-    release.install(release_zip(host / "one.zip"), VERSION, "")
+    installed(release_zip(host / "one.zip"))
     release.activate(VERSION)
     outside = host / "outside"
     outside.mkdir()
@@ -287,9 +303,9 @@ def test_what_killed_runs_left_is_cleared(host: Path) -> None:
 def test_a_refused_archive_leaves_what_stands(host: Path) -> None:
     """The release that serves has not noticed."""
     good = release_zip(host / "good.zip")
-    release.install(good, VERSION, "")
+    installed(good)
     with pytest.raises(ArchiveError):
-        release.install(truncated(host / "bad.zip"), VERSION, "")
+        installed(truncated(host / "bad.zip"))
     assert release.standing(VERSION) == sha256(good)
     assert standing() == [VERSION]
 
@@ -297,7 +313,7 @@ def test_a_refused_archive_leaves_what_stands(host: Path) -> None:
 def test_a_disk_that_fills_up_leaves_what_stands(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Half of the new release is thrown away."""
     good = release_zip(host / "good.zip")
-    release.install(good, VERSION, "")
+    installed(good)
     write = Path.write_bytes
 
     def write_until_full(path: Path, data: bytes) -> int:
@@ -307,7 +323,7 @@ def test_a_disk_that_fills_up_leaves_what_stands(host: Path, monkeypatch: pytest
 
     monkeypatch.setattr(Path, "write_bytes", write_until_full)
     with pytest.raises(OSError, match="No space left"):
-        release.install(release_zip(host / "new.zip", more={"baikal/x": "x"}), VERSION, "")
+        installed(release_zip(host / "new.zip", more={"baikal/x": "x"}))
     assert release.standing(VERSION) == sha256(good)
     assert standing() == [VERSION]
 

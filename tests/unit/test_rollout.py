@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from baikalctl import paths
+from baikalctl import paths, release
 from tasks.rollout import split
 from tests.unit.fake import BARE, DEBIAN, ROOT, answers
 from tests.unit.samples import HOME, PASSWORD, release_zip
@@ -70,6 +70,7 @@ def run(tmp_path: Path) -> Any:  # noqa: ANN401 - a function with many options
             "fake_delay": delay,
             "fake_delay_jitter": 0,
             "baikal_archive": str(archive),
+            "baikal_sha256": release.digest(archive),
             "hostname": "cal.example.org",
         }
         hosts = []

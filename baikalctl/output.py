@@ -1,0 +1,71 @@
+"""All output of baikalctl, to terminals and logs: no other module prints.
+
+Messages contain text that others wrote: error messages of servers, kept mail, names in archives. A terminal obeys control
+characters in it, and a line break in it forges a line of a log. Here such characters are escaped.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from types import TracebackType
+
+BREAKS = re.compile(r"[\t\n\v\f\r]+")
+
+
+def escaped(text: str) -> str:
+    r"""Return ``text`` as one line that has nothing but printable characters.
+
+    Tabs and line breaks become one space. Every other character that isn't printable is shown by its number, as JSON
+    writes it (``\u001b``), so that JSON stays JSON: control characters (Unicode's Cc), format characters such as
+    U+202E, which reverses what follows (Cf), line and paragraph separators (Zl, Zp), spaces other than U+0020 (Zs), lone
+    surrogates (Cs), and what Unicode hasn't assigned (Co, Cn). Backslashes stay, so escaping twice changes nothing.
+    """
+    if text.isprintable():
+        return text
+    return "".join(_shown(character) for character in BREAKS.sub(" ", text))
+
+
+def lines(texts: Iterable[str], *, error: bool = False) -> None:
+    """Print each of ``texts`` as one line, on standard output, or on standard error where it is an ``error``."""
+    stream = sys.stderr if error else sys.stdout
+    stream.write("".join(f"{escaped(text)}\n" for text in texts))
+    stream.flush()
+
+
+def page(text: str) -> None:
+    """Print ``text`` on standard output. Its line breaks are kept, so what others wrote must be escaped in it already."""
+    lines(text.split("\n"))
+
+
+def line(text: str) -> None:
+    """Print ``text`` as one line on standard output."""
+    lines([text])
+
+
+def say(sentence: str) -> None:
+    """Print on standard output what baikalctl does."""
+    line(f"baikalctl: {sentence}")
+
+
+def complain(sentence: str) -> None:
+    """Print on standard error what is wrong."""
+    lines([f"baikalctl: {sentence}"], error=True)
+
+
+def traceback(kind: type[BaseException], error: BaseException, frames: TracebackType | None) -> None:
+    """Print the traceback of an unexpected error, whose text may be somebody else's: for ``sys.excepthook``."""
+    from traceback import format_exception
+
+    lines((part for text in format_exception(kind, error, frames) for part in text.splitlines()), error=True)
+
+
+def _shown(character: str) -> str:
+    if character.isprintable():
+        return character
+    number = ord(character)
+    return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"

@@ -1,0 +1,264 @@
+"""A host below a temporary directory whose data may be hostile, and commands that are run on it as root runs them."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.util
+import json
+import os
+import pwd
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from tests.lab.deploying import REPOSITORY
+from tests.lab.errors import LabError
+from tests.unit.samples import VERSION, declared, release_zip, user
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+ACCOUNT: Final = "games"
+"""Takes the place of PHP's account: every Debian has it, with a group of the same name, and nothing runs as it."""
+PACKAGES: Final = ("yaml", "jinja2", "markupsafe")
+"""What baikalctl needs besides Python."""
+SECRET: Final = "only root may read this 4711"
+LARGEST_SUM: Final = 64 << 20
+"""Files that are larger are compared by their size: they are sparse ones of a test."""
+RELAY: Final[dict[str, object]] = {"mail": "relay", "relay_host": "localhost", "relay_port": 9, "relay_tls": "none"}
+
+Entry = tuple[str, int, int, int, str]
+"""Kind, mode, owner, group, and checksum or target."""
+
+
+@dataclass
+class Tree:
+    """The directory with the host's root, what lies around it, and the copies that each case starts from."""
+
+    place: Path
+    account: str
+    worker: subprocess.Popen[str] = field(init=False)
+
+    @property
+    def root(self) -> Path:
+        """The host's root directory."""
+        return self.place / "case/host"
+
+    @property
+    def data(self) -> Path:
+        """The host's data directory."""
+        return self.root / "var/lib/baikal"
+
+    @property
+    def backups(self) -> Path:
+        """The host's archives."""
+        return self.root / "var/backups/baikal"
+
+    @property
+    def spool(self) -> Path:
+        """The queue of nullmailer."""
+        return self.root / "var/spool/nullmailer"
+
+    @property
+    def old(self) -> Path:
+        """An old installation that is to be imported, of PHP's account."""
+        return self.root / "srv/old"
+
+    @property
+    def victim(self) -> Path:
+        """A file of root's, outside of the host's directories, that nothing may read or change."""
+        return self.place / "case/outside/victim"
+
+    def path(self, name: str) -> Path:
+        """Return a path of the host."""
+        return self.root / name.lstrip("/")
+
+    def own(self, path: Path) -> Path:
+        """Give a file or directory, with what is in it, to PHP's account, where this process may; return it."""
+        if os.geteuid() == 0:
+            account = pwd.getpwnam(self.account)
+            for each in [path, *(path.rglob("*") if path.is_dir() and not path.is_symlink() else ())]:
+                os.chown(each, account.pw_uid, account.pw_gid, follow_symlinks=False)
+        return path
+
+    def declare(self, **changes: object) -> None:
+        """Write what a deploy would declare; by default without mail, because looking at that asks DNS."""
+        users = [user("jo", email="jo@example.org"), user("sam")]
+        text = declared(http_port=8, https_port=9, users=users, **changes).to_json()
+        for folder in ("var", "etc"):
+            text = text.replace(f'"/{folder}/', f'"{self.root}/{folder}/')
+        target = self.path("etc/baikal/declared.json")
+        target.write_text(text, encoding="utf-8")
+        target.chmod(0o600)
+
+    def reset(self) -> None:
+        """Make everything as it was in the beginning."""
+        shutil.rmtree(self.place / "case", ignore_errors=True)
+        _copy(self.place / "template", self.place / "case")
+
+    def run(self, words: Sequence[str], seconds: float) -> Ran:
+        """Run a command, and kill it after so many seconds."""
+        assert self.worker.stdin is not None
+        assert self.worker.stdout is not None
+        self.worker.stdin.write(json.dumps([seconds, *words]) + "\n")
+        self.worker.stdin.flush()
+        line = self.worker.stdout.readline()
+        if not line:
+            message = f"the process that runs the commands has ended with status {self.worker.wait()}"
+            raise LabError(message)
+        status, took = json.loads(line)
+        return Ran(status, took, (self.place / "output").read_text(encoding="utf-8", errors="surrogateescape"))
+
+    def entries(self) -> dict[str, Entry]:
+        """Return everything that is below the place of the case, by its path there."""
+        found = {}
+        base = str(self.place / "case")
+        for folder, folders, files in os.walk(base):
+            for name in (*folders, *files):
+                path = f"{folder}/{name}"
+                with contextlib.suppress(FileNotFoundError):
+                    found[path[len(base) + 1 :]] = _entry(path)
+        return found
+
+
+@dataclass(frozen=True)
+class Ran:
+    """How a command ended; without a status where it had to be killed."""
+
+    status: int | None
+    seconds: float
+    output: str
+
+
+@contextlib.contextmanager
+def trees(count: int) -> Iterator[list[Tree]]:
+    """Yield so many hosts, as root's deploy would leave them; remove them afterwards."""
+    account = ACCOUNT if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
+    shared = Path("/dev/shm")  # noqa: S108 - only the place; the directory in it is made with a name of its own
+    place = Path(tempfile.mkdtemp(prefix="baikal-fuzz-", dir=shared if os.access(shared, os.W_OK) else None)).resolve()
+    place.chmod(0o755)
+    with contextlib.ExitStack() as stack:
+        stack.callback(shutil.rmtree, place, ignore_errors=True)
+        python = _python()
+        library = _library(place / "library", python)
+        found = [Tree(place / str(number), account) for number in range(count)]
+        for tree in found:
+            tree.place.mkdir()
+            _template(tree)
+            tree.worker = _worker(python, library, tree)
+            stack.callback(_end, tree.worker)
+        for tree in found:
+            _deploy(tree)
+        yield found
+
+
+def _worker(python: str, library: Path, tree: Tree) -> subprocess.Popen[str]:
+    words = [str(library / "forking.py"), str(library), str(tree.root), tree.account, str(tree.place / "output")]
+    command = [python, "-I", "-X", "utf8", *words]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd="/")
+
+
+def _end(worker: subprocess.Popen[str]) -> None:
+    worker.kill()
+    worker.communicate()
+
+
+def _python() -> str:
+    """Return a Python whose library PHP's account can read as well: one in a home directory isn't."""
+    parents = Path(os.__file__).resolve().parents
+    if os.geteuid() != 0 or all(parent.stat().st_mode & stat.S_IXOTH for parent in parents):
+        return sys.executable
+    if not Path("/usr/bin/python3").exists():
+        message = "other accounts can't read this Python's library; install Debian's python3"
+        raise LabError(message)
+    return "/usr/bin/python3"
+
+
+def _library(place: Path, python: str) -> Path:
+    """Copy what the commands import, unless that Python has it, to where every account can read it."""
+    shutil.copytree(REPOSITORY / "baikalctl", place / "baikalctl", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(REPOSITORY / "templates", place / "templates")
+    shutil.copy(REPOSITORY / "tests/lab/forking.py", place)
+    has_all = subprocess.run([python, "-I", "-c", f"import {', '.join(PACKAGES)}"], capture_output=True, check=False)
+    for name in PACKAGES if has_all.returncode else ():
+        spec = importlib.util.find_spec(name)
+        assert spec is not None
+        assert spec.origin is not None
+        shutil.copytree(Path(spec.origin).parent, place / name, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
+    for path in place.rglob("*"):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    return place
+
+
+def _template(tree: Tree) -> None:
+    """Make the directories that a deploy makes, and what lies around the host."""
+    tree.victim.parent.mkdir(parents=True)
+    tree.victim.write_text(f"{SECRET}\n", encoding="ascii")
+    tree.victim.chmod(0o600)
+    for name in ("opt/baikal", "etc/baikal", "usr/local/lib/baikalctl", "run/lock", "srv", "programs", "etc/profile.d"):
+        tree.path(name).mkdir(parents=True)
+    tree.path("etc/profile.d/system.sh").write_text("# root's\n", encoding="ascii")
+    tree.path("etc/baikal").chmod(0o700)
+    programs = {"systemctl": "echo inactive; exit 3", "journalctl": f"cat {tree.spool}/journal"}
+    for name, script in programs.items():
+        tree.path(f"programs/{name}").write_text(f"#!/bin/sh\n{script}\n", encoding="ascii")
+        tree.path(f"programs/{name}").chmod(0o755)
+    for name in ("state", "state/stamps", "tls", "acme", "acme/issued", "challenges", "maintenance", "mail"):
+        (tree.data / name).mkdir(parents=True, mode=0o700)
+    for name in ("config", "Specific", "Specific/db", "sessions", "mail/kept"):
+        (tree.data / name).mkdir(mode=0o700)
+        tree.own(tree.data / name)
+    for path in (tree.spool / "queue", tree.spool / "failed", tree.spool / "tmp", tree.backups):
+        path.mkdir(mode=0o700, parents=True)
+    tree.own(tree.spool)
+    for name, mode in (("", 0o755), ("challenges", 0o755), ("mail", 0o755), ("maintenance", 0o711)):
+        (tree.data / name).chmod(mode)
+
+
+def _deploy(tree: Tree) -> None:
+    """Bring the host to what is declared, with its own commands; keep the result as the template."""
+    archive = release_zip(tree.place / "release.zip")
+    sha256 = hashlib.sha256(archive.read_bytes()).hexdigest()
+    tree.declare()
+    commands = (["release", VERSION, str(archive), "--sha256", sha256], ["apply"], ["backup"])
+    for words in commands:
+        ran = tree.run(words, 60)
+        if ran.status:
+            message = f"baikalctl {words[0]} failed on a host that should be well:\n{ran.output}"
+            raise LabError(message)
+    for name in ("config", "Specific"):
+        shutil.copytree(tree.data / name, tree.old / name)
+    tree.own(tree.old)
+    (tree.spool / "journal").write_text("Starting delivery: host: x protocol: smtp file: 1700000000.1\n", "ascii")
+    for name in ("queue/1700000000.1", "failed/1700000001.2"):
+        (tree.spool / name).write_bytes(b"cal@example.org\nbob@example.net\n\nSubject: x\n\nbody\n")
+        tree.own(tree.spool / name)
+    kept = tree.data / "mail/kept/1700000002.1.0.eml"
+    kept.write_bytes(b"X-Baikal-Kept: it rains\nTo: bob@example.net\n\nbody\n")
+    tree.own(kept)
+    (tree.place / "case").rename(tree.place / "template")
+    tree.reset()
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a tree with its owners."""
+    subprocess.run(["cp", "-a", "--", str(source), str(target)], check=True)
+
+
+def _entry(path: str) -> Entry:
+    state = os.lstat(path)
+    kind, value = stat.filemode(state.st_mode)[0], ""
+    if stat.S_ISLNK(state.st_mode):
+        value = os.readlink(path)  # noqa: PTH115 - names may be any bytes
+    elif stat.S_ISREG(state.st_mode):
+        value = f"{state.st_size}"
+        if state.st_size <= LARGEST_SUM:
+            with contextlib.suppress(PermissionError), open(path, "rb") as file:  # noqa: PTH123 - names may be any bytes
+                value = hashlib.file_digest(file, "sha256").hexdigest()
+    return kind, stat.S_IMODE(state.st_mode), state.st_uid, state.st_gid, value

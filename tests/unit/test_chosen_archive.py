@@ -1,0 +1,141 @@
+"""Which archive restore.py takes: a host that was compromised has no say in it."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+from pyinfra.api.exceptions import DeployError
+
+from baikalctl import archive, archives
+from tasks.archives import folder_of
+from tasks.restoring import chosen
+from tests.unit.archives import content, member, repacked
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pyinfra.api.host import Host
+
+HOST = "cal.example.org"
+HOUR_S = 3600.0
+DAY_S = 24 * HOUR_S
+
+
+@pytest.fixture
+def sound(host: Path, empty_database: bytes, monkeypatch: pytest.MonkeyPatch) -> bytes:
+    """Return the bytes of a good archive, in a directory where ``backups`` is yet to be."""
+    folder = host / "content"
+    folder.mkdir()
+    path = archive.write(folder, content(folder, empty_database)).path
+    monkeypatch.chdir(host)
+    folder_of(HOST).mkdir(parents=True)
+    return path.read_bytes()
+
+
+def put(text: bytes, *, created_ago_s: float, arrived_ago_s: float, name: str = "") -> Path:
+    """Have an archive at home whose name says when it was made; it came when it came."""
+    now = time.time()
+    path = folder_of(HOST) / (name or archives.name(now - created_ago_s, ""))
+    path.write_bytes(text)
+    os.utime(path, (now - arrived_ago_s,) * 2)
+    return path
+
+
+def choice(**data: str) -> str:
+    """Return which archive the host is to have."""
+    inventory = SimpleNamespace(get_active_hosts=list)
+    host: Any = SimpleNamespace(name=HOST, data=data, state=SimpleNamespace(inventory=inventory))
+    return chosen(cast("Host", host))
+
+
+def test_newest_archive_is_chosen(sound: bytes) -> None:
+    """By the time in its name, also where files were copied from another machine and have new dates."""
+    put(sound, created_ago_s=3 * DAY_S, arrived_ago_s=0)
+    newest = put(sound, created_ago_s=DAY_S, arrived_ago_s=0)
+    put(sound, created_ago_s=2 * DAY_S, arrived_ago_s=0)
+    assert choice() == str(newest)
+
+
+@pytest.mark.parametrize("name", ["baikal-99991231T235959Z.tar.gz", "baikal-20991231T235959Z-x.tar.gz"])
+def test_date_in_the_future_is_not_chosen(sound: bytes, name: str) -> None:
+    """Such a file may have come home before names were checked."""
+    good = put(sound, created_ago_s=DAY_S, arrived_ago_s=DAY_S)
+    put(sound, created_ago_s=0, arrived_ago_s=HOUR_S, name=name)
+    assert choice() == str(good)
+
+
+def test_archive_counts_from_its_arrival_at_the_latest(sound: bytes) -> None:
+    """A host whose clock was ahead by hours doesn't push out what came home after it was repaired."""
+    put(sound, created_ago_s=-20 * HOUR_S, arrived_ago_s=2 * HOUR_S)
+    repaired = put(sound, created_ago_s=HOUR_S, arrived_ago_s=HOUR_S)
+    assert choice() == str(repaired)
+
+
+@pytest.mark.parametrize(
+    "name", ["baikal-zzz.tar.gz", "baikal-20991125T031500Z-Z.tar.gz", "baikal-２０９９1125T031500Z.tar.gz"]
+)
+def test_other_names_are_not_chosen(sound: bytes, name: str) -> None:
+    """They sort after every archive."""
+    good = put(sound, created_ago_s=DAY_S, arrived_ago_s=DAY_S)
+    put(sound, created_ago_s=0, arrived_ago_s=0, name=name)
+    assert choice() == str(good)
+
+
+def test_links_and_directories_are_not_chosen(sound: bytes) -> None:
+    """Only plain files have come home."""
+    good = put(sound, created_ago_s=DAY_S, arrived_ago_s=DAY_S)
+    (folder_of(HOST) / archives.name(time.time(), "link")).symlink_to(good)
+    (folder_of(HOST) / archives.name(time.time(), "folder")).mkdir()
+    assert choice() == str(good)
+
+
+def test_host_without_archives_is_an_error(sound: bytes) -> None:
+    """Named with the folder, the remedy, and what is there and doesn't count."""
+    put(sound, created_ago_s=0, arrived_ago_s=0, name="baikal-99991231T235959Z.tar.gz")
+    with pytest.raises(DeployError) as told:
+        choice()
+    assert str(told.value) == (
+        f"{HOST}: there is no archive of it in backups/{HOST}; name one with --data restore_from=PATH, or --data "
+        "restore_from=latest for the newest that is on the host itself"
+    )
+
+
+def test_named_archive_is_chosen_whatever_it_is_called(sound: bytes, tmp_path: Path) -> None:
+    """The operator decides."""
+    put(sound, created_ago_s=0, arrived_ago_s=0)
+    own = tmp_path / "before the move.tar.gz"
+    own.write_bytes(sound)
+    assert choice(restore_from=str(own)) == str(own)
+
+
+@pytest.mark.usefixtures("sound")
+@pytest.mark.parametrize(
+    "error", [ValueError("of no use"), OverflowError("too large"), PermissionError(13, "Permission denied")]
+)
+def test_manifest_that_cannot_be_read_is_a_clean_error(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    """One line that names the host; nothing was changed."""
+
+    def unreadable(_: Path) -> None:
+        raise error
+
+    put(b"", created_ago_s=0, arrived_ago_s=0)
+    monkeypatch.setattr(archive, "read_manifest", unreadable)
+    with pytest.raises(DeployError, match=rf"^{HOST}: .*({error.args[-1]}).*name another archive"):
+        choice()
+
+
+@pytest.mark.usefixtures("sound")
+def test_hostile_manifest_is_a_clean_error() -> None:
+    """Its names reach the operator's terminal as text."""
+    text = json.dumps({"archive": "baikal-deploy", "format": 1, "files": {"tls/\x1b[2J": {}}}).encode()
+    path = put(b"", created_ago_s=0, arrived_ago_s=0)
+    repacked(path, [member("manifest.json", text)])
+    with pytest.raises(DeployError) as told:
+        choice()
+    assert "belongs in no archive" in str(told.value)
+    assert str(told.value).isprintable()
