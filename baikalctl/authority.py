@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from baikalctl import certificate, paths, served
+from baikalctl import certificate, output, paths, served
 from baikalctl.faults import HostError
-from baikalctl.installing import locked
+from baikalctl.holding import held
 from baikalctl.rules import ACME_SERVERS
 from baikalctl.writing import refuse_writable_by_others, write
 
@@ -127,7 +127,7 @@ def _attempt(declared: Declared, asking: Asking) -> Refusal | None:
         if refusal:
             return refusal
         pair = certificate.look(chain, key, declared.names)
-        with locked(paths.LOCK):
+        with held(paths.LOCK, output.say):
             write(served.issued(declared), issued_by(declared, asking) + pair.text)
     except HostError as error:
         return Refusal(reason=str(error), remedy="see to that")

@@ -237,10 +237,15 @@ def _import(chosen: argparse.Namespace) -> int:
 
 def _recover(chosen: argparse.Namespace) -> int:
     from baikalctl import paths, transition
+    from baikalctl.holding import held
     from baikalctl.installing import locked
 
-    with locked(paths.LOCK, wait=not chosen.booting) as ours:
-        if ours:  # else whoever holds it is starting PHP
+    if not chosen.booting:
+        with held(paths.LOCK, output.say):
+            transition.recover(output.say)
+        return 0
+    with locked(paths.LOCK, patience_s=0) as ours:
+        if ours:  # else the process that holds it is starting PHP
             transition.recover(output.say, booting=chosen.booting)
     return 0
 
@@ -263,10 +268,10 @@ def _release(chosen: argparse.Namespace) -> int:
     from pathlib import Path
 
     from baikalctl import paths, release
-    from baikalctl.installing import locked
+    from baikalctl.holding import held
 
     version, archive, sha256 = chosen.version, chosen.archive, chosen.sha256
-    with locked(paths.LOCK if Path(paths.STATE).is_dir() else paths.BAKING_LOCK):
+    with held(paths.LOCK if Path(paths.STATE).is_dir() else paths.BAKING_LOCK, output.say):
         try:
             source = Path(archive)
             standing = release.standing(version)

@@ -117,6 +117,8 @@ class Mysql(Server):
             where = {"unix_socket": SOCKET}
         if address.ca:
             where["ssl"] = {"ca": address.ca, "check_hostname": True}
+        else:
+            where["ssl_disabled"] = True  # newer PyMySQL would use it where the server offers it, without any check
         try:
             opened = _strict(pymysql)(
                 **where,

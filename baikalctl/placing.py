@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from baikalctl import copying, database, paths, portable, sqlite, sqlite_file, volume
+from baikalctl import copying, database, paths, portable, signing, sqlite, sqlite_file, volume
 from baikalctl.boundary import THOROUGH, confined
 from baikalctl.copying import sync
 from baikalctl.faults import HostError
@@ -237,36 +237,24 @@ def _replace(source: Path, target: Path) -> None:
 
 
 def _copy_own(source: Path, target: Path) -> None:
-    """Copy what is root's of the data: a file, or the plain files of a folder, each with its owner and mode."""
+    """Copy what is root's of the data, a file or the plain files of a folder: each for root alone, never executable."""
     if source.is_symlink() or not source.exists():
         return
     if source.is_dir():
         target.mkdir(mode=0o700, parents=True, exist_ok=True)
         for path in source.iterdir():
             _copy_own(path, target / path.name)
-    elif source.is_file() and not _as_is(source, target):
+    elif source.is_file() and not (target.is_file() and filecmp.cmp(source, target, shallow=False)):
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         beside = target.with_name(f".{target.name}.new")
         beside.unlink(missing_ok=True)
-        shutil.copy2(source, beside, follow_symlinks=False)
-        if os.geteuid() == 0:
-            found = source.stat()
-            os.chown(beside, found.st_uid, found.st_gid)
-        sync(beside)
+        copying.take_out(source, beside)
         beside.replace(target)
         sync(target.parent)
-
-
-def _as_is(source: Path, target: Path) -> bool:
-    """Tell whether a file of root's is there already, with its owner and mode."""
-    if target.is_symlink() or not target.is_file():
-        return False
-    here, there = source.stat(), target.stat()
-    attributes = [(found.st_mode, found.st_uid, found.st_gid) for found in (here, there)]
-    return attributes[0] == attributes[1] and filecmp.cmp(source, target, shallow=False)
 
 
 def place_own(folder: Path) -> None:
     """Put what is root's in ``folder`` among the data; what the data has besides stays."""
     for part in OWN:
         _copy_own(folder / part, Path(paths.DATA) / part)
+    signing.give_keys()

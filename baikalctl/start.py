@@ -32,7 +32,7 @@ from baikalctl.contradictions import of_old_release
 from baikalctl.declared import REALM, Declared, declare
 from baikalctl.environment import is_of_others, plain_secrets
 from baikalctl.faults import HostError, SettingsError
-from baikalctl.installing import locked
+from baikalctl.holding import held
 from baikalctl.privilege import privileged
 from baikalctl.rendering import data
 from baikalctl.settings import DEFINITIONS, PREFIX, Settings
@@ -85,7 +85,7 @@ def start(environ: Mapping[str, str]) -> NoReturn:
     for sentence, give_back in apply.ownership_steps():
         output.say(sentence)
         give_back()
-    with locked(paths.LOCK):
+    with held(paths.LOCK, output.say):
         _recover(settings)
     found = configuration.read()
     wanted = render_contained(settings, platform(), found.get("system", {}).get("auth_realm", REALM))
