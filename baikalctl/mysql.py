@@ -46,6 +46,11 @@ def _strict(pymysql: Any) -> Any:  # noqa: ANN401 - the driver's
     asks for that: a server in between would get it.
     """
 
+    parts = ("_request_authentication", "_process_auth")
+    if missing := [name for name in parts if not hasattr(pymysql.connections.Connection, name)]:
+        message = f"this PyMySQL has no {missing[0]}, so it can't be kept from sending a password in clear text"
+        raise HostError(message)
+
     class Strict(pymysql.connections.Connection):  # type: ignore[misc]
         def _request_authentication(self) -> None:
             if self.ssl and not self.server_capabilities & pymysql.constants.CLIENT.SSL:
@@ -54,13 +59,13 @@ def _strict(pymysql: Any) -> Any:  # noqa: ANN401 - the driver's
                 raise pymysql.OperationalError(2059, "the server is too old: it knows only the log-in of MySQL 4")
             super()._request_authentication()
 
-        def _process_auth(self, plugin_name: bytes, auth_packet: Any) -> Any:  # noqa: ANN401 - the driver's
+        def _process_auth(self, plugin_name: bytes, *packets: Any) -> Any:  # noqa: ANN401 - the driver's
             if plugin_name in IN_CLEAR_TEXT:
                 message = (
                     f"the server asks for the password in an unsafe way ({plugin_name.decode()}), which is refused"
                 )
                 raise pymysql.OperationalError(2059, message)
-            return super()._process_auth(plugin_name, auth_packet)
+            return super()._process_auth(plugin_name, *packets)
 
     return Strict
 
