@@ -45,7 +45,6 @@ def _strict(pymysql: Any) -> Any:  # noqa: ANN401 - the driver's
     PyMySQL itself goes on without TLS where the server doesn't offer any, and sends a password as it is where the server
     asks for that: a server in between would get it.
     """
-
     parts = ("_request_authentication", "_process_auth")
     if missing := [name for name in parts if not hasattr(pymysql.connections.Connection, name)]:
         message = f"this PyMySQL has no {missing[0]}, so it can't be kept from sending a password in clear text"
