@@ -7,7 +7,7 @@ READY := $(VENV)/ready
 PEERS := .cache/bench/venv
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-down clean test check bench format docs lock
+.PHONY: help setup demo demo-down clean test check lint unit end-to-end bench format docs lock
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -29,14 +29,21 @@ demo-down: $(READY) ## Remove the demo's machine and container
 clean: $(READY) ## Remove the demo and everything that the lab keeps between runs
 	@$(BIN)/python -m tests.lab.demo clean
 
-test: $(READY) ## Test everything, on real machines and images
-	@$(BIN)/python -m pytest
+test: unit end-to-end ## Test everything, on real machines and images; with ALL=1 also the lab that they are tested in
 
-check: $(READY) ## Lint, types and unit tests, in a minute or two
+check: lint unit ## Lint, types and unit tests, in less than a minute
+
+lint: $(READY) ## Lint and types alone
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --quiet --check .
 	@$(BIN)/mypy --no-error-summary
-	@$(BIN)/python -m pytest --quiet tests/unit
+
+unit: $(READY) ## Unit tests alone
+	@$(BIN)/python -m pytest --quiet --numprocesses auto tests/unit
+
+# A worker of the two runs all tests of a file, which share machines; the longest files are first, as the tests order them.
+end-to-end: $(READY) ## Test on real machines and images alone, as part of make test
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(if $(ALL),--all) tests/e2e
 
 bench: $(READY) $(PEERS)/ready ## Measure this beside its peers; ROWS="machine serving" for some, RUNS=5
 	@$(BIN)/python -m bench --ansible $(PEERS)/bin $(if $(RUNS),--runs $(RUNS)) $(ROWS)

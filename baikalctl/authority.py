@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from baikalctl import certificate, paths, served
+from baikalctl import certificate, output, paths, served
 from baikalctl.faults import HostError
-from baikalctl.installing import locked
+from baikalctl.holding import held
 from baikalctl.rules import ACME_SERVERS
-from baikalctl.writing import write
+from baikalctl.writing import refuse_writable_by_others, write
 
 if TYPE_CHECKING:
     from baikalctl.declared import Asking, Declared
@@ -127,7 +127,7 @@ def _attempt(declared: Declared, asking: Asking) -> Refusal | None:
         if refusal:
             return refusal
         pair = certificate.look(chain, key, declared.names)
-        with locked(paths.LOCK):
+        with held(paths.LOCK, output.say):
             write(served.issued(declared), issued_by(declared, asking) + pair.text)
     except HostError as error:
         return Refusal(reason=str(error), remedy="see to that")
@@ -140,6 +140,8 @@ def _attempt(declared: Declared, asking: Asking) -> Refusal | None:
 def _certbot(declared: Declared, asking: Asking, request: Path, chain: Path) -> Refusal | None:
     if not Path(CERTBOT).is_file():
         return Refusal(reason="certbot is not installed", remedy="run the deploy")
+    if hook := str(declared.settings.get("acme_dns_hook") or ""):
+        refuse_writable_by_others(hook)
     written = _log()
     written.unlink(missing_ok=True)
     # Not /tmp, which a container may have no right to write in.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from baikalctl import (
     archive,
     archives,
+    current_database,
     database,
     gathering,
     jobs,
@@ -100,7 +101,7 @@ def next_look_s(declared: Declared) -> float:
 
 def _once(declared: Declared, folder: Path, say: Say) -> Made | None:
     period = manifest.stamp(schedule.last_due(declared.backup.schedule, time.time(), zone(declared)))
-    with jobs.once("backup", period) as job:
+    with jobs.once(current_database.of(declared), "backup", period) as job:
         if job.mine:
             return _archived(declared, folder, say)
     say(f"{job.by}, which has the same database, has made one")

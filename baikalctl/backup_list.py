@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
-from baikalctl import archive, archives, output, volume
+from baikalctl import archives, output, unpacking, volume
 from baikalctl.backup import contents
 from baikalctl.faults import HostError
 from baikalctl.outcome import in_words
@@ -79,7 +79,7 @@ def verify(given: str, declared: Callable[[], Declared]) -> str:
             said, path = restic.fetch(declared(), given, folder), given
     else:
         found = archives.find(given)
-        said, path = archive.verify(found), str(found)
+        said, path = unpacking.verify(found), str(found)
     return (
         f"{path} is whole: of {said.hostname}, {moment(said.created)}, Baïkal {said.baikal}, {contents(said.counts)}; "
         "every checksum is right, and its database is sound"
@@ -89,7 +89,7 @@ def verify(given: str, declared: Callable[[], Declared]) -> str:
 def _line(stored: archives.Stored) -> Line:
     line = Line(archive=stored.path.name, time=moment(stored.created), size=stored.size, label=stored.label)
     try:
-        said = archive.read_manifest(stored.path)
+        said = unpacking.read_manifest(stored.path)
     except (HostError, OSError) as error:
         return replace(line, error=str(error))
     return replace(line, baikal=said.baikal, counts=dict(said.counts))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from baikalctl import apply, database, paths, release, transition, validity
 from baikalctl.faults import HostError
-from baikalctl.health import FAILED, OK, WARNING, Finding, again, answer, in_container, one_version, readable, status
+from baikalctl.health import FAILED, OK, WARNING, Finding, again, answer, in_container, of_data, status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -34,9 +34,8 @@ def examine(declared: Declared, *, thorough: bool = False, wait_s: float = 0) ->
         "services": lambda: _services(declared),
         "answer": lambda: answer(declared),
         "installer": lambda: _installer(declared),
-        "database": lambda: readable(declared, thorough=thorough),
+        "database": lambda: of_data(declared, thorough=thorough),
         "change": _change,
-        "version": lambda: one_version(declared),
         "certificate": lambda: validity.findings(declared),
         "permissions": _permissions,
         "code": lambda: _code(declared, thorough=thorough),

@@ -51,10 +51,10 @@ def _database_errors() -> tuple[type[Error], ...]:
 
 def _of_database(error: Error) -> str:
     """Return what to say of an error that nobody has said more of."""
-    from baikalctl import database
+    from baikalctl import current_database
 
     try:
-        here = database.here()
+        here = current_database.of(Declared.on_this_host())
     except (HostError, OSError):
         return f"the database: {error}; baikalctl check tells more"
     return f"{here}: {error}; {here.remedy(error, 'run again; baikalctl check tells more')}"
@@ -140,11 +140,14 @@ def _may_ask(declared: Declared) -> bool:
 
 
 def _certificate(chosen: argparse.Namespace, declared: Declared) -> int:
-    from baikalctl import renewal, served, signing
+    from baikalctl import renewal, served, signing, writing
 
     if chosen.prepare:  # within a deploy, which holds the lock, and refuses what it can't use
         if declared.tls == "files":
             served.given(declared)
+        hook = str(declared.settings.get("acme_dns_hook") or "")
+        if hook and declared.asking:
+            writing.refuse_writable_by_others(hook)
         for steps in (served.steps, signing.steps):
             for _, act in steps(declared):
                 act()
@@ -234,10 +237,15 @@ def _import(chosen: argparse.Namespace) -> int:
 
 def _recover(chosen: argparse.Namespace) -> int:
     from baikalctl import paths, transition
+    from baikalctl.holding import held
     from baikalctl.installing import locked
 
-    with locked(paths.LOCK, wait=not chosen.booting) as ours:
-        if ours:  # else whoever holds it is starting PHP
+    if not chosen.booting:
+        with held(paths.LOCK, output.say):
+            transition.recover(output.say)
+        return 0
+    with locked(paths.LOCK, patience_s=0) as ours:
+        if ours:  # else the process that holds it is starting PHP
             transition.recover(output.say, booting=chosen.booting)
     return 0
 
@@ -260,10 +268,10 @@ def _release(chosen: argparse.Namespace) -> int:
     from pathlib import Path
 
     from baikalctl import paths, release
-    from baikalctl.installing import locked
+    from baikalctl.holding import held
 
     version, archive, sha256 = chosen.version, chosen.archive, chosen.sha256
-    with locked(paths.LOCK if Path(paths.STATE).is_dir() else paths.BAKING_LOCK):
+    with held(paths.LOCK if Path(paths.STATE).is_dir() else paths.BAKING_LOCK, output.say):
         try:
             source = Path(archive)
             standing = release.standing(version)

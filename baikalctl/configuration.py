@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from baikalctl import paths
-from baikalctl.copying import opened
+from baikalctl.boundary import confined
+from baikalctl.copying import opened, sync
 from baikalctl.declared import REALM
 from baikalctl.faults import HostError
 
@@ -31,6 +32,13 @@ NOT_ASKED_FOR = "the socket knows who asks"
 """Stands where Baïkal refuses to serve without a password for MySQL, and the server asks for none
 (Flake/Framework.php, initDbMysql)."""
 
+LARGEST = 1 << 20
+"""Bytes of a baikal.yaml; Baïkal's own have some 1,500."""
+DEEPEST = 10
+LONGEST_VERSION = 40
+TYPED = ("auth_realm", "admin_passwordhash", "base_uri", "cal_enabled", "card_enabled", "invite_from", "timezone")
+"""Keys of the section ``system`` that are read here; those of ``database`` all are."""
+
 Configuration = dict[str, dict[str, Any]]
 
 
@@ -42,17 +50,69 @@ def read() -> Configuration:
         return {}
 
 
-def understood(place: Path) -> Configuration:
-    """Return the sections of the baikal.yaml in ``place``; raises :class:`HostError` if it's broken."""
+def understood(path: Path) -> Configuration:
+    """Return the sections of the baikal.yaml at ``path``; raises :class:`HostError` if it's broken."""
+    with opened(path, largest=LARGEST) as stream:
+        return confined(lambda: parsed(stream.read(LARGEST + 1), str(path)), keep=(stream.fileno(),))
+
+
+def parsed(content: bytes, what: str) -> Configuration:
+    """Return the sections of a baikal.yaml; ``what`` names it in errors.
+
+    To be called within the boundary. Raises :class:`HostError` for anything that Baïkal doesn't write, such as aliases,
+    which may expand to any size.
+    """
+    found: Any = None
     try:
-        with opened(place) as stream:
-            found = yaml.load(stream.read().decode(), Loader=_LOADER)  # noqa: S506 - a safe one
-    except (yaml.YAMLError, UnicodeDecodeError):
-        found = None
-    if not isinstance(found, dict) or not all(isinstance(section, dict) for section in found.values()):
-        message = f"{place} can't be understood; restore it from a backup, or mend it by hand"
+        wrong = _refused(content)
+        if not wrong:
+            found = yaml.load(content.decode(), Loader=_LOADER)  # noqa: S506 - a safe one
+            wrong = _mistyped(found)
+    except (yaml.YAMLError, ValueError) as error:
+        wrong = (str(error).splitlines() or ["it is not YAML"])[0][:100]
+    if wrong:
+        message = f"{what} can't be understood: {wrong}; restore it from a backup, or fix it by hand"
         raise HostError(message)
-    return found
+    return dict(found)
+
+
+def _mistyped(found: object) -> str:
+    """Return what is of another type than in Baïkal's own file, or nothing."""
+    if not isinstance(found, dict) or not all(isinstance(section, dict) for section in found.values()):
+        return "it has no sections"
+    for name, section in found.items():
+        for key, value in section.items():
+            plain = value is None or isinstance(value, str | int | float)
+            known = name == "database" or (name == "system" and key in TYPED)
+            if not isinstance(name, str) or not isinstance(key, str) or not (plain if known else _plain(value)):
+                return f"{name}.{key} is not text, a number or a truth value"[:100]
+    version = found.get("system", {}).get("configured_version") or ""
+    if not isinstance(version, str) or len(version) > LONGEST_VERSION:
+        return "system.configured_version is not a version"
+    return ""
+
+
+def _plain(value: object) -> bool:
+    """Tell whether a value that we don't know is such as JSON has."""
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and _plain(inner) for key, inner in value.items())
+    if isinstance(value, list):
+        return all(map(_plain, value))
+    return value is None or isinstance(value, str | int | float)
+
+
+def _refused(content: bytes) -> str:
+    """Return why the text isn't read at all, or nothing."""
+    if len(content) > LARGEST:
+        return f"it is larger than {LARGEST} bytes"
+    depth = 0
+    for event in yaml.parse(content.decode(), Loader=_LOADER):
+        if isinstance(event, yaml.AliasEvent):
+            return "it has an alias (*)"
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEEPEST:
+            return "it is nested too deeply"
+    return ""
 
 
 SILENCE = ("tcp_user_timeout=5000", "keepalives_idle=5", "keepalives_interval=3", "keepalives_count=2")
@@ -96,9 +156,26 @@ def differs(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
     """
     if not found or _which(found) == _which(wanted):
         return ""
-    from baikalctl import database  # which reads what is written here
+    from baikalctl import database
 
+    if database.backend(found) == wanted["backend"] == "sqlite":
+        return f"baikal.yaml names the database file {str(found['sqlite_file'])[:200]!r}, and not {paths.SQLITE}"
     return f"the data is in {database.of(found)}, and {database.of(wanted)} is declared"
+
+
+def deviation(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+    """Return the first key with which the section ``found`` names another database than the ``wanted`` one, or nothing.
+
+    All of it counts, the account and the options of the connection included: otherwise Baïkal would use one database, and
+    this program another.
+    """
+    from baikalctl import database
+
+    if database.backend(found) != wanted["backend"]:
+        return "backend"
+    defaults = {"sqlite_file": paths.SQLITE, "mysql_ca_cert": ""}
+    keys = [key for key in wanted if key not in ("backend", "mysql")]
+    return next((key for key in keys if (found.get(key, defaults.get(key))) != wanted[key]), "")
 
 
 def _which(section: Mapping[str, Any]) -> tuple[str, str, bool]:
@@ -107,7 +184,7 @@ def _which(section: Mapping[str, Any]) -> tuple[str, str, bool]:
 
     kind = database.backend(section)
     if kind == "sqlite":
-        return kind, "", True
+        return kind, str(section.get("sqlite_file") or paths.SQLITE), True
     host = str(section.get(f"{kind}_host", ""))
     return kind, str(section.get(f"{kind}_dbname", "")), host == MYSQL_SOCKET or host.startswith("/")
 
@@ -137,14 +214,15 @@ def _merge_database(kept: Mapping[str, Any], wanted: Mapping[str, object]) -> di
     if differs(kept, wanted):
         return dict(kept)
     own = {"encryption_key": os.urandom(32).hex()}
-    if wanted["backend"] == "sqlite":  # the file may have a place of its own
-        return {**wanted, **own, **kept}
     return {**own, **kept, **wanted}
 
 
 def write(configuration: Configuration, place: Path | None = None) -> None:
-    """Write baikal.yaml, or such a file in another ``place``, atomically, for its owner alone; to be called as that owner."""
-    place = place or Path(paths.BAIKAL_YAML)
+    """Write baikal.yaml, or such a file in another ``place``, atomically, for its owner alone."""
+    confined(lambda: _write(configuration, place or Path(paths.BAIKAL_YAML)))
+
+
+def _write(configuration: Configuration, place: Path) -> None:
     beside = place.with_name(place.name + ".new")
     beside.unlink(missing_ok=True)
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -153,6 +231,7 @@ def write(configuration: Configuration, place: Path | None = None) -> None:
         stream.flush()
         os.fsync(descriptor)
     beside.replace(place)
+    sync(place.parent)
 
 
 class _Quoting(yaml.SafeDumper):

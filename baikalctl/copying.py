@@ -1,72 +1,131 @@
-"""Files between root and where the data is, which is its owner's: read with suspicion, written atomically.
+"""Files between root and the data, which belongs to another account: read with care, and written atomically.
 
-PHP runs as that owner, so what has a file's name there may be a link, a FIFO or nothing at all by now.
+PHP runs as that account, so a link, a FIFO or nothing may stand where a file was. Root opens such files by their
+descriptors and copies their bytes; what is written there is written by a process of their owner (:mod:`boundary`).
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
 import stat
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from baikalctl import paths
+from baikalctl.boundary import THOROUGH, confined
 from baikalctl.faults import HostError
-from baikalctl.privilege import as_owner
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    import pwd
 
 
-def opened(path: Path) -> BinaryIO:
-    """Open a file of the data for reading: one without an end, or that nobody writes to, would hold its reader for ever.
+def opened(path: Path, *, below: Path | None = None, largest: int | None = None) -> BinaryIO:
+    """Open for reading a file that others may have put there, without following a link on the way to it.
 
-    Raises :class:`HostError` for what is no file, and :class:`FileNotFoundError` where there is nothing.
+    The way begins at ``below``, by default at the data's directory, or the file's own. It must be a regular file with one
+    name, of at most ``largest`` bytes. Raises :class:`HostError` for anything else, and ``FileNotFoundError`` where there
+    is nothing. A FIFO or a device can't block this.
     """
+    folder, names = _way(path, below or Path(paths.DATA))
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            for name in names[:-1]:
+                inner = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=directory)
+                os.close(directory)
+                directory = inner
+            descriptor = os.open(names[-1], os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=directory)
+        finally:
+            os.close(directory)
     except OSError as error:
-        if error.errno not in {errno.ELOOP, errno.ENXIO}:
-            raise
-        raise _not_a_file(path) from None
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise _not_a_file(path)
-    return os.fdopen(descriptor, "rb")
+        if error.errno in {errno.ELOOP, errno.ENXIO, errno.ENOTDIR}:
+            raise _not_a_file(path) from None
+        error.filename = str(path)
+        raise
+    found = os.fstat(descriptor)
+    if stat.S_ISREG(found.st_mode) and found.st_nlink == 1 and (largest is None or found.st_size <= largest):
+        return os.fdopen(descriptor, "rb")
+    os.close(descriptor)
+    if stat.S_ISREG(found.st_mode) and found.st_nlink == 1:
+        message = (
+            f"{path} has {found.st_size} bytes, more than the {largest} that are allowed; restore it from a backup"
+        )
+        raise HostError(message)
+    raise _not_a_file(path)
+
+
+def _way(path: Path, below: Path) -> tuple[Path, tuple[str, ...]]:
+    """Return the directory at which the way to ``path`` begins, and the names from there on."""
+    if path.is_relative_to(below) and ".." not in path.parts:
+        return below, path.relative_to(below).parts
+    return path.parent, (path.name,)
 
 
 def _not_a_file(path: Path) -> HostError:
     return HostError(f"{path} is not a file of its own; put the data itself there, or remove it, and run again")
 
 
+def belongs(path: Path, account: pwd.struct_passwd) -> bool:
+    """Tell whether the file is the account's alone; a missing file is, too."""
+    try:
+        with opened(path) as stream:
+            found = os.fstat(stream.fileno())
+    except FileNotFoundError:
+        return True
+    return (found.st_uid, stat.S_IMODE(found.st_mode)) == (account.pw_uid, 0o600)
+
+
+def give(path: Path, account: pwd.struct_passwd) -> None:
+    """Make the file the account's alone; raises :class:`HostError` if that would follow a link."""
+    with opened(path) as stream:
+        os.fchown(stream.fileno(), account.pw_uid, account.pw_gid)
+        os.fchmod(stream.fileno(), 0o600)
+
+
+def take_out(path: Path, target: Path, *, below: Path | None = None, largest: int | None = None) -> None:
+    """Copy the bytes of a file that others may have put there to root's file ``target``; raises as :func:`opened` does."""
+    with opened(path, below=below, largest=largest) as source:
+        descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(descriptor, "wb") as stream:
+            shutil.copyfileobj(source, stream, 1 << 20)
+            stream.flush()
+            os.fsync(descriptor)
+
+
 def copy_in(source: Path, target: Path) -> None:
     """Copy a file of root's, if it is there, to the data, atomically, as its owner's alone.
 
-    On a full disk, the target makes room itself: what is put back is safe in its ``source`` meanwhile. Where the target
+    On a full disk, the target makes room itself: what is put back is safe in its ``source`` until then. Where the target
     is the same already, nothing is written, for which there is always room.
     """
     if not source.is_file():
         return
-    with source.open("rb") as whole, as_owner():
-        if _same(whole, target):
-            return
-        try:
-            _written(whole, target)
-        except OSError as error:
-            if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
-                raise
-            target.unlink(missing_ok=True)
-            _written(whole, target)
-        sync(target.parent)
+    with source.open("rb") as whole:
+        confined(lambda: _copied(whole, target), THOROUGH, keep=(whole.fileno(),))
 
 
 def same(source: Path, target: Path) -> bool:
     """Tell whether a file of root's and one of the data are the same, or neither is there."""
     if not source.is_file():
-        with as_owner():
-            return not os.path.lexists(target)
-    with source.open("rb") as whole, as_owner():
-        return _same(whole, target)
+        return not confined(lambda: os.path.lexists(target))
+    with source.open("rb") as whole:
+        return confined(lambda: _same(whole, target), THOROUGH, keep=(whole.fileno(),))
+
+
+def _copied(whole: BinaryIO, target: Path) -> None:
+    if _same(whole, target):
+        return
+    try:
+        _written(whole, target)
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+            raise
+        target.unlink(missing_ok=True)
+        _written(whole, target)
+    sync(target.parent)
 
 
 def _same(whole: BinaryIO, target: Path) -> bool:
@@ -96,7 +155,8 @@ def _written(whole: BinaryIO, target: Path) -> None:
             os.fsync(descriptor)
         beside.replace(target)
     except OSError:
-        beside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)
         raise
 
 

@@ -13,9 +13,8 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from baikalctl import configuration, paths
+from baikalctl import paths
 from baikalctl.faults import HostError
-from baikalctl.privilege import as_owner
 
 if TYPE_CHECKING:
     import contextlib
@@ -205,20 +204,6 @@ def of(section: Mapping[str, Any]) -> Database:
 def backend(section: Mapping[str, Any]) -> str:
     """Return what Baïkal takes a section for: before 0.10 it said ``mysql``, true or false, and still may."""
     return "mysql" if section.get("mysql") else str(section.get("backend") or "sqlite")
-
-
-def here() -> Database:
-    """Return the database that this host's baikal.yaml names: where its data is, whatever is declared.
-
-    Where the yaml is broken and a file is in its place, that is it: so a look at the one hides nothing of the other.
-    """
-    with as_owner():
-        try:
-            return of(configuration.read().get("database", {}))
-        except HostError:
-            if not Path(paths.SQLITE).is_file():
-                raise
-            return of({})
 
 
 def schema(version: str, folder: str) -> str:

@@ -8,9 +8,9 @@ import subprocess
 import time
 from typing import TYPE_CHECKING
 
-from baikalctl import configuration, database, migration, paths, served
+from baikalctl import configuration, current_database, migration, paths, served
+from baikalctl.boundary import confined
 from baikalctl.faults import HostError
-from baikalctl.privilege import as_owner
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -51,19 +51,18 @@ def _away(declared: Declared) -> str:
     """Return why the declared server can't be reached, or nothing."""
     if not declared.database.host:
         return ""
-    there = database.of(configuration.database_section(declared.database, declared.database.reveal()))
+    there = current_database.of(declared)
     try:
-        with as_owner(), contextlib.closing(there.connect()):
-            return ""
+        confined(lambda: there.connect().close())
     except HostError as error:
         return str(error)
+    return ""
 
 
 def _outdated(declared: Declared) -> bool:
     """Tell whether the data is to be upgraded; what is wrong with it, whoever upgrades it says."""
     try:
-        with as_owner():
-            return bool(migration.outstanding(configuration.read(), declared.version))
+        return bool(migration.outstanding(configuration.read(), declared.version))
     except HostError:
         return False
 

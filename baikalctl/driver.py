@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,26 @@ if TYPE_CHECKING:
 
 
 CONNECT_SECONDS = 5
+HOSTS = re.compile(r"([A-Za-z0-9._:\[\]-]{0,255}|/[A-Za-z0-9._/-]{0,100})(;.*)?")
+"""Names and addresses, and directories of sockets; nothing that libpq or PDO takes for several hosts or for options."""
+NAMES = re.compile(r"[^\x00-\x1f\x7f=:;'\"\\\\]{0,64}")
+"""Names of databases and accounts: none that libpq takes for a list of options or an address."""
+FILES = re.compile(r"(/[^\x00-\x1f\x7f:;=]{1,1000})?")
+_NUMBER = re.compile(r"[0-9]{1,5}")
+OPTIONS: Mapping[str, Mapping[str, re.Pattern[str]]] = {
+    "mysql": {"port": _NUMBER},
+    "pgsql": {
+        "port": _NUMBER,
+        "sslmode": re.compile("disable|allow|prefer|require|verify-ca|verify-full"),
+        "sslrootcert": FILES,
+        "tcp_user_timeout": _NUMBER,
+        "keepalives_idle": _NUMBER,
+        "keepalives_interval": _NUMBER,
+        "keepalives_count": _NUMBER,
+    },
+}
+"""The options that may stand behind a host, and the form of their values. Others would have the libraries load files
+(libpq's sslkey may name a program to load) or connect elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -33,16 +54,37 @@ class Address:
 
     @classmethod
     def of(cls, section: Mapping[str, Any], prefix: str) -> Address:
-        """Return what the section ``database`` of a baikal.yaml says, in keys that begin with ``prefix``."""
+        """Return what the section ``database`` of a baikal.yaml says, in keys that begin with ``prefix``.
+
+        The section may be anybody's: what is not of the fixed form that we write ourselves raises :class:`HostError`.
+        """
+
+        def text(key: str, form: re.Pattern[str]) -> str:
+            value = str(section.get(key) or "")
+            if not form.fullmatch(value):
+                message = f"baikal.yaml has a {key} that is not allowed ({value[:80]!r}); fix it there"
+                raise HostError(message)
+            return value
+
         host, *options = str(section.get(f"{prefix}_host") or "").split(";")
+        text(f"{prefix}_host", HOSTS)
         return cls(
             host=host,
-            options=dict(option.split("=", 1) for option in options if "=" in option),
-            name=str(section.get(f"{prefix}_dbname") or ""),
-            user=str(section.get(f"{prefix}_username") or ""),
+            options=dict(_option(f"{prefix}_host", option, OPTIONS[prefix]) for option in options),
+            name=text(f"{prefix}_dbname", NAMES),
+            user=text(f"{prefix}_username", NAMES),
             password=str(section.get(f"{prefix}_password") or ""),
-            ca=str(section.get("mysql_ca_cert") or "") if prefix == "mysql" else "",
+            ca=text("mysql_ca_cert", FILES) if prefix == "mysql" else "",
         )
+
+
+def _option(key: str, text: str, allowed: Mapping[str, re.Pattern[str]]) -> tuple[str, str]:
+    """Return name and value of an option; raises :class:`HostError` for one that is not ``allowed``."""
+    name, _, value = text.partition("=")
+    if name not in allowed or not allowed[name].fullmatch(value):
+        message = f"baikal.yaml has the option {text[:80]!r} in {key}, which is not allowed; remove it there"
+        raise HostError(message)
+    return name, value
 
 
 class Rows:

@@ -77,6 +77,19 @@ def _read_variable(definition: Definition, variable: str, text: str, environ: Ma
     return definition.kind.read_text(text)
 
 
+def plain_secrets(environ: Mapping[str, str], definitions: Mapping[str, Definition]) -> dict[str, str]:
+    """Return the variables that have a secret itself as their value, each with what to set in its place."""
+    found = {}
+    for name, definition in definitions.items():
+        variable = PREFIX + name.upper()
+        value = environ.get(variable, "")
+        if value and definition.secret:
+            found[variable] = f"{variable}_FILE"
+        elif isinstance(definition.kind, UsersValue) and re.search(r'"password"\s*:\s*"', value):
+            found[variable] = f'{{"file": "…"}} for each password in {variable}'
+    return found
+
+
 def is_of_others(variable: str, text: str) -> bool:
     """Tell whether a variable with this text is no attempt at one of our settings."""
     return bool(NOT_OURS.match(f"{variable}={text}"))

@@ -12,16 +12,18 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from baikalctl import archive, archives, configuration, database, manifest, paths, trial, volume
-from baikalctl.copying import opened
+from baikalctl import archive, archives, configuration, current_database, database, manifest, paths, trial, volume
+from baikalctl.boundary import THOROUGH, confined
+from baikalctl.copying import take_out
 from baikalctl.faults import HostError
 from baikalctl.manifest import Manifest
 from baikalctl.private import private_folder
-from baikalctl.privilege import as_owner, owner, privileged
+from baikalctl.privilege import owner, privileged
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
+    from baikalctl.database import Database
     from baikalctl.declared import Declared
 
 SOURCES = {"tls": "TLS", "acme": "ACME", "dkim": "DKIM"}
@@ -37,26 +39,24 @@ def gather(folder: Path, declared: Declared, label: str) -> Manifest:
     are copied before they are described, because a certificate may be renewed at any time. There is no mail queue: what
     waits in it would be sent twice.
     """
-    with as_owner():
-        found = configuration.read()
+    found = configuration.read()
     if not found:
         message = f"{paths.BAIKAL_YAML} is not there: this host has no data yet; run the deploy first"
         raise HostError(message)
+    here = current_database.compared(declared, found)
+    configured = str(found.get("system", {}).get("configured_version", ""))
     try:
-        _snapshot(folder / manifest.DATABASE)
-        trial.refuse_unsound(folder / manifest.DATABASE, {}, f"{database.here()}", "restore the newest archive")
-        with as_owner(), opened(Path(paths.BAIKAL_YAML)) as stream:
-            yaml = stream.read()
-        _write(folder / manifest.YAML, yaml)
+        counts = _snapshot(here, folder / manifest.DATABASE)
+        (folder / manifest.YAML).parent.mkdir(mode=0o700)
+        take_out(Path(paths.BAIKAL_YAML), folder / manifest.YAML, largest=configuration.LARGEST)
         for name, source in SOURCES.items():
             _copy(Path(getattr(paths, source)), folder / name)
         with contextlib.suppress(FileNotFoundError):
             _write(folder / manifest.APPLIED, Path(paths.APPLIED).read_bytes())
         settings = json.dumps(declared.settings, ensure_ascii=False, indent=1, sort_keys=True) + "\n"
         _write(folder / manifest.SETTINGS, settings.encode())
-        return _described(folder, declared, label, found)
+        return _described(folder, declared, label, configured=configured, backend=here.backend, counts=counts)
     except database.Error as error:
-        here = database.here()
         remedy = here.remedy(error, "baikalctl check tells more")
         message = f"{here} can't be copied ({error}); {remedy}"
         raise HostError(message) from None
@@ -65,31 +65,34 @@ def gather(folder: Path, declared: Declared, label: str) -> Manifest:
         raise HostError(message) from None
 
 
-def _snapshot(target: Path) -> None:
-    """Copy the database as its owner, who may enter no folder of root's, and take the copy over."""
-    if not privileged():
-        database.here().snapshot(target)
-        return
-    account = owner()
+def _snapshot(here: Database, target: Path) -> dict[str, int]:
+    """Copy the database as its owner, and take the copy over once it is found sound; return its rows by table."""
     with private_folder(Path(paths.DATA)) as folder:
-        os.chown(folder, account.pw_uid, account.pw_gid)
+        if privileged():
+            os.chown(folder, owner().pw_uid, owner().pw_gid)
         copy = folder / target.name
-        with as_owner():
-            database.here().snapshot(copy)
-            stream = opened(copy)
-        with stream, target.open("wb") as own:
-            shutil.copyfileobj(stream, own, archive.PIECE)
+
+        def snapshot() -> dict[str, int]:
+            here.snapshot(copy)
+            trial.refuse_unsound(copy, {}, f"{here}", "restore the newest archive")
+            return trial.count(copy)
+
+        counts = confined(snapshot, THOROUGH)
+        take_out(copy, target)
+    return {str(table): int(rows) for table, rows in counts.items()}
 
 
-def _described(folder: Path, declared: Declared, label: str, found: configuration.Configuration) -> Manifest:
+def _described(  # noqa: PLR0913 - what a manifest says
+    folder: Path, declared: Declared, label: str, *, configured: str, backend: str, counts: Mapping[str, int]
+) -> Manifest:
     said = Manifest(
         created=_moment(label),
         label=label,
         hostname=declared.hostname,
-        baikal=str(found.get("system", {}).get("configured_version", "")),
+        baikal=configured,
         php=_php(),
-        backend=database.here().backend,
-        counts=trial.count(folder / manifest.DATABASE),
+        backend=backend,
+        counts=counts,
         files={name: archive.describe(folder / name) for name in sorted(_names(folder))},
     )
     _write(folder / manifest.NAME, said.to_json().encode())
@@ -109,7 +112,7 @@ def _names(folder: Path) -> Iterator[str]:
     for path in folder.rglob("*"):
         name = str(path.relative_to(folder))
         if path.is_file():
-            if manifest.belongs(name):
+            if manifest.restored(name):
                 yield name
             else:
                 path.unlink()

@@ -11,11 +11,11 @@ import contextlib
 import socket
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from baikalctl import configuration, database, maintenance, output, paths, release
+from baikalctl import configuration, current_database, database, maintenance, output, paths, release
+from baikalctl.boundary import QUICK, THOROUGH, confined
 from baikalctl.faults import HostError
-from baikalctl.privilege import as_owner
 
 if TYPE_CHECKING:
     import ssl
@@ -46,7 +46,7 @@ class Finding:
 def probe(declared: Declared) -> int:
     """Return 0 if calendars work, else 1, having said why on standard output, where the engine keeps it."""
     try:
-        findings = [*answer(declared), *readable(declared), *one_version(declared)]
+        findings = [*answer(declared), *of_data(declared)]
         failed = [str(finding) for finding in findings if finding.status == FAILED]
     except (HostError, OSError) as error:
         failed = [str(error)]
@@ -139,41 +139,73 @@ def _tls() -> ssl.SSLContext:
     return context
 
 
-def readable(declared: Declared, *, thorough: bool = False) -> Iterator[Finding]:
-    """Read the database as Baïkal does; ``thorough`` reads all of it. Raises :class:`HostError` where it can't be read."""
-    here = _here(declared)
-    with as_owner(), contextlib.closing(here.connect()) as connection:
-        try:
-            accounts = database.one(connection, "SELECT count(*) FROM users")
-            wrong = here.integrity(connection) if thorough else ""
-        except database.Error as error:
-            raise here.unreadable(error) from None
-    if wrong:
-        yield Finding("database", FAILED, f"is damaged: {wrong}", "restore it from a backup")
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """What a look at the data tells."""
+
+    configured: str
+    """The version that the data is of."""
+    accounts: int = 0
+    damage: str = ""
+    """The first thing that the database's own examination finds wrong; nothing where it wasn't asked for, or is well."""
+    unreadable: str = ""
+    """Why the database can't be read, or isn't the one that is declared."""
+    unknown: str = ""
+    """Why baikal.yaml can't be read."""
+
+
+def look(declared: Declared, *, thorough: bool = False) -> Data:
+    """Read version and database as Baïkal does; ``thorough`` reads all of it."""
+    return Data(**confined(lambda: _look(declared, thorough=thorough), THOROUGH if thorough else QUICK))
+
+
+def _look(declared: Declared, *, thorough: bool) -> dict[str, Any]:
+    unknown, found = "", None
+    try:
+        found = configuration.read()
+    except (HostError, OSError) as error:
+        unknown = str(error)
+    configured = str((found or {}).get("system", {}).get("configured_version") or "nothing")
+    told: dict[str, Any] = {"configured": configured, "unknown": unknown}
+    try:
+        # Before there is any data, a start waits for the server on which it is to be.
+        here = current_database.compared(declared, found)
+        with contextlib.closing(here.connect()) as connection:
+            try:
+                told["accounts"] = database.one(connection, "SELECT count(*) FROM users") or 0
+                told["damage"] = here.integrity(connection) if thorough else ""
+            except database.Error as error:
+                raise here.unreadable(error) from None
+    except HostError as error:
+        told["unreadable"] = str(error)
+    return told
+
+
+def of_data(declared: Declared, *, thorough: bool = False) -> Iterator[Finding]:
+    """Read the data, and tell whether that works and whether it is of the declared version."""
+    data = look(declared, thorough=thorough)
+    if data.unreadable:
+        yield Finding("database", FAILED, data.unreadable)
+    elif data.damage:
+        yield Finding("database", FAILED, f"is damaged: {data.damage}", "restore it from a backup")
     else:
-        yield Finding("database", OK, f"has {accounts} accounts{' and is sound' if thorough else ''}")
+        yield Finding("database", OK, f"has {data.accounts} accounts{' and is sound' if thorough else ''}")
+    if data.unknown:
+        yield Finding("version", FAILED, data.unknown)
+    else:
+        yield from _one_version(declared, data)
 
 
-def _here(declared: Declared) -> database.Database:
-    """Return where the data is, or, before there is any, on which server it is to be: a start waits for that."""
-    server = declared.database
-    if not server.host or Path(paths.BAIKAL_YAML).is_file():
-        return database.here()
-    return database.of(configuration.database_section(server, server.reveal()))
-
-
-def one_version(declared: Declared) -> Iterator[Finding]:
+def _one_version(declared: Declared, data: Data) -> Iterator[Finding]:
     """Compare the versions of code, data and declaration."""
-    with as_owner():
-        configured = configuration.read().get("system", {}).get("configured_version", "nothing")
     try:
         code = release.version_of((Path(paths.CURRENT) / "Core/Distrib.php").read_text(encoding="utf-8"))
     except FileNotFoundError:
         code = "missing"
-    if configured == code == declared.version:
+    if data.configured == code == declared.version:
         yield Finding("version", OK, f"Baïkal {code}")
     else:
-        message = f"code {code}, data {configured}, declared {declared.version}"
+        message = f"code {code}, data {data.configured}, declared {declared.version}"
         # An image is of one release, and so is all that its start declares: only the data can be another's.
-        other = f"run an image with {configured}, or restore {paths.BAIKAL_YAML} from a backup"
+        other = f"run an image with {data.configured}, or restore {paths.BAIKAL_YAML} from a backup"
         yield Finding("version", FAILED, message, f"they must be one; {other if in_container() else again()}")

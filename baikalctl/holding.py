@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from baikalctl.faults import HostError
+from baikalctl.installing import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-PATIENCE_S = 600
-"""Longer than a deploy holds it; an upgrade with much data may take longer still, and then the next run comes."""
 LOOK_S = 0.1
 
 

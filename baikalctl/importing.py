@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from baikalctl import apply, copying, database, migration, paths, pausing, placing, sync_tokens, transition, volume
+from baikalctl import apply, database, migration, paths, pausing, placing, sync_tokens, transition, volume
 from baikalctl import source as sources
+from baikalctl.boundary import THOROUGH, confined
 from baikalctl.declared import REALM
 from baikalctl.faults import HostError
-from baikalctl.installing import locked
-from baikalctl.privilege import as_owner
+from baikalctl.holding import held
+from baikalctl.privilege import owner, privileged
 from baikalctl.rendering import data
 from baikalctl.transition import Change
 
@@ -36,7 +38,7 @@ def import_(source: Path, version: str, *, replace: bool, say: Callable[[str], N
     migration.outstanding(old.configuration, version)
     volume.refuse_unwritable(Path(paths.DATA), "mount a volume there, without :ro")
     volume.make(data())
-    with volume.nobody_serving("import"), locked(paths.LOCK):
+    with volume.nobody_serving("import"), held(paths.LOCK, say):
         transition.recover(say)
         _refuse_data(replace=replace)
         _take_over(old, version, say)
@@ -44,7 +46,7 @@ def import_(source: Path, version: str, *, replace: bool, say: Callable[[str], N
 
 def _take_over(old: Installation, version: str, say: Callable[[str], None]) -> None:
     say(f"take over Baïkal {old.version}" + (f", migrated to {version}" if old.version != version else ""))
-    target = transition.here_or_declared()
+    target = transition.declared_database()
     counts: dict[str, int] = {}
 
     def prepare() -> Configuration:
@@ -69,26 +71,33 @@ def _take_over(old: Installation, version: str, say: Callable[[str], None]) -> N
 
 
 def _copy(old: Installation) -> None:
-    """Copy the old data to INCOMING; a file as root, who may read it, and then it is the owner's."""
-    copy = Path(paths.INCOMING) / placing.SQLITE
-    if not isinstance(old.database, Path):
-        with as_owner():
-            old.database.snapshot(copy)
+    """Copy the old data to INCOMING; the bytes of a file as root, who may read it, and then it is the owner's."""
+    copy, stored = Path(paths.INCOMING) / placing.SQLITE, old.database
+    if not isinstance(stored, Path):
+        confined(lambda: stored.snapshot(copy), THOROUGH)
         return
     folder = Path(paths.INCOMING) / "source"
     folder.mkdir(mode=0o700)
-    copying.copy_in(sources.copy_database(old.database, folder), copy)
+    fresh = sources.copy_files(old, stored, folder)
+    if privileged():
+        for path in (*folder.iterdir(), folder):
+            os.chown(path, owner().pw_uid, owner().pw_gid)
+
+    def recover() -> None:
+        sources.recover(fresh, stored)
+        fresh.replace(copy)
+
+    confined(recover, THOROUGH)
     shutil.rmtree(folder)
 
 
 def _refuse_data(*, replace: bool) -> None:
     if replace:
         return
-    target = transition.here_or_declared()
+    target = transition.declared_database()
     there = [path for path in (paths.BAIKAL_YAML, paths.SQLITE) if Path(path).exists()]
     if not there and target.shared:
-        with as_owner():
-            there = [str(target)] if target.installed() else []
+        there = [str(target)] if confined(target.installed) else []
     if there:
         message = f"there is data here already ({there[0]}); with --replace it is replaced, and kept in {paths.BACKUPS}"
         raise HostError(message)

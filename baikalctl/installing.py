@@ -15,6 +15,7 @@ import os
 import pwd
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,8 @@ OLD = "baikal-old"
 """What a file is called while it is being replaced. Hidden, so that no include pattern of nginx or PHP matches it."""
 
 
+PATIENCE_S = 600
+"""How long a run waits for another one."""
 UNITS = "/etc/systemd/system"
 
 
@@ -46,7 +49,10 @@ def install(bundle: dict[str, Any]) -> None:
     _ensure_user(bundle["user"])
     for directory in bundle["directories"]:
         make_directory(directory)
-    with locked(bundle["lock"]):
+    with locked(bundle["lock"]) as ours:
+        if not ours:
+            message = f"another run of baikalctl or of the deploy has had {bundle['lock']} for {PATIENCE_S} seconds"
+            raise TimeoutError(message)
         record = Path(bundle["record"])
         recorded = _read_record(record)
         for trace in [path for path in recorded if path.endswith((NEW, OLD))]:
@@ -210,18 +216,21 @@ def _write_record(record: Path, paths: list[str]) -> None:
 
 
 @contextlib.contextmanager
-def locked(path: str, *, wait: bool = True) -> Iterator[bool]:
-    """Hold the host's lock, waiting for a run that is still at work (an interrupted one may be, for a moment).
-
-    Without ``wait``, give whether it could be had at once.
-    """
+def locked(path: str, *, patience_s: float = PATIENCE_S) -> Iterator[bool]:
+    """Hold the host's lock, waiting at most ``patience_s`` for a run that has it; gives whether it could be had."""
+    deadline = time.monotonic() + patience_s
     with open(path, "a", encoding="utf-8") as lock:  # noqa: PTH123 - a descriptor is what flock takes
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    yield False
+                    return
+                time.sleep(0.05)
+            else:
+                yield True
+                return
 
 
 def main(bundle: str) -> None:

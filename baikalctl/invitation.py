@@ -43,6 +43,8 @@ class Outgoing:
 
     sender: str
     recipient: str
+    organizer: str
+    """The address of the person whose message it is, in lower case: who organizes, or who answers."""
     identifier: str
     """Its Message-ID."""
     content: bytes
@@ -82,7 +84,13 @@ def compose(given: bytes, sender: str) -> Outgoing:
     message_["Subject"] = _encoded(_clean(headers.get("subject", ""))[:LONGEST_SUBJECT], "Subject")
     message_["Date"] = format_datetime(datetime.now(UTC))
     message_["Message-ID"] = identifier
-    return Outgoing(sender=sender, recipient=recipient, identifier=identifier, content=message_.as_bytes())
+    return Outgoing(
+        sender=sender,
+        recipient=recipient,
+        organizer=(reply_to or _clean(replies[1])[:LONGEST_PATH]).lower(),
+        identifier=identifier,
+        content=message_.as_bytes(),
+    )
 
 
 def address(text: str) -> str:

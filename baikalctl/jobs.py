@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from baikalctl import database
+from baikalctl.boundary import confined
 from baikalctl.faults import HostError
-from baikalctl.privilege import as_owner
 from baikalctl.server import STATE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from baikalctl.database import Database
 
 LIFE_S = 3600
 """After so long, a machine that hasn't said that it is done is taken for dead, and another takes its work over."""
@@ -31,54 +33,55 @@ class Job:
 
 
 @contextlib.contextmanager
-def once(name: str, period: str) -> Iterator[Job]:
-    """Have the work ``name`` of a ``period`` done by one machine alone, of those that share this host's database.
+def once(here: Database, name: str, period: str) -> Iterator[Job]:
+    """Have the work ``name`` of a ``period`` done by one machine alone, of those that share the database ``here``.
 
     Where another one is at it, this waits until that is done, or dead for an hour. SQLite is one machine's, whose work
     it always is. An error in the block gives the work back, for whoever comes next.
     """
-    if database.here().backend == "sqlite":
+    if here.backend == "sqlite":
         yield Job(mine=True)
         return
     key = f"job:{name}:{period}"
-    while (claim := _claim(key)) is None:
+    while (claim := confined(lambda: _claim(here, key))) is None:
         time.sleep(LOOK_S)
-    if isinstance(claim, Job):
-        yield claim
+    if "by" in claim:
+        yield Job(mine=False, by=str(claim["by"]))
         return
+    ours = str(claim["ours"])
     try:
         yield Job(mine=True)
     except BaseException:
         with contextlib.suppress(HostError):  # why the work failed is what is to be told
-            _settle(key, claim, "")
+            confined(lambda: _settle(here, key, ours, ""))
         raise
-    _settle(key, claim, _text(done=True))
-    _forget(name, key)
+    confined(lambda: _settle(here, key, ours, _text(done=True)))
+    confined(lambda: _forget(here, name, key))
 
 
-def _claim(key: str) -> str | Job | None:
-    """Return what this machine has written down, or that another is done; nothing while another is at it."""
+def _claim(here: Database, key: str) -> dict[str, str] | None:
+    """Return what this machine has written down, or who is done with it; nothing while another machine is at it."""
     ours = _text(done=False)
-    with _connected() as connection:
+    with _connected(here) as connection:
         try:
             connection.execute(f"INSERT INTO {STATE} (name, value) VALUES (?, ?)", (key, ours))  # noqa: S608 - constant
             connection.commit()
         except database.Error:
             connection.rollback()
         else:
-            return ours
+            return {"ours": ours}
         row = connection.execute(f"SELECT value FROM {STATE} WHERE name = ?", (key,)).fetchone()  # noqa: S608 - constant
         connection.commit()
         if row is None:  # given back just now, or the table can't be written: then the next attempt says why
             connection.execute(f"INSERT INTO {STATE} (name, value) VALUES (?, ?)", (key, ours))  # noqa: S608 - constant
             connection.commit()
-            return ours
+            return {"ours": ours}
         theirs = json.loads(row[0])
         if theirs["done"]:
-            return Job(mine=False, by=theirs["by"])
+            return {"by": str(theirs["by"])}
         if time.time() - theirs["at"] < LIFE_S:
             return None
-        return ours if _replaced(connection, key, str(row[0]), ours) else None
+        return {"ours": ours} if _replaced(connection, key, str(row[0]), ours) else None
 
 
 def _replaced(connection: database.Connection, key: str, before: str, after: str) -> bool:
@@ -88,9 +91,9 @@ def _replaced(connection: database.Connection, key: str, before: str, after: str
     return bool(changed == 1)
 
 
-def _settle(key: str, claim: str, value: str) -> None:
+def _settle(here: Database, key: str, claim: str, value: str) -> None:
     """Write down that the work is done, or, without a ``value``, that it is anybody's again."""
-    with _connected() as connection:
+    with _connected(here) as connection:
         if value:
             _replaced(connection, key, claim, value)
         else:
@@ -98,20 +101,19 @@ def _settle(key: str, claim: str, value: str) -> None:
             connection.commit()
 
 
-def _forget(name: str, key: str) -> None:
+def _forget(here: Database, name: str, key: str) -> None:
     """Remove what was written down of earlier periods, which sort before this one."""
     query = f"DELETE FROM {STATE} WHERE name LIKE ? AND name < ?"  # noqa: S608 - constant
-    with _connected() as connection:
+    with _connected(here) as connection:
         connection.execute(query, (f"job:{name}:%", key))
         connection.commit()
 
 
 @contextlib.contextmanager
-def _connected() -> Iterator[database.Connection]:
+def _connected(here: Database) -> Iterator[database.Connection]:
     """Give a connection; raises :class:`HostError` with what the database says."""
-    here = database.here()
     try:
-        with as_owner(), contextlib.closing(here.connect()) as connection:
+        with contextlib.closing(here.connect()) as connection:
             yield connection
     except database.Error as error:
         message = f"{here}: {error}; {here.remedy(error, 'mend that on the server, and run again')}"

@@ -21,7 +21,7 @@ def findings(declared: Declared) -> Iterator[Finding]:
     if declared.mail.relay:
         yield _of_relay(declared.mail.relay, declared.hostname)
     yield from sender_records.findings(declared)
-    yield from organisers.findings()
+    yield from organisers.findings(declared)
 
 
 def _of_relay(relay: Relay, hostname: str) -> Finding:

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import subprocess
 import time
-from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from baikalctl import output, paths, sending
+from baikalctl.boundary import THOROUGH, confined
 from baikalctl.faults import HostError
-from baikalctl.health import OK, WARNING, Finding, in_container
+from baikalctl.health import OK, WARNING, Finding
 from baikalctl.itip import UnfitError
-from baikalctl.privilege import as_owner, owner, privileged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from contextlib import AbstractContextManager
 
     from baikalctl.declared import Declared
     from baikalctl.waiting import Queue, Waiting
@@ -29,16 +28,20 @@ TEST_S = 30
 
 def waiting(declared: Declared) -> list[Waiting]:
     """Return what waits in this host's queue, the oldest first."""
-    with _queues_owner():
-        return _queue(declared).waiting()
+    return _queue(declared).waiting()
+
+
+def kept() -> list[tuple[Path, str, float]]:
+    """Return each kept message with the reason and the moment."""
+    found = confined(lambda: [(str(path), reason, since) for path, reason, since in sending.kept()])
+    return [(Path(path), str(reason), float(since)) for path, reason, since in found]
 
 
 def findings(declared: Declared) -> Iterator[Finding]:
     """Tell of what waits, was refused, or is kept."""
-    with as_owner():
-        kept = sending.kept()
-    if kept:
-        message = f"{_count(kept)} kept and not sent, the first because {kept[0][1]}"
+    kept_mail = kept()
+    if kept_mail:
+        message = f"{_count(kept_mail)} kept and not sent, the first because {kept_mail[0][1]}"
         remedy = f"look at {paths.KEPT}; then baikalctl mail retry, or delete what nobody needs"
         yield Finding("mail", WARNING, message, remedy)
     queue = waiting(declared) if declared.mail.mode != "off" else []
@@ -51,7 +54,7 @@ def findings(declared: Declared) -> Iterator[Finding]:
     if late:
         message = f"{_count(late)} waiting, the oldest for {_age(late[0].since)}"
         yield Finding("mail", WARNING, message, "baikalctl mail queue tells what for")
-    elif declared.mail.mode != "off" and not refused and not kept:
+    elif declared.mail.mode != "off" and not refused and not kept_mail:
         yield Finding("mail", OK, f"{_count(queue)} waiting in the queue" if queue else "nothing waits in the queue")
 
 
@@ -62,9 +65,7 @@ def queue(declared: Declared) -> str:
         state = "refused" if each.failed else "waiting"
         reason = each.reason or "not tried yet"
         lines.append(f"{state} {_age(each.since)}, to {', '.join(each.recipients)}: {reason}  [{each.identifier}]")
-    with as_owner():
-        for path, reason, since in sending.kept():
-            lines.append(f"kept {_age(since)}: {reason}  [{path}]")
+    lines += [f"kept {_age(since)}: {reason}  [{path}]" for path, reason, since in kept()]
     return "\n".join(map(output.escaped, lines)) or "nothing waits"
 
 
@@ -84,16 +85,15 @@ def test(declared: Declared, recipient: str, say: Callable[[str], None]) -> int:
         f"This is a test from {declared.hostname}: invitations leave it the way that this message has taken.\r\n"
     )
     begin = time.time()
-    done = _filter(declared, given.encode())
-    if done.returncode:
-        say(f"it was not taken by the queue: {done.stderr.decode('utf-8', 'replace').strip()}")
+    status, refusal = _filter(declared, given.encode())
+    if status:
+        say(f"it was not taken by the queue: {refusal}")
         return 1
     say(f"handed to the queue, from {declared.mail.sender} to {recipient}")
     deadline = time.monotonic() + TEST_S
-    with _queues_owner():
-        queue = _queue(declared)
-        while (told := queue.last_words(recipient, begin)) is None and time.monotonic() < deadline:
-            time.sleep(0.2)
+    queue = _queue(declared)
+    while (told := queue.last_words(recipient, begin)) is None and time.monotonic() < deadline:
+        time.sleep(0.2)
     waits = any(recipient in each.recipients and not each.failed for each in waiting(declared))
     if told is None and not waits:
         say("it has left the queue, and the log doesn't tell where to")
@@ -111,21 +111,26 @@ def retry(declared: Declared, say: Callable[[str], None]) -> int:
     if declared.mail.mode == "off":
         raise HostError('mail is off here, so nothing can be sent; set mail = "relay" or "postfix", and run the deploy')
     status = 0
-    with as_owner():
-        for path, _, _ in sending.kept():
-            try:
-                sending.send_again(path, declared.mail.sender)
-                say(f"{path.name} is in the queue")
-            except Exception as error:  # noqa: BLE001 - it was kept for such; the next ones must have their turn
-                say(f"{path.name} stays: {sending.reason(error)}")
-                status = 1
-    with _queues_owner():
-        if declared.mail.mode == "relay":
-            from baikalctl import nullmailer_queue
+    for path, _, _ in kept():
+        # The programs that take a message are setuid or setgid.
+        stays = confined(partial(_send_again, path, declared.mail.sender), THOROUGH, setuid_programs=True)
+        say(f"{path.name} stays: {stays}" if stays else f"{path.name} is in the queue")
+        status = 1 if stays else status
+    if declared.mail.mode == "relay":
+        from baikalctl import nullmailer_queue
 
-            say(f"{nullmailer_queue.put_back()} of those that were refused are in the queue again")
-        _queue(declared).flush()
+        say(f"{nullmailer_queue.put_back()} of those that were refused are in the queue again")
+    _queue(declared).flush()
     return status
+
+
+def _send_again(path: Path, sender: str) -> str:
+    """Try a kept message once more; return why it stays, or nothing."""
+    try:
+        sending.send_again(path, sender)
+    except Exception as error:  # noqa: BLE001 - it was kept for such; the next ones must have their turn
+        return sending.reason(error)
+    return ""
 
 
 def drop(declared: Declared, say: Callable[[str], None]) -> int:
@@ -136,8 +141,7 @@ def drop(declared: Declared, say: Callable[[str], None]) -> int:
         raise HostError("only nullmailer keeps what was refused; Postfix has returned it to the sender (postqueue -p)")
     for each in waiting(declared):
         if each.failed:
-            with _queues_owner():
-                (nullmailer_queue.FAILED / each.identifier).unlink(missing_ok=True)
+            nullmailer_queue.drop([each.identifier])
             say(f"deleted, to {', '.join(each.recipients) or 'nobody'}: {each.reason or 'no reason is known any more'}")
     return 0
 
@@ -146,37 +150,31 @@ def take(say: Callable[[str], None]) -> int:
     """Take out of the queues of this host's mail servers what waits there, before they are taken away."""
     from baikalctl import nullmailer_queue
 
-    def keep(sender: str, recipients: tuple[str, ...], content: bytes) -> None:
-        with as_owner():
-            sending.keep_queued(sender, recipients, content)
-
     Path(paths.MAIL_CHANGING).touch()  # from here on nothing goes where nobody looks any more
-    with _queues_owner():
-        count = nullmailer_queue.take(keep)
+    count = nullmailer_queue.take(_keep)
     if Path("/usr/sbin/postqueue").exists():
         from baikalctl import postfix_queue
 
-        count += postfix_queue.take(keep)
+        count += postfix_queue.take(_keep)
     if count:
         say(f"{count} messages that waited in the queue are kept in {paths.KEPT}")
     return 0
 
 
-def _filter(declared: Declared, given: bytes) -> subprocess.CompletedProcess[bytes]:
-    """Do as PHP does: call the filter as PHP's account."""
+def _keep(sender: str, recipients: tuple[str, ...], content: bytes) -> None:
+    sending.keep_queued(sender, recipients, content)
+
+
+def _filter(declared: Declared, given: bytes) -> tuple[int, str]:
+    """Do as PHP does: call the filter as PHP's account; return its exit status and what it says."""
     command = [paths.COMMAND, "sendmail", "--from", declared.mail.sender]
-    if not privileged():
-        return subprocess.run(command, input=given, capture_output=True, check=False)
-    account = owner()
-    return subprocess.run(
-        command,
-        input=given,
-        capture_output=True,
-        check=False,
-        user=account.pw_uid,
-        group=account.pw_gid,
-        extra_groups=[],
-    )
+
+    def run() -> tuple[int, str]:
+        done = subprocess.run(command, input=given, capture_output=True, check=False)
+        return done.returncode, done.stderr.decode("utf-8", "replace").strip()
+
+    status, said = confined(run, THOROUGH, setuid_programs=True)
+    return int(status), str(said)
 
 
 def _queue(declared: Declared) -> Queue:
@@ -188,11 +186,6 @@ def _queue(declared: Declared) -> Queue:
     from baikalctl import nullmailer_queue
 
     return nullmailer_queue
-
-
-def _queues_owner() -> AbstractContextManager[None]:
-    """Act as the queue's owner: in a container that is PHP's account, who could put links there."""
-    return as_owner() if in_container() else nullcontext()
 
 
 def _count(messages: list[tuple[Path, str, float]] | list[Waiting]) -> str:

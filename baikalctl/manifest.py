@@ -17,14 +17,21 @@ OURS = "baikal-deploy"
 """What a manifest's ``archive`` says: any other is somebody else's."""
 FORMAT = 1
 LARGEST = 4 << 20
-"""Bytes of a manifest; one with 10,000 files is smaller."""
-MOST_FILES = 10_000
+"""Bytes of a manifest; one with so many files is smaller."""
+MOST_FILES = 500
 DATABASE, YAML, SETTINGS, APPLIED = "database.sqlite", "config/baikal.yaml", "settings.json", "state/applied.json"
 """Members that stand alone."""
+ALONE = (DATABASE, YAML, SETTINGS, APPLIED)
 FOLDERS = ("tls", "acme", "dkim")
 """And folders, with whatever is in them on the host."""
+LONGEST_TEXT = 255
 STAMP = "%Y%m%dT%H%M%SZ"
 """How times are written, in UTC: they sort as text, and are names of files anywhere."""
+RESTORED = re.compile(
+    r"tls/[^/]+\.pem|acme/issued/[^/]+\.pem|acme/accounts(/[^/]+){1,8}/(regr|meta|private_key)\.json|dkim/[^/]+\.pem"
+)
+"""The files in these folders that archives have, and that are restored. What older archives have besides is derived from
+the settings, or read by programs that run as root."""
 _MEMBER = re.compile(rf"({'|'.join(FOLDERS)})(/(?!\.{{1,2}}(/|$))[^/\\\x00-\x1f\x7f]{{1,255}}){{1,12}}")
 _LABEL = re.compile(r"[a-z0-9-]{0,40}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -82,20 +89,27 @@ def read(text: bytes) -> Manifest:
     Raises :class:`NotOursError`, :class:`NewerError`, or ``ValueError`` with what is wrong in one that is ours. What it
     names as files are relative paths of plain names, in the places where they belong.
     """
+    if len(text) > LARGEST:
+        raise ValueError(f"its manifest has {len(text)} bytes, more than {LARGEST}")
     try:
         fields = json.loads(text)
     except (ValueError, RecursionError):
         raise NotOursError("its manifest is not JSON") from None
+    return of(fields)
+
+
+def of(fields: object) -> Manifest:
+    """Return what the JSON of a manifest says; raises as :func:`read` does."""
     if not isinstance(fields, dict) or fields.get("archive") != OURS:
         raise NotOursError("its manifest is somebody else's")
     number = fields.get("format")
-    if not isinstance(number, int) or number < 1:
-        raise ValueError(f"its format {number!r} is none")
+    if not isinstance(number, int) or not 0 < number < 1 << 31:
+        raise ValueError("its format is not a number of a format")
     if number > FORMAT:
         raise NewerError(str(number))
     try:
         return _understood(fields)
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ValueError(f"its manifest lacks something ({type(error).__name__}: {error})") from None
 
 
@@ -120,7 +134,12 @@ def label(text: str) -> str:
 
 def belongs(name: str) -> bool:
     """Tell whether a file of that name can be in an archive: a relative path of plain names, in a place that we know."""
-    return name in (DATABASE, YAML, SETTINGS, APPLIED) or bool(_MEMBER.fullmatch(name))
+    return name in ALONE or bool(_MEMBER.fullmatch(name))
+
+
+def restored(name: str) -> bool:
+    """Tell whether a file of that name goes into archives, and is taken out of them."""
+    return name in ALONE or bool(_MEMBER.fullmatch(name) and RESTORED.fullmatch(name))
 
 
 def _understood(fields: dict[str, Any]) -> Manifest:
@@ -136,16 +155,28 @@ def _understood(fields: dict[str, Any]) -> Manifest:
     lacking = [name for name in (DATABASE, YAML) if name not in files]
     if lacking:
         raise ValueError(f"it has no {lacking[0]}")
-    counts = {str(table): int(rows) for table, rows in fields["counts"].items()}
-    texts = {name: str(fields[name]) for name in ("hostname", "baikal", "php", "backend")}
+    counts = {_text("counts", table): _count(rows) for table, rows in fields["counts"].items()}
+    texts = {name: _text(name, fields[name]) for name in ("hostname", "baikal", "php", "backend")}
     created, said = moment(str(fields["created"])), label(str(fields["label"]))
     return Manifest(created=created, label=said, counts=counts, files=files, **texts)
+
+
+def _text(name: str, value: object) -> str:
+    if not isinstance(value, str) or len(value) > LONGEST_TEXT or not value.isprintable():
+        raise ValueError(f"its {name} is not a short text")
+    return value
+
+
+def _count(rows: object) -> int:
+    if not isinstance(rows, int) or isinstance(rows, bool) or not 0 <= rows < 1 << 63:
+        raise ValueError("its counts are not numbers of rows")
+    return rows
 
 
 def _member(name: str, said: dict[str, Any]) -> Member:
     if not belongs(name):
         raise ValueError(f"it names {name!r}, which belongs in no archive")
     size, sha256 = said["size"], said["sha256"]
-    if not isinstance(size, int) or isinstance(size, bool) or size < 0 or not _SHA256.fullmatch(sha256):
+    if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size < 1 << 63 or not _SHA256.fullmatch(sha256):
         raise ValueError(f"size and checksum of {name!r} are none")
     return Member(size=size, sha256=sha256)

@@ -8,9 +8,9 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from baikalctl import configuration, database, paths, php, placing, sqlite
+from baikalctl import configuration, database, paths, php, placing, sqlite, sqlite_file
+from baikalctl.boundary import THOROUGH, confined
 from baikalctl.faults import HostError
-from baikalctl.privilege import as_owner
 from baikalctl.release import numbers
 
 if TYPE_CHECKING:
@@ -22,8 +22,6 @@ TOO_OLD = (0, 2, 3)
 """The newest version that Baïkal itself no longer migrates (BaikalAdmin/Controller/Install/VersionUpgrade.php)."""
 UPGRADED = "has been successfully upgraded"
 """What Baïkal's upgrade says when it is done."""
-UPGRADE_SECONDS = 3600
-"""As long as Baïkal's own page allows itself."""
 
 
 def outstanding(found: Configuration, version: str) -> str:
@@ -64,16 +62,14 @@ def complete(found: Configuration, version: str, section: Mapping[str, Any]) -> 
     copied = {"backend": "sqlite", "mysql": False, "sqlite_file": f"{paths.INCOMING}/{placing.SQLITE}"}
     changed["database"] = {**changed.get("database", {}), **copied}
     old = outstanding(found, version)
-    with as_owner():
-        before = _counted()
-        configuration.write(changed, file)
+    before = confined(_counted, THOROUGH)
+    configuration.write(changed, file)
     said = _upgrade(version) if old else ""
-    with as_owner():
-        changed = configuration.understood(file)
-        if outstanding(changed, version) or (old and UPGRADED not in said):
-            message = f"Baïkal's own upgrade from {old} to {version} failed: {_reason(said)}"
-            raise HostError(message)
-        after = _counted()
+    changed = configuration.understood(file)
+    if outstanding(changed, version) or (old and UPGRADED not in said):
+        message = f"Baïkal's own upgrade from {old} to {version} failed: {_reason(said)}"
+        raise HostError(message)
+    after = confined(_counted, THOROUGH)
     lost = [f"{number - after[word]} {word}s" for word, number in before.items() if after[word] < number]
     if lost:
         message = f"Baïkal's own upgrade from {old} to {version} lost {', '.join(lost)}"
@@ -88,20 +84,22 @@ def complete(found: Configuration, version: str, section: Mapping[str, Any]) -> 
 
 def _upgrade(version: str) -> str:
     """Run the upgrade of the installed ``version`` on what is in INCOMING, as its owner; return what Baïkal said."""
-    try:
+    command = [php.program(), *php.OPTIONS, paths.MIGRATE, f"{paths.CODE}/{version}"]
+
+    def run() -> str:
         done = subprocess.run(
-            [php.program(), *php.OPTIONS, paths.MIGRATE, f"{paths.CODE}/{version}"],
+            command,
             env=php.environment(paths.INCOMING),
             capture_output=True,
             encoding="utf-8",
             errors="replace",
-            timeout=UPGRADE_SECONDS,
             check=False,
-            **php.identity(),
         )
-    except subprocess.TimeoutExpired:
-        return f"it was not done after {UPGRADE_SECONDS} s"
-    return done.stdout if UPGRADED in done.stdout else f"{done.stdout}\n{done.stderr}\nexit status {done.returncode}"
+        if UPGRADED in done.stdout:
+            return done.stdout
+        return f"{done.stdout}\n{done.stderr}\nexit status {done.returncode}"
+
+    return confined(run, THOROUGH)
 
 
 def _reason(said: str) -> str:
@@ -112,11 +110,9 @@ def _reason(said: str) -> str:
 
 def _counted() -> dict[str, int]:
     """Look at the whole copied database, leaving it in one file, and count; raises :class:`HostError` if it's damaged."""
-    path = f"{paths.INCOMING}/{placing.SQLITE}"
+    path = Path(paths.INCOMING) / placing.SQLITE
     try:
-        with contextlib.closing(
-            sqlite3.connect(path, timeout=sqlite.BUSY_SECONDS, factory=sqlite.Connection)
-        ) as connection:
+        with contextlib.closing(sqlite_file.connect(path)) as connection:
             connection.execute("PRAGMA journal_mode = DELETE")
             wrong = sqlite.integrity(connection)
             counts = database.counts(connection)

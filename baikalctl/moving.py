@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from baikalctl import configuration, database, migration, paths, placing, portable, transition
+from baikalctl.boundary import THOROUGH, confined
 from baikalctl.faults import HostError
-from baikalctl.privilege import as_owner
 from baikalctl.sqlite import Sqlite
 from baikalctl.transition import Change
 
@@ -27,8 +27,7 @@ def move(declared: Declared, say: Say, finish: Callable[[], None] = lambda: None
 
     To be called under the host's lock. ``finish`` is done with the data in its new place before anybody uses it.
     """
-    with as_owner():
-        found = configuration.read()
+    found = configuration.read()
     if not found:
         message = f"{paths.BAIKAL_YAML} is not there: this host has no data yet, so there is nothing to move"
         raise HostError(message)
@@ -42,8 +41,7 @@ def move(declared: Declared, say: Say, finish: Callable[[], None] = lambda: None
     counts: dict[str, int] = {}
 
     def prepare() -> Configuration:
-        with as_owner():
-            here.snapshot(Path(paths.INCOMING) / placing.SQLITE)
+        confined(lambda: here.snapshot(Path(paths.INCOMING) / placing.SQLITE), THOROUGH)
         changed, found_counts = migration.complete(found, version, section)
         counts.update(found_counts)
         return changed
@@ -58,29 +56,30 @@ def move(declared: Declared, say: Say, finish: Callable[[], None] = lambda: None
         label="move",
         version=version,
         target=target,
+        source=here,
         prepare=prepare,
         finish=verify,
         moves=True,
     )
     kept = transition.carry_out(change, say)
     if isinstance(here, Sqlite):  # nobody else has it, and what lies here would be in the way of a move back
-        with as_owner():
-            here.abandon()
+        confined(here.abandon)
     say(f"moved to {target}: {database.told(counts)}, every row of them compared; the old data is kept in {kept}")
 
 
 def _has(target: Database) -> bool:
     """Tell whether there is a Baïkal in ``target``: then the server itself has moved, with all that is on it."""
-    with as_owner():
-        return target.installed()
+    return confined(target.installed)
 
 
 def _refuse_full(target: Database) -> None:
-    with as_owner():
+    def count() -> dict[str, int]:
         if not target.installed():
-            return
+            return {}
         with contextlib.closing(target.connect()) as connection:
-            counts = database.counts(connection)
+            return database.counts(connection)
+
+    counts = confined(count)
     if any(counts.values()):
         remedy = "move it away" if isinstance(target, Sqlite) else "empty it, or declare another (database_name)"
         message = f"{target} has data already ({database.told(counts)}); {remedy}"
@@ -89,12 +88,16 @@ def _refuse_full(target: Database) -> None:
 
 def _compare(here: Database, target: Database) -> None:
     """Raise :class:`HostError` for the first row that is not in ``target`` as it is ``here``; nobody writes meanwhile."""
-    with placing.incoming() as place, as_owner():
-        copies = []
-        for name, each in (("here", here), ("there", target)):
-            copies.append(place / "Specific/db" / name)
-            each.snapshot(copies[-1])
-        wrong = portable.difference(*copies)
+    with placing.incoming() as place:
+
+        def compare() -> str:
+            copies = []
+            for name, each in (("here", here), ("there", target)):
+                copies.append(place / "Specific/db" / name)
+                each.snapshot(copies[-1])
+            return portable.difference(*copies)
+
+        wrong = confined(compare, THOROUGH)
     if wrong:
         message = f"what arrived is not what was sent: {wrong}"
         raise HostError(message)

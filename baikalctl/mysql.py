@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import os
+import struct
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from baikalctl import database, driver, paths, portable, server
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 
 SOCKET = "/run/mysqld/mysqld.sock"
 """Debian's and Ubuntu's; PHP looks there as well for ``localhost``."""
-LOCK_SECONDS = 3600
+LOCK_SECONDS = 3540
 INDEXES = {
     "baikalctl_calendarobjects_uid": "calendarobjects (uid)",
     "baikalctl_cards_uri": "cards (addressbookid, uri)",
@@ -29,6 +31,43 @@ at a contact or an invitation read the whole table (a PUT of one of 10,000 conta
 of contacts and writes: 1.5 times the requests (median of four alternating pairs, 1.25 to 1.9); on the mixed one, where one
 request in twenty is for a contact, no difference. Not unique
 ones: old data may hold duplicates."""
+
+
+NO_TLS = "the server offers no TLS, which the settings want (database_tls)"
+IN_CLEAR_TEXT = (b"mysql_clear_password", b"dialog", b"mysql_old_password")
+"""Ways to log in that send the password as it is, or so that it can be worked out (PyMySQL's connections.py)."""
+
+
+@functools.cache
+def _strict(pymysql: Any) -> Any:  # noqa: ANN401 - the driver's
+    """Return PyMySQL's class of connections, which sends nothing in clear text where the settings want TLS.
+
+    PyMySQL itself goes on without TLS where the server doesn't offer any, and sends a password as it is where the server
+    asks for that: a server in between would get it.
+    """
+
+    parts = ("_request_authentication", "_process_auth")
+    if missing := [name for name in parts if not hasattr(pymysql.connections.Connection, name)]:
+        message = f"this PyMySQL has no {missing[0]}, so it can't be kept from sending a password in clear text"
+        raise HostError(message)
+
+    class Strict(pymysql.connections.Connection):  # type: ignore[misc]
+        def _request_authentication(self) -> None:
+            if self.ssl and not self.server_capabilities & pymysql.constants.CLIENT.SSL:
+                raise pymysql.OperationalError(2026, NO_TLS)
+            if not self.server_capabilities & pymysql.constants.CLIENT.PLUGIN_AUTH:
+                raise pymysql.OperationalError(2059, "the server is too old: it knows only the log-in of MySQL 4")
+            super()._request_authentication()
+
+        def _process_auth(self, plugin_name: bytes, *packets: Any) -> Any:  # noqa: ANN401 - the driver's
+            if plugin_name in IN_CLEAR_TEXT:
+                message = (
+                    f"the server asks for the password in an unsafe way ({plugin_name.decode()}), which is refused"
+                )
+                raise pymysql.OperationalError(2059, message)
+            return super()._process_auth(plugin_name, *packets)
+
+    return Strict
 
 
 class Mysql(Server):
@@ -83,8 +122,10 @@ class Mysql(Server):
             where = {"unix_socket": SOCKET}
         if address.ca:
             where["ssl"] = {"ca": address.ca, "check_hostname": True}
+        else:
+            where["ssl_disabled"] = True  # newer PyMySQL would use it where the server offers it, without any check
         try:
-            opened = pymysql.connect(
+            opened = _strict(pymysql)(
                 **where,
                 database=address.name,
                 user=address.user,
@@ -92,8 +133,11 @@ class Mysql(Server):
                 charset="utf8mb4",
                 connect_timeout=CONNECT_SECONDS,
             )
-        except (pymysql.Error, OSError, ValueError) as error:
+        except (pymysql.Error, OSError, ValueError, struct.error, LookupError) as error:
             raise self._unreachable(error) from None
+        if address.ca and not opened._secure:  # noqa: SLF001 - there is no other way to ask
+            opened.close()
+            raise self._unreachable(pymysql.OperationalError(2026, NO_TLS))
         connection = Connection(opened, pymysql.Error)
         # Some servers are told otherwise: rather an error than a text that is cut off.
         connection.execute("SET sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,NO_AUTO_VALUE_ON_ZERO'")

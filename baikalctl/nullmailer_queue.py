@@ -10,21 +10,29 @@ import contextlib
 import os
 import re
 import subprocess
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from baikalctl import paths
+from baikalctl.boundary import confined
+from baikalctl.copying import belongs, give, opened
 from baikalctl.faults import HostError
 from baikalctl.health import in_container
-from baikalctl.privilege import as_owner, belongs, give, owner, privileged
+from baikalctl.privilege import owner, privileged
 from baikalctl.waiting import Waiting, stop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 SPOOL = Path("/var/spool/nullmailer")
 QUEUE, FAILED, TRIGGER = SPOOL / "queue", SPOOL / "failed", SPOOL / "trigger"
 UNIT = "nullmailer"
+ACCOUNT = "mail"
+"""The account of Debian's and Ubuntu's nullmailer, which its queue belongs to."""
+LARGEST = 256 << 20
+"""Bytes of a message or of a log."""
+MOST_LINES = "100000"
 LOG = Path(paths.RUN) / "mail/current"
 """What nullmailer has said, in a container."""
 SINCE = "-8d"
@@ -46,20 +54,30 @@ class Outcome(NamedTuple):
 
 def waiting() -> list[Waiting]:
     """Return all messages that were not sent, the oldest first."""
-    said = outcomes()
+    log = _log()
+    return [Waiting.of(fields) for fields in confined(lambda: _waiting(log), account=_account())]
+
+
+def _waiting(log: str | None) -> list[dict[str, Any]]:
+    said = _outcomes(log)
     found = []
     for folder in (QUEUE, FAILED):
         for path in folder.iterdir() if folder.is_dir() else ():
             with contextlib.suppress(FileNotFoundError):  # it has just left
                 found.append(_look(path, said[path.name].words if path.name in said else "", failed=folder == FAILED))
-    return sorted(found, key=lambda each: each.since)
+    return [asdict(each) for each in sorted(found, key=lambda each: each.since)]
 
 
-def outcomes() -> dict[str, Outcome]:
+def _account() -> str:
+    """Return the account that the queue belongs to: in a container, the data's owner."""
+    return "" if in_container() else ACCOUNT
+
+
+def _outcomes(log: str | None) -> dict[str, Outcome]:
     """Return by message how its last attempt ended."""
     found: dict[str, Outcome] = {}
     current = recipients = ""
-    for line in _log():
+    for line in _lines(log):
         if attempt := ATTEMPT.search(line):
             current = attempt[1]
         elif envelope := ENVELOPE.search(line):
@@ -73,7 +91,13 @@ def outcomes() -> dict[str, Outcome]:
 
 def last_words(recipient: str, begin: float) -> tuple[bool, str] | None:
     """Return whether the last attempt for ``recipient`` since ``begin`` delivered, and what was said; None before any."""
-    for name, outcome in reversed(outcomes().items()):
+    log = _log()
+    told = confined(lambda: _last_words(log, recipient, begin), account=_account())
+    return (bool(told[0]), str(told[1])) if told else None
+
+
+def _last_words(log: str | None, recipient: str, begin: float) -> tuple[bool, str] | None:
+    for name, outcome in reversed(_outcomes(log).items()):
         since = name.partition(".")[0]
         if f"<{recipient}>" in outcome.recipients and since.isdecimal() and int(since) >= int(begin):
             return outcome.sent, outcome.words
@@ -82,21 +106,39 @@ def last_words(recipient: str, begin: float) -> tuple[bool, str] | None:
 
 def put_back() -> int:
     """Have what was refused for good tried once more; return how many those are."""
+    return int(confined(_put_back, account=_account()))
+
+
+def _put_back() -> int:
     count = 0
     for path in FAILED.iterdir() if FAILED.is_dir() else ():
         if _envelope(path)[0]:  # a bounce that nobody took is nothing to be tried again
-            os.utime(path)  # it is given up on a week after this
+            os.utime(path, follow_symlinks=False)  # it is given up on a week after this
             path.rename(QUEUE / path.name)
             count += 1
     return count
 
 
+def drop(identifiers: Sequence[str]) -> None:
+    """Delete messages that were refused for good."""
+
+    def act() -> None:
+        for identifier in identifiers:
+            (FAILED / identifier).unlink(missing_ok=True)
+
+    confined(act, account=_account())
+
+
 def flush() -> None:
     """Have everything tried now."""
-    with contextlib.suppress(OSError):  # with nobody there to read it, the next start tries everything anyway
+
+    def act() -> None:
         descriptor = os.open(TRIGGER, os.O_WRONLY | os.O_NONBLOCK)
         os.write(descriptor, b"\0")
         os.close(descriptor)
+
+    with contextlib.suppress(OSError):  # with no reader there, the next start tries everything anyway
+        confined(act, account=_account())
 
 
 def prepare(mode: str, say: Callable[[str], None]) -> None:
@@ -109,40 +151,55 @@ def prepare(mode: str, say: Callable[[str], None]) -> None:
         return
     if privileged():  # what another account has left there, an ordinary user's container for example
         account = owner()
-        with as_owner():  # what nobody has been told was taken
-            for path in (spool / "tmp").iterdir():
-                path.unlink()
+        confined(lambda: _empty(spool / "tmp"))  # of this, no sender was told that it was taken
         for path in spool.rglob("*"):
             try:
                 if path.is_file() and not path.is_symlink() and not belongs(path, account):
                     give(path, account)
             except HostError as error:  # calendars are served all the same
                 say(str(error))
-        (spool / TRIGGER.name).unlink(missing_ok=True)
-    with as_owner(), contextlib.suppress(FileExistsError):
-        os.mkfifo(spool / TRIGGER.name, 0o600)
+        confined(lambda: (spool / TRIGGER.name).unlink(missing_ok=True))
+    with contextlib.suppress(FileExistsError):
+        confined(lambda: os.mkfifo(spool / TRIGGER.name, 0o600))
+
+
+def _empty(folder: Path) -> None:
+    for path in folder.iterdir():
+        path.unlink()
 
 
 def take(keep: Callable[[str, tuple[str, ...], bytes], object]) -> int:
     """Take everything out of the queue, each message after ``keep`` has it; return how many those are."""
     if not in_container():
         stop(UNIT)
-    count = 0
-    for folder in (QUEUE, FAILED):
-        for path in folder.iterdir() if folder.is_dir() else ():
-            head, _, content = path.read_bytes().partition(b"\n\n")
-            sender, *recipients = head.decode("utf-8", "replace").split("\n")
-            keep(sender, tuple(recipients), content)
-            path.unlink()
-            count += 1
-    return count
+    names = confined(
+        lambda: [
+            str(path.relative_to(SPOOL))
+            for folder in (QUEUE, FAILED)
+            for path in (folder.iterdir() if folder.is_dir() else ())
+        ],
+        account=_account(),
+    )
+    for name in map(str, names):
+        with opened(SPOOL / name, below=SPOOL, largest=LARGEST) as stream:
+            confined(lambda stream=stream: _keep(stream.read(), keep), keep=(stream.fileno(),))  # type: ignore[misc]
+        confined(lambda name=name: (SPOOL / name).unlink(), account=_account())  # type: ignore[misc]
+    return len(names)
+
+
+def _keep(content: bytes, keep: Callable[[str, tuple[str, ...], bytes], object]) -> None:
+    """Keep a message of the queue, as the data's owner."""
+    head, _, content = content.partition(b"\n\n")
+    sender, *recipients = head.decode("utf-8", "replace").split("\n")
+    keep(sender, tuple(recipients), content)
 
 
 def _look(path: Path, reason: str, *, failed: bool) -> Waiting:
     sender, *recipients = _envelope(path)
+    since = path.name.partition(".")[0]
     return Waiting(
         identifier=path.name,
-        since=float(path.name.partition(".")[0]) if path.name.partition(".")[0].isdecimal() else path.stat().st_mtime,
+        since=float(since) if since.isdecimal() and len(since) < 12 else path.lstat().st_mtime,
         sender=sender,
         recipients=tuple(recipients),
         reason=reason,
@@ -151,18 +208,26 @@ def _look(path: Path, reason: str, *, failed: bool) -> Waiting:
 
 
 def _envelope(path: Path) -> list[str]:
-    with path.open("rb") as stream:
+    with opened(path, below=SPOOL) as stream:
         head = stream.read(64 * 1024).partition(b"\n\n")[0]
     return head.decode("utf-8", "replace").split("\n")
 
 
-def _log() -> Iterator[str]:
+def _log() -> str | None:
+    """Return a machine's journal, which root alone may read; a container's log is read where it is needed."""
     if in_container():
-        for path in (*sorted(LOG.parent.glob("@*")), LOG):
-            with contextlib.suppress(OSError):
-                yield from path.read_text(encoding="utf-8", errors="replace").splitlines()
-        return
-    command = ["journalctl", "--unit", UNIT, "--output", "cat", "--no-pager", "--since", SINCE]
+        return None
+    command = ["journalctl", "--unit", UNIT, "--output", "cat", "--no-pager", "--since", SINCE, "--lines", MOST_LINES]
     with contextlib.suppress(OSError, subprocess.SubprocessError):
         done = subprocess.run(command, capture_output=True, check=False, timeout=60)
-        yield from done.stdout.decode("utf-8", "replace").splitlines()
+        return done.stdout.decode("utf-8", "replace")
+    return ""
+
+
+def _lines(log: str | None) -> Iterator[str]:
+    if log is not None:
+        yield from log.splitlines()
+        return
+    for path in (*sorted(LOG.parent.glob("@*")), LOG):
+        with contextlib.suppress(OSError, HostError), opened(path) as stream:
+            yield from stream.read(LARGEST).decode("utf-8", "replace").splitlines()

@@ -10,14 +10,17 @@ import contextlib
 import re
 import time
 from collections import Counter
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from baikalctl import database
+from baikalctl import current_database, database
+from baikalctl.boundary import confined
 from baikalctl.health import WARNING, Finding
-from baikalctl.privilege import as_owner
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+    from baikalctl.declared import Declared
 
 SUBJECT = "mail"
 DAYS = 30
@@ -40,15 +43,23 @@ class Event(NamedTuple):
     attendees: frozenset[str]
 
 
-def findings() -> Iterator[Finding]:
+def findings(declared: Declared) -> list[Finding]:
     """Read the database; raises :class:`HostError` where that can't be read."""
-    here = database.here()
-    with as_owner(), contextlib.closing(here.connect()) as connection:
-        try:
-            addresses = _addresses(connection)
-            unsent = _unsent(connection, here.text_type, addresses)
-        except database.Error as error:
-            raise here.unreadable(error) from None
+
+    def look() -> list[dict[str, Any]]:
+        here = current_database.compared(declared)
+        with contextlib.closing(here.connect()) as connection:
+            try:
+                addresses = _addresses(connection)
+                unsent = _unsent(connection, here.text_type, addresses)
+            except database.Error as error:
+                raise here.unreadable(error) from None
+        return [asdict(finding) for finding in _findings(addresses, unsent)]
+
+    return [Finding(**each) for each in confined(look)]
+
+
+def _findings(addresses: dict[str, str], unsent: dict[str, Counter[str]]) -> Iterator[Finding]:
     nameless = [name for name, address in addresses.items() if not address]
     if nameless:
         message = f"nothing is sent for {some(nameless)}, whose account has no e-mail address"

@@ -16,6 +16,14 @@ if TYPE_CHECKING:
 SOCKET = "/var/run/postgresql"
 """The directory of the server's socket, Debian's and Ubuntu's."""
 NOWHERE = "/nonexistent"
+FIXED = {
+    "client_encoding": "UTF8",
+    "sslcert": NOWHERE,
+    "sslkey": NOWHERE,
+    "passfile": NOWHERE,
+    "gssencmode": "disable",
+}
+"""What libpq would else look for in the account's home, or load."""
 INDEXES = {
     "baikalctl_calendarobjects_uri": "calendarobjects (calendarid, uri)",
     "baikalctl_calendarobjects_uid": "calendarobjects (uid)",
@@ -89,11 +97,10 @@ class Pgsql(Server):
         address = self.address
         try:
             opened = psycopg2.connect(
-                # libpq would look for a certificate of its own in root's home, and give up where that can't be entered.
-                **{"connect_timeout": CONNECT_SECONDS, "sslcert": NOWHERE}
-                | dict(address.options)
-                | {"host": address.host, "dbname": address.name, "user": address.user, "password": address.password},
-                client_encoding="UTF8",
+                **dict(address.options)
+                | {"host": address.host, "dbname": address.name, "user": address.user, "password": address.password}
+                | FIXED,
+                connect_timeout=CONNECT_SECONDS,
             )
         except (psycopg2.Error, OSError) as error:
             raise self._unreachable(error) from None

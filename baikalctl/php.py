@@ -6,10 +6,8 @@ import os
 import re
 import shutil
 from pathlib import Path
-from typing import Any
 
 from baikalctl.faults import HostError
-from baikalctl.privilege import owner, privileged
 
 OPTIONS = ("-d", "display_errors=stderr", "-d", "log_errors=0")
 
@@ -33,10 +31,3 @@ def environment(folder: str) -> dict[str, str]:
         "BAIKAL_PATH_CONFIG": f"{folder}/config/",
         "BAIKAL_PATH_SPECIFIC": f"{folder}/Specific/",
     }
-
-
-def identity() -> dict[str, Any]:
-    """Return the options of :mod:`subprocess` that make a process the owner's."""
-    if not privileged():
-        return {}
-    return {"user": owner().pw_uid, "group": owner().pw_gid, "extra_groups": []}

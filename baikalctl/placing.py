@@ -17,10 +17,11 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from baikalctl import copying, database, paths, portable, sqlite, volume
-from baikalctl.copying import opened, sync
+from baikalctl import copying, database, paths, portable, signing, sqlite, sqlite_file, volume
+from baikalctl.boundary import THOROUGH, confined
+from baikalctl.copying import sync
 from baikalctl.faults import HostError
-from baikalctl.privilege import as_owner, owner, privileged
+from baikalctl.privilege import owner, privileged
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,8 +36,11 @@ BEFORE = "Specific/db/before.sqlite"
 """In INCOMING, the data as a server's database had it, where the new data is made of it."""
 KEPT, NOW = "Specific/db/kept.sqlite", "Specific/db/now.sqlite"
 """In INCOMING for a moment, what was kept of a server's database, and what it has now."""
-OWN = ("tls", "acme", "dkim", "state/applied.json")
+FOLDERS = ("tls", "acme", "dkim")
+OWN = (*FOLDERS, "state/applied.json")
 """Besides, what is root's of the data, and moves with it to another machine."""
+MAGIC = b"SQLite format 3\0"
+"""Begins a database (https://www.sqlite.org/fileformat.html, 1.3.1)."""
 PREFIX = "before-"
 """What the names of all that is kept begin with."""
 MOST_KEPT = 3
@@ -53,8 +57,7 @@ def incoming() -> Iterator[Path]:
         folder.mkdir(mode=0o700)
         if privileged():
             os.chown(folder, owner().pw_uid, owner().pw_gid)
-    with as_owner():
-        (place / SQLITE).parent.mkdir(mode=0o700)
+    confined(lambda: (place / SQLITE).parent.mkdir(mode=0o700))
     try:
         yield place
     finally:
@@ -130,12 +133,15 @@ def section_of(kept: Path) -> dict[str, Any]:
 def differs() -> bool:
     """Tell whether the data in INCOMING is another than what was copied from a server's database to begin with."""
     before, after = Path(paths.INCOMING) / BEFORE, Path(paths.INCOMING) / SQLITE
-    with as_owner():
+
+    def compare() -> bool:
         return (
             not before.is_file()
             or portable.shape(before) != portable.shape(after)
             or bool(portable.difference(before, after))
         )
+
+    return confined(compare, THOROUGH)
 
 
 def refuse_written(here: Database, kept: Path) -> None:
@@ -144,12 +150,15 @@ def refuse_written(here: Database, kept: Path) -> None:
     if not here.shared or not (kept / SQLITE).is_file():
         return
     copying.copy_in(kept / SQLITE, before)
-    with as_owner():
+
+    def compare() -> str:
         here.snapshot(now)
-        written = portable.difference(before, now)
+        difference = portable.difference(before, now)
         now.unlink()
         before.unlink()
-    if written:
+        return difference
+
+    if written := confined(compare, THOROUGH):
         message = (
             f"another machine writes to {here} meanwhile ({written}), and its rows are to be replaced; stop all others "
             "that serve it (docs/clusters.md), and run again"
@@ -163,7 +172,8 @@ def put_in_place(here: Database, version: str, *, loads: bool = True) -> None:
     ``loads`` is false where a server's database has those very rows already.
     """
     place = Path(paths.INCOMING)
-    with as_owner():
+
+    def act() -> None:
         if isinstance(here, sqlite.Sqlite):
             _place_file(place / SQLITE)
         elif loads:
@@ -172,45 +182,40 @@ def put_in_place(here: Database, version: str, *, loads: bool = True) -> None:
         Path(paths.INSTALL_DISABLED).touch(mode=0o600)
         sync(Path(paths.SPECIFIC))
         _replace(place / YAML, Path(paths.BAIKAL_YAML))
+
+    confined(act, THOROUGH)
     place_own(place)
 
 
 def _keep_file(beside: Path) -> None:
-    here = sqlite.Sqlite(Path(paths.SQLITE))
-    with contextlib.suppress(HostError, database.Error), as_owner():
-        # Opened and closed, so that what is only in the write-ahead log is in the database itself.
-        here.connect().close()
-    for suffix in ("", *sqlite.COMPANIONS):
+    # Opened and closed, so that what is only in the write-ahead log is in the database itself: not a damaged one, whose log
+    # SQLite would delete.
+    with contextlib.suppress(HostError, OSError, database.Error):
+        with copying.opened(Path(paths.SQLITE)) as stream:
+            sound = stream.read(len(MAGIC)) == MAGIC
+        if sound:
+            confined(lambda: sqlite.Sqlite(Path(paths.SQLITE)).connect().close(), THOROUGH)
+    for suffix in ("", *sqlite_file.COMPANIONS):
         _copy_out(Path(paths.SQLITE + suffix), beside / (SQLITE + suffix))
 
 
 def _keep_rows(here: Database, beside: Path) -> None:
-    with as_owner():
-        if not here.installed():
-            return
+    if not confined(here.installed):
+        return
     with incoming() as place:
-        with as_owner():
-            here.snapshot(place / SQLITE)
+        confined(lambda: here.snapshot(place / SQLITE), THOROUGH)
         _copy_out(place / SQLITE, beside / SQLITE)
 
 
 def _copy_out(path: Path, target: Path) -> None:
-    """Copy a file of the data, if it is there; it is opened as its owner, so that no link leads root elsewhere."""
-    with contextlib.ExitStack() as stack:
-        try:
-            with as_owner():
-                source = stack.enter_context(opened(path))
-        except FileNotFoundError:
-            return
-        target.touch(mode=0o600)
-        with target.open("wb") as stream:
-            shutil.copyfileobj(source, stream)
-        sync(target)
+    """Copy a file of the data, if it is there."""
+    with contextlib.suppress(FileNotFoundError):
+        copying.take_out(path, target)
 
 
 def _place_file(fresh: Path) -> None:
     # The old database's companions: SQLite would write their content into the new one.
-    for suffix in sqlite.COMPANIONS:
+    for suffix in sqlite_file.COMPANIONS:
         Path(paths.SQLITE + suffix).unlink(missing_ok=True)
     _replace(fresh, Path(paths.SQLITE))
 
@@ -232,36 +237,24 @@ def _replace(source: Path, target: Path) -> None:
 
 
 def _copy_own(source: Path, target: Path) -> None:
-    """Copy what is root's of the data: a file, or the plain files of a folder, each with its owner and mode."""
+    """Copy what is root's of the data, a file or the plain files of a folder: each for root alone, never executable."""
     if source.is_symlink() or not source.exists():
         return
     if source.is_dir():
         target.mkdir(mode=0o700, parents=True, exist_ok=True)
         for path in source.iterdir():
             _copy_own(path, target / path.name)
-    elif source.is_file() and not _as_is(source, target):
+    elif source.is_file() and not (target.is_file() and filecmp.cmp(source, target, shallow=False)):
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         beside = target.with_name(f".{target.name}.new")
         beside.unlink(missing_ok=True)
-        shutil.copy2(source, beside, follow_symlinks=False)
-        if os.geteuid() == 0:
-            found = source.stat()
-            os.chown(beside, found.st_uid, found.st_gid)
-        sync(beside)
+        copying.take_out(source, beside)
         beside.replace(target)
         sync(target.parent)
-
-
-def _as_is(source: Path, target: Path) -> bool:
-    """Tell whether a file of root's is there already, with its owner and mode."""
-    if target.is_symlink() or not target.is_file():
-        return False
-    here, there = source.stat(), target.stat()
-    attributes = [(found.st_mode, found.st_uid, found.st_gid) for found in (here, there)]
-    return attributes[0] == attributes[1] and filecmp.cmp(source, target, shallow=False)
 
 
 def place_own(folder: Path) -> None:
     """Put what is root's in ``folder`` among the data; what the data has besides stays."""
     for part in OWN:
         _copy_own(folder / part, Path(paths.DATA) / part)
+    signing.give_keys()

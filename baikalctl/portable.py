@@ -11,7 +11,7 @@ import itertools
 import sqlite3
 from typing import TYPE_CHECKING
 
-from baikalctl import database
+from baikalctl import database, sqlite_file
 from baikalctl.faults import HostError
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def copy(source: Path, target: database.Connection, manner: Sqlite) -> None:
 
     Raises :class:`HostError` with the row that can't be stored there, or a column that isn't known there.
     """
-    with contextlib.closing(sqlite3.connect(f"{source.absolute().as_uri()}?mode=ro", uri=True)) as origin:
+    with contextlib.closing(sqlite_file.connect(source, "ro")) as origin:
         for table in tables(origin):
             names = columns(origin, table)
             _refuse_unknown(target, table, names)
@@ -142,8 +142,7 @@ def difference(one: Path, other: Path) -> str:
     """
     with contextlib.ExitStack() as stack:
         first, second = (
-            stack.enter_context(contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)))
-            for path in (one, other)
+            stack.enter_context(contextlib.closing(sqlite_file.connect(path, "ro"))) for path in (one, other)
         )
         for table in tables(first):
             names = columns(first, table)
@@ -163,13 +162,13 @@ def difference(one: Path, other: Path) -> str:
 
 def shape(path: Path) -> list[tuple[str, str | None]]:
     """Return the statements that such a file's tables, indexes and triggers were made with, by name."""
-    with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+    with contextlib.closing(sqlite_file.connect(path, "ro")) as connection:
         return connection.execute("SELECT name, sql FROM sqlite_master ORDER BY name, type").fetchall()
 
 
 def all_columns(path: Path) -> dict[str, list[str]]:
     """Return the columns of each table of such a file."""
-    with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+    with contextlib.closing(sqlite_file.connect(path, "ro")) as connection:
         return {table: columns(connection, table) for table in tables(connection)}
 
 

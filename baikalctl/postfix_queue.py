@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from baikalctl.boundary import confined
 from baikalctl.faults import HostError
 from baikalctl.waiting import Waiting, stop
 
@@ -23,7 +25,8 @@ QUEUES = ("hold", "incoming", "active", "deferred", "maildrop")
 
 def waiting() -> list[Waiting]:
     """Return what waits, the oldest first; raises :class:`HostError` where Postfix can't be asked."""
-    return read(_run("postqueue", "-j").decode(errors="replace"))
+    printed = _run("postqueue", "-j").decode(errors="replace")
+    return [Waiting.of(fields) for fields in confined(lambda: [asdict(each) for each in read(printed)])]
 
 
 def read(lines: str) -> list[Waiting]:
@@ -78,7 +81,8 @@ def take(keep: Callable[[str, tuple[str, ...], bytes], object]) -> int:
     stop("postfix@-", "postfix")
     found = waiting()
     for one in found:
-        keep(one.sender, one.recipients, _run("postcat", "-q", "-h", "-b", one.identifier))
+        content = _run("postcat", "-q", "-h", "-b", one.identifier)
+        confined(lambda one=one, content=content: keep(one.sender, one.recipients, content))  # type: ignore[misc]
         _run("postsuper", "-d", one.identifier, *QUEUES)
     return len(found)
 

@@ -6,11 +6,13 @@ import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from baikalctl import copying, database, paths, placing, portable, sqlite
+from baikalctl import copying, database, paths, placing, portable, sqlite, sqlite_file
+from baikalctl.boundary import THOROUGH, confined
 from baikalctl.faults import HostError
-from baikalctl.privilege import as_owner
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from baikalctl.database import Database
 
 
@@ -22,8 +24,7 @@ def put_back(kept: Path, version: str, *, of: str = "", loaded: bool) -> None:
     alone: on a disk that is full, or has become read-only, that may be all there is to do.
     """
     if not (kept / placing.YAML).is_file():
-        with as_owner():
-            Path(paths.BAIKAL_YAML).unlink(missing_ok=True)
+        confined(lambda: Path(paths.BAIKAL_YAML).unlink(missing_ok=True))
     here = database.of(placing.section_of(kept))
     of = of or version
     if isinstance(here, sqlite.Sqlite):
@@ -32,12 +33,8 @@ def put_back(kept: Path, version: str, *, of: str = "", loaded: bool) -> None:
         if loaded:
             with placing.incoming() as place:
                 copying.copy_in(kept / placing.SQLITE, place / placing.SQLITE)
-                with as_owner():
-                    if not _untouched(here, place, of):
-                        here.load(place / placing.SQLITE, version, exactly=of != version)
-        with as_owner():
-            if here.version() != of:
-                here.set_version(of)
+                confined(lambda: _load(here, place, version, of), THOROUGH)
+        confined(lambda: _say_version(here, of))
     copying.copy_in(kept / placing.YAML, Path(paths.BAIKAL_YAML))
     if not (kept / "state/applied.json").is_file():
         Path(paths.APPLIED).unlink(missing_ok=True)
@@ -45,15 +42,15 @@ def put_back(kept: Path, version: str, *, of: str = "", loaded: bool) -> None:
 
 
 def _put_file_back(kept: Path) -> None:
-    pairs = [(kept / (placing.SQLITE + suffix), Path(paths.SQLITE + suffix)) for suffix in (*sqlite.COMPANIONS, "")]
+    pairs = [
+        (kept / (placing.SQLITE + suffix), Path(paths.SQLITE + suffix)) for suffix in (*sqlite_file.COMPANIONS, "")
+    ]
     # Who only reads a database leaves an empty log beside it, and an index of that.
     if all(copying.same(*pair) or _says_nothing(*pair) for pair in pairs if not pair[0].name.endswith("-shm")):
         return
     *companions, database_file = [target for _, target in pairs]
     going = companions if (kept / placing.SQLITE).is_file() else [database_file, *companions]
-    with as_owner():
-        for target in going:
-            target.unlink(missing_ok=True)
+    confined(lambda: _remove(going))
     for source, target in pairs:
         copying.copy_in(source, target)
 
@@ -62,8 +59,22 @@ def _says_nothing(source: Path, target: Path) -> bool:
     """Tell whether there is nothing in a file beside the database, neither in what is kept of it nor in what is there."""
     if not target.name.endswith("-wal") or (source.is_file() and source.stat().st_size):
         return False
-    with as_owner():
-        return target.is_file() and not target.stat().st_size
+    return confined(lambda: target.is_file() and not target.stat().st_size)
+
+
+def _remove(files: Iterable[Path]) -> None:
+    for path in files:
+        path.unlink(missing_ok=True)
+
+
+def _load(here: Database, place: Path, version: str, of: str) -> None:
+    if not _untouched(here, place, of):
+        here.load(place / placing.SQLITE, version, exactly=of != version)
+
+
+def _say_version(here: Database, of: str) -> None:
+    if here.version() != of:
+        here.set_version(of)
 
 
 def _untouched(here: Database, place: Path, version: str) -> bool:

@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from baikalctl import database, paths
-from baikalctl.privilege import as_owner
+from baikalctl.boundary import confined
+from baikalctl.copying import opened
 from baikalctl.writing import write
 
 if TYPE_CHECKING:
     from baikalctl.database import Database
 
+LARGEST = 4 << 20
+"""Bytes of such a file; of 10,000 accounts it has 1 MB."""
 ADMINISTRATOR = ""
 """The name that stands for the administrator, and that no account can have."""
 
@@ -29,8 +32,7 @@ def read(here: Database) -> dict[str, str]:
         own = {}
     if not here.shared:
         return own
-    with as_owner():
-        shared = _understood(here.noted(database.PASSWORDS))
+    shared = confined(lambda: _understood(here.noted(database.PASSWORDS)))
     return {**own, **shared}
 
 
@@ -38,10 +40,17 @@ def store(here: Database, applied: dict[str, str]) -> None:
     """Remember these fingerprints, for :func:`read`."""
     write(Path(paths.APPLIED), _text(applied))
     if here.shared:
-        with as_owner():
-            here.note(
-                database.PASSWORDS, _text({name: value for name, value in applied.items() if name != ADMINISTRATOR})
-            )
+        noted = _text({name: value for name, value in applied.items() if name != ADMINISTRATOR})
+        confined(lambda: here.note(database.PASSWORDS, noted))
+
+
+def take(archived: Path, target: Path) -> None:
+    """Write the fingerprints in a file of an archive to ``target``, if it is there: only they are taken out of it."""
+    if archived.is_file():
+        with opened(archived, largest=LARGEST) as stream:
+            found = confined(lambda: _understood(stream.read().decode("utf-8", "replace")), keep=(stream.fileno(),))
+        target.parent.mkdir(exist_ok=True)
+        write(target, _text({str(name): str(value) for name, value in found.items()}))
 
 
 def _text(applied: dict[str, str]) -> str:
@@ -49,8 +58,11 @@ def _text(applied: dict[str, str]) -> str:
 
 
 def _understood(text: str) -> dict[str, str]:
+    """Return fingerprints by account, of a text that may come from a database or an archive."""
     try:
-        found: dict[str, str] = json.loads(text)
-    except ValueError:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
         return {}
-    return found
+    if not isinstance(found, dict):
+        return {}
+    return {name: value for name, value in found.items() if isinstance(value, str)}

@@ -19,7 +19,7 @@ from baikalctl import authority, paths, served
 from baikalctl.authority import Refusal
 from baikalctl.certificate import DAY_S
 from baikalctl.faults import NOT_YET, HostError
-from baikalctl.installing import locked
+from baikalctl.holding import held
 from baikalctl.reloading import reload_if_changed
 from baikalctl.writing import write
 
@@ -219,7 +219,7 @@ def _wish(declared: Declared, asking: Asking) -> str:
 
 
 def _take(declared: Declared, say: Callable[[str], None]) -> None:
-    with locked(paths.LOCK):
+    with held(paths.LOCK, say):
         for sentence, act in served.steps(declared):
             say(sentence)
             act()

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from baikalctl import archive, volume
+from baikalctl import unpacking, volume
 from baikalctl.faults import HostError
+from baikalctl.private import private_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -83,8 +84,9 @@ def fetch(declared: Declared, name: str, folder: Path) -> Manifest:
         message = f"{name} can't be had, because restic_repository isn't set; set it, run the deploy, and try again"
         raise HostError(message)
     which = _ours(declared) if identifier == "latest" else ()
-    _run(declared, "restore", identifier, *which, "--target", str(folder), "--no-lock")
-    return archive.check_folder(folder, name)
+    with private_folder(folder.parent) as fetched:
+        _run(declared, "restore", identifier, *which, "--target", str(fetched), "--no-lock")
+        return unpacking.take_folder(fetched, name, folder)
 
 
 def _ours(declared: Declared) -> tuple[str, ...]:

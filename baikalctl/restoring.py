@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from baikalctl import (
     apply,
-    archive,
     archives,
     backup,
     configuration,
@@ -21,16 +21,19 @@ from baikalctl import (
     placing,
     release,
     reloading,
+    remembered,
     restic,
+    served,
     sync_tokens,
     transition,
+    unpacking,
     volume,
 )
+from baikalctl.boundary import THOROUGH, confined
 from baikalctl.declared import Declared
 from baikalctl.faults import HostError
-from baikalctl.installing import locked
+from baikalctl.holding import held
 from baikalctl.private import private_folder
-from baikalctl.privilege import as_owner
 from baikalctl.rendering import data
 from baikalctl.sqlite import Sqlite
 from baikalctl.transition import Change
@@ -70,7 +73,7 @@ def restore(given: str, say: Say) -> None:
             say("(which is another server than this one)")
         found = configuration.understood(unpacked / manifest.YAML)
         migration.outstanding(found, version)
-        with volume.nobody_serving("restore"), locked(paths.LOCK):
+        with volume.nobody_serving("restore"), held(paths.LOCK, say):
             transition.recover(say)
             change = _change(given, unpacked, said, found, version, say)
             with apply.alone(change.target):
@@ -81,17 +84,15 @@ def restore(given: str, say: Say) -> None:
 def _change(  # noqa: PLR0913, PLR0917 - what is known of the archive
     given: str, unpacked: Path, said: Manifest, found: Configuration, version: str, say: Say
 ) -> Change:
-    target = transition.here_or_declared()
+    target = transition.declared_database()
 
     def prepare() -> Configuration:
         place = Path(paths.INCOMING)
         copying.copy_in(unpacked / manifest.DATABASE, place / placing.SQLITE)
-        for part in placing.OWN:
+        for part in placing.FOLDERS:
             if (unpacked / part).is_dir():
                 shutil.copytree(unpacked / part, place / part)
-            elif (unpacked / part).is_file():
-                (place / part).parent.mkdir(exist_ok=True)
-                shutil.copy(unpacked / part, place / part)
+        remembered.take(unpacked / manifest.APPLIED, place / manifest.APPLIED)
         say("try it out")
         changed = migration.complete(found, version, target.section())[0]
         sync_tokens.tell_clients(found, say)
@@ -101,6 +102,9 @@ def _change(  # noqa: PLR0913, PLR0917 - what is known of the archive
     def finish() -> None:
         apply.finish(say)
         declared = pausing.declared_here()
+        if declared:  # what nginx is to read of a certificate is made of it, and not restored
+            for _, act in served.steps(declared):
+                act()
         if declared and not health.unstarted() and (refused := reloading.reload_if_changed(declared, say)):
             raise HostError(refused)
 
@@ -114,9 +118,12 @@ def _make_strict(said: Manifest, target: Database, version: str) -> None:
     if said.backend == "sqlite" or not isinstance(target, Sqlite):
         return
     place = Path(paths.INCOMING)
-    with as_owner():
+
+    def load() -> None:
         (place / placing.SQLITE).rename(place / ARCHIVED)
         Sqlite(place / placing.SQLITE).load(place / ARCHIVED, version)
+
+    confined(load, THOROUGH)
 
 
 def _unpacked(given: str, folder: Path) -> tuple[Manifest, Path]:
@@ -124,6 +131,6 @@ def _unpacked(given: str, folder: Path) -> tuple[Manifest, Path]:
     if given.startswith(restic.PREFIX):
         return restic.fetch(Declared.on_this_host(), given, folder), folder
     path = archives.find(given)
-    if (path / manifest.NAME).is_file():
-        return archive.check_folder(path, str(path)), path
-    return archive.unpack(path, folder), folder
+    if path.is_dir() and os.path.lexists(path / manifest.NAME):
+        return unpacking.take_folder(path, str(path), folder), folder
+    return unpacking.unpack(path, folder), folder

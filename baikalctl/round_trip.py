@@ -18,7 +18,6 @@ from baikalctl import users
 from baikalctl.accounts import Collection
 from baikalctl.declared import REALM, DeclaredUser
 from baikalctl.faults import HostError
-from baikalctl.privilege import as_owner
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -143,14 +142,14 @@ def _account(name: str, digest: str = "", *, present: bool = True) -> DeclaredUs
 
 def _left(here: Database) -> list[str]:
     """Return the accounts of runs that were killed: others may be in use, by another machine."""
-    with as_owner(), contextlib.closing(here.connect()) as connection:
+    with contextlib.closing(here.connect()) as connection:
         rows = connection.execute("SELECT username FROM users WHERE username LIKE ?", (f"{NAME}%",)).fetchall()
     made = {str(name): re.fullmatch(rf"{NAME}([0-9a-f]{{8}})[0-9a-f]{{8}}", str(name)) for (name,) in rows}
     return [name for name, found in made.items() if found and time.time() - int(found[1], 16) > LIFE_S]
 
 
 def _bring(here: Database, *accounts: DeclaredUser) -> None:
-    with as_owner(), contextlib.closing(here.connect()) as connection:
+    with contextlib.closing(here.connect()) as connection:
         for _, act in users.plan(connection, accounts, {}):
             act()
         connection.commit()

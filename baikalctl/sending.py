@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from baikalctl import output, paths
+from baikalctl.copying import opened
 from baikalctl.faults import NOT_YET, HostError
+from baikalctl.holding import held
 from baikalctl.invitation import compose
 from baikalctl.itip import UnfitError
 
@@ -26,6 +28,15 @@ NULLMAILER = "/usr/sbin/nullmailer-queue"
 SENDMAIL = "/usr/sbin/sendmail"
 SECONDS = 60
 """How long a queue may take to have a message on its disk."""
+LONGEST_REASON = 1000
+BY_ONE, BY_ALL = 200, 2000
+"""To how many recipients one organizer, and all together, may send within an hour of the clock.
+
+The second is for an account that changes its address, which sabre/dav lets each do (a PROPPATCH of its principal).
+"""
+LARGEST_COUNT = 1 << 20
+COUNTING_S = 5
+"""How long to wait for other processes that count."""
 WHY = b"X-Baikal-Kept: "
 """Begins the first line of a kept message, which says why it is kept."""
 
@@ -36,7 +47,9 @@ def sendmail(given: bytes, sender: str) -> int:
     What can't be sent is kept, with the reason; that is said on standard error, which is PHP's log.
     """
     try:
-        hand_over(compose(given, sender))
+        outgoing = compose(given, sender)
+        _count(outgoing.organizer)
+        hand_over(outgoing)
     except Exception as error:  # noqa: BLE001 - whatever it is, the message must not be lost
         output.complain(f"a message is kept, and not sent: {reason(error)}")
         keep(given, reason(error))
@@ -90,17 +103,16 @@ def kept() -> list[tuple[Path, str, float]]:
     found = []
     for path in sorted(Path(paths.KEPT).glob("*.eml")):
         # One that another retry has just sent is gone, and what is no file is nobody's message.
-        with contextlib.suppress(FileNotFoundError):
-            if path.is_file():
-                with path.open("rb") as stream:
-                    first = stream.readline().removeprefix(WHY).decode("utf-8", "replace").strip()
-                found.append((path, first, path.stat().st_mtime))
+        with contextlib.suppress(FileNotFoundError, HostError), opened(path) as stream:
+            first = stream.readline(LONGEST_REASON).removeprefix(WHY).decode("utf-8", "replace").strip()
+            found.append((path, first, os.fstat(stream.fileno()).st_mtime))
     return found
 
 
 def send_again(path: Path, sender: str) -> None:
     """Try a kept message once more, and forget it once a queue has it; raises :class:`HostError` or UnfitError."""
-    given = path.read_bytes().partition(b"\n")[2]
+    with opened(path) as stream:
+        given = stream.read().partition(b"\n")[2]
     mark = b"X-Baikal-Envelope: "
     if given.startswith(mark):
         envelope, _, content = given.removeprefix(mark).partition(b"\n")
@@ -109,6 +121,37 @@ def send_again(path: Path, sender: str) -> None:
     else:
         hand_over(compose(given, sender))
     path.unlink()
+
+
+def _count(organizer: str) -> None:
+    """Count a recipient; raises :class:`HostError` where there were enough within this hour.
+
+    A message that can't be counted is sent: an invitation is worth more than a limit that only matters in the long run.
+    """
+    try:
+        refused = _past_limit(organizer or "an organizer without an address")
+    except (OSError, HostError):
+        return
+    if refused:
+        raise HostError(refused)
+
+
+def _past_limit(organizer: str) -> str:
+    """Count a recipient; return why it is one too many, or nothing. What the file holds is not taken on trust."""
+    place = Path(paths.RECIPIENTS)
+    hour = str(int(time.time() // 3600))
+    with held(str(place), lambda _: None, COUNTING_S):
+        with opened(place) as stream:
+            first, *before = stream.read(LARGEST_COUNT).decode("utf-8", "replace").split("\n")
+        before = [line for line in before if line] if first == hour else []
+        for who, count, limit in (
+            (organizer, before.count(organizer), BY_ONE),
+            ("this server", len(before), BY_ALL),
+        ):
+            if count >= limit:
+                return f"{who} has sent to {count} recipients within this hour, and the limit is {limit}"
+        place.write_text("\n".join((hour, *before, organizer, "")), encoding="utf-8")
+    return ""
 
 
 def _store(content: bytes) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import pwd
 from functools import partial
 from pathlib import Path
@@ -9,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from baikalctl import paths
 from baikalctl.certificate import openssl
+from baikalctl.copying import belongs, give
 from baikalctl.faults import HostError
-from baikalctl.privilege import belongs, give, privileged
+from baikalctl.privilege import privileged
 from baikalctl.writing import write
 
 if TYPE_CHECKING:
@@ -42,6 +44,15 @@ def _make(key: Path, account: pwd.struct_passwd) -> None:
     write(key, openssl("genpkey", "-algorithm", "RSA", "-pkeyopt", f"rsa_keygen_bits:{BITS}"))
     if privileged():
         give(key, account)
+
+
+def give_keys() -> None:
+    """Give the keys that were just put in place to the signer, where there is one."""
+    with contextlib.suppress(KeyError):
+        account = pwd.getpwnam(paths.DKIM_USER)
+        for key in Path(paths.DKIM).glob("*.pem"):
+            if privileged() and not belongs(key, account):
+                give(key, account)
 
 
 def _account() -> pwd.struct_passwd:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import os
 import shutil
 import sqlite3
 import time
@@ -10,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-import yaml
-
-from baikalctl import database, paths, placing, sqlite
+from baikalctl import configuration, database, paths, placing, sqlite, sqlite_file
+from baikalctl.boundary import confined
+from baikalctl.copying import opened, take_out
 from baikalctl.faults import HostError
 
 if TYPE_CHECKING:
@@ -26,6 +28,8 @@ QUIET_SECONDS = 0.05
 PATIENCE_SECONDS = 10.0
 ROLLBACK = b"\1\1"
 """Bytes 18 and 19 of a database that has no write-ahead log (https://www.sqlite.org/fileformat.html, 1.3.3)."""
+PENDING, RESERVED, SHARED, SHARED_SIZE = 0x40000000, 0x40000001, 0x40000002, 510
+"""The bytes of a database that SQLite locks (its os.h)."""
 JOURNALS = ("-wal", "-journal")
 """What SQLite needs of the files beside a database after a crash."""
 
@@ -54,36 +58,47 @@ def find(given: Path) -> Installation:
     """
     try:
         folder = _folder(given)
-        content = (folder / "config/baikal.yaml").read_bytes()
-        found = _understood(content, folder / "config/baikal.yaml")
+        file = folder / "config/baikal.yaml"
+        with opened(file, below=folder, largest=configuration.LARGEST) as stream:
+            found = confined(lambda: _understood(stream.read(), file), keep=(stream.fileno(),))
+            owner = os.fstat(stream.fileno()).st_uid
         section = found.get("database", {})
         # What was kept of a server's database by a change lies beside its yaml.
         served = database.backend(section) != "sqlite" and not _there(folder / placing.SECTION)
-        stored = database.of(section) if served else _database(folder, found)
+        stored = database.of(section) if served else _database(folder, found, owner)
     except PermissionError as error:
         raise _unreadable(error) from None
     return Installation(folder, found, stored)
 
 
-def copy_database(stored: Path, folder: Path) -> Path:
-    """Return a consistent copy of the database ``stored``, in ``folder``; nothing is written beside the original.
+def copy_files(old: Installation, stored: Path, folder: Path) -> Path:
+    """Copy the database ``stored`` of ``old``, with its journals, to ``folder`` at a moment at which nothing writes to it.
 
-    Without a write-ahead log or a crash before, SQLite itself reads it, under the lock that makes a server's writes
-    wait. Else SQLite would have to write beside it, so the files are copied as they are, at a moment at which nobody
-    writes, and SQLite recovers the copy. Raises :class:`HostError` if it is damaged, or never left alone.
+    Only bytes are copied, and nothing is written beside the original. A database without a write-ahead log is read under
+    SQLite's own lock, which makes a server's writes wait. Otherwise SQLite would have to write, so a moment is waited for at
+    which nothing does. Raises :class:`HostError` where there is none.
     """
     copy = folder / "db.sqlite"
     try:
         deadline = time.monotonic() + PATIENCE_SECONDS
-        while not ((_is_plain(stored) and _backed_up(stored, copy)) or _files_copied(stored, copy)):
+        while not (_copied_under_lock(stored, copy, old.folder) or _files_copied(stored, copy, old.folder)):
             if time.monotonic() > deadline:
                 message = f"{stored} is being written to all the time; stop the old server, and run again"
                 raise HostError(message)
-        with contextlib.closing(sqlite3.connect(copy, factory=sqlite.Connection)) as connection:
-            connection.execute("PRAGMA journal_mode = DELETE")
-            wrong = sqlite.integrity(connection)
     except PermissionError as error:
         raise _unreadable(error) from None
+    return copy
+
+
+def recover(copy: Path, stored: Path) -> None:
+    """Have the copied files be one database, as SQLite does after a crash; raises :class:`HostError` if it is damaged.
+
+    To be called within the boundary. ``stored`` is what messages call it.
+    """
+    try:
+        with contextlib.closing(sqlite_file.connect(copy)) as connection:
+            connection.execute("PRAGMA journal_mode = DELETE")
+            wrong = sqlite.integrity(connection)
     except sqlite3.OperationalError:
         raise  # such as a full disk, which says nothing of the source
     except sqlite3.DatabaseError as error:
@@ -91,7 +106,6 @@ def copy_database(stored: Path, folder: Path) -> Path:
     if wrong:
         message = f"the database {stored} is damaged ({wrong}); take a backup of it that is whole, or repair it"
         raise HostError(message)
-    return copy
 
 
 def _unreadable(error: PermissionError) -> HostError:
@@ -118,21 +132,18 @@ def _folder(given: Path) -> Path:
 
 
 def _understood(content: bytes, path: Path) -> Configuration:
-    try:
-        found = yaml.safe_load(content)
-    except yaml.YAMLError:
-        found = None
-    if not isinstance(found, dict) or not all(isinstance(section, dict) for section in found.values()):
-        message = f"{path} can't be understood; mend it, or take a backup of it that is whole"
-        raise HostError(message)
+    found = configuration.parsed(content, str(path))
     if not found.get("system", {}).get("configured_version"):
         message = f"{path} has no configured_version: that Baïkal was never installed to the end, so it has no data"
         raise HostError(message)
     return found
 
 
-def _database(folder: Path, found: Configuration) -> Path:
-    """Return the database, which the yaml names by the path that it had in its container."""
+def _database(folder: Path, found: Configuration, owner: int) -> Path:
+    """Return the database, which the yaml names by the path that it had in its container.
+
+    A file outside of ``folder`` must belong to the yaml's ``owner``: otherwise a yaml could name any file of the host.
+    """
     named = str(found.get("database", {}).get("sqlite_file") or "")
     # First what was given: the path may exist here as well, and be somebody else's.
     inside = named.rpartition("/Specific/")[2] if "/Specific/" in named else "db/db.sqlite"
@@ -140,45 +151,44 @@ def _database(folder: Path, found: Configuration) -> Path:
         inside = "db/db.sqlite"
     candidates = [folder / "Specific" / inside, *([Path(named)] if named.startswith("/") else [])]
     for candidate in candidates:
-        if _there(candidate):
+        if _there(candidate) and (candidate.is_relative_to(folder) or candidate.stat().st_uid == owner):
             return candidate
     message = f"the database isn't there: looked for {' and '.join(map(str, candidates))}; give its Specific/ as well"
     raise HostError(message)
 
 
-def _is_plain(stored: Path) -> bool:
-    """Tell whether SQLite would only read: without a log, and without a journal, which root would make its own."""
-    with stored.open("rb") as stream:
-        rollback = stream.read(20)[18:] == ROLLBACK
-    return rollback and not any(_there(Path(f"{stored}{suffix}")) for suffix in JOURNALS)
+def _copied_under_lock(stored: Path, copy: Path, below: Path) -> bool:
+    """Copy the database while SQLite's shared lock is held (sqlite.org/lockingv3.html); tell whether that could be done.
+
+    It can't with a write-ahead log, and after a crash, where the journal belongs to what is to be copied.
+    """
+    journal = Path(f"{stored}-journal")
+    with opened(stored, below=below) as stream, contextlib.suppress(BlockingIOError):
+        if stream.read(20)[18:] != ROLLBACK or _there(journal) or _there(Path(f"{stored}-wal")):
+            return False
+        fcntl.lockf(stream, fcntl.LOCK_SH | fcntl.LOCK_NB, 1, PENDING)
+        fcntl.lockf(stream, fcntl.LOCK_SH | fcntl.LOCK_NB, SHARED_SIZE, SHARED)
+        fcntl.lockf(stream, fcntl.LOCK_UN, 1, PENDING)
+        if _there(journal):
+            # A writer that is alive holds this lock as well, and hasn't written to the database yet.
+            with contextlib.suppress(BlockingIOError):
+                fcntl.lockf(stream, fcntl.LOCK_SH | fcntl.LOCK_NB, 1, RESERVED)
+                return False
+        stream.seek(0)
+        with copy.open("wb") as target:
+            shutil.copyfileobj(stream, target, 1 << 20)
+        return True
+    return False
 
 
-def _backed_up(stored: Path, copy: Path) -> bool:
-    """Copy the database with SQLite; tell whether it could be read."""
-    try:
-        with (
-            contextlib.closing(
-                sqlite3.connect(f"{stored.absolute().as_uri()}?mode=ro", uri=True, timeout=sqlite.BUSY_SECONDS)
-            ) as connection,
-            contextlib.closing(sqlite3.connect(copy)) as target,
-        ):
-            connection.execute("BEGIN")
-            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-            connection.backup(target)
-    except sqlite3.Error:
-        copy.unlink(missing_ok=True)
-        return False
-    return True
-
-
-def _files_copied(stored: Path, copy: Path) -> bool:
+def _files_copied(stored: Path, copy: Path, below: Path) -> bool:
     """Copy the database with its journals as they stand; tell whether nobody wrote meanwhile."""
     before = _states(stored)
     time.sleep(QUIET_SECONDS)
     for suffix in ("", *JOURNALS):
         Path(f"{copy}{suffix}").unlink(missing_ok=True)
         with contextlib.suppress(FileNotFoundError):
-            shutil.copyfile(f"{stored}{suffix}", f"{copy}{suffix}")
+            take_out(Path(f"{stored}{suffix}"), Path(f"{copy}{suffix}"), below=below)
     return _states(stored) == before
 
 

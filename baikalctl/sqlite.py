@@ -8,18 +8,18 @@ import sqlite3
 import time
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from baikalctl import database, numbering, paths
+from baikalctl import database, numbering, paths, sqlite_file
 from baikalctl.faults import HostError
+from baikalctl.sqlite_file import BUSY_SECONDS, COMPANIONS, Connection
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-BUSY_SECONDS = 30.0
 LEAST_FREE = 1 << 20
 """Bytes below which a disk is taken for full where SQLite doesn't say it."""
-COMPANIONS = ("-wal", "-shm", "-journal")
-"""Files that SQLite keeps beside a database, and that must never stand beside another one."""
+MARGIN = 16 << 20
+"""Bytes that a copy leaves free."""
 INDEXES = {
     "baikalctl_calendarobjects_uri": "calendarobjects (calendarid, uri)",
     "baikalctl_calendarobjects_uid": "calendarobjects (uid)",
@@ -30,16 +30,6 @@ INDEXES = {
 }
 """Indexes that Baïkal's schema lacks. Measured on a mixed load: 1.8 times the requests with 1,000 events a calendar,
 6.6 times with 50,000. Not unique ones: old data may hold duplicates."""
-
-
-class Connection(sqlite3.Connection):
-    """A connection that can tell the id of what it adds."""
-
-    def insert(self, table: str, **columns: object) -> int:
-        """Add a row to ``table`` and return its id."""
-        names, marks = ", ".join(columns), ", ".join("?" * len(columns))
-        statement = f"INSERT INTO {table} ({names}) VALUES ({marks})"  # noqa: S608 - our own names
-        return self.execute(statement, tuple(columns.values())).lastrowid or 0
 
 
 class Sqlite(database.Database):
@@ -64,15 +54,10 @@ class Sqlite(database.Database):
         if not self.path.is_file():
             message = f"{self} is not there"
             raise HostError(message)
-        mode = "ro" if read_only else "rw"
         try:
-            connection = sqlite3.connect(
-                f"file:{self.path}?mode={mode}", uri=True, timeout=BUSY_SECONDS, factory=Connection
-            )
-            connection.execute("SELECT 1 FROM sqlite_master").fetchone()
+            return sqlite_file.connect(self.path, "ro" if read_only else "rw")
         except sqlite3.Error as error:
             raise self.unreadable(error) from None
-        return connection
 
     def installed(self) -> bool:
         """Tell whether the file is there: it is put in its place with all tables."""
@@ -169,6 +154,7 @@ def integrity(connection: database.Connection) -> str:
 
 def save_copy(connection: sqlite3.Connection, target: Path) -> None:
     """Write a consistent copy of the database to ``target``, readable by its owner alone, while clients go on."""
+    _refuse_too_large(connection, target.parent)
     beside = target.with_name(target.name + ".new")
     beside.unlink(missing_ok=True)
     beside.touch(mode=0o600)
@@ -179,6 +165,18 @@ def save_copy(connection: sqlite3.Connection, target: Path) -> None:
     with beside.open("rb") as stream:
         os.fsync(stream.fileno())
     beside.replace(target)
+
+
+def _refuse_too_large(connection: sqlite3.Connection, folder: Path) -> None:
+    """Raise :class:`HostError` if a copy would fill the disk: a file with holes may claim any size."""
+    ((pages,), (size,)) = (connection.execute(f"PRAGMA {name}").fetchone() for name in ("page_count", "page_size"))
+    room = os.statvfs(folder)
+    free = room.f_bavail * room.f_frsize
+    if pages * size + MARGIN > free:
+        message = (
+            f"a copy of the database takes {pages * size >> 20} MiB, and {free >> 20} free in {folder}; free some space"
+        )
+        raise HostError(message)
 
 
 def _journal_mode(connection: database.Connection) -> str:

@@ -30,10 +30,10 @@ from baikalctl import (
 from baikalctl.contained import BACKUP, CERTIFICATE, MAIL, render_contained
 from baikalctl.contradictions import of_old_release
 from baikalctl.declared import REALM, Declared, declare
-from baikalctl.environment import is_of_others
+from baikalctl.environment import is_of_others, plain_secrets
 from baikalctl.faults import HostError, SettingsError
-from baikalctl.installing import locked
-from baikalctl.privilege import as_owner, privileged
+from baikalctl.holding import held
+from baikalctl.privilege import privileged
 from baikalctl.rendering import data
 from baikalctl.settings import DEFINITIONS, PREFIX, Settings
 from baikalctl.surroundings import (
@@ -73,6 +73,11 @@ def start(environ: Mapping[str, str]) -> NoReturn:
         if not Path(f"{declare(settings).served}.pem").is_file():
             raise
         output.say(f"{error}; until that is mended, the certificate that is in the volume goes on serving")
+    if (plain := plain_secrets(environ, DEFINITIONS)) and not privileged():
+        output.say(
+            f"PHP has the same account as health checks and docker exec here, so it can read {', '.join(plain)} in their "
+            f"environment; set {', '.join(plain.values())} instead"
+        )
     volume.refuse_unwritable(Path(paths.DATA), "mount a volume there, without :ro")
     run = _run_folder()
     volume.make(data())
@@ -80,10 +85,9 @@ def start(environ: Mapping[str, str]) -> NoReturn:
     for sentence, give_back in apply.ownership_steps():
         output.say(sentence)
         give_back()
-    with locked(paths.LOCK):
+    with held(paths.LOCK, output.say):
         _recover(settings)
-    with as_owner():
-        found = configuration.read()
+    found = configuration.read()
     wanted = render_contained(settings, platform(), found.get("system", {}).get("auth_realm", REALM))
     _clear(run)
     volume.make(wanted.directories)
@@ -125,7 +129,7 @@ def prepare_errand(environ: Mapping[str, str]) -> None:
     settings = _of_this_image(environ)
     _refuse_unreachable(settings)
     found: configuration.Configuration = {}
-    with contextlib.suppress(HostError), as_owner():  # a broken one may be what is to be restored
+    with contextlib.suppress(HostError):  # a broken one may be what is to be restored
         found = configuration.read()
     wanted = render_contained(settings, platform(), found.get("system", {}).get("auth_realm", REALM))
     run = _run_folder()

@@ -14,6 +14,7 @@ from baikalctl import paths, volume
 from baikalctl.faults import HostError
 from baikalctl.privilege import may, privileged
 from baikalctl.rendering import Platform
+from baikalctl.writing import refuse_writable_by_others
 
 if TYPE_CHECKING:
     from baikalctl.settings import Settings
@@ -61,6 +62,8 @@ def refuse_unfit_files(settings: Settings) -> None:
     asking = (settings.acme_ca, settings.acme_dns_hook) if settings.tls == "letsencrypt" else ()
     for path in filter(None, (settings.tls_certificate, settings.tls_key, *asking)):
         refuse_unfit_file(path, run=path == settings.acme_dns_hook)
+    if settings.acme_dns_hook in asking and settings.acme_dns_hook:
+        refuse_writable_by_others(settings.acme_dns_hook)
     plugin = settings.acme_dns_plugin if settings.tls == "letsencrypt" else ""
     if plugin and f"dns-{plugin}" not in _plugins():
         message = (

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from baikalctl import configuration, copying, database, paths, placing, sqlite, transition
+from baikalctl import configuration, copying, database, paths, placing, sqlite_file, transition
+from baikalctl.boundary import THOROUGH, confined
 from baikalctl.faults import HostError
-from baikalctl.privilege import as_owner
 from baikalctl.sqlite import Sqlite
 
 if TYPE_CHECKING:
@@ -126,12 +126,11 @@ def tell_clients(found: Configuration, say: Callable[[str], None], *, others: bo
     before = None
     if kept and (kept / placing.SQLITE).is_file() and _is_successor(kept, found):
         before = place / REPLACED
-        for suffix in ("", *sqlite.COMPANIONS):
+        for suffix in ("", *sqlite_file.COMPANIONS):
             copying.copy_in(kept / (placing.SQLITE + suffix), place / (REPLACED + suffix))
     elif not others:
         return
-    with as_owner():
-        listed = go_on(place / placing.SQLITE, before)
+    listed = confined(lambda: go_on(place / placing.SQLITE, before), THOROUGH)
     if listed:
         say(f"clients that synchronise will be told of {listed} objects, which may be different from what they have")
 

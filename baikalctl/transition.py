@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from baikalctl import (
     configuration,
     copying,
+    current_database,
     database,
     health,
     maintenance,
@@ -30,8 +31,8 @@ from baikalctl import (
     putting_back,
     release,
 )
+from baikalctl.boundary import THOROUGH, confined
 from baikalctl.faults import HostError
-from baikalctl.privilege import as_owner
 from baikalctl.writing import write
 
 if TYPE_CHECKING:
@@ -56,6 +57,8 @@ class Change:
     """The release that serves afterwards."""
     target: Database
     """Where the data is afterwards."""
+    source: Database | None = None
+    """Where it was before; nothing where that is the same."""
     prepare: Callable[[], Configuration]
     """Puts the new data together in INCOMING, complete and tried out, and returns its baikal.yaml."""
     finish: Callable[[], None] = lambda: None
@@ -92,17 +95,15 @@ def carry_out(change: Change, say: Say) -> Path:
         maintenance.on(change.what)
         say("clients are told to come again in a moment")
         pausing.pause(say)
-        here = _here(change)
+        here = change.source or change.target
         kept = placing.keep(change.label, here)
-        with as_owner():
-            of = here.version()
+        of = confined(here.version)
         journal = _write(dataclasses.replace(journal, kept=str(kept), of=of))
         if placing.holds(kept):
             say(f"what is there is kept in {kept}")
         with placing.incoming():
             prepared = change.prepare()
-            with as_owner():
-                configuration.write(prepared, Path(paths.INCOMING) / placing.YAML)
+            configuration.write(prepared, Path(paths.INCOMING) / placing.YAML)
             loads = change.moves or placing.differs()
             goal = change.target.section() if change.moves else {}
             journal = _write(dataclasses.replace(journal, loaded=loads, target=goal))
@@ -179,8 +180,8 @@ def _remedy(error: Exception) -> str:
 def _abandon(journal: Journal) -> None:
     """Have what a move has brought to its target be no hindrance to the next; a target that is away may be why it failed."""
     if journal.target:
-        with contextlib.suppress(HostError, sqlite3.Error), as_owner():
-            database.of(journal.target).abandon()
+        with contextlib.suppress(HostError, sqlite3.Error):
+            confined(database.of(journal.target).abandon)
 
 
 def kept() -> Path | None:
@@ -195,26 +196,15 @@ def interrupted() -> str:
     return journal.what if journal else ""
 
 
-def here_or_declared() -> Database:
-    """Return where the data is, or where it is declared to be on a host that has none yet."""
+def declared_database() -> Database:
+    """Return the database that is declared on this host.
+
+    A container that is started for one command needn't be told; there, it is the one that baikal.yaml names.
+    """
     declared = pausing.declared_here()
-    if Path(paths.BAIKAL_YAML).is_file():
-        try:
-            return database.here()
-        except HostError:  # the yaml is damaged, which may be why all this is done
-            if declared is None:
-                raise
     if declared is None:
-        return database.of({})
-    return database.of(configuration.database_section(declared.database, declared.database.reveal()))
-
-
-def _here(change: Change) -> Database:
-    """Return the database that is to be kept: where the data is, or where it will be if there is none yet."""
-    try:
-        return database.here() if Path(paths.BAIKAL_YAML).is_file() else change.target
-    except HostError:  # the yaml is damaged, which may be why all this is done
-        return change.target
+        return database.of(configuration.read().get("database", {}))
+    return current_database.of(declared)
 
 
 def _use(version: str) -> None:
@@ -224,22 +214,22 @@ def _use(version: str) -> None:
         return  # nothing serves here yet
     with maintenance.probing() as token:
         declared = dataclasses.replace(declared, version=version)
-        findings = [*health.answer(declared, token=token), *health.readable(declared), *health.one_version(declared)]
+        findings = [*health.answer(declared, token=token), *health.of_data(declared)]
         wrong = [finding.message for finding in findings if finding.status == health.FAILED]
         if wrong:
             raise HostError("; ".join(wrong))
-        _visit(declared, token)
+        confined(lambda: _visit(declared, token), THOROUGH)
 
 
 def _visit(declared: Declared, token: str) -> None:
     from baikalctl import round_trip
 
-    with as_owner():
-        system = configuration.read().get("system", {})
+    system = configuration.read().get("system", {})
     base = f"{declared.scheme}://127.0.0.1:{declared.port}{declared.base_path}"
     headers = {"Host": declared.hostname, maintenance.HEADER: token}
     calendars, contacts = (bool(system.get(f"{kind}_enabled", True)) for kind in ("cal", "card"))
-    with round_trip.visiting(database.here(), str(system.get("auth_realm") or declared.realm)) as visitor:
+    realm = str(system.get("auth_realm") or declared.realm)
+    with round_trip.visiting(current_database.of(declared), realm) as visitor:
         round_trip.make(base, visitor, headers, calendars=calendars, contacts=contacts)
 
 

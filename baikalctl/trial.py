@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
+from baikalctl import sqlite_file
 from baikalctl.database import TABLES
 from baikalctl.faults import HostError
 
@@ -18,13 +18,15 @@ if TYPE_CHECKING:
 def refuse_unsound(database: Path, counts: Mapping[str, int], what: str, remedy: str) -> None:
     """Raise :class:`HostError`, which begins with ``what``, unless the database is sound and has ``counts`` rows by table.
 
-    The file may be anybody's: nothing in its schema is allowed to run anything.
+    To be called within the boundary, for a file that nothing changes.
     """
     try:
-        with contextlib.closing(_opened(database)) as connection:
+        with contextlib.closing(sqlite_file.connect(database, "immutable")) as connection:
             wrong = _wrong(connection, counts)
     except sqlite3.Error as error:
         wrong = f"can't be read ({error})"
+    except HostError as error:
+        wrong = f"is not one of Baïkal's: {error}"
     if wrong:
         message = f"{what} {wrong}; {remedy}"
         raise HostError(message)
@@ -32,14 +34,8 @@ def refuse_unsound(database: Path, counts: Mapping[str, int], what: str, remedy:
 
 def count(database: Path) -> dict[str, int]:
     """Return how many rows each table has."""
-    with contextlib.closing(_opened(database)) as connection:
+    with contextlib.closing(sqlite_file.connect(database, "immutable")) as connection:
         return {name: _rows(connection, name) for name in _tables(connection)}
-
-
-def _opened(database: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(f"file:{quote(str(database))}?mode=ro&immutable=1", uri=True)
-    connection.execute("PRAGMA trusted_schema = OFF")
-    return connection
 
 
 def _wrong(connection: sqlite3.Connection, counts: Mapping[str, int]) -> str:
@@ -57,8 +53,8 @@ def _wrong(connection: sqlite3.Connection, counts: Mapping[str, int]) -> str:
 
 
 def _tables(connection: sqlite3.Connection) -> list[str]:
-    """Return the names of its plain tables: not SQLite's own, and nothing that would run a program to be read."""
-    query = "SELECT name FROM sqlite_master WHERE type = 'table' AND sql NOT LIKE 'CREATE VIRTUAL%' ORDER BY name"
+    """Return the names of its tables, without SQLite's own."""
+    query = "SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name"
     return [name for (name,) in connection.execute(query) if not name.startswith("sqlite_")]
 
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from baikalctl import database, migration, paths, placing, transition
-from baikalctl.privilege import as_owner
+from baikalctl.boundary import THOROUGH, confined
 from baikalctl.sqlite import Sqlite
 from baikalctl.transition import Change
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from baikalctl.configuration import Configuration
     from baikalctl.database import Database
@@ -20,14 +20,17 @@ if TYPE_CHECKING:
     Say = Callable[[str], None]
 
 
-def upgrade(found: Configuration, version: str, say: Say, finish: Callable[[], None] = lambda: None) -> None:
+def upgrade(
+    found: Configuration, section: Mapping[str, Any], version: str, say: Say, finish: Callable[[], None] = lambda: None
+) -> None:
     """Bring the data with the baikal.yaml ``found`` to the release ``version``, which is installed, and have it serve.
+
+    ``section`` names its database.
 
     To be called under the host's lock; ``finish`` is done with the new data before anybody uses it. Raises
     :class:`HostError` with what went wrong, and all is as it was then. The release before stays, for second thoughts;
     older ones go.
     """
-    section = found.get("database", {})
     here = database.of(section)
     old = migration.outstanding(found, version)
 
@@ -57,9 +60,12 @@ def upgrade(found: Configuration, version: str, say: Say, finish: Callable[[], N
 def copy_here(here: Database) -> None:
     """Copy the data of ``here`` to INCOMING, to be made into new data; nobody writes meanwhile."""
     place = Path(paths.INCOMING)
-    with as_owner():
+
+    def copy() -> None:
         if isinstance(here, Sqlite):
             here.snapshot(place / placing.SQLITE)
         else:
             here.snapshot(place / placing.BEFORE)
             shutil.copyfile(place / placing.BEFORE, place / placing.SQLITE)
+
+    confined(copy, THOROUGH)

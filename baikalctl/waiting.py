@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import subprocess
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from baikalctl.faults import HostError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 STOPPING_S = 120
 """More than systemd gives a service to end."""
@@ -28,6 +31,11 @@ class Waiting:
     """What the last attempt failed with; nothing before there was one."""
     failed: bool
     """Whether nobody will try again by himself."""
+
+    @classmethod
+    def of(cls, fields: Mapping[str, Any]) -> Waiting:
+        """Return what ``dataclasses.asdict`` has made of one, after it has passed the boundary."""
+        return cls(**{**fields, "recipients": tuple(map(str, fields["recipients"]))})
 
 
 def stop(*units: str) -> None:

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Final
 
 from bench import grading, picture, provisioning, report, scale, serving, survival
 from bench.contenders import Bench, BenchmarkError
-from tests.lab import machine as machines
 from tests.lab import release as releases
 from tests.lab.asking import PASSWORD
 from tests.lab.deploying import REPOSITORY
 from tests.lab.engine import cache_directory, ensure_engine
 from tests.lab.errors import LabError
+from tests.lab.leftovers import remove_leftovers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -59,7 +59,7 @@ def main() -> None:
 def _measure(sections: list[str], runs: int, ansible: Path) -> tuple[list[report.Row], dict[str, str]]:
     """Return every row and what the figures were taken on; what is there is kept after each row."""
     engine = ensure_engine(_say)
-    machines.remove_leftovers(engine)
+    remove_leftovers(engine)
     release = releases.obtain(cache_directory())
     bench = Bench(engine=engine, release=release, runs=runs, say=_say, ansible=ansible.resolve())
     about = {

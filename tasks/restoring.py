@@ -11,7 +11,7 @@ from pyinfra.api.command import StringCommand
 from pyinfra.api.exceptions import DeployError
 from pyinfra.api.operation import operation
 
-from baikalctl import archive, paths
+from baikalctl import paths, unpacking
 from baikalctl.faults import HostError
 from baikalctl.output import escaped
 from tasks.archives import at_home, folder_of
@@ -44,7 +44,7 @@ def chosen(host: Host) -> str:
         )
         raise DeployError(message)
     try:
-        archive.read_manifest(found)
+        unpacking.read_manifest(found)
     except HostError as error:
         message = escaped(f"{host.name}: {error}")
         raise DeployError(message) from None

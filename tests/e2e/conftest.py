@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tasks.distribution import PACKAGES
-from tests.lab import machine as machines
+from tests.conftest import TESTED_WITH, note
 from tests.lab import release as releases
 from tests.lab.asking import PASSWORD
 from tests.lab.baking import BASE, baked
-from tests.lab.engine import Engine, cache_directory, ensure_engine, stop_if_ours
+from tests.lab.engine import Engine, cache_directory, ensure_engine
 from tests.lab.errors import LabError
-from tests.lab.images import base_image, machine_image, remove_images
+from tests.lab.images import base_image, machine_image
+from tests.lab.leftovers import remove_leftovers
 from tests.lab.machine import Machine
 from tests.lab.server import Server
 
@@ -24,17 +25,6 @@ if TYPE_CHECKING:
     from tests.lab.release import Release
 
 os.environ["BAIKAL_ADMIN_PASSWORD"] = PASSWORD
-
-_used: list[str] = []
-"""Which release and which base images this run stood on."""
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say at the end what the tests stood on."""
-    if _used:
-        terminalreporter.section("tested with")
-        for line in _used:
-            terminalreporter.write_line(line)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -47,36 +37,30 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 
 
 @pytest.fixture(scope="session")
-def engine() -> Iterator[Engine]:
-    """Give a container engine, and end it afterwards if it was started for this."""
+def engine() -> Engine:
+    """Give a container engine; tests/conftest.py ends it after all workers, if it was started for this."""
     try:
         found = ensure_engine()
     except LabError as error:
         if os.environ.get("CI"):
             raise
         pytest.skip(f"end-to-end tests need a container engine: {error}")
-    machines.remove_leftovers(found)
-    yield found
-    # A developer keeps the machine images: they are the lab's cache. A run of CI leaves nothing.
-    if os.environ.get("CI"):
-        remove_images(found)
-        stop_if_ours()
+    remove_leftovers(found)
+    return found
 
 
 @pytest.fixture(scope="session")
 def release() -> Release:
     """Give the release that all tests install; which it was stands at the end of the report."""
     found = releases.obtain(cache_directory())
-    _used.append(f"release: Baïkal {found.version}, {found.origin}")
+    note(TESTED_WITH, f"release: Baïkal {found.version}, {found.origin}")
     return found
 
 
 @pytest.fixture(scope="session")
 def image(engine: Engine, release: Release) -> str:
     """Give the image that the deploy bakes, on the base that the Dockerfile names."""
-    base = f"base: {BASE}, {base_image(engine, BASE).origin}"
-    if base not in _used:
-        _used.append(base)
+    note(TESTED_WITH, f"base: {BASE}, {base_image(engine, BASE).origin}")
     return baked(engine, release)
 
 
@@ -109,7 +93,5 @@ def server(engine: Engine, release: Release) -> Iterator[Server]:
 
 def _booted(engine: Engine, distribution: str, *, warm: bool) -> Machine:
     image = machine_image(engine, distribution, PACKAGES if warm else ())
-    base = f"base: {distribution}, {base_image(engine, distribution).origin}"
-    if base not in _used:
-        _used.append(base)
+    note(TESTED_WITH, f"base: {distribution}, {base_image(engine, distribution).origin}")
     return Machine.start(engine, image)

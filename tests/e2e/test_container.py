@@ -253,6 +253,8 @@ def test_only_a_declared_proxy_speaks_for_the_client(engine: Engine, image: str,
     assert base[1].startswith(f"{'https' if trusted else 'http'}://{HOSTNAME}/calendars/")
     # A cookie of somebody who came over TLS never leaves in the clear.
     assert ("; secure" in page.headers["set-cookie"].lower()) == trusted
+    assert page.headers["set-cookie"].startswith("__Host-baikal=" if trusted else "PHPSESSID=")
+    assert "; path=/;" in page.headers["set-cookie"]
     (line,) = [line for line in log.splitlines() if "GET /calendars/admin/" in line]
     assert line.split()[0] == ("203.0.113.7" if trusted else gateway)
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
 
+from baikalctl.declared import REALM
 from tests.lab.acme import Network
 from tests.lab.asking import PASSWORD
 from tests.lab.certificates import Signer
@@ -52,10 +55,10 @@ class Pair:
         """Ask for the admin pages with a session."""
         return self.server.ask("GET", "/admin/", headers={"Cookie": cookie}, timeout_s=70)
 
-    def log_in(self) -> str:
+    def log_in(self, cookie: str = "") -> str:
         """Log in to the admin pages and return the session's cookie."""
         login = f"auth=1&login=admin&password={PASSWORD.replace(' ', '+')}"
-        answer = self.server.ask("POST", "/admin/", body=login, headers=FORM)
+        answer = self.server.ask("POST", "/admin/", body=login, headers=FORM | {"Cookie": cookie})
         assert answer.status == 302, answer
         return answer.headers["set-cookie"].partition(";")[0]
 
@@ -123,9 +126,39 @@ def test_a_session_of_the_admin_pages_is_in_the_database_and_in_no_file(pair: Pa
 
 def test_a_session_that_nobody_has_made_is_not_taken(pair: Pair) -> None:
     """Or somebody could have the administrator log in to one that he knows."""
-    answer = pair.admin("PHPSESSID=0123456789abcdef0123456789abcdef")
+    answer = pair.admin("__Host-baikal=0123456789abcdef0123456789abcdef")
     assert "set-cookie" in answer.headers
     assert "0123456789abcdef0123456789abcdef" not in answer.headers["set-cookie"]
+
+
+def test_who_may_write_to_the_database_cannot_log_in_by_that(pair: Pair) -> None:
+    """Neither with a copy of the administrator's session, nor with one that says what Baïkal looks for."""
+    pair.log_in()
+    stranger = pair.admin("").headers["set-cookie"].partition(";")[0]
+    name = hashlib.sha256(stranger.partition("=")[2].encode()).hexdigest()
+    rows = pair.database.rows("SELECT id, data FROM baikalctl_sessions")
+    assert name in [row[0] for row in rows]
+    password = hashlib.sha256(f"admin:{REALM}:{PASSWORD}".encode()).hexdigest()
+    logged_in = f'baikaladminauth|s:32:"{hashlib.md5(password.encode(), usedforsecurity=False).hexdigest()}";'
+    made = base64.b64encode(logged_in.encode()).decode()
+    for data in [made, *(row[1] for row in rows if row[0] != name)]:
+        pair.database.execute(
+            ("DELETE FROM baikalctl_sessions WHERE id = %s", [name]),
+            ("INSERT INTO baikalctl_sessions (id, data, expires) VALUES (%s, %s, 99999999999)", [name, data]),
+        )
+        answer = pair.admin(stranger)
+        assert 'type="password"' in answer.body, data
+        assert answer.headers["set-cookie"].startswith("__Host-baikal="), "it has another session"
+        assert stranger not in answer.headers["set-cookie"]
+
+
+def test_the_log_in_gives_the_session_another_name(pair: Pair) -> None:
+    """So that who has slipped the old one to a browser knows nothing of the new one."""
+    before = pair.admin("").headers["set-cookie"].partition(";")[0]
+    after = pair.log_in(before)
+    assert after != before
+    assert 'type="password"' not in pair.admin(after).body
+    assert 'type="password"' in pair.admin(before).body
 
 
 def test_clients_of_calendars_leave_no_session(pair: Pair) -> None:

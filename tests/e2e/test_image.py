@@ -20,7 +20,7 @@ from tests.lab.baking import BASE, baked, built, release_data
 from tests.lab.container import LABELS
 from tests.lab.deploying import PYINFRA, REPOSITORY, Outcome, pyinfra
 from tests.lab.engine import locked
-from tests.lab.images import base_image, machine_image
+from tests.lab.images import BUILDING, base_image, machine_image
 from tests.lab.machine import Machine
 
 if TYPE_CHECKING:
@@ -207,7 +207,9 @@ def test_the_deploy_bakes_a_tagged_image(engine: Engine, release: Release, baker
     assert outcome.status == 0, outcome.output
     assert f"tagged {tag}" in outcome.output
     assert len(nameless(engine, standing) - before) == 2, "a bake leaves the image with the name alone"
-    assert standing not in engine.docker("ps", "-a", "--format", "{{.Image}}").splitlines(), "and no container"
+    containers = engine.docker("ps", "-a", "--format", "{{.Image}} {{.Names}}").splitlines()
+    ours = [line for line in containers if line.startswith(f"{standing} ") and BUILDING not in line]
+    assert ours == [], "and no container but where another test has an image built"
     seen = engine.docker(
         *("run", "--rm", "--entrypoint", "sh", tag, "-c"),
         "readlink /opt/baikal/current; baikalctl --help; find /var/lib/baikal /run/baikal -mindepth 1; "

@@ -11,6 +11,8 @@ import pytest
 
 from tests.lab.asking import HOSTNAME, PASSWORD
 from tests.lab.clients import CARD, EVENT
+from tests.lab.errors import LabError
+from tests.lab.fastcgi import ask_php
 
 if TYPE_CHECKING:
     from tests.lab.server import Server
@@ -128,6 +130,93 @@ def test_strangers_and_wrong_passwords_get_401(server: Server) -> None:
     assert re.search(r"client: \d+\.\d+\.\d+\.\d+", failures[-1])
 
 
+@pytest.mark.parametrize(
+    "path",
+    ["/dav.php%2f", "/cal.php%2F", "/card.php%2fprincipals/", "/dav.php?x", "///dav.php/", "/d%61v.php%2f"],
+)
+def test_no_address_is_an_error_of_the_server_without_a_log_in(server: Server, path: str) -> None:
+    """What isn't sabre/dav's own address, however it is spelled, is 404 and no line in the log of errors."""
+    for method in ("GET", "PROPFIND", "POST"):
+        assert server.ask(method, path).status == 404, (method, path)
+
+
+def test_encoded_slashes_in_names_are_taken(server: Server) -> None:
+    """A client may encode the slashes below dav.php."""
+    type_ = {"Content-Type": "text/calendar"}
+    body = EVENT.format(uid="encoded", summary="x").replace("\n", "\r\n")
+    path = "/dav.php/calendars%2fjo%2Fdefault/encoded.ics"
+    assert server.ask("PUT", path, user="jo", body=body, headers=type_).status == 201
+    assert server.ask("DELETE", "//dav.php/calendars/jo/default/encoded.ics", user="jo").status == 204
+
+
+def test_no_answer_to_a_stranger_tells_a_version_of_software(server: Server) -> None:
+    """Neither headers nor errors of sabre/dav, PHP and nginx."""
+    for path in ("/dav.php/", "/cal.php/", "/card.php/", "/", "/admin/", "/nothing", "/dav.php/%00", "/res/none.css"):
+        for method in ("PROPFIND", "GET"):
+            answer = server.ask(method, path)
+            assert not {"x-sabre-version", "x-powered-by"} & set(answer.headers), path
+            assert answer.headers.get("server") == "nginx", path
+            assert "sabredav-version" not in answer.body, path
+            assert not re.search(r"nginx/\d|PHP/\d", answer.body), path
+    failed = server.ask("PROPFIND", "/dav.php/calendars/jo/none/", user="jo")
+    assert (failed.status, "sabredav-version" in failed.body) == (404, False)
+    assert "x-sabre-version" not in failed.headers
+
+
+NEW_CALENDAR = (
+    "sabreAction=mkcol&name=forged&%7BDAV%3A%7Ddisplayname=x"
+    "&resourceType=%7BDAV%3A%7Dcollection%2C%7Burn%3Aietf%3Aparams%3Axml%3Ans%3Acaldav%7Dcalendar"
+)
+
+
+def test_a_page_of_another_site_changes_nothing_with_the_password_that_a_browser_knows(server: Server) -> None:
+    """Neither a form for sabre/dav's own pages nor any other request of a browser for another site."""
+    forms = (
+        {"Content-Type": "application/x-www-form-urlencoded"},
+        {"Content-Type": "application/x-www-form-urlencoded", "Sec-Fetch-Site": "cross-site"},
+        {"Content-Type": "text/plain;charset=UTF-8"},
+        {"Content-Type": "multipart/form-data; boundary=x"},
+        {"Content-Type": "text/calendar", "Sec-Fetch-Site": "cross-site"},
+    )
+    for headers in forms:
+        for script in ("dav", "cal"):
+            path = f"/{script}.php/calendars/jo/"
+            assert server.ask("POST", path, user="jo", body=NEW_CALENDAR, headers=headers).status == 403, headers
+    assert server.rows("SELECT count(*) FROM calendarinstances WHERE uri = 'forged'") == [[0]]
+    body = EVENT.format(uid="sites", summary="x").replace("\n", "\r\n")
+    place, type_ = "/dav.php/calendars/jo/default/sites.ics", {"Content-Type": "text/calendar"}
+    other = {"Sec-Fetch-Site": "cross-site"}
+    assert server.ask("PUT", place, user="jo", body=body, headers=type_ | other).status == 403
+    assert server.ask("PUT", place, user="jo", body=body, headers=type_ | {"Sec-Fetch-Site": "same-site"}).status == 201
+    assert server.ask("DELETE", place, user="jo", headers=other).status == 403
+    assert server.ask("GET", place, user="jo", headers=other).status == 200
+    assert server.ask("DELETE", place, user="jo").status == 204
+
+
+def test_clients_still_ask_for_free_time_by_post(server: Server) -> None:
+    """A POST of text/calendar to the outbox (RFC 6638, section 3.2)."""
+    lines = (
+        "BEGIN:VCALENDAR",
+        "VERSION:2.0",
+        "PRODID:-//x//x",
+        "METHOD:REQUEST",
+        "BEGIN:VFREEBUSY",
+        "UID:free",
+        "DTSTAMP:20260101T000000Z",
+        "DTSTART:20260601T000000Z",
+        "DTEND:20260602T000000Z",
+        "ORGANIZER:mailto:jo@example.org",
+        "ATTENDEE:mailto:jo@example.org",
+        "END:VFREEBUSY",
+        "END:VCALENDAR",
+        "",
+    )
+    headers = {"Content-Type": "text/calendar; charset=utf-8", "Originator": "mailto:jo@example.org"}
+    answer = server.ask("POST", "/dav.php/calendars/jo/outbox/", user="jo", body="\r\n".join(lines), headers=headers)
+    assert answer.status == 200, answer.body
+    assert "BEGIN:VFREEBUSY" in answer.body
+
+
 @pytest.mark.parametrize("path", ["/.well-known/caldav", "/.well-known/carddav", "/.well-known/caldav/"])
 def test_discovery_redirects_relatively(server: Server, path: str) -> None:
     """RFC 6764: whatever port or proxy the client came through, the redirect leads back to it."""
@@ -180,6 +269,25 @@ def test_the_admin_page_is_there(server: Server) -> None:
     assert server.ask("GET", "/admin").headers["location"] == "/admin/"
 
 
+def test_the_administrators_session_is_for_this_host_over_tls_and_gets_its_name_at_the_log_in(server: Server) -> None:
+    """The name of the cookie says so to browsers; a name that somebody has slipped in is worth nothing."""
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    login = f"auth=1&login=admin&password={PASSWORD.replace(' ', '+')}"
+    before, *attributes = server.ask("GET", "/admin/").headers["set-cookie"].split("; ")
+    assert before.startswith("__Host-baikal=")
+    assert {one.lower() for one in attributes} == {"path=/", "secure", "httponly", "samesite=lax"}
+    wrong = server.ask("POST", "/admin/", body=f"{login}x", headers=form | {"Cookie": before})
+    assert (wrong.status, "set-cookie" in wrong.headers) == (200, False)
+    done = server.ask("POST", "/admin/", body=login, headers=form | {"Cookie": before})
+    assert (done.status, done.headers["location"]) == (302, "/admin/")
+    after, *attributes = done.headers["set-cookie"].split("; ")
+    assert after.startswith("__Host-baikal=")
+    assert after != before
+    assert {one.lower() for one in attributes} == {"path=/", "secure", "httponly", "samesite=lax"}
+    assert 'type="password"' not in server.ask("GET", "/admin/", headers={"Cookie": after}).body
+    assert 'type="password"' in server.ask("GET", "/admin/", headers={"Cookie": before}).body
+
+
 @pytest.mark.parametrize(
     "headers",
     [
@@ -217,7 +325,7 @@ def test_dav_clients_leave_no_session_files(server: Server) -> None:
 
 def test_a_client_that_keeps_cookies_isnt_served_one_request_at_a_time(server: Server) -> None:
     """A session file would be locked for the length of a request; DAV has none to lock."""
-    cookie = {"Cookie": "PHPSESSID=0123456789abcdef0123456789", "Depth": "0"}
+    cookie = {"Cookie": "__Host-baikal=0123456789abcdef0123456789; PHPSESSID=0123456789abcdef0123456789", "Depth": "0"}
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         answers = list(
             pool.map(lambda _: server.ask("PROPFIND", "/dav.php/", user="jo", headers=cookie).status, range(16))
@@ -253,6 +361,42 @@ def test_php_has_a_pool_of_its_own_with_the_jit_on(server: Server) -> None:
     assert "opcache.jit => tracing" in told
     assert "opcache.enable_file_override => On" in told
     assert server.machine.run("find /opt/baikal -user baikal -o -perm /022 ! -type l") == ""
+
+
+PROGRAMS = [
+    "exec",
+    "passthru",
+    "shell_exec",
+    "system",
+    "proc_open",
+    "popen",
+    "pcntl_exec",
+    "pcntl_fork",
+    "dl",
+    "putenv",
+]
+
+
+def test_php_starts_no_other_program_whatever_a_request_asks_for(server: Server) -> None:
+    """A fault in Baïkal that runs a stranger's PHP runs no shell; parameters of FastCGI don't give that back."""
+    script = "/var/lib/baikal/Specific/probe.php"
+    names = ", ".join(f"'{name}'" for name in PROGRAMS)
+    server.machine.write(
+        script, f"<?php echo 'has ', implode(' ', array_filter([{names}, 'mail'], 'function_exists'));"
+    )
+    try:
+        for parameters in ({}, {"PHP_ADMIN_VALUE": "disable_functions="}, {"PHP_VALUE": "disable_functions="}):
+            answer = ask_php(server.machine, script, "www-data", **parameters)
+            assert answer.endswith("has mail"), answer
+    finally:
+        server.machine.run(f"rm {script}; systemctl restart $(basename -s .pid /run/php/php*-fpm.pid)")
+
+
+@pytest.mark.parametrize("account", ["nobody", "baikal"])
+def test_only_the_web_server_can_talk_to_php(server: Server, account: str) -> None:
+    """The socket is its account's alone; PHP itself can't use it either."""
+    with pytest.raises(LabError, match="PermissionError"):
+        ask_php(server.machine, "/opt/baikal/current/html/index.php", account)
 
 
 def test_only_the_web_server_and_ssh_listen(server: Server) -> None:

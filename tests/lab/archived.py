@@ -34,10 +34,10 @@ REPACK: Final = """
 import dataclasses, subprocess, sys
 from pathlib import Path
 sys.path.insert(0, "/usr/local/lib/baikalctl")
-from baikalctl import archive, private, trial
+from baikalctl import archive, private, trial, unpacking
 path, command = sys.argv[1:]
 with private.private_folder(Path("/root")) as folder:
-    said = archive.unpack(Path(path), folder)
+    said = unpacking.unpack(Path(path), folder)
     subprocess.run(command, shell=True, cwd=folder, check=True)
     files = {name: archive.describe(folder / name) for name in said.files}
     counts = trial.count(folder / "database.sqlite")

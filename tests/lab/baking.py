@@ -33,6 +33,8 @@ INGREDIENTS: Final = (
     *("requirements-deploy.lock", "Dockerfile", ".dockerignore"),
 )
 BUILD_LIMIT_S: Final = 900
+ANOTHER: Final = "baikal-lab/another"
+"""Images of one process, whose id their tags begin with."""
 
 
 def baked(engine: Engine, release: Release, distribution: str = BASE) -> str:
@@ -86,7 +88,7 @@ def with_release(engine: Engine, image: str, release: Release) -> str:
 
     So an older or a newer image takes seconds. Whoever asks for it removes it.
     """
-    tag = f"baikal-lab/another:{secrets.token_hex(4)}"
+    tag = f"{ANOTHER}:{os.getpid()}-{secrets.token_hex(4)}"
     install = 'baikalctl release "$1" /tmp/release.zip --sha256 "$2"'
     script = f'old=$(readlink current); {install}; rm -r "./$old"; rm /tmp/release.zip'
     options = ("--workdir", "/opt/baikal", "--entrypoint", "/bin/sh")

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Final
 
 from tests.lab import baking
-from tests.lab import machine as machines
 from tests.lab import release as releases
 from tests.lab.clients import Account
 from tests.lab.container import Container, Volume
@@ -25,6 +24,7 @@ from tests.lab.deploying import PYINFRA, REPOSITORY
 from tests.lab.engine import Engine, cache_directory, ensure_engine, stop_if_ours, wait_until
 from tests.lab.errors import LabError
 from tests.lab.images import base_image, machine_image, remove_images
+from tests.lab.leftovers import remove_leftovers
 from tests.lab.machine import KEEP, Machine
 
 NAME: Final = "baikal-demo"
@@ -194,7 +194,7 @@ def _remove(engine: Engine) -> None:
     engine.docker("rm", "-f", "-v", NAME, CONTAINER, check=False)
     engine.docker("volume", "rm", "-f", CONTAINER, check=False)
     shutil.rmtree(FOLDER, ignore_errors=True)
-    machines.remove_leftovers(engine)
+    remove_leftovers(engine)
 
 
 def _tell(account: Account, release: releases.Release, base: str, command: list[str]) -> None:

@@ -82,6 +82,11 @@ def ensure_engine(say: Say = print) -> Engine:
         return engine or _start(say)
 
 
+def answering_engine(say: Say = print) -> Engine | None:
+    """Return the engine that answers, or None; nothing is installed or started."""
+    return _probe(say)[0]
+
+
 def stop_if_ours(say: Say = print) -> bool:
     """End the engine that ``ensure_engine`` started, in this run or an earlier one; false if there is none."""
     pid_file = cache_directory() / "dockerd.pid"
@@ -131,6 +136,11 @@ def apt_install(packages: Sequence[str]) -> None:
     if not can_install():
         message = f"{' '.join(packages)} must be installed, which only root on Debian or Ubuntu can do by itself here"
         raise LabError(message)
+    with locked("apt"):  # apt itself waits for another one when it installs, but not when it updates
+        _apt_install(packages)
+
+
+def _apt_install(packages: Sequence[str]) -> None:
     apt = ["apt-get", "-y", "-q", "-o", "DPkg::Lock::Timeout=60"]
     install = [*apt, "install", "--no-install-recommends", *packages]
     quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}

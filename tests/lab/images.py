@@ -35,6 +35,8 @@ PULL_LIMIT_S = 300
 PULL_AGAIN_AFTER_S = 600
 BUILD_LIMIT_S = 900
 SCRATCH_BYTES = 2 * 1024**3
+BUILDING = "baikal-lab-build"
+"""What the names of containers begin with that images are made of; the process and the recipe follow."""
 
 EXCLUDES = """\
 path-exclude=/usr/share/doc/*
@@ -162,8 +164,7 @@ def built_image(engine: Engine, base: str, name: str, recipe: str, packages: Seq
         if engine.has_image(tag):
             return tag
         engine.say(f"lab: building {tag} (a minute)")
-        container = f"baikal-lab-build-{digest}"
-        engine.docker("rm", "-f", "-v", container, check=False)  # what a killed build left behind
+        container = f"{BUILDING}-{os.getpid()}-{digest}"
         boots = ("--stop-signal", "SIGRTMIN+3", "--env", "container=docker")
         arguments = ("run", "-i", "--name", container, *boots, base, "sh", "-s", "--", *packages)
         try:

@@ -44,6 +44,8 @@ UNCONFINED = {"apparmor": "apparmor=unconfined", "selinux": "label=disable"}
 # Below the range that the kernel hands out for outgoing connections, so that a machine that is switched off
 # finds its ports still free when it comes back.
 PORT_RANGE = range(20000, 32000)
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+_WORKERS = max(int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")), _WORKER + 1)
 
 SNAPSHOT = r"""
 set -eu
@@ -273,29 +275,6 @@ class Machine:
         return f"the machine {self.name} does not boot: {said} ({end.strip()})\n{log}{journal}".rstrip()
 
 
-def remove_leftovers(engine: Engine) -> list[str]:
-    """Remove what runs on this computer whose process is gone have left, and return the names of their machines.
-
-    A machine that is meant to stay must say so, with ``options=KEEP``.
-    """
-    shown = f'{{{{.Names}}}}\t{{{{.Label "{RUN_LABEL}"}}}}\t{{{{.Label "{HOST_LABEL}"}}}}'
-    lines = engine.docker("ps", "-a", "--filter", f"label={RUN_LABEL}", "--format", shown).splitlines()
-    dead = [
-        name
-        for name, pid, host in (line.split("\t") for line in lines)
-        if host == socket.gethostname() and pid and _is_gone(int(pid))
-    ]
-    if dead:
-        engine.docker("rm", "-f", "-v", *dead)
-    for kind in ("volume", "network"):
-        shown = f'{{{{.Name}}}}\t{{{{.Label "{RUN_LABEL}"}}}}'
-        for line in engine.docker(kind, "ls", "--filter", f"label={RUN_LABEL}", "--format", shown).splitlines():
-            name, pid = line.split("\t")
-            if pid and _is_gone(int(pid)):
-                engine.docker(kind, "rm", name, check=False)
-    return dead
-
-
 _running: dict[str, Machine] = {}
 _watched: set[int] = set()
 
@@ -336,10 +315,14 @@ def _systemd_options(engine: Engine) -> list[str]:
 
 
 def free_port() -> int:
-    """Return a port of 127.0.0.1 that is free now and belongs to no machine of ours that is switched off."""
+    """Return a port of 127.0.0.1 that is free now and belongs to no machine of this run that is switched off.
+
+    Workers of one run have ports of their own, because a worker doesn't know the machines of the others.
+    """
     reserved = {port for machine in _running.values() for port in machine.ports.values()}
+    ports = PORT_RANGE[_WORKER::_WORKERS]
     for _ in range(1000):
-        port = secrets.choice(PORT_RANGE)
+        port = secrets.choice(ports)
         with socket.socket() as probe:
             if port not in reserved and probe.connect_ex((LOCAL, port)):
                 return port
@@ -393,13 +376,3 @@ def _read_snapshot(told: str) -> dict[str, Entry]:
         if path in seen:
             seen[path] = seen[path]._replace(content=digest)
     return seen
-
-
-def _is_gone(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    return False

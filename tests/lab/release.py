@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from tests.lab.engine import locked
 from tests.lab.errors import LabError
 from tests.lab.future import Kind, make
 
@@ -160,15 +161,16 @@ def _add_libraries(work: Path, target: Path) -> None:
 
 
 def _download_packages(directory: Path) -> list[Path]:
-    """Fetch the packages without installing them, reading apt's lists anew only if that is needed."""
+    """Fetch the packages without installing them, reading apt's lists again only if that is needed."""
     download = ("apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", *_PACKAGES)
-    try:
-        _run(*download, directory=directory)
-    except LabError:
-        if os.geteuid() != 0:
-            raise
-        _run("apt-get", "-qq", "update")
-        _run(*download, directory=directory)
+    with locked("apt"):
+        try:
+            _run(*download, directory=directory)
+        except LabError:
+            if os.geteuid() != 0:
+                raise
+            _run("apt-get", "-qq", "update")
+            _run(*download, directory=directory)
     return sorted(directory.glob("*.deb"))
 
 

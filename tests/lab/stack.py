@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import random
 import secrets
 import shutil
@@ -62,26 +63,29 @@ def swarm(engine: Engine) -> Iterator[None]:
     """
     with locked("swarm"):
         state = engine.docker("info", "--format", "{{.Swarm.LocalNodeState}}").strip()
-        if state == "active" and not _is_left_over(engine):
+        if state == "active" and not swarm_owner(engine):
             message = "this engine takes part in a swarm; the lab makes one of its own (docker swarm leave --force)"
             raise LabError(message)
         if state != "inactive":
-            _leave(engine)
+            leave_swarm(engine)
         engine.docker("swarm", "init", "--advertise-addr", "127.0.0.1")
         try:
             (node,) = engine.docker("node", "ls", "--quiet").split()
-            engine.docker("node", "update", "--label-add", "baikal=volumes", "--label-add", f"{OWNER}=yes", node)
+            engine.docker(
+                "node", "update", "--label-add", "baikal=volumes", "--label-add", f"{OWNER}={os.getpid()}", node
+            )
             yield
         finally:
-            _leave(engine)
+            leave_swarm(engine)
 
 
-def _is_left_over(engine: Engine) -> bool:
-    """Tell whether a run that ended in its midst has left this swarm."""
-    return bool(engine.docker("node", "ls", "--quiet", "--filter", f"node.label={OWNER}=yes").strip())
+def swarm_owner(engine: Engine) -> int:
+    """Return the id of the process that made the engine a swarm of the lab; 0 if it isn't one."""
+    owner = engine.docker("node", "inspect", "self", "--format", f'{{{{index .Spec.Labels "{OWNER}"}}}}', check=False)
+    return int(owner) if owner.strip().isdigit() else 0
 
 
-def _leave(engine: Engine) -> None:
+def leave_swarm(engine: Engine) -> None:
     """End the swarm, with its services and their containers."""
     services = engine.docker("service", "ls", "--quiet", check=False).split()
     if services:

@@ -18,7 +18,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from baikalctl import configuration, database, migration, nullmailer_queue, paths, placing, rehearsal, sqlite
+from baikalctl import (
+    configuration,
+    database,
+    migration,
+    nullmailer_queue,
+    paths,
+    placing,
+    rehearsal,
+    sqlite,
+    sqlite_file,
+)
 from tests.unit.samples import SCHEMA, VERSION, here
 
 if TYPE_CHECKING:
@@ -114,7 +124,7 @@ def empty_database(memory: Path) -> bytes:
 
 
 @pytest.fixture
-def connection(host: Path, empty_database: bytes) -> Iterator[sqlite.Connection]:
+def connection(host: Path, empty_database: bytes) -> Iterator[sqlite_file.Connection]:
     """Have an empty database of Baïkal's on the ``host``; return a connection to it."""
     assert host.is_dir()
     Path(paths.SQLITE).touch(mode=0o600)
@@ -131,6 +141,7 @@ def spool(host: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         path.mkdir(parents=True)
         monkeypatch.setattr(nullmailer_queue, name, path)
     monkeypatch.setattr(nullmailer_queue, "TRIGGER", place / "trigger")
+    monkeypatch.setattr(nullmailer_queue, "ACCOUNT", paths.USER)
     journal = host / "programs/journalctl"
     journal.write_text(
         f'#!/bin/sh\n[ "$1 $2" = "--unit nullmailer" ] && cat {place.parent}/journal\n', encoding="utf-8"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import mmap
 import os
 import shutil
 import signal
@@ -43,7 +44,8 @@ def stand_release(version: str = VERSION) -> Path:
     shutil.copy(HOME / "tests/unit/dav.php", place / "html/dav.php")
     distrib = place / "Core/Distrib.php"
     distrib.write_text(distrib.read_text(encoding="utf-8").replace("@VERSION@", version), encoding="utf-8")
-    shutil.copy(HOME / "templates/usr/local/lib/baikalctl/migrate.php", paths.MIGRATE)
+    for script in (paths.MIGRATE, paths.REHEARSE):
+        shutil.copy(HOME / f"templates/usr/local/lib/baikalctl/{Path(script).name}", script)
     return place
 
 
@@ -52,7 +54,18 @@ def dies(act: Callable[[], object], step: int) -> bool:
 
     Nothing is cleaned up then, as after ``kill -9``.
     """
-    return _apart(act, step, lambda _: os._exit(KILLED)) == KILLED
+
+    def kill(_: str) -> None:
+        os.kill(ours[0], signal.SIGKILL)  # its children end with it
+        os._exit(KILLED)
+
+    ours: list[int] = []
+
+    def attempt() -> None:
+        ours.append(os.getpid())
+        act()
+
+    return _apart(attempt, step, kill) == KILLED
 
 
 def fails(act: Callable[[], object], step: int, *, lasting: bool = False) -> bool:
@@ -60,11 +73,11 @@ def fails(act: Callable[[], object], step: int, *, lasting: bool = False) -> boo
 
     It stays full where that is ``lasting``. Nothing but what tells a person of it may come of it.
     """
-    full = [False]
+    full = mmap.mmap(-1, 1)  # the children's too
 
     def refuse(event: str) -> None:
         if event in FILLING and (lasting or not full[0]):
-            full[0] = True
+            full[0] = 1
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def attempt() -> None:
@@ -80,12 +93,15 @@ def _apart(act: Callable[[], object], step: int, meet: Callable[[str], object]) 
     """Do ``act`` in a process of its own, with ``meet`` called from its ``step``-th touch on; return its status."""
     child = os.fork()
     if child == 0:
-        left = [step]
+        count = mmap.mmap(-1, 8)  # the children's too
 
         def audit(event: str, given: tuple[object, ...]) -> None:
-            if event in TOUCHING and not (event == "open" and isinstance(given[2], int) and not given[2] & WRITING):
-                left[0] -= 1
-                if left[0] < 0:
+            if event not in TOUCHING or given[0] == os.devnull:
+                return
+            if not (event == "open" and isinstance(given[2], int) and not given[2] & WRITING):
+                touches = int.from_bytes(count[:8], "little") + 1
+                count[:8] = touches.to_bytes(8, "little")
+                if touches > step:
                     meet(event)
 
         sys.addaudithook(audit)
@@ -95,7 +111,7 @@ def _apart(act: Callable[[], object], step: int, meet: Callable[[str], object]) 
             traceback.print_exc()
             os._exit(1)
         os._exit(0)
-    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    status = abs(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
     assert status in {0, KILLED}
     return status
 

@@ -7,6 +7,7 @@ import dataclasses
 import errno
 import gzip
 import io
+import itertools
 import json
 import os
 import resource
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from baikalctl import archive, archives, manifest, paths
+from baikalctl import archive, archives, manifest, paths, unpacking
 from baikalctl.faults import HostError
 from baikalctl.private import private_folder
 from tests.unit.archives import CREATED, DATABASE, content, described, member, repacked, unpacked
@@ -59,7 +60,7 @@ def good(folder: Path, said: Manifest) -> Path:
 def refusal(path: Path) -> str:
     """Return why an archive isn't taken; what was unpacked of it is gone."""
     with pytest.raises(HostError) as error:
-        archive.verify(path)
+        unpacking.verify(path)
     assert [each.name for each in Path(paths.BACKUPS).glob(".*")] == []
     text = str(error.value)
     assert text.startswith(str(path))
@@ -72,7 +73,7 @@ def test_what_is_written_comes_out_again(folder: Path, said: Manifest, good: Pat
     """Every byte of every file, for its owner alone, and the manifest with it."""
     target = host / "target"
     target.mkdir()
-    assert archive.unpack(good, target) == said == archive.read_manifest(good) == archive.verify(good)
+    assert unpacking.unpack(good, target) == said == unpacking.read_manifest(good) == unpacking.verify(good)
     for name in said.files:
         assert (target / name).read_bytes() == (folder / name).read_bytes()
     assert {stat.S_IMODE(path.stat().st_mode) for path in target.rglob("*") if path.name != manifest.NAME} == {
@@ -142,13 +143,13 @@ def test_a_database_larger_than_memory_passes_through(folder: Path, said: Manife
     large = described(folder, counts=said.counts)
     (folder / manifest.NAME).write_text(large.to_json(), encoding="utf-8")
     program = (
-        "import sys; from pathlib import Path; from baikalctl import archive, archives, manifest, paths\n"
-        f"paths.BACKUPS = {paths.BACKUPS!r}\n"
+        "import sys; from pathlib import Path; from baikalctl import archive, archives, manifest, paths, unpacking\n"
+        f"paths.BACKUPS, paths.DATA, paths.USER = {paths.BACKUPS!r}, {paths.DATA!r}, {paths.USER!r}\n"
         f"folder = Path({str(folder)!r})\n"
         "said = manifest.read((folder / manifest.NAME).read_bytes())\n"
         "stored = archive.write(folder, said)\n"
-        "try: archive.verify(stored.path)\n"
-        "except archive.HostError as error: print(error)\n"
+        "try: unpacking.verify(stored.path)\n"
+        "except unpacking.HostError as error: print(error)\n"
     )
 
     def limited() -> None:
@@ -292,7 +293,7 @@ def test_a_member_that_the_manifest_does_not_name(
 ) -> None:
     """Links, devices, paths to elsewhere, or a file for the second time: nothing of it arrives anywhere."""
     repacked(good, [*unpacked(good), foreign])
-    assert "which its manifest doesn't name: somebody has changed it" in refusal(good)
+    assert "which its manifest doesn't name: it was changed" in refusal(good)
     assert not (host / "outside").exists()
 
 
@@ -342,7 +343,7 @@ def test_a_bomb(good: Path) -> None:
 
 def test_one_for_which_there_is_no_room(good: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It says how much is needed."""
-    monkeypatch.setattr(archive, "MARGIN", 1 << 60)
+    monkeypatch.setattr(unpacking, "MARGIN", 1 << 60)
     assert "MiB, and " in (text := refusal(good))
     assert text.endswith(" free; make room there")
 
@@ -369,8 +370,32 @@ def test_a_database_of_something_else(folder: Path, said: Manifest) -> None:
     assert said.counts["users"] == 1
     path = rewritten(folder, lambda it: it.execute("DROP TABLE users"))
     assert refusal(path).startswith("is whole, but its database has no table users")
-    path = rewritten(folder, lambda it: it.execute("CREATE VIEW users AS SELECT 1"))
-    assert refusal(path).startswith("is whole, but its database has no table users")
+
+
+@pytest.mark.parametrize(
+    ("statement", "what"),
+    [
+        ("CREATE VIEW more AS SELECT 1", "the view 'more'"),
+        ("CREATE TRIGGER more AFTER INSERT ON users BEGIN DELETE FROM users; END", "the trigger 'more'"),
+        (
+            "CREATE TRIGGER baikalctl_calendar_token AFTER INSERT ON users BEGIN SELECT 1; END",
+            "the trigger 'baikalctl_",
+        ),
+        ("CREATE VIRTUAL TABLE more USING fts5(text)", "the virtual table 'more'"),
+    ],
+)
+def test_a_database_with_what_acts_by_itself(folder: Path, empty_database: bytes, statement: str, what: str) -> None:
+    """Baïkal makes none of it, so it is refused by its name."""
+    said = content(folder, empty_database)
+    with contextlib.closing(sqlite3.connect(folder / DATABASE)) as connection:
+        connection.execute(statement)
+        if "VIRTUAL" in statement:  # as somebody writes it whom a look for "CREATE VIRTUAL" is to miss
+            connection.execute("PRAGMA writable_schema = ON")
+            connection.execute("UPDATE sqlite_master SET sql = replace(sql, 'CREATE VIRTUAL', 'CREATE/**/VIRTUAL')")
+        connection.commit()
+    path = archive.write(folder, described(folder, counts=said.counts)).path
+    assert refusal(path).startswith("is whole, but its database is not one of Baïkal's: the database ")
+    assert what in refusal(path)
 
 
 def test_a_damaged_database(folder: Path, said: Manifest) -> None:
@@ -383,25 +408,38 @@ def test_a_damaged_database(folder: Path, said: Manifest) -> None:
     assert refusal(path).startswith("is whole, but its database ")
 
 
-def test_a_folder_that_others_have_unpacked(folder: Path, said: Manifest) -> None:
-    """Of whatever it holds, every file is looked at, and links are refused."""
+def test_a_folder_that_others_have_unpacked(folder: Path, said: Manifest, host: Path) -> None:
+    """What was verified is a copy, without what older archives have besides; links are refused."""
+    numbers = itertools.count()
+
+    def taken() -> Path:
+        target = host / f"taken-{next(numbers)}"
+        target.mkdir()
+        assert unpacking.take_folder(folder, "it", target) == said
+        return target
+
     with pytest.raises(HostError, match=r"^it is not an archive of ours \(it has no manifest\.json\); name another"):
-        archive.check_folder(folder, "it")
+        taken()
     (folder / manifest.NAME).write_text(said.to_json(), encoding="utf-8")
-    assert archive.check_folder(folder, "it") == said
+    target = taken()
+    assert {str(path.relative_to(target)) for path in target.rglob("*") if path.is_file()} == {
+        manifest.NAME,
+        *said.files,
+    }
+    assert {stat.S_IMODE(path.stat().st_mode) for path in target.rglob("*.pem")} == {0o600}
     (folder / "tls/more.pem").write_text("x", encoding="utf-8")
     with pytest.raises(HostError, match=r"^it holds 'tls/more\.pem', which its manifest doesn't name"):
-        archive.check_folder(folder, "it")
+        taken()
     (folder / "tls/more.pem").unlink()
     (folder / "settings.json").write_text("[]\n", encoding="utf-8")
     with pytest.raises(HostError, match=r"^it is damaged: settings\.json is not what it was"):
-        archive.check_folder(folder, "it")
+        taken()
     (folder / "settings.json").unlink()
     with pytest.raises(HostError, match=r"^it is damaged: settings\.json is missing"):
-        archive.check_folder(folder, "it")
+        taken()
     (folder / "settings.json").symlink_to("/etc/shadow")
-    with pytest.raises(HostError, match=r"^it holds 'settings\.json', which is no plain file"):
-        archive.check_folder(folder, "it")
+    with pytest.raises(HostError, match=r"settings\.json is not a file of its own"):
+        taken()
 
 
 def test_what_a_killed_run_has_left_goes_with_the_next(good: Path) -> None:
@@ -410,6 +448,6 @@ def test_what_a_killed_run_has_left_goes_with_the_next(good: Path) -> None:
     (backups / ".private-killed").mkdir()
     (backups / ".private-killed/baikal-20261125T031500Z.tar.gz").touch()
     with private_folder(backups) as held:
-        archive.verify(good)
+        unpacking.verify(good)
         assert [path for path in backups.iterdir() if path.is_dir()] == [held]
     assert list(backups.iterdir()) == [good]

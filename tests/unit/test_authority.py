@@ -479,6 +479,20 @@ def answer(certbot: Path, *names: str) -> None:
         (certbot / f"answer-{number}").write_bytes((RECORDED / f"{name}.txt").read_bytes())
 
 
+def test_a_hook_that_others_can_change_by_now_is_not_run(certbot: Path, host: Path) -> None:
+    """It is looked at each time, and not only at the deploy: nobody is asked, and the reason is given."""
+    hook = host / "hook"
+    hook.touch(mode=0o755)
+    it = declared(**LETSENCRYPT, acme_server=SERVER, acme_dns_hook=str(hook))
+    hook.chmod(0o757)
+    refusal = authority.ask(it, asking(it))
+    assert refusal
+    assert f"{hook} can be changed by others" in refusal.reason
+    assert asked(certbot) == 0
+    hook.chmod(0o755)
+    assert authority.ask(it, asking(it)) is None
+
+
 @pytest.mark.parametrize(
     ("kind", "key"), [("ecdsa", ec.EllipticCurvePublicKey), ("rsa", rsa.RSAPublicKey)], ids=["ecdsa", "rsa"]
 )

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from baikalctl import certificate, check, database, paths, release, sqlite, start
+from baikalctl import certificate, check, database, paths, release, sqlite_file, start
 from baikalctl.cli import main
 from baikalctl.installing import locked
 from baikalctl.reference import markdown
@@ -136,7 +136,7 @@ def test_a_database_that_somebody_holds_is_one_sentence(
 ) -> None:
     """A long writer makes it wait, and then say so, without a stack trace."""
     assert main(["apply"]) == 0
-    monkeypatch.setattr(sqlite, "BUSY_SECONDS", 0.05)
+    monkeypatch.setattr(sqlite_file, "BUSY_SECONDS", 0.05)
     declare(users=[user()])
     with contextlib.closing(sqlite3.connect(paths.SQLITE)) as other:
         other.execute("BEGIN EXCLUSIVE")
@@ -149,7 +149,7 @@ def test_a_database_that_somebody_holds_is_one_sentence(
 def test_an_error_of_a_database_that_nobody_expected_is_one_sentence(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *, broken: bool
 ) -> None:
-    """With the database, where baikal.yaml tells which it is, and what to do."""
+    """With the database that is declared, whatever baikal.yaml says, and what to do."""
 
     def fail(*_: object, **__: object) -> None:
         message = "server closed the connection"
@@ -159,9 +159,10 @@ def test_an_error_of_a_database_that_nobody_expected_is_one_sentence(
     if broken:
         Path(paths.BAIKAL_YAML).write_text("- broken", encoding="ascii")
     assert main(["check"]) == 1
-    where = "the database" if broken else f"the database {paths.SQLITE}"
-    remedy = "baikalctl check tells more" if broken else "run again; baikalctl check tells more"
-    assert capsys.readouterr().err == f"baikalctl: {where}: server closed the connection; {remedy}\n"
+    remedy = "run again; baikalctl check tells more"
+    assert (
+        capsys.readouterr().err == f"baikalctl: the database {paths.SQLITE}: server closed the connection; {remedy}\n"
+    )
 
 
 @pytest.mark.usefixtures("deployed")
@@ -209,6 +210,21 @@ def test_a_deploy_refuses_files_that_cannot_serve_although_others_do(
     assert deployed.is_dir()
     assert main(["certificate", "--prepare"]) == 1
     assert capsys.readouterr().err == "baikalctl: /not/there.pem is not there\n"
+
+
+def test_a_deploy_refuses_a_hook_that_others_than_root_can_change(
+    deployed: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It would run as root, at a time of its own."""
+    hook = deployed / "hook"
+    hook.touch(mode=0o755)
+    declare(**LETSENCRYPT, acme_dns_hook=str(hook))
+    assert main(["certificate", "--prepare"]) == 0
+    hook.chmod(0o777)
+    assert main(["certificate", "--prepare"]) == 1
+    said = capsys.readouterr().err
+    assert f"{hook} can be changed by others (-rwxrwxrwx, uid {os.geteuid()}, gid " in said
+    assert "put it where only root can write, such as /usr/local/sbin" in said
 
 
 @pytest.mark.usefixtures("deployed")

@@ -30,7 +30,7 @@ OWN: configuration.Configuration = {
         "base_uri": "",
         "some_later_key": {"of": ["Baïkal's"]},
     },
-    "database": {"backend": "sqlite", "sqlite_file": "/srv/own.sqlite", "encryption_key": "stays", "port": 5},
+    "database": {"backend": "sqlite", "sqlite_file": paths.SQLITE, "encryption_key": "stays", "port": 5},
     "a_section_of_its_own": {"x": 1},
 }
 PASSWORD = "it's a; 'secret' "
@@ -192,7 +192,7 @@ def test_how_the_same_database_is_reached_is_declared(declaration: dict[str, obj
     assert merged({"database": written}, **declaration)["database"] == written
 
 
-SQLITE = {"backend": "sqlite", "mysql": False, "sqlite_file": "/x/db.sqlite"}
+SQLITE = {"backend": "sqlite", "mysql": False, "sqlite_file": paths.SQLITE}
 
 
 @pytest.mark.parametrize(
@@ -212,6 +212,7 @@ SQLITE = {"backend": "sqlite", "mysql": False, "sqlite_file": "/x/db.sqlite"}
             "the data is in the MySQL database b at db, and",
         ),
         (OF_PGSQL, PGSQL | {"database_name": "dav"}, "and the PostgreSQL database dav at db.example.org is declared"),
+        ({"backend": "sqlite", "sqlite_file": "/x/db.sqlite"}, {}, "names the database file '/x/db.sqlite'"),
         (OF_MYSQL | {"mysql_host": "localhost"}, MYSQL, "is in the MySQL database baikal on this machine, and"),
         (OF_PGSQL | {"pgsql_host": "/run/postgresql"}, PGSQL, "is in the PostgreSQL database baikal on this machine"),
     ],
@@ -233,7 +234,7 @@ def test_a_section_that_tells_of_another_database_is_never_overwritten(
         ({}, {}),
         ({"encryption_key": "x"}, {}),
         (SQLITE, {}),
-        ({"mysql": False, "sqlite_file": "/x/db.sqlite"}, {}),
+        ({"mysql": False, "sqlite_file": paths.SQLITE}, {}),
         ({"mysql": True, "mysql_host": "db", "mysql_dbname": "baikal"}, MYSQL),
         (OF_PGSQL | {"pgsql_host": "db"}, PGSQL),
     ],
@@ -313,7 +314,7 @@ def test_what_cannot_be_written_leaves_the_old_file(host: Path) -> None:
     assert host.is_dir()
     configuration.write(OWN)
     unwritable: dict[str, Any] = {"system": {"timezone": object()}}
-    with pytest.raises(yaml.YAMLError):
+    with pytest.raises(HostError, match="cannot represent an object"):
         configuration.write(unwritable)
     assert configuration.read() == OWN
 
@@ -335,11 +336,24 @@ def test_a_host_without_the_file_has_nothing_configured(host: Path) -> None:
         b"system: {a: 1\n",
         b"\xff\xfe",
         b"a: !!python/name:os.system\n",
+        b"system: {configured_version: 1.5}\n",
+        b"system: {configured_version: " + b"1" * 50 + b"}\n",
+        b"system: {auth_realm: [1]}\n",
+        b"database: {backend: {}}\n",
+        b"system: {a: 2026-01-01}\n",
+        b"system: {a: &a x, b: *a}\n",
+        b"system: {a: " + b"1" * 5000 + b"}\n",
+        b"system: {a: " + b"[" * 10 + b"]" * 10 + b"}\n",
+        b"a:\n" + b"[" * 100_000,
+        b"system: {a: '" + b"x" * (1 << 20) + b"'}\n",
     ],
+    ids=lambda content: content[:20].decode("latin-1"),
 )
 def test_a_file_that_is_damaged_is_named_with_the_remedy(host: Path, content: bytes) -> None:
     """It is not taken for an empty one, which would start a new installation over the old data."""
     assert host.is_dir()
     Path(paths.BAIKAL_YAML).write_bytes(content)
-    with pytest.raises(HostError, match=r"baikal\.yaml can't be understood; restore it from a backup"):
+    with pytest.raises(
+        HostError, match=r"baikal\.yaml (can't be understood: .*|has \d+ bytes.*); restore it from a backup"
+    ):
         configuration.read()

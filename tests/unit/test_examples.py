@@ -111,6 +111,102 @@ def test_a_host_that_pulls_runs_what_pyinfra_takes() -> None:
     assert set(settings) <= set(DEFINITIONS)
 
 
+@dataclasses.dataclass
+class Pulling:
+    """A host that pulls, and somebody who pushes."""
+
+    folder: Path
+
+    def git(self, place: str, *words: str) -> str:
+        """Run git in one of the three repositories, without anybody's own configuration."""
+        environ = {"PATH": os.environ["PATH"], "HOME": str(self.folder), "GIT_CONFIG_NOSYSTEM": "1"}
+        command = ["git", "-C", str(self.folder / place), *words]
+        done = subprocess.run(command, env=environ, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    def push(self, key: str, *options: str) -> str:
+        """Commit something, signed with this key (or with none), push it, and return the commit."""
+        signed = ("-c", f"user.signingKey={self.folder / key}.pub", "-c", "gpg.format=ssh", "-c", "commit.gpgSign=true")
+        self.git("desk", *(signed if key else ()), "commit", "--allow-empty", "--quiet", "-m", "x")
+        self.git("desk", "push", "--quiet", *options, "origin", "main")
+        return self.git("desk", "rev-parse", "HEAD")
+
+    def pull(self) -> str:
+        """Run what the unit runs first, and return the commit that the host is at."""
+        text = (HOME / "examples/pull/baikal-deploy.service").read_text(encoding="utf-8")
+        for command in re.findall(r"^ExecStartPre=/usr/bin/git (.+)$", text, re.MULTILINE):
+            try:
+                self.git("host", *shlex.split(command))
+            except subprocess.CalledProcessError as error:
+                return f"{self.git('host', 'rev-parse', 'HEAD')} {error.stderr}"
+        return self.git("host", "rev-parse", "HEAD")
+
+
+@pytest.fixture
+def pulling(tmp_path: Path) -> Pulling:
+    """Have a shared repository, a desk that pushes to it, and a host set up as the unit's comment says."""
+    text = (HOME / "examples/pull/baikal-deploy.service").read_text(encoding="utf-8")
+    found = Pulling(tmp_path)
+    for name in ("ours", "theirs"):
+        key = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / name)]
+        subprocess.run(key, check=True)
+    (signer,) = re.findall(r"^# +(ops@example.org .*) ssh-ed25519 AAAA…$", text, re.MULTILINE)
+    public = " ".join((tmp_path / "ours.pub").read_text(encoding="ascii").split()[:2])
+    (tmp_path / "signers").write_text(f"{signer} {public}\n", encoding="ascii")
+    (tmp_path / "shared.git").mkdir()
+    found.git("shared.git", "init", "--quiet", "--bare", "--initial-branch=main")
+    found.git(".", "clone", "--quiet", "shared.git", "desk")
+    for name, value in (("user.name", "Ops"), ("user.email", "ops@example.org")):
+        found.git("desk", "config", name, value)
+    found.git("desk", "checkout", "--quiet", "-b", "main")
+    found.push("ours")
+    found.git(".", "clone", "--quiet", "shared.git", "host")
+    (configure,) = re.findall(
+        r"^# +git -C /opt/baikal-deploy (config \S+) /etc/baikal-deploy.signers$", text, re.MULTILINE
+    )
+    found.git("host", *configure.split(), str(tmp_path / "signers"))
+    found.git("host", "verify-commit", "HEAD")
+    return found
+
+
+def test_a_host_that_pulls_takes_what_an_operator_has_signed(pulling: Pulling) -> None:
+    """Several commits at once by the newest one's signature; with nothing new, it is well too."""
+    pulling.push("")
+    newest = pulling.push("ours")
+    assert pulling.pull() == newest
+    assert pulling.pull() == newest
+
+
+@pytest.mark.parametrize(
+    ("key", "why"), [("", "does not have a GPG signature"), ("theirs", "untrusted|bad|No principal")]
+)
+def test_a_host_that_pulls_refuses_what_no_operator_has_signed(pulling: Pulling, key: str, why: str) -> None:
+    """It stays where it is, and the unit fails: whoever can push would else be root on all hosts within the hour."""
+    before = pulling.pull()
+    pushed = pulling.push(key)
+    at, _, said = pulling.pull().partition(" ")
+    assert at == before != pushed
+    assert re.search(why, said, re.IGNORECASE), said
+
+
+def test_a_host_that_pulls_is_not_taken_back_to_an_older_commit(pulling: Pulling) -> None:
+    """Signed once, it may have a fault by now."""
+    first = pulling.pull()
+    pulling.push("ours")
+    newest = pulling.pull()
+    pulling.git("desk", "reset", "--quiet", "--hard", first)
+    pulling.push("ours", "--force")
+    assert pulling.pull().partition(" ")[0] == newest
+
+
+def test_a_host_that_pulls_without_the_operators_keys_refuses_everything(pulling: Pulling) -> None:
+    """As where the unit was installed, and the rest of its comment not followed."""
+    before = pulling.pull()
+    pulling.push("ours")
+    pulling.git("host", "config", "--unset", "gpg.ssh.allowedSignersFile")
+    assert pulling.pull().partition(" ")[0] == before
+
+
 def project(example: str) -> dict[str, Any]:
     """Return what stands in an example's compose.yaml."""
     parsed: dict[str, Any] = yaml.safe_load((COMPOSE / example / "compose.yaml").read_text(encoding="utf-8"))

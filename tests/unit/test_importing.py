@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from baikalctl import apply, configuration, importing, maintenance, paths, placing, source, sqlite, transition
+from baikalctl import apply, configuration, importing, maintenance, paths, placing, source, sqlite_file, transition
 from baikalctl.cli import main
 from baikalctl.faults import HostError
 from tests.lab.old_installation import COUNTS, PASSWORDS, OldInstallation, build, listing
@@ -145,7 +145,7 @@ def test_half_of_an_installation_is_data_too(old: OldInstallation, there: str) -
     assert sorted(files) == sorted([placing.SECTION, placing.YAML if there == "yaml" else placing.SQLITE])
 
 
-def test_what_is_replaced_is_kept(old: OldInstallation, connection: sqlite.Connection) -> None:
+def test_what_is_replaced_is_kept(old: OldInstallation, connection: sqlite_file.Connection) -> None:
     """In the backups, and the sentence says where."""
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("INSERT INTO users (username, digesta1) VALUES ('before', 'x')")
@@ -241,7 +241,9 @@ def test_an_old_server_that_still_writes_gives_a_consistent_copy(old: OldInstall
         for number in range(5):
             folder = host / f"copy{number}"
             folder.mkdir()
-            with contextlib.closing(sqlite3.connect(source.copy_database(old.database, folder))) as copy:
+            fresh = source.copy_files(source.find(old.folder), old.database, folder)
+            source.recover(fresh, old.database)
+            with contextlib.closing(sqlite3.connect(fresh)) as copy:
                 seen.append(copy.execute("SELECT one.n, two.n FROM one, two").fetchone())
     finally:
         os.kill(writer, signal.SIGKILL)
@@ -315,7 +317,10 @@ def test_a_path_that_climbs_out_of_the_installation_is_not_followed(host: Path) 
             lambda old: shutil.rmtree(old.folder / "Specific"),
             r"the database isn't there: looked for .*give its Specific/",
         ),
-        (lambda old: old.yaml.write_text("system: [", encoding="utf-8"), r"baikal\.yaml can't be understood; mend it"),
+        (
+            lambda old: old.yaml.write_text("system: [", encoding="utf-8"),
+            r"baikal\.yaml can't be understood: .*; restore it from a backup",
+        ),
         (lambda old: old.yaml.write_bytes(b"\xff\xfe"), r"baikal\.yaml can't be understood"),
         (lambda old: old.yaml.write_text("- a\n", encoding="utf-8"), r"baikal\.yaml can't be understood"),
         (lambda old: old.yaml.write_text("system: a\n", encoding="utf-8"), r"baikal\.yaml can't be understood"),

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from baikalctl import database, jobs, paths
+from baikalctl import jobs, paths
 from baikalctl.faults import HostError
 from baikalctl.sqlite import Sqlite
 
@@ -31,7 +31,6 @@ def shared(host: Path, empty_database: bytes, monkeypatch: pytest.MonkeyPatch) -
     with contextlib.closing(sqlite3.connect(path)) as connection:
         connection.execute("CREATE TABLE baikalctl_state (name VARCHAR(190) PRIMARY KEY, value TEXT)")
         connection.commit()
-    monkeypatch.setattr(database, "here", lambda: Shared(path))
     monkeypatch.setattr(jobs, "LOOK_S", 0.005)
     return path
 
@@ -47,7 +46,7 @@ def test_on_sqlite_it_is_always_this_machines(host: Path, empty_database: bytes)
     assert host.is_dir()
     Path(paths.SQLITE).write_bytes(empty_database)
     for _ in range(2):
-        with jobs.once("backup", "1") as job:
+        with jobs.once(Sqlite(Path(paths.SQLITE)), "backup", "1") as job:
             assert job.mine
 
 
@@ -58,7 +57,7 @@ def test_of_many_one_does_it(shared: Path) -> None:
 
     def run() -> None:
         together.wait()
-        with jobs.once("backup", "20261125T021500Z") as job:
+        with jobs.once(Shared(Path(paths.SQLITE)), "backup", "20261125T021500Z") as job:
             if job.mine:
                 time.sleep(0.02)
             done.append(job.mine)
@@ -78,17 +77,17 @@ def test_of_many_one_does_it(shared: Path) -> None:
 def test_each_period_has_its_own(shared: Path) -> None:
     """And what was written down of those before is gone."""
     for period in ("20261125T021500Z", "20261126T021500Z"):
-        with jobs.once("backup", period) as job:
+        with jobs.once(Shared(Path(paths.SQLITE)), "backup", period) as job:
             assert job.mine
     assert rows(shared) == ["job:backup:20261126T021500Z"]
 
 
 def test_work_that_failed_is_anybodys_again(shared: Path) -> None:
     """The next machine does it."""
-    with pytest.raises(RuntimeError), jobs.once("backup", "1"):
+    with pytest.raises(RuntimeError), jobs.once(Shared(Path(paths.SQLITE)), "backup", "1"):
         raise RuntimeError
     assert rows(shared) == []
-    with jobs.once("backup", "1") as job:
+    with jobs.once(Shared(Path(paths.SQLITE)), "backup", "1") as job:
         assert job.mine
 
 
@@ -97,7 +96,7 @@ def test_the_work_of_a_dead_machine_is_taken_over_after_an_hour(shared: Path, mo
     now = time.time()
     clock = [now]
     monkeypatch.setattr(time, "time", lambda: clock[0])
-    with jobs.once("backup", "1") as first:
+    with jobs.once(Shared(Path(paths.SQLITE)), "backup", "1") as first:
         assert first.mine
         asked = threading.Event()
 
@@ -106,7 +105,7 @@ def test_the_work_of_a_dead_machine_is_taken_over_after_an_hour(shared: Path, mo
             asked.set()
 
         monkeypatch.setattr(time, "sleep", pass_time)
-        with jobs.once("backup", "1") as second:
+        with jobs.once(Shared(Path(paths.SQLITE)), "backup", "1") as second:
             assert second.mine
         assert asked.is_set()
         assert clock[0] - now >= jobs.LIFE_S
@@ -118,7 +117,7 @@ def test_what_the_database_says_is_told(shared: Path) -> None:
     with contextlib.closing(sqlite3.connect(shared)) as connection:
         connection.execute("DROP TABLE baikalctl_state")
     message = rf"^the database {shared}: no such table: baikalctl_state; mend that on the server, and run again$"
-    with pytest.raises(HostError, match=message), jobs.once("backup", "1"):
+    with pytest.raises(HostError, match=message), jobs.once(Shared(Path(paths.SQLITE)), "backup", "1"):
         pytest.fail("it was begun")
 
 
@@ -131,5 +130,5 @@ def test_work_that_failed_with_its_database_is_told_as_such(shared: Path) -> Non
         message = "the work"
         raise RuntimeError(message)
 
-    with pytest.raises(RuntimeError, match="the work"), jobs.once("backup", "1"):
+    with pytest.raises(RuntimeError, match="the work"), jobs.once(Shared(Path(paths.SQLITE)), "backup", "1"):
         work()

@@ -13,7 +13,7 @@ from tests.unit.relays import Answers, mailing, relay, relaying
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from baikalctl import sqlite
+    from baikalctl import sqlite_file
 
 PRIVATE = "noreply@cal.lan"
 """Of a domain that DNS isn't asked for."""
@@ -43,7 +43,7 @@ def test_the_relay_is_asked(tmp_path: Path, answers: Answers, status: str, messa
 
 
 def test_without_a_relay_records_and_organisers_are_looked_at(
-    connection: sqlite.Connection, monkeypatch: pytest.MonkeyPatch
+    connection: sqlite_file.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A mail server of one's own is believed for what DNS says."""
     monkeypatch.setattr(sender_records, "texts", lambda _: [])

@@ -235,7 +235,7 @@ def test_a_test_that_the_relay_takes_says_so_in_its_words() -> None:
 def test_a_test_waits_for_the_relays_word() -> None:
     """Which takes a moment."""
     later = enqueue("", now(), "Succeeded: 250 2.0.0 Ok")
-    filter_does(f"{enqueue('queue', now())}\n(sleep 0.3; {later}) >/dev/null 2>&1 &")
+    filter_does(f"{enqueue('queue', now())}\nsetsid sh -c {shlex.quote(f'sleep 0.3; {later}')} >/dev/null 2>&1 &")
     assert tried() == (0, [HANDED, "accepted: smtp.example.net says 250 2.0.0 Ok"])
 
 

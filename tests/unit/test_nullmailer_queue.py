@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import stat
 import time
@@ -42,14 +43,14 @@ def test_what_was_not_tried_yet_has_no_reason() -> None:
 def test_the_last_attempt_counts() -> None:
     """What it ended with, in the relay's words."""
     said(LOG)
-    assert nullmailer_queue.outcomes() == {
+    assert nullmailer_queue._outcomes(nullmailer_queue._log()) == {
         BOB: (False, "451 4.3.0 later", "<bob@example.net>"),
         ANN: (False, "550 5.1.1 no such user", "<ann@example.net>"),
         "1700000070.801": (False, "the relay took longer than two minutes", "<bob@example.net>"),
         "1700000071.802": (True, "250 2.0.0 Ok: queued as 4X", "<bob@example.net>"),
     }
     said(f"{LOG}Starting delivery: host: smtp protocol: smtp file: {BOB}\nsmtp: Succeeded: 250 2.0.0 Ok\n")
-    assert nullmailer_queue.outcomes()[BOB][:2] == (True, "250 2.0.0 Ok")
+    assert nullmailer_queue._outcomes(nullmailer_queue._log())[BOB][:2] == (True, "250 2.0.0 Ok")
 
 
 def test_what_nobody_began_ends_nothing() -> None:
@@ -57,20 +58,20 @@ def test_what_nobody_began_ends_nothing() -> None:
     said(
         "smtp: Failed: 451 later\nSending timed out, killing protocol\n\xff\nStarting delivery: host: a protocol: smtp\n"
     )
-    assert nullmailer_queue.outcomes() == {}
+    assert nullmailer_queue._outcomes(nullmailer_queue._log()) == {}
 
 
 def test_older_pieces_of_a_containers_log_are_read_first(container: Path) -> None:
     """s6-log begins a new one when one is full; the attempt may stand in one and its outcome in the other."""
     (container / "@400000006a").write_text(f"Starting delivery: host: a protocol: smtp file: {BOB}\n", encoding="ascii")
     (container / "current").write_text("smtp: Failed: 451 4.3.0 later\n", encoding="ascii")
-    assert nullmailer_queue.outcomes() == {BOB: (False, "451 4.3.0 later", "")}
+    assert nullmailer_queue._outcomes(nullmailer_queue._log()) == {BOB: (False, "451 4.3.0 later", "")}
 
 
 def test_a_container_that_has_said_nothing_yet_is_no_error(container: Path) -> None:
     """Nor is a machine without a journal."""
     assert list(container.iterdir()) == []
-    assert nullmailer_queue.outcomes() == {}
+    assert nullmailer_queue._outcomes(nullmailer_queue._log()) == {}
 
 
 def test_a_queue_that_is_not_there_is_empty(spool: Path) -> None:
@@ -127,9 +128,15 @@ def test_it_is_told_to_go_on_through_its_pipe(spool: Path) -> None:
 
 def taken() -> tuple[int, list[tuple[str, tuple[str, ...], bytes]]]:
     """Return how many messages were taken, and what was kept."""
-    found: list[tuple[str, tuple[str, ...], bytes]] = []
-    count = nullmailer_queue.take(lambda *message: found.append(message))
-    return count, sorted(found)
+    kept = Path(paths.DATA) / "kept.txt"
+    kept.touch()
+
+    def keep(*message: object) -> None:
+        with kept.open("a", encoding="utf-8") as stream:
+            stream.write(f"{message!r}\n")
+
+    count = nullmailer_queue.take(keep)
+    return count, sorted(map(ast.literal_eval, kept.read_text(encoding="utf-8").splitlines()))
 
 
 def test_everything_is_taken_out_with_its_envelope(spool: Path) -> None:

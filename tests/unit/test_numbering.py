@@ -13,7 +13,7 @@ from tests.unit.samples import here
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from baikalctl.sqlite import Connection
+    from baikalctl.sqlite_file import Connection
 
 pytestmark = pytest.mark.usefixtures("release_standing")
 

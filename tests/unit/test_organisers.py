@@ -13,13 +13,13 @@ from baikalctl.health import WARNING, Finding
 from tests.unit.samples import declared, user
 
 if TYPE_CHECKING:
-    from baikalctl import sqlite
+    from baikalctl import sqlite_file
 
 GUEST = "ATTENDEE:mailto:guest@example.net"
 JO = user(email="jo@example.org")
 
 
-def have(connection: sqlite.Connection, *tables: dict[str, object]) -> None:
+def have(connection: sqlite_file.Connection, *tables: dict[str, object]) -> None:
     """Have these accounts, each with its calendar."""
     for _, act in users.plan(connection, declared(users=list(tables)).users, {}):
         act()
@@ -33,7 +33,7 @@ def calendar(*lines: str) -> str:
 
 
 def put(
-    connection: sqlite.Connection,
+    connection: sqlite_file.Connection,
     *lines: str,
     name: str = "jo",
     days_ago: float = 1,
@@ -55,10 +55,10 @@ def put(
 
 def found() -> list[Finding]:
     """Return what is found."""
-    return list(organisers.findings())
+    return list(organisers.findings(declared()))
 
 
-def test_an_event_of_another_organiser_is_told_with_both_addresses(connection: sqlite.Connection) -> None:
+def test_an_event_of_another_organiser_is_told_with_both_addresses(connection: sqlite_file.Connection) -> None:
     """Baïkal compares with the account's address alone, and answers 201 anyway."""
     have(connection, JO)
     for _ in range(2):
@@ -93,14 +93,16 @@ def test_an_event_of_another_organiser_is_told_with_both_addresses(connection: s
         *("an alarm's guests", "only words"),
     ],
 )
-def test_what_is_sent_or_concerns_nobody_is_no_finding(connection: sqlite.Connection, lines: tuple[str, ...]) -> None:
+def test_what_is_sent_or_concerns_nobody_is_no_finding(
+    connection: sqlite_file.Connection, lines: tuple[str, ...]
+) -> None:
     """As Baïkal's own library reads it."""
     have(connection, JO)
     put(connection, *lines)
     assert found() == []
 
 
-def test_an_alarm_doesnt_make_its_owner_a_guest(connection: sqlite.Connection) -> None:
+def test_an_alarm_doesnt_make_its_owner_a_guest(connection: sqlite_file.Connection) -> None:
     """It writes to them, and they aren't part of the event."""
     have(connection, JO)
     alarm = ("BEGIN:VALARM", "ATTENDEE:mailto:jo@example.org", "END:VALARM")
@@ -108,28 +110,28 @@ def test_an_alarm_doesnt_make_its_owner_a_guest(connection: sqlite.Connection) -
     assert len(found()) == 1
 
 
-def test_a_name_with_a_colon_is_no_address(connection: sqlite.Connection) -> None:
+def test_a_name_with_a_colon_is_no_address(connection: sqlite_file.Connection) -> None:
     """It stands in quotation marks."""
     have(connection, JO)
     put(connection, 'ORGANIZER;CN="mailto:jo@example.org":mailto:other@example.org', GUEST)
     assert "organised by other@example.org, and" in found()[0].message
 
 
-def test_what_a_terminal_would_obey_is_escaped(connection: sqlite.Connection) -> None:
+def test_what_a_terminal_would_obey_is_escaped(connection: sqlite_file.Connection) -> None:
     """Root reads the check, and any account writes events."""
     have(connection, JO)
     put(connection, "ORGANIZER:mailto:\x1b[2Jother@example.org", GUEST)
     assert r"organised by \u001b[2jother@example.org, and" in str(found()[0])
 
 
-def test_what_is_stored_as_text_is_read_as_well(connection: sqlite.Connection) -> None:
+def test_what_is_stored_as_text_is_read_as_well(connection: sqlite_file.Connection) -> None:
     """sabre/dav stores bytes, and other programs might not."""
     have(connection, JO)
     put(connection, "ORGANIZER:mailto:other@example.org", GUEST, "SUMMARY:Grüße", blob=False)
     assert len(found()) == 1
 
 
-def test_only_events_of_these_days_count(connection: sqlite.Connection) -> None:
+def test_only_events_of_these_days_count(connection: sqlite_file.Connection) -> None:
     """Old ones are nobody's news, and tasks are never sent."""
     have(connection, JO)
     put(connection, "ORGANIZER:mailto:other@example.org", GUEST, days_ago=31)
@@ -139,7 +141,7 @@ def test_only_events_of_these_days_count(connection: sqlite.Connection) -> None:
     assert "for 1 event with guests" in found()[0].message
 
 
-def test_only_the_newest_events_are_read(connection: sqlite.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_newest_events_are_read(connection: sqlite_file.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
     """A check is to take no time."""
     monkeypatch.setattr(organisers, "MOST", 1)
     have(connection, JO)
@@ -148,7 +150,7 @@ def test_only_the_newest_events_are_read(connection: sqlite.Connection, monkeypa
     assert "organised by newer@example.org, and" in found()[0].message
 
 
-def test_a_shared_calendar_is_its_owners(connection: sqlite.Connection) -> None:
+def test_a_shared_calendar_is_its_owners(connection: sqlite_file.Connection) -> None:
     """Whoever else sees it isn't told of; sabre/dav leaves the owner's access NULL in calendars that clients make."""
     shared = {"name": "default", "share": [{"with": "sam"}]}
     have(connection, JO | {"calendars": [shared]}, user("sam", email="sam@example.org"))
@@ -158,7 +160,7 @@ def test_a_shared_calendar_is_its_owners(connection: sqlite.Connection) -> None:
     assert "in the calendars of jo: " in finding.message
 
 
-def test_accounts_without_an_address_are_named(connection: sqlite.Connection) -> None:
+def test_accounts_without_an_address_are_named(connection: sqlite_file.Connection) -> None:
     """Nothing is sent for them at all; those that act for others are no accounts."""
     have(connection, JO, user("ann"), user("sam"))
     connection.execute("INSERT INTO principals (uri) VALUES ('principals/jo/calendar-proxy-write')")
@@ -168,13 +170,13 @@ def test_accounts_without_an_address_are_named(connection: sqlite.Connection) ->
     assert found() == [Finding("mail", WARNING, message, "give it as their email (docs/users.md)")]
 
 
-def test_of_many_a_few_are_named(connection: sqlite.Connection) -> None:
+def test_of_many_a_few_are_named(connection: sqlite_file.Connection) -> None:
     """And how many more there are."""
     have(connection, *(user(f"u{number}") for number in range(7)))
     assert found()[0].message.startswith("nothing is sent for u0, u1, u2, u3, u4 and 2 more, whose")
 
 
-def test_of_many_accounts_with_other_organisers_a_few_are_told(connection: sqlite.Connection) -> None:
+def test_of_many_accounts_with_other_organisers_a_few_are_told(connection: sqlite_file.Connection) -> None:
     """The others have the same reason."""
     have(connection, *(user(f"u{number}", email=f"u{number}@example.org") for number in range(7)))
     for number in range(7):
@@ -184,7 +186,7 @@ def test_of_many_accounts_with_other_organisers_a_few_are_told(connection: sqlit
     assert messages[-1] == "nothing was sent for events of 2 more accounts, for the same reason"
 
 
-def test_an_address_with_capitals_is_told(connection: sqlite.Connection) -> None:
+def test_an_address_with_capitals_is_told(connection: sqlite_file.Connection) -> None:
     """Baïkal's library puts an event's addresses in lower case and the account's not, so they are never the same."""
     have(connection, JO)
     connection.execute("UPDATE principals SET email = 'Jo@Example.org'")
@@ -193,7 +195,7 @@ def test_an_address_with_capitals_is_told(connection: sqlite.Connection) -> None
     assert found() == [Finding("mail", WARNING, message, "write their email in lower case (docs/users.md)")]
 
 
-def test_a_database_that_cannot_be_read_is_told_as_such(connection: sqlite.Connection) -> None:
+def test_a_database_that_cannot_be_read_is_told_as_such(connection: sqlite_file.Connection) -> None:
     """As everywhere."""
     connection.execute("DROP TABLE calendarobjects")
     connection.commit()

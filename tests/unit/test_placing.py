@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from baikalctl import paths, placing, putting_back, sqlite
+from baikalctl import paths, placing, putting_back, sqlite_file
 from baikalctl.faults import HostError
 from tests.unit.moving import dies, leftovers, names, soon
 from tests.unit.samples import VERSION, here
@@ -21,7 +21,7 @@ TLS, ACME, DKIM = "tls/own.pem", "acme/issued/cal.example.org/key.pem", "dkim/ma
 
 
 @pytest.fixture
-def _data(connection: sqlite.Connection) -> None:
+def _data(connection: sqlite_file.Connection) -> None:
     """Have data, and what is root's of it."""
     connection.execute("INSERT INTO users (username, digesta1) VALUES ('jo', 'x')")
     connection.commit()
@@ -141,7 +141,7 @@ def test_what_was_kept_is_the_data_again() -> None:
     with contextlib.closing(sqlite3.connect(paths.SQLITE)) as connection:
         connection.execute("DELETE FROM users")
         connection.commit()
-    for suffix in sqlite.COMPANIONS:
+    for suffix in sqlite_file.COMPANIONS:
         Path(paths.SQLITE + suffix).write_text("another database's", encoding="utf-8")
     Path(paths.BAIKAL_YAML).write_text("system: {}\n", encoding="utf-8")
     (Path(paths.DATA) / TLS).write_text("another", encoding="utf-8")
@@ -179,7 +179,7 @@ def test_where_nothing_was_there_is_nothing_again(host: Path) -> None:
     assert there == {TLS, ACME, DKIM}
 
 
-def test_half_of_an_installation_is_half_again(connection: sqlite.Connection, host: Path) -> None:
+def test_half_of_an_installation_is_half_again(connection: sqlite_file.Connection, host: Path) -> None:
     """A database without its yaml stays that."""
     connection.close()
     kept = placing.keep("import", here())
@@ -214,7 +214,7 @@ def test_what_is_put_together_is_gone_however_that_ends() -> None:
     ],
 )
 def test_rows_that_a_server_has_already_are_not_loaded_again(
-    connection: sqlite.Connection, change: str | None, *, differs: bool
+    connection: sqlite_file.Connection, change: str | None, *, differs: bool
 ) -> None:
     """What differs is what is in the rows and what they are made of, not how a file has them; without a copy, all does."""
     connection.close()

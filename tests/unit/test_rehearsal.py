@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import dataclasses
+import http.client
+import json
 import os
 import shutil
 import signal
@@ -115,11 +118,40 @@ def test_a_server_that_wants_digests_is_logged_in_to(found: Configuration, libra
         staged = configuration.understood(file)
         staged["system"]["dav_auth_type"] = "Digest"
         configuration.write(staged, file)
-        with rehearsal._serving(folder, VERSION) as (port, _):
-            round_trip.make(f"http://127.0.0.1:{port}", visitor, {}, calendars=True, contacts=True)
+        secret = {rehearsal.HEADER: "secret"}
+        with rehearsal._serving(folder, VERSION, "secret") as (port, _):
+            round_trip.make(f"http://127.0.0.1:{port}", visitor, secret, calendars=True, contacts=True)
             wrong = dataclasses.replace(visitor, password="wrong")
             with pytest.raises(HostError, match=r"PROPFIND .* answers 401, not 207"):
-                round_trip.make(f"http://127.0.0.1:{port}", wrong, {}, calendars=True, contacts=True)
+                round_trip.make(f"http://127.0.0.1:{port}", wrong, secret, calendars=True, contacts=True)
+
+
+@pytest.mark.parametrize("secret", [None, "", "0" * 64, "é"])
+def test_no_other_account_of_the_machine_is_answered(
+    found: Configuration, monkeypatch: pytest.MonkeyPatch, secret: str | None
+) -> None:
+    """Each can connect to loopback while the copy is tried out: it gets 404 from every script, the installer included."""
+    answered = Path(paths.DATA) / "answered"
+
+    def make(base: str, visitor: round_trip.Visitor, headers: dict[str, str], **_: object) -> None:
+        login = base64.b64encode(f"{visitor.name}:{visitor.password}".encode()).decode()
+        own = {} if secret is None else {rehearsal.HEADER: secret.encode().decode("latin-1")}
+        paths_ = (f"dav.php/principals/{visitor.name}/", "dav.php/", "index.php", "admin/", "admin/install/", "nothing")
+        statuses: list[list[int]] = []
+        for given in (own, headers):
+            statuses.append([])
+            for path in paths_:
+                connection = http.client.HTTPConnection(base.removeprefix("http://"), timeout=30)
+                connection.request("PROPFIND", f"/{path}", headers={**given, "Authorization": f"Basic {login}"})
+                statuses[-1].append(connection.getresponse().status)
+                connection.close()
+        answered.write_text(json.dumps(statuses), encoding="ascii")
+
+    monkeypatch.setattr(round_trip, "make", make)
+    rehearsal.try_out(found, VERSION)
+    statuses = json.loads(answered.read_text(encoding="ascii"))
+    assert statuses[0] == [404] * 6
+    assert statuses[1][0] == 207, "with the secret, the release answers"
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from tests.unit.samples import here
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from baikalctl.sqlite import Connection
+    from baikalctl.sqlite_file import Connection
 
 VISITOR = Visitor("visitor", "secret")
 EVENT, CARD = "calendars/visitor/default/check.ics", "addressbooks/visitor/default/check.vcf"

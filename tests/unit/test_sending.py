@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import concurrent.futures
+import fcntl
 import os
 import shlex
 import stat
+import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +17,7 @@ from baikalctl import paths, sending
 from baikalctl.faults import NOT_YET, HostError
 from baikalctl.itip import UnfitError
 from tests.unit.handover import SENDER, calendar, handover, parsed, part
+from tests.unit.samples import HOME
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,8 +69,8 @@ def postfix(host: Path, monkeypatch: pytest.MonkeyPatch) -> Queue:
 
 
 def kept() -> list[bytes]:
-    """Return all that is kept, each with its first line; it is its owner's alone, and nothing else is there."""
-    files = sorted(Path(paths.KEPT).iterdir())
+    """Return all that is kept, each with its first line; it is its owner's alone, and only the count is there besides."""
+    files = sorted(path for path in Path(paths.KEPT).iterdir() if str(path) != paths.RECIPIENTS)
     for file in files:
         assert file.name.endswith(".eml")
         assert not file.name.startswith(".")
@@ -243,6 +247,111 @@ def test_a_bounce_from_a_queue_goes_to_postfix_without_a_sender(postfix: Queue) 
     """The empty sender is a word of its own there."""
     sending.send_again(sending.keep_queued("", ("bob@example.net",), b"Subject: x\n\n"), SENDER)
     assert postfix.words() == "-i -f  -- bob@example.net"
+
+
+def invited(number: int, organizer: str = "jo@example.org") -> bytes:
+    """Return what PHP hands over for one of many who are invited."""
+    who = f"guest{number}@example.net"
+    people = (f"ORGANIZER:mailto:{organizer}", f"ATTENDEE:mailto:{who}")
+    return handover(calendar("SUMMARY:x", people=people), to=who, sender=organizer)
+
+
+@pytest.fixture
+def hour(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Return a function that sets the clock to so many hours, and small limits: 3 recipients of one, 5 of all."""
+    monkeypatch.setattr(sending, "BY_ONE", 3)
+    monkeypatch.setattr(sending, "BY_ALL", 5)
+
+    def set_clock(hours: float) -> None:
+        monkeypatch.setattr("time.time", lambda: 1_700_000_000 // 3600 * 3600 + 3600 * hours)
+
+    set_clock(0)
+    return set_clock
+
+
+def test_the_limits_are_two_hundred_of_one_organizer_and_ten_times_that_of_all() -> None:
+    """As docs/mail.md says."""
+    assert (sending.BY_ONE, sending.BY_ALL) == (200, 2000)
+    text = (HOME / "docs/mail.md").read_text(encoding="utf-8")
+    assert "200 recipients" in text
+    assert "2,000" in text
+
+
+def test_what_an_organizer_sends_past_the_limit_of_an_hour_is_kept(
+    nullmailer: Queue, hour: Callable[[float], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the organizer and the limit as the reason, for the log and the checks; others may still send."""
+    assert [sending.sendmail(invited(number), SENDER) for number in range(4)] == [0, 0, 0, NOT_YET]
+    why = "jo@example.org has sent to 3 recipients within this hour, and the limit is 3"
+    assert kept() == [f"X-Baikal-Kept: {why}\n".encode() + invited(3)]
+    assert why in capsys.readouterr().err
+    assert b"guest2@example.net" in nullmailer.given()
+    assert sending.sendmail(invited(4, "ann@example.org"), SENDER) == 0
+    assert sending.sendmail(invited(5, "JO@example.org"), SENDER) == NOT_YET, "capitals are no other organizer"
+    hour(0.99)
+    assert sending.sendmail(invited(6), SENDER) == NOT_YET
+    hour(1)
+    assert sending.sendmail(invited(7), SENDER) == 0
+
+
+@pytest.mark.usefixtures("nullmailer", "hour")
+def test_an_account_that_changes_its_address_comes_to_the_limit_of_all() -> None:
+    """Each may change its own, and would be another organizer each time."""
+    done = [sending.sendmail(invited(number, f"jo{number}@example.org"), SENDER) for number in range(6)]
+    assert done == [0] * 5 + [NOT_YET]
+    assert b"this server has sent to 5 recipients within this hour, and the limit is 5" in kept()[0]
+
+
+@pytest.mark.usefixtures("hour")
+def test_what_was_kept_because_of_the_limit_is_sent_by_a_retry(nullmailer: Queue) -> None:
+    """Which is an administrator's decision, and counts for nobody."""
+    for number in range(4):
+        sending.sendmail(invited(number), SENDER)
+    ((place, _, _),) = sending.kept()
+    sending.send_again(place, SENDER)
+    assert b"guest3@example.net" in nullmailer.given()
+    assert kept() == []
+
+
+@pytest.mark.usefixtures("nullmailer", "hour")
+def test_what_several_processes_send_at_once_is_counted_once_each() -> None:
+    """PHP has several; none of their recipients is forgotten."""
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        done = list(pool.map(lambda number: sending.sendmail(invited(number), SENDER), range(8)))
+    assert sorted(done) == [0] * 3 + [NOT_YET] * 5
+    assert len(kept()) == 5
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        "echo nonsense > $1",
+        "head -c 3000000 /dev/zero > $1",
+        "printf '\\377\\n\\n' > $1",
+        "ln -s /etc/passwd $1",
+        "ln -s nowhere/at/all $1",
+        "mkfifo $1",
+        "mkdir $1",
+    ],
+)
+def test_a_count_that_is_no_good_costs_no_message(nullmailer: Queue, spoil: str) -> None:
+    """It is written by an account that may be somebody else's by now; nothing that it leads to is changed."""
+    before = Path("/etc/passwd").read_bytes()
+    subprocess.run(["sh", "-euc", spoil, "sh", paths.RECIPIENTS], check=True)
+    assert sending.sendmail(invited(1), SENDER) == 0
+    assert b"guest1@example.net" in nullmailer.given()
+    assert Path("/etc/passwd").read_bytes() == before
+
+
+def test_a_count_that_another_process_holds_is_not_waited_for_forever(
+    nullmailer: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The message leaves without being counted."""
+    monkeypatch.setattr(sending, "COUNTING_S", 0.1)
+    with Path(paths.RECIPIENTS).open("w", encoding="utf-8") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        assert sending.sendmail(invited(1), SENDER) == 0
+    assert b"guest1@example.net" in nullmailer.given()
 
 
 def test_the_verb_reads_what_php_gives(nullmailer: Queue, monkeypatch: pytest.MonkeyPatch) -> None:

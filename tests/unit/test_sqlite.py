@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from baikalctl import database, numbering, paths, sqlite
+from baikalctl import database, numbering, paths, sqlite, sqlite_file
 from baikalctl.faults import HostError
 from tests.unit.samples import VERSION, here
 
 pytestmark = pytest.mark.usefixtures("release_standing")
 
 
-def test_a_new_database_has_baikals_tables(connection: sqlite.Connection) -> None:
+def test_a_new_database_has_baikals_tables(connection: sqlite_file.Connection) -> None:
     """The schema is the release's own."""
     tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     assert {"users", "principals", "calendars", "calendarinstances", "addressbooks", "cards"} <= tables
@@ -74,7 +74,7 @@ def test_a_damaged_database_asks_for_a_backup(host: Path, content: bytes) -> Non
         here().connect()
 
 
-def test_reading_changes_nothing(connection: sqlite.Connection) -> None:
+def test_reading_changes_nothing(connection: sqlite_file.Connection) -> None:
     """A connection for reading refuses to write."""
     assert database.one(connection, "SELECT count(*) FROM users") == 0
     with contextlib.closing(here().connect(read_only=True)) as reader:
@@ -83,7 +83,7 @@ def test_reading_changes_nothing(connection: sqlite.Connection) -> None:
             reader.execute("INSERT INTO users (username, digesta1) VALUES ('x', 'x')")
 
 
-def test_what_is_missing_for_speed_is_said_and_then_done(connection: sqlite.Connection) -> None:
+def test_what_is_missing_for_speed_is_said_and_then_done(connection: sqlite_file.Connection) -> None:
     """Baïkal's schema lacks every one of our indexes and triggers, and the write-ahead log; a second look finds nothing."""
     missing = here().missing_tuning(connection)
     triggers = [f"trigger {name}" for name in numbering.SQLITE]
@@ -94,7 +94,7 @@ def test_what_is_missing_for_speed_is_said_and_then_done(connection: sqlite.Conn
     assert here().missing_tuning(connection) == []
 
 
-def test_one_index_that_an_upgrade_took_away_is_noticed(connection: sqlite.Connection) -> None:
+def test_one_index_that_an_upgrade_took_away_is_noticed(connection: sqlite_file.Connection) -> None:
     """Only that one is named."""
     here().tune(connection)
     connection.execute("DROP INDEX baikalctl_cards_uri")
@@ -113,7 +113,7 @@ def test_one_index_that_an_upgrade_took_away_is_noticed(connection: sqlite.Conne
         ("SELECT id FROM groupmembers WHERE member_id = 1", "baikalctl_groupmembers_member"),
     ],
 )
-def test_the_queries_of_every_request_use_an_index(connection: sqlite.Connection, query: str, index: str) -> None:
+def test_the_queries_of_every_request_use_an_index(connection: sqlite_file.Connection, query: str, index: str) -> None:
     """SQLite's own plan for sabre/dav's queries names ours instead of a scan."""
     here().tune(connection)
     plan = " ".join(str(row[3]) for row in connection.execute(f"EXPLAIN QUERY PLAN {query}"))
@@ -121,7 +121,7 @@ def test_the_queries_of_every_request_use_an_index(connection: sqlite.Connection
     assert "SCAN" not in plan
 
 
-def test_old_data_with_duplicates_can_be_tuned(connection: sqlite.Connection) -> None:
+def test_old_data_with_duplicates_can_be_tuned(connection: sqlite_file.Connection) -> None:
     """The indexes aren't unique, because early versions wrote some objects twice."""
     insert = "INSERT INTO cards (addressbookid, uri) VALUES (1, 'twin')"
     connection.execute(insert)
@@ -130,7 +130,7 @@ def test_old_data_with_duplicates_can_be_tuned(connection: sqlite.Connection) ->
     assert here().missing_tuning(connection) == []
 
 
-def test_readers_go_on_while_somebody_writes(connection: sqlite.Connection) -> None:
+def test_readers_go_on_while_somebody_writes(connection: sqlite_file.Connection) -> None:
     """That is what the write-ahead log is for; and nothing acknowledged is lost when the power goes."""
     here().tune(connection)
     (synchronous,) = connection.execute("PRAGMA synchronous").fetchone()
@@ -140,7 +140,7 @@ def test_readers_go_on_while_somebody_writes(connection: sqlite.Connection) -> N
         assert database.one(other, "SELECT count(*) FROM users") == 0
 
 
-def test_the_journal_is_switched_when_others_let_go(connection: sqlite.Connection) -> None:
+def test_the_journal_is_switched_when_others_let_go(connection: sqlite_file.Connection) -> None:
     """SQLite gives up at once while somebody else reads; we wait."""
     held, release = threading.Event(), threading.Event()
 
@@ -161,7 +161,7 @@ def test_the_journal_is_switched_when_others_let_go(connection: sqlite.Connectio
 
 
 def test_a_journal_that_cannot_be_switched_is_said(
-    connection: sqlite.Connection, monkeypatch: pytest.MonkeyPatch
+    connection: sqlite_file.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After its patience the sentence says to run again."""
     monkeypatch.setattr(sqlite, "BUSY_SECONDS", 0.05)
@@ -176,12 +176,12 @@ def test_a_journal_that_cannot_be_switched_is_said(
         assert time.monotonic() - start < 2
 
 
-def test_a_sound_database_has_nothing_wrong(connection: sqlite.Connection) -> None:
+def test_a_sound_database_has_nothing_wrong(connection: sqlite_file.Connection) -> None:
     """The whole of it is read, and the answer is nothing."""
     assert here().integrity(connection) == ""
 
 
-def test_damage_in_the_middle_is_found(connection: sqlite.Connection) -> None:
+def test_damage_in_the_middle_is_found(connection: sqlite_file.Connection) -> None:
     """Damage that leaves the file openable is still found by the thorough look."""
     connection.execute("PRAGMA journal_mode = DELETE")
     rows = [(f"user{number}", "x" * 100) for number in range(500)]
@@ -200,7 +200,7 @@ def test_damage_in_the_middle_is_found(connection: sqlite.Connection) -> None:
     assert found
 
 
-def test_a_copy_has_everything_that_was_committed(connection: sqlite.Connection, tmp_path: Path) -> None:
+def test_a_copy_has_everything_that_was_committed(connection: sqlite_file.Connection, tmp_path: Path) -> None:
     """Also what is only in the write-ahead log yet, and it is its owner's alone."""
     here().tune(connection)
     connection.execute("INSERT INTO users (username, digesta1) VALUES ('jo', 'x')")

@@ -109,6 +109,7 @@ def contained(host: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
         raise GoesOn
 
     monkeypatch.setattr(volume, "refuse_unwritable", goes_on)
+    monkeypatch.setattr(start, "privileged", lambda: True)
     named = {"BAIKAL_TLS_CERTIFICATE": f"{host}/cal.pem", "BAIKAL_TLS_KEY": f"{host}/cal.key"}
     return RIGHT | named | {"BAIKAL_TLS": "files"}
 
@@ -121,6 +122,54 @@ def test_a_start_with_all_its_files_says_nothing_of_them(
     (host / "cal.key").write_bytes(GOOD_KEY)
     with pytest.raises(GoesOn):
         start.start(contained)
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("environ", "exposed", "instead"),
+    [
+        ({}, "BAIKAL_ADMIN_PASSWORD", "BAIKAL_ADMIN_PASSWORD_FILE"),
+        (
+            {"BAIKAL_USERS": '[{"name": "jo", "password" : "x"}]'},
+            "BAIKAL_ADMIN_PASSWORD, BAIKAL_USERS",
+            'BAIKAL_ADMIN_PASSWORD_FILE, {"file": "…"} for each password in BAIKAL_USERS',
+        ),
+    ],
+)
+def test_a_password_that_php_could_read_is_named_with_what_to_set_instead(  # noqa: PLR0913, PLR0917 - fixtures, and a case
+    contained: dict[str, str],
+    host: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    environ: dict[str, str],
+    exposed: str,
+    instead: str,
+) -> None:
+    """As with --user: PHP is the account whose health checks have the container's environment."""
+    monkeypatch.setattr(start, "privileged", lambda: False)
+    (host / "cal.pem").write_bytes(GOOD)
+    (host / "cal.key").write_bytes(GOOD_KEY)
+    with pytest.raises(GoesOn):
+        start.start(contained | environ)
+    assert capsys.readouterr().out == (
+        "baikalctl: PHP has the same account as health checks and docker exec here, so it can read "
+        f"{exposed} in their environment; set {instead} instead\n"
+    )
+
+
+def test_passwords_in_files_are_not_spoken_of(
+    contained: dict[str, str], host: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nor accounts whose passwords are."""
+    monkeypatch.setattr(start, "privileged", lambda: False)
+    (host / "cal.pem").write_bytes(GOOD)
+    (host / "cal.key").write_bytes(GOOD_KEY)
+    (host / "admin").write_text("s\n", encoding="ascii")
+    del contained["BAIKAL_ADMIN_PASSWORD"]
+    users = f'[{{"name": "jo", "password": {{"file": "{host}/admin"}}}}]'
+    environ = {"BAIKAL_ADMIN_PASSWORD_FILE": f"{host}/admin", "BAIKAL_USERS": users}
+    with pytest.raises(GoesOn):
+        start.start(contained | environ)
     assert capsys.readouterr().out == ""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from importlib import metadata
 from pathlib import Path
@@ -123,6 +124,15 @@ def test_a_file_that_is_named_must_be_for_this_account(
     with pytest.raises(HostError, match=rf"{name} can't be {verb} by uid \d+.*; give that account the file$"):
         surroundings.refuse_unfit_files(it)
     assert asked[name] == (os.R_OK | os.X_OK if name == HOOK else os.R_OK)
+
+
+def test_a_hook_that_others_can_change_is_refused(tmp_path: Path) -> None:
+    """The container runs it as root, or as the account that has the certificates."""
+    it = settings(**given(tmp_path, "letsencrypt"))
+    (tmp_path / HOOK).chmod(0o772)
+    with pytest.raises(HostError, match=rf"{HOOK} can be changed by others \(-rwxrwx-w-, .*; put it where only root "):
+        surroundings.refuse_unfit_files(it)
+    surroundings.refuse_unfit_files(dataclasses.replace(it, tls="selfsigned"))
 
 
 @pytest.mark.parametrize("mode", ["selfsigned", "off"])

@@ -14,7 +14,7 @@ from baikalctl.sqlite import Sqlite
 from tests.unit.samples import here
 
 if TYPE_CHECKING:
-    from baikalctl import sqlite
+    from baikalctl import sqlite_file
 
 pytestmark = pytest.mark.usefixtures("release_standing")
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("release_standing")
 class Calendar:
     """A calendar as sabre/dav keeps it: each write is a row among the changes, and the token grows."""
 
-    def __init__(self, connection: sqlite.Connection) -> None:
+    def __init__(self, connection: sqlite_file.Connection) -> None:
         """Make it, empty."""
         self.connection = connection
         self.number = connection.insert("calendars", synctoken=1, components="VEVENT")
@@ -56,7 +56,7 @@ class Calendar:
         return token(self.connection, self.number)
 
 
-def token(connection: sqlite.Connection, number: int) -> int:
+def token(connection: sqlite_file.Connection, number: int) -> int:
     """Return a calendar's token."""
     (found,) = connection.execute("SELECT synctoken FROM calendars WHERE id = ?", (number,)).fetchone()
     return int(found)
@@ -70,7 +70,7 @@ def told(path: Path, number: int, since: int) -> dict[str, int]:
 
 
 @pytest.fixture
-def calendar(connection: sqlite.Connection) -> Calendar:
+def calendar(connection: sqlite_file.Connection) -> Calendar:
     """Give a calendar with two objects."""
     found = Calendar(connection)
     found.put("a.ics", "1")

@@ -92,7 +92,7 @@ class Host:
         transition.recover(silent)
         found = configuration.read()
         if migration.outstanding(found, VERSION):
-            upgrading.upgrade(found, VERSION, silent, finish or apply)
+            upgrading.upgrade(found, found["database"], VERSION, silent, finish or apply)
 
     def import_(self) -> None:
         """Take the other installation over."""
@@ -344,7 +344,7 @@ def test_a_change_that_nobody_listens_to_any_more_is_still_taken_back(it: Host) 
         what="a change",
         label="change",
         version=OLD,
-        target=transition.here_or_declared(),
+        target=transition.declared_database(),
         prepare=lambda: _copied(it),
         finish=finish,
     )
@@ -354,7 +354,7 @@ def test_a_change_that_nobody_listens_to_any_more_is_still_taken_back(it: Host) 
 
 
 def _copied(it: Host) -> configuration.Configuration:
-    upgrading.copy_here(transition.here_or_declared())
+    upgrading.copy_here(transition.declared_database())
     return configuration.understood(it.template.yaml)
 
 
@@ -371,7 +371,7 @@ def test_what_came_to_be_with_the_new_data_goes_with_it(it: Host) -> None:
         apply()
         raise HostError("out of luck")
 
-    target = transition.here_or_declared()
+    target = transition.declared_database()
     change = transition.Change(
         what="a change", label="change", version=VERSION, target=target, prepare=prepare, finish=finish
     )
@@ -432,16 +432,17 @@ def test_new_data_that_is_not_served_gives_way_to_the_old(it: Host) -> None:
 @pytest.mark.usefixtures("serving")
 def test_new_data_is_used_before_clients_are_let_in(it: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     """By an account that is gone afterwards; while everybody else is told to come again."""
-    closed = []
+    closed = Path(paths.DATA) / "closed"
     real = transition._visit
 
     def visit(told: Declared, token: str) -> None:
-        closed.append(maintenance.reason())
+        closed.write_text(maintenance.reason(), encoding="utf-8")
         real(told, token)
 
     monkeypatch.setattr(transition, "_visit", visit)
     it.upgrade()
-    assert closed == [f"the upgrade from Baïkal {OLD} to {VERSION}"]
+    assert closed.read_text(encoding="utf-8") == f"the upgrade from Baïkal {OLD} to {VERSION}"
+    closed.unlink()
     arrived("upgrade")
 
 
@@ -492,7 +493,7 @@ def test_a_change_whose_data_cannot_be_put_back_says_both() -> None:
 
     found = configuration.read()
     with pytest.raises(HostError, match=r"can't be taken back .* what was there is in "):
-        upgrading.upgrade(found, VERSION, said.append, finish)
+        upgrading.upgrade(found, found["database"], VERSION, said.append, finish)
     assert said[-1].endswith(" failed (out of luck); everything is put back as it was")
     (kept,) = Path(paths.BACKUPS).iterdir()
     assert names(str(kept / placing.SQLITE)) == OURS
@@ -584,7 +585,7 @@ def test_what_was_done_to_the_rows_of_another_database_is_undone(it: Host) -> No
         raise HostError("out of luck")
 
     with pytest.raises(HostError, match="out of luck"):
-        upgrading.upgrade(configured, VERSION, silent, finish)
+        upgrading.upgrade(configured, configured["database"], VERSION, silent, finish)
     assert names(str(there)) == before
     assert configuration.read() == configured
     assert (Elsewhere(configured["database"]).version(), release.current()) == (OLD, OLD)
@@ -602,7 +603,7 @@ def test_in_an_image_rows_are_of_the_old_release_again_although_that_is_not_ther
         raise HostError("out of luck")
 
     with pytest.raises(HostError, match="out of luck"):
-        upgrading.upgrade(configured, VERSION, silent, finish)
+        upgrading.upgrade(configured, configured["database"], VERSION, silent, finish)
     assert configuration.read() == configured
     assert (Elsewhere(configured["database"]).version(), release.current()) == (OLD, VERSION)
 

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from baikalctl import configuration, database, paths, placing, release, upgrading
+from baikalctl import configuration, paths, placing, release, upgrading
 from baikalctl.faults import HostError
 from tests.lab.old_installation import build
 from tests.unit.elsewhere import Elsewhere
 from tests.unit.moving import names, needs_php, stand_release
-from tests.unit.samples import VERSION
+from tests.unit.samples import VERSION, here
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,7 +36,8 @@ def _installed(host: Path) -> None:
 def bring(version: str = VERSION, finish: Callable[[], None] = lambda: None) -> list[str]:
     """Upgrade, and return what was said."""
     said: list[str] = []
-    upgrading.upgrade(configuration.read(), version, said.append, finish)
+    found = configuration.read()
+    upgrading.upgrade(found, found["database"], version, said.append, finish)
     return said
 
 
@@ -85,6 +86,6 @@ def test_of_a_server_two_copies_are_made() -> None:
         assert not placing.differs()
         assert (place / placing.BEFORE).is_file()
     with placing.incoming() as place:
-        upgrading.copy_here(database.here())
+        upgrading.copy_here(here())
         assert not (place / placing.BEFORE).exists()
         assert names(str(place / placing.SQLITE)) == ["Bo.Berg", "anna"]

@@ -14,7 +14,7 @@ from tests.unit.samples import declared, user
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from baikalctl import sqlite
+    from baikalctl import sqlite_file
     from baikalctl.declared import DeclaredUser
 
 TABLES = (
@@ -37,7 +37,7 @@ def fingerprints(*tables: Mapping[str, object]) -> dict[str, str]:
 
 
 def bring(
-    connection: sqlite.Connection, *tables: Mapping[str, object], applied: Mapping[str, str] | None = None
+    connection: sqlite_file.Connection, *tables: Mapping[str, object], applied: Mapping[str, str] | None = None
 ) -> list[str]:
     """Do all that is planned, and return the sentences."""
     sentences = []
@@ -48,17 +48,17 @@ def bring(
     return sentences
 
 
-def content(connection: sqlite.Connection) -> dict[str, list[Any]]:
+def content(connection: sqlite_file.Connection) -> dict[str, list[Any]]:
     """Return every row of every table."""
     return {table: connection.execute(f"SELECT * FROM {table} ORDER BY id").fetchall() for table in TABLES}
 
 
-def rows(connection: sqlite.Connection, query: str, *values: object) -> list[Any]:
+def rows(connection: sqlite_file.Connection, query: str, *values: object) -> list[Any]:
     """Return the rows of a query, single columns unwrapped."""
     return [row[0] if len(row) == 1 else row for row in connection.execute(query, values)]
 
 
-def fill(connection: sqlite.Connection, name: str) -> None:
+def fill(connection: sqlite_file.Connection, name: str) -> None:
     """Give an account all that clients and the admin pages leave behind: objects, shares, subscriptions, properties.
 
     sabre/dav leaves ``access`` NULL in calendars that clients make on SQLite.
@@ -95,7 +95,7 @@ def fill(connection: sqlite.Connection, name: str) -> None:
     connection.commit()
 
 
-def test_an_account_is_made_as_baikal_makes_it(connection: sqlite.Connection) -> None:
+def test_an_account_is_made_as_baikal_makes_it(connection: sqlite_file.Connection) -> None:
     """User, principal, calendar and address book have the columns that Baïkal's own User.php writes."""
     bring(connection, user("jo", password="geheim", email="jo@example.org", display_name="Jo Doe"))
     digest = hashlib.md5(b"jo:BaikalDAV:geheim", usedforsecurity=False).hexdigest()
@@ -113,7 +113,7 @@ def test_an_account_is_made_as_baikal_makes_it(connection: sqlite.Connection) ->
     ]
 
 
-def test_each_step_is_a_sentence(connection: sqlite.Connection) -> None:
+def test_each_step_is_a_sentence(connection: sqlite_file.Connection) -> None:
     """Whoever runs the deploy reads what was done, and no password is in it."""
     table = user("jo", password="hunter2-hunter2", calendars=[WORK | {"share": [{"with": "ann"}]}])
     sentences = bring(connection, table, user("ann"))
@@ -130,7 +130,7 @@ def test_each_step_is_a_sentence(connection: sqlite.Connection) -> None:
 @pytest.mark.parametrize(
     "name", ["jo", "Corey", "a.b@example.org", "jürgen", "o'neill", "config", "名前", '"quoted"', "--", "x;DROP"]
 )
-def test_a_second_plan_is_empty(connection: sqlite.Connection, name: str) -> None:
+def test_a_second_plan_is_empty(connection: sqlite_file.Connection, name: str) -> None:
     """Whatever an account is called, it is made once."""
     table = user(name, calendars=[WORK | {"name": "Ärger's"}], address_books=[{"name": "böoks", "description": "ß"}])
     assert bring(connection, table)
@@ -140,14 +140,14 @@ def test_a_second_plan_is_empty(connection: sqlite.Connection, name: str) -> Non
     assert rows(connection, "SELECT username FROM users") == [name]
 
 
-def test_a_second_plan_is_empty_although_nothing_is_remembered(connection: sqlite.Connection) -> None:
+def test_a_second_plan_is_empty_although_nothing_is_remembered(connection: sqlite_file.Connection) -> None:
     """A run that was interrupted before it could remember the passwords doesn't set them again."""
     table = user("jo", calendars=[WORK])
     bring(connection, table)
     assert bring(connection, table, applied={}) == []
 
 
-def test_planning_changes_nothing(connection: sqlite.Connection) -> None:
+def test_planning_changes_nothing(connection: sqlite_file.Connection) -> None:
     """A plan that is only read can be read in full, and the database stays as it was."""
     bring(connection, user("ann"))
     before = content(connection)
@@ -158,7 +158,7 @@ def test_planning_changes_nothing(connection: sqlite.Connection) -> None:
     assert not connection.in_transaction
 
 
-def test_what_nobody_declared_is_never_touched(connection: sqlite.Connection) -> None:
+def test_what_nobody_declared_is_never_touched(connection: sqlite_file.Connection) -> None:
     """Other accounts, calendars made by clients, objects, and all else stay as they are."""
     bring(connection, user("jo"), user("eve"))
     fill(connection, "eve")
@@ -174,7 +174,7 @@ def test_what_nobody_declared_is_never_touched(connection: sqlite.Connection) ->
     assert added == {"calendars": 1, "calendarinstances": 1}
 
 
-def test_an_account_that_is_no_longer_declared_stays(connection: sqlite.Connection) -> None:
+def test_an_account_that_is_no_longer_declared_stays(connection: sqlite_file.Connection) -> None:
     """Removal is explicit."""
     bring(connection, user("jo"), user("ann"))
     before = content(connection)
@@ -182,7 +182,7 @@ def test_an_account_that_is_no_longer_declared_stays(connection: sqlite.Connecti
     assert content(connection) == before
 
 
-def test_a_password_that_its_owner_changed_stays(connection: sqlite.Connection) -> None:
+def test_a_password_that_its_owner_changed_stays(connection: sqlite_file.Connection) -> None:
     """As long as the declaration is the same, what somebody chose in between is theirs."""
     table = user("jo")
     bring(connection, table)
@@ -191,7 +191,7 @@ def test_a_password_that_its_owner_changed_stays(connection: sqlite.Connection) 
     assert rows(connection, "SELECT digesta1 FROM users") == ["chosen by jo"]
 
 
-def test_a_password_whose_declaration_changes_is_set(connection: sqlite.Connection) -> None:
+def test_a_password_whose_declaration_changes_is_set(connection: sqlite_file.Connection) -> None:
     """This is how an administrator gives somebody a new one."""
     old, new = user("jo", password="old"), user("jo", password="new")
     bring(connection, old)
@@ -201,7 +201,7 @@ def test_a_password_whose_declaration_changes_is_set(connection: sqlite.Connecti
     assert bring(connection, new, applied=fingerprints(new)) == []
 
 
-def test_an_account_that_was_there_before_gets_what_is_declared(connection: sqlite.Connection) -> None:
+def test_an_account_that_was_there_before_gets_what_is_declared(connection: sqlite_file.Connection) -> None:
     """An account made in the admin pages becomes the declared one and keeps its calendars."""
     connection.execute("INSERT INTO users (username, digesta1) VALUES ('jo', 'x')")
     connection.execute("INSERT INTO principals (uri, email, displayname) VALUES ('principals/jo', NULL, 'jo')")
@@ -214,7 +214,7 @@ def test_an_account_that_was_there_before_gets_what_is_declared(connection: sqli
     ]
 
 
-def test_half_an_account_is_completed(connection: sqlite.Connection) -> None:
+def test_half_an_account_is_completed(connection: sqlite_file.Connection) -> None:
     """A user without a principal (another tool's) gets one, and isn't made twice."""
     connection.execute("INSERT INTO users (username, digesta1) VALUES ('jo', ?)", (accounts(user("jo"))[0].digest,))
     connection.commit()
@@ -227,7 +227,7 @@ def test_half_an_account_is_completed(connection: sqlite.Connection) -> None:
     [({"email": "new@example.org"}, ("new@example.org", "Jo")), ({"display_name": "Jö"}, ("jo@example.org", "Jö"))],
 )
 def test_a_declared_name_or_address_is_kept(
-    connection: sqlite.Connection, changed: dict[str, object], expected: tuple[str, str]
+    connection: sqlite_file.Connection, changed: dict[str, object], expected: tuple[str, str]
 ) -> None:
     """What is declared of a person is set again when it differs."""
     table = user("jo", email="jo@example.org", display_name="Jo")
@@ -239,7 +239,7 @@ def test_a_declared_name_or_address_is_kept(
 
 @pytest.mark.parametrize(("column", "value"), [("displayname", "Jo D."), ("email", "jo@home.example")])
 def test_a_persons_name_and_address_that_are_not_declared_are_theirs(
-    connection: sqlite.Connection, column: str, value: str
+    connection: sqlite_file.Connection, column: str, value: str
 ) -> None:
     """What somebody entered in the admin pages stays where nothing is declared; without an address no invitation goes."""
     table = user("jo")
@@ -251,7 +251,7 @@ def test_a_persons_name_and_address_that_are_not_declared_are_theirs(
 
 @pytest.mark.parametrize("kind", ["calendars", "address_books"])
 def test_the_display_name_of_a_collection_that_is_not_declared_is_its_owners(
-    connection: sqlite.Connection, kind: str
+    connection: sqlite_file.Connection, kind: str
 ) -> None:
     """A client may rename it, and the next run leaves that alone; likewise description and colour."""
     table = user("jo", **{kind: [{"name": "work"}]})
@@ -276,7 +276,7 @@ def test_the_display_name_of_a_collection_that_is_not_declared_is_its_owners(
     ],
 )
 def test_what_is_declared_of_a_collection_is_kept(
-    connection: sqlite.Connection, kind: str, table: str, column: str
+    connection: sqlite_file.Connection, kind: str, table: str, column: str
 ) -> None:
     """A declared name, description or colour is set again when it differs, and nothing else with it."""
     fields = WORK if kind == "calendars" else {name: WORK[name] for name in ("name", "display_name", "description")}
@@ -289,7 +289,7 @@ def test_what_is_declared_of_a_collection_is_kept(
     assert content(connection) == before
 
 
-def test_a_calendar_that_a_client_made_becomes_the_declared_one(connection: sqlite.Connection) -> None:
+def test_a_calendar_that_a_client_made_becomes_the_declared_one(connection: sqlite_file.Connection) -> None:
     """It is found although sabre/dav left its access empty, keeps its events, and can be shared."""
     bring(connection, user("jo"), user("ann"))
     fill(connection, "jo")
@@ -305,7 +305,7 @@ def test_a_calendar_that_a_client_made_becomes_the_declared_one(connection: sqli
     assert bring(connection, *tables, applied=fingerprints(*tables)) == []
 
 
-def test_a_share_lets_somebody_else_see_a_calendar(connection: sqlite.Connection) -> None:
+def test_a_share_lets_somebody_else_see_a_calendar(connection: sqlite_file.Connection) -> None:
     """One more row for the other principal, accepted already, with the access that is declared."""
     shares = [{"with": "ann", "access": "read"}, {"with": "bob", "access": "write"}]
     bring(connection, user("jo", calendars=[WORK | {"share": shares}]), user("ann"), user("bob"))
@@ -319,7 +319,7 @@ def test_a_share_lets_somebody_else_see_a_calendar(connection: sqlite.Connection
 
 @pytest.mark.parametrize(("first", "then", "number"), [("read", "write", 3), ("write", "read", 2)])
 def test_access_that_changes_is_changed_in_its_row(
-    connection: sqlite.Connection, first: str, then: str, number: int
+    connection: sqlite_file.Connection, first: str, then: str, number: int
 ) -> None:
     """From read to write and back, without a second row, and the other's name for it stays."""
 
@@ -335,7 +335,7 @@ def test_access_that_changes_is_changed_in_its_row(
     assert bring(connection, *tables(then), applied=fingerprints(*tables(then))) == []
 
 
-def test_a_share_that_its_owner_made_is_taken_for_the_declared_one(connection: sqlite.Connection) -> None:
+def test_a_share_that_its_owner_made_is_taken_for_the_declared_one(connection: sqlite_file.Connection) -> None:
     """Whatever address a client gave it, there is one row for each person."""
     tables = [user("jo", calendars=[WORK]), user("ann")]
     bring(connection, *tables)
@@ -346,7 +346,7 @@ def test_a_share_that_its_owner_made_is_taken_for_the_declared_one(connection: s
     assert bring(connection, *tables, applied=fingerprints(*tables)) == []
 
 
-def test_two_people_share_calendars_of_one_name_with_a_third(connection: sqlite.Connection) -> None:
+def test_two_people_share_calendars_of_one_name_with_a_third(connection: sqlite_file.Connection) -> None:
     """Both get an address of their own in the third's home."""
     shared = WORK | {"share": [{"with": "ann"}]}
     tables = [user("jo", calendars=[shared]), user("bob", calendars=[shared]), user("ann")]
@@ -356,7 +356,7 @@ def test_two_people_share_calendars_of_one_name_with_a_third(connection: sqlite.
     assert bring(connection, *tables, applied=fingerprints(*tables)) == []
 
 
-def test_a_share_whose_address_is_taken_gets_another(connection: sqlite.Connection) -> None:
+def test_a_share_whose_address_is_taken_gets_another(connection: sqlite_file.Connection) -> None:
     """The other person may have a calendar of that very name, declared or made by a client."""
     tables = [
         user("jo", calendars=[WORK | {"share": [{"with": "ann"}]}]),
@@ -368,7 +368,7 @@ def test_a_share_whose_address_is_taken_gets_another(connection: sqlite.Connecti
     assert bring(connection, *tables, applied=fingerprints(*tables)) == []
 
 
-def test_a_calendar_whose_address_a_share_has_taken_is_made(connection: sqlite.Connection) -> None:
+def test_a_calendar_whose_address_a_share_has_taken_is_made(connection: sqlite_file.Connection) -> None:
     """The other way round: the share is there when the calendar is declared."""
     tables = [user("jo", calendars=[WORK | {"share": [{"with": "ann"}]}]), user("ann")]
     bring(connection, *tables)
@@ -379,7 +379,7 @@ def test_a_calendar_whose_address_a_share_has_taken_is_made(connection: sqlite.C
     assert bring(connection, *tables, applied=fingerprints(*tables)) == []
 
 
-def test_shares_whose_names_run_together_both_work(connection: sqlite.Connection) -> None:
+def test_shares_whose_names_run_together_both_work(connection: sqlite_file.Connection) -> None:
     """The calendar b-c of a and the calendar c of a-b are two, also for whom both are shared with."""
     shares = {"share": [{"with": "ann"}]}
     tables = [
@@ -392,7 +392,7 @@ def test_shares_whose_names_run_together_both_work(connection: sqlite.Connection
     assert rows(connection, query) == [2]
 
 
-def test_an_absent_account_is_removed_with_all_that_it_has(connection: sqlite.Connection) -> None:
+def test_an_absent_account_is_removed_with_all_that_it_has(connection: sqlite_file.Connection) -> None:
     """Nothing of it is left in any table, neither what was declared nor what clients left."""
     tables = [user("jo", calendars=[WORK | {"share": [{"with": "ann"}]}]), user("ann")]
     bring(connection, *tables)
@@ -415,7 +415,7 @@ def test_an_absent_account_is_removed_with_all_that_it_has(connection: sqlite.Co
 
 
 @pytest.mark.parametrize("others", [["ann", "joanna", "j"], ["jo2", "jo.doe", "JO"], ["jo@example.org", "jö"]])
-def test_removing_an_account_removes_nothing_of_others(connection: sqlite.Connection, others: list[str]) -> None:
+def test_removing_an_account_removes_nothing_of_others(connection: sqlite_file.Connection, others: list[str]) -> None:
     """Also not of those whose names begin alike, or who shared a calendar with it."""
     tables = [user(name) for name in others]
     bring(connection, *tables)
@@ -434,7 +434,7 @@ def test_removing_an_account_removes_nothing_of_others(connection: sqlite.Connec
     assert content(connection) == before
 
 
-def test_a_calendar_that_was_shared_by_the_removed_vanishes_for_all(connection: sqlite.Connection) -> None:
+def test_a_calendar_that_was_shared_by_the_removed_vanishes_for_all(connection: sqlite_file.Connection) -> None:
     """A row that leads to no calendar would break the other's clients."""
     tables = [user("jo", calendars=[WORK | {"share": [{"with": "ann", "access": "write"}]}]), user("ann")]
     bring(connection, *tables)
@@ -443,7 +443,7 @@ def test_a_calendar_that_was_shared_by_the_removed_vanishes_for_all(connection: 
     assert rows(connection, query) == [("default", 1)]
 
 
-def test_removing_an_account_twice_does_nothing_more(connection: sqlite.Connection) -> None:
+def test_removing_an_account_twice_does_nothing_more(connection: sqlite_file.Connection) -> None:
     """The declaration may stay until somebody deletes it."""
     bring(connection, user("jo"))
     bring(connection, ABSENT)
@@ -451,20 +451,20 @@ def test_removing_an_account_twice_does_nothing_more(connection: sqlite.Connecti
     assert users.removals(connection, accounts(ABSENT)) == []
 
 
-def test_who_is_to_be_removed_is_known_beforehand(connection: sqlite.Connection) -> None:
+def test_who_is_to_be_removed_is_known_beforehand(connection: sqlite_file.Connection) -> None:
     """So that a backup is made first, and only if there is anybody to remove."""
     bring(connection, user("jo"), user("ann"))
     assert users.removals(connection, accounts(ABSENT, user("ann"), {"name": "eve", "state": "absent"})) == ["jo"]
 
 
-def test_half_an_account_is_removed_as_well(connection: sqlite.Connection) -> None:
+def test_half_an_account_is_removed_as_well(connection: sqlite_file.Connection) -> None:
     """A principal without a user is what an older tool may have left."""
     connection.execute("INSERT INTO principals (uri) VALUES ('principals/jo')")
     bring(connection, ABSENT)
     assert content(connection)["principals"] == []
 
 
-def test_an_account_can_come_back(connection: sqlite.Connection) -> None:
+def test_an_account_can_come_back(connection: sqlite_file.Connection) -> None:
     """After its removal the name is free, and the new account is empty."""
     bring(connection, user("jo"))
     fill(connection, "jo")
@@ -475,7 +475,7 @@ def test_an_account_can_come_back(connection: sqlite.Connection) -> None:
 
 
 @pytest.mark.parametrize("steps", range(8))
-def test_a_run_that_breaks_off_midway_leaves_nothing(connection: sqlite.Connection, steps: int) -> None:
+def test_a_run_that_breaks_off_midway_leaves_nothing(connection: sqlite_file.Connection, steps: int) -> None:
     """Steps belong to one transaction; after it is undone the next run does all of them."""
     bring(connection, user("eve"))
     before = content(connection)
@@ -496,7 +496,7 @@ def test_what_is_remembered_of_a_password_cannot_log_in() -> None:
     assert users.fingerprint(jo.digest) != users.fingerprint(accounts(user("jo", password="other"))[0].digest)
 
 
-def test_many_accounts_are_each_made_once(connection: sqlite.Connection) -> None:
+def test_many_accounts_are_each_made_once(connection: sqlite_file.Connection) -> None:
     """A club's worth of people with shares among them is brought, and found again."""
     everybody = [f"member{number}" for number in range(60)]
     tables = [

@@ -16,7 +16,11 @@ require __DIR__ . '/away.php';
 
 // Baïkal starts a session for every request. A DAV client needs none: it would leave a file behind each time, and a
 // client that keeps cookies would be served one request at a time, because PHP locks the file.
-if (preg_match('#/(?:dav|cal|card)\.php$#', $_SERVER['SCRIPT_FILENAME'] ?? '')) {
+if (preg_match('#^(.+)/html/(?:dav|cal|card)\.php$#', $_SERVER['SCRIPT_FILENAME'] ?? '', $found)) {
+    // Answers, errors and mail don't name the version of sabre/dav. What is loaded for that, each of these requests needs.
+    require "$found[1]/vendor/autoload.php";
+    \Sabre\DAV\Server::$exposeVersion = false;
+    unset($found);
     ini_set('session.use_cookies', '0');
     ini_set('session.use_strict_mode', '0');
     session_set_save_handler(new class implements \SessionHandlerInterface {
@@ -28,9 +32,22 @@ if (preg_match('#/(?:dav|cal|card)\.php$#', $_SERVER['SCRIPT_FILENAME'] ?? '')) 
         public function gc(int $max_lifetime): int|false { return 0; }
     }, false);
 } elseif (preg_match('#^(.+)/html/(?:admin/)?index\.php$#', $_SERVER['SCRIPT_FILENAME'] ?? '', $found)) {
+    // Of whoever came over TLS, also to a proxy: browsers send a cookie of that kind of name over TLS alone, and take it from
+    // no other host (RFC 6265bis, section 4.1.3.2).
+    if (($_SERVER['HTTPS'] ?? '') === 'on') {
+        ini_set('session.cookie_secure', '1');
+        ini_set('session.name', '__Host-baikal');
+    }
     require __DIR__ . '/sessions.php';
     Sessions::keep($found[1]);
     unset($found);
+    // Baïkal logs people in to the session that they came with (BaikalAdmin/Core/Auth.php): it gets another name, in case
+    // somebody else knows the old one. There is no page yet, only a redirect, so the cookie can still be sent.
+    register_shutdown_function(static function (): void {
+        if (isset($_POST['auth'], $_SESSION['baikaladminauth']) && !headers_sent()) {
+            session_regenerate_id(true);
+        }
+    });
 }
 
 Away::watch();

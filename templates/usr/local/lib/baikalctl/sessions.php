@@ -5,6 +5,11 @@
 // There are no locks: what two requests of one session change at once, the last one decides. Whoever changes nothing
 // writes nothing but the time, so that a page that is still being made undoes no log-in. The table holds no names that
 // anybody could log in with, only their hashes.
+//
+// PHP unserialises what it reads, and who is logged in stands there: so each row carries a code over its name and its data
+// (HMAC), whose key isn't in the database. A row that was changed, or copied to another name, is no session. The key comes
+// from the administrator's password, since that is what all machines with this database have in common. Not
+// under the code is the time of expiry: who may write it may as well delete the row.
 
 namespace Baikalctl;
 
@@ -16,10 +21,12 @@ final class Sessions implements \SessionHandlerInterface, \SessionIdInterface, \
             . ' ON CONFLICT (id) DO UPDATE SET data = EXCLUDED.data, expires = EXCLUDED.expires',
     ];
 
+    private const CODE_BYTES = 32;
+
     private ?\PDO $pdo = null;
 
     /** @param array<string, mixed> $section of baikal.yaml: the database */
-    private function __construct(private array $section)
+    private function __construct(private array $section, #[\SensitiveParameter] private string $secret)
     {
     }
 
@@ -28,12 +35,15 @@ final class Sessions implements \SessionHandlerInterface, \SessionIdInterface, \
     {
         try {
             require "$root/vendor/autoload.php"; // which Baïkal does next
-            $section = \Symfony\Component\Yaml\Yaml::parseFile(getenv('BAIKAL_PATH_CONFIG') . 'baikal.yaml')['database'];
+            $found = \Symfony\Component\Yaml\Yaml::parseFile(getenv('BAIKAL_PATH_CONFIG') . 'baikal.yaml');
         } catch (\Throwable) {
             return; // which Baïkal has a word for
         }
+        $section = $found['database'] ?? null;
+        // Without a password of the administrator's, nobody logs in, and no session outlives its request.
+        $secret = (string) ($found['system']['admin_passwordhash'] ?? '') ?: random_bytes(self::CODE_BYTES);
         if (is_array($section) && Away::backend($section) !== 'sqlite') {
-            session_set_save_handler(new self($section));
+            session_set_save_handler(new self($section, hash_hmac('sha256', 'baikalctl_sessions', $secret, true)));
         }
     }
 
@@ -61,12 +71,14 @@ final class Sessions implements \SessionHandlerInterface, \SessionIdInterface, \
 
     public function read(string $id): string
     {
-        return (string) base64_decode($this->found($id) ?? '');
+        return $this->found($id) ?? '';
     }
 
     public function write(string $id, string $data): bool
     {
-        return $this->did(self::WRITE[Away::backend($this->section)], self::key($id), base64_encode($data), self::until());
+        $row = base64_encode($this->code($id, $data) . $data);
+
+        return $this->did(self::WRITE[Away::backend($this->section)], self::key($id), $row, self::until());
     }
 
     public function updateTimestamp(string $id, string $data): bool
@@ -84,16 +96,21 @@ final class Sessions implements \SessionHandlerInterface, \SessionIdInterface, \
         return $this->ask('DELETE FROM baikalctl_sessions WHERE expires < ?', time())->rowCount();
     }
 
+    /** Returns a session's data as it was written, or null where there is none that we have written. */
     private function found(string $id): ?string
     {
         $query = 'SELECT data FROM baikalctl_sessions WHERE id = ? AND expires >= ?';
-        $data = $this->ask($query, self::key($id), time())->fetchColumn();
+        $row = $this->ask($query, self::key($id), time())->fetchColumn();
+        // PostgreSQL's bytes are a stream.
+        $bytes = (string) base64_decode(is_resource($row) ? stream_get_contents($row) : (string) $row);
+        $data = substr($bytes, self::CODE_BYTES);
 
-        if ($data === false) {
-            return null;
-        }
+        return hash_equals($this->code($id, $data), substr($bytes, 0, self::CODE_BYTES)) ? $data : null;
+    }
 
-        return is_resource($data) ? stream_get_contents($data) : $data; // PostgreSQL's bytes are a stream
+    private function code(string $id, string $data): string
+    {
+        return hash_hmac('sha256', self::key($id) . $data, $this->secret, true);
     }
 
     private function did(string $query, string|int ...$values): bool

@@ -1,0 +1,54 @@
+"""Which database this host uses: the declared one, and baikal.yaml is only compared with it.
+
+baikal.yaml belongs to PHP's account and to the admin pages. Were it believed, they could send root's connections
+anywhere.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from baikalctl import configuration, database, paths
+from baikalctl.faults import HostError
+
+if TYPE_CHECKING:
+    from baikalctl.configuration import Configuration
+    from baikalctl.database import Database
+    from baikalctl.declared import Declared
+
+
+def section(declared: Declared) -> dict[str, object]:
+    """Return the section ``database`` of baikal.yaml as it is declared, with the password."""
+    return configuration.database_section(declared.database, declared.database.reveal())
+
+
+def of(declared: Declared) -> Database:
+    """Return the declared database, wherever the data is."""
+    return database.of(section(declared))
+
+
+def compared(declared: Declared, found: Configuration | None = None) -> Database:
+    """Return the declared database; raises :class:`HostError` where baikal.yaml (``found``, or the host's) names another.
+
+    Where the yaml is damaged and the data is a file, that is the database: so a look at one hides nothing of the other.
+    """
+    wanted = section(declared)
+    if found is None:
+        try:
+            found = configuration.read()
+        except HostError:
+            if declared.database.backend != "sqlite" or not Path(paths.SQLITE).is_file():
+                raise
+            found = {}
+    there = found.get("database")
+    if there and (key := configuration.deviation(there, wanted)):
+        message = configuration.differs(there, wanted)
+        if message:
+            message += "; run baikalctl database move, or declare the database that has the data"
+        else:
+            message = (
+                f"{paths.BAIKAL_YAML} has another database.{key} than is declared; run baikalctl apply, which sets it"
+            )
+        raise HostError(message)
+    return database.of(wanted)

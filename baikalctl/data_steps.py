@@ -1,0 +1,228 @@
+"""What is to be done for data and database to be as declared; :mod:`baikalctl.apply` does it."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from baikalctl import (
+    configuration,
+    current_database,
+    database,
+    local_server,
+    migration,
+    output,
+    paths,
+    release,
+    remembered,
+    users,
+)
+from baikalctl.boundary import THOROUGH, confined
+from baikalctl.faults import HostError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from baikalctl.database import Database
+    from baikalctl.declared import Declared
+    from baikalctl.users import Step
+
+
+def agreed(found: configuration.Configuration, declared: Declared) -> configuration.Configuration:
+    """Return baikal.yaml with the version that the data is of, where a database that several machines share tells.
+
+    One of them may have made or upgraded the data; the yaml of the others, or of one that is new, doesn't know it yet.
+    """
+    section = current_database.section(declared)
+    if not declared.database.host or configuration.differs(found.get("database", {}), section):
+        return found
+    version = database.of(section).version()
+    if not version:
+        return found
+    merged = found or configuration.merge(found, declared.system, section, version)
+    return {**merged, "system": {**merged["system"], "configured_version": version}}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _State:
+    """What a look into the database tells of it, as plain data."""
+
+    installed: bool
+    closed: bool
+    """Whether the web installer is closed."""
+    missing: list[str]
+    """Indexes and triggers."""
+    leaving: list[str]
+    """Accounts to be removed."""
+    accounts: list[str]
+    """What is to be done with accounts, a sentence each."""
+
+
+def _state(here: Database, declared: Declared, applied: Mapping[str, str]) -> _State:
+    """Look into the database ``here``, which needn't be there yet."""
+
+    def look() -> dict[str, Any]:
+        closed = Path(paths.INSTALL_DISABLED).is_file()
+        if not here.installed():
+            return {"installed": False, "closed": closed, "missing": [], "leaving": [], "accounts": []}
+        with contextlib.closing(here.connect()) as connection:
+            return {
+                "installed": True,
+                "closed": closed,
+                "missing": here.missing_tuning(connection),
+                "leaving": users.removals(connection, declared.users),
+                "accounts": [sentence for sentence, _ in users.plan(connection, declared.users, applied)],
+            }
+
+    return _State(**confined(look))
+
+
+def steps(declared: Declared) -> Iterator[Step]:
+    """Yield what differs from ``declared``; each step is to be taken before the next is asked for, or none at all."""
+    section = current_database.section(declared)
+    found, agreed = confined(lambda: _read(declared, section))
+    old = migration.outstanding(agreed, declared.version)
+    if old:  # what else there is to do, the data of the new release tells
+        yield f"upgrade Baïkal from {old} to {declared.version}", lambda: None
+        return
+    merged = configuration.merge(agreed, declared.system, section, declared.version)
+    here = database.of(section)
+    if release.current() != declared.version:
+        yield f"have Baïkal {declared.version} serve", lambda: release.activate(declared.version)
+    yield from of_server(declared, here)
+    if declared.database.local and not local_server.reachable(here):  # so these steps are only looked at
+        yield "bring what is in the database to what is declared", lambda: None
+        return
+    yield from _content_steps(declared, here, found, merged)
+
+
+def _content_steps(
+    declared: Declared, here: Database, found: configuration.Configuration, merged: configuration.Configuration
+) -> Iterator[Step]:
+    """Yield what differs in the database ``here``, which can be reached, and in baikal.yaml."""
+    applied = remembered.read(here)
+    _refuse_other_realm(found, declared, applied)
+    state = _state(here, declared, applied)
+    if not state.installed and found:
+        message = (
+            f"{paths.BAIKAL_YAML} is there, and {here} has nothing in it; restore it from a backup, have the data of "
+            "another server moved there (baikalctl database move), or, to start empty, move the yaml away"
+        )
+        raise HostError(message)
+    if not state.installed:
+        yield "make the database", lambda: confined(lambda: here.create(declared.version), THOROUGH)
+    if not state.closed:
+        yield "close the web installer", lambda: confined(lambda: Path(paths.INSTALL_DISABLED).touch(mode=0o600))
+    # The database can only be looked into once it is there: at the first run, after the step above.
+    if not state.installed:
+        state = _state(here, declared, applied)
+    if state.installed:
+        yield from _database_steps(here, declared, applied, state)
+    elif declared.users:
+        yield f"make {len(declared.users)} accounts", lambda: None
+    yield from _configuration_steps(declared, found, merged, applied)
+    wanted = _wanted_applied(declared, applied)
+    if applied != wanted:
+        yield "remember which passwords were declared", lambda: remembered.store(here, wanted)
+
+
+def _read(
+    declared: Declared, section: Mapping[str, object]
+) -> tuple[configuration.Configuration, configuration.Configuration]:
+    """Return baikal.yaml as it is, and with the version that the data is of."""
+    found = configuration.read()
+    refuse_other_database(found, section)
+    return found, agreed(found, declared)
+
+
+def of_server(declared: Declared, here: Database) -> Iterator[Step]:
+    """Have this machine's own database server, where it has one, with a database in it."""
+    if declared.database.local:
+        yield from local_server.steps(declared, here)
+
+
+def _refuse_other_realm(found: configuration.Configuration, declared: Declared, applied: dict[str, str]) -> None:
+    """Raise :class:`HostError` if a declared password would be set with which nobody could log in."""
+    realm = found.get("system", {}).get("auth_realm", declared.realm)
+    hashes = {"": declared.admin_hash} | {user.name: user.digest for user in declared.users}
+    fresh = [name or "admin" for name, verifier in hashes.items() if applied.get(name) != users.fingerprint(verifier)]
+    if realm != declared.realm and fresh:
+        message = (
+            f"the data's auth_realm is {realm!r}, and the declared password of {', '.join(fresh)} is of "
+            f"{declared.realm!r}, so nobody could log in with it; declare none, and change it in the admin pages"
+        )
+        raise HostError(message)
+
+
+def refuse_other_database(found: configuration.Configuration, section: Mapping[str, object]) -> None:
+    """Raise :class:`HostError` if the data is elsewhere: an empty database in its place would serve nobody."""
+    differing = configuration.differs(found.get("database", {}), section)
+    if differing:
+        message = f"{differing}; take it there with baikalctl database move, or declare the database that has it"
+        raise HostError(message)
+
+
+def _database_steps(here: Database, declared: Declared, applied: Mapping[str, str], state: _State) -> Iterator[Step]:
+    if state.missing:
+        yield f"make the database fast: {', '.join(state.missing)}", lambda: confined(lambda: _tune(here), THOROUGH)
+    if state.leaving:
+        names = ", ".join(state.leaving)
+        yield f"back up everything before {names} are removed", lambda: _back_up(declared)
+    # All of them are done together with the last, or none if anything fails.
+    for position, sentence in enumerate(state.accounts, 1):
+        last = position == len(state.accounts)
+        yield sentence, partial(_bring, here, declared, applied) if last else lambda: None
+
+
+def _tune(here: Database) -> None:
+    with contextlib.closing(here.connect()) as connection:
+        here.tune(connection)
+
+
+def _bring(here: Database, declared: Declared, applied: Mapping[str, str]) -> None:
+    """Have the accounts as they are declared, in one transaction."""
+
+    def act() -> None:
+        with contextlib.closing(here.connect()) as connection:
+            for _, step in users.plan(connection, declared.users, applied):
+                step()
+            connection.commit()
+
+    confined(act, THOROUGH)
+
+
+def _configuration_steps(
+    declared: Declared,
+    found: configuration.Configuration,
+    wanted: configuration.Configuration,
+    applied: dict[str, str],
+) -> Iterator[Step]:
+    system = wanted["system"]
+    if declared.admin_hash and applied.get("") != users.fingerprint(declared.admin_hash):
+        system["admin_passwordhash"] = declared.admin_hash
+    if wanted != found:
+        before = found.get("system", {})
+        changed = [key for key, value in system.items() if before.get(key) != value]
+        what = ", ".join(changed) if found and changed else "all of it" if not found else "its database section"
+        yield f"set in baikal.yaml: {what}", lambda: configuration.write(wanted)
+
+
+def _wanted_applied(declared: Declared, applied: dict[str, str]) -> dict[str, str]:
+    """Return the fingerprints to remember: of the administrator under the empty name, which no account can have.
+
+    Accounts that are no longer declared are remembered, so that declaring them again resets no password.
+    """
+    absent = {user.name for user in declared.users if not user.present}
+    known = {user.name: users.fingerprint(user.digest) for user in declared.users if user.present}
+    kept = {name: fingerprint for name, fingerprint in applied.items() if name not in absent}
+    return kept | {"": users.fingerprint(declared.admin_hash)} | known
+
+
+def _back_up(declared: Declared) -> None:
+    """Keep everything as it is before accounts are removed."""
+    from baikalctl import backup
+
+    backup.make(declared, "before-removal", output.line)

@@ -1,0 +1,89 @@
+"""SQLite files that others may have written: opened with nothing in them that would run, delete or hold up anything.
+
+To be called by the data's owner, which :mod:`baikalctl.boundary` sees to. What is refused here would harm only that
+account; it is refused all the same, because Baïkal makes none of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from baikalctl import numbering
+from baikalctl.copying import opened
+from baikalctl.faults import HostError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+BUSY_SECONDS = 30.0
+COMPANIONS = ("-wal", "-shm", "-journal")
+"""Files that SQLite keeps beside a database, and that must never stand beside another one."""
+SUPER_JOURNAL = bytes.fromhex("d9d505f920a163d7")
+"""Ends a rollback journal that names a super-journal, which SQLite deletes when it rolls back
+(https://www.sqlite.org/fileformat2.html#the_rollback_journal, https://www.sqlite.org/tempfiles.html)."""
+LARGEST_VALUE = 256 << 20
+"""Bytes of a text or a blob: more than any upload, which PHP holds in memory several times."""
+
+
+class Connection(sqlite3.Connection):
+    """A connection that can tell the id of what it adds."""
+
+    def insert(self, table: str, **columns: object) -> int:
+        """Add a row to ``table`` and return its id."""
+        names, marks = ", ".join(columns), ", ".join("?" * len(columns))
+        statement = f"INSERT INTO {table} ({names}) VALUES ({marks})"  # noqa: S608 - our own names
+        return self.execute(statement, tuple(columns.values())).lastrowid or 0
+
+
+def connect(path: Path, mode: str = "rw") -> Connection:
+    """Open the file ``path``; ``mode`` is SQLite's ``ro`` or ``rw``, or ``immutable`` for a file that nothing changes.
+
+    Raises :class:`HostError` where the database has something that Baïkal doesn't make and that may act by itself, and
+    ``sqlite3.Error`` where it can't be read.
+    """
+    refuse_super_journal(path)
+    options = "mode=ro&immutable=1" if mode == "immutable" else f"mode={mode}"
+    connection = sqlite3.connect(
+        f"file:{quote(str(path))}?{options}", uri=True, timeout=BUSY_SECONDS, factory=Connection
+    )
+    try:
+        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LARGEST_VALUE)
+        connection.execute("PRAGMA trusted_schema = OFF")
+        connection.execute("PRAGMA cell_size_check = ON")
+        _refuse_foreign(connection, path)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def refuse_super_journal(path: Path) -> None:
+    """Raise :class:`HostError` if the journal of the database ``path`` names another file for SQLite to delete."""
+    journal = path.with_name(f"{path.name}-journal")
+    with contextlib.suppress(FileNotFoundError), opened(journal) as stream:
+        size = os.fstat(stream.fileno()).st_size
+        stream.seek(max(0, size - len(SUPER_JOURNAL)))
+        if stream.read() == SUPER_JOURNAL:
+            message = (
+                f"{journal} names another file to be deleted (a super-journal), which Baïkal's never does; restore the "
+                "database from a backup"
+            )
+            raise HostError(message)
+
+
+def _refuse_foreign(connection: sqlite3.Connection, path: Path) -> None:
+    """Raise :class:`HostError` for a view, a virtual table, or a trigger that isn't ours."""
+    query = "SELECT type, name, rootpage, sql FROM sqlite_master WHERE type IN ('view', 'trigger') OR rootpage = 0"
+    for kind, name, _, statement in connection.execute(query):
+        if kind == "trigger" and numbering.SQLITE.get(name) == statement:
+            continue
+        what = {"view": "the view", "trigger": "the trigger"}.get(str(kind), "the virtual table")
+        message = (
+            f"the database {path} has {what} {str(name)[:80]!r}, which is not Baïkal's; delete it, or restore the database "
+            "from a backup"
+        )
+        raise HostError(message)

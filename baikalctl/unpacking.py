@@ -1,0 +1,302 @@
+"""Archives are read with care, as they may come from anybody: within the boundary, block by block.
+
+Nothing is believed that the manifest doesn't say, and no more is written than there is room for. Root makes the files that
+are to be unpacked, and hands them over open (:mod:`baikalctl.boundary`): no name in an archive becomes a path.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import hashlib
+import json
+import os
+import shutil
+import stat
+import tarfile
+import zlib
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from baikalctl import manifest, paths, trial, volume
+from baikalctl.archive import BLOCK, PIECE
+from baikalctl.boundary import THOROUGH, confined
+from baikalctl.copying import opened
+from baikalctl.faults import HostError
+from baikalctl.manifest import Manifest, Member, NewerError, NotOursError
+from baikalctl.private import private_folder
+from baikalctl.privilege import owner, privileged
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+MOST_PADDING = 1 << 20  # bytes
+MARGIN = 16 << 20
+"""Bytes that unpacking leaves free."""
+RATIO = 1100
+"""Deflate makes nothing smaller than to 1/1032 (zlib's technical details): what claims to be is a bomb, or damaged."""
+ANOTHER = "take another (baikalctl backup list), or copy it again from where it is whole"
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Return what the archive says of itself, which is quick; raises :class:`HostError` if it isn't one of ours."""
+    with _opened(path) as raw:
+        return _manifest_of(path, raw)
+
+
+def verify(path: Path) -> Manifest:
+    """Restore the archive on trial and remove that again; raises :class:`HostError` with what is wrong with it.
+
+    All of it is read, each checksum compared, and the database checked by SQLite itself.
+    """
+    with private_folder(volume.backups()) as folder:
+        return unpack(path, folder)
+
+
+def unpack(path: Path, folder: Path) -> Manifest:
+    """Unpack the archive to the empty ``folder``, verified as by :func:`verify`; raises :class:`HostError`."""
+    with _opened(path) as raw, contextlib.ExitStack() as stack:
+        said = _manifest_of(path, raw)
+        _refuse_oversize(path, said, os.fstat(raw.fileno()).st_size, folder)
+        files = {
+            name: stack.enter_context(_made(folder, name)).fileno() for name in said.files if manifest.restored(name)
+        }
+        confined(lambda: _take_out_all(path, raw, said, files), THOROUGH, keep=(raw.fileno(), *files.values()))
+    _finish(folder, said, str(path))
+    return said
+
+
+def take_folder(source: Path, what: str, folder: Path) -> Manifest:
+    """Copy an archive's content, which was unpacked by others to ``source``, to the empty ``folder``, and verify the copy.
+
+    ``what`` tells in messages where it is from. Raises :class:`HostError` as :func:`unpack` does.
+    """
+    try:
+        with opened(source / manifest.NAME, below=source, largest=manifest.LARGEST) as stream:
+            said = _confined_manifest(what, lambda: stream.read(manifest.LARGEST + 1), stream.fileno())
+    except FileNotFoundError:
+        raise HostError(
+            f"{what} is not an archive of ours (it has no {manifest.NAME}); name another snapshot"
+        ) from None
+    for place, _, files in os.walk(source):
+        for name in files:
+            inside = str((Path(place) / name).relative_to(source))
+            if inside not in (manifest.NAME, *said.files):
+                raise HostError(f"{what} holds {inside!r}, which its manifest doesn't name; name another snapshot")
+    for name, expected in said.files.items():
+        try:
+            with opened(source / name, below=source, largest=expected.size) as stream, _made(folder, name) as target:
+                _copy(what, name, stream, target, expected)
+        except FileNotFoundError:
+            raise _damaged(what, f"{name} is missing") from None
+        if not manifest.restored(name):
+            (folder / name).unlink()
+    _finish(folder, said, what)
+    return said
+
+
+def _copy(what: str, name: str, stream: BinaryIO, target: BinaryIO, expected: Member) -> None:
+    digest, size = hashlib.sha256(), 0
+    while piece := stream.read(PIECE):
+        digest.update(piece)
+        size += len(piece)
+        target.write(piece)
+    target.flush()
+    if Member(size=size, sha256=digest.hexdigest()) != expected:
+        raise _damaged(what, f"{name} is not what it was")
+
+
+def _made(folder: Path, name: str) -> BinaryIO:
+    """Return root's new file ``name`` in ``folder``, which is nobody else's."""
+    target = folder / name
+    for parent in reversed(target.relative_to(folder).parents):
+        (folder / parent).mkdir(mode=0o700, exist_ok=True)
+    return os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "wb")
+
+
+def _finish(folder: Path, said: Manifest, what: str) -> None:
+    """Have the manifest in the ``folder``, and check the database that was unpacked to it."""
+    (folder / manifest.NAME).write_text(said.to_json(), encoding="utf-8")
+    database = folder / manifest.DATABASE
+    if not privileged():
+        confined(lambda: trial.refuse_unsound(database, said.counts, f"{what} is whole, but its database", ANOTHER))
+        return
+    with private_folder(Path(paths.DATA)) as place:
+        copy = place / database.name
+        shutil.copyfile(database, copy)
+        for path in (copy, place):
+            os.chown(path, owner().pw_uid, owner().pw_gid)
+        confined(
+            lambda: trial.refuse_unsound(copy, said.counts, f"{what} is whole, but its database", ANOTHER), THOROUGH
+        )
+
+
+def _opened(path: Path) -> BinaryIO:
+    """Open an archive; raises :class:`HostError` for what is no file."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    except FileNotFoundError:
+        raise HostError(f"{path} is not there; baikalctl backup list shows the archives that are") from None
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(descriptor)
+        kind = "a directory" if stat.S_ISDIR(mode) else "not a file"
+        raise HostError(f"{path} is {kind}; name an archive (baikalctl backup list)")
+    return os.fdopen(descriptor, "rb")
+
+
+@contextlib.contextmanager
+def _unpacking(path: Path, raw: BinaryIO) -> Iterator[gzip.GzipFile]:
+    """Read an archive from its beginning; what is wrong with its compression is said whenever it shows."""
+    raw.seek(0)
+    begin = raw.read(4)
+    raw.seek(0)
+    if not begin:
+        raise _truncated(path)
+    if begin[:2] != b"\x1f\x8b":
+        raise _not_ours(path, "it is a zip" if begin == b"PK\x03\x04" else "it is not compressed with gzip")
+    try:
+        with gzip.GzipFile(fileobj=raw, mode="rb") as stream:
+            yield stream
+    except EOFError:
+        raise _truncated(path) from None
+    except (gzip.BadGzipFile, zlib.error) as error:
+        raise _damaged(path, str(error)) from None
+
+
+def _manifest_of(path: Path, raw: BinaryIO) -> Manifest:
+    def text() -> bytes:
+        with _unpacking(path, raw) as stream:
+            return _manifest_text(path, stream)
+
+    return _confined_manifest(path, text, raw.fileno())
+
+
+def _confined_manifest(what: Path | str, text: Callable[[], bytes], descriptor: int) -> Manifest:
+    """Read a manifest within the boundary, and once more the plain data that it passes."""
+    fields = confined(lambda: json.loads(_understood(what, text()).to_json()), keep=(descriptor,))
+    try:
+        return manifest.of(fields)
+    except ValueError as error:
+        raise _damaged(what, str(error)) from None
+
+
+def _manifest_text(path: Path, stream: gzip.GzipFile) -> bytes:
+    try:
+        header = tarfile.TarInfo.frombuf(_exactly(stream, BLOCK), "utf-8", "surrogateescape")
+    except tarfile.HeaderError:
+        raise _not_ours(path, "there is no tar in it") from None
+    if header.name != manifest.NAME or not header.isreg() or not 0 <= header.size <= manifest.LARGEST:
+        raise _not_ours(path, f"it begins with {header.name[:100]!r}")
+    text = _exactly(stream, header.size)
+    _exactly(stream, -header.size % BLOCK)
+    return text
+
+
+def _take_out_all(path: Path, raw: BinaryIO, said: Manifest, files: Mapping[str, int]) -> None:
+    """Write every member to its open file of ``files``, if it has one; compare sizes and checksums of all."""
+    with _unpacking(path, raw) as stream:
+        _manifest_text(path, stream)
+        seen: set[str] = set()
+        while (header := _header(path, stream)) is not None:
+            expected = said.files.get(header.name)
+            if expected is None or header.name in seen or not header.isreg():
+                message = (
+                    f"{path} holds {header.name[:100]!r}, which its manifest doesn't name: it was changed; {ANOTHER}"
+                )
+                raise HostError(message)
+            seen.add(header.name)
+            if header.size != expected.size:
+                raise _damaged(path, f"{header.name} has {header.size} bytes, not {expected.size}")
+            _take_out(path, stream, header.name, expected, files.get(header.name))
+        if missing := sorted(set(said.files) - seen):
+            raise _damaged(path, f"{missing[0]} is missing")
+        _read_to_the_end(path, stream)
+
+
+def _understood(what: Path | str, text: bytes) -> Manifest:
+    try:
+        return manifest.read(text)
+    except NotOursError as error:
+        raise _not_ours(what, str(error)) from None
+    except NewerError as error:
+        message = (
+            f"{what} is of format {error}, and this baikalctl understands {manifest.FORMAT} at most; "
+            "run a newer deploy, and use its baikalctl"
+        )
+        raise HostError(message) from None
+    except ValueError as error:
+        raise _damaged(what, str(error)) from None
+
+
+def _header(path: Path, stream: gzip.GzipFile) -> tarfile.TarInfo | None:
+    """Return the next member's header, or nothing at the end."""
+    block = _exactly(stream, BLOCK)
+    if not any(block):
+        return None
+    try:
+        return tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+    except tarfile.HeaderError as error:
+        raise _damaged(path, str(error)) from None
+
+
+def _take_out(path: Path, stream: gzip.GzipFile, name: str, expected: Member, descriptor: int | None) -> None:
+    """Write the next bytes of ``stream`` to the open file, if there is one; compare their checksum."""
+    digest, left = hashlib.sha256(), expected.size
+    while left:
+        piece = _exactly(stream, min(left, PIECE))
+        digest.update(piece)
+        left -= len(piece)
+        rest = memoryview(piece if descriptor is not None else b"")
+        while rest and descriptor is not None:
+            try:
+                rest = rest[os.write(descriptor, rest) :]
+            except OSError as error:
+                message = f"{path} can't be unpacked ({error.strerror}); make room in {paths.BACKUPS}"
+                raise HostError(message) from None
+    _exactly(stream, -expected.size % BLOCK)
+    if digest.hexdigest() != expected.sha256:
+        raise _damaged(path, f"the checksum of {name} is wrong")
+
+
+def _read_to_the_end(path: Path, stream: gzip.GzipFile) -> None:
+    """Read what fills up a tar, after which gzip compares its own checksum of everything."""
+    rest = stream.read(MOST_PADDING)
+    if any(rest) or stream.read(1):
+        raise _damaged(path, "something follows its end")
+
+
+def _exactly(stream: gzip.GzipFile, size: int) -> bytes:
+    """Return so many bytes; raises ``EOFError`` where there are fewer."""
+    if size < 0:
+        raise EOFError
+    pieces = []
+    while size:
+        piece = stream.read(size)
+        if not piece:
+            raise EOFError
+        pieces.append(piece)
+        size -= len(piece)
+    return b"".join(pieces)
+
+
+def _refuse_oversize(path: Path, said: Manifest, packed_size: int, folder: Path) -> None:
+    if said.size > packed_size * RATIO:
+        raise _damaged(path, f"it claims to unpack to {said.size} bytes, which {packed_size} can't hold")
+    room = os.statvfs(folder)
+    free = room.f_bavail * room.f_frsize
+    if said.size + MARGIN > free:
+        message = f"{path} unpacks to {said.size >> 20} MiB, and {folder} has {free >> 20} free; make room there"
+        raise HostError(message)
+
+
+def _truncated(path: Path) -> HostError:
+    return HostError(f"{path} is truncated: its end is missing; {ANOTHER}")
+
+
+def _damaged(what: Path | str, why: str) -> HostError:
+    return HostError(f"{what} is damaged: {why}; {ANOTHER}")
+
+
+def _not_ours(what: Path | str, why: str) -> HostError:
+    return HostError(f"{what} is not an archive of baikalctl: {why}; name one that baikalctl backup has made")

@@ -1,0 +1,64 @@
+"""Remove what processes of the lab that have ended, or were killed, have left on this computer."""
+
+from __future__ import annotations
+
+import re
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.lab.baking import ANOTHER
+from tests.lab.engine import locked
+from tests.lab.images import BUILDING
+from tests.lab.machine import HOST_LABEL, RUN_LABEL
+from tests.lab.stack import leave_swarm, swarm_owner
+
+if TYPE_CHECKING:
+    from tests.lab.engine import Engine
+
+
+def remove_leftovers(engine: Engine) -> list[str]:
+    """Remove containers, volumes, networks, images and the swarm of processes that have ended; return the containers.
+
+    What a live process has made is kept: several test runs, and the workers of one, share an engine. A machine that is
+    meant to stay must say so, with ``options=KEEP``.
+    """
+    with locked("leftovers"):
+        owner = swarm_owner(engine)
+        if owner and is_gone(owner):
+            leave_swarm(engine)
+        containers = _containers(engine)
+        if containers:
+            engine.docker("rm", "-f", "-v", *containers, check=False)
+        for kind in ("volume", "network"):
+            shown = f'{{{{.Name}}}}\t{{{{.Label "{RUN_LABEL}"}}}}'
+            for line in engine.docker(kind, "ls", "--filter", f"label={RUN_LABEL}", "--format", shown).splitlines():
+                name, pid = line.split("\t")
+                if pid and is_gone(int(pid)):
+                    engine.docker(kind, "rm", name, check=False)
+        for tag in engine.docker("image", "ls", "--format", "{{.Tag}}", ANOTHER).split():
+            if is_gone(int(tag.partition("-")[0])):
+                engine.docker("rmi", "-f", f"{ANOTHER}:{tag}", check=False)
+        return containers
+
+
+def is_gone(pid: int) -> bool:
+    """Tell whether a process has ended, also if its parent hasn't noticed yet."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    return status.rpartition(")")[2].split()[0] == "Z"
+
+
+def _containers(engine: Engine) -> list[str]:
+    """Return the names of containers that were labelled, or named while an image was built, by a process that is gone."""
+    shown = f'{{{{.Names}}}}\t{{{{.Label "{RUN_LABEL}"}}}}\t{{{{.Label "{HOST_LABEL}"}}}}'
+    found = []
+    for line in engine.docker("ps", "-a", "--format", shown).splitlines():
+        name, pid, host = line.split("\t")
+        if building := re.fullmatch(rf"{BUILDING}-(\d+)-\w+", name):
+            pid, host = building[1], socket.gethostname()
+        if host == socket.gethostname() and pid and is_gone(int(pid)):
+            found.append(name)
+    return found

@@ -1,0 +1,76 @@
+"""Which tests a run leaves out, decided by the history of the repository."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.conftest import END_TO_END, LAB, OF_THE_LAB, lab_changed
+from tests.unit.samples import HOME
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+OLD = "2020-01-01T00:00:00Z"
+
+
+def git(repository: Path, *arguments: str, date: str = "") -> None:
+    """Run git on a repository, which needs no configuration of this machine's; ``date`` is the commit's."""
+    who = ("-c", "user.name=Jo", "-c", "user.email=jo@example.org", "-c", "commit.gpgsign=false")
+    command = ["git", "-C", str(repository), *who, *arguments]
+    dates = {"GIT_COMMITTER_DATE": date, "GIT_AUTHOR_DATE": date} if date else {}
+    subprocess.run(["env", *(f"{name}={value}" for name, value in dates.items()), *command], check=True)
+
+
+def commit(repository: Path, name: str, date: str = "") -> None:
+    """Commit a change of a file."""
+    file = repository / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("a", encoding="utf-8") as text:
+        text.write("x")
+    git(repository, "add", name)
+    git(repository, "commit", "--quiet", "--message", "A change", date=date)
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """Return a repository in which the lab was changed long ago, and the product just now."""
+    git(tmp_path, "init", "--quiet")
+    for name in ("tests/lab/machine.py", "bench/report.py", f"tests/e2e/{OF_THE_LAB[0]}"):
+        commit(tmp_path, name, OLD)
+    commit(tmp_path, "baikalctl/cli.py")
+    commit(tmp_path, "tests/e2e/test_tls.py")
+    return tmp_path
+
+
+def test_a_lab_that_was_changed_long_ago_is_not_tested_again(repository: Path) -> None:
+    """Whatever else was changed."""
+    assert not lab_changed(repository)
+
+
+@pytest.mark.parametrize("name", ["tests/lab/machine.py", "bench/peers/new.py", f"tests/e2e/{OF_THE_LAB[0]}"])
+@pytest.mark.parametrize("committed", [True, False])
+def test_a_changed_lab_is_tested(repository: Path, name: str, *, committed: bool) -> None:
+    """Whether the change is committed or not."""
+    if committed:
+        commit(repository, name)
+    else:
+        (repository / name).parent.mkdir(exist_ok=True)
+        (repository / name).write_text("y", encoding="utf-8")
+    assert lab_changed(repository)
+
+
+def test_where_there_is_no_history_the_lab_is_tested(repository: Path, tmp_path: Path) -> None:
+    """In a shallow clone, and in a directory that git knows nothing of."""
+    shallow = tmp_path / "shallow"
+    git(tmp_path, "clone", "--quiet", "--depth=1", f"file://{repository}", str(shallow))
+    assert lab_changed(shallow)
+    assert lab_changed(HOME.parent / "nowhere")
+
+
+def test_all_that_is_left_out_exists() -> None:
+    """A file that is renamed is renamed in the list too."""
+    assert [name for name in OF_THE_LAB if not (END_TO_END / name).is_file()] == []
+    assert [path for path in LAB if not (HOME / path).exists()] == []
