@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 ACCOUNT: Final = "games"
 """Takes the place of PHP's account: every Debian has it, with a group of the same name, and nothing runs as it."""
+MAIL: Final = "mail"
+"""The account of Debian's nullmailer, whose queue may be hostile as well."""
 PACKAGES: Final = ("yaml", "jinja2", "markupsafe")
 """What baikalctl needs besides Python."""
 SECRET: Final = "only root may read this 4711"
@@ -79,10 +81,10 @@ class Tree:
         """Return a path of the host."""
         return self.root / name.lstrip("/")
 
-    def own(self, path: Path) -> Path:
-        """Give a file or directory, with what is in it, to PHP's account, where this process may; return it."""
+    def own(self, path: Path, owner: str = "") -> Path:
+        """Give a file or directory, with what is in it, to PHP's account or ``owner``, where this process may; return it."""
         if os.geteuid() == 0:
-            account = pwd.getpwnam(self.account)
+            account = pwd.getpwnam(owner or self.account)
             for each in [path, *(path.rglob("*") if path.is_dir() and not path.is_symlink() else ())]:
                 os.chown(each, account.pw_uid, account.pw_gid, follow_symlinks=False)
         return path
@@ -216,7 +218,7 @@ def _template(tree: Tree) -> None:
         tree.own(tree.data / name)
     for path in (tree.spool / "queue", tree.spool / "failed", tree.spool / "tmp", tree.backups):
         path.mkdir(mode=0o700, parents=True)
-    tree.own(tree.spool)
+    tree.own(tree.spool, MAIL)
     for name, mode in (("", 0o755), ("challenges", 0o755), ("mail", 0o755), ("maintenance", 0o711)):
         (tree.data / name).chmod(mode)
 
@@ -238,7 +240,7 @@ def _deploy(tree: Tree) -> None:
     (tree.spool / "journal").write_text("Starting delivery: host: x protocol: smtp file: 1700000000.1\n", "ascii")
     for name in ("queue/1700000000.1", "failed/1700000001.2"):
         (tree.spool / name).write_bytes(b"cal@example.org\nbob@example.net\n\nSubject: x\n\nbody\n")
-        tree.own(tree.spool / name)
+        tree.own(tree.spool / name, MAIL)
     kept = tree.data / "mail/kept/1700000002.1.0.eml"
     kept.write_bytes(b"X-Baikal-Kept: it rains\nTo: bob@example.net\n\nbody\n")
     tree.own(kept)

@@ -7,12 +7,12 @@ import gzip
 import json
 import os
 import struct
-import tarfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from tests.lab.fuzzing import MAIL as MAIL_ACCOUNT
 from tests.lab.fuzzing import RELAY
-from tests.lab.hostile_archives import ARCHIVE_ATTACKS, MANIFESTS, contents, newer, put, tar, valid
+from tests.lab.hostile_archives import ARCHIVE_ATTACKS, MANIFESTS, contents, newer, put, tar
 from tests.lab.hostile_files import (
     DATABASE,
     FILES,
@@ -162,8 +162,9 @@ def mutated(text: bytes, random: Random) -> bytes:
 def unpacked(tree: Tree) -> Path:
     """Unpack the valid archive to a folder of PHP's account, as from a place that others can write; return it."""
     folder = tree.path("srv/folder")
-    with tarfile.open(valid(tree)) as tar:
-        tar.extractall(folder, filter="data")
+    for name, text in contents(tree).items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(text)
     return tree.own(folder)
 
 
@@ -206,7 +207,7 @@ def _message(change: Change, folder: str) -> Callable[[Tree], object]:
         place = tree.data / "mail/kept" if folder == "kept" else tree.spool / folder
         path = place / ("1700000009.9.0.eml" if folder == "kept" else "1700000009.9")
         change(path, tree)
-        tree.own(place)
+        tree.own(place, "" if folder == "kept" else MAIL_ACCOUNT)
 
     return prepare
 

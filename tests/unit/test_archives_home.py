@@ -260,6 +260,9 @@ def test_more_than_was_announced_is_not_kept(said: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="not as they were; run it again"):
         home(host, said)
     assert present() == []
+    host.more = bytes(said["size"])
+    with pytest.raises(ValueError, match=f"^0 of {said['size']} bytes"):
+        home(host, said)
 
 
 def test_unexpected_error_is_one_red_line(

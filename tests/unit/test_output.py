@@ -22,6 +22,7 @@ from baikalctl import apply, archive, check, database, manifest, output, paths, 
 from baikalctl.cli import main
 from baikalctl.health import FAILED, Finding
 from tests.unit.archives import content
+from tests.unit.moving import needs_php
 from tests.unit.samples import HOME, RELAY, declared
 from tests.unit.spool import BOB, LOG, put, said
 
@@ -218,6 +219,18 @@ def test_unexpected_errors(capsys: pytest.CaptureFixture[str], monkeypatch: pyte
     sys.excepthook(RuntimeError, RuntimeError(CLEAR + CLIPBOARD), None)
     told = capsys.readouterr()
     assert (told.out, told.err) == ("", "RuntimeError: \\u001b[2J\\u001b]52;c;cm0gLXJmIH4=\\u0007\n")
+
+
+@needs_php
+def test_error_of_a_database_server_in_phps_log() -> None:
+    """It is one line of printable characters, whatever its encoding is."""
+    program = f"require '{HOME}/templates/usr/local/lib/baikalctl/away.php'; Baikalctl\\Away::because($argv[1]);"
+    hostile = EVIL.encode() + b"\xff \xc3"
+    done = subprocess.run(
+        ["php", "-n", "-d", "extension=mbstring", "-r", program, hostile], capture_output=True, check=False
+    )
+    line = done.stderr.decode().removesuffix("\n")
+    assert line == f"Baikal can't answer: {SHOWN}? ?; clients are told to come again"
 
 
 def on_terminal(host: Path, *arguments: str) -> bytes:

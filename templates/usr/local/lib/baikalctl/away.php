@@ -231,6 +231,18 @@ final class Away
 
     private static function log(string $reason): void
     {
-        error_log('Baikal can\'t answer: ' . preg_replace('/\s+/', ' ', $reason) . '; clients are told to come again');
+        error_log('Baikal can\'t answer: ' . self::escaped($reason) . '; clients are told to come again');
+    }
+
+    /** Returns what others wrote as one line of printable characters, as baikalctl/output.py does. */
+    private static function escaped(string $text): string
+    {
+        $line = preg_replace('/[\t\n\v\f\r ]+/', ' ', mb_scrub($text, 'UTF-8'));
+
+        return preg_replace_callback(
+            '/(?! )[\p{C}\p{Z}]/u',
+            static fn (array $found): string => sprintf('\\u%04x', mb_ord($found[0], 'UTF-8')),
+            $line,
+        );
     }
 }
