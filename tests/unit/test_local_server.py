@@ -88,7 +88,7 @@ def test_mariadbs_account_may_no_more_than_it_must(server: Path) -> None:
     """Of its own database alone, and known by its socket; an underscore in a GRANT would stand for any letter."""
     taken(declared("mysql"))
     asked = (server / "asked").read_text(encoding="utf-8")
-    assert "mariadb --protocol=socket --user=root\n" in asked
+    assert "mariadb --protocol=socket --local-infile=0 --user=root\n" in asked
     assert "CREATE DATABASE IF NOT EXISTS `my_dav` CHARACTER SET utf8mb4;" in asked
     assert "CREATE USER IF NOT EXISTS `baikal`@localhost IDENTIFIED VIA unix_socket;" in asked
     assert (
