@@ -95,7 +95,7 @@ def test_restic_is_baked_where_the_build_is_told_so(tmp_path: Path, given: str, 
 
 
 def test_each_stage_that_takes_a_distribution_takes_the_one_that_is_pinned() -> None:
-    """By the digest, where one is given; and the image says what it was."""
+    """By the digest, if one is set; and the image names its base."""
     text = DOCKERFILE.read_text(encoding="utf-8")
     bases = re.findall(r"^FROM (\S+)", text, re.MULTILINE)
     assert bases == ["${DISTRIBUTION}${DISTRIBUTION_DIGEST:+@$DISTRIBUTION_DIGEST}"] * 2 + ["${BASE}"]
