@@ -25,7 +25,7 @@ UNITS = ("mariadb", "postgresql")
 LIMIT_S = 60
 MYSQL = ("mariadb", "--protocol=socket", "--local-infile=0", "--user=root")
 PGSQL = ("runuser", "-u", "postgres", "--", "psql", "--no-psqlrc", "--quiet", "--tuples-only", "--no-align")
-"""How the server is spoken to as its own administrator; MariaDB's can't ask the client, which is root, for its files."""
+"""How the server is spoken to as its own administrator. MariaDB's can't ask the client, which is root, for files."""
 RIGHTS = "SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, DROP, INDEX, TRIGGER"
 """What rows, Baïkal's migrations, and our indexes and triggers need."""
 

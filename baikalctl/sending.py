@@ -126,7 +126,7 @@ def send_again(path: Path, sender: str) -> None:
 def _count(organizer: str) -> None:
     """Count a recipient; raises :class:`HostError` where there were enough within this hour.
 
-    A message that can't be counted is sent: an invitation is worth more than a limit that only matters in the long run.
+    A message that can't be counted is sent: losing the limit for a while is better than losing an invitation.
     """
     try:
         refused = _past_limit(organizer or "an organizer without an address")
@@ -137,7 +137,7 @@ def _count(organizer: str) -> None:
 
 
 def _past_limit(organizer: str) -> str:
-    """Count a recipient; return why it is one too many, or nothing. What the file holds is not taken on trust."""
+    """Count a recipient; return why it is one too many, or nothing. The file may contain anything: PHP can write it."""
     place = Path(paths.RECIPIENTS)
     hour = str(int(time.time() // 3600))
     with held(str(place), lambda _: None, COUNTING_S):

@@ -42,7 +42,7 @@ def refuse_writable_by_others(program: str) -> None:
             raise HostError(f"{path} is not there; put what the settings name there") from None
         shared = stat.S_ISDIR(found.st_mode) and bool(
             found.st_mode & stat.S_ISVTX
-        )  # nobody replaces another's file there
+        )  # only a file's owner can replace it there
         by_group = bool(found.st_mode & stat.S_IWGRP) and found.st_gid not in _root_groups()
         if found.st_uid not in {0, os.geteuid()} or (not shared and (by_group or found.st_mode & stat.S_IWOTH)):
             who = "root" if os.geteuid() == 0 else "this account"

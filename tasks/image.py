@@ -64,7 +64,14 @@ def metadata(dockerfile: str) -> str:
 
 def _build_command(target: Target, docker: str, base: str, name: str) -> str:
     """Return the shell command that adds the metadata: any builder of Docker's or Podman's can do that much."""
-    arguments = ["build", "--quiet", "--tag", name, "--build-arg", f"BAIKAL_VERSION={target.settings.baikal_version}"]
+    image, _, digest = str(target.host.data.docker_identifier).partition("@")
+    given = {
+        "BAIKAL_VERSION": target.settings.baikal_version,
+        "DISTRIBUTION": image,
+        "DISTRIBUTION_DIGEST": digest,
+    }
+    arguments = ["build", "--quiet", "--tag", name]
+    arguments += [word for key, value in given.items() for word in ("--build-arg", f"{key}={value}")]
     if docker == "podman":
         arguments += ["--format", "docker"]  # the other format has no health check
     if target.host.data.get("docker_platform"):

@@ -131,11 +131,11 @@ def test_a_session_that_nobody_has_made_is_not_taken(pair: Pair) -> None:
     assert "0123456789abcdef0123456789abcdef" not in answer.headers["set-cookie"]
 
 
-def test_who_may_write_to_the_database_cannot_log_in_by_that(pair: Pair) -> None:
+def test_write_access_to_the_database_is_not_enough_to_log_in(pair: Pair) -> None:
     """Neither with a copy of the administrator's session, nor with one that says what Baïkal looks for."""
     pair.log_in()
-    stranger = pair.admin("").headers["set-cookie"].partition(";")[0]
-    name = hashlib.sha256(stranger.partition("=")[2].encode()).hexdigest()
+    cookie = pair.admin("").headers["set-cookie"].partition(";")[0]
+    name = hashlib.sha256(cookie.partition("=")[2].encode()).hexdigest()
     rows = pair.database.rows("SELECT id, data FROM baikalctl_sessions")
     assert name in [row[0] for row in rows]
     password = hashlib.sha256(f"admin:{REALM}:{PASSWORD}".encode()).hexdigest()
@@ -146,14 +146,14 @@ def test_who_may_write_to_the_database_cannot_log_in_by_that(pair: Pair) -> None
             ("DELETE FROM baikalctl_sessions WHERE id = %s", [name]),
             ("INSERT INTO baikalctl_sessions (id, data, expires) VALUES (%s, %s, 99999999999)", [name, data]),
         )
-        answer = pair.admin(stranger)
+        answer = pair.admin(cookie)
         assert 'type="password"' in answer.body, data
         assert answer.headers["set-cookie"].startswith("__Host-baikal="), "it has another session"
-        assert stranger not in answer.headers["set-cookie"]
+        assert cookie not in answer.headers["set-cookie"]
 
 
-def test_the_log_in_gives_the_session_another_name(pair: Pair) -> None:
-    """So that who has slipped the old one to a browser knows nothing of the new one."""
+def test_the_session_id_changes_at_login(pair: Pair) -> None:
+    """An attacker who has set the old one in a browser doesn't know the new one."""
     before = pair.admin("").headers["set-cookie"].partition(";")[0]
     after = pair.log_in(before)
     assert after != before

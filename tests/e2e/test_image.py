@@ -172,7 +172,12 @@ def test_an_image_says_how_it_is_run(engine: Engine, made: dict[str, str], relea
     assert [line for line in config["Env"] if not line.startswith("PATH=")] == []
     labels = {name: text for name, text in config["Labels"].items() if name.startswith("org.opencontainers.image.")}
     assert labels["org.opencontainers.image.version"] == release.version
-    assert set(re.findall(r"org\.opencontainers\.image\.\w+", (REPOSITORY / "Dockerfile").read_text())) == labels.keys()
+    assert (labels["org.opencontainers.image.base.name"], labels["org.opencontainers.image.base.digest"]) == (
+        base_image(engine, BASE).tag,
+        "",
+    )
+    named = re.findall(r"org\.opencontainers\.image\.[\w.]+", (REPOSITORY / "Dockerfile").read_text())
+    assert set(named) == labels.keys()
     inherited = json.loads(engine.docker("image", "inspect", base_image(engine, BASE).tag))[0]["Config"]["Labels"] or {}
     assert config["Labels"].keys() == labels.keys() | inherited.keys()
 

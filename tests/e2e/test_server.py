@@ -149,7 +149,7 @@ def test_encoded_slashes_in_names_are_taken(server: Server) -> None:
     assert server.ask("DELETE", "//dav.php/calendars/jo/default/encoded.ics", user="jo").status == 204
 
 
-def test_no_answer_to_a_stranger_tells_a_version_of_software(server: Server) -> None:
+def test_anonymous_answers_contain_no_version_of_software(server: Server) -> None:
     """Neither headers nor errors of sabre/dav, PHP and nginx."""
     for path in ("/dav.php/", "/cal.php/", "/card.php/", "/", "/admin/", "/nothing", "/dav.php/%00", "/res/none.css"):
         for method in ("PROPFIND", "GET"):
@@ -269,8 +269,8 @@ def test_the_admin_page_is_there(server: Server) -> None:
     assert server.ask("GET", "/admin").headers["location"] == "/admin/"
 
 
-def test_the_administrators_session_is_for_this_host_over_tls_and_gets_its_name_at_the_log_in(server: Server) -> None:
-    """The name of the cookie says so to browsers; a name that somebody has slipped in is worth nothing."""
+def test_the_admin_cookie_is_for_this_host_over_tls_and_changes_at_login(server: Server) -> None:
+    """The name of the cookie says so to browsers; an ID that was set before the login is worth nothing."""
     form = {"Content-Type": "application/x-www-form-urlencoded"}
     login = f"auth=1&login=admin&password={PASSWORD.replace(' ', '+')}"
     before, *attributes = server.ask("GET", "/admin/").headers["set-cookie"].split("; ")
@@ -378,7 +378,7 @@ PROGRAMS = [
 
 
 def test_php_starts_no_other_program_whatever_a_request_asks_for(server: Server) -> None:
-    """A fault in Baïkal that runs a stranger's PHP runs no shell; parameters of FastCGI don't give that back."""
+    """PHP code that an attacker can run starts no shell; FastCGI parameters can't enable that again."""
     script = "/var/lib/baikal/Specific/probe.php"
     names = ", ".join(f"'{name}'" for name in PROGRAMS)
     server.machine.write(

@@ -480,7 +480,7 @@ def answer(certbot: Path, *names: str) -> None:
 
 
 def test_a_hook_that_others_can_change_by_now_is_not_run(certbot: Path, host: Path) -> None:
-    """It is looked at each time, and not only at the deploy: nobody is asked, and the reason is given."""
+    """It is checked each time, not only at the deploy. certbot isn't called, and the reason is reported."""
     hook = host / "hook"
     hook.touch(mode=0o755)
     it = declared(**LETSENCRYPT, acme_server=SERVER, acme_dns_hook=str(hook))

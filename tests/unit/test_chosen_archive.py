@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 from pyinfra.api.exceptions import DeployError
 
-from baikalctl import archive, archives
+from baikalctl import archive, archives, unpacking
 from tasks.archives import folder_of
 from tasks.restoring import chosen
 from tests.unit.archives import content, member, repacked
@@ -124,7 +124,7 @@ def test_manifest_that_cannot_be_read_is_a_clean_error(monkeypatch: pytest.Monke
         raise error
 
     put(b"", created_ago_s=0, arrived_ago_s=0)
-    monkeypatch.setattr(archive, "read_manifest", unreadable)
+    monkeypatch.setattr(unpacking, "read_manifest", unreadable)
     with pytest.raises(DeployError, match=rf"^{HOST}: .*({error.args[-1]}).*name another archive"):
         choice()
 

@@ -113,7 +113,7 @@ def test_a_host_that_pulls_runs_what_pyinfra_takes() -> None:
 
 @dataclasses.dataclass
 class Pulling:
-    """A host that pulls, and somebody who pushes."""
+    """A host that pulls, and a desk that pushes."""
 
     folder: Path
 
@@ -181,7 +181,7 @@ def test_a_host_that_pulls_takes_what_an_operator_has_signed(pulling: Pulling) -
     ("key", "why"), [("", "does not have a GPG signature"), ("theirs", "untrusted|bad|No principal")]
 )
 def test_a_host_that_pulls_refuses_what_no_operator_has_signed(pulling: Pulling, key: str, why: str) -> None:
-    """It stays where it is, and the unit fails: whoever can push would else be root on all hosts within the hour."""
+    """It stays where it is, and the unit fails: otherwise push access would be root on all hosts within the hour."""
     before = pulling.pull()
     pushed = pulling.push(key)
     at, _, said = pulling.pull().partition(" ")

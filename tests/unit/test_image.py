@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import sys
 import tomllib
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -14,6 +16,9 @@ from baikalctl.settings import DEFINITIONS, Settings
 from tasks.distribution import needed
 from tasks.image import DOCKERFILE, metadata
 from tests.unit.samples import HOME
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def instructions() -> list[str]:
@@ -38,17 +43,65 @@ def test_the_metadata_say_what_the_settings_say() -> None:
     assert set(re.findall(r"ARG BAIKAL_VERSION=(\S+)", text)) == {DEFINITIONS["baikal_version"].raw_default}
 
 
-@pytest.mark.parametrize(("given", "baked"), [("", False), ("yes", True)])
-def test_restic_is_baked_where_the_build_is_told_so(given: str, baked: bool) -> None:  # noqa: FBT001 - parametrised
-    """It would be a sixth of the image; what the build hands to the deploy is a repository of no matter where."""
+NASTY = """a "b" 'c' $(touch hit) `touch hit` ${HOME} \\ \\n ; touch hit #&|é"""
+
+
+PYINFRA = """
+import json, sys
+from pyinfra_cli.util import parse_cli_arg
+assert sys.argv[1:6] == ["-m", "pyinfra", "-y", "@local", "deploy.py"], sys.argv
+assert set(sys.argv[6::2]) == {"--data"}, sys.argv
+data = (word.partition("=") for word in sys.argv[7::2])
+print(json.dumps({name: parse_cli_arg(value) for name, _, value in data}))
+"""
+"""In pyinfra's place: what it takes its arguments for. In a process of its own, since its command line changes threads."""
+
+
+def handed_over(tmp_path: Path, **arguments: str) -> dict[str, object]:
+    """Run the build's own command with these build arguments; return the data that pyinfra gets, as it reads them."""
     text = DOCKERFILE.read_text(encoding="utf-8")
-    (expression,) = re.findall(r"--data (\S*restic_repository\S*)", text)
-    said = subprocess.run(
-        ["/bin/sh", "-c", f"echo {expression}"], env={"RESTIC": given}, capture_output=True, text=True, check=True
-    ).stdout
-    repository = json.loads(said.partition("=")[2])
+    command = text[text.index("json() {") : text.index("\n\nFROM ${BASE}")]
+    python, pyinfra = tmp_path / "python", tmp_path / "taken.py"
+    pyinfra.write_text(PYINFRA, encoding="utf-8")
+    script = f'#!/bin/sh\n[ "$1" != -m ] || set -- {pyinfra} "$@"\nexec {sys.executable} "$@"\n'
+    python.write_text(script, encoding="utf-8")
+    python.chmod(0o755)
+    every = dict.fromkeys(("BAIKAL_VERSION", "BAIKAL_ARCHIVE", "BAIKAL_SHA256", "ACME_DNS_PLUGIN", "RESTIC"), "")
+    line = command.replace("/media/bin/python", str(python))
+    done = subprocess.run(
+        ["/bin/sh", "-euc", line], env=every | arguments, cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert {path.name for path in tmp_path.iterdir()} == {"python", "taken.py"}, "nothing of a value was run"
+    found: dict[str, object] = json.loads(done.stdout)
+    return found
+
+
+@pytest.mark.parametrize(
+    "values", [("0.12.1", "releases/ä b.zip", "", 'say "hello"'), ("1", NASTY, " two  words ", "true")]
+)
+def test_a_builds_arguments_reach_the_deploy_as_they_are(tmp_path: Path, values: tuple[str, ...]) -> None:
+    """Quotes, spaces, and what a shell would run; a number stays the text that a setting is."""
+    names = ("baikal_version", "baikal_archive", "baikal_sha256", "acme_dns_plugin")
+    found = handed_over(tmp_path, **{name.upper(): value for name, value in zip(names, values, strict=True)})
+    assert tuple(found[name] for name in names) == values
+
+
+@pytest.mark.parametrize(("given", "baked"), [("", False), ("yes", True)])
+def test_restic_is_baked_where_the_build_is_told_so(tmp_path: Path, given: str, baked: bool) -> None:  # noqa: FBT001 - parametrised
+    """It would be a sixth of the image; what the build hands to the deploy is a repository of no matter where."""
+    repository = handed_over(tmp_path, RESTIC=given)["restic_repository"]
     image = Settings.from_data({"restic_repository": repository}, image=True)
     assert ("restic" in needed(image, booted=False)) == baked
+
+
+def test_each_stage_that_takes_a_distribution_takes_the_one_that_is_pinned() -> None:
+    """By the digest, if one is set; and the image names its base."""
+    text = DOCKERFILE.read_text(encoding="utf-8")
+    bases = re.findall(r"^FROM (\S+)", text, re.MULTILINE)
+    assert bases == ["${DISTRIBUTION}${DISTRIBUTION_DIGEST:+@$DISTRIBUTION_DIGEST}"] * 2 + ["${BASE}"]
+    end = metadata(text)
+    assert 'org.opencontainers.image.base.name="${DISTRIBUTION}"' in end
+    assert 'org.opencontainers.image.base.digest="${DISTRIBUTION_DIGEST}"' in end
 
 
 def test_a_build_gets_what_the_deploy_needs() -> None:

@@ -69,7 +69,7 @@ def postfix(host: Path, monkeypatch: pytest.MonkeyPatch) -> Queue:
 
 
 def kept() -> list[bytes]:
-    """Return all that is kept, each with its first line; it is its owner's alone, and only the count is there besides."""
+    """Return all that is kept, each with its first line; it is its owner's alone, and only the count is there too."""
     files = sorted(path for path in Path(paths.KEPT).iterdir() if str(path) != paths.RECIPIENTS)
     for file in files:
         assert file.name.endswith(".eml")
@@ -304,7 +304,7 @@ def test_an_account_that_changes_its_address_comes_to_the_limit_of_all() -> None
 
 @pytest.mark.usefixtures("hour")
 def test_what_was_kept_because_of_the_limit_is_sent_by_a_retry(nullmailer: Queue) -> None:
-    """Which is an administrator's decision, and counts for nobody."""
+    """A retry is the administrator's decision, and isn't counted."""
     for number in range(4):
         sending.sendmail(invited(number), SENDER)
     ((place, _, _),) = sending.kept()
@@ -335,7 +335,7 @@ def test_what_several_processes_send_at_once_is_counted_once_each() -> None:
     ],
 )
 def test_a_count_that_is_no_good_costs_no_message(nullmailer: Queue, spoil: str) -> None:
-    """It is written by an account that may be somebody else's by now; nothing that it leads to is changed."""
+    """PHP's account can write it, and an attacker may control that; nothing that it links to is changed."""
     before = Path("/etc/passwd").read_bytes()
     subprocess.run(["sh", "-euc", spoil, "sh", paths.RECIPIENTS], check=True)
     assert sending.sendmail(invited(1), SENDER) == 0

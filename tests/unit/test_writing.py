@@ -39,17 +39,17 @@ def test_a_program_that_only_its_own_account_can_change_is_taken(program: Path) 
     """By others it may be read and run."""
     assert refused(program) == ""
     program.parent.chmod(0o1777)
-    assert refused(program) == "", "as in /tmp, where nobody replaces a file of another account"
+    assert refused(program) == "", "as in /tmp, where only a file's owner can replace it"
 
 
 @pytest.mark.parametrize("mode", [0o757, 0o777, 0o1757])
-def test_a_program_that_everybody_can_change_is_refused(program: Path, mode: int) -> None:
+def test_a_program_that_all_accounts_can_change_is_refused(program: Path, mode: int) -> None:
     """The sticky bit means nothing on a file."""
     program.chmod(mode)
     assert f"{program} can be changed by others (" in refused(program)
 
 
-def test_a_program_that_everybody_can_replace_is_refused(program: Path) -> None:
+def test_a_program_that_all_accounts_can_replace_is_refused(program: Path) -> None:
     """The folder counts as the file does, and so does the one above."""
     for folder in (program.parent, program.parent.parent):
         before = folder.stat().st_mode
@@ -60,7 +60,7 @@ def test_a_program_that_everybody_can_replace_is_refused(program: Path) -> None:
 
 
 def test_a_link_counts_with_its_own_folder_and_with_where_it_leads(program: Path, tmp_path: Path) -> None:
-    """Whoever can change either has root run something else."""
+    """An account that can change either decides what root runs."""
     open_folder = tmp_path / "open"
     open_folder.mkdir()
     link = open_folder / "link"

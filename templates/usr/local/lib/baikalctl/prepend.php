@@ -17,7 +17,7 @@ require __DIR__ . '/away.php';
 // Baïkal starts a session for every request. A DAV client needs none: it would leave a file behind each time, and a
 // client that keeps cookies would be served one request at a time, because PHP locks the file.
 if (preg_match('#^(.+)/html/(?:dav|cal|card)\.php$#', $_SERVER['SCRIPT_FILENAME'] ?? '', $found)) {
-    // Answers, errors and mail don't name the version of sabre/dav. What is loaded for that, each of these requests needs.
+    // Answers and errors don't contain the version of sabre/dav. Each of these requests loads this class anyway.
     require "$found[1]/vendor/autoload.php";
     \Sabre\DAV\Server::$exposeVersion = false;
     unset($found);
@@ -32,8 +32,8 @@ if (preg_match('#^(.+)/html/(?:dav|cal|card)\.php$#', $_SERVER['SCRIPT_FILENAME'
         public function gc(int $max_lifetime): int|false { return 0; }
     }, false);
 } elseif (preg_match('#^(.+)/html/(?:admin/)?index\.php$#', $_SERVER['SCRIPT_FILENAME'] ?? '', $found)) {
-    // Of whoever came over TLS, also to a proxy: browsers send a cookie of that kind of name over TLS alone, and take it from
-    // no other host (RFC 6265bis, section 4.1.3.2).
+    // Over TLS, also where a proxy ends it: browsers send a cookie with this prefix over TLS only, and accept it from this
+    // host only (RFC 6265bis, section 4.1.3.2).
     if (($_SERVER['HTTPS'] ?? '') === 'on') {
         ini_set('session.cookie_secure', '1');
         ini_set('session.name', '__Host-baikal');
@@ -41,8 +41,8 @@ if (preg_match('#^(.+)/html/(?:dav|cal|card)\.php$#', $_SERVER['SCRIPT_FILENAME'
     require __DIR__ . '/sessions.php';
     Sessions::keep($found[1]);
     unset($found);
-    // Baïkal logs people in to the session that they came with (BaikalAdmin/Core/Auth.php): it gets another name, in case
-    // somebody else knows the old one. There is no page yet, only a redirect, so the cookie can still be sent.
+    // Baïkal keeps the session ID at login (BaikalAdmin/Core/Auth.php), so an attacker could have set it before. Change it.
+    // The answer to a login is a redirect without a body, so the cookie can still be sent.
     register_shutdown_function(static function (): void {
         if (isset($_POST['auth'], $_SESSION['baikaladminauth']) && !headers_sent()) {
             session_regenerate_id(true);

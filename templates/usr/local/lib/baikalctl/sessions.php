@@ -6,10 +6,10 @@
 // writes nothing but the time, so that a page that is still being made undoes no log-in. The table holds no names that
 // anybody could log in with, only their hashes.
 //
-// PHP unserialises what it reads, and who is logged in stands there: so each row carries a code over its name and its data
-// (HMAC), whose key isn't in the database. A row that was changed, or copied to another name, is no session. The key comes
-// from the administrator's password, since that is what all machines with this database have in common. Not
-// under the code is the time of expiry: who may write it may as well delete the row.
+// PHP unserialises the data, and the data says whether the administrator is logged in. So each row begins with an HMAC of its
+// ID and data, whose key isn't in the database. A row that was changed, or copied to another ID, is ignored. The key is
+// derived from the hash of the administrator's password, the only secret that all machines with this database share. The
+// time of expiry is not authenticated, so that updateTimestamp() needs no data.
 
 namespace Baikalctl;
 
@@ -40,7 +40,7 @@ final class Sessions implements \SessionHandlerInterface, \SessionIdInterface, \
             return; // which Baïkal has a word for
         }
         $section = $found['database'] ?? null;
-        // Without a password of the administrator's, nobody logs in, and no session outlives its request.
+        // Without an administrator's password there is no login, and sessions end with the request.
         $secret = (string) ($found['system']['admin_passwordhash'] ?? '') ?: random_bytes(self::CODE_BYTES);
         if (is_array($section) && Away::backend($section) !== 'sqlite') {
             session_set_save_handler(new self($section, hash_hmac('sha256', 'baikalctl_sessions', $secret, true)));
@@ -96,7 +96,7 @@ final class Sessions implements \SessionHandlerInterface, \SessionIdInterface, \
         return $this->ask('DELETE FROM baikalctl_sessions WHERE expires < ?', time())->rowCount();
     }
 
-    /** Returns a session's data as it was written, or null where there is none that we have written. */
+    /** Returns the data of a session, or null if there is no authentic row. */
     private function found(string $id): ?string
     {
         $query = 'SELECT data FROM baikalctl_sessions WHERE id = ? AND expires >= ?';
