@@ -137,11 +137,9 @@ def _opened(path: Path) -> BinaryIO:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     except FileNotFoundError:
         raise HostError(f"{path} is not there; baikalctl backup list shows the archives that are") from None
-    mode = os.fstat(descriptor).st_mode
-    if not stat.S_ISREG(mode):
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        kind = "a directory" if stat.S_ISDIR(mode) else "not a file"
-        raise HostError(f"{path} is {kind}; name an archive (baikalctl backup list)")
+        raise HostError(f"{path} is not a file; name an archive (baikalctl backup list)")
     return os.fdopen(descriptor, "rb")
 
 

@@ -33,6 +33,7 @@ def run(root: str, user: str, *arguments: str) -> NoReturn:
     nullmailer_queue.SPOOL = spool
     nullmailer_queue.QUEUE, nullmailer_queue.FAILED = spool / "queue", spool / "failed"
     nullmailer_queue.TRIGGER = spool / "trigger"
+    nullmailer_queue.ACCOUNT = user
     sys.exit(main(list(arguments)))
 
 

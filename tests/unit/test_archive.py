@@ -166,7 +166,7 @@ def test_one_that_is_not_there(host: Path) -> None:
     """It says how to find others."""
     (host / "var/backups/baikal").mkdir(parents=True)
     assert refusal(host / "none.tar.gz").startswith(GONE)
-    assert refusal(host / "var").startswith("is a directory; name an archive")
+    assert refusal(host / "var").startswith("is not a file; name an archive")
 
 
 @pytest.mark.parametrize("part", [0.0, 0.001, 0.02, 0.5, 0.99])
