@@ -119,14 +119,14 @@ def _apart(act: Callable[[], object], step: int, meet: Callable[[str], object]) 
 def steps(
     act: Callable[[], object], prepare: Callable[[], object], ends: Callable[[Callable[[], object], int], bool] = dies
 ) -> Iterator[int]:
-    """Yield each third step after ``act`` died at it, every time on what ``prepare`` makes, until ``act`` gets through."""
+    """Yield each fifth step after ``act`` died at it, every time on what ``prepare`` makes, until ``act`` gets through."""
     step = 0
     while True:
         prepare()
         if not ends(act, step):
             return
         yield step
-        step += 3
+        step += 5
 
 
 def names(path: str) -> list[str]:
