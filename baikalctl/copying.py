@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     import pwd
 
 
+MARGIN = 1 << 20
+"""Bytes that a copy leaves free."""
+
+
 def opened(path: Path, *, below: Path | None = None, largest: int | None = None) -> BinaryIO:
     """Open for reading a file that others may have put there, without following a link on the way to it.
 
@@ -88,11 +92,21 @@ def give(path: Path, account: pwd.struct_passwd) -> None:
 def take_out(path: Path, target: Path, *, below: Path | None = None, largest: int | None = None) -> None:
     """Copy the bytes of a file that others may have put there to root's file ``target``; raises as :func:`opened` does."""
     with opened(path, below=below, largest=largest) as source:
+        refuse_without_room(os.fstat(source.fileno()).st_size, target.parent, str(path))
         descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
         with os.fdopen(descriptor, "wb") as stream:
             shutil.copyfileobj(source, stream, 1 << 20)
             stream.flush()
             os.fsync(descriptor)
+
+
+def refuse_without_room(size: int, folder: Path, what: str) -> None:
+    """Raise :class:`HostError` if a copy of ``what`` would fill the disk: a file with holes may have any size."""
+    room = os.statvfs(folder)
+    free = room.f_bavail * room.f_frsize
+    if size + MARGIN > free:
+        message = f"a copy of {what} takes {size >> 20} MiB, and {free >> 20} MiB are free in {folder}; free some space"
+        raise HostError(message)
 
 
 def copy_in(source: Path, target: Path) -> None:

@@ -8,7 +8,7 @@ import sqlite3
 import time
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from baikalctl import database, numbering, paths, sqlite_file
+from baikalctl import copying, database, numbering, paths, sqlite_file
 from baikalctl.faults import HostError
 from baikalctl.sqlite_file import BUSY_SECONDS, COMPANIONS, Connection
 
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 LEAST_FREE = 1 << 20
 """Bytes below which a disk is taken for full where SQLite doesn't say it."""
-MARGIN = 16 << 20
-"""Bytes that a copy leaves free."""
 INDEXES = {
     "baikalctl_calendarobjects_uri": "calendarobjects (calendarid, uri)",
     "baikalctl_calendarobjects_uid": "calendarobjects (uid)",
@@ -154,7 +152,8 @@ def integrity(connection: database.Connection) -> str:
 
 def save_copy(connection: sqlite3.Connection, target: Path) -> None:
     """Write a consistent copy of the database to ``target``, readable by its owner alone, while clients go on."""
-    _refuse_too_large(connection, target.parent)
+    ((pages,), (size,)) = (connection.execute(f"PRAGMA {name}").fetchone() for name in ("page_count", "page_size"))
+    copying.refuse_without_room(pages * size, target.parent, "the database")
     beside = target.with_name(target.name + ".new")
     beside.unlink(missing_ok=True)
     beside.touch(mode=0o600)
@@ -165,18 +164,6 @@ def save_copy(connection: sqlite3.Connection, target: Path) -> None:
     with beside.open("rb") as stream:
         os.fsync(stream.fileno())
     beside.replace(target)
-
-
-def _refuse_too_large(connection: sqlite3.Connection, folder: Path) -> None:
-    """Raise :class:`HostError` if a copy would fill the disk: a file with holes may claim any size."""
-    ((pages,), (size,)) = (connection.execute(f"PRAGMA {name}").fetchone() for name in ("page_count", "page_size"))
-    room = os.statvfs(folder)
-    free = room.f_bavail * room.f_frsize
-    if pages * size + MARGIN > free:
-        message = (
-            f"a copy of the database takes {pages * size >> 20} MiB, and {free >> 20} free in {folder}; free some space"
-        )
-        raise HostError(message)
 
 
 def _journal_mode(connection: database.Connection) -> str:

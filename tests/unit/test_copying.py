@@ -106,3 +106,30 @@ def test_a_copy_that_fails_leaves_nothing_of_itself(host: Path, monkeypatch: pyt
         copying.copy_in(host / "source", target)
     assert [path.name for path in target.parent.iterdir()] == [target.name]
     assert target.read_text(encoding="utf-8") == "new"
+
+
+def test_a_file_with_holes_does_not_fill_the_disk(host: Path) -> None:
+    """PHP's account may claim any size."""
+    Path(paths.SQLITE).touch()
+    os.truncate(paths.SQLITE, 1 << 50)
+    with pytest.raises(HostError, match=r"a copy of .*db\.sqlite takes 1073741824 MiB, and \d+ MiB are free in"):
+        copying.take_out(Path(paths.SQLITE), host / "copy")
+    assert not (host / "copy").exists()
+
+
+def test_no_directory_on_the_way_is_a_link(host: Path) -> None:
+    """PHP's account may put another directory in its place."""
+    (host / "secrets").mkdir()
+    (host / "secrets/db.sqlite").write_text("secret", encoding="ascii")
+    Path(paths.SQLITE).parent.rmdir()
+    Path(paths.SQLITE).parent.symlink_to(host / "secrets")
+    with pytest.raises(HostError, match="is not a file of its own"), copying.opened(Path(paths.SQLITE)):
+        pass
+
+
+def test_a_file_with_another_name_elsewhere_is_refused(host: Path) -> None:
+    """It may be any file of the host."""
+    (host / "secret").write_text("secret", encoding="ascii")
+    os.link(host / "secret", paths.SQLITE)
+    with pytest.raises(HostError, match="is not a file of its own"), copying.opened(Path(paths.SQLITE)):
+        pass

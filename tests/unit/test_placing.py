@@ -63,7 +63,7 @@ def test_everything_is_kept_for_root_alone() -> None:
     kept = placing.keep("import", here())
     assert kept.name.startswith("before-import-20")
     assert files(kept) == {placing.SECTION: "0o600", placing.YAML: "0o600", placing.SQLITE: "0o600"} | dict.fromkeys(
-        (TLS, ACME, DKIM, "state/applied.json"), "0o640"
+        (TLS, ACME, DKIM, "state/applied.json"), "0o600"
     )
     assert stat.S_IMODE(kept.stat().st_mode) == 0o700
     assert names(str(kept / placing.SQLITE)) == ["jo"]
