@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import socket
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from baikalctl.boundary import confined
 from baikalctl.faults import HostError
 from baikalctl.health import again
 from baikalctl.output import escaped
@@ -47,10 +48,23 @@ def probe(relay: Relay, hostname: str) -> None:
     Raises :class:`RelayError` where it can't be reached, isn't who it should be, or refuses. Nothing but the greeting
     is said before the certificate has been checked, unless the relay is declared to be spoken to in the clear.
     """
-    import smtplib
-
     context = None if relay.tls == "none" else _context(relay)
     password = _password(relay) if relay.user and context else ""
+
+    def ask() -> dict[str, Any]:
+        try:
+            _ask(relay, hostname, context, password)
+        except RelayError as error:
+            return {"reason": error.reason, "remedy": error.remedy, "passing": error.passing}
+        return {}
+
+    if refused := confined(ask):
+        raise RelayError(**refused)
+
+
+def _ask(relay: Relay, hostname: str, context: ssl.SSLContext | None, password: str) -> None:
+    import smtplib
+
     try:
         with contextlib.closing(_connected(relay, hostname, context)) as connection:
             if relay.tls == "starttls":

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from baikalctl import rules
+from baikalctl.boundary import confined
 from baikalctl.faults import HostError
 from baikalctl.health import FAILED, OK, WARNING, Finding, again
 
@@ -76,13 +77,20 @@ def texts(name: str) -> list[str]:
     except ImportError:
         message = "python3-dnspython is missing; run the deploy, or apt-get install python3-dnspython"
         raise NoAnswerError(message) from None
+
+    def ask() -> list[str]:
+        try:
+            answer = dns.resolver.Resolver().resolve(f"{name}.", "TXT", lifetime=LIFETIME_S)
+        except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):
+            return []
+        except (dns.exception.DNSException, OSError) as error:
+            raise HostError(" ".join(str(error).split()).rstrip(".")) from None
+        return [b"".join(record.strings).decode("utf-8", "replace") for record in answer]
+
     try:
-        answer = dns.resolver.Resolver().resolve(f"{name}.", "TXT", lifetime=LIFETIME_S)
-    except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):
-        return []
-    except (dns.exception.DNSException, OSError) as error:
-        raise NoAnswerError(" ".join(str(error).split()).rstrip(".")) from None
-    return [b"".join(record.strings).decode("utf-8", "replace") for record in answer]
+        return [str(text) for text in confined(ask)]
+    except HostError as error:
+        raise NoAnswerError(str(error)) from None
 
 
 def _spf(declared: Declared, domain: str, look: Lookup) -> Iterator[Finding]:

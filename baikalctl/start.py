@@ -73,11 +73,6 @@ def start(environ: Mapping[str, str]) -> NoReturn:
         if not Path(f"{declare(settings).served}.pem").is_file():
             raise
         output.say(f"{error}; until that is mended, the certificate that is in the volume goes on serving")
-    if (plain := plain_secrets(environ, DEFINITIONS)) and not privileged():
-        output.say(
-            f"PHP has the same account as health checks and docker exec here, so it can read {', '.join(plain)} in their "
-            f"environment; set {', '.join(plain.values())} instead"
-        )
     volume.refuse_unwritable(Path(paths.DATA), "mount a volume there, without :ro")
     run = _run_folder()
     volume.make(data())
@@ -98,6 +93,11 @@ def start(environ: Mapping[str, str]) -> NoReturn:
     if os.geteuid() == 0 and not privileged():
         output.say(
             "root has no capabilities here, so nginx will say that initgroups failed: no harm, and --user avoids it"
+        )
+    if (plain := plain_secrets(environ, DEFINITIONS)) and not privileged():
+        output.say(
+            f"PHP has the same account as health checks and docker exec here, so it can read {', '.join(plain)} in their "
+            f"environment; set {', '.join(plain.values())} instead"
         )
     declared = Declared.on_this_host()
     with door.until_ready(declared, output.say):

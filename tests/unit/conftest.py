@@ -65,13 +65,18 @@ def me() -> dict[str, str]:
     return {"owner": pwd.getpwuid(os.geteuid()).pw_name, "group": grp.getgrgid(os.getegid()).gr_name}
 
 
+@pytest.fixture(autouse=True)
+def _own(monkeypatch: pytest.MonkeyPatch, me: dict[str, str]) -> None:
+    """Have the data belong to the account that runs the tests, unless a test says otherwise."""
+    monkeypatch.setattr(paths, "USER", me["owner"])
+
+
 @pytest.fixture
-def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, me: dict[str, str]) -> Path:
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Have every path of a host below a temporary root, whose owner owns the data too; return that root."""
     for name, value in vars(paths).items():
         if name.isupper() and isinstance(value, str) and value.startswith("/"):
             monkeypatch.setattr(paths, name, f"{tmp_path}{value}")
-    monkeypatch.setattr(paths, "USER", me["owner"])
     private = (
         paths.CONFIG,
         f"{paths.SPECIFIC}/db",

@@ -30,12 +30,6 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become ano
 SHORT = Limits(seconds=20, cpu_s=1, memory=64 * MIB, answer=1000)
 
 
-@pytest.fixture(autouse=True)
-def _own(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the data belong to the account that runs the tests, unless a test says otherwise."""
-    monkeypatch.setattr(paths, "USER", pwd.getpwuid(os.geteuid()).pw_name)
-
-
 @pytest.fixture
 def nobody(monkeypatch: pytest.MonkeyPatch) -> pwd.struct_passwd:
     """Have the data belong to another account than root."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from baikalctl import paths, postfix_queue
+from baikalctl import postfix_queue
 from baikalctl.faults import HostError
 from baikalctl.waiting import Waiting
 
@@ -28,9 +28,8 @@ LINES = """\
 
 
 @pytest.fixture
-def queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, me: dict[str, str]) -> Path:
+def queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Have a Postfix whose queue is a directory, with the message of :data:`LINES` that is deferred; return that."""
-    monkeypatch.setattr(paths, "USER", me["owner"])
     spool, programs = tmp_path / "spool", tmp_path / "programs"
     for folder in (spool, programs):
         folder.mkdir()

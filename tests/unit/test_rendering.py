@@ -738,8 +738,9 @@ def test_archives_are_made_when_that_is_declared(changed: dict[str, object], tim
     assert f"ExecStart={paths.COMMAND} backup --quiet" in lines(text(f"{UNITS}/baikal-backup.service"))
 
 
-def test_no_file_is_writable_by_anybody_but_root() -> None:
+def test_no_file_is_writable_by_anybody_but_root(monkeypatch: pytest.MonkeyPatch) -> None:
     """Code and configuration are root's; only the data's directories are the service's."""
+    monkeypatch.setattr(paths, "USER", "baikal")
     found = render(settings(users=[user()]), PLATFORM)
     assert {(file.owner, file.group) for file in found.files} == {("root", "root")}
     modes = [file.mode for file in found.files] + [directory.mode for directory in found.directories]
