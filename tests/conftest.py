@@ -16,6 +16,14 @@ OF_THE_LAB: Final = ("test_bench.py", "test_corpus.py", "test_databases_lab.py",
 LAB: Final = ("tests/lab", "bench", *(f"tests/e2e/{name}" for name in OF_THE_LAB))
 RECENT: Final = "3.days"
 
+LONGEST: Final = (
+    *("moving_databases", "mail", "postfix", "releases", "interruption", "local_databases", "fleet", "container_data"),
+    *("upgrade_databases", "image", "restic", "database_servers_away", "container_authority", "authority", "upgrade"),
+    *("container_security", "swarm", "handover", "own_certificate", "proxies", "container", "corpus", "machine"),
+    *("moving_in", "restore", "upgrade_interrupted", "bench", "disaster", "tls", "container_load"),
+)
+"""The files that take more than a minute, longest first, so that no worker is left with a long one at the end."""
+
 TESTED_WITH: Final = "tested with"
 LEFT_OUT: Final = "left out"
 
@@ -53,6 +61,13 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
         return None
     note(LEFT_OUT, f"{collection_path.name}: no commit of the last {RECENT} changes the lab; make test ALL=1 runs it")
     return True
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Have workers begin with the longest files, because they take files in this order."""
+    if not _is_controller(config):
+        order = {f"test_{name}.py": number for number, name in enumerate(LONGEST)}
+        items.sort(key=lambda item: order.get(item.path.name, len(order)))
 
 
 def lab_changed(repository: Path) -> bool:

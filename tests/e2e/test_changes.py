@@ -32,46 +32,36 @@ def own(boot: Callable[..., Machine], release: Release) -> Server:
     return server
 
 
-def test_a_refused_configuration_leaves_the_old_one_serving_and_every_run_red(own: Server) -> None:
-    """A check that fails is never forgotten: red until it is mended, then applied and loaded."""
+def test_a_refused_configuration_leaves_all_of_the_old_state_and_every_run_red(own: Server) -> None:
+    """Files, name, certificate and declaration stay as they were; red until it is fixed, then applied and loaded."""
     before = own.machine.read(SITE)
+    certificate = _served(own)
+    wanted = {"upload_limit_mb": 33, "hostname": "other.example.org"}
     own.machine.write(BROKEN, "this is no nginx configuration;\n")
     try:
         for _ in range(2):
-            outcome = own.deploy(upload_limit_mb=33)
+            outcome = own.deploy(**wanted)
             assert outcome.status == 1
             assert "The new configuration was refused, and the old one is back in place" in outcome.output
             assert "somebody-elses.conf" in outcome.output
             assert own.machine.read(SITE) == before
             assert own.ask("PROPFIND", "/dav.php/", user="jo").status == 207
-        # The lost reload: what is declared now is what is in place, but nobody has checked it since.
+            assert own.check()["healthy"]
+        own.machine.run(f"mv {BROKEN} /root/ && systemctl restart nginx && mv /root/somebody-elses.conf {BROKEN}")
+        assert _served(own) == certificate
+        # The lost reload: what is declared now is what is in place, but nothing has checked it since.
         outcome = own.deploy()
         assert outcome.status == 1, "a failing check must not be forgotten when files and declaration agree again"
         assert own.machine.run("ls -A /etc/nginx/conf.d").split() == ["baikal.conf", "somebody-elses.conf"]
     finally:
         own.machine.run(f"rm -f {BROKEN}")
-    assert own.deploy(upload_limit_mb=33).status == 0
+    assert own.deploy(**wanted).status == 0
     assert "client_max_body_size 33m" in own.machine.run("nginx -T 2>/dev/null")
-    assert own.deploy().status == 0
-    assert own.deploy().changes == 0
-
-
-def test_a_refused_run_leaves_all_of_the_old_state_not_only_the_old_files(own: Server) -> None:
-    """Name, certificate and declaration stay what they were as well, so the doctor still finds a healthy server."""
-    certificate = _served(own)
-    own.machine.write(BROKEN, "this is no nginx configuration;\n")
-    try:
-        assert own.deploy(hostname="other.example.org").status == 1
-        assert own.check()["healthy"]
-        own.machine.run(f"mv {BROKEN} /root/ && systemctl restart nginx && mv /root/somebody-elses.conf {BROKEN}")
-        assert _served(own) == certificate
-    finally:
-        own.machine.run(f"rm -f {BROKEN}")
-    assert own.deploy(hostname="other.example.org").status == 0
     assert _served(own) != certificate
     assert own.deploy().status == 0
     left = own.machine.run("ls /var/lib/baikal/tls").split()
     assert left == ["selfsigned-localhost.conf", "selfsigned-localhost.pem"]
+    assert own.deploy().changes == 0
 
 
 def test_a_port_that_was_taken_is_used_once_it_is_free(own: Server) -> None:
@@ -87,9 +77,13 @@ def test_a_port_that_was_taken_is_used_once_it_is_free(own: Server) -> None:
     assert own.deploy().status == 0
 
 
-def test_code_that_somebody_edited_is_repaired(own: Server) -> None:
-    """An edited file of the release, one with another mode, one too many: found by the doctor, repaired by a run."""
+def test_a_run_repairs_code_and_configuration_that_was_edited(own: Server) -> None:
+    """Edited files of the release are found by the check and repaired; a service that has read an edited one rereads it.
+
+    Files that were deployed once and are no longer declared are removed; other people's stay.
+    """
     code = "/opt/baikal/current"
+    record = "/var/lib/baikal/state/files.json"
     before = own.machine.snapshot([f"{code}/"])
     own.machine.run(
         f"echo '// hacked' >> {code}/html/dav.php; chmod 666 {code}/html/cal.php; touch {code}/html/shell.php"
@@ -99,20 +93,11 @@ def test_code_that_somebody_edited_is_repaired(own: Server) -> None:
     assert outcome.status == 0, outcome.output
     assert outcome.changes == 1, outcome.changed
     assert own.machine.snapshot([f"{code}/"]) == before
-    assert own.deploy().changes == 0
-
-
-def test_a_service_that_read_an_edited_file_rereads_the_restored_one(own: Server) -> None:
-    """Somebody edits the site and reloads; the next run restores the file and reloads as well."""
     own.machine.run(f"sed -i 's/return 404;/return 418;/' {SITE} && systemctl reload nginx")
+    assert own.ask("GET", "/nothing").status == 418
     outcome = own.deploy()
     assert outcome.changes == 2, outcome.changed
     assert own.ask("GET", "/nothing").status == 404
-
-
-def test_files_of_an_older_configuration_are_removed(own: Server) -> None:
-    """What we once wrote and no longer declare goes; what others wrote stays."""
-    record = "/var/lib/baikal/state/files.json"
     own.machine.write("/etc/nginx/conf.d/baikal-old.conf", "# ours, once\n")
     own.machine.write("/etc/nginx/conf.d/theirs.conf", "# not ours\n")
     own.machine.run(f"""sed -i 's#^\\[#["/etc/nginx/conf.d/baikal-old.conf",#' {record}""")
@@ -178,32 +163,23 @@ def test_an_account_declared_absent_goes_and_a_backup_of_it_stays(own: Server) -
     assert own.deploy().status == 0
 
 
-def test_tls_off_serves_plain_http_and_back(own: Server) -> None:
-    """Behind a proxy that ends TLS: port 80 serves; and the way back is a run as well."""
+def test_tls_off_behind_a_proxy_and_admin_pages_for_some_networks_and_back(own: Server) -> None:
+    """Port 80 serves; a declared proxy's word on scheme and client counts, a stranger's doesn't.
+
+    With admin_allow, others get 403 on the admin pages, and DAV as before. The way back is a run as well.
+    """
+    gateway = own.machine.run("ip route | awk '/default/ {print $3}'").strip()
+    claims = {"X-Forwarded-Proto": "https", "X-Forwarded-For": "203.0.113.9"}
     outcome = own.deploy(tls="off")
     assert outcome.status == 0, outcome.output
     assert own.ask("PROPFIND", "/dav.php/", user="jo", port=80).status == 207
     assert own.machine.run("ss -ltnH | awk '{print $4}' | sed 's/.*://' | sort -nu").split() == ["22", "80"]
-    assert own.deploy().status == 0
-    assert own.ask("PROPFIND", "/dav.php/", user="jo").status == 207
-
-
-def test_a_declared_proxy_is_believed_and_nobody_else(own: Server) -> None:
-    """Its word on scheme and client counts, in addresses and in the log; a stranger's doesn't."""
-    gateway = own.machine.run("ip route | awk '/default/ {print $3}'").strip()
-    claims = {"X-Forwarded-Proto": "https", "X-Forwarded-For": "203.0.113.9"}
-    assert own.deploy(tls="off").status == 0
     assert '<base href="http://' in own.ask("GET", "/", port=80, headers=claims).body
     assert own.deploy(tls="off", trusted_proxies=[gateway]).status == 0
     # A reload is done when the old workers are gone, a moment after systemd has passed it on.
     assert wait_until(lambda: '<base href="https://' in own.ask("GET", "/", port=80, headers=claims).body, 5)
     own.ask("PROPFIND", "/dav.php/", user="jo", password="wrong", port=80, headers=claims)
     assert "client: 203.0.113.9" in own.machine.read("/var/log/nginx/error.log")
-    assert own.deploy().status == 0
-
-
-def test_the_admin_pages_can_be_kept_to_some_networks(own: Server) -> None:
-    """admin_allow: others get 403 there, and DAV as before."""
     assert own.deploy(admin_allow=["192.0.2.0/24"]).status == 0
     assert own.ask("GET", "/admin/").status == 403
     assert own.ask("PROPFIND", "/dav.php/", user="jo").status == 207
@@ -223,27 +199,39 @@ def test_an_untuned_database_is_tuned(own: Server) -> None:
     assert own.deploy().changes == 0
 
 
-def test_check_finds_what_is_wrong_and_says_what_to_do(own: Server) -> None:
-    """Each thing broken by hand is a failed finding with a remedy, exit status 1; a run mends it."""
-    breakages = {
-        "systemctl stop php8.4-fpm": "services",
-        f"chown root {YAML}": "answer",
-        "chmod 755 /var/lib/baikal/config": "permissions",
-        "sed -i 's/configured_version: .*/configured_version: \"0.9.9\"/' " + YAML: "version",
-        "rm /var/lib/baikal/Specific/INSTALL_DISABLED": "installer",
-    }
-    for command, subject in breakages.items():
-        kept = own.machine.run(f"cat {YAML}")
+@pytest.mark.parametrize(
+    "breakages",
+    [
+        {
+            "services": "systemctl stop php8.4-fpm",
+            "permissions": "chmod 755 /var/lib/baikal/config",
+            "installer": "rm /var/lib/baikal/Specific/INSTALL_DISABLED",
+        },
+        {
+            "answer": f"chown root {YAML}",
+            "version": f"sed -i 's/configured_version: .*/configured_version: 0.9.9/' {YAML}",
+        },
+    ],
+    ids=["services", "configuration"],
+)
+def test_check_finds_what_is_wrong_and_says_what_to_do(own: Server, breakages: dict[str, str]) -> None:
+    """Each thing broken by hand is a failed finding with a remedy, and exit status 1; a run repairs all of them."""
+    kept = own.machine.run(f"cat {YAML}")
+    for subject, command in breakages.items():
+        before = {finding["subject"] for finding in own.check()["findings"] if finding["status"] == "failed"}
+        assert subject not in before, "what is broken already doesn't show this"
         own.machine.run(command)
         found = own.check()
         assert not found["healthy"], command
         failed = [finding for finding in found["findings"] if finding["status"] == "failed"]
         assert subject in {finding["subject"] for finding in failed}, (command, failed)
         assert all(finding["remedy"] or ";" in finding["message"] for finding in failed), failed
-        if subject == "version":  # a deploy never touches the version of the data
-            own.machine.write(YAML, kept)
-        outcome = own.deploy()
-        assert outcome.status == 0, (command, outcome.output)
+    if "version" in breakages:  # a deploy never touches the version of the data
+        own.machine.write(YAML, kept)
+        own.machine.run(f"chown root {YAML}")
+    outcome = own.deploy()
+    assert outcome.status == 0, (breakages, outcome.output)
+    assert own.check()["healthy"]
 
 
 def _served(server: Server) -> str:

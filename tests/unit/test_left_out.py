@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conftest import END_TO_END, LAB, OF_THE_LAB, lab_changed
+from tests.conftest import END_TO_END, LAB, LONGEST, OF_THE_LAB, lab_changed
 from tests.unit.samples import HOME
 
 if TYPE_CHECKING:
@@ -70,7 +70,8 @@ def test_where_there_is_no_history_the_lab_is_tested(repository: Path, tmp_path:
     assert lab_changed(HOME.parent / "nowhere")
 
 
-def test_all_that_is_left_out_exists() -> None:
-    """A file that is renamed is renamed in the list too."""
+def test_all_that_is_listed_exists() -> None:
+    """A file that is renamed is renamed in the lists too."""
+    assert [name for name in LONGEST if not (END_TO_END / f"test_{name}.py").is_file()] == []
     assert [name for name in OF_THE_LAB if not (END_TO_END / name).is_file()] == []
     assert [path for path in LAB if not (HOME / path).exists()] == []
