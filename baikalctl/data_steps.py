@@ -20,7 +20,7 @@ from baikalctl import (
     remembered,
     users,
 )
-from baikalctl.boundary import THOROUGH, confined
+from baikalctl.boundary import QUICK, THOROUGH, confined
 from baikalctl.faults import HostError
 
 if TYPE_CHECKING:
@@ -77,7 +77,9 @@ def _state(here: Database, declared: Declared, applied: Mapping[str, str]) -> _S
                 "accounts": [sentence for sentence, _ in users.plan(connection, declared.users, applied)],
             }
 
-    return _State(**confined(look))
+    # Several questions for each account: a tenth of a second is enough for a server that is far away.
+    limits = dataclasses.replace(QUICK, seconds=QUICK.seconds + len(declared.users) / 10)
+    return _State(**confined(look, limits))
 
 
 def steps(declared: Declared) -> Iterator[Step]:
