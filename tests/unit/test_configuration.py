@@ -152,10 +152,10 @@ def test_without_tls_no_server_is_asked_for_it() -> None:
 @pytest.mark.parametrize(("database", "socket"), [("mysql", "localhost"), ("pgsql", "/var/run/postgresql")])
 def test_a_server_on_the_machine_is_reached_by_its_socket(database: str, socket: str) -> None:
     """As the account that PHP runs as, without a password and without TLS."""
-    own = dataclasses.replace(settings(), database=database, database_host="local")
+    own = dataclasses.replace(settings(), database=database, database_host="local", database_user="baikal")
     said = configuration.database_section(declare(own).database, "")
     assert said[f"{database}_host"] == socket
-    assert said[f"{database}_username"] == paths.USER
+    assert said[f"{database}_username"] == "baikal"
     # Baïkal refuses to serve without any for MySQL; the server looks at none.
     assert said[f"{database}_password"] == {"mysql": configuration.NOT_ASKED_FOR, "pgsql": ""}[database]
     assert said.get("mysql_ca_cert", "") == ""
