@@ -14,7 +14,7 @@ END_TO_END: Final = Path(__file__).parent / "e2e"
 OF_THE_LAB: Final = ("test_bench.py", "test_corpus.py", "test_databases_lab.py", "test_mail_lab.py", "test_releases.py")
 """Tests of the lab itself and of the benchmarks, in tests/e2e: they show nothing about the product."""
 LAB: Final = ("tests/lab", "bench", *(f"tests/e2e/{name}" for name in OF_THE_LAB))
-RECENT: Final = "3.days"
+RECENT_DAYS: Final = 3
 
 LONGEST: Final = (
     *("moving_databases", "mail", "postfix", "releases", "interruption", "local_databases", "fleet", "container_data"),
@@ -59,7 +59,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
         return None
     if lab_changed(config.rootpath):
         return None
-    note(LEFT_OUT, f"{collection_path.name}: no commit of the last {RECENT} changes the lab; make test ALL=1 runs it")
+    note(LEFT_OUT, f"{collection_path.name}: no commit of the last {RECENT_DAYS} days is about it (make test ALL=1)")
     return True
 
 
@@ -80,7 +80,10 @@ def lab_changed(repository: Path) -> bool:
     try:
         if git("rev-parse", "--is-shallow-repository") != "false":
             return True
-        return bool(git("log", "-1", "--format=%h", f"--since={RECENT}", "--", *LAB) or git("status", "-s", "--", *LAB))
+        return bool(
+            git("log", "-1", "--format=%h", f"--since={RECENT_DAYS}.days", "--", *LAB)
+            or git("status", "-s", "--", *LAB)
+        )
     except (OSError, subprocess.CalledProcessError):
         return True
 
