@@ -36,6 +36,7 @@ from baikalctl.privilege import owner, privileged
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from baikalctl.data_steps import Look
     from baikalctl.database import Database
     from baikalctl.declared import Declared
     from baikalctl.users import Step
@@ -108,27 +109,27 @@ def _hold(here: Database, held: Callable[[], None]) -> None:
 
 def _upgrade(declared: Declared, say: Callable[[str], None]) -> None:
     """Have the declared release be the one that serves: with its data, where that is of an older one."""
-    found = confined(lambda: data_steps.agreed(configuration.read(), declared))
+    section = current_database.section(declared)
+    found = confined(lambda: data_steps.agreed(configuration.read(), declared, section))
     if migration.outstanding(found, declared.version):
         from baikalctl import backup, upgrading
 
         backup.make(declared, "before-upgrade", say)
-        section = current_database.section(declared)
         upgrading.upgrade(found, section, declared.version, say, lambda: _take(declared, say))
 
 
-def pending(declared: Declared) -> list[str]:
-    """Return the steps that :func:`apply` would take now, as sentences, and take none."""
-    return [sentence for sentence, _ in steps(declared)]
+def pending(declared: Declared, known: Look | None = None) -> list[str]:
+    """Return the steps that :func:`apply` would take now, as sentences, and take none; ``known`` is of the data."""
+    return [sentence for sentence, _ in steps(declared, known)]
 
 
-def steps(declared: Declared) -> Iterator[Step]:
+def steps(declared: Declared, known: Look | None = None) -> Iterator[Step]:
     """Yield what differs from ``declared``; each step is to be taken before the next is asked for, or none at all."""
     yield from served.steps(declared)
     yield from served.leftovers(declared)
     yield from signing.steps(declared)
     yield from ownership_steps()
-    yield from data_steps.steps(declared)
+    yield from data_steps.steps(declared, known)
 
 
 def ownership_steps() -> Iterator[Step]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from baikalctl import manifest, paths
 from baikalctl.faults import HostError
 
 SUFFIX = ".tar.gz"
+AHEAD_S = 86400
+"""An archive with a later date than this is not the newest, whatever its name says."""
 _NAME = re.compile(rf"baikal-(?P<created>\d{{8}}T\d{{6}}Z)(-(?P<label>[a-z0-9-]+))?{re.escape(SUFFIX)}")
 
 
@@ -44,9 +47,10 @@ def find(given: str) -> Path:
         if not there:
             message = f"there is no archive in {paths.BACKUPS}; baikalctl backup makes one"
             raise HostError(message)
-        return there[0].path
+        # Not one whose date is to come: another host, or a wrong clock, may have named it.
+        return next((each for each in there if each.created < time.time() + AHEAD_S), there[0]).path
     here = Path(os.path.realpath(paths.BACKUPS)) / given
-    return here if "/" not in given and not Path(given).exists() and here.is_file() else Path(given)
+    return here if "/" not in given and here.is_file() else Path(given)
 
 
 def created(name_: str) -> float:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import resource
 import select
 import signal
 import time
@@ -33,6 +34,9 @@ T = TypeVar("T")
 
 MIB = 1 << 20
 PIECE = 1 << 16
+LOOK_S = 1.0
+"""How often to see whether the child still runs."""
+LONGEST_MESSAGE = 2000
 GRACE_S = 5.0
 """After its answer, how long a child may take to end."""
 
@@ -126,7 +130,13 @@ class _Child:
         poll.register(self.pipe, select.POLLIN)
         while not received.endswith(b"\n"):
             left = deadline - time.monotonic()
-            if left <= 0 or not poll.poll(left * 1000):
+            if left > 0 and not poll.poll(min(left, LOOK_S) * 1000):
+                if os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WNOHANG | os.WNOWAIT):
+                    raise HostError(
+                        "the process that reads the data was stopped by another one of its account; run again"
+                    )
+                continue
+            if left <= 0:
                 message = (
                     f"this took longer than {self.limits.seconds:.0f} seconds and was stopped; look at the data and at "
                     "the load of this host, and run again"
@@ -145,9 +155,17 @@ class _Child:
 
     def _why_it_ended(self) -> str:
         status = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
-        if status and status.si_status in {signal.SIGXCPU, signal.SIGKILL}:
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        self.reap()
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        taken = after.ru_utime + after.ru_stime - used.ru_utime - used.ru_stime
+        if status and taken > self.limits.cpu_s * 0.9:
             return f"this took more than {self.limits.cpu_s} seconds of processor time and was stopped"
         return "the process that reads the data ended without an answer; run again, and look at the system's log"
+
+    def reap(self) -> None:
+        """Wait for a child that has ended."""
+        os.waitpid(self.pid, 0)
 
 
 @contextlib.contextmanager
@@ -161,7 +179,7 @@ def _child(  # noqa: PLR0913 - those of its callers
     grace_s: float = 0,
 ) -> Iterator[_Child]:
     """Have the child for the block; ``grace_s`` after that, it and what it has started are killed."""
-    identity = _identity(account) if privileged() else None
+    identity = owner_or_nobody(account) if privileged() else None
     reading, writing = os.pipe()
     parent = os.getpid()
     pid = os.fork()
@@ -176,7 +194,7 @@ def _child(  # noqa: PLR0913 - those of its callers
         _end(pid, grace_s)
 
 
-def _identity(account: str) -> pwd.struct_passwd:
+def owner_or_nobody(account: str = "") -> pwd.struct_passwd:
     """Return the account of the child: on a machine without any data, one that owns nothing."""
     try:
         return owner(account)
@@ -211,9 +229,11 @@ def _plain(received: bytes) -> dict[str, Any]:
 
 
 def _result(answer: dict[str, Any]) -> Any:  # noqa: ANN401 - whatever the function returned
-    kind, message = str(answer.get("error", "")), str(answer.get("message", ""))
-    if not kind:
+    if "result" in answer:
         return answer["result"]
+    kind, message = str(answer["error"]), str(answer.get("message", ""))
+    if len(message) > LONGEST_MESSAGE:
+        message = f"{message[:LONGEST_MESSAGE]} …"
     if kind == "host":
         raise HostError(message)
     if kind == "os":

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
     from baikalctl.boundary import Limits
 
-PR_SET_PDEATHSIG, PR_SET_NO_NEW_PRIVS = 1, 38
+VARIABLES = ("PATH", "TZ", "LANG", "LC_ALL", "TMPDIR", "PYTHONDONTWRITEBYTECODE")
+"""All that a child has of root's environment."""
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS = 1, 4, 38
 """Numbers of prctl(2)."""
 
 inside = False
@@ -75,9 +77,10 @@ def _detach(kept: set[int]) -> None:
     os.closerange(first, _highest(first) + 1)
     os.chdir("/")
     os.umask(0o077)
-    for name in [name for name in os.environ if name.startswith(("PG", "MYSQL"))]:
-        del os.environ[name]  # what the libraries of databases would read
-    os.environ["HOME"] = "/nonexistent"
+    # Root's may have secrets, which the child's account can read in programs that it starts, and settings of libraries.
+    kept_variables = {name: os.environ[name] for name in VARIABLES if name in os.environ}
+    os.environ.clear()
+    os.environ.update(kept_variables, HOME="/nonexistent")
 
 
 def _highest(first: int) -> int:
@@ -95,6 +98,8 @@ def _limit(limits: Limits) -> None:
         system = os.statvfs(paths.DATA)
         _at_most(resource.RLIMIT_FSIZE, system.f_blocks * system.f_frsize)
     _at_most(resource.RLIMIT_CORE, 0)
+    with contextlib.suppress(OSError):  # where memory is short, this process goes before others
+        Path("/proc/self/oom_score_adj").write_text("500", encoding="ascii")
 
 
 def _at_most(which: int, number: int) -> None:
@@ -115,6 +120,7 @@ def _give_up_root(identity: pwd.struct_passwd | None, *, setuid_programs: bool) 
     if sys.platform == "linux":
         # After the change of accounts, which would take it back: the child never outlives root's process.
         _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        _prctl(PR_SET_DUMPABLE, 0)  # other processes of the account can't look into this one
         if not setuid_programs:
             _prctl(PR_SET_NO_NEW_PRIVS, 1)
 

@@ -9,13 +9,13 @@ import ssl
 import subprocess
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from baikalctl.faults import HostError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
 SELF_SIGNED_DAYS = 397
 """A year and a month. Apple's clients take no certificate for more than 825 days, whoever signed it (iOS 13, 2019)."""
@@ -23,7 +23,9 @@ RENEW_DAYS = 30
 """So long before its end a self-signed certificate is made anew."""
 DAY_S = 86400
 CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----")
-KEY = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----[\x20-\x7e\s]+?-----END [A-Z ]*PRIVATE KEY-----")
+KEY = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----((?!-----BEGIN)[\x20-\x7e\s])+?-----END [A-Z ]*PRIVATE KEY-----")
+LARGEST = 64 << 10
+"""Bytes of a file with certificates or a key."""
 """PEM (RFC 7468); what stands around it is nobody's business but its author's."""
 NO_CHECK_TIME = 0x200000
 """OpenSSL's X509_V_FLAG_NO_CHECK_TIME: the certificate's own dates are looked at here, where they can be told."""
@@ -90,8 +92,16 @@ def look(certificate: Path, key: Path, names: Sequence[str]) -> Pair:
     at, whoever replaces the files meanwhile. ``names`` are the host's.
     """
     chain = _read(certificate)
-    secret = chain if key == certificate else _read(key)
-    certificates, keys = CERTIFICATE.findall(chain), KEY.findall(secret)
+    return _looked(certificate, key, chain, chain if key == certificate else _read(key), names)
+
+
+def fit(text: str, name: str) -> None:
+    """Raise :class:`HostError` unless ``text``, the content of a file ``name``, is a certificate with its key."""
+    _looked(Path(name), Path(name), text, text, ("localhost",))
+
+
+def _looked(certificate: Path, key: Path, chain: str, secret: str, names: Sequence[str]) -> Pair:
+    certificates, keys = CERTIFICATE.findall(chain), _keys(secret)
     if not (certificates and keys) or len(certificates) < chain.count("-----BEGIN CERTIFICATE-----"):
         raise HostError(_no_pair(certificate, key, chain, secret))
     text = _joined(certificates, keys[0])
@@ -145,16 +155,33 @@ def self_signed(names: Sequence[str]) -> str:
         *("-days", str(SELF_SIGNED_DAYS), "-subj", f"/CN={names[0][:64]}", "-addext", f"subjectAltName={subjects}"),
         *("-addext", "basicConstraints=critical,CA:FALSE", "-addext", "extendedKeyUsage=serverAuth"),
     )
-    return _joined(CERTIFICATE.findall(made), KEY.findall(made)[0])
+    return _joined(CERTIFICATE.findall(made), _keys(made)[0])
 
 
 def openssl(*arguments: str) -> str:
     """Return what an openssl command prints, keys included; raises :class:`HostError` with what it says if it fails."""
-    done = subprocess.run(["openssl", *arguments], capture_output=True, text=True, check=False, timeout=60)
+    command = ["openssl", *arguments]
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+            start_new_session=True,  # without a terminal to ask for a passphrase on
+        )
+    except subprocess.TimeoutExpired:
+        message = f"openssl {arguments[0]} takes longer than a minute; is the key damaged?"
+        raise HostError(message) from None
     if done.returncode:
         message = f"openssl {arguments[0]} failed: {done.stderr.strip()}"
         raise HostError(message)
     return done.stdout
+
+
+def _keys(text: str) -> list[str]:
+    return [found[0] for found in KEY.finditer(text)]
 
 
 def _is_address(name: str) -> bool:
@@ -170,13 +197,18 @@ def _is_address(name: str) -> bool:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8", errors="replace")
+        with path.open("rb") as stream:
+            content = stream.read(LARGEST + 1)
     except PermissionError:
         message = f"{path} can't be read by uid {os.geteuid()}; give that account the file"
         raise HostError(message) from None
     except OSError:
         message = f"{path} is not there"
         raise HostError(message) from None
+    if len(content) > LARGEST:
+        message = f"{path} is larger than {LARGEST >> 10} KiB, which is too much for certificates and a key"
+        raise HostError(message)
+    return content.decode("utf-8", "replace").replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _joined(certificates: Sequence[str], key: str) -> str:

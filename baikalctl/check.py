@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import stat
@@ -10,11 +11,22 @@ import subprocess
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from baikalctl import apply, database, paths, release, transition, validity
+from baikalctl import (
+    apply,
+    current_database,
+    data_steps,
+    database,
+    paths,
+    release,
+    remembered,
+    transition,
+    validity,
+)
+from baikalctl.boundary import THOROUGH, confined
 from baikalctl.faults import HostError
-from baikalctl.health import FAILED, OK, WARNING, Finding, again, answer, in_container, of_data, status
+from baikalctl.health import FAILED, OK, WARNING, Data, Finding, again, answer, in_container, looked, of_data, status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -30,24 +42,44 @@ def examine(declared: Declared, *, thorough: bool = False, wait_s: float = 0) ->
 
     For ``wait_s`` seconds what fails is looked at again: a service that was just reloaded needs a moment.
     """
-    here: dict[str, Callable[[], Iterator[Finding]]] = {
+    deadline = time.monotonic() + wait_s
+    while not healthy(findings := _examine(_examinations(declared, thorough=thorough))) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    # Once: a relay that is asked again and again with a wrong password locks this host out.
+    return findings + _examine({"mail": lambda: _mail(declared)})
+
+
+def _examinations(declared: Declared, *, thorough: bool) -> dict[str, Callable[[], Iterator[Finding]]]:
+    """Return what is looked at, by subject; the data is looked at once for all of it."""
+    known = functools.cache(lambda: _look(declared, thorough=thorough))
+    return {
         "services": lambda: _services(declared),
         "answer": lambda: answer(declared),
         "installer": lambda: _installer(declared),
-        "database": lambda: of_data(declared, thorough=thorough),
+        "database": lambda: of_data(declared, Data(**known()["data"]), thorough=thorough),
         "change": _change,
         "certificate": lambda: validity.findings(declared),
         "permissions": _permissions,
         "code": lambda: _code(declared, thorough=thorough),
         "disk": _disk,
         "backup": lambda: _backup(declared),
-        "declared": lambda: _drift(declared),
+        "declared": lambda: _drift(declared, known()),
     }
-    deadline = time.monotonic() + wait_s
-    while not healthy(findings := _examine(here)) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    # Once: a relay that is asked again and again with a wrong password locks this host out.
-    return findings + _examine({"mail": lambda: _mail(declared)})
+
+
+def _look(declared: Declared, *, thorough: bool) -> dict[str, Any]:
+    """Look at the data in one child process, whose start is most of what a look takes."""
+    section, mine = current_database.section(declared), remembered.own()
+
+    def look() -> dict[str, Any]:
+        told: dict[str, Any] = {"data": looked(section, thorough=thorough)}
+        try:
+            told["steps"] = data_steps.looked(declared, section, mine)
+        except (HostError, OSError, database.Error) as error:
+            told["problem"] = str(error)
+        return told
+
+    return confined(look, THOROUGH if thorough else data_steps.limits(declared))
 
 
 def _examine(examinations: Mapping[str, Callable[[], Iterator[Finding]]]) -> list[Finding]:
@@ -178,8 +210,10 @@ def _disk() -> Iterator[Finding]:
     yield Finding("disk", WARNING if remedy else OK, f"{free} MiB free in {paths.DATA}", remedy)
 
 
-def _drift(declared: Declared) -> Iterator[Finding]:
-    differing = apply.pending(declared)
+def _drift(declared: Declared, known: dict[str, Any]) -> Iterator[Finding]:
+    if "problem" in known:
+        raise HostError(str(known["problem"]))
+    differing = apply.pending(declared, data_steps.received(known["steps"]))
     for sentence in differing:
         yield Finding("declared", WARNING, f"still to do: {sentence}", f"{again()}, or run baikalctl apply")
     if not differing:

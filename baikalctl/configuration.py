@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from baikalctl import paths
+from baikalctl import paths, release
 from baikalctl.boundary import confined
 from baikalctl.copying import opened, sync
 from baikalctl.declared import REALM
@@ -35,7 +35,8 @@ NOT_ASKED_FOR = "the socket knows who asks"
 LARGEST = 1 << 20
 """Bytes of a baikal.yaml; Baïkal's own have some 1,500."""
 DEEPEST = 10
-LONGEST_VERSION = 40
+LONGEST, LONGEST_BARE = 64 << 10, 400
+"""Letters of a value in quotation marks, and without."""
 TYPED = ("auth_realm", "admin_passwordhash", "base_uri", "cal_enabled", "card_enabled", "invite_from", "timezone")
 """Keys of the section ``system`` that are read here; those of ``database`` all are."""
 
@@ -87,7 +88,7 @@ def _mistyped(found: object) -> str:
             if not isinstance(name, str) or not isinstance(key, str) or not (plain if known else _plain(value)):
                 return f"{name}.{key} is not text, a number or a truth value"[:100]
     version = found.get("system", {}).get("configured_version") or ""
-    if not isinstance(version, str) or len(version) > LONGEST_VERSION:
+    if not isinstance(version, str) or not (version == "" or release.numbers(version)):
         return "system.configured_version is not a version"
     return ""
 
@@ -109,6 +110,9 @@ def _refused(content: bytes) -> str:
     for event in yaml.parse(content.decode(), Loader=_LOADER):
         if isinstance(event, yaml.AliasEvent):
             return "it has an alias (*)"
+        # Of what isn't quoted, it is tried whether it is a number: a long one takes a minute.
+        if isinstance(event, yaml.ScalarEvent) and len(event.value) > (LONGEST if event.style else LONGEST_BARE):
+            return "it has a very long value"
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > DEEPEST:
             return "it is nested too deeply"

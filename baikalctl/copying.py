@@ -33,12 +33,12 @@ def opened(path: Path, *, below: Path | None = None, largest: int | None = None)
     name, of at most ``largest`` bytes. Raises :class:`HostError` for anything else, and ``FileNotFoundError`` where there
     is nothing. A FIFO or a device can't block this.
     """
-    folder, names = _way(path, below or Path(paths.DATA))
+    folder, names = _way(path, below)
     try:
-        directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        directory = os.open(folder, os.O_PATH | os.O_DIRECTORY)
         try:
             for name in names[:-1]:
-                inner = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=directory)
+                inner = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=directory)
                 os.close(directory)
                 directory = inner
             descriptor = os.open(names[-1], os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=directory)
@@ -61,10 +61,14 @@ def opened(path: Path, *, below: Path | None = None, largest: int | None = None)
     raise _not_a_file(path)
 
 
-def _way(path: Path, below: Path) -> tuple[Path, tuple[str, ...]]:
+def _way(path: Path, below: Path | None) -> tuple[Path, tuple[str, ...]]:
     """Return the directory at which the way to ``path`` begins, and the names from there on."""
-    if path.is_relative_to(below) and ".." not in path.parts:
-        return below, path.relative_to(below).parts
+    start = below or Path(paths.DATA)
+    if path.is_relative_to(start) and ".." not in path.parts:
+        return start, path.relative_to(start).parts
+    if below:
+        message = f"{path} is not below {below}"
+        raise HostError(message)
     return path.parent, (path.name,)
 
 
@@ -95,9 +99,24 @@ def take_out(path: Path, target: Path, *, below: Path | None = None, largest: in
         refuse_without_room(os.fstat(source.fileno()).st_size, target.parent, str(path))
         descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
         with os.fdopen(descriptor, "wb") as stream:
-            shutil.copyfileobj(source, stream, 1 << 20)
+            copy_bytes(source, stream, str(path), target.parent, largest=largest)
             stream.flush()
             os.fsync(descriptor)
+
+
+def copy_bytes(source: BinaryIO, target: BinaryIO, what: str, folder: Path, *, largest: int | None = None) -> None:
+    """Copy a file of the size that it has now, and no more, to a file in ``folder``.
+
+    Raises :class:`HostError` where that would fill the disk; ``what`` names the source.
+    """
+    left = os.fstat(source.fileno()).st_size
+    if largest is not None and left > largest:
+        message = f"{what} grows while it is read; run again"
+        raise HostError(message)
+    refuse_without_room(left, folder, what)
+    while left and (piece := source.read(min(left, 1 << 20))):
+        target.write(piece)
+        left -= len(piece)
 
 
 def refuse_without_room(size: int, folder: Path, what: str) -> None:

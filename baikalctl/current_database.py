@@ -13,13 +13,15 @@ from baikalctl import configuration, database, paths
 from baikalctl.faults import HostError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from baikalctl.configuration import Configuration
     from baikalctl.database import Database
     from baikalctl.declared import Declared
 
 
 def section(declared: Declared) -> dict[str, object]:
-    """Return the section ``database`` of baikal.yaml as it is declared, with the password."""
+    """Return the section ``database`` of baikal.yaml as it is declared, with the password, which root alone can read."""
     return configuration.database_section(declared.database, declared.database.reveal())
 
 
@@ -28,17 +30,17 @@ def of(declared: Declared) -> Database:
     return database.of(section(declared))
 
 
-def compared(declared: Declared, found: Configuration | None = None) -> Database:
-    """Return the declared database; raises :class:`HostError` where baikal.yaml (``found``, or the host's) names another.
+def compared(wanted: Mapping[str, object], found: Configuration | None = None) -> Database:
+    """Return the database that the declared section ``wanted`` names.
 
-    Where the yaml is damaged and the data is a file, that is the database: so a look at one hides nothing of the other.
+    Raises :class:`HostError` where baikal.yaml (``found``, or the host's) names another. Where the yaml is damaged and the
+    data is a file, that is the database: so a look at one hides nothing of the other.
     """
-    wanted = section(declared)
     if found is None:
         try:
             found = configuration.read()
         except HostError:
-            if declared.database.backend != "sqlite" or not Path(paths.SQLITE).is_file():
+            if wanted["backend"] != "sqlite" or not Path(paths.SQLITE).is_file():
                 raise
             found = {}
     there = found.get("database")

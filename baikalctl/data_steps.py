@@ -20,7 +20,7 @@ from baikalctl import (
     remembered,
     users,
 )
-from baikalctl.boundary import QUICK, THOROUGH, confined
+from baikalctl.boundary import QUICK, THOROUGH, Limits, confined
 from baikalctl.faults import HostError
 
 if TYPE_CHECKING:
@@ -31,12 +31,13 @@ if TYPE_CHECKING:
     from baikalctl.users import Step
 
 
-def agreed(found: configuration.Configuration, declared: Declared) -> configuration.Configuration:
+def agreed(
+    found: configuration.Configuration, declared: Declared, section: Mapping[str, object]
+) -> configuration.Configuration:
     """Return baikal.yaml with the version that the data is of, where a database that several machines share tells.
 
     One of them may have made or upgraded the data; the yaml of the others, or of one that is new, doesn't know it yet.
     """
-    section = current_database.section(declared)
     if not declared.database.host or configuration.differs(found.get("database", {}), section):
         return found
     version = database.of(section).version()
@@ -47,7 +48,7 @@ def agreed(found: configuration.Configuration, declared: Declared) -> configurat
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class _State:
+class State:
     """What a look into the database tells of it, as plain data."""
 
     installed: bool
@@ -61,54 +62,99 @@ class _State:
     """What is to be done with accounts, a sentence each."""
 
 
-def _state(here: Database, declared: Declared, applied: Mapping[str, str]) -> _State:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Look:
+    """What a look at the data tells: all that is needed to say what is to be done."""
+
+    found: configuration.Configuration
+    """baikal.yaml as it is."""
+    agreed: configuration.Configuration
+    """And with the version that the data is of."""
+    applied: dict[str, str] = dataclasses.field(default_factory=dict)
+    """Fingerprints of the passwords that were declared last."""
+    state: State | None = None
+    """Nothing where the database can't be looked into yet: it is to be upgraded, or its server to be started, first."""
+
+
+def look(declared: Declared) -> Look:
+    """Look at the data; raises :class:`HostError` where it is elsewhere, or can't be read."""
+    section, mine = current_database.section(declared), remembered.own()
+    return received(confined(lambda: looked(declared, section, mine), limits(declared)))
+
+
+def limits(declared: Declared) -> Limits:
+    """Return the limits of a look: for each account there are several questions, to a server that may be far away."""
+    return dataclasses.replace(QUICK, seconds=QUICK.seconds + len(declared.users) / 10)
+
+
+def looked(declared: Declared, section: Mapping[str, object], mine: Mapping[str, str]) -> dict[str, Any]:
+    """Return the fields of :class:`Look`, within the boundary.
+
+    ``section`` is the declared one of the database, and ``mine`` what :func:`baikalctl.remembered.own` tells.
+    """
+    found = configuration.read()
+    refuse_other_database(found, section)
+    known = agreed(found, declared, section)
+    told: dict[str, Any] = {"found": found, "agreed": known}
+    here = database.of(section)
+    if migration.outstanding(known, declared.version) or (declared.database.local and not local_server.reachable(here)):
+        return told
+    applied = remembered.all_of(here, mine)
+    _refuse_other_realm(found, declared, applied)
+    return told | {"applied": applied, "state": _state(here, declared, applied)}
+
+
+def received(told: dict[str, Any]) -> Look:
+    """Return what has passed the boundary."""
+    state = told.get("state")
+    configured = str(told["agreed"].get("system", {}).get("configured_version") or "")
+    if configured and not release.numbers(configured):
+        message = f"the data has the version {configured[:40]!r}, which is none of Baïkal's; restore it from a backup"
+        raise HostError(message)
+    return Look(**told | {"state": State(**state) if state else None})
+
+
+def _state(here: Database, declared: Declared, applied: Mapping[str, str]) -> dict[str, Any]:
     """Look into the database ``here``, which needn't be there yet."""
-
-    def look() -> dict[str, Any]:
-        closed = Path(paths.INSTALL_DISABLED).is_file()
-        if not here.installed():
-            return {"installed": False, "closed": closed, "missing": [], "leaving": [], "accounts": []}
-        with contextlib.closing(here.connect()) as connection:
-            return {
-                "installed": True,
-                "closed": closed,
-                "missing": here.missing_tuning(connection),
-                "leaving": users.removals(connection, declared.users),
-                "accounts": [sentence for sentence, _ in users.plan(connection, declared.users, applied)],
-            }
-
-    # Several questions for each account: a tenth of a second is enough for a server that is far away.
-    limits = dataclasses.replace(QUICK, seconds=QUICK.seconds + len(declared.users) / 10)
-    return _State(**confined(look, limits))
+    closed = Path(paths.INSTALL_DISABLED).is_file()
+    if not here.installed():
+        return {"installed": False, "closed": closed, "missing": [], "leaving": [], "accounts": []}
+    with contextlib.closing(here.connect()) as connection:
+        return {
+            "installed": True,
+            "closed": closed,
+            "missing": here.missing_tuning(connection),
+            "leaving": users.removals(connection, declared.users),
+            "accounts": [sentence for sentence, _ in users.plan(connection, declared.users, applied)],
+        }
 
 
-def steps(declared: Declared) -> Iterator[Step]:
-    """Yield what differs from ``declared``; each step is to be taken before the next is asked for, or none at all."""
+def steps(declared: Declared, known: Look | None = None) -> Iterator[Step]:
+    """Yield what differs from ``declared``; each step is to be taken before the next is asked for, or none at all.
+
+    ``known`` is what :func:`look` has told just now, where that was done already.
+    """
     section = current_database.section(declared)
-    found, agreed = confined(lambda: _read(declared, section))
-    old = migration.outstanding(agreed, declared.version)
+    known = known or look(declared)
+    old = migration.outstanding(known.agreed, declared.version)
     if old:  # what else there is to do, the data of the new release tells
         yield f"upgrade Baïkal from {old} to {declared.version}", lambda: None
         return
-    merged = configuration.merge(agreed, declared.system, section, declared.version)
     here = database.of(section)
     if release.current() != declared.version:
         yield f"have Baïkal {declared.version} serve", lambda: release.activate(declared.version)
-    yield from of_server(declared, here)
-    if declared.database.local and not local_server.reachable(here):  # so these steps are only looked at
-        yield "bring what is in the database to what is declared", lambda: None
-        return
-    yield from _content_steps(declared, here, found, merged)
+    if known.state is None:
+        yield from of_server(declared, here)
+        known = look(declared)
+        if known.state is None:  # so these steps are only looked at
+            yield "bring what is in the database to what is declared", lambda: None
+            return
+    yield from _content_steps(declared, here, known, known.state)
 
 
-def _content_steps(
-    declared: Declared, here: Database, found: configuration.Configuration, merged: configuration.Configuration
-) -> Iterator[Step]:
+def _content_steps(declared: Declared, here: Database, known: Look, state: State) -> Iterator[Step]:
     """Yield what differs in the database ``here``, which can be reached, and in baikal.yaml."""
-    applied = remembered.read(here)
-    _refuse_other_realm(found, declared, applied)
-    state = _state(here, declared, applied)
-    if not state.installed and found:
+    if not state.installed and known.found:
         message = (
             f"{paths.BAIKAL_YAML} is there, and {here} has nothing in it; restore it from a backup, have the data of "
             "another server moved there (baikalctl database move), or, to start empty, move the yaml away"
@@ -120,24 +166,17 @@ def _content_steps(
         yield "close the web installer", lambda: confined(lambda: Path(paths.INSTALL_DISABLED).touch(mode=0o600))
     # The database can only be looked into once it is there: at the first run, after the step above.
     if not state.installed:
-        state = _state(here, declared, applied)
+        state = look(declared).state or state
     if state.installed:
-        yield from _database_steps(here, declared, applied, state)
+        yield from _database_steps(here, declared, known.applied, state)
     elif declared.users:
         yield f"make {len(declared.users)} accounts", lambda: None
-    yield from _configuration_steps(declared, found, merged, applied)
-    wanted = _wanted_applied(declared, applied)
-    if applied != wanted:
+    section = current_database.section(declared)
+    merged = configuration.merge(known.agreed, declared.system, section, declared.version)
+    yield from _configuration_steps(declared, known.found, merged, known.applied)
+    wanted = _wanted_applied(declared, known.applied)
+    if known.applied != wanted:
         yield "remember which passwords were declared", lambda: remembered.store(here, wanted)
-
-
-def _read(
-    declared: Declared, section: Mapping[str, object]
-) -> tuple[configuration.Configuration, configuration.Configuration]:
-    """Return baikal.yaml as it is, and with the version that the data is of."""
-    found = configuration.read()
-    refuse_other_database(found, section)
-    return found, agreed(found, declared)
 
 
 def of_server(declared: Declared, here: Database) -> Iterator[Step]:
@@ -167,7 +206,7 @@ def refuse_other_database(found: configuration.Configuration, section: Mapping[s
         raise HostError(message)
 
 
-def _database_steps(here: Database, declared: Declared, applied: Mapping[str, str], state: _State) -> Iterator[Step]:
+def _database_steps(here: Database, declared: Declared, applied: Mapping[str, str], state: State) -> Iterator[Step]:
     if state.missing:
         yield f"make the database fast: {', '.join(state.missing)}", lambda: confined(lambda: _tune(here), THOROUGH)
     if state.leaving:

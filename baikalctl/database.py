@@ -203,7 +203,11 @@ def of(section: Mapping[str, Any]) -> Database:
 
 def backend(section: Mapping[str, Any]) -> str:
     """Return what Baïkal takes a section for: before 0.10 it said ``mysql``, true or false, and still may."""
-    return "mysql" if section.get("mysql") else str(section.get("backend") or "sqlite")
+    kind = "mysql" if section.get("mysql") else str(section.get("backend") or "sqlite")
+    if kind not in BACKENDS:
+        message = f"baikal.yaml has the database {kind[:40]!r}, which is none of {', '.join(BACKENDS)}; fix it there"
+        raise HostError(message)
+    return kind
 
 
 def schema(version: str, folder: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import re
+import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 
 CONNECT_SECONDS = 5
+LONGEST_MESSAGE = 500
 HOSTS = re.compile(r"([A-Za-z0-9._:\[\]-]{0,255}|/[A-Za-z0-9._/-]{0,100})(;.*)?")
 """Names and addresses, and directories of sockets; nothing that libpq or PDO takes for several hosts or for options."""
 NAMES = re.compile(r"[^\x00-\x1f\x7f=:;'\"\\\\]{0,64}")
@@ -158,6 +160,9 @@ class Connection:
             yield
         except self._error as error:
             raise database.ServerError(in_words(error)) from None
+        except (ValueError, TypeError, LookupError, RuntimeError, struct.error) as error:  # an answer of another form
+            message = f"the server's answer can't be understood ({in_words(error)})"
+            raise database.ServerError(message) from None
 
     def _many(self, cursor: Any, query: str, values: list[Sequence[Any]]) -> None:  # noqa: ANN401 - the driver's
         cursor.executemany(query, values)
@@ -184,4 +189,4 @@ def translated(query: str) -> str:
 def in_words(error: Exception) -> str:
     """Return what a driver's error says, in one line."""
     said = error.args[-1] if error.args else error
-    return " ".join(str(said).split())
+    return " ".join(str(said)[:LONGEST_MESSAGE].split())

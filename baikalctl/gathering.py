@@ -43,7 +43,7 @@ def gather(folder: Path, declared: Declared, label: str) -> Manifest:
     if not found:
         message = f"{paths.BAIKAL_YAML} is not there: this host has no data yet; run the deploy first"
         raise HostError(message)
-    here = current_database.compared(declared, found)
+    here = current_database.compared(current_database.section(declared), found)
     configured = str(found.get("system", {}).get("configured_version", ""))
     try:
         counts = _snapshot(here, folder / manifest.DATABASE)
@@ -66,20 +66,13 @@ def gather(folder: Path, declared: Declared, label: str) -> Manifest:
 
 
 def _snapshot(here: Database, target: Path) -> dict[str, int]:
-    """Copy the database as its owner, and take the copy over once it is found sound; return its rows by table."""
+    """Copy the database as its owner, take the copy over, and check what was taken over; return its rows by table."""
     with private_folder(Path(paths.DATA)) as folder:
         if privileged():
             os.chown(folder, owner().pw_uid, owner().pw_gid)
-        copy = folder / target.name
-
-        def snapshot() -> dict[str, int]:
-            here.snapshot(copy)
-            trial.refuse_unsound(copy, {}, f"{here}", "restore the newest archive")
-            return trial.count(copy)
-
-        counts = confined(snapshot, THOROUGH)
-        take_out(copy, target)
-    return {str(table): int(rows) for table, rows in counts.items()}
+        confined(lambda: here.snapshot(folder / target.name), THOROUGH)
+        take_out(folder / target.name, target)
+    return trial.checked(target, lambda copy: trial.count_sound(copy, f"{here}", "restore the newest archive"))
 
 
 def _described(  # noqa: PLR0913 - what a manifest says
@@ -95,7 +88,13 @@ def _described(  # noqa: PLR0913 - what a manifest says
         counts=counts,
         files={name: archive.describe(folder / name) for name in sorted(_names(folder))},
     )
-    _write(folder / manifest.NAME, said.to_json().encode())
+    text = said.to_json().encode()
+    try:
+        manifest.read(text)
+    except ValueError as error:  # rather now than when it is to be restored
+        message = f"the archive could not be restored: {error}; remove what is not needed in {paths.DATA}"
+        raise HostError(message) from None
+    _write(folder / manifest.NAME, text)
     return said
 
 

@@ -19,7 +19,7 @@ from baikalctl.faults import HostError
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from baikalctl.declared import Declared
 
@@ -46,7 +46,7 @@ class Finding:
 def probe(declared: Declared) -> int:
     """Return 0 if calendars work, else 1, having said why on standard output, where the engine keeps it."""
     try:
-        findings = [*answer(declared), *of_data(declared)]
+        findings = [*answer(declared), *of_data(declared, look(declared))]
         failed = [str(finding) for finding in findings if finding.status == FAILED]
     except (HostError, OSError) as error:
         failed = [str(error)]
@@ -156,10 +156,12 @@ class Data:
 
 def look(declared: Declared, *, thorough: bool = False) -> Data:
     """Read version and database as Baïkal does; ``thorough`` reads all of it."""
-    return Data(**confined(lambda: _look(declared, thorough=thorough), THOROUGH if thorough else QUICK))
+    wanted = current_database.section(declared)
+    return Data(**confined(lambda: looked(wanted, thorough=thorough), THOROUGH if thorough else QUICK))
 
 
-def _look(declared: Declared, *, thorough: bool) -> dict[str, Any]:
+def looked(wanted: Mapping[str, object], *, thorough: bool = False) -> dict[str, Any]:
+    """Return the fields of :class:`Data`, within the boundary; ``wanted`` is the declared section of the database."""
     unknown, found = "", None
     try:
         found = configuration.read()
@@ -169,8 +171,8 @@ def _look(declared: Declared, *, thorough: bool) -> dict[str, Any]:
     told: dict[str, Any] = {"configured": configured, "unknown": unknown}
     try:
         # Before there is any data, a start waits for the server on which it is to be.
-        here = current_database.compared(declared, found)
-        with contextlib.closing(here.connect()) as connection:
+        here = current_database.compared(wanted, found)
+        with contextlib.closing(here.connect(read_only=thorough)) as connection:
             try:
                 told["accounts"] = database.one(connection, "SELECT count(*) FROM users") or 0
                 told["damage"] = here.integrity(connection) if thorough else ""
@@ -181,9 +183,8 @@ def _look(declared: Declared, *, thorough: bool) -> dict[str, Any]:
     return told
 
 
-def of_data(declared: Declared, *, thorough: bool = False) -> Iterator[Finding]:
-    """Read the data, and tell whether that works and whether it is of the declared version."""
-    data = look(declared, thorough=thorough)
+def of_data(declared: Declared, data: Data, *, thorough: bool = False) -> Iterator[Finding]:
+    """Tell whether the data can be read, and whether it is of the declared version."""
     if data.unreadable:
         yield Finding("database", FAILED, data.unreadable)
     elif data.damage:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ from baikalctl.boundary import THOROUGH, confined
 from baikalctl.declared import REALM
 from baikalctl.faults import HostError
 from baikalctl.holding import held
+from baikalctl.private import remove_tree
 from baikalctl.privilege import owner, privileged
 from baikalctl.rendering import data
 from baikalctl.transition import Change
@@ -47,6 +47,9 @@ def import_(source: Path, version: str, *, replace: bool, say: Callable[[str], N
 def _take_over(old: Installation, version: str, say: Callable[[str], None]) -> None:
     say(f"take over Baïkal {old.version}" + (f", migrated to {version}" if old.version != version else ""))
     target = transition.declared_database()
+    if not isinstance(old.database, Path) and str(old.database) == str(target):
+        message = f"{old.folder} names {target}, which is this host's own; give an installation with data of its own"
+        raise HostError(message)
     counts: dict[str, int] = {}
 
     def prepare() -> Configuration:
@@ -88,7 +91,7 @@ def _copy(old: Installation) -> None:
         fresh.replace(copy)
 
     confined(recover, THOROUGH)
-    shutil.rmtree(folder)
+    remove_tree(folder)
 
 
 def _refuse_data(*, replace: bool) -> None:
@@ -108,7 +111,7 @@ def _with_declared_administrator(found: Configuration, say: Callable[[str], None
     system = dict(found["system"])
     if system.get("auth_realm", REALM) != REALM:
         say(
-            f"its auth_realm is {system['auth_realm']!r}: the passwords of its accounts work on, "
+            f"its auth_realm is {system['auth_realm']!r}: the passwords of its accounts and of its administrator work on, "
             f"but ones that are declared here are of {REALM!r} and don't"
         )
     elif (declared := pausing.declared_here()) and declared.admin_hash:

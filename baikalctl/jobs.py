@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import socket
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from baikalctl import database
 from baikalctl.boundary import confined
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
 LIFE_S = 3600
 """After so long, a machine that hasn't said that it is done is taken for dead, and another takes its work over."""
 LOOK_S = 10.0
+PATIENCE_S = 3 * LIFE_S
+AHEAD_S = 300
+"""By how much another machine's clock may be ahead."""
+FAR_S = 1 << 40
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,13 @@ def once(here: Database, name: str, period: str) -> Iterator[Job]:
         yield Job(mine=True)
         return
     key = f"job:{name}:{period}"
+    deadline = time.monotonic() + PATIENCE_S
     while (claim := confined(lambda: _claim(here, key))) is None:
+        if time.monotonic() > deadline:
+            message = (
+                f"{here}: another machine has been at work on it for {PATIENCE_S // 3600} hours ({name}); look there"
+            )
+            raise HostError(message)
         time.sleep(LOOK_S)
     if "by" in claim:
         yield Job(mine=False, by=str(claim["by"]))
@@ -76,12 +87,28 @@ def _claim(here: Database, key: str) -> dict[str, str] | None:
             connection.execute(f"INSERT INTO {STATE} (name, value) VALUES (?, ?)", (key, ours))  # noqa: S608 - constant
             connection.commit()
             return {"ours": ours}
-        theirs = json.loads(row[0])
+        theirs = _understood(str(row[0]))
         if theirs["done"]:
             return {"by": str(theirs["by"])}
-        if time.time() - theirs["at"] < LIFE_S:
+        if 0 <= time.time() - theirs["at"] + AHEAD_S < LIFE_S:
             return None
         return {"ours": ours} if _replaced(connection, key, str(row[0]), ours) else None
+
+
+def _understood(text: str) -> dict[str, Any]:
+    """Return what another machine has noted; of another form, it is one that is dead."""
+    try:
+        theirs = json.loads(text)
+    except (ValueError, RecursionError):
+        theirs = None
+    if not isinstance(theirs, dict):
+        theirs = {}
+    at, by = theirs.get("at"), theirs.get("by")
+    return {
+        "done": theirs.get("done") is True,
+        "at": float(at) if isinstance(at, int | float) and 0 < at < FAR_S else 0.0,
+        "by": by if isinstance(by, str) and re.fullmatch(r"[A-Za-z0-9._-]{1,253}", by) else "another machine",
+    }
 
 
 def _replaced(connection: database.Connection, key: str, before: str, after: str) -> bool:

@@ -23,9 +23,13 @@ if TYPE_CHECKING:
 UNITS = ("mariadb", "postgresql")
 """What the units of such servers begin with."""
 LIMIT_S = 60
-MYSQL = ("mariadb", "--protocol=socket", "--local-infile=0", "--user=root")
-PGSQL = ("runuser", "-u", "postgres", "--", "psql", "--no-psqlrc", "--quiet", "--tuples-only", "--no-align")
+LONGEST = 500
+"""Letters of a server's message that are shown."""
+MYSQL = ("mariadb", "--no-defaults", "--protocol=socket", "--local-infile=0", "--user=root")
+PGSQL = ("psql", "--no-psqlrc", "--quiet", "--tuples-only", "--no-align")
 """How the server is spoken to as its own administrator. MariaDB's can't ask the client, which is root, for files."""
+POSTGRES = "postgres"
+"""The account of Debian's and Ubuntu's PostgreSQL, its administrator."""
 RIGHTS = "SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, DROP, INDEX, TRIGGER"
 """What rows, Baïkal's migrations, and our indexes and triggers need."""
 
@@ -107,17 +111,33 @@ ALTER ROLE "{user}" LOGIN;
 def _ask(client: tuple[str, ...], statements: str) -> str:
     """Return what the server says to ``statements``; raises :class:`HostError` if it says no."""
     stop = ("--set=ON_ERROR_STOP=1", "--dbname=postgres") if client is PGSQL else ()
-    done = _told(*client, *stop, said=statements)
-    if done.returncode:
-        message = f"the database server of this machine refuses: {_last(done.stderr)}; mend that, and run again"
+    command = [*client, *stop]
+    if client is PGSQL:  # as the server's own administrator, and with what a child may use at most
+        status, printed, refusal = confined(lambda: _output(_told(*command, said=statements)), account=POSTGRES)
+    else:
+        status, printed, refusal = _output(_told(*command, said=statements))
+    if status:
+        message = f"the database server of this machine refuses: {_last(str(refusal))}; mend that, and run again"
         raise HostError(message)
-    return done.stdout.strip()
+    return str(printed).strip()
+
+
+def _output(done: subprocess.CompletedProcess[str]) -> tuple[int, str, str]:
+    return done.returncode, done.stdout, done.stderr
 
 
 def _told(*command: str, said: str = "") -> subprocess.CompletedProcess[str]:
     try:
         return subprocess.run(
-            command, input=said, capture_output=True, text=True, check=False, timeout=LIMIT_S, cwd="/"
+            command,
+            input=said,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+            timeout=LIMIT_S,
+            cwd="/",
+            start_new_session=True,  # without root's terminal
         )
     except FileNotFoundError:
         message = f"{command[0]} is not there; run the deploy, which installs it"
@@ -128,4 +148,4 @@ def _told(*command: str, said: str = "") -> subprocess.CompletedProcess[str]:
 
 
 def _last(said: str) -> str:
-    return (said.strip().splitlines() or ["it doesn't say why"])[-1]
+    return (said.strip().splitlines() or ["it doesn't say why"])[-1][:LONGEST]

@@ -27,11 +27,16 @@ FOLDERS = ("tls", "acme", "dkim")
 LONGEST_TEXT = 255
 STAMP = "%Y%m%dT%H%M%SZ"
 """How times are written, in UTC: they sort as text, and are names of files anywhere."""
+_WORD = "[A-Za-z0-9_@][A-Za-z0-9._:@-]{0,99}"
 RESTORED = re.compile(
-    r"tls/[^/]+\.pem|acme/issued/[^/]+\.pem|acme/accounts(/[^/]+){1,8}/(regr|meta|private_key)\.json|dkim/[^/]+\.pem"
+    rf"tls/(selfsigned|files|letsencrypt)-{_WORD}\.pem|acme/issued/{_WORD}\.pem|dkim/{_WORD}\.pem"
+    rf"|acme/accounts(/{_WORD}){{1,8}}/(regr|meta|private_key)\.json"
 )
 """The files in these folders that archives have, and that are restored. What older archives have besides is derived from
 the settings, or read by programs that run as root."""
+LARGEST_FILE = {YAML: 1 << 20, SETTINGS: 4 << 20, APPLIED: 4 << 20}
+LARGEST_KEY = 64 << 10
+"""Bytes of these files, and of each certificate and key; the database alone may have any size."""
 _MEMBER = re.compile(rf"({'|'.join(FOLDERS)})(/(?!\.{{1,2}}(/|$))[^/\\\x00-\x1f\x7f]{{1,255}}){{1,12}}")
 _LABEL = re.compile(r"[a-z0-9-]{0,40}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -179,4 +184,6 @@ def _member(name: str, said: dict[str, Any]) -> Member:
     size, sha256 = said["size"], said["sha256"]
     if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size < 1 << 63 or not _SHA256.fullmatch(sha256):
         raise ValueError(f"size and checksum of {name!r} are none")
+    if name != DATABASE and restored(name) and size > LARGEST_FILE.get(name, LARGEST_KEY):
+        raise ValueError(f"{name!r} is larger than such files are")
     return Member(size=size, sha256=sha256)

@@ -138,8 +138,11 @@ class Mysql(Server):
             opened.close()
             raise self._unreachable(pymysql.OperationalError(2026, NO_TLS))
         connection = Connection(opened, pymysql.Error)
-        # Some servers are told otherwise: rather an error than a text that is cut off.
-        connection.execute("SET sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,NO_AUTO_VALUE_ON_ZERO'")
+        try:
+            # Some servers are told otherwise: rather an error than a text that is cut off.
+            connection.execute("SET sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,NO_AUTO_VALUE_ON_ZERO'")
+        except database.Error as error:
+            raise self._unreachable(error) from None
         return connection
 
     def _begin_snapshot(self, connection: Connection) -> None:

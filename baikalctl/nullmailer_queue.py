@@ -151,21 +151,34 @@ def prepare(mode: str, say: Callable[[str], None]) -> None:
         return
     if privileged():  # what another account has left there, an ordinary user's container for example
         account = owner()
-        confined(lambda: _empty(spool / "tmp"))  # of this, no sender was told that it was taken
-        for path in spool.rglob("*"):
-            try:
-                if path.is_file() and not path.is_symlink() and not belongs(path, account):
-                    give(path, account)
-            except HostError as error:  # calendars are served all the same
-                say(str(error))
-        confined(lambda: (spool / TRIGGER.name).unlink(missing_ok=True))
-    with contextlib.suppress(FileExistsError):
-        confined(lambda: os.mkfifo(spool / TRIGGER.name, 0o600))
+        for part in ("queue", "failed"):
+            for name in _names(spool / part):
+                try:
+                    if not belongs(spool / part / name, account):
+                        give(spool / part / name, account)
+                except (HostError, OSError) as error:  # calendars are served all the same
+                    say(str(error))
+    try:
+        confined(lambda: _prepare(spool))
+    except (HostError, OSError) as error:
+        say(f"invitations can't be queued: {error}")
 
 
-def _empty(folder: Path) -> None:
-    for path in folder.iterdir():
-        path.unlink()
+def _names(folder: Path) -> list[str]:
+    """Return the files in a folder of the queue that somebody else may have filled."""
+    with contextlib.suppress(OSError):
+        return [entry.name for entry in os.scandir(folder) if entry.is_file(follow_symlinks=False)]
+    return []
+
+
+def _prepare(spool: Path) -> None:
+    """Empty what no sender was told of, and make the pipe anew."""
+    for path in (spool / "tmp").iterdir():
+        with contextlib.suppress(OSError):
+            path.unlink()
+    with contextlib.suppress(FileNotFoundError):
+        (spool / TRIGGER.name).unlink()
+    os.mkfifo(spool / TRIGGER.name, 0o600)
 
 
 def take(keep: Callable[[str, tuple[str, ...], bytes], object]) -> int:
@@ -181,6 +194,8 @@ def take(keep: Callable[[str, tuple[str, ...], bytes], object]) -> int:
         account=_account(),
     )
     for name in map(str, names):
+        if not re.fullmatch(r"(queue|failed)/[^/\0]{1,255}", name):
+            continue
         with opened(SPOOL / name, below=SPOOL, largest=LARGEST) as stream:
             confined(lambda stream=stream: _keep(stream.read(), keep), keep=(stream.fileno(),))  # type: ignore[misc]
         confined(lambda name=name: (SPOOL / name).unlink(), account=_account())  # type: ignore[misc]

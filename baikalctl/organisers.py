@@ -45,9 +45,10 @@ class Event(NamedTuple):
 
 def findings(declared: Declared) -> list[Finding]:
     """Read the database; raises :class:`HostError` where that can't be read."""
+    wanted = current_database.section(declared)
 
     def look() -> list[dict[str, Any]]:
-        here = current_database.compared(declared)
+        here = current_database.compared(wanted)
         with contextlib.closing(here.connect()) as connection:
             try:
                 addresses = _addresses(connection)

@@ -12,6 +12,7 @@ import filecmp
 import itertools
 import json
 import os
+import re
 import shutil
 import time
 from pathlib import Path
@@ -21,6 +22,7 @@ from baikalctl import copying, database, paths, portable, signing, sqlite, sqlit
 from baikalctl.boundary import THOROUGH, confined
 from baikalctl.copying import sync
 from baikalctl.faults import HostError
+from baikalctl.private import remove_tree
 from baikalctl.privilege import owner, privileged
 
 if TYPE_CHECKING:
@@ -66,7 +68,7 @@ def incoming() -> Iterator[Path]:
 
 def clear() -> None:
     """Remove what is being put together."""
-    shutil.rmtree(paths.INCOMING, ignore_errors=True)
+    remove_tree(Path(paths.INCOMING))
 
 
 def keep(name: str, here: Database) -> Path:
@@ -76,6 +78,9 @@ def keep(name: str, here: Database) -> Path:
     where that can't be done; nothing is left of it then.
     """
     beside = Path(paths.BACKUPS) / ".new"
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,100}", name):
+        message = f"{name[:100]!r} can't be part of a file's name"
+        raise HostError(message)
     try:
         folder = volume.backups()
         beside = folder / ".new"

@@ -11,7 +11,7 @@ import itertools
 import sqlite3
 from typing import TYPE_CHECKING
 
-from baikalctl import database, sqlite_file
+from baikalctl import copying, database, sqlite_file
 from baikalctl.faults import HostError
 
 if TYPE_CHECKING:
@@ -129,6 +129,7 @@ def write(target: Path, source: Iterable[tuple[str, list[str], Iterable[tuple[ob
             statement = f"INSERT INTO {table} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
             for batch in _batches(rows):
                 connection.executemany(statement, (_stored(names, row) for row in batch))
+                copying.refuse_without_room(0, target.parent, "the database")  # whose size only its server knows
         for table in absent:
             connection.execute(f"DROP TABLE {table}")
         connection.commit()

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import os
 import shutil
+import subprocess
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,8 +25,16 @@ def private_folder(where: Path) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        remove_tree(folder)
         os.close(descriptor)
+
+
+def remove_tree(folder: Path) -> None:
+    """Remove a folder that others may have filled: also one that is too deep for Python's own way, which is recursive."""
+    with contextlib.suppress(RecursionError):
+        shutil.rmtree(folder, ignore_errors=True)
+    if os.path.lexists(folder):  # rm goes to any depth
+        subprocess.run(["rm", "-rf", "--one-file-system", "--", folder], check=False, capture_output=True)
 
 
 def clear(where: Path) -> None:
@@ -35,7 +44,7 @@ def clear(where: Path) -> None:
             descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(folder, ignore_errors=True)
+                remove_tree(folder)
             finally:
                 os.close(descriptor)
 

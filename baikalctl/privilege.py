@@ -9,8 +9,8 @@ from pathlib import Path
 from baikalctl import paths
 from baikalctl.faults import HostError
 
-NEEDED = (0, 1, 3, 6, 7)
-"""Numbers of the capabilities that root needs to act for others: CHOWN, DAC_OVERRIDE, FOWNER, SETGID, SETUID."""
+NEEDED = (0, 1, 3, 5, 6, 7)
+"""Numbers of the capabilities that root needs to act for others: CHOWN, DAC_OVERRIDE, FOWNER, KILL, SETGID, SETUID."""
 
 
 def privileged() -> bool:

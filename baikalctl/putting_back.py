@@ -6,7 +6,7 @@ import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from baikalctl import copying, database, paths, placing, portable, sqlite, sqlite_file
+from baikalctl import copying, database, manifest, paths, placing, portable, sqlite, sqlite_file
 from baikalctl.boundary import THOROUGH, confined
 from baikalctl.faults import HostError
 
@@ -38,7 +38,18 @@ def put_back(kept: Path, version: str, *, of: str = "", loaded: bool) -> None:
     copying.copy_in(kept / placing.YAML, Path(paths.BAIKAL_YAML))
     if not (kept / "state/applied.json").is_file():
         Path(paths.APPLIED).unlink(missing_ok=True)
+    _remove_added(kept)
     placing.place_own(kept)
+
+
+def _remove_added(kept: Path) -> None:
+    """Remove keys and certificates that came with the data that is taken back."""
+    data = Path(paths.DATA)
+    for part in placing.FOLDERS:
+        for path in list((data / part).rglob("*")):
+            name = str(path.relative_to(data))
+            if path.is_file() and manifest.restored(name) and not (kept / name).is_file():
+                path.unlink()
 
 
 def _put_file_back(kept: Path) -> None:

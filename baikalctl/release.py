@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -47,10 +48,14 @@ def needed_php(version: str) -> tuple[int, int]:
     return max((php for since, php in NEEDED_PHP.items() if release >= since), default=(8, 1))
 
 
+VERSION = re.compile(r"([0-9]{1,4}(?:\.[0-9]{1,4}){1,3})(?:[.-]?(?:alpha|beta|rc)\.?[0-9]{0,3})?")
+"""The form of a version. It becomes the name of a directory, and may come from baikal.yaml or a database."""
+
+
 def numbers(version: str) -> tuple[int, ...]:
-    """Return the numbers that ``version`` begins with, to be compared; none for what is no version."""
-    found = re.match(r"\d+(?:\.\d+)*", version)
-    return tuple(map(int, found[0].split("."))) if found else ()
+    """Return the numbers of ``version``, to be compared; none for what is no version."""
+    found = VERSION.fullmatch(version)
+    return tuple(map(int, found[1].split("."))) if found else ()
 
 
 def address(version: str) -> str:
@@ -214,7 +219,10 @@ def current() -> str:
 
 
 def activate(version: str) -> None:
-    """Point the ``current`` link at ``version``, in one step."""
+    """Point the ``current`` link at ``version``, in one step; raises :class:`HostError` for what is no version."""
+    if not numbers(version):
+        message = f"{version[:40]!r} is no version of Baïkal; restore {paths.BAIKAL_YAML} from a backup"
+        raise HostError(message)
     beside = Path(paths.CURRENT + ".new")
     beside.unlink(missing_ok=True)
     beside.symlink_to(version)
@@ -249,8 +257,9 @@ def _unpack(archive: Path, target: Path) -> None:
             place.write_bytes(bundle.read(member))
             place.chmod(0o644)
             # The archive's time, so that the same release is the same tree wherever and whenever it is unpacked.
-            packed = calendar.timegm((*member.date_time, 0, 0, 0))
-            os.utime(place, (packed, packed))
+            with contextlib.suppress(ValueError):  # a date of zeros
+                packed = calendar.timegm((*member.date_time, 0, 0, 0))
+                os.utime(place, (packed, packed))
     for folder in (target, *(path for path in target.rglob("*") if path.is_dir())):
         folder.chmod(0o755)
 

@@ -6,7 +6,9 @@ baikal.yaml, each for itself.
 
 from __future__ import annotations
 
+import itertools
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,24 +18,37 @@ from baikalctl.copying import opened
 from baikalctl.writing import write
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from baikalctl.database import Database
 
 LARGEST = 4 << 20
 """Bytes of such a file; of 10,000 accounts it has 1 MB."""
+FINGERPRINT = re.compile("[0-9a-f]{64}")
+MOST, LONGEST_NAME = 10_000, 200
 ADMINISTRATOR = ""
 """The name that stands for the administrator, and that no account can have."""
 
 
 def read(here: Database) -> dict[str, str]:
     """Return the fingerprint of each password that was declared last, by account; ``here`` has the accounts."""
+    mine = own()
+    return confined(lambda: all_of(here, mine)) if here.shared else mine
+
+
+def own() -> dict[str, str]:
+    """Return what this machine remembers by itself, in a file of root's."""
     try:
-        own = _understood(Path(paths.APPLIED).read_text(encoding="utf-8"))
+        return _understood(Path(paths.APPLIED).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        own = {}
-    if not here.shared:
-        return own
-    shared = confined(lambda: _understood(here.noted(database.PASSWORDS)))
-    return {**own, **shared}
+        return {}
+
+
+def all_of(here: Database, mine: Mapping[str, str]) -> dict[str, str]:
+    """Return ``mine`` with what machines that share the database ``here`` remember there; within the boundary."""
+    shared = _understood(here.noted(database.PASSWORDS)) if here.shared else {}
+    shared.pop(ADMINISTRATOR, None)  # each machine's own
+    return {**mine, **shared}
 
 
 def store(here: Database, applied: dict[str, str]) -> None:
@@ -46,11 +61,13 @@ def store(here: Database, applied: dict[str, str]) -> None:
 
 def take(archived: Path, target: Path) -> None:
     """Write the fingerprints in a file of an archive to ``target``, if it is there: only they are taken out of it."""
-    if archived.is_file():
-        with opened(archived, largest=LARGEST) as stream:
+    if archived.is_file() and archived.stat().st_size <= LARGEST:
+        with opened(archived) as stream:
             found = confined(lambda: _understood(stream.read().decode("utf-8", "replace")), keep=(stream.fileno(),))
         target.parent.mkdir(exist_ok=True)
-        write(target, _text({str(name): str(value) for name, value in found.items()}))
+        # The administrator's password is always set as declared: an archive may be anybody's.
+        known = {str(name): str(value) for name, value in found.items() if name != ADMINISTRATOR}
+        write(target, _text(known))
 
 
 def _text(applied: dict[str, str]) -> str:
@@ -65,4 +82,9 @@ def _understood(text: str) -> dict[str, str]:
         return {}
     if not isinstance(found, dict):
         return {}
-    return {name: value for name, value in found.items() if isinstance(value, str)}
+    marks = (
+        (name, value)
+        for name, value in found.items()
+        if isinstance(value, str) and FINGERPRINT.fullmatch(value) and name.isprintable() and len(name) <= LONGEST_NAME
+    )
+    return dict(itertools.islice(marks, MOST))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 from pathlib import Path
@@ -11,6 +12,7 @@ from baikalctl import (
     apply,
     archives,
     backup,
+    certificate,
     configuration,
     copying,
     health,
@@ -29,7 +31,8 @@ from baikalctl import (
     unpacking,
     volume,
 )
-from baikalctl.boundary import THOROUGH, confined
+from baikalctl import unpacked as unpacked_by_others
+from baikalctl.boundary import QUICK, THOROUGH, confined
 from baikalctl.declared import Declared
 from baikalctl.faults import HostError
 from baikalctl.holding import held
@@ -47,6 +50,7 @@ if TYPE_CHECKING:
 
     Say = Callable[[str], None]
 
+MOMENT = dataclasses.replace(QUICK, seconds=5, cpu_s=4)
 ARCHIVED = "Specific/db/archived.sqlite"
 
 
@@ -92,6 +96,7 @@ def _change(  # noqa: PLR0913, PLR0917 - what is known of the archive
         for part in placing.FOLDERS:
             if (unpacked / part).is_dir():
                 shutil.copytree(unpacked / part, place / part)
+        _remove_unfit(place, say)
         remembered.take(unpacked / manifest.APPLIED, place / manifest.APPLIED)
         say("try it out")
         changed = migration.complete(found, version, target.section())[0]
@@ -113,6 +118,17 @@ def _change(  # noqa: PLR0913, PLR0917 - what is known of the archive
     )
 
 
+def _remove_unfit(place: Path, say: Say) -> None:
+    """Remove certificates that can't be read, or not in a moment: root would read them again and again."""
+    for path in (*place.glob("tls/*.pem"), *place.glob("acme/issued/*.pem")):
+        text = path.read_text(encoding="utf-8", errors="replace")
+        try:
+            confined(lambda text=text, path=path: certificate.fit(text, path.name), MOMENT)  # type: ignore[misc]
+        except HostError as error:
+            say(f"{path.relative_to(place)} is left out: {error}")
+            path.unlink()
+
+
 def _make_strict(said: Manifest, target: Database, version: str) -> None:
     """Have rows that come from a server in the tables that Baïkal makes for SQLite, where they go there."""
     if said.backend == "sqlite" or not isinstance(target, Sqlite):
@@ -132,5 +148,5 @@ def _unpacked(given: str, folder: Path) -> tuple[Manifest, Path]:
         return restic.fetch(Declared.on_this_host(), given, folder), folder
     path = archives.find(given)
     if path.is_dir() and os.path.lexists(path / manifest.NAME):
-        return unpacking.take_folder(path, str(path), folder), folder
+        return unpacked_by_others.take_folder(path, str(path), folder), folder
     return unpacking.unpack(path, folder), folder

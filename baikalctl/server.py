@@ -7,7 +7,7 @@ import itertools
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from baikalctl import database, numbering, portable
+from baikalctl import database, numbering, portable, release
 from baikalctl.driver import Address, Connection, in_words
 from baikalctl.faults import HostError
 
@@ -56,7 +56,8 @@ class Server(database.Database):
         """Return a connection; raises :class:`HostError` where the server isn't reached, or lets nobody in."""
         connection = self._connected()
         if read_only:
-            self._begin_snapshot(connection)
+            with self._telling():
+                self._begin_snapshot(connection)
         return connection
 
     def installed(self) -> bool:
@@ -112,8 +113,12 @@ class Server(database.Database):
             portable.write(target, self._everything(connection, there))
 
     def version(self) -> str:
-        """Return the release that the data is of, as whoever of several machines made or upgraded it has said."""
-        return self.noted(VERSION)
+        """Return the release that the data is of, as one of several machines has noted it when it made or upgraded it."""
+        noted = self.noted(VERSION)
+        if noted and not release.numbers(noted):
+            message = f"{self} has the version {noted[:40]!r}, which is none of Baïkal's; restore it from a backup"
+            raise HostError(message)
+        return noted
 
     def noted(self, name: str) -> str:
         """Return what is noted under ``name`` in our table of its own."""
@@ -258,4 +263,12 @@ def grouped(rows: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
     """Return the columns of each of Baïkal's tables; ``rows`` are in order."""
     known = database.tables()
     found = {table: [name for _, name in each] for table, each in itertools.groupby(rows, key=lambda row: row[0])}
+    odd = [name for table, names in found.items() if table in known for name in names if not _is_plain(name)]
+    if odd:
+        message = f"the database has a column {odd[0][:80]!r}, which is none of Baïkal's"
+        raise HostError(message)
     return {table: names for table, names in found.items() if table in known}
+
+
+def _is_plain(name: str) -> bool:
+    return name.isidentifier() and name.isascii()

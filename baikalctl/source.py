@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import os
-import shutil
 import sqlite3
 import time
 from dataclasses import dataclass
@@ -14,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from baikalctl import configuration, database, paths, placing, sqlite, sqlite_file
 from baikalctl.boundary import confined
-from baikalctl.copying import opened, take_out
+from baikalctl.copying import copy_bytes, opened, take_out
 from baikalctl.faults import HostError
 
 if TYPE_CHECKING:
@@ -61,11 +59,10 @@ def find(given: Path) -> Installation:
         file = folder / "config/baikal.yaml"
         with opened(file, below=folder, largest=configuration.LARGEST) as stream:
             found = confined(lambda: _understood(stream.read(), file), keep=(stream.fileno(),))
-            owner = os.fstat(stream.fileno()).st_uid
         section = found.get("database", {})
         # What was kept of a server's database by a change lies beside its yaml.
         served = database.backend(section) != "sqlite" and not _there(folder / placing.SECTION)
-        stored = database.of(section) if served else _database(folder, found, owner)
+        stored = database.of(section) if served else _database(folder, found)
     except PermissionError as error:
         raise _unreadable(error) from None
     return Installation(folder, found, stored)
@@ -98,6 +95,8 @@ def recover(copy: Path, stored: Path) -> None:
     try:
         with contextlib.closing(sqlite_file.connect(copy)) as connection:
             connection.execute("PRAGMA journal_mode = DELETE")
+        # Only for those who may write does SQLite's check evaluate what a schema says.
+        with contextlib.closing(sqlite_file.connect(copy, "ro")) as connection:
             wrong = sqlite.integrity(connection)
     except sqlite3.OperationalError:
         raise  # such as a full disk, which says nothing of the source
@@ -139,21 +138,21 @@ def _understood(content: bytes, path: Path) -> Configuration:
     return found
 
 
-def _database(folder: Path, found: Configuration, owner: int) -> Path:
+def _database(folder: Path, found: Configuration) -> Path:
     """Return the database, which the yaml names by the path that it had in its container.
 
-    A file outside of ``folder`` must belong to the yaml's ``owner``: otherwise a yaml could name any file of the host.
+    A file outside of ``folder`` is never taken: otherwise a yaml could have root read any file of the host.
     """
     named = str(found.get("database", {}).get("sqlite_file") or "")
-    # First what was given: the path may exist here as well, and be somebody else's.
     inside = named.rpartition("/Specific/")[2] if "/Specific/" in named else "db/db.sqlite"
     if ".." in PurePosixPath(inside).parts:
         inside = "db/db.sqlite"
-    candidates = [folder / "Specific" / inside, *([Path(named)] if named.startswith("/") else [])]
-    for candidate in candidates:
-        if _there(candidate) and (candidate.is_relative_to(folder) or candidate.stat().st_uid == owner):
-            return candidate
-    message = f"the database isn't there: looked for {' and '.join(map(str, candidates))}; give its Specific/ as well"
+    place = folder / "Specific" / inside
+    if _there(place):
+        return place
+    message = f"the database isn't there: looked for {place}; give its Specific/ as well"
+    if named.startswith("/"):
+        message += f", or, if {named} is the database, copy it to {folder}/Specific/db/db.sqlite"
     raise HostError(message)
 
 
@@ -176,7 +175,7 @@ def _copied_under_lock(stored: Path, copy: Path, below: Path) -> bool:
                 return False
         stream.seek(0)
         with copy.open("wb") as target:
-            shutil.copyfileobj(stream, target, 1 << 20)
+            copy_bytes(stream, target, str(stored), copy.parent)
         return True
     return False
 

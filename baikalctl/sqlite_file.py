@@ -10,7 +10,6 @@ import contextlib
 import os
 import sqlite3
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 from baikalctl import numbering
 from baikalctl.copying import opened
@@ -25,6 +24,8 @@ COMPANIONS = ("-wal", "-shm", "-journal")
 SUPER_JOURNAL = bytes.fromhex("d9d505f920a163d7")
 """Ends a rollback journal that names a super-journal, which SQLite deletes when it rolls back
 (https://www.sqlite.org/fileformat2.html#the_rollback_journal, https://www.sqlite.org/tempfiles.html)."""
+PLAIN = ("CREATE TABLE ", "CREATE INDEX ", "CREATE UNIQUE INDEX ")
+KINDS, KIND_WITHIN = ("view", "trigger", "virtual table"), 100
 LARGEST_VALUE = 256 << 20
 """Bytes of a text or a blob: more than any upload, which PHP holds in memory several times."""
 
@@ -47,9 +48,7 @@ def connect(path: Path, mode: str = "rw") -> Connection:
     """
     refuse_super_journal(path)
     options = "mode=ro&immutable=1" if mode == "immutable" else f"mode={mode}"
-    connection = sqlite3.connect(
-        f"file:{quote(str(path))}?{options}", uri=True, timeout=BUSY_SECONDS, factory=Connection
-    )
+    connection = sqlite3.connect(f"file:{_quoted(path)}?{options}", uri=True, timeout=BUSY_SECONDS, factory=Connection)
     try:
         connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LARGEST_VALUE)
         connection.execute("PRAGMA trusted_schema = OFF")
@@ -59,6 +58,11 @@ def connect(path: Path, mode: str = "rw") -> Connection:
         connection.close()
         raise
     return connection
+
+
+def _quoted(path: Path) -> str:
+    """Return ``path`` as a URI of SQLite's has it (https://www.sqlite.org/uri.html)."""
+    return str(path).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
 
 
 def refuse_super_journal(path: Path) -> None:
@@ -76,14 +80,18 @@ def refuse_super_journal(path: Path) -> None:
 
 
 def _refuse_foreign(connection: sqlite3.Connection, path: Path) -> None:
-    """Raise :class:`HostError` for a view, a virtual table, or a trigger that isn't ours."""
-    query = "SELECT type, name, rootpage, sql FROM sqlite_master WHERE type IN ('view', 'trigger') OR rootpage = 0"
-    for kind, name, _, statement in connection.execute(query):
-        if kind == "trigger" and numbering.SQLITE.get(name) == statement:
+    """Raise :class:`HostError` for a view, a virtual table, or a trigger that isn't ours.
+
+    What SQLite does is in the statement alone, which it writes in these forms itself; the other columns may say anything.
+    """
+    for name, statement in connection.execute("SELECT name, sql FROM sqlite_master"):
+        if statement is None or numbering.SQLITE.get(name) == statement:
             continue
-        what = {"view": "the view", "trigger": "the trigger"}.get(str(kind), "the virtual table")
+        if isinstance(statement, str) and statement.startswith(PLAIN):
+            continue
+        kind = next((word for word in KINDS if word in str(statement)[:KIND_WITHIN].lower()), "object")
         message = (
-            f"the database {path} has {what} {str(name)[:80]!r}, which is not Baïkal's; delete it, or restore the database "
-            "from a backup"
+            f"the database {path} has the {kind} {str(name)[:80]!r}, which is not Baïkal's; delete it, or restore the "
+            "database from a backup"
         )
         raise HostError(message)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import shutil
 import signal
 import sys
 from pathlib import Path
@@ -33,6 +32,7 @@ from baikalctl.declared import REALM, Declared, declare
 from baikalctl.environment import is_of_others, plain_secrets
 from baikalctl.faults import HostError, SettingsError
 from baikalctl.holding import held
+from baikalctl.private import remove_tree
 from baikalctl.privilege import privileged
 from baikalctl.rendering import data
 from baikalctl.settings import DEFINITIONS, PREFIX, Settings
@@ -75,6 +75,11 @@ def start(environ: Mapping[str, str]) -> NoReturn:
         output.say(f"{error}; until that is mended, the certificate that is in the volume goes on serving")
     volume.refuse_unwritable(Path(paths.DATA), "mount a volume there, without :ro")
     run = _run_folder()
+    if (plain := plain_secrets(environ, DEFINITIONS)) and not privileged():
+        output.say(
+            f"PHP has the same account as health checks and docker exec here, so it can read {', '.join(plain)} in their "
+            f"environment; set {', '.join(plain.values())} instead"
+        )
     volume.make(data())
     serving = volume.serve_alone(output.say)
     for sentence, give_back in apply.ownership_steps():
@@ -93,11 +98,6 @@ def start(environ: Mapping[str, str]) -> NoReturn:
     if os.geteuid() == 0 and not privileged():
         output.say(
             "root has no capabilities here, so nginx will say that initgroups failed: no harm, and --user avoids it"
-        )
-    if (plain := plain_secrets(environ, DEFINITIONS)) and not privileged():
-        output.say(
-            f"PHP has the same account as health checks and docker exec here, so it can read {', '.join(plain)} in their "
-            f"environment; set {', '.join(plain.values())} instead"
         )
     declared = Declared.on_this_host()
     with door.until_ready(declared, output.say):
@@ -223,7 +223,7 @@ def _clear(folder: Path) -> None:
     """Remove what an earlier start of this container has left."""
     for entry in folder.iterdir():
         if entry.is_dir() and not entry.is_symlink():
-            shutil.rmtree(entry)
+            remove_tree(entry)
         else:
             entry.unlink()
 

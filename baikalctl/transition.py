@@ -214,14 +214,15 @@ def _use(version: str) -> None:
         return  # nothing serves here yet
     with maintenance.probing() as token:
         declared = dataclasses.replace(declared, version=version)
-        findings = [*health.answer(declared, token=token), *health.of_data(declared)]
+        findings = [*health.answer(declared, token=token), *health.of_data(declared, health.look(declared))]
         wrong = [finding.message for finding in findings if finding.status == health.FAILED]
         if wrong:
             raise HostError("; ".join(wrong))
-        confined(lambda: _visit(declared, token), THOROUGH)
+        here = current_database.of(declared)
+        confined(lambda: _visit(declared, here, token), THOROUGH)
 
 
-def _visit(declared: Declared, token: str) -> None:
+def _visit(declared: Declared, here: Database, token: str) -> None:
     from baikalctl import round_trip
 
     system = configuration.read().get("system", {})
@@ -229,7 +230,7 @@ def _visit(declared: Declared, token: str) -> None:
     headers = {"Host": declared.hostname, maintenance.HEADER: token}
     calendars, contacts = (bool(system.get(f"{kind}_enabled", True)) for kind in ("cal", "card"))
     realm = str(system.get("auth_realm") or declared.realm)
-    with round_trip.visiting(current_database.of(declared), realm) as visitor:
+    with round_trip.visiting(here, realm) as visitor:
         round_trip.make(base, visitor, headers, calendars=calendars, contacts=contacts)
 
 

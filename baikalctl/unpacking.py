@@ -11,24 +11,21 @@ import gzip
 import hashlib
 import json
 import os
-import shutil
 import stat
 import tarfile
 import zlib
-from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from baikalctl import manifest, paths, trial, volume
 from baikalctl.archive import BLOCK, PIECE
 from baikalctl.boundary import THOROUGH, confined
-from baikalctl.copying import opened
 from baikalctl.faults import HostError
 from baikalctl.manifest import Manifest, Member, NewerError, NotOursError
 from baikalctl.private import private_folder
-from baikalctl.privilege import owner, privileged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
 
 MOST_PADDING = 1 << 20  # bytes
 MARGIN = 16 << 20
@@ -59,54 +56,14 @@ def unpack(path: Path, folder: Path) -> Manifest:
         said = _manifest_of(path, raw)
         _refuse_oversize(path, said, os.fstat(raw.fileno()).st_size, folder)
         files = {
-            name: stack.enter_context(_made(folder, name)).fileno() for name in said.files if manifest.restored(name)
+            name: stack.enter_context(made(folder, name)).fileno() for name in said.files if manifest.restored(name)
         }
         confined(lambda: _take_out_all(path, raw, said, files), THOROUGH, keep=(raw.fileno(), *files.values()))
-    _finish(folder, said, str(path))
+    finish(folder, said, str(path))
     return said
 
 
-def take_folder(source: Path, what: str, folder: Path) -> Manifest:
-    """Copy an archive's content, which was unpacked by others to ``source``, to the empty ``folder``, and verify the copy.
-
-    ``what`` tells in messages where it is from. Raises :class:`HostError` as :func:`unpack` does.
-    """
-    try:
-        with opened(source / manifest.NAME, below=source, largest=manifest.LARGEST) as stream:
-            said = _confined_manifest(what, lambda: stream.read(manifest.LARGEST + 1), stream.fileno())
-    except FileNotFoundError:
-        raise HostError(
-            f"{what} is not an archive of ours (it has no {manifest.NAME}); name another snapshot"
-        ) from None
-    for place, _, files in os.walk(source):
-        for name in files:
-            inside = str((Path(place) / name).relative_to(source))
-            if inside not in (manifest.NAME, *said.files):
-                raise HostError(f"{what} holds {inside!r}, which its manifest doesn't name; name another snapshot")
-    for name, expected in said.files.items():
-        try:
-            with opened(source / name, below=source, largest=expected.size) as stream, _made(folder, name) as target:
-                _copy(what, name, stream, target, expected)
-        except FileNotFoundError:
-            raise _damaged(what, f"{name} is missing") from None
-        if not manifest.restored(name):
-            (folder / name).unlink()
-    _finish(folder, said, what)
-    return said
-
-
-def _copy(what: str, name: str, stream: BinaryIO, target: BinaryIO, expected: Member) -> None:
-    digest, size = hashlib.sha256(), 0
-    while piece := stream.read(PIECE):
-        digest.update(piece)
-        size += len(piece)
-        target.write(piece)
-    target.flush()
-    if Member(size=size, sha256=digest.hexdigest()) != expected:
-        raise _damaged(what, f"{name} is not what it was")
-
-
-def _made(folder: Path, name: str) -> BinaryIO:
+def made(folder: Path, name: str) -> BinaryIO:
     """Return root's new file ``name`` in ``folder``, which is nobody else's."""
     target = folder / name
     for parent in reversed(target.relative_to(folder).parents):
@@ -114,21 +71,13 @@ def _made(folder: Path, name: str) -> BinaryIO:
     return os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "wb")
 
 
-def _finish(folder: Path, said: Manifest, what: str) -> None:
+def finish(folder: Path, said: Manifest, what: str) -> None:
     """Have the manifest in the ``folder``, and check the database that was unpacked to it."""
     (folder / manifest.NAME).write_text(said.to_json(), encoding="utf-8")
-    database = folder / manifest.DATABASE
-    if not privileged():
-        confined(lambda: trial.refuse_unsound(database, said.counts, f"{what} is whole, but its database", ANOTHER))
-        return
-    with private_folder(Path(paths.DATA)) as place:
-        copy = place / database.name
-        shutil.copyfile(database, copy)
-        for path in (copy, place):
-            os.chown(path, owner().pw_uid, owner().pw_gid)
-        confined(
-            lambda: trial.refuse_unsound(copy, said.counts, f"{what} is whole, but its database", ANOTHER), THOROUGH
-        )
+    trial.checked(
+        folder / manifest.DATABASE,
+        lambda copy: trial.refuse_unsound(copy, said.counts, f"{what} is whole, but its database", ANOTHER),
+    )
 
 
 def _opened(path: Path) -> BinaryIO:
@@ -159,7 +108,7 @@ def _unpacking(path: Path, raw: BinaryIO) -> Iterator[gzip.GzipFile]:
     except EOFError:
         raise _truncated(path) from None
     except (gzip.BadGzipFile, zlib.error) as error:
-        raise _damaged(path, str(error)) from None
+        raise damaged(path, str(error)) from None
 
 
 def _manifest_of(path: Path, raw: BinaryIO) -> Manifest:
@@ -167,16 +116,16 @@ def _manifest_of(path: Path, raw: BinaryIO) -> Manifest:
         with _unpacking(path, raw) as stream:
             return _manifest_text(path, stream)
 
-    return _confined_manifest(path, text, raw.fileno())
+    return manifest_from(path, text, raw.fileno())
 
 
-def _confined_manifest(what: Path | str, text: Callable[[], bytes], descriptor: int) -> Manifest:
+def manifest_from(what: Path | str, text: Callable[[], bytes], descriptor: int) -> Manifest:
     """Read a manifest within the boundary, and once more the plain data that it passes."""
     fields = confined(lambda: json.loads(_understood(what, text()).to_json()), keep=(descriptor,))
     try:
         return manifest.of(fields)
     except ValueError as error:
-        raise _damaged(what, str(error)) from None
+        raise damaged(what, str(error)) from None
 
 
 def _manifest_text(path: Path, stream: gzip.GzipFile) -> bytes:
@@ -205,10 +154,10 @@ def _take_out_all(path: Path, raw: BinaryIO, said: Manifest, files: Mapping[str,
                 raise HostError(message)
             seen.add(header.name)
             if header.size != expected.size:
-                raise _damaged(path, f"{header.name} has {header.size} bytes, not {expected.size}")
+                raise damaged(path, f"{header.name} has {header.size} bytes, not {expected.size}")
             _take_out(path, stream, header.name, expected, files.get(header.name))
         if missing := sorted(set(said.files) - seen):
-            raise _damaged(path, f"{missing[0]} is missing")
+            raise damaged(path, f"{missing[0]} is missing")
         _read_to_the_end(path, stream)
 
 
@@ -224,7 +173,7 @@ def _understood(what: Path | str, text: bytes) -> Manifest:
         )
         raise HostError(message) from None
     except ValueError as error:
-        raise _damaged(what, str(error)) from None
+        raise damaged(what, str(error)) from None
 
 
 def _header(path: Path, stream: gzip.GzipFile) -> tarfile.TarInfo | None:
@@ -235,7 +184,7 @@ def _header(path: Path, stream: gzip.GzipFile) -> tarfile.TarInfo | None:
     try:
         return tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
     except tarfile.HeaderError as error:
-        raise _damaged(path, str(error)) from None
+        raise damaged(path, str(error)) from None
 
 
 def _take_out(path: Path, stream: gzip.GzipFile, name: str, expected: Member, descriptor: int | None) -> None:
@@ -254,14 +203,14 @@ def _take_out(path: Path, stream: gzip.GzipFile, name: str, expected: Member, de
                 raise HostError(message) from None
     _exactly(stream, -expected.size % BLOCK)
     if digest.hexdigest() != expected.sha256:
-        raise _damaged(path, f"the checksum of {name} is wrong")
+        raise damaged(path, f"the checksum of {name} is wrong")
 
 
 def _read_to_the_end(path: Path, stream: gzip.GzipFile) -> None:
     """Read what fills up a tar, after which gzip compares its own checksum of everything."""
     rest = stream.read(MOST_PADDING)
     if any(rest) or stream.read(1):
-        raise _damaged(path, "something follows its end")
+        raise damaged(path, "something follows its end")
 
 
 def _exactly(stream: gzip.GzipFile, size: int) -> bytes:
@@ -280,7 +229,7 @@ def _exactly(stream: gzip.GzipFile, size: int) -> bytes:
 
 def _refuse_oversize(path: Path, said: Manifest, packed_size: int, folder: Path) -> None:
     if said.size > packed_size * RATIO:
-        raise _damaged(path, f"it claims to unpack to {said.size} bytes, which {packed_size} can't hold")
+        raise damaged(path, f"it claims to unpack to {said.size} bytes, which {packed_size} can't hold")
     room = os.statvfs(folder)
     free = room.f_bavail * room.f_frsize
     if said.size + MARGIN > free:
@@ -292,7 +241,8 @@ def _truncated(path: Path) -> HostError:
     return HostError(f"{path} is truncated: its end is missing; {ANOTHER}")
 
 
-def _damaged(what: Path | str, why: str) -> HostError:
+def damaged(what: Path | str, why: str) -> HostError:
+    """Return the error that tells why an archive can't be used."""
     return HostError(f"{what} is damaged: {why}; {ANOTHER}")
 
 

@@ -13,7 +13,7 @@ from baikalctl.faults import HostError
 
 def write(path: Path, text: str) -> None:
     """Put ``text``, which may hold a key, in its place at once or not at all; only its owner may read it."""
-    beside = path.with_name(f".{path.name}.new")
+    beside = path.with_name(f".{path.name}.{os.getpid()}.new")  # another process may write it just now, too
     beside.unlink(missing_ok=True)
     try:
         descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

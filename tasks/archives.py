@@ -223,7 +223,7 @@ def _pieces(host: Host, archive: Announced) -> Generator[bytes, None, None]:
     digest, arrived, number, reported = hashlib.sha256(), 0, 0, 0
     while arrived < archive.size:
         piece: bytes = host.get_fact(PieceFact, path=archive.path, number=number, _timeout=ANSWER_SECONDS)
-        if not piece or arrived + len(piece) > archive.size:
+        if len(piece) != min(PIECE_MB << 20, archive.size - arrived):
             break
         yield piece
         digest.update(piece)

@@ -265,24 +265,6 @@ class PathsFact(FactBase[list[str]]):
         return []
 
 
-class CheckFact(FactBase[dict[str, Any]]):
-    """What ``baikalctl check`` finds; ``wait_s`` gives services that were just reloaded a moment."""
-
-    def command(self, wait_s: int = 0) -> str:
-        """Print its JSON, whatever its exit status."""
-        return f"[ ! -x {paths.COMMAND} ] || {paths.COMMAND} check --json --wait {wait_s} || true"
-
-    def process(self, output: list[str]) -> dict[str, Any]:
-        """Read the JSON."""
-        found: dict[str, Any] = json.loads("\n".join(output))
-        return found
-
-    @staticmethod
-    def default() -> dict[str, Any]:
-        """Return what a host without baikalctl would say."""
-        return {"healthy": False, "pending": ["everything"], "due": False, "findings": []}
-
-
 def read_digest(service: Service) -> str:
     """Return the shell command that prints the checksum of all that ``service`` reads."""
     return f"cat {_quoted(service.reads)} 2>/dev/null | sha256sum | cut -d' ' -f1"

@@ -20,8 +20,9 @@ from pyinfra.context import host
 from baikalctl import installing, paths
 from baikalctl.faults import NOT_YET
 from baikalctl.output import escaped
+from tasks.check_fact import CheckFact
 from tasks.distribution import LEFT_OUT
-from tasks.facts import CheckFact, FilesFact, ReleaseFact, ServicesFact, read_digest, stamp
+from tasks.facts import FilesFact, ReleaseFact, ServicesFact, read_digest, stamp
 from tasks.run import ANSWER_SECONDS
 
 if TYPE_CHECKING:

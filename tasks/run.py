@@ -10,7 +10,8 @@ import gevent
 from pyinfra.api.exceptions import PyinfraError
 from pyinfra.api.facts import FactBase
 
-from tasks.facts import CheckFact, FilesFact, ReleaseFact, ServicesFact
+from tasks.check_fact import CheckFact
+from tasks.facts import FilesFact, ReleaseFact, ServicesFact
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from baikalctl import archive, archives, manifest, paths, unpacking
+from baikalctl import unpacked as unpacked_by_others
 from baikalctl.faults import HostError
 from baikalctl.private import private_folder
 from tests.unit.archives import CREATED, DATABASE, content, described, member, repacked, unpacked
@@ -415,7 +416,7 @@ def test_a_folder_that_others_have_unpacked(folder: Path, said: Manifest, host: 
     def taken() -> Path:
         target = host / f"taken-{next(numbers)}"
         target.mkdir()
-        assert unpacking.take_folder(folder, "it", target) == said
+        assert unpacked_by_others.take_folder(folder, "it", target) == said
         return target
 
     with pytest.raises(HostError, match=r"^it is not an archive of ours \(it has no manifest\.json\); name another"):

@@ -176,7 +176,9 @@ def test_name_that_is_no_archive_name_is_refused(caplog: pytest.LogCaptureFixtur
 
 
 @pytest.mark.parametrize(
-    "stamp", ["99991231T235959Z", "20250101T000000Z", name(-2 * DAY_S)[7:23], name(2 * DAY_S)[7:23]]
+    "stamp",
+    ["99991231T235959Z", "20250101T000000Z", name(-2 * DAY_S)[7:23], name(2 * DAY_S)[7:23]],
+    ids=["far", "last year", "in two days", "two days ago"],  # the same in each process of the tests
 )
 def test_creation_time_that_is_not_today_is_refused(caplog: pytest.LogCaptureFixture, stamp: str) -> None:
     """A date in the future would be what restore.py takes from then on; one in the past, a place in the history."""
@@ -214,6 +216,7 @@ def test_creation_time_that_is_not_today_is_refused(caplog: pytest.LogCaptureFix
         json.dumps({"path": f"/{name()}", "size": 4, "sha256": 5}),
         json.dumps({"path": f"/{name()}", "size": 4, "sha256": "x" * 64}),
     ],
+    ids=range(23),  # what is in them differs from process to process
 )
 def test_answer_of_another_shape_is_one_red_line(caplog: pytest.LogCaptureFixture, answer: str) -> None:
     """It names the host and the remedy; pyinfra would print a traceback."""

@@ -15,6 +15,7 @@ import pytest
 
 from baikalctl import paths, release
 from baikalctl.rendering import Directory, File, FileSet, Service
+from tasks.check_fact import CheckFact
 from tasks.distribution import (
     IMAGE_PACKAGES,
     MAIL_SERVERS,
@@ -26,7 +27,6 @@ from tasks.distribution import (
 )
 from tasks.facts import (
     CandidateFact,
-    CheckFact,
     FilesFact,
     Machine,
     MachineFact,

@@ -181,7 +181,7 @@ def test_all_of_a_servers_section_counts(host: Path, key: str, value: str) -> No
     it = declared(**SERVER, database="mysql")
     found: configuration.Configuration = {"database": {**current_database.section(it), key: value}}
     with pytest.raises(HostError, match=rf"another database\.{key} than is declared; run baikalctl apply") as caught:
-        current_database.compared(it, found)
+        current_database.compared(current_database.section(it), found)
     assert "s3cret" not in str(caught.value)
 
 

@@ -289,10 +289,13 @@ def test_the_path_in_the_yaml_is_the_old_containers(host: Path) -> None:
     assert names(paths.SQLITE) == ACCOUNTS
 
 
-def test_a_database_outside_of_the_installation_is_found_where_it_is(host: Path) -> None:
-    """A hand-made installation may have it anywhere."""
+def test_a_database_outside_of_the_installation_is_not_read(host: Path) -> None:
+    """The yaml could name any file of the host; the message says what to do if it is right."""
     old = build(host / "old", VERSION, sqlite=str(host / "elsewhere.db"))
     old.database.rename(host / "elsewhere.db")
+    with pytest.raises(HostError, match=r"if .*/elsewhere\.db is the database, copy it to .*/Specific/db/db\.sqlite$"):
+        move_in(old)
+    shutil.copy(host / "elsewhere.db", old.database)
     move_in(old)
     assert names(paths.SQLITE) == ACCOUNTS
 
@@ -488,7 +491,9 @@ def test_another_realm_is_said_and_kept(old: OldInstallation) -> None:
     edit(old, "auth_realm: BaikalDAV", "auth_realm: SabreDAV")
     before = re.findall(r"admin_passwordhash: (\w+)", old.yaml.read_text(encoding="utf-8"))
     said = move_in(old, replace=True)
-    assert any("its auth_realm is 'SabreDAV': the passwords of its accounts work on" in line for line in said)
+    assert any(
+        "its auth_realm is 'SabreDAV': the passwords of its accounts and of its administrator" in line for line in said
+    )
     system = configuration.read()["system"]
     assert (system["auth_realm"], system["admin_passwordhash"]) == ("SabreDAV", *before)
     with pytest.raises(HostError, match="declared password of admin is of 'BaikalDAV', so nobody could log in with it"):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from baikalctl import apply, configuration, database, local_server, served
+from baikalctl import apply, configuration, database, local_server, paths, served
 from baikalctl.declared import Declared, declare
 from baikalctl.faults import HostError
 from tests.unit.samples import settings, user
@@ -24,7 +24,7 @@ UNITS = {"mysql": "mariadb", "pgsql": "postgresql@15-main"}
 @pytest.fixture
 def server(host: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Have a server that lets Baïkal in once ``made`` is there; its clients write down what they are told."""
-    for client in ("mariadb", "runuser"):
+    for client in ("mariadb", "psql"):
         place = host / "programs" / client
         place.write_text(
             f'#!/bin/sh\necho "$0 $*" >> {host}/asked\ncat >> {host}/asked\n. {host}/answer\n', encoding="utf-8"
@@ -39,6 +39,7 @@ def server(host: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (host / "answer").write_text(f"touch {host}/made\n", encoding="utf-8")
     (host / "start").write_text(f"touch {host}/running\n", encoding="utf-8")
     (host / "running").touch()
+    monkeypatch.setattr(local_server, "POSTGRES", paths.USER)
     monkeypatch.setattr(local_server, "reachable", lambda _: (host / "made").exists() and (host / "running").exists())
     return host
 
@@ -88,7 +89,7 @@ def test_mariadbs_account_may_no_more_than_it_must(server: Path) -> None:
     """Of its own database alone, and known by its socket; an underscore in a GRANT would stand for any letter."""
     taken(declared("mysql"))
     asked = (server / "asked").read_text(encoding="utf-8")
-    assert "mariadb --protocol=socket --local-infile=0 --user=root\n" in asked
+    assert "mariadb --no-defaults --protocol=socket --local-infile=0 --user=root\n" in asked
     assert "CREATE DATABASE IF NOT EXISTS `my_dav` CHARACTER SET utf8mb4;" in asked
     assert "CREATE USER IF NOT EXISTS `baikal`@localhost IDENTIFIED VIA unix_socket;" in asked
     assert (
@@ -101,7 +102,7 @@ def test_postgresqls_account_owns_its_database_and_can_do_nothing_else(server: P
     """It can log in only when everything is done, and nobody else can connect."""
     taken(declared("pgsql"))
     asked = (server / "asked").read_text(encoding="utf-8")
-    assert "runuser -u postgres -- psql --no-psqlrc" in asked
+    assert "psql --no-psqlrc" in asked
     assert 'CREATE ROLE "baikal" NOLOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION' in asked
     order = [
         asked.index(part) for part in ('CREATE DATABASE "my_dav" OWNER "baikal"', "REVOKE ALL ON", '"baikal" LOGIN;')
@@ -170,8 +171,8 @@ def test_a_server_that_cannot_start_is_named_with_where_the_reason_stands(server
 
 def test_a_machine_whose_server_was_taken_away_says_so(server: Path) -> None:
     """No stack trace."""
-    (server / "programs/runuser").unlink()
-    with pytest.raises(HostError, match=r"^(runuser|the database server of this machine)"):
+    (server / "programs/psql").unlink()
+    with pytest.raises(HostError, match=r"^(psql|the database server of this machine)"):
         taken(declared("pgsql"))
 
 

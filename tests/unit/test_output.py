@@ -157,7 +157,7 @@ def test_error_of_a_database_server(capsys: pytest.CaptureFixture[str], monkeypa
     """It may be a hostile one, and its messages have several lines."""
     declare()
 
-    def hostile(_: object) -> list[str]:
+    def hostile(*_: object) -> list[str]:
         raise database.Error(EVIL)
 
     monkeypatch.setattr(apply, "pending", hostile)
@@ -169,7 +169,7 @@ def test_error_of_a_database_server(capsys: pytest.CaptureFixture[str], monkeypa
 def test_steps_that_name_what_others_wrote(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Accounts that are to be removed, for example: each step is one line."""
     declare()
-    monkeypatch.setattr(apply, "pending", lambda _: [f"remove {EVIL}", "write baikal.yaml"])
+    monkeypatch.setattr(apply, "pending", lambda *_: [f"remove {EVIL}", "write baikal.yaml"])
     assert printed(capsys, "apply", "--plan", status=0) == [f"remove {SHOWN}", "write baikal.yaml"]
 
 

@@ -15,7 +15,8 @@ from pyinfra.api.exceptions import PyinfraError
 
 from baikalctl import paths
 from baikalctl.rendering import File, FileSet
-from tasks.facts import CheckFact, FilesFact, ReleaseFact, ServicesFact
+from tasks.check_fact import CheckFact
+from tasks.facts import FilesFact, ReleaseFact, ServicesFact
 from tasks.run import FRESH_SECONDS, Run, StandingFact
 
 if TYPE_CHECKING:
@@ -139,7 +140,8 @@ def test_a_host_that_has_stopped_answering_is_not_asked_on(asked: Asked) -> None
 @pytest.mark.usefixtures("host")
 def test_the_four_questions_together_are_right_shell() -> None:
     """Each part reads its own lines; the doctor's come last, and what it prints meanwhile disturbs nobody."""
-    said = {"healthy": True, "pending": [], "findings": ["=== none of these lines begins a part"]}
+    said = {"healthy": True, "pending": [], "findings": []}
+    said["pending"] = ["=== none of these lines begins a part"]
     command = Path(paths.COMMAND)
     command.write_text(f"#!/bin/sh\necho noise >&2\necho '{json.dumps(said)}'\n", encoding="utf-8")
     command.chmod(0o755)

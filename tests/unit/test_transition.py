@@ -42,6 +42,7 @@ from tests.unit.samples import VERSION, declared
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from baikalctl.database import Database
     from baikalctl.declared import Declared
 
 pytestmark = needs_php
@@ -435,9 +436,9 @@ def test_new_data_is_used_before_clients_are_let_in(it: Host, monkeypatch: pytes
     closed = Path(paths.DATA) / "closed"
     real = transition._visit
 
-    def visit(told: Declared, token: str) -> None:
+    def visit(told: Declared, target: Database, token: str) -> None:
         closed.write_text(maintenance.reason(), encoding="utf-8")
-        real(told, token)
+        real(told, target, token)
 
     monkeypatch.setattr(transition, "_visit", visit)
     it.upgrade()
