@@ -62,13 +62,13 @@ def start(environ: Mapping[str, str]) -> NoReturn:
         if not Path(f"{declare(settings).served}.pem").is_file():
             raise
         _say(f"{error}; until that is mended, the certificate that is in the volume goes on serving")
+    volume.refuse_unwritable(Path(paths.DATA), "mount a volume there, without :ro")
+    run = _run_folder()
     if (plain := plain_secrets(environ, DEFINITIONS)) and not privileged():
         _say(
             f"PHP has the same account as health checks and docker exec here, so it can read {', '.join(plain)} in their "
             f"environment; set {', '.join(plain.values())} instead"
         )
-    volume.refuse_unwritable(Path(paths.DATA), "mount a volume there, without :ro")
-    run = _run_folder()
     volume.make(data())
     serving = volume.serve_alone(_say)
     for sentence, give_back in apply.ownership_steps():

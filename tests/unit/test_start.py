@@ -147,6 +147,8 @@ def test_a_password_that_php_could_read_is_named_with_what_to_set_instead(  # no
 ) -> None:
     """As with --user: PHP is the account whose health checks have the container's environment."""
     monkeypatch.setattr(start, "privileged", lambda: False)
+    monkeypatch.setattr(volume, "make", volume.refuse_unwritable)
+    monkeypatch.setattr(volume, "refuse_unwritable", lambda *_, **__: None)
     (host / "cal.pem").write_bytes(GOOD)
     (host / "cal.key").write_bytes(GOOD_KEY)
     with pytest.raises(GoesOn):
@@ -162,6 +164,8 @@ def test_passwords_in_files_are_not_spoken_of(
 ) -> None:
     """Nor accounts whose passwords are."""
     monkeypatch.setattr(start, "privileged", lambda: False)
+    monkeypatch.setattr(volume, "make", volume.refuse_unwritable)
+    monkeypatch.setattr(volume, "refuse_unwritable", lambda *_, **__: None)
     (host / "cal.pem").write_bytes(GOOD)
     (host / "cal.key").write_bytes(GOOD_KEY)
     (host / "admin").write_text("s\n", encoding="ascii")
