@@ -141,7 +141,7 @@ def test_a_host_that_has_stopped_answering_is_not_asked_on(asked: Asked) -> None
 def test_the_four_questions_together_are_right_shell() -> None:
     """Each part reads its own lines; the doctor's come last, and what it prints meanwhile disturbs nobody."""
     said = {"healthy": True, "pending": [], "findings": []}
-    said["pending"] = ["=== none of these lines begins a part"]
+    said = said | {"pending": ["=== none of these lines begins a part"]}
     command = Path(paths.COMMAND)
     command.write_text(f"#!/bin/sh\necho noise >&2\necho '{json.dumps(said)}'\n", encoding="utf-8")
     command.chmod(0o755)

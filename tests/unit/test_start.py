@@ -164,6 +164,8 @@ def test_passwords_in_files_are_not_spoken_of(
 ) -> None:
     """Nor accounts whose passwords are."""
     monkeypatch.setattr(start, "privileged", lambda: False)
+    monkeypatch.setattr(volume, "make", volume.refuse_unwritable)
+    monkeypatch.setattr(volume, "refuse_unwritable", lambda *_, **__: None)
     (host / "cal.pem").write_bytes(GOOD)
     (host / "cal.key").write_bytes(GOOD_KEY)
     (host / "admin").write_text("s\n", encoding="ascii")
