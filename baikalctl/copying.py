@@ -21,6 +21,9 @@ from baikalctl.faults import HostError
 if TYPE_CHECKING:
     import pwd
 
+WAY = getattr(os, "O_PATH", os.O_RDONLY)
+"""How a directory on the way to a file is opened, for which the right to search it is enough."""
+
 
 MARGIN = 1 << 20
 """Bytes that a copy leaves free."""
@@ -35,10 +38,10 @@ def opened(path: Path, *, below: Path | None = None, largest: int | None = None)
     """
     folder, names = _way(path, below)
     try:
-        directory = os.open(folder, os.O_PATH | os.O_DIRECTORY)
+        directory = os.open(folder, WAY | os.O_DIRECTORY)
         try:
             for name in names[:-1]:
-                inner = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=directory)
+                inner = os.open(name, WAY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=directory)
                 os.close(directory)
                 directory = inner
             descriptor = os.open(names[-1], os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=directory)

@@ -18,7 +18,7 @@ import sys
 import tarfile
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import pytest
 
@@ -31,7 +31,7 @@ from tests.unit.archives import CREATED, DATABASE, content, described, member, r
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from baikalctl.manifest import Manifest
+    from baikalctl.manifest import Manifest, Member
 
 GONE = "is not there; baikalctl backup list shows"
 NOT_OURS = "is not an archive of baikalctl: "
@@ -452,3 +452,67 @@ def test_what_a_killed_run_has_left_goes_with_the_next(good: Path) -> None:
         unpacking.verify(good)
         assert [path for path in backups.iterdir() if path.is_dir()] == [held]
     assert list(backups.iterdir()) == [good]
+
+
+def test_a_size_below_zero_unpacks_nothing(good: Path) -> None:
+    """A tar can have such a number (base-256), and to read -1 bytes of a stream is to read all of it."""
+    fields = bytearray(member(manifest.NAME)[0].tobuf(tarfile.USTAR_FORMAT))
+    fields[124:136] = b"\xff" * 12
+    fields[148:156] = b"%06o\0 " % (sum(fields[:148]) + sum(b" " * 8) + sum(fields[156:]))
+    good.write_bytes(gzip.compress(bytes(fields) + bytes(64 << 20)))
+    assert refusal(good).startswith(f"{NOT_OURS}it begins with 'manifest.json'")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("counts", '{"users": 1e999}'),
+        ("counts", '{"users": -1}'),
+        ("counts", '{"users": 1.5}'),
+        ("counts", f'{{"users": {1 << 63}}}'),
+        ("hostname", '"\\u001b[2J\\u001b]52;c;eA==\\u0007"'),
+        ("hostname", f'"{"x" * 256}"'),
+        ("baikal", "1"),
+    ],
+)
+def test_a_manifest_with_a_value_that_we_never_write(good: Path, name: str, value: str) -> None:
+    """Numbers that are none, and texts that a terminal would obey."""
+    (header, text), *rest = unpacked(good)
+    fields = json.loads(text) | {name: "the value"}
+    repacked(good, [member(header.name, json.dumps(fields).replace('"the value"', value).encode()), *rest])
+    text_of_refusal = refusal(good)
+    assert text_of_refusal.startswith(f"{DAMAGED}its {name} ")
+    assert text_of_refusal.isprintable()
+
+
+@pytest.mark.parametrize("change", ["other bytes", "longer", "link", "more"])
+def test_a_folder_that_changes_while_it_is_taken(
+    folder: Path, said: Manifest, host: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    """Its owner may write to it at any moment: what counts is the copy, and what is in the copy is what was verified."""
+    (folder / manifest.NAME).write_text(said.to_json(), encoding="utf-8")
+    (host / "secret").write_text("secret", encoding="ascii")
+    last = list(said.files)[-1]
+    victim, content = folder / last, (folder / last).read_bytes()
+    copy = unpacking._copy
+
+    def changed(what: str, name: str, stream: BinaryIO, target: BinaryIO, expected: Member) -> None:
+        copy(what, name, stream, target, expected)
+        if change == "link" and not victim.is_symlink():
+            victim.unlink()
+            victim.symlink_to(host / "secret")
+        elif change == "more":
+            (folder / "tls/late.conf").write_text("late", encoding="ascii")
+        elif change != "link":
+            victim.write_bytes(bytes(len(content)) if change == "other bytes" else content + b"more")
+
+    monkeypatch.setattr(unpacking, "_copy", changed)
+    target = host / "taken"
+    target.mkdir()
+    if change == "more":
+        assert unpacking.take_folder(folder, "it", target) == said
+        assert not (target / "tls/late.conf").exists()
+        return
+    with pytest.raises(HostError, match=last.replace(".", r"\.")):
+        unpacking.take_folder(folder, "it", target)
+    assert b"secret" not in b"".join(path.read_bytes() for path in target.rglob("*") if path.is_file())

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import errno
 import os
+import pwd
 import shutil
 import socket
 import stat
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from baikalctl import configuration, copying, paths
+from baikalctl.boundary import confined
 from baikalctl.faults import HostError
 from tests.unit.moving import soon
 
@@ -48,6 +51,28 @@ def test_what_is_no_file_holds_nobody(host: Path, kind: str) -> None:
     for read in (copying.opened, configuration.understood):
         with soon(), pytest.raises(HostError, match=rf"^{place} is not a file of its own; put the data itself there"):
             read(place)
+
+
+def test_directories_on_the_way_to_a_file_need_not_be_readable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the directory of root's in which an import is prepared, where the data's owner opens the journal."""
+    monkeypatch.setattr(paths, "USER", "nobody" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "inner"
+        folder.mkdir()
+        (folder / "file").write_text("x", encoding="ascii")
+        (folder / "file").chmod(0o644)
+        for path in (folder, folder.parent):
+            path.chmod(0o311)
+
+        def read() -> str:
+            with copying.opened(folder / "file", below=Path(name)) as stream:
+                return stream.read().decode()
+
+        try:
+            assert confined(read) == "x"
+        finally:
+            for path in (folder.parent, folder):
+                path.chmod(0o700)
 
 
 def test_a_file_of_the_data_is_opened_as_any() -> None:

@@ -21,7 +21,7 @@ final class Config
     /** @return array<string, array<string, mixed>> */
     public static function read(): array
     {
-        return Yaml::parse((string) file_get_contents(self::file()));
+        return Yaml::parseFile(self::file());
     }
 
     /** @return array<string, mixed> the section's known keys, with defaults for what the file does not say */

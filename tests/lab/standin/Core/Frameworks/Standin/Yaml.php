@@ -18,6 +18,20 @@ final class Yaml
     /**
      * @return array<string, mixed> sections, each with its values
      *
+     * @throws \UnexpectedValueException also where there is no file, as Symfony's does: a FIFO is none
+     */
+    public static function parseFile(string $path): array
+    {
+        if (!is_file($path)) {
+            throw new \UnexpectedValueException("File \"$path\" does not exist.");
+        }
+
+        return self::parse((string) file_get_contents($path));
+    }
+
+    /**
+     * @return array<string, mixed> sections, each with its values
+     *
      * @throws \UnexpectedValueException saying which line is malformed
      */
     public static function parse(string $text): array

@@ -12,6 +12,6 @@ final class Yaml
     /** @return array<string, array<string, mixed>> */
     public static function parseFile(string $path): array
     {
-        return \Standin\Yaml::parse((string) file_get_contents($path));
+        return \Standin\Yaml::parseFile($path);
     }
 }
