@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import grp
 import os
 import stat
@@ -13,19 +15,30 @@ from baikalctl.faults import HostError
 
 def write(path: Path, text: str) -> None:
     """Put ``text``, which may hold a key, in its place at once or not at all; only its owner may read it."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.new")  # another process may write it just now, too
-    beside.unlink(missing_ok=True)
+    beside = path.with_name(f".{path.name}.new")
     try:
-        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+        with os.fdopen(_held(beside), "w", encoding="utf-8") as stream:
             stream.write(text)
             stream.flush()
-            os.fsync(descriptor)
+            os.fsync(stream.fileno())
+            beside.replace(path)
     except OSError as error:
         beside.unlink(missing_ok=True)
         message = f"{path} can't be written ({error.strerror}); make room in {paths.DATA}, or mend it"
         raise HostError(message) from None
-    beside.replace(path)
+
+
+def _held(beside: Path) -> int:
+    """Open the file ``beside``, empty and for its owner alone, and hold it against other processes that write the same."""
+    while True:
+        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(descriptor), beside.lstat()):
+                os.fchmod(descriptor, 0o600)
+                os.ftruncate(descriptor, 0)
+                return descriptor
+        os.close(descriptor)  # another process has just put it in its place
 
 
 def refuse_writable_by_others(program: str) -> None:

@@ -494,9 +494,9 @@ def test_a_folder_that_changes_while_it_is_taken(
     (host / "secret").write_text("secret", encoding="ascii")
     last = list(said.files)[-1]
     victim, content = folder / last, (folder / last).read_bytes()
-    copy = unpacking._copy
+    copy = unpacked_by_others._copy
 
-    def changed(what: str, name: str, stream: BinaryIO, target: BinaryIO, expected: Member) -> None:
+    def changed(what: str, name: str, stream: BinaryIO, target: BinaryIO | None, expected: Member) -> None:
         copy(what, name, stream, target, expected)
         if change == "link" and not victim.is_symlink():
             victim.unlink()
@@ -506,13 +506,13 @@ def test_a_folder_that_changes_while_it_is_taken(
         elif change != "link":
             victim.write_bytes(bytes(len(content)) if change == "other bytes" else content + b"more")
 
-    monkeypatch.setattr(unpacking, "_copy", changed)
+    monkeypatch.setattr(unpacked_by_others, "_copy", changed)
     target = host / "taken"
     target.mkdir()
     if change == "more":
-        assert unpacking.take_folder(folder, "it", target) == said
+        assert unpacked_by_others.take_folder(folder, "it", target) == said
         assert not (target / "tls/late.conf").exists()
         return
     with pytest.raises(HostError, match=last.replace(".", r"\.")):
-        unpacking.take_folder(folder, "it", target)
+        unpacked_by_others.take_folder(folder, "it", target)
     assert b"secret" not in b"".join(path.read_bytes() for path in target.rglob("*") if path.is_file())
