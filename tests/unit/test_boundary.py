@@ -284,3 +284,53 @@ def test_no_other_module_drops_privileges() -> None:
         if any(f"os.{call}" in line or line.strip().startswith(call) for call in calls)
     }
     assert found <= {"boundary_child.py", "declared.py", "declared_data.py", "driver.py", "mysql.py"}
+
+
+def test_nothing_of_roots_environment_reaches_a_child(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The child's account can read it in programs that the child starts."""
+    monkeypatch.setenv("BAIKAL_ADMIN_PASSWORD", "s3cret")
+    monkeypatch.setenv("SSH_AUTH_SOCK", "/run/agent")
+    assert set(confined(lambda: list(os.environ))) <= {*boundary_child.VARIABLES, "HOME"}
+
+
+@as_root
+def test_its_account_can_not_look_into_a_child(nobody: pwd.struct_passwd) -> None:
+    """It was root's process, and has all that root had read."""
+
+    def look() -> list[str]:
+        reading, writing = os.pipe()
+        pid = os.fork()
+        if not pid:
+            time.sleep(30)
+            os._exit(0)
+        os.close(writing)
+        os.close(reading)
+        errors = []
+        for name in ("environ", "mem", "fd/0"):
+            try:
+                os.close(os.open(f"/proc/{pid}/{name}", os.O_RDONLY))
+            except OSError as error:
+                errors.append(str(error.strerror))
+        os.kill(pid, signal.SIGKILL)
+        return errors
+
+    assert nobody.pw_uid
+    assert confined(look) == ["Permission denied"] * 3
+
+
+def test_a_child_that_its_account_stops_is_killed() -> None:
+    """It would hold the host's lock until its deadline."""
+    started = time.monotonic()
+    with pytest.raises(HostError, match="was stopped by another one of its account"):
+        confined(lambda: os.kill(os.getpid(), signal.SIGSTOP))
+    assert time.monotonic() - started < 10
+
+
+def test_a_message_has_an_end() -> None:
+    """It may contain what a server or a database says."""
+
+    def fail() -> None:
+        raise HostError("x" * 1_000_000)
+
+    with pytest.raises(HostError, match=r"^x{2000} …$"):
+        confined(fail)

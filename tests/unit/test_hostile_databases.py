@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import sqlite3
 import struct
@@ -21,14 +22,20 @@ from baikalctl import (
     database,
     driver,
     health,
+    jobs,
     mysql,
     paths,
     pgsql,
+    placing,
+    release,
+    remembered,
     sqlite_file,
 )
 from baikalctl.boundary import confined
 from baikalctl.driver import Address
 from baikalctl.faults import HostError
+from baikalctl.private import remove_tree
+from baikalctl.sqlite import Sqlite
 from tests.unit.samples import declared, here
 
 if TYPE_CHECKING:
@@ -318,3 +325,98 @@ def test_a_damaged_yaml_is_no_reason_to_look_elsewhere(deployed: Declared) -> No
     data = health.look(deployed)
     assert (data.unreadable, data.accounts) == ("", 0)
     assert "can't be understood" in data.unknown
+
+
+TRAVERSAL = (
+    "0.12.1/../../../var/lib/baikal/Specific",
+    "0.12.1\x00",
+    "0.12.1\n",
+    "../x",
+    "1" * 5000,
+    "٠.١٢.١",
+    "0.12.1-x/..",
+)
+
+
+@pytest.mark.parametrize("version", TRAVERSAL)
+def test_a_version_that_is_none_is_no_directory(deployed: Declared, version: str) -> None:
+    """It comes from baikal.yaml, which PHP's account writes, or from a database, and names a directory of root's."""
+    found = configuration.read()
+    found["system"]["configured_version"] = version
+    Path(paths.BAIKAL_YAML).write_text(yaml.safe_dump(found), encoding="utf-8")
+    with pytest.raises(HostError, match=r"configured_version is not a version|has a very long value"):
+        configuration.read()
+    with pytest.raises(HostError, match="is no version of Baïkal"):
+        release.activate(version)
+    with pytest.raises(HostError, match="can't be part of a file's name"):
+        placing.keep(f"upgrade-{version}/..", here())
+    assert health.look(deployed).unknown
+    assert Path(paths.CURRENT).readlink() == Path(deployed.version)
+
+
+@pytest.mark.parametrize(
+    "noted",
+    [
+        "[" * 10_000,
+        "[1]",
+        '{"a": {}}',
+        '{"": "' + "0" * 64 + '"}',
+        '{"jo": "not a fingerprint"}',
+        '{"\\u001b[2J": "' + "0" * 64 + '"}',
+        '{"\\ud800": "' + "0" * 64 + '"}',
+    ],
+)
+def test_notes_of_a_shared_database_are_read_as_what_they_should_be(noted: str) -> None:
+    """Whoever has the database's password can write them, and they go into archives and files of root's."""
+
+    class Shared(Sqlite):
+        shared = True
+
+        def noted(self, name: str) -> str:
+            return noted if name == database.PASSWORDS else ""
+
+    assert remembered.all_of(Shared(Path("x")), {"": "own"}) == {"": "own"}
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        ('{"at": 1e300, "done": false, "by": "x"}', (False, 0.0, "x")),
+        ('{"at": NaN, "done": false}', (False, 0.0, "another machine")),
+        ('{"at": -1, "done": 1}', (False, 0.0, "another machine")),
+        ('{"done": true, "by": "\\u001b[2J"}', (True, 0.0, "another machine")),
+        ("[]", (False, 0.0, "another machine")),
+        ("[" * 10_000, (False, 0.0, "another machine")),
+    ],
+)
+def test_rows_of_jobs_hold_no_backup_up(row: str, told: tuple[bool, float, str]) -> None:
+    """A machine that is at work until the end of time is taken for dead."""
+    found = jobs._understood(row)
+    assert (found["done"], found["at"], found["by"]) == told
+
+
+@pytest.mark.parametrize("kind", ["Trigger", "table", "x"])
+def test_what_a_statement_does_counts_and_not_what_it_is_called(deployed: Declared, kind: str) -> None:
+    """SQLite believes the statement alone."""
+    with contextlib.closing(sqlite3.connect(paths.SQLITE)) as connection:
+        connection.execute("CREATE TRIGGER evil AFTER UPDATE ON users BEGIN DELETE FROM users; END")
+        connection.execute("PRAGMA writable_schema = ON")
+        connection.execute("UPDATE sqlite_master SET type = ?, rootpage = 2 WHERE name = 'evil'", [kind])
+        connection.commit()
+    assert "evil" in health.look(deployed).unreadable
+
+
+def test_a_folder_of_any_depth_is_removed(host: Path) -> None:
+    """Python's own way ends at a thousand levels: no later backup would work."""
+    top = host / "deep"
+    top.mkdir()
+    before = Path.cwd()
+    os.chdir(top)
+    try:
+        for _ in range(1500):
+            Path("d").mkdir()
+            os.chdir("d")
+    finally:
+        os.chdir(before)
+    remove_tree(top)
+    assert not top.exists()
