@@ -44,6 +44,12 @@ def compared(wanted: Mapping[str, object], found: Configuration | None = None) -
                 raise
             found = {}
     there = found.get("database")
+    if (
+        there
+        and database.backend(there) == "sqlite" != wanted["backend"]
+        and not configuration.deviation(there, {"backend": "sqlite", "sqlite_file": paths.SQLITE})
+    ):
+        return database.of(there)  # this host's own file, from which the data is still to be moved
     if there and (key := configuration.deviation(there, wanted)):
         message = configuration.differs(there, wanted)
         if message:

@@ -13,10 +13,10 @@ PostgreSQL, where a change may note a number that has been raised by the time it
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from baikalctl.database import Connection
 
@@ -99,11 +99,12 @@ STATEMENTS: Final[Mapping[str, Mapping[str, str]]] = {"sqlite": SQLITE, "mysql":
 """What makes each trigger, by backend and name."""
 
 THERE: Final[Mapping[str, str]] = {
-    "sqlite": "SELECT name FROM sqlite_master WHERE type = 'trigger'",
+    "sqlite": "SELECT name, sql FROM sqlite_master WHERE type = 'trigger'",
     "mysql": "SELECT trigger_name FROM information_schema.triggers WHERE trigger_schema = database()",
     "pgsql": "SELECT tgname FROM pg_catalog.pg_trigger JOIN pg_catalog.pg_class c ON c.oid = tgrelid"
     " WHERE relnamespace = current_schema()::regnamespace",
 }
+QUOTES: Final = str.maketrans("", "", '"`[]')
 MAY: Final = (
     "SELECT 1 FROM information_schema.user_privileges WHERE privilege_type = 'TRIGGER'"
     " UNION SELECT 1 FROM information_schema.schema_privileges"
@@ -115,10 +116,24 @@ LOGGED: Final = "SELECT @@log_bin AND NOT @@log_bin_trust_function_creators"
 
 
 def missing(connection: Connection, backend: str) -> list[str]:
-    """Return the names of triggers that aren't there and can be made."""
-    there = {name for (name,) in connection.execute(THERE[backend])}
-    names = [name for name in STATEMENTS[backend] if name not in there]
+    """Return the names of triggers that aren't there, or do something else, and can be made."""
+    there = {row[0]: row[1:] for row in connection.execute(THERE[backend])}
+    names = [name for name, statement in STATEMENTS[backend].items() if not _is_there(statement, there.get(name))]
     return names if not names or possible(connection, backend) else []
+
+
+def _is_there(statement: str, found: Sequence[Any] | None) -> bool:
+    """Tell whether a trigger was ``found``, and does what ``statement`` does where the database tells what it does.
+
+    SQLite rewrites the text, with quotation marks, when a table is renamed.
+    """
+    if found is None:
+        return False
+    return not found or _plain(str(found[0])) == _plain(statement)
+
+
+def _plain(statement: str) -> str:
+    return " ".join(statement.translate(QUOTES).split()).lower()
 
 
 def add(connection: Connection, backend: str) -> None:
@@ -127,6 +142,8 @@ def add(connection: Connection, backend: str) -> None:
     if names and backend == "mysql":
         connection.execute(MYSQL_TABLE)
     for name in names:
+        if backend == "sqlite":
+            connection.execute(f"DROP TRIGGER IF EXISTS {name}")
         connection.execute(STATEMENTS[backend][name])
     if names and backend == "mysql":
         connection.execute(MYSQL_FILLED)

@@ -378,10 +378,6 @@ def test_a_database_of_something_else(folder: Path, said: Manifest) -> None:
     [
         ("CREATE VIEW more AS SELECT 1", "the view 'more'"),
         ("CREATE TRIGGER more AFTER INSERT ON users BEGIN DELETE FROM users; END", "the trigger 'more'"),
-        (
-            "CREATE TRIGGER baikalctl_calendar_token AFTER INSERT ON users BEGIN SELECT 1; END",
-            "the trigger 'baikalctl_",
-        ),
         ("CREATE VIRTUAL TABLE more USING fts5(text)", "the virtual table 'more'"),
     ],
 )

@@ -24,6 +24,7 @@ from baikalctl import (
     health,
     jobs,
     mysql,
+    numbering,
     paths,
     pgsql,
     placing,
@@ -420,3 +421,21 @@ def test_a_folder_of_any_depth_is_removed(host: Path) -> None:
         os.chdir(before)
     remove_tree(top)
     assert not top.exists()
+
+
+def test_a_trigger_under_a_name_of_ours_is_replaced(deployed: Declared) -> None:
+    """What it does is another's; text that SQLite has rewritten with quotation marks is left alone."""
+    name = numbering.TOKEN
+    with contextlib.closing(sqlite3.connect(paths.SQLITE)) as connection:
+        connection.execute("ALTER TABLE calendarchanges RENAME TO changes")
+        connection.execute("ALTER TABLE changes RENAME TO calendarchanges")
+    assert apply.pending(deployed) == []
+    with contextlib.closing(sqlite3.connect(paths.SQLITE)) as connection:
+        connection.execute("DROP TRIGGER baikalctl_calendar_token")
+        connection.execute("CREATE TRIGGER baikalctl_calendar_token AFTER INSERT ON users BEGIN DELETE FROM users; END")
+        connection.commit()
+    assert apply.pending(deployed) == [f"make the database fast: trigger {name}"]
+    apply.apply(deployed, lambda _: None)
+    with contextlib.closing(sqlite3.connect(paths.SQLITE)) as connection:
+        query = "SELECT sql FROM sqlite_master WHERE name = ?"
+        assert connection.execute(query, [name]).fetchone() == (numbering.SQLITE[name],)
