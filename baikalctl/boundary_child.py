@@ -142,7 +142,7 @@ def _answer(function: Callable[[], object]) -> dict[str, Any]:  # noqa: PLR0911 
         return {"error": "host", "message": "this needs more memory than is allowed; the data may be damaged"}
     except RecursionError:
         return {"error": "host", "message": "this is nested too deeply; the data may be damaged"}
-    except Exception as error:  # noqa: BLE001 - it is told where somebody reads it
+    except Exception as error:  # noqa: BLE001 - the parent reports it
         kinds = [kind.__name__ for kind in type(error).__mro__ if kind.__module__ == "sqlite3"]
         if kinds:
             return {"error": kinds[0], "message": str(error), "code": getattr(error, "sqlite_errorcode", 0)}

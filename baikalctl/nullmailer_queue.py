@@ -165,14 +165,14 @@ def prepare(mode: str, say: Callable[[str], None]) -> None:
 
 
 def _names(folder: Path) -> list[str]:
-    """Return the files in a folder of the queue that somebody else may have filled."""
+    """Return the names of the files in a folder of the queue."""
     with contextlib.suppress(OSError):
         return [entry.name for entry in os.scandir(folder) if entry.is_file(follow_symlinks=False)]
     return []
 
 
 def _prepare(spool: Path) -> None:
-    """Empty what no sender was told of, and make the pipe anew."""
+    """Remove messages that were never accepted, and make a new pipe."""
     for path in (spool / "tmp").iterdir():
         with contextlib.suppress(OSError):
             path.unlink()

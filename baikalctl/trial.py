@@ -43,7 +43,7 @@ def refuse_unsound(database: Path, counts: Mapping[str, int], what: str, remedy:
 def checked(database: Path, look: Callable[[Path], T]) -> T:
     """Run ``look`` within the boundary on a file of root's, and return what it returns.
 
-    The data's owner gets to read it, and not to change it: what was checked is what is there.
+    The data's owner can read it and can't change it, so what was checked is what is kept.
     """
     if not privileged():
         return confined(lambda: look(database), THOROUGH)

@@ -64,7 +64,7 @@ def unpack(path: Path, folder: Path) -> Manifest:
 
 
 def made(folder: Path, name: str) -> BinaryIO:
-    """Return root's new file ``name`` in ``folder``, which is nobody else's."""
+    """Make and open the file ``name`` in root's own ``folder``."""
     target = folder / name
     for parent in reversed(target.relative_to(folder).parents):
         (folder / parent).mkdir(mode=0o700, exist_ok=True)

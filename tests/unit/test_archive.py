@@ -386,7 +386,7 @@ def test_a_database_with_what_acts_by_itself(folder: Path, empty_database: bytes
     said = content(folder, empty_database)
     with contextlib.closing(sqlite3.connect(folder / DATABASE)) as connection:
         connection.execute(statement)
-        if "VIRTUAL" in statement:  # as somebody writes it whom a look for "CREATE VIRTUAL" is to miss
+        if "VIRTUAL" in statement:  # a form that a search for "CREATE VIRTUAL" would miss
             connection.execute("PRAGMA writable_schema = ON")
             connection.execute("UPDATE sqlite_master SET sql = replace(sql, 'CREATE VIRTUAL', 'CREATE/**/VIRTUAL')")
         connection.commit()

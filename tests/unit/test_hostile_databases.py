@@ -1,4 +1,4 @@
-"""Database sections, files and servers that were made to attack whoever connects."""
+"""Database sections, files and servers that were made to attack their client."""
 
 from __future__ import annotations
 
@@ -368,7 +368,7 @@ def test_a_version_that_is_none_is_no_directory(deployed: Declared, version: str
     ],
 )
 def test_notes_of_a_shared_database_are_read_as_what_they_should_be(noted: str) -> None:
-    """Whoever has the database's password can write them, and they go into archives and files of root's."""
+    """An attacker with the database's password can write them, and they go into archives and files of root's."""
 
     class Shared(Sqlite):
         shared = True
