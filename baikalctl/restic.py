@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from baikalctl import unpacked, volume
+from baikalctl import archive_folder, volume
 from baikalctl.faults import HostError
 from baikalctl.private import private_folder
 
@@ -86,7 +86,7 @@ def fetch(declared: Declared, name: str, folder: Path) -> Manifest:
     which = _ours(declared) if identifier == "latest" else ()
     with private_folder(folder.parent) as fetched:
         _run(declared, "restore", identifier, *which, "--target", str(fetched), "--no-lock")
-        return unpacked.take_folder(fetched, name, folder)
+        return archive_folder.take_folder(fetched, name, folder)
 
 
 def _ours(declared: Declared) -> tuple[str, ...]:

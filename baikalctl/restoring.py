@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from baikalctl import (
     apply,
+    archive_folder,
     archives,
     backup,
     certificate,
@@ -31,7 +32,6 @@ from baikalctl import (
     unpacking,
     volume,
 )
-from baikalctl import unpacked as unpacked_by_others
 from baikalctl.boundary import QUICK, THOROUGH, confined
 from baikalctl.declared import Declared
 from baikalctl.faults import HostError
@@ -148,5 +148,5 @@ def _unpacked(given: str, folder: Path) -> tuple[Manifest, Path]:
         return restic.fetch(Declared.on_this_host(), given, folder), folder
     path = archives.find(given)
     if path.is_dir() and os.path.lexists(path / manifest.NAME):
-        return unpacked_by_others.take_folder(path, str(path), folder), folder
+        return archive_folder.take_folder(path, str(path), folder), folder
     return unpacking.unpack(path, folder), folder

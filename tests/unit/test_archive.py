@@ -22,8 +22,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import pytest
 
-from baikalctl import archive, archives, manifest, paths, unpacking
-from baikalctl import unpacked as unpacked_by_others
+from baikalctl import archive, archive_folder, archives, manifest, paths, unpacking
 from baikalctl.faults import HostError
 from baikalctl.private import private_folder
 from tests.unit.archives import CREATED, DATABASE, content, described, member, repacked, unpacked
@@ -412,7 +411,7 @@ def test_a_folder_that_others_have_unpacked(folder: Path, said: Manifest, host: 
     def taken() -> Path:
         target = host / f"taken-{next(numbers)}"
         target.mkdir()
-        assert unpacked_by_others.take_folder(folder, "it", target) == said
+        assert archive_folder.take_folder(folder, "it", target) == said
         return target
 
     with pytest.raises(HostError, match=r"^it is not an archive of ours \(it has no manifest\.json\); name another"):
@@ -490,7 +489,7 @@ def test_a_folder_that_changes_while_it_is_taken(
     (host / "secret").write_text("secret", encoding="ascii")
     last = list(said.files)[-1]
     victim, content = folder / last, (folder / last).read_bytes()
-    copy = unpacked_by_others._copy
+    copy = archive_folder._copy
 
     def changed(what: str, name: str, stream: BinaryIO, target: BinaryIO | None, expected: Member) -> None:
         copy(what, name, stream, target, expected)
@@ -502,13 +501,13 @@ def test_a_folder_that_changes_while_it_is_taken(
         elif change != "link":
             victim.write_bytes(bytes(len(content)) if change == "other bytes" else content + b"more")
 
-    monkeypatch.setattr(unpacked_by_others, "_copy", changed)
+    monkeypatch.setattr(archive_folder, "_copy", changed)
     target = host / "taken"
     target.mkdir()
     if change == "more":
-        assert unpacked_by_others.take_folder(folder, "it", target) == said
+        assert archive_folder.take_folder(folder, "it", target) == said
         assert not (target / "tls/late.conf").exists()
         return
     with pytest.raises(HostError, match=last.replace(".", r"\.")):
-        unpacked_by_others.take_folder(folder, "it", target)
+        archive_folder.take_folder(folder, "it", target)
     assert b"secret" not in b"".join(path.read_bytes() for path in target.rglob("*") if path.is_file())
