@@ -127,7 +127,7 @@ def refuse_without_room(size: int, folder: Path, what: str) -> None:
     room = os.statvfs(folder)
     free = room.f_bavail * room.f_frsize
     if size + MARGIN > free:
-        message = f"a copy of {what} takes {size >> 20} MiB, and {free >> 20} MiB are free in {folder}; free some space"
+        message = f"{what} can't be copied: it has {size >> 10} KiB, and {free >> 10} are free; make room in {folder}"
         raise HostError(message)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import json
 import re
 import time
@@ -39,6 +40,7 @@ LARGEST_KEY = 64 << 10
 """Bytes of these files, and of each certificate and key; the database alone may have any size."""
 _MEMBER = re.compile(rf"({'|'.join(FOLDERS)})(/(?!\.{{1,2}}(/|$))[^/\\\x00-\x1f\x7f]{{1,255}}){{1,12}}")
 _LABEL = re.compile(r"[a-z0-9-]{0,40}")
+_STAMP = re.compile(r"([0-9]{4})([0-9]{2})([0-9]{2})T([0-9]{2})([0-9]{2})([0-9]{2})Z")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -125,9 +127,10 @@ def stamp(seconds: float) -> str:
 
 def moment(text: str) -> float:
     """Return the time that :func:`stamp` wrote; raises ``ValueError`` for anything else."""
-    import calendar
-
-    return float(calendar.timegm(time.strptime(text, STAMP)))
+    found = _STAMP.fullmatch(text)
+    if not found:
+        raise ValueError(f"{text[:40]!r} is not a time such as 20261125T031500Z")
+    return datetime.datetime(*map(int, found.groups()), tzinfo=datetime.UTC).timestamp()  # type: ignore[arg-type, misc]
 
 
 def label(text: str) -> str:

@@ -158,7 +158,7 @@ def test_a_power_cut_leaves_what_was_there_and_the_next_run_clears_up(server: Se
     stuck = (
         "import sys, time; sys.path.insert(0, '/usr/local/lib/baikalctl')\n"
         f"{program}\n"
-        "setattr(m, name, lambda *_: (open('/run/stuck', 'w'), time.sleep(600)))\n"
+        "setattr(m, name, lambda *_, **__: (open('/run/stuck', 'w'), time.sleep(600)))\n"
         "from baikalctl.cli import main; main(['backup'])\n"
     )
     machine.run(f'rm -f /run/stuck; nohup python3 -c "{stuck}" > /dev/null 2>&1 &')
