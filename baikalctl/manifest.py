@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime
+import datetime as dt
 import json
 import re
 import time
@@ -130,7 +130,7 @@ def moment(text: str) -> float:
     found = _STAMP.fullmatch(text)
     if not found:
         raise ValueError(f"{text[:40]!r} is not a time such as 20261125T031500Z")
-    return datetime.datetime(*map(int, found.groups()), tzinfo=datetime.UTC).timestamp()  # type: ignore[arg-type, misc]
+    return dt.datetime(*map(int, found.groups()), tzinfo=dt.UTC).timestamp()  # type: ignore[arg-type, misc]
 
 
 def label(text: str) -> str:

@@ -61,9 +61,8 @@ class Halting(Generic[T]):
 
     def __enter__(self) -> Self:
         """Begin, and return when the step is reached; LabError if it isn't."""
-        self.machine.run(
-            f"rm -rf {PLACE}; mkdir -m 777 {PLACE}; touch {PLACE}/count; chmod 666 {PLACE}/count; echo '{self.step} {self.times}' >{PLACE}/step"
-        )
+        self.machine.run(f"rm -rf {PLACE}; mkdir -m 777 {PLACE}; touch {PLACE}/count; chmod 666 {PLACE}/count")
+        self.machine.run(f"echo '{self.step} {self.times}' >{PLACE}/step")
         self.machine.write(f"{PLACE}/program", PROGRAM)
         load = f"import os; os.path.exists('{PLACE}/program') and exec(open('{PLACE}/program').read(), {{}})"
         self.machine.write(LOADED, f"{load}\n")
