@@ -22,14 +22,15 @@ import pytest
 import yaml
 
 from tasks.distribution import DATABASE_SERVERS, DRIVERS, PACKAGES
-from tests.lab import php_account
+from tests.lab import php_attacks
 from tests.lab.certificates import Signer
 from tests.lab.container import Container, Volume
 from tests.lab.engine import wait_until
 from tests.lab.images import machine_image
 from tests.lab.machine import Machine
 from tests.lab.old_installation import build
-from tests.lab.php_account import DATABASE, KEPT, LIMIT_S, LOADED, PWNED, QUEUED, RECEIVED, VICTIM, Host
+from tests.lab.php_account import LIMIT_S, Host, Ran
+from tests.lab.php_attacks import DATABASE, KEPT, LOADED, PWNED, QUEUED, RECEIVED, VICTIM
 from tests.lab.server import Server
 
 if TYPE_CHECKING:
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
 
     from tests.lab.engine import Engine
     from tests.lab.old_installation import OldInstallation
-    from tests.lab.php_account import Ran
     from tests.lab.release import Release
 
 READING: Final = ("health", "check", "apply --plan", "backup")
@@ -59,7 +59,7 @@ RELAY: Final = {
 @pytest.fixture(scope="module")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give the library that writes files when it is loaded."""
-    return php_account.library(tmp_path_factory.mktemp("library"))
+    return php_attacks.library(tmp_path_factory.mktemp("library"))
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +118,7 @@ def timed_backup(host: Host) -> Ran:
     ran = host.run("systemctl start baikal-backup.service")
     host.execute("systemctl", "stop", "baikal-backup.service")
     journal = host.execute("journalctl", "--unit", "baikal-backup", "--since", f"@{began}", "--output", "cat")
-    return php_account.Ran(ran.words, ran.status, journal, ran.seconds)
+    return Ran(ran.words, ran.status, journal, ran.seconds)
 
 
 def loaded_by_others(host: Host) -> list[str]:
@@ -170,13 +170,13 @@ def test_library_is_not_loaded_where_postgresql_is_declared(engine: Engine, rele
 def test_journal_that_names_a_file_to_delete_is_refused(host: Host) -> None:
     """Also one that appears at the worst moment; SQLite as root would delete the file when it rolls back."""
     with host.attacked():
-        host.as_php(php_account.SUPER_JOURNAL, DATABASE, "again")
+        host.as_php(php_attacks.SUPER_JOURNAL, DATABASE, "again")
         for command in (*["apply --plan"] * 5, *READING):
             ran = host.run(f"baikalctl {command}")
             assert host.exists(VICTIM), ran
             ended(ran)
     with host.attacked():
-        host.as_php(php_account.SUPER_JOURNAL, DATABASE, "once")
+        host.as_php(php_attacks.SUPER_JOURNAL, DATABASE, "once")
         for command in READING:
             refused(host.run(f"baikalctl {command}"), SUPER_JOURNAL)
             assert host.exists(VICTIM), command
@@ -195,7 +195,7 @@ def test_journal_that_names_a_file_to_delete_is_refused(host: Host) -> None:
 )
 def test_data_without_end_holds_up_no_command(host: Host, attack: str, words: str) -> None:
     """Each says what is wrong, the certificate is cared for at the same time, and afterwards everything works."""
-    with host.attacked(php_account.ATTACKS[attack]):
+    with host.attacked(php_attacks.ATTACKS[attack]):
         for command in (*READING, "apply"):
             refused(host.run(f"baikalctl {command}"), words)
         host.engine.docker(
@@ -210,7 +210,7 @@ def test_data_without_end_holds_up_no_command(host: Host, attack: str, words: st
 
 def test_fifo_as_kept_mail_holds_up_no_command(host: Host) -> None:
     """It is no message, so there is nothing to send."""
-    with host.attacked(php_account.fifo(KEPT)):
+    with host.attacked(php_attacks.fifo(KEPT)):
         for command in (*READING, "apply"):
             ran = host.run(f"baikalctl {command}")
             ended(ran)
@@ -222,7 +222,7 @@ def test_fifo_as_kept_mail_holds_up_no_command(host: Host) -> None:
 @pytest.mark.parametrize("host", CONTAINERS, indirect=True)
 def test_fifo_in_the_mail_queue_is_reported(host: Host) -> None:
     """In a container the queue belongs to PHP's account."""
-    with host.attacked(php_account.fifo(QUEUED)):
+    with host.attacked(php_attacks.fifo(QUEUED)):
         for command in ("check", "mail queue"):
             refused(host.run(f"baikalctl {command}"), f"{QUEUED} is not a file of its own")
         for command in ("health", "apply --plan", "backup", "apply"):
@@ -268,7 +268,7 @@ def test_library_named_by_an_old_installation_is_not_loaded(
     (old.folder / "Specific/evil.so").write_bytes(library.read_bytes())
     (old.folder / "Specific/c.pem").write_text(Signer.root().pem, encoding="ascii")
     found = yaml.safe_load(old.yaml.read_text(encoding="utf-8"))
-    found["database"] |= php_account.section("/old/Specific")
+    found["database"] |= php_attacks.section("/old/Specific")
     old.yaml.write_text(yaml.safe_dump(found), encoding="utf-8")
     sleep = ("--entrypoint=sleep", "--init")
     with Container.run(engine, image, "600", options=sleep, ports=(), ready=False) as attacker:
@@ -287,7 +287,7 @@ def test_journal_of_an_old_installation_deletes_no_file(
     engine: Engine, image: str, old: OldInstallation, user: str
 ) -> None:
     """SQLite as root would delete the file that the journal names."""
-    command = [sys.executable, "-c", php_account.SUPER_JOURNAL, str(old.database), "once"]
+    command = [sys.executable, "-c", php_attacks.SUPER_JOURNAL, str(old.database), "once"]
     subprocess.run(command, check=True)
     status, said = imported(engine, image, old, f"--user={user}")
     assert (home(old) / Path(VICTIM).name).exists()
@@ -302,7 +302,7 @@ def test_postgresql_server_without_tls_gets_no_password(engine: Engine, image: s
     declared = {
         "BAIKAL_DATABASE": "pgsql",
         "BAIKAL_DATABASE_HOST": "127.0.0.1",
-        "BAIKAL_DATABASE_PORT": str(php_account.PORT),
+        "BAIKAL_DATABASE_PORT": str(php_attacks.PORT),
         "BAIKAL_DATABASE_PASSWORD": password,
         "BAIKAL_DATABASE_TLS": "verify",
     }
