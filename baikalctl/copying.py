@@ -110,7 +110,7 @@ def take_out(path: Path, target: Path, *, below: Path | None = None, largest: in
 def copy_bytes(source: BinaryIO, target: BinaryIO, what: str, folder: Path, *, largest: int | None = None) -> None:
     """Copy a file of the size that it has now, and no more, to a file in ``folder``.
 
-    Raises :class:`HostError` where that would fill the disk; ``what`` names the source.
+    Raises ``OSError`` where that would fill the disk; ``what`` names the source.
     """
     left = os.fstat(source.fileno()).st_size
     if largest is not None and left > largest:
@@ -123,12 +123,12 @@ def copy_bytes(source: BinaryIO, target: BinaryIO, what: str, folder: Path, *, l
 
 
 def refuse_without_room(size: int, folder: Path, what: str) -> None:
-    """Raise :class:`HostError` if a copy of ``what`` would fill the disk: a file with holes may have any size."""
+    """Raise ``OSError`` if a copy of ``what`` would fill the disk: a file with holes may have any size."""
     room = os.statvfs(folder)
     free = room.f_bavail * room.f_frsize
     if size + MARGIN > free:
-        message = f"{what} can't be copied: it has {size >> 10} KiB, and {free >> 10} are free; make room in {folder}"
-        raise HostError(message)
+        reason = f"{os.strerror(errno.ENOSPC)} ({what} has {size >> 10} KiB, and {free >> 10} are free)"
+        raise OSError(errno.ENOSPC, reason, str(folder))
 
 
 def copy_in(source: Path, target: Path) -> None:
