@@ -80,6 +80,7 @@ def wanted(folder: Path, release: Release, platform: Platform, **changes: object
         "hostname": HOSTNAME,
         "baikal_version": release.version,
         "baikal_archive": str(release.path),
+        "baikal_sha256": release.sha256,
         "admin_password": reference,
         "users": [{"name": USER, "display_name": "Jo Möller", "email": "jo@example.org", "password": reference}],
         **changes,
