@@ -7,7 +7,6 @@ import fcntl
 import os
 import shutil
 import subprocess
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,6 +50,8 @@ def clear(where: Path) -> None:
 
 def _held(where: Path) -> tuple[Path, int]:
     """Return a new folder, and what holds it until this process has ended, however it ends."""
+    import tempfile  # checks import this module, and need none of it
+
     while True:
         folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=where))
         with contextlib.suppress(FileNotFoundError):

@@ -6,7 +6,7 @@ import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from baikalctl import copying, database, manifest, paths, placing, portable, sqlite, sqlite_file
+from baikalctl import copying, database, paths, placing, portable, sqlite, sqlite_file
 from baikalctl.boundary import THOROUGH, confined
 from baikalctl.faults import HostError
 
@@ -44,6 +44,8 @@ def put_back(kept: Path, version: str, *, of: str = "", loaded: bool) -> None:
 
 def _remove_added(kept: Path) -> None:
     """Remove keys and certificates that came with the data that is taken back."""
+    from baikalctl import manifest  # checks import this module, and need none of it
+
     data = Path(paths.DATA)
     for part in placing.FOLDERS:
         for path in list((data / part).rglob("*")):
