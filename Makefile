@@ -31,7 +31,7 @@ clean: $(READY) ## Remove the demo and everything that the lab keeps between run
 
 test: unit end-to-end ## Test everything, on real machines and images; with ALL=1 also the lab that they are tested in
 
-check: $(READY) ## Lint, types and unit tests, in less than a minute
+check: $(READY) ## Lint, types and unit tests, in a minute or two
 	@$(MAKE) --no-print-directory --jobs=2 lint unit
 
 lint: $(READY) ## Lint and types alone
