@@ -15,7 +15,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import resource
 import select
 import signal
 import time
@@ -154,18 +153,11 @@ class _Child:
         return _plain(bytes(received))
 
     def _why_it_ended(self) -> str:
-        status = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
-        used = resource.getrusage(resource.RUSAGE_CHILDREN)
-        self.reap()
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        taken = after.ru_utime + after.ru_stime - used.ru_utime - used.ru_stime
-        if status and taken > self.limits.cpu_s * 0.9:
+        _kill(self.pid)  # it may only have closed the pipe
+        used = os.wait4(self.pid, 0)[2]
+        if used.ru_utime + used.ru_stime > self.limits.cpu_s * 0.9:
             return f"this took more than {self.limits.cpu_s} seconds of processor time and was stopped"
         return "the process that reads the data ended without an answer; run again, and look at the system's log"
-
-    def reap(self) -> None:
-        """Wait for a child that has ended."""
-        os.waitpid(self.pid, 0)
 
 
 @contextlib.contextmanager
@@ -207,13 +199,18 @@ def owner_or_nobody(account: str = "") -> pwd.struct_passwd:
 def _end(pid: int, grace_s: float) -> None:
     """Give the child ``grace_s`` to end by itself, then kill it and everything in its session."""
     deadline = time.monotonic() + grace_s
-    with contextlib.suppress(ChildProcessError):
-        while time.monotonic() < deadline and os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+    with contextlib.suppress(ChildProcessError):  # it was waited for already
+        while os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None and time.monotonic() < deadline:
             time.sleep(0.001)
-        for kill in (os.killpg, os.kill):  # the child leads a session of its own once it has got that far
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                kill(pid, signal.SIGKILL)
+        _kill(pid)
         os.waitpid(pid, 0)
+
+
+def _kill(pid: int) -> None:
+    """Kill a child that wasn't waited for yet, and what it has started."""
+    for kill in (os.killpg, os.kill):  # the child leads a session of its own once it has got that far
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            kill(pid, signal.SIGKILL)
 
 
 def _plain(received: bytes) -> dict[str, Any]:

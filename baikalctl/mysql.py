@@ -139,7 +139,7 @@ class Mysql(Server):
             raise self._unreachable(pymysql.OperationalError(2026, NO_TLS))
         connection = Connection(opened, pymysql.Error)
         try:
-            # Some servers are told otherwise: rather an error than a text that is cut off.
+            # Some servers are configured otherwise, and would cut texts off without an error.
             connection.execute("SET sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,NO_AUTO_VALUE_ON_ZERO'")
         except database.Error as error:
             raise self._unreachable(error) from None

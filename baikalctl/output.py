@@ -58,7 +58,7 @@ def complain(sentence: str) -> None:
 
 
 def traceback(kind: type[BaseException], error: BaseException, frames: TracebackType | None) -> None:
-    """Print the traceback of an unexpected error, whose text may be somebody else's: for ``sys.excepthook``."""
+    """Print the traceback of an unexpected error, whose text others may have written: for ``sys.excepthook``."""
     from traceback import format_exception
 
     lines((part for text in format_exception(kind, error, frames) for part in text.splitlines()), error=True)

@@ -334,3 +334,16 @@ def test_a_message_has_an_end() -> None:
 
     with pytest.raises(HostError, match=r"^x{2000} …$"):
         confined(fail)
+
+
+def test_a_child_that_closes_its_pipe_and_goes_on_is_killed() -> None:
+    """A child that was taken over would otherwise hold root's process for ever."""
+    started = time.monotonic()
+
+    def silent() -> None:
+        os.close(boundary_child.channel)
+        time.sleep(20)
+
+    with pytest.raises(HostError, match="ended without an answer"):
+        confined(silent, SHORT)
+    assert time.monotonic() - started < 10
