@@ -10,6 +10,7 @@ import contextlib
 import itertools
 import os
 import subprocess
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -157,7 +158,7 @@ def _past_limit(organizer: str) -> str:
 def _store(content: bytes) -> Path:
     folder = Path(paths.KEPT)
     for attempt in itertools.count():
-        place = folder / f"{int(time.time())}.{os.getpid()}.{attempt}.eml"
+        place = folder / f"{int(time.time())}.{threading.get_native_id()}.{attempt}.eml"
         if not place.exists():
             break
     beside = folder / f".{place.stem}.new"  # not a name that kept() would find
