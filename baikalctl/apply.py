@@ -1,7 +1,7 @@
 """``baikalctl apply``: Baïkal itself as declared, without its web installer.
 
 Certificate, configuration, database and accounts, each looked at first and changed only where it differs. Every step
-is atomic or can be repeated, so an interrupted run is mended by the next.
+is atomic or can be repeated, so an interrupted run is fixed by the next.
 """
 
 from __future__ import annotations

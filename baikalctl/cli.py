@@ -36,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
         output.complain(f"{error}{hint}")
         return 1
     except OSError as error:
-        output.complain(f"{error}; run it again when that is mended")
+        output.complain(f"{error}; run it again when that is fixed")
         return 1
     except _database_errors() as error:
         output.complain(_of_database(error))

@@ -186,20 +186,20 @@ def of_server(declared: Declared, here: Database) -> Iterator[Step]:
 
 
 def _refuse_other_realm(found: configuration.Configuration, declared: Declared, applied: dict[str, str]) -> None:
-    """Raise :class:`HostError` if a declared password would be set with which nobody could log in."""
+    """Raise :class:`HostError` if a declared password would be of another realm, so that its user could not log in."""
     realm = found.get("system", {}).get("auth_realm", declared.realm)
     hashes = {"": declared.admin_hash} | {user.name: user.digest for user in declared.users}
     fresh = [name or "admin" for name, verifier in hashes.items() if applied.get(name) != users.fingerprint(verifier)]
     if realm != declared.realm and fresh:
         message = (
             f"the data's auth_realm is {realm!r}, and the declared password of {', '.join(fresh)} is of "
-            f"{declared.realm!r}, so nobody could log in with it; declare none, and change it in the admin pages"
+            f"{declared.realm!r}, so its user could not log in; declare none, and change it in the admin pages"
         )
         raise HostError(message)
 
 
 def refuse_other_database(found: configuration.Configuration, section: Mapping[str, object]) -> None:
-    """Raise :class:`HostError` if the data is elsewhere: an empty database in its place would serve nobody."""
+    """Raise :class:`HostError` if the data is elsewhere: a new, empty database must not take its place."""
     differing = configuration.differs(found.get("database", {}), section)
     if differing:
         message = f"{differing}; take it there with baikalctl database move, or declare the database that has it"

@@ -143,7 +143,7 @@ def _connected(here: Database) -> Iterator[database.Connection]:
         with contextlib.closing(here.connect()) as connection:
             yield connection
     except database.Error as error:
-        message = f"{here}: {error}; {here.remedy(error, 'mend that on the server, and run again')}"
+        message = f"{here}: {error}; {here.remedy(error, 'fix that on the server, and run again')}"
         raise HostError(message) from None
 
 

@@ -117,7 +117,7 @@ def _ask(client: tuple[str, ...], statements: str) -> str:
     else:
         status, printed, refusal = _output(_told(*command, said=statements))
     if status:
-        message = f"the database server of this machine refuses: {_last(str(refusal))}; mend that, and run again"
+        message = f"the database server of this machine refuses: {_last(str(refusal))}; fix that, and run again"
         raise HostError(message)
     return str(printed).strip()
 

@@ -106,7 +106,7 @@ class Mysql(Server):
                     f"{self}: another machine has held it for an hour ({name}); look what baikalctl does there, and run "
                     "again"
                     if got == 0
-                    else f"{self}: the server gives no lock ({name}); mend that on the server, and run again"
+                    else f"{self}: the server gives no lock ({name}); fix that on the server, and run again"
                 )
                 raise HostError(message)
             yield

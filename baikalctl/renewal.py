@@ -257,7 +257,7 @@ def _wait_for_files(declared: Declared, say: Callable[[str], None], *, quiet: bo
             if quiet and told.is_file() and told.read_text(encoding="utf-8") == wrong:
                 return NOT_YET
             if time.monotonic() > deadline:
-                say(f"{error}; until that is mended, the old one goes on serving")
+                say(f"{error}; until that is fixed, the old one goes on serving")
                 told.write_text(wrong, encoding="utf-8")
                 return NOT_YET
             time.sleep(0.5)

@@ -162,7 +162,7 @@ class Server(database.Database):
         try:
             yield
         except database.ServerError as error:
-            message = f"{self}: {error}; {self.remedy(error, 'mend that on the server, and run again')}"
+            message = f"{self}: {error}; {self.remedy(error, 'fix that on the server, and run again')}"
             raise HostError(message) from None
 
     def _everything(

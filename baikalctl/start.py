@@ -72,7 +72,7 @@ def start(environ: Mapping[str, str]) -> NoReturn:
     except HostError as error:
         if not Path(f"{declare(settings).served}.pem").is_file():
             raise
-        output.say(f"{error}; until that is mended, the certificate that is in the volume goes on serving")
+        output.say(f"{error}; until that is fixed, the certificate that is in the volume goes on serving")
     volume.refuse_unwritable(Path(paths.DATA), "mount a volume there, without :ro")
     run = _run_folder()
     if (plain := plain_secrets(environ, DEFINITIONS)) and not privileged():

@@ -174,7 +174,7 @@ def recover(say: Say, *, booting: bool = False) -> None:
 def _remedy(error: Exception) -> str:
     if getattr(error, "errno", 0) == errno.ENOSPC or "disk is full" in str(error):
         return f"make room in {paths.DATA}"
-    return "mend that"
+    return "fix that"
 
 
 def _abandon(journal: Journal) -> None:

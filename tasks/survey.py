@@ -49,8 +49,7 @@ LEAVING_SECONDS = 0.005
 DIFFERENT_BATCHES = "batches: differs among the hosts; set it once, in group_data/all.py or with --data"
 OTHER_ORDER = "batches: go through the hosts in an order of their own; leave out --serial and --no-wait"
 UNREACHABLE = (
-    "it can't be reached, why stands above; mend that, leave it out (--exclude), or let some be missing "
-    "(--fail-percent)"
+    "it can't be reached, why stands above; fix that, leave it out (--exclude), or let some be missing (--fail-percent)"
 )
 
 

@@ -638,7 +638,7 @@ def fill(container: Container, name: str, blocks: int = 0) -> None:
 def test_what_keeps_calendars_from_working_is_unhealthy_with_the_reason(
     served: Container, breaking: str, mending: str, said: list[str]
 ) -> None:
-    """Status 1 and the reason in words, whatever Baïkal answers then; healthy again when it is mended."""
+    """Status 1 and the reason in words, whatever Baïkal answers then; healthy again when it is fixed."""
     assert asked_for_health(served) == (0, HEALTHY)
     try:
         served.execute("sh", "-ec", breaking)

@@ -1,4 +1,4 @@
-"""Ten machines in batches of three: a bad one stops the roll-out, and when it is mended the rest follows."""
+"""Ten machines in batches of three: a bad one stops the roll-out, and when it is fixed the rest follows."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_a_host_that_cannot_be_reached_is_no_part_of_a_roll_out(fleet: Fleet) ->
     before = fleet.snapshots(0, 9)
     outcome = fleet.deploy(request_timeout_s=301)
     assert outcome.status == 1
-    assert f"cal-{SILENT}: it can't be reached, why stands above; mend that, leave it out (--exclude)" in outcome.output
+    assert f"cal-{SILENT}: it can't be reached, why stands above; fix that, leave it out (--exclude)" in outcome.output
     assert fleet.snapshots(0, 9) == before
     outcome = fleet.deploy("--fail-percent", "10", request_timeout_s=301)
     assert outcome.status == 1

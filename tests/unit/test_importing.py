@@ -496,7 +496,7 @@ def test_another_realm_is_said_and_kept(old: OldInstallation) -> None:
     )
     system = configuration.read()["system"]
     assert (system["auth_realm"], system["admin_passwordhash"]) == ("SabreDAV", *before)
-    with pytest.raises(HostError, match="declared password of admin is of 'BaikalDAV', so nobody could log in with it"):
+    with pytest.raises(HostError, match="declared password of admin is of 'BaikalDAV', so its user could not log in"):
         apply.apply(declared(admin_password="another"), lambda _: None)
 
 

@@ -141,7 +141,7 @@ def refused(server: Path, backend: str, answer: str) -> str:
 def test_what_the_server_refuses_is_said_in_its_own_words(server: Path, backend: str) -> None:
     """The last line, which has the reason."""
     said = refused(server, backend, "echo hint >&2; echo 'ERROR: no room' >&2; exit 1")
-    assert said == "the database server of this machine refuses: ERROR: no room; mend that, and run again"
+    assert said == "the database server of this machine refuses: ERROR: no room; fix that, and run again"
 
 
 def test_a_database_of_somebody_elses_is_not_taken(server: Path) -> None:

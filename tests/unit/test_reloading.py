@@ -109,7 +109,7 @@ def test_where_nginx_does_not_run_there_is_nothing_to_reread(root: Path, state: 
 
 
 def test_what_nginx_refuses_is_never_loaded(root: Path) -> None:
-    """With its own words, each time, until it is mended."""
+    """With its own words, each time, until it is fixed."""
     programs(root, refused=1)
     put(served.serving(declared()), pem(issue(DNS)))
     for _ in range(2):

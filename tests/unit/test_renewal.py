@@ -793,7 +793,7 @@ def test_files_that_go_while_somebody_looks_are_no_error(host: Path, monkeypatch
 
     monkeypatch.setattr(Path, "is_file", is_file)
     Path(it.tls_certificate).unlink()
-    expected = f"{it.tls_certificate} is not there; until that is mended, the old one goes on serving"
+    expected = f"{it.tls_certificate} is not there; until that is fixed, the old one goes on serving"
     assert care(it) == (NOT_YET, [expected])
 
 
@@ -802,7 +802,7 @@ def test_files_that_stay_broken_are_told_once(host: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(renewal, "COMPLETION_S", -1)
     care(brought(host, pem(issue(DNS))))
     it = brought(host, pem(issue(DNS)), secret(OTHER_KEY))
-    broken = f"{it.tls_key} is not the key of {it.tls_certificate}; until that is mended, the old one goes on serving"
+    broken = f"{it.tls_key} is not the key of {it.tls_certificate}; until that is fixed, the old one goes on serving"
     assert care(it, QUIET) == (NOT_YET, [broken])
     assert care(it, QUIET) == (NOT_YET, [])
     assert care(it) == (NOT_YET, [broken])

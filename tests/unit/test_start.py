@@ -125,6 +125,15 @@ def test_a_start_with_all_its_files_says_nothing_of_them(
     assert capsys.readouterr().out == ""
 
 
+def as_one_account(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let PHP and the container have the same account, as with ``--user``, and a certificate of one's own."""
+    monkeypatch.setattr(start, "privileged", lambda: False)
+    monkeypatch.setattr(volume, "make", volume.refuse_unwritable)
+    monkeypatch.setattr(volume, "refuse_unwritable", lambda *_, **__: None)
+    (host / "cal.pem").write_bytes(GOOD)
+    (host / "cal.key").write_bytes(GOOD_KEY)
+
+
 @pytest.mark.parametrize(
     ("environ", "exposed", "instead"),
     [
@@ -146,11 +155,7 @@ def test_a_password_that_php_could_read_is_named_with_what_to_set_instead(  # no
     instead: str,
 ) -> None:
     """As with --user: PHP is the account whose health checks have the container's environment."""
-    monkeypatch.setattr(start, "privileged", lambda: False)
-    monkeypatch.setattr(volume, "make", volume.refuse_unwritable)
-    monkeypatch.setattr(volume, "refuse_unwritable", lambda *_, **__: None)
-    (host / "cal.pem").write_bytes(GOOD)
-    (host / "cal.key").write_bytes(GOOD_KEY)
+    as_one_account(host, monkeypatch)
     with pytest.raises(GoesOn):
         start.start(contained | environ)
     assert capsys.readouterr().out == (
@@ -163,11 +168,7 @@ def test_passwords_in_files_are_not_spoken_of(
     contained: dict[str, str], host: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Nor accounts whose passwords are."""
-    monkeypatch.setattr(start, "privileged", lambda: False)
-    monkeypatch.setattr(volume, "make", volume.refuse_unwritable)
-    monkeypatch.setattr(volume, "refuse_unwritable", lambda *_, **__: None)
-    (host / "cal.pem").write_bytes(GOOD)
-    (host / "cal.key").write_bytes(GOOD_KEY)
+    as_one_account(host, monkeypatch)
     (host / "admin").write_text("s\n", encoding="ascii")
     del contained["BAIKAL_ADMIN_PASSWORD"]
     users = f'[{{"name": "jo", "password": {{"file": "{host}/admin"}}}}]'
@@ -189,7 +190,7 @@ def test_where_a_file_is_missing_what_was_copied_goes_on_serving(
     with pytest.raises(GoesOn):
         start.start(contained)
     assert capsys.readouterr().out == (
-        f"baikalctl: {host / missing} is not there; mount it; until that is mended, the certificate that is in the "
+        f"baikalctl: {host / missing} is not there; mount it; until that is fixed, the certificate that is in the "
         "volume goes on serving\n"
     )
 
@@ -238,9 +239,7 @@ def test_a_missing_root_of_ones_own_authority_ends_no_service(
     put(Path(f"{paths.TLS}/letsencrypt-{NAME}.pem"), GOOD)
     with pytest.raises(GoesOn):
         start.start(environ)
-    assert capsys.readouterr().out.startswith(
-        f"baikalctl: {host}/ca.pem is not there; mount it; until that is mended, "
-    )
+    assert capsys.readouterr().out.startswith(f"baikalctl: {host}/ca.pem is not there; mount it; until that is fixed, ")
 
 
 @pytest.mark.usefixtures("host")

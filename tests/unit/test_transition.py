@@ -299,7 +299,7 @@ def test_new_data_that_no_client_could_use_takes_no_place(act: Callable[[], None
     ("error", "said"),
     [
         (HostError("out of luck; wait"), " failed, and all is as it was: out of luck; wait"),
-        (sqlite3.OperationalError("disk I/O"), " failed, and all is as it was: disk I/O; mend that, and run again"),
+        (sqlite3.OperationalError("disk I/O"), " failed, and all is as it was: disk I/O; fix that, and run again"),
         (
             OSError(28, "No space left"),
             " failed, and all is as it was: [Errno 28] No space left; make room in DATA, and run again",
