@@ -17,7 +17,8 @@ for _ in in_batches(host, target.batches):  # once: for all hosts together, or w
     packages.install(target=target)
     baikal.install(target=target)
 
-    # What needs a booted machine; an image skips it, and its container does the same when it starts (baikalctl/start.py).
+    # What needs a booted machine; an image skips it, and its container does the same when it starts
+    # (baikalctl/container/start.py).
     baikal.configure(target=target)
     web.activate(target=target)
     tls.activate(target=target)

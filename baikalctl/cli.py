@@ -7,14 +7,14 @@ import sys
 from typing import TYPE_CHECKING
 
 from baikalctl import output
-from baikalctl.declared import Declared
-from baikalctl.faults import HostError, SettingsError
-from baikalctl.parser import parser
+from baikalctl.arguments import parser
+from baikalctl.desired.state import Declared
+from baikalctl.errors import HostError, SettingsError
 
 if TYPE_CHECKING:
     import argparse
 
-    from baikalctl.database import Error
+    from baikalctl.database.interface import Error
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -45,13 +45,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _database_errors() -> tuple[type[Error], ...]:
     """Return what a database may have raised: nothing where none was in use, and none is imported to know that."""
-    database = sys.modules.get("baikalctl.database")
+    database = sys.modules.get("baikalctl.database.interface")
     return (database.Error,) if database else ()
 
 
 def _of_database(error: Error) -> str:
     """Return what to say of an error that nobody has said more of."""
-    from baikalctl import current_database
+    from baikalctl.baikal import current_database
 
     try:
         here = current_database.of(Declared.on_this_host())
@@ -77,9 +77,9 @@ def _run(chosen: argparse.Namespace) -> int:
     if chosen.verb in everywhere:
         return everywhere[chosen.verb](chosen)
     if chosen.verb == "mail" and chosen.mail == "take":
-        from baikalctl import mailing
+        from baikalctl.commands import mail
 
-        return mailing.take(output.say)
+        return mail.take(output.say)
     there = {
         "check": _check,
         "health": _health,
@@ -93,10 +93,10 @@ def _run(chosen: argparse.Namespace) -> int:
 
 def _prepare_errand(chosen: argparse.Namespace) -> None:
     """Where this is all that a container is for, have it know what its environment declares: some verbs can do without."""
-    from baikalctl import health
+    from baikalctl.baikal import health
 
     if health.unstarted():
-        from baikalctl import start
+        from baikalctl.container import start
 
         start.end_when_told()
         needed = chosen.verb == "database" or (chosen.verb == "backup" and chosen.backup != "verify")
@@ -105,26 +105,26 @@ def _prepare_errand(chosen: argparse.Namespace) -> None:
 
 
 def _settings(_: argparse.Namespace) -> int:
-    from baikalctl import reference
+    from baikalctl.settings import reference
 
     output.page(reference.markdown().removesuffix("\n"))
     return 0
 
 
 def _start(_: argparse.Namespace) -> int:
-    from baikalctl import start
+    from baikalctl.container import start
 
     start.start(os.environ)
 
 
 def _health(_: argparse.Namespace, declared: Declared) -> int:
-    from baikalctl import health
+    from baikalctl.baikal import health
 
     return health.probe(declared)
 
 
 def _check(chosen: argparse.Namespace, declared: Declared) -> int:
-    from baikalctl import check
+    from baikalctl.checks import check
 
     findings = check.examine(declared, thorough=chosen.thorough, wait_s=chosen.wait)
     output.page(check.report(findings, as_json=chosen.json, due=chosen.json and _may_ask(declared)))
@@ -134,21 +134,23 @@ def _check(chosen: argparse.Namespace, declared: Declared) -> int:
 def _may_ask(declared: Declared) -> bool:
     if declared.asking is None:
         return False
-    from baikalctl import renewal
+    from baikalctl.tls import renewal
 
     return renewal.may_ask(declared)
 
 
 def _certificate(chosen: argparse.Namespace, declared: Declared) -> int:
-    from baikalctl import renewal, served, signing, writing
+    from baikalctl.host import atomic_write
+    from baikalctl.mail import dkim_key
+    from baikalctl.tls import renewal, selection
 
     if chosen.prepare:  # within a deploy, which holds the lock, and refuses what it can't use
         if declared.tls == "files":
-            served.given(declared)
+            selection.given(declared)
         hook = str(declared.settings.get("acme_dns_hook") or "")
         if hook and declared.asking:
-            writing.refuse_writable_by_others(hook)
-        for steps in (served.steps, signing.steps):
+            atomic_write.refuse_writable_by_others(hook)
+        for steps in (selection.steps, dkim_key.steps):
             for _, act in steps(declared):
                 act()
         return 0
@@ -161,49 +163,49 @@ def _certificate(chosen: argparse.Namespace, declared: Declared) -> int:
 
 
 def _sendmail(chosen: argparse.Namespace) -> int:
-    from baikalctl import sending
+    from baikalctl.mail import sendmail
 
-    return sending.sendmail(sys.stdin.buffer.read(), chosen.sender)
+    return sendmail.sendmail(sys.stdin.buffer.read(), chosen.sender)
 
 
 def _mail(chosen: argparse.Namespace, declared: Declared) -> int:
-    from baikalctl import mailing
+    from baikalctl.commands import mail
 
     if chosen.mail == "test":
-        return mailing.test(declared, chosen.address, output.say)
+        return mail.test(declared, chosen.address, output.say)
     if chosen.mail == "retry":
-        return mailing.retry(declared, output.say)
+        return mail.retry(declared, output.say)
     if chosen.mail == "drop":
-        return mailing.drop(declared, output.say)
+        return mail.drop(declared, output.say)
     if chosen.mail == "dns":
-        from baikalctl import sender_records
+        from baikalctl.mail import dns_records
 
-        output.lines(sender_records.lines(declared) or ["mail is off: no record is needed"])
+        output.lines(dns_records.lines(declared) or ["mail is off: no record is needed"])
     else:
-        output.page(mailing.queue(declared))
+        output.page(mail.queue(declared))
     return 0
 
 
 def _backup(chosen: argparse.Namespace) -> int:
-    from baikalctl import backup, backup_list
+    from baikalctl.backup import create, listing
 
     if chosen.backup == "verify":  # also where nothing was deployed yet
-        output.line(backup_list.verify(chosen.archive, Declared.on_this_host))
+        output.line(listing.verify(chosen.archive, Declared.on_this_host))
         return 0
     declared = Declared.on_this_host()
     if chosen.backup == "list":
-        found = backup_list.lines(declared, output.complain)
-        output.page(backup_list.as_json(found) if chosen.json else backup_list.table(found))
+        found = listing.lines(declared, output.complain)
+        output.page(listing.as_json(found) if chosen.json else listing.table(found))
         return 0
     by_clock = chosen.quiet or chosen.sleep
-    if not chosen.sleep or backup.due(declared):
-        made = backup.run(
+    if not chosen.sleep or create.due(declared):
+        made = create.run(
             declared, output.complain if chosen.json else _nothing if by_clock else output.say, by_clock=by_clock
         )
         if made:
-            output.line(backup.as_json(made) if chosen.json else backup.describe(made))
+            output.line(create.as_json(made) if chosen.json else create.describe(made))
     if chosen.sleep:
-        pause = str(int(backup.next_look_s(declared)) + 1)
+        pause = str(int(create.next_look_s(declared)) + 1)
         os.execv("/usr/bin/sleep", ["sleep", pause])  # noqa: S606 - no shell is meant
     return 0
 
@@ -213,7 +215,7 @@ def _nothing(_: str) -> None:
 
 
 def _apply(chosen: argparse.Namespace, declared: Declared) -> int:
-    from baikalctl import apply
+    from baikalctl.commands import apply
 
     if chosen.plan:
         output.lines(apply.pending(declared) or ["nothing to do"])
@@ -225,40 +227,42 @@ def _apply(chosen: argparse.Namespace, declared: Declared) -> int:
 def _import(chosen: argparse.Namespace) -> int:
     from pathlib import Path
 
-    from baikalctl import importing, release
+    from baikalctl.baikal import release
+    from baikalctl.commands import import_
 
     current = release.current()
     if not current:
         message = "no release of Baïkal is installed here; run the deploy first, then import"
         raise HostError(message)
-    importing.import_(Path(chosen.source), current, replace=chosen.replace, say=output.line)
+    import_.import_(Path(chosen.source), current, replace=chosen.replace, say=output.line)
     return 0
 
 
 def _recover(chosen: argparse.Namespace) -> int:
-    from baikalctl import paths, transition
-    from baikalctl.holding import held
-    from baikalctl.installing import locked
+    from baikalctl import paths
+    from baikalctl.changes import transaction
+    from baikalctl.host.install import locked
+    from baikalctl.host.lock import held
 
     if not chosen.booting:
         with held(paths.LOCK, output.say):
-            transition.recover(output.say)
+            transaction.recover(output.say)
         return 0
     with locked(paths.LOCK, patience_s=0) as ours:
         if ours:  # else the process that holds it is starting PHP
-            transition.recover(output.say, booting=chosen.booting)
+            transaction.recover(output.say, booting=chosen.booting)
     return 0
 
 
 def _restore(chosen: argparse.Namespace) -> int:
-    from baikalctl import restoring
+    from baikalctl.commands import restore
 
-    restoring.restore(chosen.archive, output.say)
+    restore.restore(chosen.archive, output.say)
     return 0
 
 
 def _database(_: argparse.Namespace, declared: Declared) -> int:
-    from baikalctl import apply
+    from baikalctl.commands import apply
 
     apply.move(declared, output.say)
     return 0
@@ -267,8 +271,9 @@ def _database(_: argparse.Namespace, declared: Declared) -> int:
 def _release(chosen: argparse.Namespace) -> int:
     from pathlib import Path
 
-    from baikalctl import paths, release
-    from baikalctl.holding import held
+    from baikalctl import paths
+    from baikalctl.baikal import release
+    from baikalctl.host.lock import held
 
     version, archive, sha256 = chosen.version, chosen.archive, chosen.sha256
     with held(paths.LOCK if Path(paths.STATE).is_dir() else paths.BAKING_LOCK, output.say):

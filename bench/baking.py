@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from bench.contenders import BenchmarkError
+from bench.contenders import Bench, BenchmarkError
 from bench.megabytes import above, by_group
 from bench.report import OURS, Goal, Row, alternating
 from tests.lab import baking
@@ -23,9 +23,9 @@ from tests.lab.images import base_image
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from bench.contenders import Bench
     from bench.peers.payload import Wanted
     from tests.lab.engine import Engine
+
 
 SECTION: Final = "Image"
 BUILT: Final = f"{OURS}, docker build"

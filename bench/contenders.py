@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING, ClassVar
 
 from bench.report import OURS
 from tests.lab.deploying import REPOSITORY, command_line
-from tests.lab.machine import LOCAL
+from tests.lab.machine import LOCAL, Machine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from bench.peers.payload import Wanted
     from tests.lab.engine import Engine
-    from tests.lab.machine import Machine
     from tests.lab.release import Release
+
 
 LIMIT_S = 1800
 SHOWN_CHARACTERS = 4000

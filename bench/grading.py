@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from bench.contenders import BenchmarkError
+from bench.contenders import Bench, BenchmarkError
 from bench.report import OURS, Goal, Row
 from tasks.distribution import PACKAGES
 from tests.lab.asking import HOSTNAME
 from tests.lab.certificates import Signer
 from tests.lab.images import machine_image
 from tests.lab.machine import Machine
-from tests.lab.scanner import scan
+from tests.lab.scanner import Scan, scan
 from tests.lab.server import Server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from bench.contenders import Bench
-    from tests.lab.scanner import Scan
 
 SECTION: Final = "TLS"
 DEFAULTS: Final = "the distribution's nginx"

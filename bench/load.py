@@ -19,14 +19,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from bench.contenders import BenchmarkError
-from bench.corpus import DAYS, FIRST_DAY, PASSWORD
+from bench.corpus import DAYS, FIRST_DAY, PASSWORD, Corpus
 from tests.lab.engine import apt_install
 from tests.lab.objects import calendar
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from bench.corpus import Corpus
 
 SCRIPT: Final = Path(__file__).with_name("load.lua")
 HOST: Final = "localhost"

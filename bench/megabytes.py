@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from tests.lab.engine import Engine
 
+
 MB: Final = 10**6
 GROUPS: Final[Mapping[str, str]] = {
     "PHP": r"php.*|libmagic.*",  # the latter for fileinfo, which Debian 13 has in PHP itself

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from bench.report import Row
 
+
 SVG = "http://www.w3.org/2000/svg"
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from bench import baking, starting
-from bench.contenders import Bench, Host, OurDeploy
+from bench.contenders import Bench, Contender, Host, OurDeploy
 from bench.peers.contending import Ansible, BareSsh, IdiomaticPyinfra, ShellScript
-from bench.peers.equality import refuse_differences, refuse_other_limit, state_of
+from bench.peers.equality import State, refuse_differences, refuse_other_limit, state_of
 from bench.peers.payload import Wanted, platform_of, wanted
 from bench.report import OURS, Goal, Row, alternating
 from bench.slow_line import slow_line
@@ -24,9 +24,7 @@ from tests.lab.machine import Machine
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from baikalctl.rendering import Platform
-    from bench.contenders import Contender
-    from bench.peers.equality import State
+    from baikalctl.rendering.model import Platform
     from tests.lab.engine import Engine
 
     Measure = Callable[[], float]

@@ -10,8 +10,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from baikalctl.release import digest
-from bench.contenders import BenchmarkError, Command, pyinfras_changes, run
+from baikalctl.baikal.release import digest
+from bench.contenders import Bench, BenchmarkError, Command, pyinfras_changes, run
 from bench.report import OURS, Row
 from tests.lab.deploying import PYINFRA
 from tests.unit.fake import BARE, answers, settled, together
@@ -20,7 +20,6 @@ from tests.unit.samples import PASSWORD, release_zip
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from bench.contenders import Bench
 
 SECTION = "A fleet, simulated"
 SIZES = (1, 10, 100, 1000)

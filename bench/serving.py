@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from bench import load
-from bench.corpus import LARGE, SMALL
+from bench.corpus import LARGE, SMALL, Corpus
 from bench.load import MIXED, TOLD, WRITING, Load
 from bench.report import OURS, Goal, Row, alternating
 from bench.serving_measures import MEASURES, without_session_rule, without_write_ahead_log
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from bench.contenders import Bench
-    from bench.corpus import Corpus
+
 
 SECTION: Final = "The server that stands there"
 DEFAULTS: Final = "the distribution's defaults"

@@ -7,11 +7,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from bench.contenders import BenchmarkError
-from bench.corpus import PASSWORD, things
+from bench.corpus import PASSWORD, Corpus, things
 from bench.load import BODIES
 
 if TYPE_CHECKING:
-    from bench.corpus import Corpus
     from bench.serving_standing import Standing
     from tests.lab.asking import Answer
 

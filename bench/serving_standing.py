@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from baikalctl import paths
 from bench import load
 from bench.contenders import BenchmarkError
-from bench.corpus import PASSWORD, build
+from bench.corpus import PASSWORD, Corpus, build
 from tasks.distribution import PACKAGES
-from tests.lab.engine import wait_until
+from tests.lab.engine import Engine, wait_until
 from tests.lab.images import machine_image
 from tests.lab.machine import Machine
 from tests.lab.objects import STORED
@@ -22,10 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from bench.corpus import Corpus
     from bench.load import Load, Outcome
-    from tests.lab.engine import Engine
     from tests.lab.release import Release
+
 
 DISTRIBUTION: Final = "debian:12"
 START_LIMIT_S: Final = 30

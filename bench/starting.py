@@ -10,7 +10,7 @@ from socket import create_connection
 from typing import TYPE_CHECKING, Final
 
 from bench.baking import SECTION
-from bench.contenders import BenchmarkError
+from bench.contenders import Bench, BenchmarkError
 from bench.report import OURS, Goal, Row, alternating
 from tests.lab.asking import HOSTNAME
 from tests.lab.baking import baked
@@ -20,7 +20,6 @@ from tests.lab.machine import LOCAL
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bench.contenders import Bench
 
 FLOOR: Final = "the same image, one line of Perl that answers"
 EXEC: Final = "`docker exec … true`"

@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
-from bench.contenders import BenchmarkError
+from bench.contenders import Bench, BenchmarkError
 from bench.report import OURS, Row, alternating
 from tasks.distribution import DRIVERS, PACKAGES
 from tests.lab import release as releases
@@ -27,10 +27,10 @@ from tests.lab.certificates import Signer
 from tests.lab.corpus import Corpus
 from tests.lab.databases import BACKENDS, DatabaseServer, attach
 from tests.lab.dav import Dav
-from tests.lab.deploying import REPOSITORY, pyinfra
+from tests.lab.deploying import REPOSITORY, Outcome, pyinfra
 from tests.lab.engine import cache_directory
 from tests.lab.filling import fill
-from tests.lab.holding import SqliteFile
+from tests.lab.holding import Holder, SqliteFile
 from tests.lab.images import machine_image
 from tests.lab.machine import Machine
 from tests.lab.server import Server
@@ -38,10 +38,8 @@ from tests.lab.server import Server
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from bench.contenders import Bench
     from tests.lab.database_image import Backend
-    from tests.lab.deploying import Outcome
-    from tests.lab.holding import Holder
+
 
 SECTION: Final = "Data"
 DISTRIBUTION: Final = "debian:12"

@@ -21,7 +21,8 @@ from pyinfra.api.exceptions import PyinfraError
 from pyinfra.api.facts import FactBase
 from pyinfra.api.operation import operation
 
-from baikalctl import archives, paths
+from baikalctl import paths
+from baikalctl.backup import catalog
 from baikalctl.output import escaped
 from tasks.run import ANSWER_SECONDS
 
@@ -131,7 +132,7 @@ def announced(line: str) -> Announced:
         raise ValueError(f"the host sent {sha256[:80]!r}, which is no checksum; {CHECK_HOST}")
     name = path.rpartition("/")[2]
     try:
-        created = archives.created(name)
+        created = catalog.created(name)
     except ValueError:
         message = f"the host calls it {name[:80]!r}, which is no name of an archive; {CHECK_HOST}"
         raise ValueError(message) from None
@@ -161,7 +162,7 @@ def at_home(folder: Path) -> list[Path]:
     with contextlib.suppress(FileNotFoundError):
         for path in folder.iterdir():
             with contextlib.suppress(ValueError):
-                created, state = archives.created(path.name), path.lstat()
+                created, state = catalog.created(path.name), path.lstat()
                 if stat.S_ISREG(state.st_mode) and created <= latest:
                     found.append((min(created, state.st_mtime), path))
     return [path for _, path in sorted(found, reverse=True)]

@@ -13,7 +13,8 @@ from pyinfra.api.operation import operation
 from pyinfra.connectors.docker import DockerConnector
 from pyinfra.context import host
 
-from baikalctl import nullmailer_queue, paths
+from baikalctl import paths
+from baikalctl.mail import nullmailer
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -27,8 +28,8 @@ set -eu
 mkdir -p /var/backups
 ln -sfn {paths.RUN}{paths.DECLARED} {paths.DECLARED}
 ln -sfn {paths.DATA}/backups {paths.BACKUPS}
-[ -L {nullmailer_queue.SPOOL} ] || rm -rf {nullmailer_queue.SPOOL} /etc/nullmailer
-ln -sfn {paths.SPOOL} {nullmailer_queue.SPOOL}
+[ -L {nullmailer.SPOOL} ] || rm -rf {nullmailer.SPOOL} /etc/nullmailer
+ln -sfn {paths.SPOOL} {nullmailer.SPOOL}
 ln -sfn {paths.RUN}{paths.NULLMAILER} /etc/nullmailer
 ln -sfn {paths.RUN}/etc/mailname /etc/mailname
 echo 'nullmailer shared/mailname string localhost' | debconf-set-selections
@@ -53,7 +54,7 @@ class UnfinishedFact(FactBase[bool]):
         """Print the first of each kind of thing that is left to do, and a last line: no line means no answer to pyinfra."""
         compiled = f"{paths.LIBRARY}/baikalctl"
         return f"""
-            for link in {paths.DECLARED} {paths.BACKUPS} {nullmailer_queue.SPOOL}; do [ -L $link ] || echo links; done
+            for link in {paths.DECLARED} {paths.BACKUPS} {nullmailer.SPOOL}; do [ -L $link ] || echo links; done
             [ -d {compiled}/__pycache__ ] || echo bytecode
             find {compiled} -name '*.py' -newer {compiled}/__pycache__ -print -quit 2>/dev/null
             find / -xdev -type f -perm /6000 -print -quit

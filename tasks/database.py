@@ -9,13 +9,13 @@ from pyinfra.api.deploy import deploy
 from pyinfra.api.operation import operation
 
 from baikalctl import paths
-from baikalctl.faults import HostError
+from baikalctl.errors import HostError
 from tasks.distribution import MYSQL_ITSELF, database_server
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from baikalctl.settings import Settings
+    from baikalctl.settings.model import Settings
     from tasks.facts import Machine
     from tasks.survey import Target
 

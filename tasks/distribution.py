@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from baikalctl.rendering import Platform
+from baikalctl.rendering.model import Platform
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from baikalctl.settings import Settings
+    from baikalctl.settings.model import Settings
     from tasks.facts import Machine
+
 
 PACKAGES = (
     "ca-certificates",

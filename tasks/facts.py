@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 from pyinfra.api.facts import FactBase
 
 from baikalctl import paths
-from baikalctl.release import ORIGIN, TREE, tree_command
+from baikalctl.baikal.release import ORIGIN, TREE, tree_command
 from tasks.distribution import KNOWN
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from baikalctl.rendering import FileSet, Service
+    from baikalctl.rendering.model import FileSet, Service
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,15 +9,15 @@ from pyinfra.api.deploy import deploy
 from pyinfra.api.operation import operation
 
 from baikalctl import paths
-from baikalctl.faults import HostError
-from baikalctl.relay_files import DROP_IN
+from baikalctl.errors import HostError
+from baikalctl.rendering.nullmailer import DROP_IN
 from tasks.distribution import MAIL_SERVERS, OPENDKIM, OTHER_MAIL_SERVERS, mail_servers
 from tasks.operations import APT
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
-    from baikalctl.settings import Settings
+    from baikalctl.settings.model import Settings
     from tasks.facts import Machine
     from tasks.survey import Target
 

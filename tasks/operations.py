@@ -17,19 +17,20 @@ from pyinfra.api.command import FunctionCommand, QuoteString, StringCommand
 from pyinfra.api.operation import operation
 from pyinfra.context import host
 
-from baikalctl import installing, paths
-from baikalctl.faults import NOT_YET
+from baikalctl import paths
+from baikalctl.errors import NOT_YET
+from baikalctl.host import install as host_install
 from baikalctl.output import escaped
 from tasks.check_fact import CheckFact
 from tasks.distribution import LEFT_OUT
 from tasks.facts import FilesFact, ReleaseFact, ServicesFact, read_digest, stamp
-from tasks.run import ANSWER_SECONDS
+from tasks.run import ANSWER_SECONDS, Run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
 
-    from baikalctl.rendering import Directory, File, FileSet
-    from tasks.run import Run
+    from baikalctl.rendering.model import Directory, File, FileSet
+
 
 APT = (
     "DEBIAN_FRONTEND=noninteractive apt-get"
@@ -150,7 +151,7 @@ def files_brought(files: Callable[[], FileSet], run: Run) -> Generator[StringCom
             "lock": wanted.lock,
         }
 
-    program = Sent(lambda: [f"{inspect.getsource(installing)}\n\nmain({json.dumps(bundle())!r})\n"])
+    program = Sent(lambda: [f"{inspect.getsource(host_install)}\n\nmain({json.dumps(bundle())!r})\n"])
     with gevent.Timeout(SENDING_SECONDS, TimeoutError):
         yield StringCommand("/usr/bin/python3", "-I", "-X", "utf8", "-c", QuoteString(LOADER), _stdin=program)
 
@@ -273,7 +274,7 @@ def _differs(item: File | Directory, found: dict[str, Any], kind: str) -> bool:
 
 def _unfinished(file: File, found: dict[str, Any]) -> bool:
     """Tell whether an interrupted run may have left ``file`` in place unchecked: then it is brought once more."""
-    return str(installing.beside(file.path, installing.OLD)) in found["owned"]
+    return str(host_install.beside(file.path, host_install.OLD)) in found["owned"]
 
 
 def _kinds(said: str) -> tuple[str, ...]:

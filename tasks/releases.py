@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 from gevent.lock import BoundedSemaphore
 
-from baikalctl import release
-from baikalctl.faults import Fault, SettingsError
-from baikalctl.release import KNOWN_RELEASES
+from baikalctl.baikal import release
+from baikalctl.baikal.release import KNOWN_RELEASES
+from baikalctl.errors import Fault, SettingsError
 
 if TYPE_CHECKING:
-    from baikalctl.settings import Settings
+    from baikalctl.settings.model import Settings
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def _cached(source: str, version: str, sha256: str) -> Path:
 
 
 def _verified(archive: Path, version: str, sha256: str) -> str:
-    """Return the SHA-256 of ``archive``, as :func:`baikalctl.release.verify` does, looking into the same bytes only once."""
+    """Return the SHA-256 of ``archive``, checked like :func:`release.verify`; the same bytes are examined only once."""
     found = release.digest(archive)
     mark = _cache() / f"verified-{version}-{found}"
     if not mark.exists() or found != (sha256 or KNOWN_RELEASES.get(version, found)):

@@ -11,8 +11,9 @@ from pyinfra.api.command import StringCommand
 from pyinfra.api.exceptions import DeployError
 from pyinfra.api.operation import operation
 
-from baikalctl import paths, unpacking
-from baikalctl.faults import HostError
+from baikalctl import paths
+from baikalctl.backup import extract
+from baikalctl.errors import HostError
 from baikalctl.output import escaped
 from tasks.archives import at_home, folder_of
 from tasks.operations import SENDING_SECONDS, Sent, in_pieces
@@ -44,7 +45,7 @@ def chosen(host: Host) -> str:
         )
         raise DeployError(message)
     try:
-        unpacking.read_manifest(found)
+        extract.read_manifest(found)
     except HostError as error:
         message = escaped(f"{host.name}: {error}")
         raise DeployError(message) from None

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
     from pyinfra.api.host import Host
 
-    from baikalctl.rendering import FileSet
+    from baikalctl.rendering.model import FileSet
+
 
 T = TypeVar("T")
 Answers: TypeAlias = "dict[type[FactBase[Any]], Any]"

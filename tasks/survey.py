@@ -17,12 +17,12 @@ from pyinfra.connectors.ssh import SSHConnector
 from pyinfra.context import ctx_config, ctx_host, ctx_state
 from pyinfra.context import state as current_state
 
-from baikalctl.contained import baked
-from baikalctl.faults import HostError, SettingsError
+from baikalctl.baikal.release import needed_php, numbers
+from baikalctl.errors import HostError, SettingsError
 from baikalctl.output import escaped
-from baikalctl.release import needed_php, numbers
-from baikalctl.rendering import render
-from baikalctl.settings import Settings
+from baikalctl.rendering.container import baked
+from baikalctl.rendering.model import FileSet, Platform, render
+from baikalctl.settings.model import Settings
 from tasks.baking import keep_running
 from tasks.database import refuse_other_database_server
 from tasks.distribution import DNS_PLUGIN, TMPFILES, needed, php_version, platform
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from pyinfra.api.host import Host
     from pyinfra.api.state import State
 
-    from baikalctl.rendering import FileSet, Platform
 
 SYSTEMS = ("debian", "ubuntu")
 """And what is like them; whether they are new enough, the PHP that they offer tells."""

@@ -8,15 +8,15 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.contenders import COLOUR, SHOWN_CHARACTERS, BenchmarkError, Command, Contender, OurDeploy
+from bench.contenders import COLOUR, SHOWN_CHARACTERS, BenchmarkError, Command, Contender, Host, OurDeploy
 from tests.lab.asking import HOSTNAME
 from tests.lab.machine import LOCAL
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from bench.contenders import Host
     from bench.peers.payload import Wanted
+
 
 HERE = Path(__file__).parent
 RECAP = re.compile(r"changed=(\d+) +unreachable=(\d+) +failed=(\d+)")

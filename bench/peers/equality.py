@@ -8,7 +8,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from bench.contenders import BenchmarkError
-from bench.peers.payload import USER
+from bench.peers.payload import USER, Wanted
 from tasks.distribution import PACKAGES
 from tasks.facts import MachineFact
 from tests.lab.engine import wait_until
@@ -17,9 +17,9 @@ from tests.lab.server import Server
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from bench.peers.payload import Wanted
     from tests.lab.machine import Machine
     from tests.lab.release import Release
+
 
 PLACES = (
     *("/opt/baikal", "/var/lib/baikal", "/etc/php", "/etc/nginx/conf.d", "/etc/nginx/sites-enabled"),

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from baikalctl import configuration, numbering, paths, users
-from baikalctl.declared import declare
-from baikalctl.rendering import HOME, Platform, render
-from baikalctl.settings import Settings
-from baikalctl.sqlite import INDEXES
+from baikalctl import paths
+from baikalctl.baikal import accounts, config
+from baikalctl.database import sync_triggers
+from baikalctl.database.sqlite import INDEXES
+from baikalctl.desired.state import DeclaredUser, declare
+from baikalctl.rendering.model import HOME, Platform, render
+from baikalctl.settings.model import Settings
 from tasks.distribution import nginx_version, php_version
 from tasks.facts import MachineFact
 from tests.lab.asking import HOSTNAME, PASSWORD
@@ -23,9 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from baikalctl.declared import DeclaredUser
     from tests.lab.machine import Machine
     from tests.lab.release import Release
+
 
 USER = "jo"
 ARCHIVE = "baikal.zip"
@@ -94,8 +96,8 @@ def wanted(folder: Path, release: Release, platform: Platform, **changes: object
         for ours, theirs in COMMANDS.items():
             content = content.replace(ours, theirs)
         (folder / name).write_text(content, encoding="utf-8")
-    database = configuration.database_section(declared.database, "")
-    merged = configuration.merge({}, declared.system, database, declared.version)
+    database = config.database_section(declared.database, "")
+    merged = config.merge({}, declared.system, database, declared.version)
     merged["system"]["admin_passwordhash"] = declared.admin_hash
     (folder / "baikal.yaml").write_text(yaml.safe_dump(merged, sort_keys=False, allow_unicode=True), encoding="utf-8")
     with zipfile.ZipFile(release.path) as archive:
@@ -124,7 +126,7 @@ def platform_of(machine: Machine) -> Platform:
 def _tuning() -> Iterator[str]:
     for name, columns in INDEXES.items():
         yield f"CREATE INDEX {name} ON {columns};"
-    for statement in numbering.SQLITE.values():
+    for statement in sync_triggers.SQLITE.values():
         yield f"{statement};"
     yield "PRAGMA journal_mode = WAL;"
     yield "ANALYZE;"
@@ -133,22 +135,22 @@ def _tuning() -> Iterator[str]:
 def _rows(user: DeclaredUser) -> Iterator[str]:
     """Yield what makes an account with its first calendar and address book."""
     calendar, book = user.calendars[0], user.address_books[0]
-    uri = users.principal(user.name)
+    uri = accounts.principal(user.name)
     yield _insert("users", username=user.name, digesta1=user.digest)
     yield _insert("principals", uri=uri, email=user.email, displayname=user.display_name)
-    yield _insert("calendars", synctoken=1, components=users.COMPONENTS)
+    yield _insert("calendars", synctoken=1, components=accounts.COMPONENTS)
     yield _insert(
         "calendarinstances",
         calendarid=1,
         principaluri=uri,
-        access=users.OWNER,
+        access=accounts.OWNER,
         displayname=calendar.display_name,
         uri=calendar.name,
         description=calendar.description,
         calendarcolor=calendar.color,
         calendarorder=0,
         transparent=0,
-        share_invitestatus=users.ACCEPTED,
+        share_invitestatus=accounts.ACCEPTED,
     )
     yield _insert(
         "addressbooks",

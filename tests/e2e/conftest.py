@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from tests.lab.release import Release
 
+
 os.environ["BAIKAL_ADMIN_PASSWORD"] = PASSWORD
 
 

@@ -9,7 +9,7 @@ import pytest
 from tasks.distribution import PACKAGES
 from tests.lab.acme import AcmeServer, Network, address
 from tests.lab.certificates import Signer
-from tests.lab.engine import wait_until
+from tests.lab.engine import Engine, wait_until
 from tests.lab.images import machine_image
 from tests.lab.machine import Machine
 from tests.lab.server import Server
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
 
-    from tests.lab.engine import Engine
     from tests.lab.release import Release
+
 
 NAME: Final = "cal.lab.test"
 OTHER: Final = "dav.lab.test"

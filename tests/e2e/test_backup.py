@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tests.lab.machine import Machine
     from tests.lab.release import Release
 
+
 BACKUPS = "/var/backups/baikal"
 NEWEST = f"ls -d {BACKUPS}/baikal-*.tar.gz | sort | tail -n 1"
 EVENT = (
@@ -152,8 +153,8 @@ def test_a_power_cut_leaves_what_was_there_and_the_next_run_clears_up(server: Se
     machine = server.machine
     before = machine.run(f"ls {BACKUPS}").split()
     program = {
-        "snapshot": "from baikalctl import gathering as m; name = '_described'",
-        "pack": "from baikalctl import archive as m; name = '_pack'",
+        "snapshot": "from baikalctl.backup import collect as m; name = '_described'",
+        "pack": "from baikalctl.backup import archive as m; name = '_pack'",
     }[moment]
     stuck = (
         "import sys, time; sys.path.insert(0, '/usr/local/lib/baikalctl')\n"

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tests.lab.machine import Machine
     from tests.lab.release import Release
 
+
 BROKEN = "/etc/nginx/conf.d/somebody-elses.conf"
 SITE = "/etc/nginx/conf.d/baikal.conf"
 YAML = "/var/lib/baikal/config/baikal.yaml"

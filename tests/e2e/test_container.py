@@ -12,18 +12,16 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import pytest
 
-from baikalctl.settings import DEFINITIONS, PREFIX
-from tests.lab.asking import HOSTNAME, PASSWORD
+from baikalctl.settings.model import DEFINITIONS, PREFIX
+from tests.lab.asking import HOSTNAME, PASSWORD, Answer
 from tests.lab.clients import EVENT, Account
 from tests.lab.container import LABELS, USERS, Container, Volume
-from tests.lab.engine import wait_until
+from tests.lab.engine import Engine, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from tests.lab.asking import Answer
-    from tests.lab.engine import Engine
 
 DATA: Final = "/var/lib/baikal"
 DATABASE: Final = f"{DATA}/Specific/db/db.sqlite"

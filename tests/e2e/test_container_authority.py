@@ -11,14 +11,13 @@ from tests.lab.acme import AcmeServer, Network, address
 from tests.lab.asking import PASSWORD
 from tests.lab.certificates import Signer
 from tests.lab.container import Container, Volume
-from tests.lab.engine import wait_until
+from tests.lab.engine import Engine, wait_until
 from tests.lab.shown import Visitor, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.lab.engine import Engine
 
 NAME: Final = "cal.lab.test"
 HARDENED: Final = (

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import pytest
 
 from tests.lab.container import Container, Volume
-from tests.lab.engine import wait_until
-
-if TYPE_CHECKING:
-    from tests.lab.engine import Engine
+from tests.lab.engine import Engine, wait_until
 
 CONFINED: Final = (
     "--user=4711:4711",

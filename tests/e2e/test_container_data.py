@@ -12,7 +12,7 @@ import pytest
 
 from tests.lab import release as releases
 from tests.lab.acme import Network
-from tests.lab.asking import PASSWORD
+from tests.lab.asking import PASSWORD, Answer
 from tests.lab.baking import with_release
 from tests.lab.certificates import Signer
 from tests.lab.clients import CARD, EVENT
@@ -20,7 +20,7 @@ from tests.lab.container import Container, Volume
 from tests.lab.contents import Contents, compare, everything
 from tests.lab.databases import BACKENDS, DatabaseServer
 from tests.lab.dav import Dav
-from tests.lab.engine import cache_directory, wait_until
+from tests.lab.engine import Engine, cache_directory, wait_until
 from tests.lab.errors import LabError
 from tests.lab.future import VERSION as FUTURE
 from tests.lab.future import Kind
@@ -29,10 +29,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from tests.lab.asking import Answer
     from tests.lab.database_image import Backend
-    from tests.lab.engine import Engine
     from tests.lab.release import Release
+
 
 OLDER: Final = "0.11.1"
 SECRET: Final = """pass word: "it's" #1 \\ 100% $HOME;"""

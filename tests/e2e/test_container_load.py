@@ -16,14 +16,12 @@ import pytest
 from tests.lab import streams
 from tests.lab.clients import EVENT
 from tests.lab.container import Container, Volume
-from tests.lab.engine import wait_until
-from tests.lab.streams import CALENDAR, USER, Fate, Streams
+from tests.lab.engine import Engine, wait_until
+from tests.lab.streams import CALENDAR, USER, Fate, Put, Streams
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from tests.lab.engine import Engine
-    from tests.lab.streams import Put
 
 KILLS: Final = 10
 STOPS: Final = 3

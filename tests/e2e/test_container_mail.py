@@ -9,14 +9,13 @@ import pytest
 from tests.lab.acme import Network
 from tests.lab.certificates import Signer
 from tests.lab.container import Container, Volume
-from tests.lab.engine import wait_until
+from tests.lab.engine import Engine, wait_until
 from tests.lab.inviting import Event, Organiser, Person
 from tests.lab.mail import MailSink
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.lab.engine import Engine
 
 PASSWORD: Final = "it's a secret: 100%"
 SENDER: Final = "calendar@lab.test"

@@ -8,14 +8,13 @@ import pytest
 
 from tests.lab.baking import baked
 from tests.lab.container import Container, Volume
-from tests.lab.old_installation import ADMIN_PASSWORD, COUNTS, EVENTS, PASSWORDS, build, listing
+from tests.lab.old_installation import ADMIN_PASSWORD, COUNTS, EVENTS, PASSWORDS, OldInstallation, build, listing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from tests.lab.engine import Engine
-    from tests.lab.old_installation import OldInstallation
     from tests.lab.release import Release
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tests.lab.engine import Engine
     from tests.lab.release import Release
 
+
 READ_ONLY: Final = ("--read-only", "--tmpfs=/run/baikal:mode=1777")
 NO_CAPABILITIES: Final = ("--cap-drop=ALL",)
 NOBODY_IN_PARTICULAR: Final = ("--user=4711:4711",)

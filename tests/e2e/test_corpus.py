@@ -18,7 +18,7 @@ from tests.lab.contents import compare, everything
 from tests.lab.corpus import KINDS, SMALL, Corpus
 from tests.lab.databases import BACKENDS, DatabaseServer
 from tests.lab.dav import Dav
-from tests.lab.engine import wait_until
+from tests.lab.engine import Engine, wait_until
 from tests.lab.holding import SqliteFile
 from tests.lab.syncing import Syncer
 from tests.lab.writers import Writers
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.lab.database_image import Backend
-    from tests.lab.engine import Engine
     from tests.lab.release import Release
     from tests.lab.server import Server
+
 
 USER: Final = SMALL.names()[0]
 CALENDAR: Final = f"/dav.php/calendars/{USER}/default/"

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from tests.lab.server import Server
 
+
 LOG = "/var/log/nginx/error.log"
 DATABASE = "/var/lib/baikal/Specific/db/db.sqlite"
 YAML = "/var/lib/baikal/config/baikal.yaml"

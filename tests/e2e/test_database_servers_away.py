@@ -9,23 +9,22 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from baikalctl.declared import REALM
+from baikalctl.desired.state import REALM
 from tests.lab.acme import Network
-from tests.lab.asking import PASSWORD
+from tests.lab.asking import PASSWORD, Answer
 from tests.lab.certificates import Signer
 from tests.lab.clients import EVENT
 from tests.lab.databases import BACKENDS, DatabaseServer, attach
-from tests.lab.engine import wait_until
+from tests.lab.engine import Engine, wait_until
 from tests.lab.server import Server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from tests.lab.asking import Answer
-    from tests.lab.engine import Engine
     from tests.lab.machine import Machine
     from tests.lab.release import Release
+
 
 CA = "/etc/ssl/lab-database.pem"
 LOG = "/var/log/nginx/error.log"

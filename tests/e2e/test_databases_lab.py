@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tests.lab.database_image import Backend
     from tests.lab.engine import Engine
 
+
 CLIENT: Final = """\
 import json, sys
 given = json.load(sys.stdin)

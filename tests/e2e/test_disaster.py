@@ -14,7 +14,7 @@ from tests.lab.contents import Contents, compare, everything
 from tests.lab.corpus import Corpus, book_uri, calendar_uri
 from tests.lab.dav import Dav
 from tests.lab.deploying import REPOSITORY, pyinfra
-from tests.lab.engine import wait_until
+from tests.lab.engine import Engine, wait_until
 from tests.lab.holding import SqliteFile
 from tests.lab.images import machine_image
 from tests.lab.machine import Machine
@@ -26,8 +26,8 @@ from tests.lab.writers import Writers
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.lab.engine import Engine
     from tests.lab.release import Release
+
 
 LIMIT_S = 60
 SUMS = """python3 -c '

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tests.lab.engine import Engine
     from tests.lab.release import Release
 
+
 NAME: Final = "cal.lab.test"
 TRUSTED: Final = "/etc/ssl/lab-authority.pem"
 CREDENTIALS: Final = "/etc/baikal/dns.ini"

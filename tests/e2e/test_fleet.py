@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tests.lab.machine import Entry, Machine
     from tests.lab.release import Release
 
+
 BATCHES = ("--data", "batches=3")
 TOUCHABLE = ("/etc", "/opt", "/usr/local", "/var/lib/baikal")
 OLD_PHP = 7

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tests.lab.engine import Engine
     from tests.lab.release import Release
 
+
 ANNA: Final = Person("anna@example.org", "Anna Groß")
 BO: Final = Person("bo.berg@example.org", "Bo")
 """Both have accounts."""

@@ -1,7 +1,7 @@
 """Attacks by PHP's account, old installations and archives on what root runs: on a machine, and in containers.
 
 A library that baikal.yaml names, a journal that names a file to delete, data that never ends. Each test failed before root
-gave such data to processes without privileges (baikalctl/boundary.py).
+gave such data to processes without privileges (baikalctl/host/boundary.py).
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from tasks.distribution import DATABASE_SERVERS, DRIVERS, PACKAGES
 from tests.lab import php_attacks
 from tests.lab.certificates import Signer
 from tests.lab.container import Container, Volume
-from tests.lab.engine import wait_until
+from tests.lab.engine import Engine, wait_until
 from tests.lab.images import machine_image
 from tests.lab.machine import Machine
-from tests.lab.old_installation import build
+from tests.lab.old_installation import OldInstallation, build
 from tests.lab.php_account import LIMIT_S, Host, Ran
 from tests.lab.php_attacks import DATABASE, KEPT, LOADED, PWNED, QUEUED, RECEIVED, VICTIM
 from tests.lab.server import Server
@@ -36,9 +36,8 @@ from tests.lab.server import Server
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from tests.lab.engine import Engine
-    from tests.lab.old_installation import OldInstallation
     from tests.lab.release import Release
+
 
 READING: Final = ("health", "check", "apply --plan", "backup")
 """Commands that read configuration and database."""

@@ -19,14 +19,13 @@ from tasks.distribution import PACKAGES
 from tests.lab.baking import BASE, baked, built, release_data
 from tests.lab.container import LABELS
 from tests.lab.deploying import PYINFRA, REPOSITORY, Outcome, pyinfra
-from tests.lab.engine import locked
+from tests.lab.engine import Engine, locked
 from tests.lab.images import BUILDING, base_image, machine_image
 from tests.lab.machine import Machine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.lab.engine import Engine
     from tests.lab.release import Release
 
 

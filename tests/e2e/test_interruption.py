@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tests.lab.machine import Entry, Machine
     from tests.lab.release import Release
 
+
 TREE = (
     "/etc/baikal",
     "/etc/nginx/conf.d",

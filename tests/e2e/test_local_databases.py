@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tests.lab.engine import Engine
     from tests.lab.release import Release
 
+
 ASK = {
     "mysql": "mariadb --skip-column-names --batch {} -e",
     "pgsql": "runuser -u postgres -- psql --no-psqlrc --tuples-only --no-align --dbname={} -c",

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tests.lab.machine import Machine
     from tests.lab.release import Release
 
+
 OURS = ("/etc/baikal", "/etc/nginx/conf.d", "/usr/local/sbin", "/opt/baikal/current", "/var/lib/baikal/tls")
 MOST_COMMANDS = 3
 """As root two: what it is, and all that stands there. Each costs two round trips."""

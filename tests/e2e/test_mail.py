@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from tests.lab.engine import wait_until
+from tests.lab.engine import Engine, wait_until
 from tests.lab.inviting import Event, Person
 from tests.lab.relayed import RELAY_PASSWORD, SENDER, Relayed, relayed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.lab.engine import Engine
     from tests.lab.release import Release
+
 
 JANE: Final = Person("jane@example.net", "Doe, Jane")
 RETRIED_S: Final = 90

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from tests.lab.engine import Engine
 
+
 MESSAGE: Final = "From: jo@lab.test\r\nSubject: Grüße\r\n\r\n.a line that begins with a dot\r\nÜbung\r\n"
 CLIENT: Final = f"""\
 import json, smtplib, ssl, sys

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from tests.lab.server import Server
 
+
 FOLDER = "/var/lib/baikal/maintenance"
 TOKEN = "0123456789abcdef" * 2
 EVERYTHING = (

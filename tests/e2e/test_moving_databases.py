@@ -16,7 +16,7 @@ from tests.lab.certificates import Signer
 from tests.lab.corpus import SMALL
 from tests.lab.databases import BACKENDS, DatabaseServer, attach
 from tests.lab.dav import Dav
-from tests.lab.holding import SqliteFile
+from tests.lab.holding import SqliteFile, Statement
 from tests.lab.images import machine_image
 from tests.lab.life import Life, go_on, open_again, said, stand_still
 from tests.lab.machine import Machine
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from tests.lab.database_image import Backend
     from tests.lab.engine import Engine
-    from tests.lab.holding import Statement
     from tests.lab.release import Release
+
 
 CA = "/etc/ssl/lab-database.pem"
 STANDS_AT = "/etc/baikal/database-password"

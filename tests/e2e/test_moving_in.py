@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tests.lab.machine import Machine
     from tests.lab.release import Release
 
+
 OLD, MINE = "/srv/old", "/srv/mine"
 LISTING = f"find {OLD} -printf '%p %m %U:%G %s %T@ %C@\\n' | sort; find {OLD} -type f | sort | xargs sha256sum"
 MOMENTS_S = (0.1, 0.2, 0.3, 0.4, 0.5, 0.7)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tests.lab.engine import Engine
     from tests.lab.release import Release
 
+
 FOLDERS: Final = {"mysql": "MySQL", "pgsql": "PgSQL"}
 CHANGES: Final = 400
 WRITERS: Final = 8

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tests.lab.machine import Machine
     from tests.lab.release import Release
 
+
 FILES: Final[dict[str, object]] = {
     "tls": "files",
     "tls_certificate": "/etc/ssl/own/fullchain.pem",

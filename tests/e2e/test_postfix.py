@@ -10,7 +10,7 @@ import pytest
 from tasks.distribution import PACKAGES
 from tests.lab.acme import Network
 from tests.lab.certificates import Signer
-from tests.lab.engine import wait_until
+from tests.lab.engine import Engine, wait_until
 from tests.lab.images import machine_image
 from tests.lab.inviting import Event, Person
 from tests.lab.machine import Machine
@@ -21,8 +21,8 @@ from tests.lab.server import Server
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.lab.engine import Engine
     from tests.lab.release import Release
+
 
 JANE: Final = Person("jane@example.net", "Doe, Jäne")
 VERIFY: Final = """

@@ -12,13 +12,12 @@ import pytest
 from tests.lab.asking import HOSTNAME
 from tests.lab.clients import CARD
 from tests.lab.compose import COMPOSE_LIMIT_S, EXAMPLES, Project, compose_command
-from tests.lab.engine import wait_until
+from tests.lab.engine import Engine, wait_until
 from tests.lab.images import machine_image
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.lab.engine import Engine
 
 LARGE_BYTES = 20 * 1024**2
 REQUEST = "\r\n".join(

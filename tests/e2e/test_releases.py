@@ -15,7 +15,7 @@ from tests.lab.bare import CA, SQLITE, USER, Bare
 from tests.lab.certificates import Signer
 from tests.lab.clients import CARD, EVENT
 from tests.lab.databases import BACKENDS, DatabaseServer
-from tests.lab.engine import cache_directory
+from tests.lab.engine import Engine, cache_directory
 from tests.lab.future import VERSION as FUTURE
 from tests.lab.future import Kind
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from tests.lab.database_image import Backend
-    from tests.lab.engine import Engine
     from tests.lab.release import Release
+
 
 CALENDAR: Final = f"/dav.php/calendars/{USER}/default/"
 BOOK: Final = f"/dav.php/addressbooks/{USER}/default/"

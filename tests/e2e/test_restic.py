@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tests.lab.machine import Machine
     from tests.lab.release import Release
 
+
 PASSWORD = "a repository's own password"
 LOGIN = "rest-login-secret"
 LOCAL, SFTP, REST = "/srv/restic", "sftp:deployer@127.0.0.1:repository", "rest:http://127.0.0.1:8000/"

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from tests.lab.machine import Machine
     from tests.lab.release import Release
 
+
 USER = SMALL.names()[0]
 CALENDAR = f"/dav.php/calendars/{USER}/default/"
 DATA = ("/var/lib/baikal/config", "/var/lib/baikal/Specific", "/var/lib/baikal/tls", "/etc/baikal")

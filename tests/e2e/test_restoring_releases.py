@@ -13,7 +13,7 @@ from tests.lab.engine import cache_directory
 from tests.lab.future import Kind
 from tests.lab.holding import SqliteFile
 from tests.lab.life import Life, open_again, said
-from tests.lab.release import standin
+from tests.lab.release import Release, standin
 from tests.lab.server import Server
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.lab.machine import Machine
-    from tests.lab.release import Release
+
 
 OLD = "0.11.1"
 BACKUPS = "/var/backups/baikal"

@@ -12,7 +12,7 @@ import pytest
 
 from tests.lab.asking import HOSTNAME, PASSWORD, Answer
 from tests.lab.database_image import KINDS
-from tests.lab.engine import wait_until
+from tests.lab.engine import Engine, wait_until
 from tests.lab.images import machine_image
 from tests.lab.stack import POSTGRESQL, UPDATE_LIMIT_S, Stack, swarm
 from tests.lab.streams import CALENDAR, USER, Fate, Put, Streams
@@ -20,7 +20,6 @@ from tests.lab.streams import CALENDAR, USER, Fate, Put, Streams
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from tests.lab.engine import Engine
 
 BEGIN_LIMIT_S: Final = 60
 BACK_LIMIT_S: Final = 90

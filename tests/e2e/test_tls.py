@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tests.lab.machine import Machine
     from tests.lab.release import Release
 
+
 FURTHER: Final = "dav.example.org"
 ROOT: Final = "/usr/local/share/ca-certificates/lab-root.crt"
 PATHS: Final = ("/", "/admin/", "/dav.php/", "/nothing", "/robots.txt", "/.well-known/caldav")

@@ -13,7 +13,7 @@ from tests.lab.future import VERSION as FUTURE
 from tests.lab.future import Kind
 from tests.lab.halting import Halting
 from tests.lab.holding import SqliteFile
-from tests.lab.release import standin
+from tests.lab.release import Release, standin
 from tests.lab.server import Server
 from tests.lab.upgrading import amiss, as_version, rewind, save
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from tests.lab.deploying import Outcome
     from tests.lab.machine import Machine
-    from tests.lab.release import Release
+
 
 OLDEST, OLD = "0.10.1", "0.11.1"
 FAILING: Final = {

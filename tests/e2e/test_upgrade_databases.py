@@ -12,7 +12,7 @@ from tests.lab.acme import Network
 from tests.lab.certificates import Signer
 from tests.lab.crowd import FEW, Crowd
 from tests.lab.databases import BACKENDS, DatabaseServer, attach
-from tests.lab.engine import wait_until
+from tests.lab.engine import Engine, wait_until
 from tests.lab.future import VERSION as FUTURE
 from tests.lab.future import Kind
 from tests.lab.halting import Halting
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from tests.lab.engine import Engine
     from tests.lab.machine import Machine
     from tests.lab.release import Release
+
 
 CA: Final = "/etc/ssl/database.pem"
 VERSION: Final = "SELECT value FROM baikalctl_state WHERE name = 'version'"

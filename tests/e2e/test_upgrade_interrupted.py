@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tests.lab.machine import Machine
     from tests.lab.release import Release
 
+
 OLD_SERVES: Final = {
     "amid keeping it": ("placing._copy_own", 1),
     "about to be migrated": ("migration._upgrade", 1),

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from baikalctl.release import KNOWN_RELEASES
+from baikalctl.baikal.release import KNOWN_RELEASES
 from tests.lab.deploying import pyinfra
-from tests.lab.release import standin
+from tests.lab.release import Release, standin
 from tests.lab.server import Server
 from tests.unit.test_settings import SECRET, VARIABLES, WRONG_DATA
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.lab.machine import Entry, Machine
-    from tests.lab.release import Release
+
 
 HOSTS_A_RUN = 8
 """As many connections at once as sshd takes without dropping any (its MaxStartups is 10)."""

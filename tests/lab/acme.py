@@ -22,13 +22,12 @@ from tests.lab.acme_image import (
     server_files,
 )
 from tests.lab.container import LABELS
-from tests.lab.engine import wait_until
+from tests.lab.engine import Engine, wait_until
 from tests.lab.errors import LabError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tests.lab.engine import Engine
 
 READY_LIMIT_S: Final = 20
 FRONT_PORT: Final = 14000

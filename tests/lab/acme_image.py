@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from tests.lab.engine import Engine
 
+
 BASE: Final = "debian:13"
 PACKAGES: Final = ("bind9", "bind9-dnsutils", "curl", "nginx-light", "openssl", "pebble")
 ALIAS: Final = "acme.lab.test"

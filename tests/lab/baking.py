@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING, Final
 
 from tests.lab.container import LABELS
 from tests.lab.deploying import REPOSITORY, pyinfra
-from tests.lab.engine import locked
+from tests.lab.engine import Engine, locked
 from tests.lab.errors import LabError
 from tests.lab.images import base_image
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.lab.engine import Engine
     from tests.lab.release import Release
+
 
 BASE: Final = "debian:13"
 """The distribution of the Dockerfile's own base."""

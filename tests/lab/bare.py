@@ -15,7 +15,7 @@ import yaml
 
 from tests.lab.asking import PASSWORD, Answer, ask
 from tests.lab.container import LABELS
-from tests.lab.engine import wait_until
+from tests.lab.engine import Engine, wait_until
 from tests.lab.errors import LabError
 from tests.lab.images import INSTALL, base_image, built_image
 from tests.lab.machine import LOCAL, free_port
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from tests.lab.acme import Network
-    from tests.lab.engine import Engine
     from tests.lab.release import Release
+
 
 BASE: Final = "debian:12"
 PACKAGES: Final = ("php-cli", "php-mbstring", "php-mysql", "php-pgsql", "php-sqlite3", "php-xml", "python3")

@@ -23,14 +23,13 @@ from tests.lab.asking import HOSTNAME, PASSWORD, Answer
 from tests.lab.clients import Account
 from tests.lab.container import LABELS, READY_LIMIT_S, Container
 from tests.lab.deploying import REPOSITORY
-from tests.lab.engine import apt_install, can_install, locked, wait_until
+from tests.lab.engine import Engine, apt_install, can_install, locked, wait_until
 from tests.lab.errors import LabError
 from tests.lab.machine import LOCAL, START_ATTEMPTS, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tests.lab.engine import Engine
 
 EXAMPLES: Final = REPOSITORY / "examples" / "compose"
 COMPOSE_LIMIT_S: Final = 120

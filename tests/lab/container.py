@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from tests.lab.asking import HOSTNAME, PASSWORD, Answer, ask
 from tests.lab.clients import Account
-from tests.lab.engine import wait_until
+from tests.lab.engine import Engine, wait_until
 from tests.lab.errors import LabError
 from tests.lab.machine import HOST_LABEL, LOCAL, RUN_LABEL, START_ATTEMPTS, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from tests.lab.engine import Engine
 
 USERS: Final = json.dumps([{"name": "jo", "email": "jo@example.org", "password": PASSWORD}])
 ENVIRONMENT: Final[Mapping[str, str]] = {

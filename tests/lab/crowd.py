@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from tests.lab.server import Server
 
+
 FEW: Final = Corpus(users=2, calendars=1, events=14, books=1, contacts=4)
 """Who only look at what they have, before and after; of every kind, and few, as each object is a request."""
 WRITER: Final = "jo"

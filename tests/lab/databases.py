@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from tests.lab.container import LABELS
 from tests.lab.database_image import ACCOUNT, FOLDER, GRANTS, HBA, KINDS, NAME, SESSIONS, Backend, Kind
-from tests.lab.engine import wait_until
+from tests.lab.engine import Engine, wait_until
 from tests.lab.errors import LabError
 from tests.lab.holding import TELL, Statement, written
 from tests.lab.machine import LOCAL, START_ATTEMPTS, free_port
@@ -20,7 +20,6 @@ from tests.lab.machine import LOCAL, START_ATTEMPTS, free_port
 if TYPE_CHECKING:
     from tests.lab.acme import Network
     from tests.lab.certificates import Pair, Signer
-    from tests.lab.engine import Engine
 
 BACKENDS: Final[tuple[Backend, ...]] = ("mysql", "pgsql")
 PASSWORD: Final = """pass word: "it's" #1 \\ 100% $HOME; Müll"""

@@ -7,14 +7,14 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from tests.lab.asking import PASSWORD
-from tests.lab.corpus import book_uri, calendar_uri
+from tests.lab.corpus import Corpus, book_uri, calendar_uri
 from tests.lab.objects import BERLIN, STORED, event, md5
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.lab.corpus import Corpus
     from tests.lab.holding import Holder, Statement
+
 
 REALM: Final = "BaikalDAV"
 CHANGED, GONE = 10, 25

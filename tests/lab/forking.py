@@ -39,7 +39,7 @@ def prepare(library: str, root: str, user: str) -> None:
         if not module.name.endswith("__main__"):
             with contextlib.suppress(ImportError):  # a database's library that isn't installed
                 importlib.import_module(module.name)
-    queue: Any = sys.modules["baikalctl.nullmailer_queue"]
+    queue: Any = sys.modules["baikalctl.mail.nullmailer"]
     spool = Path(f"{root}/var/spool/nullmailer")
     queue.SPOOL, queue.QUEUE, queue.FAILED, queue.TRIGGER = spool, spool / "queue", spool / "failed", spool / "trigger"
 

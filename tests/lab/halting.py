@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from tests.lab.machine import Machine
 
+
 T = TypeVar("T")
 
 PLACE: Final = "/run/lab-halting"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 from tests.lab.clients import Account
 from tests.lab.container import Container
-from tests.lab.engine import wait_until
+from tests.lab.engine import Engine, wait_until
 from tests.lab.errors import LabError
 from tests.lab.images import INSTALL, base_image, built_image
 from tests.lab.old_installation import PASSWORDS, build
@@ -21,8 +21,8 @@ from tests.lab.old_installation import PASSWORDS, build
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.lab.engine import Engine
     from tests.lab.release import Release
+
 
 PACKAGES: Final = ("php-cli", "php-mbstring", "php-sqlite3", "php-xml")
 READY_LIMIT_S: Final = 20

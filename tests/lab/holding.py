@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from tests.lab.engine import Engine
 
+
 # Values that JSON has no notation for are lists of one: the base64 of bytes.
 TELL: Final = """\
 import base64, json, sys

@@ -9,14 +9,13 @@ import json
 import tarfile
 from typing import TYPE_CHECKING, Any, Final
 
-from tests.lab.hostile_files import BOMB, ESCAPES, SQL_ATTACKS, VALUES, YAML
+from tests.lab.hostile_files import BOMB, ESCAPES, SQL_ATTACKS, VALUES, YAML, Change
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from tests.lab.fuzzing import Tree
-    from tests.lab.hostile_files import Change
 
 
 def valid(tree: Tree) -> Path:

@@ -5,16 +5,12 @@ from __future__ import annotations
 import re
 import socket
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tests.lab.baking import ANOTHER
-from tests.lab.engine import locked
+from tests.lab.engine import Engine, locked
 from tests.lab.images import BUILDING
 from tests.lab.machine import HOST_LABEL, RUN_LABEL
 from tests.lab.stack import leave_swarm, swarm_owner
-
-if TYPE_CHECKING:
-    from tests.lab.engine import Engine
 
 
 def remove_leftovers(engine: Engine) -> list[str]:

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from tests.lab.asking import PASSWORD
-from tests.lab.contents import compare, everything
+from tests.lab.contents import Contents, compare, everything
 from tests.lab.dav import Dav
 from tests.lab.engine import wait_until
 from tests.lab.errors import LabError
 from tests.lab.syncing import Syncer
 
 if TYPE_CHECKING:
-    from tests.lab.contents import Contents
     from tests.lab.corpus import Corpus
     from tests.lab.machine import Machine
     from tests.lab.server import Server

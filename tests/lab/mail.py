@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from tests.lab.certificates import Signer, self_signed
 from tests.lab.container import LABELS
-from tests.lab.engine import wait_until
+from tests.lab.engine import Engine, wait_until
 from tests.lab.errors import LabError
 from tests.lab.images import INSTALL, base_image, built_image
 from tests.lab.mail_rules import ALIAS, CONTROL, CREDENTIALS, FOLDER, GOOD, SELF_SIGNED, WRONG_NAME, Rules
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from email.message import EmailMessage
 
     from tests.lab.acme import Network
-    from tests.lab.engine import Engine
+
 
 BASE: Final = "debian:13"
 PACKAGES: Final = ("python3",)

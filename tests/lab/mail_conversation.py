@@ -9,10 +9,9 @@ import re
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from tests.lab.mail_rules import ALIAS
+from tests.lab.mail_rules import ALIAS, Door
 
 if TYPE_CHECKING:
-    from tests.lab.mail_rules import Door
     from tests.lab.mail_server import Relay
 
 COMMAND_LIMIT: Final = 2048

@@ -6,13 +6,10 @@ import asyncio
 import json
 import re
 import ssl
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from tests.lab.mail_conversation import Conversation
-from tests.lab.mail_rules import CONTROL, CREDENTIALS, DOORS, FOLDER, Rules
-
-if TYPE_CHECKING:
-    from tests.lab.mail_rules import Door
+from tests.lab.mail_rules import CONTROL, CREDENTIALS, DOORS, FOLDER, Door, Rules
 
 MESSAGE_LIMIT: Final = 10 * 1024 * 1024
 LINE_LIMIT: Final = 1000

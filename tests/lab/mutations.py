@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from tests.lab.fuzzing import MAIL as MAIL_ACCOUNT
-from tests.lab.fuzzing import RELAY
+from tests.lab.fuzzing import RELAY, Tree
 from tests.lab.hostile_archives import ARCHIVE_ATTACKS, MANIFESTS, contents, newer, put, tar
 from tests.lab.hostile_files import (
     DATABASE,
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
     from random import Random
-
-    from tests.lab.fuzzing import Tree
 
     Change = Callable[[Path, Tree], object]
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
-from tests.lab.engine import wait_until
+from tests.lab.engine import Engine, wait_until
 from tests.lab.errors import LabError
 from tests.lab.php_attacks import (
     CHANGE_SECTION,
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.lab.engine import Engine
 
 LIMIT_S: Final = 60
 """Every command ends within this time."""

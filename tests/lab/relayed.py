@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tests.lab.engine import Engine
     from tests.lab.release import Release
 
+
 AUTHORITY: Final = "/etc/ssl/lab-relay.pem"
 RELAY_PASSWORD: Final = """it's "quoted" \\ $HOME #1 : 100%"""
 """Of the characters that a relay's password may have, those that a configuration file gets wrong."""

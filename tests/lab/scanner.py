@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from tests.lab.machine import Machine
 
+
 DISTRIBUTION: Final = "debian:13"
 """Whose testssl.sh it is: Debian 12's doesn't rate yet. It does so by the rules of SSL Labs."""
 LIMIT_S: Final = 300

@@ -18,14 +18,13 @@ import yaml
 from tests.lab.asking import HOSTNAME, PASSWORD, Answer, ask
 from tests.lab.clients import Account
 from tests.lab.deploying import REPOSITORY
-from tests.lab.engine import locked, wait_until
+from tests.lab.engine import Engine, locked, wait_until
 from tests.lab.errors import LabError
 from tests.lab.machine import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from tests.lab.engine import Engine
 
 EXAMPLE: Final = REPOSITORY / "examples" / "swarm"
 READY_LIMIT_S: Final = 120

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from tests.lab.dav import SYNC
+from tests.lab.dav import SYNC, Dav
 from tests.lab.errors import LabError
-
-if TYPE_CHECKING:
-    from tests.lab.dav import Dav
 
 REFUSED: Final = (b"valid-sync-token", b"InvalidSyncToken", b"InvalidToken")
 """What a server says of a token that it doesn't know (RFC 6578, section 3.2), and sabre/dav's exceptions for it."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from tests.lab.contents import Contents
 
+
 PAUSE_S: Final = 0.05
 """After an answer that is none: nobody asks a server that is down as fast as he can."""
 END_LIMIT_S: Final = 90

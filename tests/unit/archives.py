@@ -9,8 +9,8 @@ import sqlite3
 import tarfile
 from typing import TYPE_CHECKING
 
-from baikalctl import archive, manifest, trial
-from baikalctl.manifest import Manifest
+from baikalctl.backup import archive, manifest, verify_database
+from baikalctl.backup.manifest import Manifest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -57,7 +57,7 @@ def described(folder: Path, *, label: str = "", counts: Mapping[str, int] | None
         baikal="0.12.1",
         php="8.2",
         backend="sqlite",
-        counts=trial.count(folder / DATABASE) if counts is None else counts,
+        counts=verify_database.count(folder / DATABASE) if counts is None else counts,
         files=files,
     )
 

@@ -18,17 +18,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from baikalctl import (
-    configuration,
-    database,
-    migration,
-    nullmailer_queue,
-    paths,
-    placing,
-    rehearsal,
-    sqlite,
-    sqlite_file,
-)
+from baikalctl import paths
+from baikalctl.baikal import config
+from baikalctl.changes import migration, staging, trial_run
+from baikalctl.database import interface, sqlite, sqlite_file
+from baikalctl.mail import nullmailer
 from tests.unit.samples import SCHEMA, VERSION, here
 
 if TYPE_CHECKING:
@@ -123,7 +117,7 @@ def empty_database(memory: Path) -> bytes:
     """Return an empty database of Baïkal's, made once."""
     place = memory / "empty.sqlite"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(database, "schema", lambda *_: SCHEMA.read_text(encoding="utf-8"))
+        patch.setattr(interface, "schema", lambda *_: SCHEMA.read_text(encoding="utf-8"))
         sqlite.Sqlite(place).create(VERSION)
     return place.read_bytes()
 
@@ -144,9 +138,9 @@ def spool(host: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     place = host / "var/spool/nullmailer"
     for name, path in (("SPOOL", place), ("QUEUE", place / "queue"), ("FAILED", place / "failed")):
         path.mkdir(parents=True)
-        monkeypatch.setattr(nullmailer_queue, name, path)
-    monkeypatch.setattr(nullmailer_queue, "TRIGGER", place / "trigger")
-    monkeypatch.setattr(nullmailer_queue, "ACCOUNT", paths.USER)
+        monkeypatch.setattr(nullmailer, name, path)
+    monkeypatch.setattr(nullmailer, "TRIGGER", place / "trigger")
+    monkeypatch.setattr(nullmailer, "ACCOUNT", paths.USER)
     journal = host / "programs/journalctl"
     journal.write_text(
         f'#!/bin/sh\n[ "$1 $2" = "--unit nullmailer" ] && cat {place.parent}/journal\n', encoding="utf-8"
@@ -162,7 +156,7 @@ def container(spool: Path, host: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     Path(paths.SERVICES).mkdir(parents=True)
     folder = host / "run-mail"
     folder.mkdir()
-    monkeypatch.setattr(nullmailer_queue, "LOG", folder / "current")
+    monkeypatch.setattr(nullmailer, "LOG", folder / "current")
     return folder
 
 
@@ -171,11 +165,11 @@ def untried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have copies not tried out and PHP not asked, in hundreds of runs: what comes of that, single runs show."""
 
     def upgrade(version: str) -> str:
-        file = Path(paths.INCOMING) / placing.YAML
-        found = configuration.understood(file)
+        file = Path(paths.INCOMING) / staging.YAML
+        found = config.understood(file)
         found["system"]["configured_version"] = version
-        configuration.write(found, file)
+        config.write(found, file)
         return migration.UPGRADED
 
-    monkeypatch.setattr(rehearsal, "try_out", lambda *_: None)
+    monkeypatch.setattr(trial_run, "try_out", lambda *_: None)
     monkeypatch.setattr(migration, "_upgrade", upgrade)

@@ -6,14 +6,15 @@ import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from baikalctl import database, paths
-from baikalctl.sqlite import Sqlite
+from baikalctl import paths
+from baikalctl.database import interface
+from baikalctl.database.sqlite import Sqlite
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 
-class Elsewhere(database.Database):
+class Elsewhere(interface.Database):
     """Takes the place of PostgreSQL's; its rows are in a file named after the database."""
 
     backend: ClassVar[str] = "pgsql"
@@ -33,7 +34,7 @@ class Elsewhere(database.Database):
         """Return the section that names it."""
         return dict(self._section)
 
-    def connect(self, *, read_only: bool = False) -> database.Connection:
+    def connect(self, *, read_only: bool = False) -> interface.Connection:
         """Return a connection."""
         return self.file.connect(read_only=read_only)
 
@@ -46,14 +47,14 @@ class Elsewhere(database.Database):
         self.place.mkdir(exist_ok=True)
         self.file.create(version)
 
-    def missing_tuning(self, connection: database.Connection) -> list[str]:  # noqa: ARG002 - it has all
+    def missing_tuning(self, connection: interface.Connection) -> list[str]:  # noqa: ARG002 - it has all
         """Return nothing."""
         return []
 
-    def tune(self, connection: database.Connection) -> None:
+    def tune(self, connection: interface.Connection) -> None:
         """Do nothing."""
 
-    def integrity(self, connection: database.Connection) -> str:
+    def integrity(self, connection: interface.Connection) -> str:
         """Return the first thing that is wrong."""
         return self.file.integrity(connection)
 
@@ -84,6 +85,6 @@ class Elsewhere(database.Database):
         """Do nothing."""
         yield
 
-    def remedy(self, error: database.Error, otherwise: str) -> str:
+    def remedy(self, error: interface.Error, otherwise: str) -> str:
         """Return what to do."""
         return self.file.remedy(error, otherwise)

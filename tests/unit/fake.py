@@ -19,8 +19,8 @@ from pyinfra.api.operations import run_ops
 from pyinfra.api.state import State, StateStage
 from pyinfra.context import ctx_config, ctx_host, ctx_inventory, ctx_state
 
-from baikalctl import release
-from baikalctl.rendering import FileSet, render
+from baikalctl.baikal import release
+from baikalctl.rendering.model import FileSet, render
 from tasks.distribution import (
     DATABASE_SERVERS,
     KNOWN,

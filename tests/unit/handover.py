@@ -6,7 +6,7 @@ import email
 import email.policy
 from typing import TYPE_CHECKING, cast
 
-from baikalctl.invitation import Outgoing, compose
+from baikalctl.mail.message import Outgoing, compose
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

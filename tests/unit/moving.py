@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from baikalctl import boundary_child, paths
-from baikalctl.faults import HostError
+from baikalctl import paths
+from baikalctl.errors import HostError
+from baikalctl.host import boundary_child
 from tests.lab.engine import apt_install, can_install
 from tests.unit.samples import HOME, VERSION
 

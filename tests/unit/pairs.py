@@ -11,8 +11,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import AuthorityInformationAccessOID, NameOID
 
-from baikalctl import certificate, served
-from baikalctl.writing import write
+from baikalctl.host.atomic_write import write
+from baikalctl.tls import certificate, selection
 from tests.unit.samples import declared
 
 if TYPE_CHECKING:
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from baikalctl.declared import Declared
+    from baikalctl.desired.state import Declared
+
 
 NAME = "cal.example.org"
 DNS = x509.DNSName(NAME)
@@ -121,7 +122,7 @@ def trust(monkeypatch: pytest.MonkeyPatch, folder: Path, *roots: x509.Certificat
 def take(it: Declared) -> list[str]:
     """Have the best pair serve, and return what was said."""
     said = []
-    for sentence, act in served.steps(it):
+    for sentence, act in selection.steps(it):
         said.append(sentence)
         act()
     return said

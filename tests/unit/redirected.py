@@ -26,14 +26,14 @@ def run(root: str, user: str, *arguments: str) -> NoReturn:
     redirect(root, user)
     from pathlib import Path
 
-    from baikalctl import nullmailer_queue
     from baikalctl.cli import main
+    from baikalctl.mail import nullmailer
 
     spool = Path(f"{root}/var/spool/nullmailer")
-    nullmailer_queue.SPOOL = spool
-    nullmailer_queue.QUEUE, nullmailer_queue.FAILED = spool / "queue", spool / "failed"
-    nullmailer_queue.TRIGGER = spool / "trigger"
-    nullmailer_queue.ACCOUNT = user
+    nullmailer.SPOOL = spool
+    nullmailer.QUEUE, nullmailer.FAILED = spool / "queue", spool / "failed"
+    nullmailer.TRIGGER = spool / "trigger"
+    nullmailer.ACCOUNT = user
     sys.exit(main(list(arguments)))
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from cryptography import x509
 
-from baikalctl.declared import Declared, Mail, Relay
+from baikalctl.desired.state import Declared, Mail, Relay
 from tests.unit.pairs import CA, ROOT, issue, pem, put, signed
 from tests.unit.samples import declared
 

@@ -7,11 +7,12 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from baikalctl import paths, release
-from baikalctl.declared import Declared, declare
-from baikalctl.rendering import Platform
-from baikalctl.settings import Settings
-from baikalctl.sqlite import Sqlite
+from baikalctl import paths
+from baikalctl.baikal import release
+from baikalctl.database.sqlite import Sqlite
+from baikalctl.desired.state import Declared, declare
+from baikalctl.rendering.model import Platform
+from baikalctl.settings.model import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

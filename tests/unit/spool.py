@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from baikalctl import nullmailer_queue
+from baikalctl.mail import nullmailer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,11 +42,11 @@ Delivery complete, 1 message(s) remain.
 
 def put(part: str, name: str, *recipients: str, sender: str = SENDER, content: bytes = b"Subject: x\n\nbody\n") -> Path:
     """Put a message into ``queue`` or ``failed``; return its file."""
-    folder = {"queue": nullmailer_queue.QUEUE, "failed": nullmailer_queue.FAILED}[part]
+    folder = {"queue": nullmailer.QUEUE, "failed": nullmailer.FAILED}[part]
     (folder / name).write_bytes("\n".join([sender, *recipients, "", ""]).encode() + content)
     return folder / name
 
 
 def said(log: str) -> None:
     """Have the journal say this, and nothing else."""
-    (nullmailer_queue.SPOOL.parent / "journal").write_text(log, encoding="latin-1")
+    (nullmailer.SPOOL.parent / "journal").write_text(log, encoding="latin-1")

@@ -6,9 +6,9 @@ import unicodedata
 
 import pytest
 
-from baikalctl.accounts import Collection, Share
-from baikalctl.faults import SettingsError
-from baikalctl.settings import Settings
+from baikalctl.errors import SettingsError
+from baikalctl.settings.model import Settings
+from baikalctl.settings.users import Collection, Share
 from tests.unit.samples import settings, user
 
 

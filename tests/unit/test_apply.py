@@ -13,15 +13,20 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from baikalctl import apply, certificate, configuration, paths, release, sqlite, users
-from baikalctl.faults import HostError
+from baikalctl import paths
+from baikalctl.baikal import accounts, config, release
+from baikalctl.commands import apply
+from baikalctl.database import sqlite
+from baikalctl.errors import HostError
+from baikalctl.tls import certificate
 from tests.unit.moving import needs_php, stand_release
 from tests.unit.samples import VERSION, declared, here, user
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from baikalctl.declared import Declared
+    from baikalctl.desired.state import Declared
+
 
 pytestmark = pytest.mark.usefixtures("release_standing")
 
@@ -93,7 +98,7 @@ def execute(statement: str) -> None:
 
 def system() -> dict[str, Any]:
     """Return Baïkal's own settings."""
-    return configuration.read()["system"]
+    return config.read()["system"]
 
 
 def test_a_fresh_host_ends_up_as_declared() -> None:
@@ -163,9 +168,9 @@ def test_nothing_on_the_host_has_a_password(host: Path) -> None:
 def test_the_administrators_password_is_set_when_its_declaration_changes() -> None:
     """And not on every run: what was chosen in the admin pages stays."""
     bring(declared())
-    found = configuration.read()
+    found = config.read()
     found["system"]["admin_passwordhash"] = "chosen"
-    configuration.write(found)
+    config.write(found)
     assert bring(declared()) == []
     assert system()["admin_passwordhash"] == "chosen"
     other = declared(admin_password="another")
@@ -232,9 +237,9 @@ def test_without_anybody_to_remove_there_is_no_backup() -> None:
 def hold(version: str) -> None:
     """Have data of another version."""
     bring(declared())
-    found = configuration.read()
+    found = config.read()
     found["system"]["configured_version"] = version
-    configuration.write(found)
+    config.write(found)
 
 
 def test_data_of_a_newer_version_is_not_touched(host: Path) -> None:
@@ -306,7 +311,7 @@ def test_a_damaged_memory_of_passwords_costs_only_itself(content: str) -> None:
     bring(it)
     Path(paths.APPLIED).write_text(content, encoding="utf-8")
     assert bring(it) == ["remember which passwords were declared"]
-    assert json.loads(Path(paths.APPLIED).read_text(encoding="utf-8"))["jo"] == users.fingerprint(it.users[0].digest)
+    assert json.loads(Path(paths.APPLIED).read_text(encoding="utf-8"))["jo"] == accounts.fingerprint(it.users[0].digest)
 
 
 def test_an_installer_that_somebody_opened_is_closed() -> None:

@@ -22,15 +22,17 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import pytest
 
-from baikalctl import archive, archive_folder, archives, manifest, paths, unpacking
-from baikalctl.faults import HostError
-from baikalctl.private import private_folder
+from baikalctl import paths
+from baikalctl.backup import archive, archive_folder, catalog, extract, manifest
+from baikalctl.errors import HostError
+from baikalctl.host.tempdir import private_folder
 from tests.unit.archives import CREATED, DATABASE, content, described, member, repacked, unpacked
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from baikalctl.manifest import Manifest, Member
+    from baikalctl.backup.manifest import Manifest, Member
+
 
 GONE = "is not there; baikalctl backup list shows"
 NOT_OURS = "is not an archive of baikalctl: "
@@ -60,7 +62,7 @@ def good(folder: Path, said: Manifest) -> Path:
 def refusal(path: Path) -> str:
     """Return why an archive isn't taken; what was unpacked of it is gone."""
     with pytest.raises(HostError) as error:
-        unpacking.verify(path)
+        extract.verify(path)
     assert [each.name for each in Path(paths.BACKUPS).glob(".*")] == []
     text = str(error.value)
     assert text.startswith(str(path))
@@ -73,7 +75,7 @@ def test_what_is_written_comes_out_again(folder: Path, said: Manifest, good: Pat
     """Every byte of every file, for its owner alone, and the manifest with it."""
     target = host / "target"
     target.mkdir()
-    assert unpacking.unpack(good, target) == said == unpacking.read_manifest(good) == unpacking.verify(good)
+    assert extract.unpack(good, target) == said == extract.read_manifest(good) == extract.verify(good)
     for name in said.files:
         assert (target / name).read_bytes() == (folder / name).read_bytes()
     assert {stat.S_IMODE(path.stat().st_mode) for path in target.rglob("*") if path.name != manifest.NAME} == {
@@ -104,21 +106,21 @@ def test_what_is_stored_is_listed_the_newest_first(folder: Path, empty_database:
         archive.write(folder, said)
     for name in ("baikal-2026.tar.gz", "baikal-20261325T031500Z.tar.gz", "replaced-20261125T031500Z"):
         (Path(paths.BACKUPS) / name).touch()
-    assert [(found.created, found.label) for found in archives.stored()] == [
+    assert [(found.created, found.label) for found in catalog.stored()] == [
         (CREATED + 2 * 86400, "before-upgrade"),
         (CREATED + 86400, ""),
         (CREATED, ""),
     ]
-    assert archives.find("latest") == archives.stored()[0].path
-    assert archives.find("baikal-20261125T031500Z.tar.gz") == archives.stored()[2].path
-    assert archives.find("/elsewhere/a.tar.gz") == Path("/elsewhere/a.tar.gz")
+    assert catalog.find("latest") == catalog.stored()[0].path
+    assert catalog.find("baikal-20261125T031500Z.tar.gz") == catalog.stored()[2].path
+    assert catalog.find("/elsewhere/a.tar.gz") == Path("/elsewhere/a.tar.gz")
 
 
 def test_where_there_is_no_archive_latest_is_none(host: Path) -> None:
     """It says how to make one."""
-    assert archives.stored() == []
+    assert catalog.stored() == []
     with pytest.raises(HostError, match=f"no archive in {host}.*; baikalctl backup makes one"):
-        archives.find("latest")
+        catalog.find("latest")
 
 
 def test_a_full_disk_leaves_nothing_behind(folder: Path, said: Manifest, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,13 +145,13 @@ def test_a_database_larger_than_memory_passes_through(folder: Path, said: Manife
     large = described(folder, counts=said.counts)
     (folder / manifest.NAME).write_text(large.to_json(), encoding="utf-8")
     program = (
-        "import sys; from pathlib import Path; from baikalctl import archive, archives, manifest, paths, unpacking\n"
+        "import sys; from pathlib import Path; from baikalctl import paths; from baikalctl.backup import archive, extract, manifest\n"
         f"paths.BACKUPS, paths.DATA, paths.USER = {paths.BACKUPS!r}, {paths.DATA!r}, {paths.USER!r}\n"
         f"folder = Path({str(folder)!r})\n"
         "said = manifest.read((folder / manifest.NAME).read_bytes())\n"
         "stored = archive.write(folder, said)\n"
-        "try: unpacking.verify(stored.path)\n"
-        "except unpacking.HostError as error: print(error)\n"
+        "try: extract.verify(stored.path)\n"
+        "except extract.HostError as error: print(error)\n"
     )
 
     def limited() -> None:
@@ -343,7 +345,7 @@ def test_a_bomb(good: Path) -> None:
 
 def test_one_for_which_there_is_no_room(good: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It says how much is needed."""
-    monkeypatch.setattr(unpacking, "MARGIN", 1 << 60)
+    monkeypatch.setattr(extract, "MARGIN", 1 << 60)
     assert "MiB, and " in (text := refusal(good))
     assert text.endswith(" free; make room there")
 
@@ -444,7 +446,7 @@ def test_what_a_killed_run_has_left_goes_with_the_next(good: Path) -> None:
     (backups / ".private-killed").mkdir()
     (backups / ".private-killed/baikal-20261125T031500Z.tar.gz").touch()
     with private_folder(backups) as held:
-        unpacking.verify(good)
+        extract.verify(good)
         assert [path for path in backups.iterdir() if path.is_dir()] == [held]
     assert list(backups.iterdir()) == [good]
 

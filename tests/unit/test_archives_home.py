@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from baikalctl import archives as names
+from baikalctl.backup import catalog as names
 from tasks import archives
 from tasks.archives import PieceFact, announced, bring_home, bring_or_complain
 

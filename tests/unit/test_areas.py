@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from baikalctl.settings import DEFINITIONS, Settings
+from baikalctl.settings.model import DEFINITIONS, Settings
 from tests.unit.samples import settings
 
 AREAS = ["identity", "Baïkal", "database", "web", "TLS", "mail", "backup", "fleet"]
@@ -16,7 +16,7 @@ def test_every_area_is_one_class_in_a_file_of_its_name() -> None:
     """Whoever looks for a setting finds it where the reference's heading says."""
     for base, area in zip(reversed(Settings.__bases__), AREAS, strict=True):
         assert {field.metadata["definition"].area for field in dataclasses.fields(base)} == {area}
-        assert base.__module__ == f"baikalctl.areas.{area.lower().replace('ï', 'i')}"
+        assert base.__module__ == f"baikalctl.settings.areas.{area.lower().replace('ï', 'i')}"
 
 
 def test_settings_stand_area_by_area_and_in_each_as_its_file_has_them() -> None:

@@ -18,16 +18,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from baikalctl import apply, archive, archives, backup, cli, gathering, manifest, outcome, paths, unpacking
-from baikalctl.faults import HostError
+from baikalctl import cli, paths
+from baikalctl.backup import archive, catalog, collect, create, extract, manifest, status
+from baikalctl.commands import apply
+from baikalctl.errors import HostError
 from tests.unit.archives import KEY
 from tests.unit.moving import soon
 from tests.unit.samples import PASSWORD, VERSION, declared
 
 if TYPE_CHECKING:
-    from baikalctl.backup import Made
-    from baikalctl.database import Database
-    from baikalctl.declared import Declared
+    from baikalctl.backup.create import Made
+    from baikalctl.database.interface import Database
+    from baikalctl.desired.state import Declared
 
 DAY = 86400
 
@@ -46,7 +48,7 @@ def it(host: Path, release_standing: Path) -> Declared:
 
 def made(it: Declared) -> Made:
     """Return a new archive."""
-    done = backup.run(it, lambda _: None)
+    done = create.run(it, lambda _: None)
     assert done
     return done
 
@@ -55,7 +57,7 @@ def unpacked(path: Path, host: Path) -> dict[str, bytes]:
     """Return the content of an archive by name."""
     folder = host / f"unpacked-{path.name}"
     folder.mkdir()
-    unpacking.unpack(path, folder)
+    extract.unpack(path, folder)
     return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
@@ -127,7 +129,7 @@ def test_clients_that_write_at_the_same_time_are_not_disturbed(it: Declared, hos
         for _ in range(3):
             with contextlib.closing(sqlite3.connect(paths.SQLITE, timeout=30)) as connection:
                 (before,) = connection.execute("SELECT count(*) FROM principals").fetchone()
-            said = unpacking.verify(made(it).stored.path)
+            said = extract.verify(made(it).stored.path)
             assert said.counts["principals"] >= before
         assert writer.poll() is None, "it failed to write"
     finally:
@@ -142,7 +144,7 @@ def test_it_says_what_it_does_and_what_came_of_it(it: Declared, capsys: pytest.C
     assert cli.main(["backup"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[:2] == ["baikalctl: copy the database, and all that belongs to it", "baikalctl: pack it"]
-    (stored,) = archives.stored()
+    (stored,) = catalog.stored()
     assert lines[2:] == [
         f"{stored.path}, {stored.size / 1024:.1f} KiB: 1 account, 1 calendar, 0 events, 1 address book, 0 cards"
     ]
@@ -154,7 +156,7 @@ def test_for_programs_it_says_the_checksum(it: Declared, capsys: pytest.CaptureF
     assert it.backup.on
     assert cli.main(["backup", "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
-    assert said["path"] == str(archives.stored()[0].path)
+    assert said["path"] == str(catalog.stored()[0].path)
     assert said["sha256"] == archive.describe(Path(said["path"])).sha256
     assert said["counts"]["users"] == 1
 
@@ -168,7 +170,7 @@ def test_two_in_one_second_have_names_of_their_own(it: Declared, monkeypatch: py
 def test_what_became_of_it_is_remembered(it: Declared, monkeypatch: pytest.MonkeyPatch) -> None:
     """A success with its size; a failure with its reason, without forgetting the success before."""
     done = made(it)
-    found = outcome.read()
+    found = status.read()
     assert (found.success, found.size, found.error) == (done.said.created, done.stored.size, "")
 
     def full(*_: object) -> None:
@@ -176,8 +178,8 @@ def test_what_became_of_it_is_remembered(it: Declared, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(archive, "write", full)
     with pytest.raises(HostError):
-        backup.run(it, lambda _: None)
-    after = outcome.read()
+        create.run(it, lambda _: None)
+    after = status.read()
     assert (after.success, after.size) == (found.success, found.size)
     assert after.error.startswith("the archive can't be written (No space left on device)")
     monkeypatch.undo()
@@ -190,10 +192,10 @@ def test_a_run_that_was_killed_is_remembered_as_such(it: Declared, monkeypatch: 
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(gathering, "gather", killed)
+        patch.setattr(collect, "gather", killed)
         with pytest.raises(KeyboardInterrupt):
-            backup.run(it, lambda _: None)
-    assert outcome.read().error == outcome.UNDER_WAY
+            create.run(it, lambda _: None)
+    assert status.read().error == status.UNDER_WAY
     (Path(paths.BACKUPS) / ".private-x").mkdir()
     done = made(it)
     assert [path.name for path in Path(paths.BACKUPS).iterdir()] == [done.stored.path.name]
@@ -206,11 +208,11 @@ def test_a_full_disk_is_said_and_leaves_nothing(it: Declared, monkeypatch: pytes
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    for module, name in ((gathering, "_snapshot"), (gathering, "_copy"), (archive, "_pack")):
+    for module, name in ((collect, "_snapshot"), (collect, "_copy"), (archive, "_pack")):
         with monkeypatch.context() as patch:
             patch.setattr(module, name, full)
             with pytest.raises(HostError, match=r"No space left on device.*make room in "):
-                backup.run(it, lambda _: None)
+                create.run(it, lambda _: None)
         assert [path.name for path in Path(paths.BACKUPS).iterdir()] == [first.stored.path.name]
 
 
@@ -218,14 +220,14 @@ def test_a_database_that_is_damaged_is_said(it: Declared) -> None:
     """With its remedy; no archive is made of it."""
     Path(paths.SQLITE).write_bytes(b"this is no database" * 1000)
     with pytest.raises(HostError, match=r"^the database .* can't be "):
-        backup.run(it, lambda _: None)
-    assert archives.stored() == []
-    assert "the database" in outcome.read().error
+        create.run(it, lambda _: None)
+    assert catalog.stored() == []
+    assert "the database" in status.read().error
 
 
 def test_a_configuration_that_never_ends_holds_no_backup_up(it: Declared) -> None:
     """PHP's account may put a FIFO in its place, also while the database is being copied."""
-    real = gathering._snapshot
+    real = collect._snapshot
 
     def snapshot(here: Database, target: Path) -> dict[str, int]:
         counts = real(here, target)
@@ -235,7 +237,7 @@ def test_a_configuration_that_never_ends_holds_no_backup_up(it: Declared) -> Non
 
     message = "baikal.yaml is not a file of its own; put the data itself there"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(gathering, "_snapshot", snapshot)
+        patch.setattr(collect, "_snapshot", snapshot)
         for _ in range(2):
             with soon(), pytest.raises(HostError, match=message):
                 made(it)
@@ -245,7 +247,7 @@ def test_a_host_without_data_has_nothing_to_archive(it: Declared) -> None:
     """It says so."""
     Path(paths.BAIKAL_YAML).unlink()
     with pytest.raises(HostError, match=r"this host has no data yet; run the deploy first$"):
-        backup.run(it, lambda _: None)
+        create.run(it, lambda _: None)
 
 
 def test_older_archives_are_thinned_out(it: Declared, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -256,10 +258,10 @@ def test_older_archives_are_thinned_out(it: Declared, monkeypatch: pytest.Monkey
     for day in range(4):
         now = begin + day * DAY
         monkeypatch.setattr(time, "time", lambda now=now: now)
-        backup.run(few, said.append)
-    backup.make(few, "before-upgrade", said.append)
-    assert [found.label for found in archives.stored()] == ["before-upgrade", "", ""] or [
-        found.label for found in archives.stored()
+        create.run(few, said.append)
+    create.make(few, "before-upgrade", said.append)
+    assert [found.label for found in catalog.stored()] == ["before-upgrade", "", ""] or [
+        found.label for found in catalog.stored()
     ] == ["", "before-upgrade", ""]
     assert "1 older archive removed, 2 kept" in said
 
@@ -270,7 +272,7 @@ def test_one_that_was_just_made_stays_whatever_the_clock_says(it: Declared, monk
     monkeypatch.setattr(time, "time", lambda: 5000.0)
     done = made(it)
     assert done.stored.path.exists()
-    assert len(archives.stored()) == 2
+    assert len(catalog.stored()) == 2
 
 
 def test_another_run_is_waited_for(it: Declared) -> None:
@@ -283,7 +285,7 @@ def test_another_run_is_waited_for(it: Declared) -> None:
             said.append(sentence)
             fcntl.flock(lock, fcntl.LOCK_UN)
 
-        assert backup.run(it, hear)
+        assert create.run(it, hear)
     assert said[0].startswith("wait for ")
 
 
@@ -293,21 +295,21 @@ def test_it_is_time_once_a_day(it: Declared, monkeypatch: pytest.MonkeyPatch) ->
     now = noon
 
     monkeypatch.setattr(time, "time", lambda: now)
-    assert not backup.due(it)
+    assert not create.due(it)
     now = noon + 15 * 3600
-    assert not backup.due(it)
-    assert backup.next_look_s(it) == 900
+    assert not create.due(it)
+    assert create.next_look_s(it) == 900
     now = noon + 15.25 * 3600
-    assert backup.due(it)
+    assert create.due(it)
     made(it)
-    assert not backup.due(it)
-    assert backup.next_look_s(it) == 3600
+    assert not create.due(it)
+    assert create.next_look_s(it) == 3600
     now += 2.5 * DAY
-    assert backup.due(it)
-    outcome.remember(attempt=now, error="it rains")
-    assert not backup.due(it)
-    now += backup.RETRY_S
-    assert backup.due(it)
+    assert create.due(it)
+    status.remember(attempt=now, error="it rains")
+    assert not create.due(it)
+    now += create.RETRY_S
+    assert create.due(it)
 
 
 def test_by_the_clock_only_what_was_made_is_said(it: Declared, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from baikalctl import backup_check, outcome, paths
-from baikalctl.health import FAILED, OK, WARNING, Finding
+from baikalctl import paths
+from baikalctl.backup import status as backup_status
+from baikalctl.baikal.health import FAILED, OK, WARNING, Finding
+from baikalctl.checks import backup
 from tests.unit.samples import declared
 
 if TYPE_CHECKING:
-    from baikalctl.declared import Declared
+    from baikalctl.desired.state import Declared
 
 NOW = 1795604400.0
 """Noon in Berlin; the next is due a quarter after three."""
@@ -32,19 +34,19 @@ def it(host: Path, monkeypatch: pytest.MonkeyPatch) -> Declared:
 
 def one(it: Declared) -> Finding:
     """Return the only finding."""
-    (finding,) = backup_check.findings(it)
+    (finding,) = backup.findings(it)
     return finding
 
 
 def test_a_new_archive_is_well(it: Declared) -> None:
     """With its age, its size, and when the next is due."""
-    outcome.remember(success=NOW - 9 * HOUR, size=5 << 20)
+    backup_status.remember(success=NOW - 9 * HOUR, size=5 << 20)
     assert one(it) == Finding("backup", OK, "the newest archive is 9 hours old, 5.0 MiB; the next is due in 15 hours")
 
 
 def test_one_that_another_machine_has_made_counts(it: Declared) -> None:
     """It is of the same data."""
-    outcome.remember(success=NOW - 9 * HOUR, by="cal2")
+    backup_status.remember(success=NOW - 9 * HOUR, by="cal2")
     assert "9 hours old, made by cal2, which has the same database" in one(it).message
 
 
@@ -56,7 +58,7 @@ def test_a_fresh_machine_is_well_until_its_first_is_due(it: Declared) -> None:
     timer.touch()
     os.utime(timer, (NOW - 1.6 * DAY, NOW - 1.6 * DAY))
     assert one(it).status == WARNING
-    outcome.remember(since=NOW - HOUR)
+    backup_status.remember(since=NOW - HOUR)
     assert one(it).status == OK
 
 
@@ -66,7 +68,7 @@ def test_a_fresh_machine_is_well_until_its_first_is_due(it: Declared) -> None:
 )
 def test_one_that_is_overdue(it: Declared, hours: int, status: str, words: str) -> None:
     """After one and a half periods it is a warning, after three a failure."""
-    outcome.remember(success=NOW - hours * HOUR)
+    backup_status.remember(success=NOW - hours * HOUR)
     finding = one(it)
     assert (finding.status, words in finding.message) == (status, True)
     assert finding.remedy == ("" if status == OK else "run baikalctl backup, which says what is wrong")
@@ -75,31 +77,31 @@ def test_one_that_is_overdue(it: Declared, hours: int, status: str, words: str) 
 def test_periods_are_the_schedules(it: Declared) -> None:
     """With one each hour, two hours are too long."""
     hourly = dataclasses.replace(it, backup=dataclasses.replace(it.backup, schedule="hourly"))
-    outcome.remember(success=NOW - 2 * HOUR)
+    backup_status.remember(success=NOW - 2 * HOUR)
     assert one(hourly).status == WARNING
     assert one(it).status == OK
 
 
 def test_a_failed_attempt_is_said_with_its_reason(it: Declared) -> None:
     """As a warning while the newest archive is young; as a failure when it is old."""
-    outcome.remember(success=NOW - HOUR, error="the disk is full")
+    backup_status.remember(success=NOW - HOUR, error="the disk is full")
     assert (one(it).status, "the last attempt failed: the disk is full" in one(it).message) == (WARNING, True)
-    outcome.remember(success=NOW - 4 * DAY)
+    backup_status.remember(success=NOW - 4 * DAY)
     assert (one(it).status, "the last attempt failed: the disk is full" in one(it).message) == (FAILED, True)
 
 
 def test_one_that_is_under_way_is_no_failure(it: Declared) -> None:
     """The doctor may come at any time."""
-    outcome.remember(success=NOW - DAY, error=outcome.UNDER_WAY)
+    backup_status.remember(success=NOW - DAY, error=backup_status.UNDER_WAY)
     assert one(it).status == OK
 
 
 def test_what_restic_lacks_is_said(it: Declared) -> None:
     """The archive is there all the same; without a repository there is nothing to say."""
-    outcome.remember(success=NOW, upload_error="the network is down")
+    backup_status.remember(success=NOW, upload_error="the network is down")
     assert one(it).status == OK
     there = dataclasses.replace(it, backup=dataclasses.replace(it.backup, repository="sftp:a@b:/c"))
-    _, finding = backup_check.findings(there)
+    _, finding = backup.findings(there)
     assert finding.status == WARNING
     assert f"which is in {paths.BACKUPS} alone: the network is down" in finding.message
 
@@ -112,7 +114,7 @@ def test_that_it_is_off_is_said(it: Declared) -> None:
 
 def test_a_clock_that_was_ahead_does_not_hide_anything(it: Declared) -> None:
     """A success in the future is one of now at best; what can't be read is as if there were nothing."""
-    outcome.remember(success=NOW + 900 * DAY)
+    backup_status.remember(success=NOW + 900 * DAY)
     assert "0 minutes old" in one(it).message
     (Path(paths.STATE) / "backup.json").write_text("{", encoding="ascii")
     assert one(it).message.startswith("no archive was made yet")

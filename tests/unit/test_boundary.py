@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from baikalctl import boundary, boundary_child, paths
-from baikalctl.boundary import MIB, Limits, confined, confined_while
-from baikalctl.faults import HostError
+from baikalctl import paths
+from baikalctl.errors import HostError
+from baikalctl.host import boundary, boundary_child
+from baikalctl.host.boundary import MIB, Limits, confined, confined_while
 from tests.unit.samples import HOME
 
 if TYPE_CHECKING:
@@ -283,7 +284,7 @@ def test_no_other_module_drops_privileges() -> None:
         for line in path.read_text(encoding="utf-8").splitlines()
         if any(f"os.{call}" in line or line.strip().startswith(call) for call in calls)
     }
-    assert found <= {"boundary_child.py", "declared.py", "declared_data.py", "driver.py", "mysql.py"}
+    assert found <= {"boundary_child.py", "state.py", "data.py", "driver.py", "mysql.py"}
 
 
 def test_nothing_of_roots_environment_reaches_a_child(monkeypatch: pytest.MonkeyPatch) -> None:

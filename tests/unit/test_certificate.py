@@ -21,8 +21,9 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from baikalctl import certificate, paths, served
-from baikalctl.faults import HostError
+from baikalctl import paths
+from baikalctl.errors import HostError
+from baikalctl.tls import certificate, selection
 from tests.unit.pairs import (
     CA,
     CA_KEY,
@@ -51,8 +52,8 @@ from tests.unit.pairs import (
 from tests.unit.samples import LETSENCRYPT, declared
 
 if TYPE_CHECKING:
-    from baikalctl.certificate import Pair
-    from baikalctl.declared import Declared
+    from baikalctl.desired.state import Declared
+    from baikalctl.tls.certificate import Pair
 
 OLD_FORM_KEY = KEY.private_bytes(PEM, serialization.PrivateFormat.TraditionalOpenSSL, PLAIN)
 LOCKED_KEY = KEY.private_bytes(
@@ -195,7 +196,7 @@ def test_a_certificate_for_another_name_is_refused(folder: Path, names: list[x50
     it = brought(folder, pem(issue(*names)), hostname=hostname)
     assert not look(it).covers(hostname)
     with pytest.raises(HostError, match=rf"cal\.pem doesn't cover {hostname}$"):
-        served.given(it)
+        selection.given(it)
 
 
 @pytest.mark.parametrize(
@@ -226,13 +227,13 @@ def test_an_expired_certificate_is_refused(folder: Path) -> None:
     assert look(it).remaining < 0
     assert look(it).days_left == -1
     with pytest.raises(HostError, match=r"cal\.pem has expired$"):
-        served.given(it)
+        selection.given(it)
 
 
 def test_a_certificate_of_tomorrow_is_refused(folder: Path) -> None:
     """Most often the clock is wrong."""
     with pytest.raises(HostError, match=r"cal\.pem is not valid yet; is the clock right\?$"):
-        served.given(brought(folder, pem(issue(DNS, starts=1))))
+        selection.given(brought(folder, pem(issue(DNS, starts=1))))
 
 
 def test_a_certificate_for_clients_is_refused(folder: Path) -> None:
@@ -333,7 +334,7 @@ def test_of_an_unknown_authority_nobody_is_expected_to_know_the_intermediate(fol
         match=r"cal\.pem lacks its chain: who signed it is neither in the file nor known to this host; add the "
         r"authority's intermediate certificates below it \(or, of an authority of your own, its root\)$",
     ):
-        served.given(it)
+        selection.given(it)
 
 
 def test_a_chain_that_stops_before_its_root_is_incomplete_unless_the_root_is_known(
@@ -343,9 +344,9 @@ def test_a_chain_that_stops_before_its_root_is_incomplete_unless_the_root_is_kno
     it = brought(folder, pem(signed(), CA))
     assert not look(it).complete
     with pytest.raises(HostError, match="or, of an authority of your own, its root"):
-        served.given(it)
+        selection.given(it)
     trust(monkeypatch, folder, ROOT)
-    assert served.given(it).complete
+    assert selection.given(it).complete
 
 
 def test_the_wrong_intermediate_is_as_bad_as_none(known: Path) -> None:
@@ -363,7 +364,7 @@ def test_a_chain_up_to_its_own_root_is_taken(folder: Path) -> None:
     it = brought(folder, pem(signed(), CA, ROOT))
     pair = look(it)
     assert (pair.trusted, pair.complete, pair.self_signed) == (False, True, False)
-    assert served.given(it).days_left == 89
+    assert selection.given(it).days_left == 89
 
 
 def test_a_self_signed_certificate_of_ones_own_is_taken(folder: Path) -> None:
@@ -371,7 +372,7 @@ def test_a_self_signed_certificate_of_ones_own_is_taken(folder: Path) -> None:
     it = brought(folder, GOOD)
     pair = look(it)
     assert (pair.trusted, pair.complete, pair.self_signed) == (False, True, True)
-    assert served.given(it).days_left == 100
+    assert selection.given(it).days_left == 100
 
 
 def test_a_self_signed_certificate_can_be_trusted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -387,7 +388,7 @@ def test_nobody_is_trusted_but_whom_the_host_trusts(folder: Path) -> None:
     (folder / "ca.pem").write_bytes(pem(ROOT))
     settings = LETSENCRYPT | {"acme_server": "https://ca.lan/acme", "acme_ca": str(folder / "ca.pem")}
     place = put(folder / "both.pem", pem(signed(), CA))
-    assert not served.look(declared(**settings), place).trusted
+    assert not selection.look(declared(**settings), place).trusted
 
 
 def test_a_host_without_a_store_trusts_nobody(known: Path) -> None:
@@ -415,8 +416,8 @@ def test_an_authority_that_has_expired_is_not_trusted(known: Path) -> None:
     expected = f"{it.tls_certificate} has a chain that has expired; take the authority's newer one"
     assert pair.fault() == expected
     with pytest.raises(HostError, match=re.escape(expected)):
-        served.given(it)
-    assert served.given(brought(known, pem(signed(), CA))).trusted
+        selection.given(it)
+    assert selection.given(brought(known, pem(signed(), CA))).trusted
 
 
 def test_an_expired_root_is_an_expired_chain(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -515,8 +516,8 @@ def test_a_self_signed_certificate_serves_its_name(host: Path, hostname: str) ->
     """For names and addresses, also for longer names than a subject can hold, as long as browsers accept."""
     assert host.is_dir()
     it = declared(hostname=hostname)
-    assert take(it) == [f"make a self-signed certificate: {served.serving(it)} is not there"]
-    pair = served.look(it, served.serving(it))
+    assert take(it) == [f"make a self-signed certificate: {selection.serving(it)} is not there"]
+    pair = selection.look(it, selection.serving(it))
     assert (pair.days_left, pair.fault(), pair.self_signed) == (396, "", True)
     assert take(it) == []
 
@@ -526,9 +527,9 @@ def test_a_self_signed_certificate_serves_further_names(host: Path) -> None:
     assert host.is_dir()
     one, more = declared(), declared(hostnames=["dav.example.org", "192.0.2.7"])
     take(one)
-    reason = f"{served.serving(one)} doesn't cover dav.example.org and 192.0.2.7"
+    reason = f"{selection.serving(one)} doesn't cover dav.example.org and 192.0.2.7"
     assert take(more) == [f"make a self-signed certificate: {reason}"]
-    assert served.look(more, served.serving(more)).uncovered == ()
+    assert selection.look(more, selection.serving(more)).uncovered == ()
     assert take(one) == [], "one that covers more is as good"
 
 
@@ -561,11 +562,11 @@ def test_each_self_signed_certificate_has_a_key_of_its_own(it: Declared) -> None
 
 def test_a_self_signed_certificate_is_made_anew_before_it_ends(it: Declared) -> None:
     """Not a day earlier than need be, and in time."""
-    put(served.serving(it), pem(issue(DNS, days=30)))
-    assert [sentence for sentence, _ in served.steps(it) if sentence.startswith("make")] == []
-    put(served.serving(it), pem(issue(DNS, days=29)))
-    assert take(it) == [f"make a self-signed certificate: {served.serving(it)} has 29 days left"]
-    assert served.look(it, served.serving(it)).days_left == 396
+    put(selection.serving(it), pem(issue(DNS, days=30)))
+    assert [sentence for sentence, _ in selection.steps(it) if sentence.startswith("make")] == []
+    put(selection.serving(it), pem(issue(DNS, days=29)))
+    assert take(it) == [f"make a self-signed certificate: {selection.serving(it)} has 29 days left"]
+    assert selection.look(it, selection.serving(it)).days_left == 396
 
 
 def test_another_name_gets_a_certificate_of_its_own(it: Declared) -> None:
@@ -578,15 +579,15 @@ def test_another_name_gets_a_certificate_of_its_own(it: Declared) -> None:
 
 def test_a_pair_for_another_name_in_its_place_is_made_anew(it: Declared) -> None:
     """As somebody may have copied it there."""
-    put(served.serving(it), pem(issue(x509.DNSName("other.example.org"))))
-    assert take(it) == [f"make a self-signed certificate: {served.serving(it)} doesn't cover cal.example.org"]
+    put(selection.serving(it), pem(issue(x509.DNSName("other.example.org"))))
+    assert take(it) == [f"make a self-signed certificate: {selection.serving(it)} doesn't cover cal.example.org"]
 
 
 def test_a_damaged_pair_is_made_anew(it: Declared) -> None:
     """A file that somebody has cut, or the key of another in it."""
-    put(served.serving(it), GOOD, secret(OTHER_KEY))
+    put(selection.serving(it), GOOD, secret(OTHER_KEY))
     assert "has a key that isn't its certificate's" in take(it)[0]
-    put(served.serving(it), GOOD[:300])
+    put(selection.serving(it), GOOD[:300])
     assert "can't be used" in take(it)[0]
     assert take(it) == []
 
@@ -634,7 +635,7 @@ def openssl_here() -> str:
 
 def test_what_openssl_says_is_passed_on(host: Path, it: Declared, monkeypatch: pytest.MonkeyPatch) -> None:
     """A failure names its reason, and the pair that was there still is."""
-    place = put(served.serving(it), pem(issue(DNS, days=3)))
+    place = put(selection.serving(it), pem(issue(DNS, days=3)))
     before = place.read_bytes()
     fake_openssl(host, monkeypatch, "echo no entropy today >&2; exit 3")
     with pytest.raises(HostError, match=r"openssl req failed: no entropy today$"):
@@ -644,7 +645,7 @@ def test_what_openssl_says_is_passed_on(host: Path, it: Declared, monkeypatch: p
 
 def test_a_full_disk_replaces_nothing(it: Declared, monkeypatch: pytest.MonkeyPatch) -> None:
     """What doesn't fit leaves no trace, what serves goes on serving, and the sentence says what to do."""
-    place = put(served.serving(it), pem(issue(DNS, days=3)))
+    place = put(selection.serving(it), pem(issue(DNS, days=3)))
     before = place.read_bytes()
 
     def full(_: int) -> None:
@@ -660,10 +661,10 @@ def test_a_full_disk_replaces_nothing(it: Declared, monkeypatch: pytest.MonkeyPa
 
 def test_a_really_full_disk_replaces_nothing(it: Declared) -> None:
     """With the kernel's own refusal: files of this process may not grow beyond nothing."""
-    place = put(served.serving(it), pem(issue(DNS, days=3)))
+    place = put(selection.serving(it), pem(issue(DNS, days=3)))
     before = place.read_bytes()
     program = (
-        "import resource, signal, sys; from pathlib import Path; from baikalctl.writing import write;"
+        "import resource, signal, sys; from pathlib import Path; from baikalctl.host.atomic_write import write;"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100));"
         "write(Path(sys.argv[1]), 'x' * 5000)"
     )
@@ -684,7 +685,7 @@ def test_what_an_interrupted_run_left_is_no_hindrance(it: Declared) -> None:
     beside.write_text("half of a", encoding="ascii")
     take(it)
     assert not beside.exists()
-    assert served.look(it, served.serving(it)).fault() == ""
+    assert selection.look(it, selection.serving(it)).fault() == ""
 
 
 def test_openssl_agrees_with_what_was_made(it: Declared) -> None:

@@ -14,9 +14,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from baikalctl import apply, certificate, check, configuration, maintenance, paths, pgsql, sending, served
-from baikalctl.declared import Mail
-from baikalctl.health import FAILED, OK, WARNING, Finding
+from baikalctl import paths
+from baikalctl.baikal import config
+from baikalctl.baikal.health import FAILED, OK, WARNING, Finding
+from baikalctl.checks import check
+from baikalctl.commands import apply
+from baikalctl.database import postgresql
+from baikalctl.desired.state import Declared, Mail
+from baikalctl.host import maintenance
+from baikalctl.mail import sendmail
+from baikalctl.tls import certificate, selection
 from tests.unit.elsewhere import Elsewhere
 from tests.unit.relays import Answers, relay, relaying
 from tests.unit.samples import VERSION, declared, distrib, installed, release_zip
@@ -24,7 +31,6 @@ from tests.unit.samples import VERSION, declared, distrib, installed, release_zi
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from baikalctl.declared import Declared
 
 UNPRIVILEGED = {"services", "permissions"}
 """Subjects that depend on who runs the tests, and on what; the rest of a good host is all well anywhere."""
@@ -135,7 +141,7 @@ def test_a_good_host_is_well(it: Declared) -> None:
 
 def test_mail_that_is_kept_is_told_of_where_mail_is_off(it: Declared) -> None:
     """Or nobody would learn that it was never sent."""
-    sending.keep(b"To: bob@example.net\r\n\r\n", "it rains")
+    sendmail.keep(b"To: bob@example.net\r\n\r\n", "it rains")
     finding = one(it, "mail")
     assert (finding.status, finding.message) == (WARNING, "1 message is kept and not sent, the first because it rains")
 
@@ -212,7 +218,7 @@ def test_a_server_with_a_base_path_is_asked_there(it: Declared, server: Server) 
 
 def make(it: Declared) -> None:
     """Have a self-signed certificate serve."""
-    for _, act in served.steps(it):
+    for _, act in selection.steps(it):
         act()
 
 
@@ -241,7 +247,7 @@ def test_before_there_is_any_data_it_is_the_declared_server_that_is_asked(
     it: Declared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As in a container whose database has been away since its first start; or this host's file, until that is moved."""
-    monkeypatch.setattr(pgsql, "Pgsql", Elsewhere)
+    monkeypatch.setattr(postgresql, "Pgsql", Elsewhere)
     Path(paths.DATABASE_PASSWORD).write_text("secret\n", encoding="ascii")
     settings = {"database": "pgsql", "database_host": "db.example.org", "database_password": "secret"}
     told = dataclasses.replace(it, database=declared(**settings).database)
@@ -292,9 +298,9 @@ def test_versions_that_are_not_one_are_a_failure(it: Declared, release_standing:
     elif what == "missing":
         Path(paths.CURRENT).unlink()
     elif what == "data":
-        found = configuration.read()
+        found = config.read()
         found["system"]["configured_version"] = "0.11.1"
-        configuration.write(found)
+        config.write(found)
     else:
         it = declare_other(it)
     finding = one(it, "version")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 from pyinfra.api.exceptions import DeployError
 
-from baikalctl import archive, archives, unpacking
+from baikalctl.backup import archive, catalog, extract
 from tasks.archives import folder_of
 from tasks.restoring import chosen
 from tests.unit.archives import content, member, repacked
@@ -40,7 +40,7 @@ def sound(host: Path, empty_database: bytes, monkeypatch: pytest.MonkeyPatch) ->
 def put(text: bytes, *, created_ago_s: float, arrived_ago_s: float, name: str = "") -> Path:
     """Have an archive at home whose name says when it was made; it came when it came."""
     now = time.time()
-    path = folder_of(HOST) / (name or archives.name(now - created_ago_s, ""))
+    path = folder_of(HOST) / (name or catalog.name(now - created_ago_s, ""))
     path.write_bytes(text)
     os.utime(path, (now - arrived_ago_s,) * 2)
     return path
@@ -89,8 +89,8 @@ def test_other_names_are_not_chosen(sound: bytes, name: str) -> None:
 def test_links_and_directories_are_not_chosen(sound: bytes) -> None:
     """Only plain files have come home."""
     good = put(sound, created_ago_s=DAY_S, arrived_ago_s=DAY_S)
-    (folder_of(HOST) / archives.name(time.time(), "link")).symlink_to(good)
-    (folder_of(HOST) / archives.name(time.time(), "folder")).mkdir()
+    (folder_of(HOST) / catalog.name(time.time(), "link")).symlink_to(good)
+    (folder_of(HOST) / catalog.name(time.time(), "folder")).mkdir()
     assert choice() == str(good)
 
 
@@ -124,7 +124,7 @@ def test_manifest_that_cannot_be_read_is_a_clean_error(monkeypatch: pytest.Monke
         raise error
 
     put(b"", created_ago_s=0, arrived_ago_s=0)
-    monkeypatch.setattr(unpacking, "read_manifest", unreadable)
+    monkeypatch.setattr(extract, "read_manifest", unreadable)
     with pytest.raises(DeployError, match=rf"^{HOST}: .*({error.args[-1]}).*name another archive"):
         choice()
 

@@ -17,11 +17,16 @@ from pathlib import Path
 
 import pytest
 
-from baikalctl import certificate, check, database, paths, release, sqlite_file, start
+from baikalctl import paths
+from baikalctl.baikal import release
+from baikalctl.checks import check
 from baikalctl.cli import main
-from baikalctl.installing import locked
-from baikalctl.reference import markdown
-from baikalctl.writing import write
+from baikalctl.container import start
+from baikalctl.database import interface, sqlite_file
+from baikalctl.host.atomic_write import write
+from baikalctl.host.install import locked
+from baikalctl.settings.reference import markdown
+from baikalctl.tls import certificate
 from tests.unit.samples import HOME, LETSENCRYPT, PASSWORD, VERSION, declared, release_zip, user
 
 FILES: dict[str, object] = {"tls": "files", "tls_certificate": "/not/there.pem", "tls_key": "/not/there.key"}
@@ -153,7 +158,7 @@ def test_an_error_of_a_database_that_nobody_expected_is_one_sentence(
 
     def fail(*_: object, **__: object) -> None:
         message = "server closed the connection"
-        raise database.ServerError(message)
+        raise interface.ServerError(message)
 
     monkeypatch.setattr(check, "examine", fail)
     if broken:

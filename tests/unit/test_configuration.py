@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 import yaml
 
-from baikalctl import configuration, paths
-from baikalctl.declared import declare
-from baikalctl.faults import HostError
+from baikalctl import paths
+from baikalctl.baikal import config
+from baikalctl.desired.state import declare
+from baikalctl.errors import HostError
 from tests.unit.samples import RELAY, VERSION, declared, settings
 
 HASH = "f" * 64
-OWN: configuration.Configuration = {
+OWN: config.Configuration = {
     "system": {
         "configured_version": "0.11.1",
         "timezone": "Europe/Paris",
@@ -45,7 +46,7 @@ OF_MYSQL = {
     "mysql_password": PASSWORD,
     "mysql_ca_cert": paths.AUTHORITIES,
 }
-SILENCE = ";".join(configuration.SILENCE)
+SILENCE = ";".join(config.SILENCE)
 OF_PGSQL = {
     "backend": "pgsql",
     "mysql": False,
@@ -56,16 +57,16 @@ OF_PGSQL = {
 }
 
 
-def merged(found: configuration.Configuration | None = None, **changed: object) -> configuration.Configuration:
+def merged(found: config.Configuration | None = None, **changed: object) -> config.Configuration:
     """Return what is written where ``found`` stands and settings are ``changed``."""
     it = declared(**changed)
-    section = configuration.database_section(it.database, PASSWORD if it.database.password else "")
-    return configuration.merge(found or {}, it.system, section, VERSION)
+    section = config.database_section(it.database, PASSWORD if it.database.password else "")
+    return config.merge(found or {}, it.system, section, VERSION)
 
 
 def section(**changed: object) -> dict[str, object]:
     """Return the keys of the database that is declared."""
-    return configuration.database_section(declared(**changed).database, PASSWORD)
+    return config.database_section(declared(**changed).database, PASSWORD)
 
 
 def test_a_first_installation_has_all_that_baikal_needs() -> None:
@@ -153,11 +154,11 @@ def test_without_tls_no_server_is_asked_for_it() -> None:
 def test_a_server_on_the_machine_is_reached_by_its_socket(database: str, socket: str) -> None:
     """As the account that PHP runs as, without a password and without TLS."""
     own = dataclasses.replace(settings(), database=database, database_host="local", database_user="baikal")
-    said = configuration.database_section(declare(own).database, "")
+    said = config.database_section(declare(own).database, "")
     assert said[f"{database}_host"] == socket
     assert said[f"{database}_username"] == "baikal"
     # Baïkal refuses to serve without any for MySQL; the server looks at none.
-    assert said[f"{database}_password"] == {"mysql": configuration.NOT_ASKED_FOR, "pgsql": ""}[database]
+    assert said[f"{database}_password"] == {"mysql": config.NOT_ASKED_FOR, "pgsql": ""}[database]
     assert said.get("mysql_ca_cert", "") == ""
 
 
@@ -182,7 +183,7 @@ def test_a_first_installation_has_the_declared_server(declaration: dict[str, Any
 )
 def test_how_the_same_database_is_reached_is_declared(declaration: dict[str, object], said: dict[str, str]) -> None:
     """A server that moved, or has another certificate, is still the one with the data; what nobody declares stays."""
-    there: configuration.Configuration = {
+    there: config.Configuration = {
         "database": OF_PGSQL | {"pgsql_password": "old", "encryption_key": "stays", "sqlite_file": "/x"}
     }
     written = merged(there, **declaration)["database"]
@@ -221,7 +222,7 @@ def test_a_section_that_tells_of_another_database_is_never_overwritten(
     found: dict[str, object], declaration: dict[str, object], words: str
 ) -> None:
     """The data is where it says; what differs is said in words, without any password."""
-    differing = configuration.differs(found, section(**declaration))
+    differing = config.differs(found, section(**declaration))
     assert words in differing
     assert PASSWORD not in differing
     assert merged({"database": found}, **declaration)["database"] == found
@@ -241,7 +242,7 @@ def test_a_section_that_tells_of_another_database_is_never_overwritten(
 )
 def test_the_same_database_differs_in_nothing(found: dict[str, object], declaration: dict[str, object]) -> None:
     """However old releases wrote it down, and where nothing is written down yet."""
-    assert configuration.differs(found, section(**declaration)) == ""
+    assert config.differs(found, section(**declaration)) == ""
 
 
 @pytest.mark.parametrize("standing", ["0.9.5", "0.11.1", "0.99.0", ""])
@@ -269,14 +270,14 @@ def test_a_second_merge_changes_nothing() -> None:
 def test_what_is_written_is_read_again(host: Path) -> None:
     """Umlauts, booleans and nesting survive the file."""
     assert host.is_dir()
-    configuration.write(OWN | {"system": OWN["system"] | {"name": "Jürgens Kalender: #1"}})
-    assert configuration.read() == OWN | {"system": OWN["system"] | {"name": "Jürgens Kalender: #1"}}
+    config.write(OWN | {"system": OWN["system"] | {"name": "Jürgens Kalender: #1"}})
+    assert config.read() == OWN | {"system": OWN["system"] | {"name": "Jürgens Kalender: #1"}}
 
 
 def test_booleans_are_yaml_booleans(host: Path) -> None:
     """Baïkal takes the text "false" for true."""
     assert host.is_dir()
-    configuration.write(merged(caldav=False))
+    config.write(merged(caldav=False))
     assert "\n  cal_enabled: false\n" in Path(paths.BAIKAL_YAML).read_text(encoding="utf-8")
 
 
@@ -284,18 +285,18 @@ def test_booleans_are_yaml_booleans(host: Path) -> None:
 def test_text_stays_text_for_baikals_reader_as_well(host: Path, text: str) -> None:
     """PHP's YAML takes more words for numbers than Python's, so every value that is text is quoted, and no key is."""
     assert host.is_dir()
-    configuration.write({"database": {"pgsql_password": text, "port": 5}})
+    config.write({"database": {"pgsql_password": text, "port": 5}})
     (line,) = [line for line in Path(paths.BAIKAL_YAML).read_text(encoding="utf-8").splitlines() if "password" in line]
     assert line.startswith('  pgsql_password: "')
     assert line.endswith('"')
-    assert configuration.read() == {"database": {"pgsql_password": text, "port": 5}}
+    assert config.read() == {"database": {"pgsql_password": text, "port": 5}}
 
 
 def test_a_version_stays_text(host: Path) -> None:
     """Also one that YAML would take for a number."""
     assert host.is_dir()
-    configuration.write({"system": {"configured_version": "0.12"}})
-    assert configuration.read() == {"system": {"configured_version": "0.12"}}
+    config.write({"system": {"configured_version": "0.12"}})
+    assert config.read() == {"system": {"configured_version": "0.12"}}
 
 
 def test_the_file_is_its_owners_alone(host: Path) -> None:
@@ -303,7 +304,7 @@ def test_the_file_is_its_owners_alone(host: Path) -> None:
     Path(paths.BAIKAL_YAML).write_text("old: {}\n", encoding="utf-8")
     Path(paths.BAIKAL_YAML).chmod(0o666)
     Path(paths.BAIKAL_YAML + ".new").write_text("interrupted", encoding="utf-8")
-    configuration.write(OWN)
+    config.write(OWN)
     assert stat.S_IMODE(Path(paths.BAIKAL_YAML).stat().st_mode) == 0o600
     assert [path.name for path in Path(paths.CONFIG).iterdir()] == ["baikal.yaml"]
     assert host.is_dir()
@@ -312,17 +313,17 @@ def test_the_file_is_its_owners_alone(host: Path) -> None:
 def test_what_cannot_be_written_leaves_the_old_file(host: Path) -> None:
     """The new one is finished before it takes the old one's place."""
     assert host.is_dir()
-    configuration.write(OWN)
+    config.write(OWN)
     unwritable: dict[str, Any] = {"system": {"timezone": object()}}
     with pytest.raises(HostError, match="cannot represent an object"):
-        configuration.write(unwritable)
-    assert configuration.read() == OWN
+        config.write(unwritable)
+    assert config.read() == OWN
 
 
 def test_a_host_without_the_file_has_nothing_configured(host: Path) -> None:
     """That is a first installation, and no fault."""
     assert host.is_dir()
-    assert configuration.read() == {}
+    assert config.read() == {}
 
 
 @pytest.mark.parametrize(
@@ -356,4 +357,4 @@ def test_a_file_that_is_damaged_is_named_with_the_remedy(host: Path, content: by
     with pytest.raises(
         HostError, match=r"baikal\.yaml (can't be understood: .*|has \d+ bytes.*); restore it from a backup"
     ):
-        configuration.read()
+        config.read()

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from baikalctl import paths
-from baikalctl.contained import STOPPING_MS, baked, render_contained
-from baikalctl.declared import REALM
-from baikalctl.rendering import FileSet, Platform, fill_in, render, tools
+from baikalctl.desired.state import REALM
+from baikalctl.rendering.container import STOPPING_MS, baked, render_contained
+from baikalctl.rendering.model import FileSet, Platform, fill_in, render, tools
 from tests.unit.samples import PLATFORM, settings, user
 
 ALONE = dataclasses.replace(PLATFORM, php_user="", web_user="")

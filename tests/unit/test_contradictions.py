@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import pytest
 
-from baikalctl.faults import SettingsError
-from baikalctl.settings import Settings
+from baikalctl.errors import SettingsError
+from baikalctl.settings.model import Settings
 from tests.unit.samples import settings
 
 OWN = "https://ca.lan:14000/dir"

@@ -13,9 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from baikalctl import configuration, copying, paths
-from baikalctl.boundary import confined
-from baikalctl.faults import HostError
+from baikalctl import paths
+from baikalctl.baikal import config
+from baikalctl.errors import HostError
+from baikalctl.host import safe_copy
+from baikalctl.host.boundary import confined
 from tests.unit.moving import soon
 
 
@@ -26,11 +28,11 @@ def test_a_file_is_copied_beside_and_through_no_link(host: Path) -> None:
     target = Path(paths.BAIKAL_YAML)
     for place in (target, target.with_name("baikal.yaml.new")):
         place.symlink_to(host / "precious")
-    copying.copy_in(host / "source", target)
+    safe_copy.copy_in(host / "source", target)
     assert (host / "precious").read_text(encoding="utf-8") == "precious"
     assert not target.is_symlink()
     assert (target.read_text(encoding="utf-8"), stat.S_IMODE(target.stat().st_mode)) == ("new", 0o600)
-    copying.copy_in(host / "nowhere", target)
+    safe_copy.copy_in(host / "nowhere", target)
     assert target.read_text(encoding="utf-8") == "new"
 
 
@@ -48,7 +50,7 @@ def test_what_is_no_file_holds_nobody(host: Path, kind: str) -> None:
             listening.bind(str(place))
         else:
             place.mkdir()
-    for read in (copying.opened, configuration.understood):
+    for read in (safe_copy.opened, config.understood):
         with soon(), pytest.raises(HostError, match=rf"^{place} is not a file of its own; put the data itself there"):
             read(place)
 
@@ -65,7 +67,7 @@ def test_directories_on_the_way_to_a_file_need_not_be_readable(monkeypatch: pyte
             path.chmod(0o311)
 
         def read() -> str:
-            with copying.opened(folder / "file", below=Path(name)) as stream:
+            with safe_copy.opened(folder / "file", below=Path(name)) as stream:
                 return stream.read().decode()
 
         try:
@@ -77,10 +79,10 @@ def test_directories_on_the_way_to_a_file_need_not_be_readable(monkeypatch: pyte
 
 def test_a_file_of_the_data_is_opened_as_any() -> None:
     """And what isn't there is told as such."""
-    with copying.opened(Path(__file__)) as stream:
+    with safe_copy.opened(Path(__file__)) as stream:
         assert stream.read() == Path(__file__).read_bytes()
     with pytest.raises(FileNotFoundError):
-        copying.opened(Path("/nonexistent/file"))
+        safe_copy.opened(Path("/nonexistent/file"))
 
 
 def test_what_is_the_same_already_is_not_written_again(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,14 +91,14 @@ def test_what_is_the_same_already_is_not_written_again(host: Path, monkeypatch: 
     for place in (host / "source", target):
         place.write_text("same", encoding="utf-8")
     target.chmod(0o644)
-    copying.copy_in(host / "source", target)
+    safe_copy.copy_in(host / "source", target)
     assert stat.S_IMODE(target.stat().st_mode) == 0o600
     with monkeypatch.context() as patch:
-        patch.setattr(copying, "_written", lambda *_: pytest.fail("it was written"))
-        copying.copy_in(host / "source", target)
+        patch.setattr(safe_copy, "_written", lambda *_: pytest.fail("it was written"))
+        safe_copy.copy_in(host / "source", target)
     for text in ("SAME", "same and more"):
         (host / "source").write_text(text, encoding="utf-8")
-        copying.copy_in(host / "source", target)
+        safe_copy.copy_in(host / "source", target)
         assert target.read_text(encoding="utf-8") == text
 
 
@@ -113,7 +115,7 @@ def test_on_a_full_disk_what_goes_away_makes_room(host: Path, monkeypatch: pytes
         real(source, stream)  # type: ignore[arg-type]
 
     monkeypatch.setattr(shutil, "copyfileobj", copy)
-    copying.copy_in(host / "source", target)
+    safe_copy.copy_in(host / "source", target)
     assert target.read_text(encoding="utf-8") == "old"
 
 
@@ -128,7 +130,7 @@ def test_a_copy_that_fails_leaves_nothing_of_itself(host: Path, monkeypatch: pyt
 
     monkeypatch.setattr(shutil, "copyfileobj", copy)
     with pytest.raises(OSError, match="Input/output"):
-        copying.copy_in(host / "source", target)
+        safe_copy.copy_in(host / "source", target)
     assert [path.name for path in target.parent.iterdir()] == [target.name]
     assert target.read_text(encoding="utf-8") == "new"
 
@@ -138,7 +140,7 @@ def test_a_file_with_holes_does_not_fill_the_disk(host: Path) -> None:
     Path(paths.SQLITE).touch()
     os.truncate(paths.SQLITE, 1 << 50)
     with pytest.raises(OSError, match=r"No space left .*db\.sqlite has 1099511627776 KiB, and \d+ are free"):
-        copying.take_out(Path(paths.SQLITE), host / "copy")
+        safe_copy.take_out(Path(paths.SQLITE), host / "copy")
     assert not (host / "copy").exists()
 
 
@@ -148,7 +150,7 @@ def test_no_directory_on_the_way_is_a_link(host: Path) -> None:
     (host / "secrets/db.sqlite").write_text("secret", encoding="ascii")
     Path(paths.SQLITE).parent.rmdir()
     Path(paths.SQLITE).parent.symlink_to(host / "secrets")
-    with pytest.raises(HostError, match="is not a file of its own"), copying.opened(Path(paths.SQLITE)):
+    with pytest.raises(HostError, match="is not a file of its own"), safe_copy.opened(Path(paths.SQLITE)):
         pass
 
 
@@ -156,5 +158,5 @@ def test_a_file_with_another_name_elsewhere_is_refused(host: Path) -> None:
     """It may be any file of the host."""
     (host / "secret").write_text("secret", encoding="ascii")
     os.link(host / "secret", paths.SQLITE)
-    with pytest.raises(HostError, match="is not a file of its own"), copying.opened(Path(paths.SQLITE)):
+    with pytest.raises(HostError, match="is not a file of its own"), safe_copy.opened(Path(paths.SQLITE)):
         pass

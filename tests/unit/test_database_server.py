@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from baikalctl import paths
-from baikalctl.faults import HostError
-from baikalctl.rendering import render
+from baikalctl.errors import HostError
+from baikalctl.rendering.model import render
 from tasks.database import database_server_chosen, refuse_other_database_server
 from tasks.distribution import DATABASE_SERVERS, DRIVERS, needed, platform, postgresql_version
 from tasks.facts import Machine, MachineFact
@@ -19,7 +19,7 @@ from tests.unit.fake import OFFERED, SETTLED
 from tests.unit.samples import PLATFORM, settings
 
 if TYPE_CHECKING:
-    from baikalctl.settings import Settings
+    from baikalctl.settings.model import Settings
 
 BACKENDS = tuple(DATABASE_SERVERS)
 DROP_INS = {"mysql": "/etc/mysql/mariadb.conf.d/99-baikal.cnf", "pgsql": "/etc/postgresql/15/main/conf.d/baikal.conf"}

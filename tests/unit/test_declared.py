@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from baikalctl import paths
-from baikalctl.declared import Asking, Declared, Relay, declare
-from baikalctl.declared_data import Backup, Database
-from baikalctl.faults import HostError
-from baikalctl.settings import DEFINITIONS, Settings
+from baikalctl.desired.data import Backup, Database
+from baikalctl.desired.state import Asking, Declared, Relay, declare
+from baikalctl.errors import HostError
+from baikalctl.settings.model import DEFINITIONS, Settings
 from tests.unit.samples import LETSENCRYPT, PASSWORD, RELAY, declared, own_postfix, settings, user
 
 SHARED = [

@@ -17,9 +17,10 @@ import pytest
 from pyinfra.api import arguments, connectors
 from pyinfra.api.exceptions import DeployError
 
-from baikalctl import paths, release
-from baikalctl.contained import baked
-from baikalctl.rendering import render
+from baikalctl import paths
+from baikalctl.baikal import release
+from baikalctl.rendering.container import baked
+from baikalctl.rendering.model import render
 from tasks import releases, survey
 from tasks.distribution import IMAGE_PACKAGES, PACKAGES
 from tests.unit.fake import (

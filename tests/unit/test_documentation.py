@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from baikalctl import paths
-from baikalctl.accounts import ACCESS, STATE
-from baikalctl.contained import baked, render_contained
-from baikalctl.declared import REALM
-from baikalctl.reference import markdown
-from baikalctl.rendering import render
-from baikalctl.secret import Secret
-from baikalctl.settings import DEFINITIONS, PREFIX
+from baikalctl.desired.state import REALM
+from baikalctl.rendering.container import baked, render_contained
+from baikalctl.rendering.model import render
+from baikalctl.settings.model import DEFINITIONS, PREFIX
+from baikalctl.settings.reference import markdown
+from baikalctl.settings.secret import Secret
+from baikalctl.settings.users import ACCESS, STATE
 from tests.unit.samples import HOME, LETSENCRYPT, PLATFORM, RELAY, settings
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from baikalctl.settings import DEFINITIONS, Settings
+from baikalctl.settings.model import DEFINITIONS, Settings
 from tests.unit.samples import HOME
 
 if TYPE_CHECKING:

@@ -6,15 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from baikalctl import database
-from baikalctl.faults import HostError
-from baikalctl.mysql import Mysql
-from baikalctl.pgsql import Pgsql
+from baikalctl.database import interface
+from baikalctl.database.mysql import Mysql
+from baikalctl.database.postgresql import Pgsql
+from baikalctl.errors import HostError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from baikalctl.server import Server
+    from baikalctl.database.server import Server
+
 
 LONG = "a" * 64
 SECTIONS: dict[type[Server], str] = {Mysql: "mysql", Pgsql: "pgsql"}
@@ -34,7 +35,7 @@ class Told:
         self.asked.append(values)
         if self.away:
             message = "server closed the connection"
-            raise database.ServerError(message)
+            raise interface.ServerError(message)
         return self
 
     def fetchone(self) -> tuple[int | None]:

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from baikalctl import paths, release
-from baikalctl.rendering import Directory, File, FileSet, Service
+from baikalctl import paths
+from baikalctl.baikal import release
+from baikalctl.rendering.model import Directory, File, FileSet, Service
 from tasks.check_fact import CheckFact
 from tasks.distribution import (
     IMAGE_PACKAGES,
@@ -42,7 +43,7 @@ from tests.unit.samples import LETSENCRYPT, RELAY, VERSION, installed, own_postf
 if TYPE_CHECKING:
     from pyinfra.api.facts import FactBase
 
-    from baikalctl.settings import Settings
+    from baikalctl.settings.model import Settings
 
 
 def ask(fact: FactBase[Any], **arguments: object) -> Any:  # noqa: ANN401 - what the fact says

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from baikalctl.faults import Fault, SettingsError, unknown
+from baikalctl.errors import Fault, SettingsError, unknown
 
 
 def test_a_fault_is_one_line_with_setting_value_and_remedy() -> None:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from baikalctl.faults import HostError
-from baikalctl.holding import held
+from baikalctl.errors import HostError
+from baikalctl.host.lock import held
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,35 +14,25 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from baikalctl import (
-    apply,
-    check,
-    configuration,
-    current_database,
-    database,
-    driver,
-    health,
-    jobs,
-    mysql,
-    numbering,
-    paths,
-    pgsql,
-    placing,
-    release,
-    remembered,
-    sqlite_file,
-)
-from baikalctl.boundary import confined
-from baikalctl.driver import Address
-from baikalctl.faults import HostError
-from baikalctl.private import remove_tree
-from baikalctl.sqlite import Sqlite
+from baikalctl import paths
+from baikalctl.backup import lease
+from baikalctl.baikal import applied_passwords, config, current_database, health, release
+from baikalctl.changes import staging
+from baikalctl.checks import check
+from baikalctl.commands import apply
+from baikalctl.database import driver, interface, mysql, postgresql, sqlite_file, sync_triggers
+from baikalctl.database.driver import Address
+from baikalctl.database.sqlite import Sqlite
+from baikalctl.errors import HostError
+from baikalctl.host.boundary import confined
+from baikalctl.host.tempdir import remove_tree
 from tests.unit.samples import declared, here
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from baikalctl.declared import Declared
+    from baikalctl.desired.state import Declared
+
 
 ENDLESS = """
     ALTER TABLE users RENAME TO u;
@@ -67,9 +57,9 @@ def deployed(host: Path, release_standing: Path) -> Declared:
 
 def with_database(**section: object) -> None:
     """Have PHP's account write another database section."""
-    found = configuration.read()
+    found = config.read()
     found["database"] = {**found["database"], **section}
-    configuration.write(found)
+    config.write(found)
 
 
 @pytest.mark.parametrize(
@@ -125,7 +115,7 @@ def test_what_we_write_ourselves_is_allowed(host: Path, backend: str, tls: str) 
     section = current_database.section(it)
     address = Address.of(section, backend)
     assert (address.host, address.password) == ("db.example.org", "s3cret")
-    assert configuration.deviation(section, section) == ""
+    assert config.deviation(section, section) == ""
 
 
 def test_libpq_gets_nothing_that_it_loads_or_looks_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,7 +132,7 @@ def test_libpq_gets_nothing_that_it_loads_or_looks_for(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(driver, "driver", lambda *_: Psycopg2)
     with pytest.raises(HostError, match="can't be reached"):
-        database.of({"backend": "pgsql", "pgsql_host": "db;port=1;sslmode=require", "pgsql_dbname": "b"}).connect()
+        interface.of({"backend": "pgsql", "pgsql_host": "db;port=1;sslmode=require", "pgsql_dbname": "b"}).connect()
     assert given["sslkey"] == given["sslcert"] == given["passfile"] == "/nonexistent"
     assert set(given) <= {
         *("host", "port", "dbname", "user", "password", "sslmode", "connect_timeout", "client_encoding"),
@@ -165,7 +155,7 @@ def test_root_connects_to_nothing_that_was_not_declared(
     """Health, check and apply say what differs, and no connection is made."""
     with_database(**changed)
     monkeypatch.setattr(mysql.Mysql, "connect", lambda *_, **__: pytest.fail("it connected"))
-    monkeypatch.setattr(pgsql.Pgsql, "connect", lambda *_, **__: pytest.fail("it connected"))
+    monkeypatch.setattr(postgresql.Pgsql, "connect", lambda *_, **__: pytest.fail("it connected"))
     assert key in health.look(deployed).unreadable
     findings = {finding.subject: finding for finding in check.examine(deployed)}
     assert (findings["database"].status, findings["declared"].status) == (health.FAILED, health.FAILED)
@@ -187,7 +177,7 @@ def test_all_of_a_servers_section_counts(host: Path, key: str, value: str) -> No
     assert host.is_dir()
     Path(paths.DATABASE_PASSWORD).write_text("s3cret\n", encoding="ascii")
     it = declared(**SERVER, database="mysql")
-    found: configuration.Configuration = {"database": {**current_database.section(it), key: value}}
+    found: config.Configuration = {"database": {**current_database.section(it), key: value}}
     with pytest.raises(HostError, match=rf"another database\.{key} than is declared; run baikalctl apply") as caught:
         current_database.compared(current_database.section(it), found)
     assert "s3cret" not in str(caught.value)
@@ -291,7 +281,7 @@ def connected(port: int, *, tls: bool) -> None:
         "mysql_password": "s3cret-password",
         "mysql_ca_cert": "/etc/ssl/certs/ca-certificates.crt" if tls else "",
     }
-    database.of(section).connect()
+    interface.of(section).connect()
 
 
 def test_without_tls_a_server_gets_nothing_where_the_settings_want_it() -> None:
@@ -342,15 +332,15 @@ TRAVERSAL = (
 @pytest.mark.parametrize("version", TRAVERSAL)
 def test_a_version_that_is_none_is_no_directory(deployed: Declared, version: str) -> None:
     """It comes from baikal.yaml, which PHP's account writes, or from a database, and names a directory of root's."""
-    found = configuration.read()
+    found = config.read()
     found["system"]["configured_version"] = version
     Path(paths.BAIKAL_YAML).write_text(yaml.safe_dump(found), encoding="utf-8")
     with pytest.raises(HostError, match=r"configured_version is not a version|has a very long value"):
-        configuration.read()
+        config.read()
     with pytest.raises(HostError, match="is no version of Baïkal"):
         release.activate(version)
     with pytest.raises(HostError, match="can't be part of a file's name"):
-        placing.keep(f"upgrade-{version}/..", here())
+        staging.keep(f"upgrade-{version}/..", here())
     assert health.look(deployed).unknown
     assert Path(paths.CURRENT).readlink() == Path(deployed.version)
 
@@ -374,9 +364,9 @@ def test_notes_of_a_shared_database_are_read_as_what_they_should_be(noted: str) 
         shared = True
 
         def noted(self, name: str) -> str:
-            return noted if name == database.PASSWORDS else ""
+            return noted if name == interface.PASSWORDS else ""
 
-    assert remembered.all_of(Shared(Path("x")), {"": "own"}) == {"": "own"}
+    assert applied_passwords.all_of(Shared(Path("x")), {"": "own"}) == {"": "own"}
 
 
 @pytest.mark.parametrize(
@@ -392,7 +382,7 @@ def test_notes_of_a_shared_database_are_read_as_what_they_should_be(noted: str) 
 )
 def test_rows_of_jobs_hold_no_backup_up(row: str, told: tuple[bool, float, str]) -> None:
     """A machine that is at work until the end of time is taken for dead."""
-    found = jobs._understood(row)
+    found = lease._understood(row)
     assert (found["done"], found["at"], found["by"]) == told
 
 
@@ -425,7 +415,7 @@ def test_a_folder_of_any_depth_is_removed(host: Path) -> None:
 
 def test_a_trigger_under_a_name_of_ours_is_replaced(deployed: Declared) -> None:
     """What it does is another's; text that SQLite has rewritten with quotation marks is left alone."""
-    name = numbering.TOKEN
+    name = sync_triggers.TOKEN
     with contextlib.closing(sqlite3.connect(paths.SQLITE)) as connection:
         connection.execute("ALTER TABLE calendarchanges RENAME TO changes")
         connection.execute("ALTER TABLE changes RENAME TO calendarchanges")
@@ -438,4 +428,4 @@ def test_a_trigger_under_a_name_of_ours_is_replaced(deployed: Declared) -> None:
     apply.apply(deployed, lambda _: None)
     with contextlib.closing(sqlite3.connect(paths.SQLITE)) as connection:
         query = "SELECT sql FROM sqlite_master WHERE name = ?"
-        assert connection.execute(query, [name]).fetchone() == (numbering.SQLITE[name],)
+        assert connection.execute(query, [name]).fetchone() == (sync_triggers.SQLITE[name],)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from baikalctl import paths
-from baikalctl.settings import DEFINITIONS, Settings
+from baikalctl.settings.model import DEFINITIONS, Settings
 from tasks.distribution import needed
 from tasks.image import DOCKERFILE, metadata
 from tests.unit.samples import HOME

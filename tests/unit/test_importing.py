@@ -20,15 +20,21 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from baikalctl import apply, configuration, importing, maintenance, paths, placing, source, sqlite_file, transition
+from baikalctl import paths
+from baikalctl.baikal import config
+from baikalctl.changes import staging, transaction
 from baikalctl.cli import main
-from baikalctl.faults import HostError
+from baikalctl.commands import apply, import_, import_source
+from baikalctl.errors import HostError
+from baikalctl.host import maintenance
 from tests.lab.old_installation import COUNTS, PASSWORDS, OldInstallation, build, listing
 from tests.unit.moving import KILLED, dies, empty, leftovers, names, needs_php, stand_release, steps
 from tests.unit.samples import VERSION, declared
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from baikalctl.database import sqlite_file
 
 pytestmark = needs_php
 ACCOUNTS = sorted(PASSWORDS)
@@ -51,7 +57,7 @@ def old(host: Path) -> OldInstallation:
 def move_in(old: OldInstallation, *, replace: bool = False) -> list[str]:
     """Import, and return what was said."""
     said: list[str] = []
-    importing.import_(old.folder, VERSION, replace=replace, say=said.append)
+    import_.import_(old.folder, VERSION, replace=replace, say=said.append)
     return said
 
 
@@ -89,7 +95,7 @@ def test_an_old_installation_moves_in_with_everything(host: Path, version: str) 
         f"taken over: Baïkal {version} → {VERSION}, {COUNTS}",
     ]
     assert digests(paths.SQLITE) == wanted
-    found = configuration.read()
+    found = config.read()
     assert found["system"]["configured_version"] == VERSION
     assert found["system"]["invite_from"] == "calendar@old.example.org"
     assert found["database"]["sqlite_file"] == paths.SQLITE
@@ -142,7 +148,7 @@ def test_half_of_an_installation_is_data_too(old: OldInstallation, there: str) -
     assert "there is data here already" in refusal(old)
     move_in(old, replace=True)
     files = [str(path.relative_to(kept()[0])) for path in kept()[0].rglob("*") if path.is_file()]
-    assert sorted(files) == sorted([placing.SECTION, placing.YAML if there == "yaml" else placing.SQLITE])
+    assert sorted(files) == sorted([staging.SECTION, staging.YAML if there == "yaml" else staging.SQLITE])
 
 
 def test_what_is_replaced_is_kept(old: OldInstallation, connection: sqlite_file.Connection) -> None:
@@ -155,8 +161,8 @@ def test_what_is_replaced_is_kept(old: OldInstallation, connection: sqlite_file.
     said = move_in(old, replace=True)
     assert f"what is there is kept in {kept()[0]}" in said
     assert kept()[0].name.startswith("before-import-")
-    assert names(str(kept()[0] / placing.SQLITE)) == ["before"]
-    assert "0.12.1" in (kept()[0] / placing.YAML).read_text(encoding="utf-8")
+    assert names(str(kept()[0] / staging.SQLITE)) == ["before"]
+    assert "0.12.1" in (kept()[0] / staging.YAML).read_text(encoding="utf-8")
     assert names(paths.SQLITE) == ACCOUNTS
 
 
@@ -165,8 +171,8 @@ def test_a_damaged_database_can_be_replaced_and_is_kept_as_it_is(old: OldInstall
     Path(paths.SQLITE).write_bytes(b"no database" * 1000)
     Path(paths.SQLITE + "-wal").write_bytes(b"nor a log" * 1000)
     move_in(old, replace=True)
-    assert (kept()[0] / placing.SQLITE).read_bytes() == b"no database" * 1000
-    assert (kept()[0] / f"{placing.SQLITE}-wal").is_file()
+    assert (kept()[0] / staging.SQLITE).read_bytes() == b"no database" * 1000
+    assert (kept()[0] / f"{staging.SQLITE}-wal").is_file()
     assert not Path(paths.SQLITE + "-wal").exists()
     assert names(paths.SQLITE) == ACCOUNTS
 
@@ -241,8 +247,8 @@ def test_an_old_server_that_still_writes_gives_a_consistent_copy(old: OldInstall
         for number in range(5):
             folder = host / f"copy{number}"
             folder.mkdir()
-            fresh = source.copy_files(source.find(old.folder), old.database, folder)
-            source.recover(fresh, old.database)
+            fresh = import_source.copy_files(import_source.find(old.folder), old.database, folder)
+            import_source.recover(fresh, old.database)
             with contextlib.closing(sqlite3.connect(fresh)) as copy:
                 seen.append(copy.execute("SELECT one.n, two.n FROM one, two").fetchone())
     finally:
@@ -256,7 +262,7 @@ def test_an_old_server_that_never_pauses_in_write_ahead_mode_has_to_be_stopped(
     old: OldInstallation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Reading it without a write beside it is only safe while nobody writes."""
-    monkeypatch.setattr(source, "PATIENCE_SECONDS", 0.3)
+    monkeypatch.setattr(import_source, "PATIENCE_SECONDS", 0.3)
     stop = threading.Event()
     with contextlib.closing(sqlite3.connect(old.database)) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
@@ -468,7 +474,7 @@ def test_what_is_declared_on_a_machine_is_applied_to_what_moved_in(old: OldInsta
     Path(paths.DECLARED).write_text(it.to_json(), encoding="utf-8")
     wanted = digests(str(old.database))
     move_in(old)
-    system = configuration.read()["system"]
+    system = config.read()["system"]
     assert digests(paths.SQLITE) == wanted
     assert system["admin_passwordhash"] == it.admin_hash
     assert (system["timezone"], system["dav_auth_type"]) == ("UTC", "Basic")
@@ -480,7 +486,7 @@ def test_the_administrators_password_stays_the_declared_one_where_it_was_applied
     Path(paths.DECLARED).write_text(it.to_json(), encoding="utf-8")
     apply.apply(it, lambda _: None)
     move_in(old, replace=True)
-    assert configuration.read()["system"]["admin_passwordhash"] == it.admin_hash
+    assert config.read()["system"]["admin_passwordhash"] == it.admin_hash
     assert apply.pending(it) == []
 
 
@@ -494,7 +500,7 @@ def test_another_realm_is_said_and_kept(old: OldInstallation) -> None:
     assert any(
         "its auth_realm is 'SabreDAV': the passwords of its accounts and of its administrator" in line for line in said
     )
-    system = configuration.read()["system"]
+    system = config.read()["system"]
     assert (system["auth_realm"], system["admin_passwordhash"]) == ("SabreDAV", *before)
     with pytest.raises(HostError, match="declared password of admin is of 'BaikalDAV', so its user could not log in"):
         apply.apply(declared(admin_password="another"), lambda _: None)
@@ -506,18 +512,18 @@ def test_an_import_that_is_killed_anywhere_leaves_an_empty_host_empty_or_all_of_
     before = listing(old.folder)
     seen = set()
     for step in steps(lambda: move_in(old), empty):
-        begun = bool(transition.interrupted())
-        transition.recover(lambda _: None)
-        assert maintenance.reason() == transition.interrupted() == "", step
+        begun = bool(transaction.interrupted())
+        transaction.recover(lambda _: None)
+        assert maintenance.reason() == transaction.interrupted() == "", step
         there = {Path(path).exists() for path in (paths.BAIKAL_YAML, paths.SQLITE)}
         assert len(there) == 1, step
         with pytest.raises(HostError, match="data here already") if there == {True} else contextlib.nullcontext():
             move_in(old)
         assert names(paths.SQLITE) == ACCOUNTS, step
-        assert configuration.read()["system"]["configured_version"] == VERSION, step
+        assert config.read()["system"]["configured_version"] == VERSION, step
         assert Path(paths.INSTALL_DISABLED).is_file()
         assert leftovers() == [], step
-        assert not any(map(placing.holds, kept())), step
+        assert not any(map(staging.holds, kept())), step
         seen.add((begun, *there))
     assert seen == {(False, False), (True, False), (False, True)}
     assert listing(old.folder) == before
@@ -529,9 +535,9 @@ def test_another_import_after_one_that_was_killed_begins_afresh(old: OldInstalla
     other = build(host / "other", VERSION)
     edit(other, "old.example.org", "other.example.org")
     for _ in steps(lambda: move_in(old), empty):
-        if transition.interrupted() and Path(paths.SQLITE).exists():
+        if transaction.interrupted() and Path(paths.SQLITE).exists():
             move_in(other)
-            assert configuration.read()["system"]["invite_from"] == "calendar@other.example.org"
+            assert config.read()["system"]["invite_from"] == "calendar@other.example.org"
             return
     pytest.fail("it was never interrupted half-way")
 
@@ -546,13 +552,13 @@ def test_help_says_what_a_source_is() -> None:
 def test_what_was_kept_of_a_servers_database_is_taken_from_beside_its_yaml(host: Path, old: OldInstallation) -> None:
     """Not from the server, which has other data by now, and may be away."""
     kept = host / "before-restore"
-    for part in (placing.YAML, placing.SQLITE):
+    for part in (staging.YAML, staging.SQLITE):
         (kept / part).parent.mkdir(parents=True, exist_ok=True)
-    shutil.copy(old.yaml, kept / placing.YAML)
-    shutil.copy(old.database, kept / placing.SQLITE)
-    found = configuration.understood(kept / placing.YAML)
+    shutil.copy(old.yaml, kept / staging.YAML)
+    shutil.copy(old.database, kept / staging.SQLITE)
+    found = config.understood(kept / staging.YAML)
     found["database"] = {"backend": "mysql", "mysql_host": "nowhere.invalid"}
-    configuration.write(found, kept / placing.YAML)
-    assert not isinstance(source.find(kept).database, Path)
-    (kept / placing.SECTION).write_text('{"backend": "mysql"}', encoding="utf-8")
-    assert source.find(kept).database == kept / placing.SQLITE
+    config.write(found, kept / staging.YAML)
+    assert not isinstance(import_source.find(kept).database, Path)
+    (kept / staging.SECTION).write_text('{"backend": "mysql"}', encoding="utf-8")
+    assert import_source.find(kept).database == kept / staging.SQLITE

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from baikalctl import installing
-from baikalctl.installing import CheckError
+from baikalctl.host import install as host_install
+from baikalctl.host.install import CheckError
 from tasks.operations import LOADER
 from tests.unit.samples import HOME
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 GOOD, NEWER, BAD = "server { listen 80; }\n", "server { listen 8080; }\n", "BAD\n"
-PROGRAM = HOME / "baikalctl/installing.py"
+PROGRAM = HOME / "baikalctl/host/install.py"
 
 
 class Place:
@@ -79,7 +79,7 @@ class Place:
 
     def install(self, files: dict[str, str], /, **changed: Any) -> None:  # noqa: ANN401 - parts of a bundle
         """Bring ``files`` to their places."""
-        installing.install(self.bundle(files, **changed))
+        host_install.install(self.bundle(files, **changed))
 
     def content(self) -> dict[str, str]:
         """Return all that stands in the configuration directory, hidden files and links too."""
@@ -135,7 +135,7 @@ def test_nobody_can_read_a_file_before_it_has_its_mode(place: Place) -> None:
     bundle = place.bundle({"secret": "new"}, mode=0o640)
     bundle["files"][0]["content"] = "not base64"
     with pytest.raises(binascii.Error):
-        installing.install(bundle)
+        host_install.install(bundle)
     beside = place.path(".secret.baikal-new")
     assert (beside.stat().st_size, stat.S_IMODE(beside.stat().st_mode)) == (0, 0o640)
     assert place.path("secret").read_text(encoding="utf-8") == "old"
@@ -475,7 +475,7 @@ def test_two_runs_wait_for_each_other(place: Place) -> None:
     order = []
 
     def first() -> None:
-        with installing.locked(str(place.root / "lock")):
+        with host_install.locked(str(place.root / "lock")):
             started.set()
             time.sleep(0.1)
             order.append("first")
@@ -554,7 +554,7 @@ def systemctl(place: Place, monkeypatch: pytest.MonkeyPatch) -> Callable[[], lis
     program.write_text(f'#!/bin/sh\necho "$@" >> {called}\nexit 1\n', encoding="ascii")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
-    monkeypatch.setattr(installing, "UNITS", str(place.etc))
+    monkeypatch.setattr(host_install, "UNITS", str(place.etc))
 
     def words() -> list[str]:
         lines = called.read_text(encoding="ascii").splitlines() if called.exists() else []
@@ -614,7 +614,7 @@ def test_a_unit_stays_where_a_check_refuses_what_comes_with_its_end(
 ) -> None:
     """All of it, or nothing."""
     place.install({"baikal.timer": "[Timer]\n", "web.conf": GOOD})
-    with pytest.raises(installing.CheckError):
+    with pytest.raises(host_install.CheckError):
         place.install({"web.conf": BAD})
     assert place.content() == {"baikal.timer": "[Timer]\n", "web.conf": GOOD}
     assert systemctl() == []

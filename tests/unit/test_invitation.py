@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from baikalctl.invitation import address, compose
-from baikalctl.itip import UnfitError
+from baikalctl.mail.itip import UnfitError
+from baikalctl.mail.message import address, compose
 from tests.unit.handover import BOB, ORGANISER, SENDER, TIMES, calendar, handover, mailbox, part, sent, words
 
 LUNCH = calendar("SUMMARY:Lunch", *TIMES)

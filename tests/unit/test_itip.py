@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from baikalctl.itip import METHODS, Invitation, UnfitError, read
+from baikalctl.mail.itip import METHODS, Invitation, UnfitError, read
 from tests.unit.handover import BOB, ORGANISER, TIMES, calendar
 
 

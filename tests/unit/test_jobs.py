@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from baikalctl import jobs, paths
-from baikalctl.faults import HostError
-from baikalctl.sqlite import Sqlite
+from baikalctl import paths
+from baikalctl.backup import lease
+from baikalctl.database.sqlite import Sqlite
+from baikalctl.errors import HostError
 
 
 class Shared(Sqlite):
@@ -31,7 +32,7 @@ def shared(host: Path, empty_database: bytes, monkeypatch: pytest.MonkeyPatch) -
     with contextlib.closing(sqlite3.connect(path)) as connection:
         connection.execute("CREATE TABLE baikalctl_state (name VARCHAR(190) PRIMARY KEY, value TEXT)")
         connection.commit()
-    monkeypatch.setattr(jobs, "LOOK_S", 0.005)
+    monkeypatch.setattr(lease, "LOOK_S", 0.005)
     return path
 
 
@@ -46,7 +47,7 @@ def test_on_sqlite_it_is_always_this_machines(host: Path, empty_database: bytes)
     assert host.is_dir()
     Path(paths.SQLITE).write_bytes(empty_database)
     for _ in range(2):
-        with jobs.once(Sqlite(Path(paths.SQLITE)), "backup", "1") as job:
+        with lease.once(Sqlite(Path(paths.SQLITE)), "backup", "1") as job:
             assert job.mine
 
 
@@ -57,7 +58,7 @@ def test_of_many_one_does_it(shared: Path) -> None:
 
     def run() -> None:
         together.wait()
-        with jobs.once(Shared(Path(paths.SQLITE)), "backup", "20261125T021500Z") as job:
+        with lease.once(Shared(Path(paths.SQLITE)), "backup", "20261125T021500Z") as job:
             if job.mine:
                 time.sleep(0.02)
             done.append(job.mine)
@@ -77,17 +78,17 @@ def test_of_many_one_does_it(shared: Path) -> None:
 def test_each_period_has_its_own(shared: Path) -> None:
     """And what was written down of those before is gone."""
     for period in ("20261125T021500Z", "20261126T021500Z"):
-        with jobs.once(Shared(Path(paths.SQLITE)), "backup", period) as job:
+        with lease.once(Shared(Path(paths.SQLITE)), "backup", period) as job:
             assert job.mine
     assert rows(shared) == ["job:backup:20261126T021500Z"]
 
 
 def test_work_that_failed_is_anybodys_again(shared: Path) -> None:
     """The next machine does it."""
-    with pytest.raises(RuntimeError), jobs.once(Shared(Path(paths.SQLITE)), "backup", "1"):
+    with pytest.raises(RuntimeError), lease.once(Shared(Path(paths.SQLITE)), "backup", "1"):
         raise RuntimeError
     assert rows(shared) == []
-    with jobs.once(Shared(Path(paths.SQLITE)), "backup", "1") as job:
+    with lease.once(Shared(Path(paths.SQLITE)), "backup", "1") as job:
         assert job.mine
 
 
@@ -96,7 +97,7 @@ def test_the_work_of_a_dead_machine_is_taken_over_after_an_hour(shared: Path, mo
     now = time.time()
     clock = [now]
     monkeypatch.setattr(time, "time", lambda: clock[0])
-    with jobs.once(Shared(Path(paths.SQLITE)), "backup", "1") as first:
+    with lease.once(Shared(Path(paths.SQLITE)), "backup", "1") as first:
         assert first.mine
         asked = threading.Event()
 
@@ -105,10 +106,10 @@ def test_the_work_of_a_dead_machine_is_taken_over_after_an_hour(shared: Path, mo
             asked.set()
 
         monkeypatch.setattr(time, "sleep", pass_time)
-        with jobs.once(Shared(Path(paths.SQLITE)), "backup", "1") as second:
+        with lease.once(Shared(Path(paths.SQLITE)), "backup", "1") as second:
             assert second.mine
         assert asked.is_set()
-        assert clock[0] - now >= jobs.LIFE_S
+        assert clock[0] - now >= lease.LIFE_S
     assert rows(shared) == ["job:backup:1"]
 
 
@@ -117,7 +118,7 @@ def test_what_the_database_says_is_told(shared: Path) -> None:
     with contextlib.closing(sqlite3.connect(shared)) as connection:
         connection.execute("DROP TABLE baikalctl_state")
     message = rf"^the database {shared}: no such table: baikalctl_state; fix that on the server, and run again$"
-    with pytest.raises(HostError, match=message), jobs.once(Shared(Path(paths.SQLITE)), "backup", "1"):
+    with pytest.raises(HostError, match=message), lease.once(Shared(Path(paths.SQLITE)), "backup", "1"):
         pytest.fail("it was begun")
 
 
@@ -130,5 +131,5 @@ def test_work_that_failed_with_its_database_is_told_as_such(shared: Path) -> Non
         message = "the work"
         raise RuntimeError(message)
 
-    with pytest.raises(RuntimeError, match="the work"), jobs.once(Shared(Path(paths.SQLITE)), "backup", "1"):
+    with pytest.raises(RuntimeError, match="the work"), lease.once(Shared(Path(paths.SQLITE)), "backup", "1"):
         work()

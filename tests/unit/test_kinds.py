@@ -6,9 +6,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from baikalctl import rules
-from baikalctl.kinds import Batches, Choice, Flag, Hostnames, Networks, Number, SecretValue, Text, describe
-from baikalctl.secret import Secret
+from baikalctl.settings import validators
+from baikalctl.settings.secret import Secret
+from baikalctl.settings.value_types import (
+    Batches,
+    Choice,
+    Flag,
+    Hostnames,
+    Networks,
+    Number,
+    SecretValue,
+    Text,
+    describe,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -119,7 +129,7 @@ def test_off_without_quotes_gets_a_hint() -> None:
 def test_a_number_where_text_is_due_gets_a_hint_on_quoting() -> None:
     """``--data baikal_version=0.10`` arrives as 0.1, so it can't simply be turned into text."""
     with pytest.raises(ValueError, match="--data guesses types: quote it twice"):
-        Text("a release", rules.release_version).read(0.1)
+        Text("a release", validators.release_version).read(0.1)
 
 
 @pytest.mark.parametrize("content", ["geheim", "geheim\n", "geheim\r\n"])

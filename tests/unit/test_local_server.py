@@ -7,16 +7,21 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from baikalctl import apply, configuration, database, local_server, paths, served
-from baikalctl.declared import Declared, declare
-from baikalctl.faults import HostError
+from baikalctl import paths
+from baikalctl.baikal import config, local_database
+from baikalctl.commands import apply
+from baikalctl.database import interface
+from baikalctl.desired.state import Declared, declare
+from baikalctl.errors import HostError
+from baikalctl.tls import selection
 from tests.unit.samples import settings, user
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from baikalctl.users import Step
+    from baikalctl.baikal.accounts import Step
+
 
 UNITS = {"mysql": "mariadb", "pgsql": "postgresql@15-main"}
 
@@ -39,8 +44,8 @@ def server(host: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (host / "answer").write_text(f"touch {host}/made\n", encoding="utf-8")
     (host / "start").write_text(f"touch {host}/running\n", encoding="utf-8")
     (host / "running").touch()
-    monkeypatch.setattr(local_server, "POSTGRES", paths.USER)
-    monkeypatch.setattr(local_server, "reachable", lambda _: (host / "made").exists() and (host / "running").exists())
+    monkeypatch.setattr(local_database, "POSTGRES", paths.USER)
+    monkeypatch.setattr(local_database, "reachable", lambda _: (host / "made").exists() and (host / "running").exists())
     return host
 
 
@@ -50,15 +55,15 @@ def declared(backend: str, **changed: object) -> Declared:
     return declare(given, (UNITS[backend], "php8.2-fpm", "nginx"))
 
 
-def here(it: Declared) -> database.Database:
+def here(it: Declared) -> interface.Database:
     """Return the database of Baïkal there."""
-    return database.of(configuration.database_section(it.database, ""))
+    return interface.of(config.database_section(it.database, ""))
 
 
 def taken(it: Declared) -> list[str]:
     """Take each step before the next is asked for, and return what they are."""
     said = []
-    for sentence, act in local_server.steps(it, here(it)):
+    for sentence, act in local_database.steps(it, here(it)):
         said.append(sentence)
         act()
     return said
@@ -125,7 +130,7 @@ def test_a_look_at_a_server_that_is_down_guesses_nothing_of_what_is_on_it(server
     """Perhaps all of it is there."""
     (server / "running").unlink()
     it = declared(backend)
-    assert [sentence for sentence, _ in local_server.steps(it, here(it))] == [f"start {UNITS[backend]}"]
+    assert [sentence for sentence, _ in local_database.steps(it, here(it))] == [f"start {UNITS[backend]}"]
     assert not (server / "asked").exists()
 
 
@@ -186,7 +191,7 @@ def test_a_plan_on_a_fresh_machine_goes_as_far_as_can_be_seen(
     def nothing(_: Declared) -> Iterator[Step]:
         yield from ()
 
-    monkeypatch.setattr(served, "steps", nothing)
+    monkeypatch.setattr(selection, "steps", nothing)
     it = declared(backend, users=[user()])
     assert apply.pending(it) == [
         f"have Baïkal {it.version} serve",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from baikalctl import paths
-from baikalctl.faults import HostError
+from baikalctl.errors import HostError
 from tasks.distribution import MAIL_SERVERS, OTHER_MAIL_SERVERS
 from tasks.facts import Machine, MachineFact
 from tasks.mail import mail_server_chosen, mail_server_left, refuse_other_mail_server
@@ -20,7 +20,7 @@ from tests.unit.fake import SETTLED
 from tests.unit.samples import RELAY, own_postfix, settings
 
 if TYPE_CHECKING:
-    from baikalctl.settings import Settings
+    from baikalctl.settings.model import Settings
 
 SERVERS = tuple(MAIL_SERVERS.values())
 

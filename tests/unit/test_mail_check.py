@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from baikalctl import mail_check, sender_records
-from baikalctl.health import FAILED, OK, WARNING, Finding
+from baikalctl.baikal.health import FAILED, OK, WARNING, Finding
+from baikalctl.checks import mail
+from baikalctl.mail import dns_records
 from tests.unit.relays import Answers, mailing, relay, relaying
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from baikalctl import sqlite_file
+    from baikalctl.database import sqlite_file
+
 
 PRIVATE = "noreply@cal.lan"
 """Of a domain that DNS isn't asked for."""
@@ -22,7 +24,7 @@ PRIVATE = "noreply@cal.lan"
 def through(folder: Path, answers: Answers) -> list[Finding]:
     """Return what is found with such a relay."""
     with relaying(folder, answers):
-        return list(mail_check.findings(mailing("relay", relay(folder, answers.port), sender=PRIVATE)))
+        return list(mail.findings(mailing("relay", relay(folder, answers.port), sender=PRIVATE)))
 
 
 @pytest.mark.usefixtures("connection")
@@ -46,10 +48,10 @@ def test_without_a_relay_records_and_organisers_are_looked_at(
     connection: sqlite_file.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A mail server of one's own is believed for what DNS says."""
-    monkeypatch.setattr(sender_records, "texts", lambda _: [])
+    monkeypatch.setattr(dns_records, "texts", lambda _: [])
     connection.execute("INSERT INTO principals (uri) VALUES ('principals/jo')")
     connection.commit()
     words = ("example.org has no SPF record", "example.org has no DMARC record", "nothing is sent for jo")
-    found = list(mail_check.findings(mailing("postfix")))
+    found = list(mail.findings(mailing("postfix")))
     assert [finding.status for finding in found] == [WARNING] * 3
     assert all(finding.message.startswith(word) for finding, word in zip(found, words, strict=True))

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from baikalctl import mailing, nullmailer_queue, paths, sending
-from baikalctl.faults import HostError
-from baikalctl.health import OK, WARNING, Finding
+from baikalctl import paths
+from baikalctl.baikal.health import OK, WARNING, Finding
+from baikalctl.commands import mail
+from baikalctl.errors import HostError
+from baikalctl.mail import nullmailer, sendmail
 from tests.unit.handover import SENDER, calendar, handover
 from tests.unit.samples import RELAY, declared
 from tests.unit.spool import ANN, BOB, put, said
@@ -46,19 +48,19 @@ def queue(host: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Have a queue that takes everything, and keeps what it was given in this file."""
     place = host / "programs/nullmailer-queue"
     script(place, f"cat >>{place}.in")
-    monkeypatch.setattr(sending, "NULLMAILER", str(place))
+    monkeypatch.setattr(sendmail, "NULLMAILER", str(place))
     return place.with_name("nullmailer-queue.in")
 
 
 def found() -> list[Finding]:
     """Return what the doctor finds where a relay takes the mail."""
-    return list(mailing.findings(OURS))
+    return list(mail.findings(OURS))
 
 
 def test_an_empty_queue_is_well() -> None:
     """It is said so; where mail is off, nothing is."""
     assert found() == [Finding("mail", OK, "nothing waits in the queue")]
-    assert list(mailing.findings(OFF)) == []
+    assert list(mail.findings(OFF)) == []
 
 
 def test_mail_that_waits_for_minutes_is_well() -> None:
@@ -100,9 +102,9 @@ def test_a_refusal_whose_reason_is_forgotten_is_still_told() -> None:
 
 def test_mail_that_is_kept_is_a_warning_even_where_mail_is_off() -> None:
     """Or it would be forgotten."""
-    sending.keep(GIVEN, "it rains")
+    sendmail.keep(GIVEN, "it rains")
     for which in (OURS, OFF):
-        (finding,) = mailing.findings(which)
+        (finding,) = mail.findings(which)
         assert (finding.status, finding.message) == (
             WARNING,
             "1 message is kept and not sent, the first because it rains",
@@ -115,63 +117,63 @@ def test_the_queue_is_a_line_for_each_message() -> None:
     put("queue", waits := now(3), "bob@example.net", "joe@example.net")
     put("failed", ANN, "ann@example.net")
     said(attempt(ANN, "Failed: 550 5.1.1 no such user"))
-    kept = sending.keep(GIVEN, "it rains")
-    refused, waiting, third = mailing.queue(OURS).splitlines()
+    kept = sendmail.keep(GIVEN, "it rains")
+    refused, waiting, third = mail.queue(OURS).splitlines()
     assert refused.startswith("refused ")
     assert refused.endswith(f", to ann@example.net: 550 5.1.1 no such user  [{ANN}]")
     assert waiting == f"waiting 3 min, to bob@example.net, joe@example.net: not tried yet  [{waits}]"
     assert third == f"kept 0 min: it rains  [{kept}]"
-    assert mailing.queue(OFF) == third
+    assert mail.queue(OFF) == third
 
 
 def test_an_empty_queue_says_so() -> None:
     """Not an empty line."""
-    assert mailing.queue(OURS) == mailing.queue(OFF) == "nothing waits"
+    assert mail.queue(OURS) == mail.queue(OFF) == "nothing waits"
 
 
 def test_a_retry_sends_what_is_kept_and_puts_back_what_was_refused(queue: Path) -> None:
     """From the address that mail comes from now."""
-    place = sending.keep(GIVEN, "it rains")
+    place = sendmail.keep(GIVEN, "it rains")
     put("failed", ANN, "ann@example.net")
     heard: list[str] = []
-    os.mkfifo(nullmailer_queue.TRIGGER)
-    reader = os.open(nullmailer_queue.TRIGGER, os.O_RDONLY | os.O_NONBLOCK)
-    assert mailing.retry(OURS, heard.append) == 0
+    os.mkfifo(nullmailer.TRIGGER)
+    reader = os.open(nullmailer.TRIGGER, os.O_RDONLY | os.O_NONBLOCK)
+    assert mail.retry(OURS, heard.append) == 0
     assert os.read(reader, 10) == b"\0", "and it is told to begin"
     os.close(reader)
     assert heard == [f"{place.name} is in the queue", "1 of those that were refused are in the queue again"]
     assert queue.read_bytes().startswith(f"{SENDER}\nbob@example.net\n\n".encode())
-    assert sending.kept() == []
-    assert [path.name for path in nullmailer_queue.QUEUE.iterdir()] == [ANN]
+    assert sendmail.kept() == []
+    assert [path.name for path in nullmailer.QUEUE.iterdir()] == [ANN]
 
 
 def test_one_that_can_not_be_sent_keeps_no_other_from_its_turn(queue: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever is wrong with it; the exit status tells."""
-    sending.keep(b"nonsense", "x")
-    sending.keep(b"X-Baikal-Envelope: \xff\xff\nSubject: x\n\n", "x")
-    good = sending.keep(GIVEN, "x")
+    sendmail.keep(b"nonsense", "x")
+    sendmail.keep(b"X-Baikal-Envelope: \xff\xff\nSubject: x\n\n", "x")
+    good = sendmail.keep(GIVEN, "x")
     heard: list[str] = []
-    assert mailing.retry(OURS, heard.append) == 1
+    assert mail.retry(OURS, heard.append) == 1
     assert len([line for line in heard if " stays: " in line]) == 2
     assert "UnicodeDecodeError" in heard[1]
     assert heard[2] == f"{good.name} is in the queue"
-    assert len(sending.kept()) == 2
+    assert len(sendmail.kept()) == 2
     assert queue.exists()
-    monkeypatch.setattr(sending, "NULLMAILER", "/nowhere")
-    monkeypatch.setattr(sending, "SENDMAIL", "/nowhere")
-    sending.keep(GIVEN, "x")
-    assert mailing.retry(OURS, heard.append) == 1
-    assert len(sending.kept()) == 3
+    monkeypatch.setattr(sendmail, "NULLMAILER", "/nowhere")
+    monkeypatch.setattr(sendmail, "SENDMAIL", "/nowhere")
+    sendmail.keep(GIVEN, "x")
+    assert mail.retry(OURS, heard.append) == 1
+    assert len(sendmail.kept()) == 3
 
 
 def test_nothing_is_tried_where_mail_is_off() -> None:
     """It says what to set."""
     with pytest.raises(HostError, match='mail is off here, so nothing can be sent; set mail = "relay" or "postfix"'):
-        mailing.retry(OFF, pytest.fail)
+        mail.retry(OFF, pytest.fail)
     with pytest.raises(HostError, match='mail is off here; set mail = "relay" or "postfix"'):
-        mailing.test(OFF, "bob@example.net", pytest.fail)
+        mail.test(OFF, "bob@example.net", pytest.fail)
     with pytest.raises(HostError, match="only nullmailer keeps what was refused"):
-        mailing.drop(OFF, pytest.fail)
+        mail.drop(OFF, pytest.fail)
 
 
 def test_only_what_was_refused_is_dropped(spool: Path) -> None:
@@ -181,7 +183,7 @@ def test_only_what_was_refused_is_dropped(spool: Path) -> None:
     put("queue", BOB, "bob@example.net")
     said(attempt(ANN, "Failed: 550 5.1.1 no such user"))
     heard: list[str] = []
-    assert mailing.drop(OURS, heard.append) == 0
+    assert mail.drop(OURS, heard.append) == 0
     assert heard == [
         "deleted, to nobody: no reason is known any more",
         "deleted, to ann@example.net: 550 5.1.1 no such user",
@@ -193,14 +195,14 @@ def test_only_what_was_refused_is_dropped(spool: Path) -> None:
 def test_what_waits_is_kept_before_its_server_goes() -> None:
     """All of it, and only where there is some is it said."""
     heard: list[str] = []
-    assert mailing.take(heard.append) == 0
+    assert mail.take(heard.append) == 0
     assert heard == []
     put("queue", BOB, "bob@example.net")
     put("failed", ANN, "ann@example.net")
-    assert mailing.take(heard.append) == 0
+    assert mail.take(heard.append) == 0
     assert heard == [f"2 messages that waited in the queue are kept in {paths.KEPT}"]
-    assert len(sending.kept()) == 2
-    assert mailing.queue(OURS).count("kept ") == 2
+    assert len(sendmail.kept()) == 2
+    assert mail.queue(OURS).count("kept ") == 2
 
 
 def filter_does(body: str) -> None:
@@ -211,7 +213,7 @@ def filter_does(body: str) -> None:
 def tried(recipient: str = "bob@example.net") -> tuple[int, list[str]]:
     """Try, and return the exit status and what was said."""
     heard: list[str] = []
-    return mailing.test(OURS, recipient, heard.append), heard
+    return mail.test(OURS, recipient, heard.append), heard
 
 
 HANDED = f"handed to the queue, from {SENDER} to bob@example.net"
@@ -219,9 +221,9 @@ HANDED = f"handed to the queue, from {SENDER} to bob@example.net"
 
 def enqueue(part: str, name: str, outcome: str = "") -> str:
     """Return the shell's words for a queue that has taken the test's message, and what nullmailer says of it."""
-    words = f"printf '%s\\nbob@example.net\\n\\nx' {SENDER} >{nullmailer_queue.SPOOL / part / name}\n" if part else ""
+    words = f"printf '%s\\nbob@example.net\\n\\nx' {SENDER} >{nullmailer.SPOOL / part / name}\n" if part else ""
     log = attempt(name, outcome) if outcome else ""
-    return words + f"printf %s {shlex.quote(log)} >{nullmailer_queue.SPOOL.parent}/journal"
+    return words + f"printf %s {shlex.quote(log)} >{nullmailer.SPOOL.parent}/journal"
 
 
 def test_a_test_that_the_relay_takes_says_so_in_its_words() -> None:
@@ -255,16 +257,16 @@ def test_a_test_that_is_refused_says_why() -> None:
 
 def test_a_test_of_which_nothing_is_heard_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     """After half a minute, and is no success."""
-    monkeypatch.setattr(mailing, "TEST_S", 0)
+    monkeypatch.setattr(mail, "TEST_S", 0)
     filter_does(enqueue("queue", now()))
     assert tried() == (1, [HANDED, "it waits in the queue, and is tried again: nobody has answered yet"])
 
 
 def test_a_test_is_not_confused_by_what_went_before_or_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only an attempt for this address since it began says what became of it."""
-    monkeypatch.setattr(mailing, "TEST_S", 0)
+    monkeypatch.setattr(mail, "TEST_S", 0)
     others = attempt(now(), "Succeeded: 250 Ok").replace("bob@", "ann@") + attempt(now(5), "Succeeded: 250 Ok")
-    filter_does(f"printf %s {shlex.quote(others)} >{nullmailer_queue.SPOOL.parent}/journal")
+    filter_does(f"printf %s {shlex.quote(others)} >{nullmailer.SPOOL.parent}/journal")
     assert tried() == (1, [HANDED, "it has left the queue, and the log doesn't tell where to"])
 
 
@@ -284,4 +286,4 @@ def test_a_test_that_no_queue_takes_repeats_what_the_filter_says() -> None:
 def test_a_test_needs_an_address(recipient: str) -> None:
     """Before anything is sent."""
     with pytest.raises(HostError, match=r"give one such as jo@example\.org"):
-        mailing.test(OURS, recipient, pytest.fail)
+        mail.test(OURS, recipient, pytest.fail)

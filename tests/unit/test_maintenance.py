@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from baikalctl import maintenance, paths
+from baikalctl import paths
+from baikalctl.host import maintenance
 
 
 @pytest.fixture(autouse=True)

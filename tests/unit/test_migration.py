@@ -13,8 +13,11 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
-from baikalctl import configuration, migration, paths, placing, transition, upgrading
-from baikalctl.faults import HostError
+from baikalctl import paths
+from baikalctl.baikal import config
+from baikalctl.changes import migration, staging, transaction
+from baikalctl.commands import upgrade
+from baikalctl.errors import HostError
 from tests.lab.old_installation import PASSWORDS, build
 from tests.unit.moving import dies, empty, leftovers, names, needs_php, stand_release
 from tests.unit.samples import VERSION
@@ -59,14 +62,14 @@ def hold(version: str = "0.9.5") -> None:
 def bring() -> list[str]:
     """Take back what was begun, and upgrade, as a container's start does; return what was said."""
     said: list[str] = []
-    transition.recover(said.append)
-    found = configuration.read()
+    transaction.recover(said.append)
+    found = config.read()
     if migration.outstanding(found, VERSION):
-        upgrading.upgrade(found, found.get("database", {}), VERSION, said.append)
+        upgrade.upgrade(found, found.get("database", {}), VERSION, said.append)
     return said
 
 
-def system(version: str) -> configuration.Configuration:
+def system(version: str) -> config.Configuration:
     """Return a configuration of ``version``."""
     return {"system": {"configured_version": version}}
 
@@ -104,7 +107,7 @@ def test_older_data_is_to_be_migrated(version: str) -> None:
 
 
 @pytest.mark.parametrize("found", [{}, {"system": {}}, system(VERSION)])
-def test_data_of_the_release_itself_and_no_data_need_no_migration(found: configuration.Configuration) -> None:
+def test_data_of_the_release_itself_and_no_data_need_no_migration(found: config.Configuration) -> None:
     """Nor does a file that says no version: a first installation sets it."""
     assert migration.outstanding(found, VERSION) == ""
 
@@ -131,7 +134,7 @@ def test_older_data_becomes_data_of_the_release_and_the_old_is_kept(version: str
     hold(version)
     before = Path(paths.BAIKAL_YAML).read_bytes()
     said = bring()
-    found = configuration.read()
+    found = config.read()
     assert found["system"]["configured_version"] == VERSION
     assert found["database"]["backend"] == "sqlite"
     assert found["database"]["sqlite_file"] == paths.SQLITE
@@ -142,8 +145,8 @@ def test_older_data_becomes_data_of_the_release_and_the_old_is_kept(version: str
     assert Path(paths.INSTALL_DISABLED).is_file()
     (kept,) = backups()
     assert kept.name.startswith(f"before-upgrade-{version}-to-{VERSION}-")
-    assert (kept / placing.YAML).read_bytes() == before
-    assert names(str(kept / placing.SQLITE)) == ACCOUNTS
+    assert (kept / staging.YAML).read_bytes() == before
+    assert names(str(kept / staging.SQLITE)) == ACCOUNTS
     assert said == [
         "clients are told to come again in a moment",
         f"what is there is kept in {kept}",
@@ -176,7 +179,7 @@ def test_what_is_only_in_the_write_ahead_log_is_migrated_and_kept() -> None:
     write_and_be_killed()
     bring()
     assert names(paths.SQLITE) == [*ACCOUNTS, "late"]
-    assert names(str(backups()[0] / placing.SQLITE)) == [*ACCOUNTS, "late"]
+    assert names(str(backups()[0] / staging.SQLITE)) == [*ACCOUNTS, "late"]
     assert not Path(paths.SQLITE + "-wal").exists()
 
 
@@ -232,7 +235,7 @@ def test_a_damaged_database_is_not_migrated() -> None:
         stream.write(b"\xff" * 8192)
     with pytest.raises(HostError, match=r"the database is damaged, or isn't Baïkal's \(.+\); take a backup"):
         bring()
-    assert configuration.read()["system"]["configured_version"] == "0.9.5"
+    assert config.read()["system"]["configured_version"] == "0.9.5"
     assert leftovers() == []
 
 
@@ -241,11 +244,11 @@ def test_a_damaged_database_is_not_migrated() -> None:
 def test_a_sender_of_invitations_that_nobody_chose_is_not_made_up() -> None:
     """Baïkal would make one of a host name that isn't this host's."""
     hold()
-    found = configuration.read()
+    found = config.read()
     del found["system"]["invite_from"]
-    configuration.write(found)
+    config.write(found)
     bring()
-    assert "invite_from" not in configuration.read()["system"]
+    assert "invite_from" not in config.read()["system"]
 
 
 @needs_php
@@ -253,11 +256,11 @@ def test_a_sender_of_invitations_that_nobody_chose_is_not_made_up() -> None:
 def test_data_without_an_administrator_is_migrated_too() -> None:
     """Baïkal would start its wizard; the next step of a start or deploy sets the declared password."""
     hold()
-    found = configuration.read()
+    found = config.read()
     del found["system"]["admin_passwordhash"]
-    configuration.write(found)
+    config.write(found)
     bring()
-    assert configuration.read()["system"]["configured_version"] == VERSION
+    assert config.read()["system"]["configured_version"] == VERSION
 
 
 @needs_php
@@ -269,7 +272,7 @@ def test_data_that_cannot_be_kept_is_not_replaced() -> None:
     Path(paths.BACKUPS).write_text("a file in its place", encoding="utf-8")
     with pytest.raises(HostError, match=r"can't be kept in .*/var/backups/baikal \(.*; make that writable"):
         bring()
-    assert configuration.read()["system"]["configured_version"] == "0.9.5"
+    assert config.read()["system"]["configured_version"] == "0.9.5"
     Path(paths.BACKUPS).unlink()
     assert leftovers() == []
 
@@ -308,6 +311,6 @@ def test_a_database_on_a_file_system_of_its_own_is_replaced_there(
 def test_yaml_values_that_look_like_numbers_stay_text(host: Path) -> None:
     """A key such as 12e5 is one, and must not become a number to Baïkal."""
     file = host / "baikal.yaml"
-    configuration.write({"database": {"encryption_key": "12e5", "mysql": False}}, file)
+    config.write({"database": {"encryption_key": "12e5", "mysql": False}}, file)
     assert yaml.safe_load(file.read_text(encoding="utf-8"))["database"] == {"encryption_key": "12e5", "mysql": False}
     assert 'encryption_key: "12e5"' in file.read_text(encoding="utf-8")

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from baikalctl import nullmailer_queue, paths
+from baikalctl import paths
+from baikalctl.mail import nullmailer
 from tests.unit.spool import ANN, BOB, LOG, SENDER, put, said
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def test_what_waits_is_told_with_whom_it_is_to_and_the_last_reason() -> None:
     put("queue", BOB, "bob@example.net")
     put("failed", ANN, "ann@example.net", "joe@example.net")
     said(LOG)
-    ann, bob = nullmailer_queue.waiting()
+    ann, bob = nullmailer.waiting()
     assert (bob.identifier, bob.sender, bob.recipients) == (BOB, SENDER, ("bob@example.net",))
     assert (bob.since, bob.reason, bob.failed) == (1700000058.0, "451 4.3.0 later", False)
     assert (ann.recipients, ann.failed) == (("ann@example.net", "joe@example.net"), True)
@@ -35,22 +36,22 @@ def test_what_waits_is_told_with_whom_it_is_to_and_the_last_reason() -> None:
 def test_what_was_not_tried_yet_has_no_reason() -> None:
     """Nothing is said of it, or of anything."""
     put("queue", "1700000099.700", "bob@example.net")
-    assert [each.reason for each in nullmailer_queue.waiting()] == [""]
+    assert [each.reason for each in nullmailer.waiting()] == [""]
     said(LOG)
-    assert [each.reason for each in nullmailer_queue.waiting()] == [""]
+    assert [each.reason for each in nullmailer.waiting()] == [""]
 
 
 def test_the_last_attempt_counts() -> None:
     """What it ended with, in the relay's words."""
     said(LOG)
-    assert nullmailer_queue._outcomes(nullmailer_queue._log()) == {
+    assert nullmailer._outcomes(nullmailer._log()) == {
         BOB: (False, "451 4.3.0 later", "<bob@example.net>"),
         ANN: (False, "550 5.1.1 no such user", "<ann@example.net>"),
         "1700000070.801": (False, "the relay took longer than two minutes", "<bob@example.net>"),
         "1700000071.802": (True, "250 2.0.0 Ok: queued as 4X", "<bob@example.net>"),
     }
     said(f"{LOG}Starting delivery: host: smtp protocol: smtp file: {BOB}\nsmtp: Succeeded: 250 2.0.0 Ok\n")
-    assert nullmailer_queue._outcomes(nullmailer_queue._log())[BOB][:2] == (True, "250 2.0.0 Ok")
+    assert nullmailer._outcomes(nullmailer._log())[BOB][:2] == (True, "250 2.0.0 Ok")
 
 
 def test_what_nobody_began_ends_nothing() -> None:
@@ -58,36 +59,36 @@ def test_what_nobody_began_ends_nothing() -> None:
     said(
         "smtp: Failed: 451 later\nSending timed out, killing protocol\n\xff\nStarting delivery: host: a protocol: smtp\n"
     )
-    assert nullmailer_queue._outcomes(nullmailer_queue._log()) == {}
+    assert nullmailer._outcomes(nullmailer._log()) == {}
 
 
 def test_older_pieces_of_a_containers_log_are_read_first(container: Path) -> None:
     """s6-log begins a new one when one is full; the attempt may stand in one and its outcome in the other."""
     (container / "@400000006a").write_text(f"Starting delivery: host: a protocol: smtp file: {BOB}\n", encoding="ascii")
     (container / "current").write_text("smtp: Failed: 451 4.3.0 later\n", encoding="ascii")
-    assert nullmailer_queue._outcomes(nullmailer_queue._log()) == {BOB: (False, "451 4.3.0 later", "")}
+    assert nullmailer._outcomes(nullmailer._log()) == {BOB: (False, "451 4.3.0 later", "")}
 
 
 def test_a_container_that_has_said_nothing_yet_is_no_error(container: Path) -> None:
     """Nor is a machine without a journal."""
     assert list(container.iterdir()) == []
-    assert nullmailer_queue._outcomes(nullmailer_queue._log()) == {}
+    assert nullmailer._outcomes(nullmailer._log()) == {}
 
 
 def test_a_queue_that_is_not_there_is_empty(spool: Path) -> None:
     """On a machine before its first run."""
     for part in ("queue", "failed"):
         (spool / part).rmdir()
-    assert nullmailer_queue.waiting() == []
-    assert nullmailer_queue.put_back() == 0
-    assert nullmailer_queue.take(lambda *_: None) == 0
+    assert nullmailer.waiting() == []
+    assert nullmailer.put_back() == 0
+    assert nullmailer.take(lambda *_: None) == 0
 
 
 def test_a_file_of_another_name_or_of_nothing_is_told_all_the_same(spool: Path) -> None:
     """By when it was written."""
     (spool / "queue/odd").write_bytes(b"")
     os.utime(spool / "queue/odd", (5, 5))
-    (odd,) = nullmailer_queue.waiting()
+    (odd,) = nullmailer.waiting()
     assert (odd.identifier, odd.since, odd.sender, odd.recipients) == ("odd", 5.0, "", ())
 
 
@@ -100,8 +101,8 @@ def test_what_leaves_while_it_is_looked_at_is_no_error(spool: Path, monkeypatch:
         raise FileNotFoundError
 
     assert spool.is_dir()
-    monkeypatch.setattr(nullmailer_queue, "_look", gone)
-    assert nullmailer_queue.waiting() == []
+    monkeypatch.setattr(nullmailer, "_look", gone)
+    assert nullmailer.waiting() == []
 
 
 def test_what_was_refused_is_put_back_as_if_it_had_just_come(spool: Path) -> None:
@@ -109,7 +110,7 @@ def test_what_was_refused_is_put_back_as_if_it_had_just_come(spool: Path) -> Non
     place = put("failed", ANN, "ann@example.net")
     os.utime(place, (1, 1))
     put("failed", BOB, "cal@example.org", sender="")
-    assert nullmailer_queue.put_back() == 1
+    assert nullmailer.put_back() == 1
     assert [path.name for path in (spool / "queue").iterdir()] == [ANN]
     assert time.time() - (spool / "queue" / ANN).stat().st_mtime < 60
     assert [path.name for path in (spool / "failed").iterdir()] == [BOB]
@@ -117,11 +118,11 @@ def test_what_was_refused_is_put_back_as_if_it_had_just_come(spool: Path) -> Non
 
 def test_it_is_told_to_go_on_through_its_pipe(spool: Path) -> None:
     """And where nobody reads that, or there is none, nothing hangs."""
-    nullmailer_queue.flush()
+    nullmailer.flush()
     os.mkfifo(spool / "trigger")
-    nullmailer_queue.flush()
+    nullmailer.flush()
     reader = os.open(spool / "trigger", os.O_RDONLY | os.O_NONBLOCK)
-    nullmailer_queue.flush()
+    nullmailer.flush()
     assert os.read(reader, 10) == b"\0"
     os.close(reader)
 
@@ -135,7 +136,7 @@ def taken() -> tuple[int, list[tuple[str, tuple[str, ...], bytes]]]:
         with kept.open("a", encoding="utf-8") as stream:
             stream.write(f"{message!r}\n")
 
-    count = nullmailer_queue.take(keep)
+    count = nullmailer.take(keep)
     return count, sorted(map(ast.literal_eval, kept.read_text(encoding="utf-8").splitlines()))
 
 
@@ -162,7 +163,7 @@ def test_what_can_not_be_kept_stays_in_the_queue(spool: Path) -> None:
         raise OSError(28, "No space left on device")
 
     with pytest.raises(OSError, match="No space left"):
-        nullmailer_queue.take(full)
+        nullmailer.take(full)
     assert (spool / "queue" / BOB).is_file()
 
 
@@ -171,7 +172,7 @@ def test_nobody_sends_what_is_being_taken(host: Path) -> None:
     calls = host / "calls"
     (host / "programs/systemctl").write_text(f'#!/bin/sh\necho "$*" >>{calls}\n', encoding="utf-8")
     put("queue", BOB, "bob@example.net")
-    nullmailer_queue.take(lambda *_: calls.open("a").write("kept\n"))
+    nullmailer.take(lambda *_: calls.open("a").write("kept\n"))
     assert calls.read_text(encoding="utf-8").splitlines() == ["stop nullmailer", "is-active nullmailer", "kept"]
 
 
@@ -197,7 +198,7 @@ def test_a_container_gets_the_pipe_that_its_queue_is_told_through(volume_spool: 
     """Once, however often it starts."""
     heard: list[str] = []
     for _ in range(2):
-        nullmailer_queue.prepare("relay", heard.append)
+        nullmailer.prepare("relay", heard.append)
     found = (volume_spool / "trigger").stat()
     assert stat.S_ISFIFO(found.st_mode)
     assert stat.S_IMODE(found.st_mode) == 0o600
@@ -207,11 +208,11 @@ def test_a_container_gets_the_pipe_that_its_queue_is_told_through(volume_spool: 
 def test_a_container_whose_mail_is_off_tells_what_stays(volume_spool: Path) -> None:
     """Nobody would look for it there; where nothing waits, nothing is said."""
     heard: list[str] = []
-    nullmailer_queue.prepare("off", heard.append)
+    nullmailer.prepare("off", heard.append)
     assert heard == []
     (volume_spool / "queue" / BOB).touch()
     (volume_spool / "failed" / ANN).touch()
-    nullmailer_queue.prepare("off", heard.append)
+    nullmailer.prepare("off", heard.append)
     assert heard == ["mail is off, and 2 messages stay in the volume: with a relay, they are sent"]
     assert not (volume_spool / "trigger").exists()
 
@@ -219,7 +220,7 @@ def test_a_container_whose_mail_is_off_tells_what_stays(volume_spool: Path) -> N
 def test_where_there_never_was_a_queue_nothing_is_made(host: Path) -> None:
     """Mail is off by default."""
     say: Callable[[str], None] = pytest.fail
-    nullmailer_queue.prepare("off", say)
+    nullmailer.prepare("off", say)
     assert not Path(paths.SPOOL).exists()
     assert host.is_dir()
 
@@ -230,5 +231,5 @@ def test_what_another_account_left_in_the_volume_can_be_sent(volume_spool: Path)
     (volume_spool / "queue" / BOB).touch()
     os.chown(volume_spool / "queue" / BOB, 4711, 4711)
     (volume_spool / "queue/link").symlink_to("/nowhere")
-    nullmailer_queue.prepare("relay", lambda _: None)
+    nullmailer.prepare("relay", lambda _: None)
     assert (volume_spool / "queue" / BOB).stat().st_uid == os.geteuid()

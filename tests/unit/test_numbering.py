@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from baikalctl import numbering
+from baikalctl.database import sync_triggers
 from tests.unit.samples import here
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from baikalctl.sqlite_file import Connection
+    from baikalctl.database.sqlite_file import Connection
+
 
 pytestmark = pytest.mark.usefixtures("release_standing")
 
@@ -116,7 +117,7 @@ def test_calendars_are_numbered_each_by_itself(calendar: Connection) -> None:
 
 def test_without_the_triggers_the_second_change_is_missed(calendar: Connection) -> None:
     """What they are for; if this fails, sabre/dav's statements are told wrongly here."""
-    for name in numbering.SQLITE:
+    for name in sync_triggers.SQLITE:
         calendar.execute(f"DROP TRIGGER {name}")
     note(calendar, "a")
     _, number = changes(calendar, FIRST)

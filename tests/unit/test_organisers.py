@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
 
 import pytest
 
-from baikalctl import database, organisers, users
-from baikalctl.faults import HostError
-from baikalctl.health import WARNING, Finding
+from baikalctl.baikal import accounts
+from baikalctl.baikal.health import WARNING, Finding
+from baikalctl.database import interface, sqlite_file
+from baikalctl.errors import HostError
+from baikalctl.mail import unsent_invitations
 from tests.unit.samples import declared, user
-
-if TYPE_CHECKING:
-    from baikalctl import sqlite_file
 
 GUEST = "ATTENDEE:mailto:guest@example.net"
 JO = user(email="jo@example.org")
@@ -21,7 +19,7 @@ JO = user(email="jo@example.org")
 
 def have(connection: sqlite_file.Connection, *tables: dict[str, object]) -> None:
     """Have these accounts, each with its calendar."""
-    for _, act in users.plan(connection, declared(users=list(tables)).users, {}):
+    for _, act in accounts.plan(connection, declared(users=list(tables)).users, {}):
         act()
     connection.commit()
 
@@ -42,7 +40,7 @@ def put(
 ) -> None:
     """Put an event of these lines into the calendar of an account."""
     query = "SELECT calendarid FROM calendarinstances WHERE principaluri = ? AND (access = 1 OR access IS NULL)"
-    number = database.one(connection, query, (f"principals/{name}",))
+    number = interface.one(connection, query, (f"principals/{name}",))
     data = calendar(*lines)
     values = (data.encode() if blob else data, number, int(time.time() - days_ago * 86400), kind)
     connection.execute(
@@ -55,7 +53,7 @@ def put(
 
 def found() -> list[Finding]:
     """Return what is found."""
-    return list(organisers.findings(declared()))
+    return list(unsent_invitations.findings(declared()))
 
 
 def test_an_event_of_another_organiser_is_told_with_both_addresses(connection: sqlite_file.Connection) -> None:
@@ -143,7 +141,7 @@ def test_only_events_of_these_days_count(connection: sqlite_file.Connection) -> 
 
 def test_only_the_newest_events_are_read(connection: sqlite_file.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
     """A check is to take no time."""
-    monkeypatch.setattr(organisers, "MOST", 1)
+    monkeypatch.setattr(unsent_invitations, "MOST", 1)
     have(connection, JO)
     put(connection, "ORGANIZER:mailto:older@example.org", GUEST, days_ago=2)
     put(connection, "ORGANIZER:mailto:newer@example.org", GUEST, days_ago=1)

@@ -18,9 +18,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from baikalctl import apply, archive, check, database, manifest, output, paths, sending
+from baikalctl import output, paths
+from baikalctl.backup import archive, manifest
+from baikalctl.baikal.health import FAILED, Finding
+from baikalctl.checks import check
 from baikalctl.cli import main
-from baikalctl.health import FAILED, Finding
+from baikalctl.commands import apply
+from baikalctl.database import interface
+from baikalctl.mail import sendmail
 from tests.unit.archives import content
 from tests.unit.moving import needs_php
 from tests.unit.samples import HOME, RELAY, declared
@@ -37,7 +42,7 @@ EVIL = f"a{CLEAR}b{CLIPBOARD}c\r\nbaikalctl: all is well\x9b2J\u202e\u2028\x7f"
 SHOWN = r"a\u001b[2Jb\u001b]52;c;cm0gLXJmIH4=\u0007c baikalctl: all is well\u009b2J\u202e\u2028\u007f"
 PRINTERS = {
     "baikalctl/output.py": "it is the one place",
-    "baikalctl/installing.py": "sent to bare hosts by itself, so it can't import it; what pyinfra shows of it is escaped",
+    "baikalctl/host/install.py": "sent to bare hosts by itself, so it can't import it; what pyinfra shows of it is escaped",
 }
 """What may print, and why."""
 
@@ -137,7 +142,7 @@ def test_archives_are_listed_in_straight_columns(archived: Path, capsys: pytest.
 def test_first_line_of_kept_mail(capsys: pytest.CaptureFixture[str]) -> None:
     """PHP's account writes it."""
     declare(**RELAY)
-    sending.keep(b"To: bob@example.net\r\n\r\n", f"it {CLEAR}{CLIPBOARD}rains")
+    sendmail.keep(b"To: bob@example.net\r\n\r\n", f"it {CLEAR}{CLIPBOARD}rains")
     (line,) = printed(capsys, "mail", "queue", status=0)
     assert r"it \u001b[2J\u001b]52;c;cm0gLXJmIH4=\u0007rains  [" in line
 
@@ -158,7 +163,7 @@ def test_error_of_a_database_server(capsys: pytest.CaptureFixture[str], monkeypa
     declare()
 
     def hostile(*_: object) -> list[str]:
-        raise database.Error(EVIL)
+        raise interface.Error(EVIL)
 
     monkeypatch.setattr(apply, "pending", hostile)
     (line,) = printed(capsys, "apply", "--plan", status=1)
@@ -195,7 +200,7 @@ def test_wrong_arguments(capsys: pytest.CaptureFixture[str]) -> None:
 def test_nothing_but_printable_bytes_reaches_a_terminal(spool: Path, host: Path) -> None:
     """Each byte that the program sends to it."""
     declare(**RELAY)
-    sending.keep(b"To: bob@example.net\r\n\r\n", f"it {CLEAR}{CLIPBOARD}rains")
+    sendmail.keep(b"To: bob@example.net\r\n\r\n", f"it {CLEAR}{CLIPBOARD}rains")
     put("queue", BOB, f"bob{CLEAR}@example.net")
     assert spool.is_dir()
     sent = on_terminal(host, "mail", "queue")

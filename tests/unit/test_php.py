@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from baikalctl import php
-from baikalctl.faults import HostError
+from baikalctl.errors import HostError
+from baikalctl.host import php_cli
 
 
 def test_a_host_without_php_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -17,7 +17,7 @@ def test_a_host_without_php_says_what_to_install(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.setattr(Path, "glob", lambda *_: iter(()))
     with pytest.raises(HostError, match=r"install php-cli"):
-        php.program()
+        php_cli.program()
 
 
 def test_of_several_the_systems_own_is_taken_and_else_the_newest(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -25,15 +25,15 @@ def test_of_several_the_systems_own_is_taken_and_else_the_newest(monkeypatch: py
     found = [Path(f"/usr/bin/php{name}") for name in ("8.9", "8.10", "8.2", "8.2-cgi", "7.4.old")]
     monkeypatch.setattr(Path, "glob", lambda *_: iter(found))
     monkeypatch.setattr(shutil, "which", lambda _: "/usr/bin/php")
-    assert php.program() == "/usr/bin/php"
+    assert php_cli.program() == "/usr/bin/php"
     monkeypatch.setattr(shutil, "which", lambda _: None)
-    assert php.program() == "/usr/bin/php8.10"
+    assert php_cli.program() == "/usr/bin/php8.10"
 
 
 def test_baikal_gets_its_folders_and_nothing_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     """Our environment may hold passwords; its paths must end in a slash."""
     monkeypatch.setenv("BAIKAL_ADMIN_PASSWORD", "secret")
-    assert php.environment("/data") == {
+    assert php_cli.environment("/data") == {
         "PATH": os.environ["PATH"],
         "TMPDIR": "/data/Specific",
         "BAIKAL_PATH_CONFIG": "/data/config/",

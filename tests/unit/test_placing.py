@@ -11,8 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from baikalctl import copying, paths, placing, putting_back, sqlite_file
-from baikalctl.faults import HostError
+from baikalctl import paths
+from baikalctl.changes import rollback, staging
+from baikalctl.database import sqlite_file
+from baikalctl.errors import HostError
+from baikalctl.host import safe_copy
 from tests.unit.moving import dies, leftovers, names, soon
 from tests.unit.samples import VERSION, here
 
@@ -60,13 +63,13 @@ def write_and_be_killed() -> None:
 @pytest.mark.usefixtures("_data")
 def test_everything_is_kept_for_root_alone() -> None:
     """Configuration, database, certificates, keys, and what was declared last; the name tells of what and when."""
-    kept = placing.keep("import", here())
+    kept = staging.keep("import", here())
     assert kept.name.startswith("before-import-20")
-    assert files(kept) == {placing.SECTION: "0o600", placing.YAML: "0o600", placing.SQLITE: "0o600"} | dict.fromkeys(
+    assert files(kept) == {staging.SECTION: "0o600", staging.YAML: "0o600", staging.SQLITE: "0o600"} | dict.fromkeys(
         (TLS, ACME, DKIM, "state/applied.json"), "0o600"
     )
     assert stat.S_IMODE(kept.stat().st_mode) == 0o700
-    assert names(str(kept / placing.SQLITE)) == ["jo"]
+    assert names(str(kept / staging.SQLITE)) == ["jo"]
     assert leftovers() == []
 
 
@@ -74,24 +77,24 @@ def test_everything_is_kept_for_root_alone() -> None:
 def test_what_is_kept_is_one_file_that_can_be_copied_back() -> None:
     """Also where a killed server left its write-ahead log."""
     write_and_be_killed()
-    kept = placing.keep("import", here())
+    kept = staging.keep("import", here())
     assert [path.name for path in (kept / "Specific/db").iterdir()] == ["db.sqlite"]
-    assert names(str(kept / placing.SQLITE)) == ["jo", "late"]
+    assert names(str(kept / staging.SQLITE)) == ["jo", "late"]
 
 
 @pytest.mark.usefixtures("_data")
 def test_two_of_one_second_are_two() -> None:
     """Neither takes the other's place."""
-    kept = {placing.keep("import", here()) for _ in range(3)}
+    kept = {staging.keep("import", here()) for _ in range(3)}
     assert len(kept) == len(list(Path(paths.BACKUPS).iterdir())) == 3
 
 
 @pytest.mark.usefixtures("host")
 def test_of_a_new_host_nothing_is_kept() -> None:
     """And that can be told."""
-    kept = placing.keep("import", here())
-    assert files(kept) == {placing.SECTION: "0o600"}
-    assert not placing.holds(kept)
+    kept = staging.keep("import", here())
+    assert files(kept) == {staging.SECTION: "0o600"}
+    assert not staging.holds(kept)
 
 
 @pytest.mark.usefixtures("_data")
@@ -100,7 +103,7 @@ def test_what_a_link_leads_to_is_not_kept(host: Path) -> None:
     (host / "secret").write_text("secret", encoding="utf-8")
     (Path(paths.DATA) / TLS).unlink()
     (Path(paths.DATA) / TLS).symlink_to(host / "secret")
-    assert TLS not in files(placing.keep("import", here()))
+    assert TLS not in files(staging.keep("import", here()))
 
 
 @pytest.mark.usefixtures("_data")
@@ -116,7 +119,7 @@ def test_what_never_ends_is_not_kept(name: str, *, link: bool) -> None:
     else:
         os.mkfifo(place)
     with soon(), pytest.raises(HostError, match=rf"^{place} is not a file of its own"):
-        placing.keep("import", database)
+        staging.keep("import", database)
     assert list(Path(paths.BACKUPS).iterdir()) == []
 
 
@@ -127,9 +130,9 @@ def test_what_cannot_be_kept_leaves_nothing_behind(monkeypatch: pytest.MonkeyPat
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(copying, "copy_bytes", full)
+    monkeypatch.setattr(safe_copy, "copy_bytes", full)
     with pytest.raises(HostError, match=r"can't be kept in .*/var/backups/baikal \(.*No space.*\); make that writable"):
-        placing.keep("import", here())
+        staging.keep("import", here())
     assert list(Path(paths.BACKUPS).iterdir()) == []
 
 
@@ -137,7 +140,7 @@ def test_what_cannot_be_kept_leaves_nothing_behind(monkeypatch: pytest.MonkeyPat
 def test_what_was_kept_is_the_data_again() -> None:
     """Whatever stands there by now; what came besides of certificates stays."""
     before = {path: (Path(paths.DATA) / path).read_bytes() for path in (*files(Path(paths.DATA)),)}
-    kept = placing.keep("import", here())
+    kept = staging.keep("import", here())
     with contextlib.closing(sqlite3.connect(paths.SQLITE)) as connection:
         connection.execute("DELETE FROM users")
         connection.commit()
@@ -146,7 +149,7 @@ def test_what_was_kept_is_the_data_again() -> None:
     Path(paths.BAIKAL_YAML).write_text("system: {}\n", encoding="utf-8")
     (Path(paths.DATA) / TLS).write_text("another", encoding="utf-8")
     Path(paths.APPLIED).unlink()
-    putting_back.put_back(kept, VERSION, loaded=True)
+    rollback.put_back(kept, VERSION, loaded=True)
     assert {path: (Path(paths.DATA) / path).read_bytes() for path in files(Path(paths.DATA))} == before
     assert files(Path(paths.DATA))["Specific/db/db.sqlite"] == "0o600"
 
@@ -154,7 +157,7 @@ def test_what_was_kept_is_the_data_again() -> None:
 @pytest.mark.usefixtures("_data")
 def test_what_is_as_it_was_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that a disk that has become read-only, or is full, is no reason to stay closed."""
-    kept = placing.keep("import", here())
+    kept = staging.keep("import", here())
     for suffix in ("-wal", "-shm"):
         Path(paths.SQLITE + suffix).touch()
     Path(paths.BAIKAL_YAML).chmod(0o600)
@@ -164,7 +167,7 @@ def test_what_is_as_it_was_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> Non
 
     for module, name in ((shutil, "copyfileobj"), (shutil, "copy2"), (Path, "unlink")):
         monkeypatch.setattr(module, name, full)
-    putting_back.put_back(kept, VERSION, loaded=True)
+    rollback.put_back(kept, VERSION, loaded=True)
 
 
 @pytest.mark.usefixtures("_data")
@@ -172,9 +175,9 @@ def test_where_nothing_was_there_is_nothing_again(host: Path) -> None:
     """Neither half of an installation, nor a memory of passwords that nobody has."""
     kept = host / "kept"
     kept.mkdir()
-    (kept / placing.SECTION).write_text("{}", encoding="utf-8")
+    (kept / staging.SECTION).write_text("{}", encoding="utf-8")
     Path(paths.SQLITE + "-wal").touch()
-    putting_back.put_back(kept, VERSION, loaded=False)
+    rollback.put_back(kept, VERSION, loaded=False)
     there = set(files(Path(paths.DATA)))
     assert there == {TLS, ACME}, "a key that came with the data is gone with it"
 
@@ -182,10 +185,10 @@ def test_where_nothing_was_there_is_nothing_again(host: Path) -> None:
 def test_half_of_an_installation_is_half_again(connection: sqlite_file.Connection, host: Path) -> None:
     """A database without its yaml stays that."""
     connection.close()
-    kept = placing.keep("import", here())
+    kept = staging.keep("import", here())
     Path(paths.BAIKAL_YAML).write_text(YAML, encoding="utf-8")
     Path(paths.SQLITE).unlink()
-    putting_back.put_back(kept, VERSION, loaded=False)
+    rollback.put_back(kept, VERSION, loaded=False)
     assert not Path(paths.BAIKAL_YAML).exists()
     assert names(paths.SQLITE) == []
     assert host.is_dir()
@@ -196,7 +199,7 @@ def test_what_is_put_together_is_gone_however_that_ends() -> None:
     """Also what an earlier run has left; only the owner sees what is in it."""
     Path(paths.INCOMING).mkdir()
     (Path(paths.INCOMING) / "left").touch()
-    with contextlib.suppress(ZeroDivisionError), placing.incoming() as place:
+    with contextlib.suppress(ZeroDivisionError), staging.incoming() as place:
         assert [path.name for path in sorted(place.iterdir())] == ["Specific", "config"]
         assert {stat.S_IMODE(path.stat().st_mode) for path in place.rglob("*")} == {0o700}
         raise ZeroDivisionError
@@ -218,26 +221,26 @@ def test_rows_that_a_server_has_already_are_not_loaded_again(
 ) -> None:
     """What differs is what is in the rows and what they are made of, not how a file has them; without a copy, all does."""
     connection.close()
-    with placing.incoming() as place:
-        shutil.copy(paths.SQLITE, place / placing.SQLITE)
-        assert placing.differs()
-        shutil.copy(paths.SQLITE, place / placing.BEFORE)
+    with staging.incoming() as place:
+        shutil.copy(paths.SQLITE, place / staging.SQLITE)
+        assert staging.differs()
+        shutil.copy(paths.SQLITE, place / staging.BEFORE)
         if change:
-            with contextlib.closing(sqlite3.connect(place / placing.SQLITE)) as changed:
+            with contextlib.closing(sqlite3.connect(place / staging.SQLITE)) as changed:
                 changed.execute(change)
                 changed.commit()
-        assert placing.differs() is differs
+        assert staging.differs() is differs
 
 
 @pytest.mark.usefixtures("_data")
 def test_the_newest_that_were_kept_stay() -> None:
     """Three with something in them, the last one whatever the clock says; those of new hosts, and nothing else, go."""
-    folders = [placing.keep(f"change{number}", here()) for number in range(5)]
+    folders = [staging.keep(f"change{number}", here()) for number in range(5)]
     os.utime(folders[0])  # the time of a change of its own, so that it counts as the newest
     folders[0].chmod(0o700)
     empty = Path(paths.BACKUPS) / "before-import-20200101T000000Z"
     empty.mkdir()
     archive = Path(paths.BACKUPS) / "baikal-20200101T000000Z.tar.gz"
     archive.touch()
-    placing.thin_out(folders[1])
+    staging.thin_out(folders[1])
     assert set(Path(paths.BACKUPS).iterdir()) == {folders[1], folders[0], folders[4], archive}

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from baikalctl import database, paths, portable
-from baikalctl.faults import HostError
-from baikalctl.sqlite import Sqlite
+from baikalctl import paths
+from baikalctl.database import interface, transfer
+from baikalctl.database.sqlite import Sqlite
+from baikalctl.errors import HostError
 from tests.unit.samples import SCHEMA, VERSION
 
 if TYPE_CHECKING:
@@ -78,12 +79,12 @@ def loaded(source: Path) -> Path:
     return target
 
 
-def copied(source: Path, manner: portable.Sqlite, schema: str | None = None) -> Path:
+def copied(source: Path, manner: transfer.Sqlite, schema: str | None = None) -> Path:
     """Return a file that got the rows as a server would take them."""
     target = source.with_name("served.sqlite")
     with contextlib.closing(sqlite3.connect(target)) as connection:
         connection.executescript(schema or SCHEMA.read_text(encoding="utf-8"))
-        portable.copy(source, connection, manner)  # type: ignore[arg-type]
+        transfer.copy(source, connection, manner)  # type: ignore[arg-type]
         connection.commit()
     return target
 
@@ -91,12 +92,12 @@ def copied(source: Path, manner: portable.Sqlite, schema: str | None = None) -> 
 def test_every_value_arrives_as_it_was(source: Path) -> None:
     """With its id, ETag and sync token, byte for byte and as text or bytes, and nothing where nothing was."""
     target = loaded(source)
-    for table in database.TABLES:
+    for table in interface.TABLES:
         query = f"SELECT * FROM {table} ORDER BY id"  # noqa: S608 - our own names
         assert rows(target, query) == rows(source, query), table
     query = "SELECT calendardata, typeof(calendardata) FROM calendarobjects ORDER BY id"
     assert rows(target, query) == rows(source, query)
-    assert portable.difference(source, target) == portable.difference(target, source) == ""
+    assert transfer.difference(source, target) == transfer.difference(target, source) == ""
 
 
 def test_what_was_there_before_goes(source: Path) -> None:
@@ -114,10 +115,10 @@ def test_more_rows_than_are_read_at_once_arrive(source: Path) -> None:
     with contextlib.closing(sqlite3.connect(source)) as connection:
         connection.executemany(
             "INSERT INTO users (username, digesta1) VALUES (?, 'x')",
-            ((f"u{n}",) for n in range(portable.AT_ONCE * 2 + 1)),
+            ((f"u{n}",) for n in range(transfer.AT_ONCE * 2 + 1)),
         )
         connection.commit()
-    assert len(rows(loaded(source), "SELECT * FROM users")) == portable.AT_ONCE * 2 + 1
+    assert len(rows(loaded(source), "SELECT * FROM users")) == transfer.AT_ONCE * 2 + 1
 
 
 def test_what_servers_want_a_value_for_gets_the_one_that_they_have(source: Path) -> None:
@@ -125,12 +126,12 @@ def test_what_servers_want_a_value_for_gets_the_one_that_they_have(source: Path)
     change(source, "DELETE FROM calendarobjects WHERE calendardata IN (x'00', 7) OR id IN (11, 17)")
     change(source, "UPDATE calendarobjects SET firstoccurence = -86400, lastmodified = 0")
     change(source, "DELETE FROM propertystorage")  # SQLite alone would make a number of a text such as 007
-    for manner, least in ((portable.Bytes(), 0), (portable.Text(), 1)):
+    for manner, least in ((transfer.Bytes(), 0), (transfer.Text(), 1)):
         served = copied(source, manner)
         query = "SELECT access, calendarorder, share_invitestatus, transparent FROM calendarinstances"
         assert rows(served, query) == [(1, 0, 2, 0)]
         assert rows(served, "SELECT DISTINCT firstoccurence, lastmodified FROM calendarobjects") == [(least, least)]
-        assert portable.difference(source, served) == portable.difference(served, source) == ""
+        assert transfer.difference(source, served) == transfer.difference(served, source) == ""
         served.unlink()
 
 
@@ -149,7 +150,7 @@ def test_a_value_that_is_no_text_is_named_where_only_text_can_be(source: Path, k
     others = ", ".join(str(3 * number + 5) for number, name in enumerate(EVERY_KIND) if name != kind)
     change(source, f"DELETE FROM calendarobjects WHERE id IN ({others})")  # noqa: S608 - our own numbers
     with pytest.raises(HostError, match=said):
-        copied(source, portable.Text())
+        copied(source, transfer.Text())
 
 
 def test_a_row_that_is_refused_is_named_among_many(source: Path) -> None:
@@ -161,7 +162,7 @@ def test_a_row_that_is_refused_is_named_among_many(source: Path) -> None:
     assert strict != whole
     change(source, "UPDATE calendarobjects SET lastmodified = 3000000000 WHERE id = 14")
     with pytest.raises(HostError, match=r"calendarobjects, id 14 \(3\.ics\) can't be stored .*: CHECK .*; mend"):
-        copied(source, portable.Sqlite(), strict)
+        copied(source, transfer.Sqlite(), strict)
 
 
 def test_a_row_without_a_name_is_named_by_its_number(source: Path) -> None:
@@ -170,7 +171,7 @@ def test_a_row_without_a_name_is_named_by_its_number(source: Path) -> None:
     change(source, "INSERT INTO groupmembers (id, principal_id, member_id) VALUES (6, 1, 2)")
     strict = whole.replace("member_id INTEGER NOT NULL", "member_id INTEGER NOT NULL CHECK (member_id > 2)")
     with pytest.raises(HostError, match=r"^groupmembers, id 6 can't be stored"):
-        copied(source, portable.Sqlite(), strict)
+        copied(source, transfer.Sqlite(), strict)
 
 
 @pytest.mark.parametrize("statement", ["ALTER TABLE users ADD COLUMN colour TEXT", "CREATE TABLE colours (id INTEGER)"])
@@ -195,7 +196,7 @@ def test_a_column_with_an_odd_name_is_refused(source: Path, name: str) -> None:
 def test_tables_that_are_nobodys_are_left_out(source: Path) -> None:
     """SQLite's own, ours, and such with an odd name."""
     change(source, "ANALYZE", "CREATE TABLE baikalctl_state (name TEXT)", 'CREATE TABLE "a; b" (id INTEGER)')
-    assert portable.difference(source, loaded(source)) == ""
+    assert transfer.difference(source, loaded(source)) == ""
 
 
 def test_a_file_that_is_read_is_not_written_to(source: Path) -> None:
@@ -203,8 +204,8 @@ def test_a_file_that_is_read_is_not_written_to(source: Path) -> None:
     before = source.read_bytes()
     source.chmod(0o400)
     loaded(source)
-    copied(source, portable.Sqlite())
-    portable.difference(source, source)
+    copied(source, transfer.Sqlite())
+    transfer.difference(source, source)
     assert source.read_bytes() == before
     assert sorted(path.name for path in source.parent.glob("source.*")) == ["source.sqlite"]
 
@@ -234,7 +235,7 @@ def test_each_kind_of_difference_is_found_and_told(source: Path, statement: str,
     """The first one, by the row that it is in."""
     target = loaded(source)
     change(target, statement)
-    assert portable.difference(source, target) == said
+    assert transfer.difference(source, target) == said
 
 
 @pytest.mark.parametrize(
@@ -251,7 +252,7 @@ def test_what_databases_only_keep_differently_is_no_difference(source: Path, sta
     """Text or its bytes, nothing or the default, and how fast it is."""
     target = loaded(source)
     change(target, statement)
-    assert portable.difference(source, target) == portable.difference(target, source) == ""
+    assert transfer.difference(source, target) == transfer.difference(target, source) == ""
 
 
 def test_what_a_server_gives_is_written_with_every_row_and_column(source: Path, host: Path) -> None:
@@ -262,7 +263,7 @@ def test_what_a_server_gives_is_written_with_every_row_and_column(source: Path, 
         ("users", ["id", "username", "digesta1", "colour"], [(2, memoryview("jö".encode()), None, "red")]),
         ("colours", ["id", "name"], [(1, b"\xff")]),
     ]
-    portable.write(target, given)
+    transfer.write(target, given)
     assert rows(target, "SELECT value, typeof(value) FROM propertystorage") == [(b"007", "blob")]
     assert rows(target, "SELECT id, username, digesta1, colour FROM users") == [(2, "jö", None, "red")]
     assert rows(target, "SELECT id, name FROM colours") == [(1, b"\xff")]
@@ -274,8 +275,8 @@ def test_what_a_server_gives_is_written_with_every_row_and_column(source: Path, 
 def test_what_the_data_has_not_the_file_has_not(host: Path) -> None:
     """In an image the current release may be newer than the data: its own migration adds what is new."""
     target = host / "snapshot.sqlite"
-    portable.write(target, [("users", ["id", "username"], [(2, "jo")]), ("cards", ["id", "uri"], [])])
-    assert portable.all_columns(target) == {"users": ["id", "username"], "cards": ["id", "uri"]}
+    transfer.write(target, [("users", ["id", "username"], [(2, "jo")]), ("cards", ["id", "uri"], [])])
+    assert transfer.all_columns(target) == {"users": ["id", "username"], "cards": ["id", "uri"]}
     assert rows(target, "SELECT * FROM users") == [(2, "jo")]
 
 

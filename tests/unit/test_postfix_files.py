@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from baikalctl import paths
-from baikalctl.rendering import FileSet, render
-from baikalctl.secret import Secret
+from baikalctl.rendering.model import FileSet, render
+from baikalctl.settings.secret import Secret
 from tests.unit.samples import PLATFORM, settings
 
 if TYPE_CHECKING:
-    from baikalctl.settings import Settings
+    from baikalctl.settings.model import Settings
 
 RELAY: dict[str, object] = {
     "relay_host": "smtp.example.net",

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from baikalctl import postfix_queue
-from baikalctl.faults import HostError
-from baikalctl.waiting import Waiting
+from baikalctl.errors import HostError
+from baikalctl.mail import postfix
+from baikalctl.mail.queue_protocol import Waiting
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,7 +50,7 @@ def queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_what_waits_is_told_the_oldest_first() -> None:
     """Each reason once; a report of a failure has no sender; what is held doesn't go by itself."""
-    assert postfix_queue.read(LINES) == [
+    assert postfix.read(LINES) == [
         Waiting(
             identifier="2B88F184337",
             since=1795611327,
@@ -76,20 +76,20 @@ def test_what_waits_is_told_the_oldest_first() -> None:
             failed=True,
         ),
     ]
-    assert postfix_queue.read("") == []
+    assert postfix.read("") == []
 
 
 def test_mail_is_taken_out_exactly(queue: Path) -> None:
     """Its bytes are the same, and the queue is empty afterwards."""
     content = (queue / "2B88F184337").read_bytes()
     taken = queue / "taken"
-    assert postfix_queue.take(lambda *message: taken.write_text(repr(message), encoding="utf-8")) == 1
+    assert postfix.take(lambda *message: taken.write_text(repr(message), encoding="utf-8")) == 1
     assert ast.literal_eval(taken.read_text(encoding="utf-8")) == (
         "noreply@cal.example.org",
         ("a@example.com", "b@example.com"),
         content,
     )
-    assert postfix_queue.waiting() == []
+    assert postfix.waiting() == []
 
 
 def test_what_cant_be_kept_stays_in_the_queue(queue: Path) -> None:
@@ -99,7 +99,7 @@ def test_what_cant_be_kept_stays_in_the_queue(queue: Path) -> None:
         raise OSError(28, "No space left on device")
 
     with pytest.raises(OSError, match="No space"):
-        postfix_queue.take(full)
+        postfix.take(full)
     assert (queue / "2B88F184337").is_file()
 
 
@@ -108,7 +108,7 @@ def test_what_cant_be_read_stays_in_the_queue(queue: Path) -> None:
     (queue / "2B88F184337").rename(queue / "elsewhere")
     taken = queue / "taken"
     with pytest.raises(HostError, match="postcat -q -h -b 2B88F184337 failed"):
-        postfix_queue.take(lambda *_: taken.touch())
+        postfix.take(lambda *_: taken.touch())
     assert (queue / "lines").stat().st_size
     assert not taken.exists()
 
@@ -122,12 +122,12 @@ def test_the_last_attempt_is_found_from_the_very_second_on(queue: Path, status: 
     script = f"#!/bin/sh\n[ \"$5\" = @1795611328 ] && cat <<'END'\n{lines}\nEND\n"
     (programs / "journalctl").write_text(script, encoding="ascii")
     (programs / "journalctl").chmod(0o755)
-    assert postfix_queue.last_words("a@b.org", 1795611328.9) == (sent, "250 Ok: a@b.org")
-    assert postfix_queue.last_words("x@y.org", 1795611328.9) is None
+    assert postfix.last_words("a@b.org", 1795611328.9) == (sent, "250 Ok: a@b.org")
+    assert postfix.last_words("x@y.org", 1795611328.9) is None
 
 
 def test_without_postfix_it_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The remedy is the deploy, which installs it."""
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(HostError, match="postqueue can't be run"):
-        postfix_queue.flush()
+        postfix.flush()

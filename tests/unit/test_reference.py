@@ -7,8 +7,8 @@ import re
 
 import pytest
 
-from baikalctl.reference import markdown
-from baikalctl.settings import DEFINITIONS
+from baikalctl.settings.model import DEFINITIONS
+from baikalctl.settings.reference import markdown
 
 
 def rows() -> dict[str, list[str]]:

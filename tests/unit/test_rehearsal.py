@@ -18,9 +18,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from baikalctl import configuration, paths, placing, portable, rehearsal, round_trip
-from baikalctl.faults import HostError
-from baikalctl.sqlite import Sqlite
+from baikalctl import paths
+from baikalctl.baikal import config, smoke_test
+from baikalctl.changes import staging, trial_run
+from baikalctl.database import transfer
+from baikalctl.database.sqlite import Sqlite
+from baikalctl.errors import HostError
 from tests.lab.errors import LabError
 from tests.lab.old_installation import build
 from tests.lab.release import build_standin
@@ -30,7 +33,8 @@ from tests.unit.samples import VERSION
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from baikalctl.configuration import Configuration
+    from baikalctl.baikal.config import Configuration
+
 
 pytestmark = needs_php
 
@@ -40,10 +44,10 @@ def found(host: Path) -> Iterator[Configuration]:
     """Have new data in its place, and a release; return its baikal.yaml."""
     stand_release()
     old = build(host / "old", VERSION)
-    with placing.incoming() as place:
-        shutil.copy(old.database, place / placing.SQLITE)
+    with staging.incoming() as place:
+        shutil.copy(old.database, place / staging.SQLITE)
         shutil.copy(old.database, host / "before.sqlite")
-        yield configuration.understood(old.yaml)
+        yield config.understood(old.yaml)
 
 
 @pytest.fixture
@@ -69,11 +73,11 @@ def as_it_was(host: Path) -> None:
     """Look at the data after a rehearsal: every row is as it was, and nothing else is there."""
     place = Path(paths.INCOMING)
     for one, other in (
-        (host / "before.sqlite", place / placing.SQLITE),
-        (place / placing.SQLITE, host / "before.sqlite"),
+        (host / "before.sqlite", place / staging.SQLITE),
+        (place / staging.SQLITE, host / "before.sqlite"),
     ):
-        assert portable.difference(one, other) == ""
-    assert sorted(str(path.relative_to(place)) for path in place.rglob("*") if path.is_file()) == [placing.SQLITE]
+        assert transfer.difference(one, other) == ""
+    assert sorted(str(path.relative_to(place)) for path in place.rglob("*") if path.is_file()) == [staging.SQLITE]
     assert running() == []
 
 
@@ -91,7 +95,7 @@ def running() -> list[str]:
 def test_data_that_is_served_is_left_as_it_was(found: Configuration, host: Path) -> None:
     """Account, event and card were there for a moment."""
     before = {name: dict(section) for name, section in found.items()}
-    rehearsal.try_out(found, VERSION)
+    trial_run.try_out(found, VERSION)
     as_it_was(host)
     assert found == before
 
@@ -104,7 +108,7 @@ def test_with_all_libraries_data_is_left_as_it_was_too(
     shutil.rmtree(Path(paths.CODE) / VERSION)
     shutil.copytree(libraries, Path(paths.CODE) / VERSION)
     found["system"] |= {"dav_auth_type": kind, "base_uri": "/baikal/", "auth_realm": "Another"}
-    rehearsal.try_out(found, VERSION)
+    trial_run.try_out(found, VERSION)
     as_it_was(host)
 
 
@@ -112,18 +116,18 @@ def test_a_server_that_wants_digests_is_logged_in_to(found: Configuration, libra
     """As a real one may, where a rehearsal always has the simpler way."""
     shutil.rmtree(Path(paths.CODE) / VERSION)
     shutil.copytree(libraries, Path(paths.CODE) / VERSION)
-    here = Sqlite(Path(paths.INCOMING) / placing.SQLITE)
-    with rehearsal._stage(found) as folder, round_trip.visiting(here) as visitor:
+    here = Sqlite(Path(paths.INCOMING) / staging.SQLITE)
+    with trial_run._stage(found) as folder, smoke_test.visiting(here) as visitor:
         file = Path(folder) / "config/baikal.yaml"
-        staged = configuration.understood(file)
+        staged = config.understood(file)
         staged["system"]["dav_auth_type"] = "Digest"
-        configuration.write(staged, file)
-        secret = {rehearsal.HEADER: "secret"}
-        with rehearsal._serving(folder, VERSION, "secret") as (port, _):
-            round_trip.make(f"http://127.0.0.1:{port}", visitor, secret, calendars=True, contacts=True)
+        config.write(staged, file)
+        secret = {trial_run.HEADER: "secret"}
+        with trial_run._serving(folder, VERSION, "secret") as (port, _):
+            smoke_test.make(f"http://127.0.0.1:{port}", visitor, secret, calendars=True, contacts=True)
             wrong = dataclasses.replace(visitor, password="wrong")
             with pytest.raises(HostError, match=r"PROPFIND .* answers 401, not 207"):
-                round_trip.make(f"http://127.0.0.1:{port}", wrong, secret, calendars=True, contacts=True)
+                smoke_test.make(f"http://127.0.0.1:{port}", wrong, secret, calendars=True, contacts=True)
 
 
 @pytest.mark.parametrize("secret", [None, "", "0" * 64, "é"])
@@ -133,9 +137,9 @@ def test_no_other_account_of_the_machine_is_answered(
     """Each can connect to loopback while the copy is tried out: it gets 404 from every script, the installer included."""
     answered = Path(paths.DATA) / "answered"
 
-    def make(base: str, visitor: round_trip.Visitor, headers: dict[str, str], **_: object) -> None:
+    def make(base: str, visitor: smoke_test.Visitor, headers: dict[str, str], **_: object) -> None:
         login = base64.b64encode(f"{visitor.name}:{visitor.password}".encode()).decode()
-        own = {} if secret is None else {rehearsal.HEADER: secret.encode().decode("latin-1")}
+        own = {} if secret is None else {trial_run.HEADER: secret.encode().decode("latin-1")}
         paths_ = (f"dav.php/principals/{visitor.name}/", "dav.php/", "index.php", "admin/", "admin/install/", "nothing")
         statuses: list[list[int]] = []
         for given in (own, headers):
@@ -147,8 +151,8 @@ def test_no_other_account_of_the_machine_is_answered(
                 connection.close()
         answered.write_text(json.dumps(statuses), encoding="ascii")
 
-    monkeypatch.setattr(round_trip, "make", make)
-    rehearsal.try_out(found, VERSION)
+    monkeypatch.setattr(smoke_test, "make", make)
+    trial_run.try_out(found, VERSION)
     statuses = json.loads(answered.read_text(encoding="ascii"))
     assert statuses[0] == [404] * 6
     assert statuses[1][0] == 207, "with the secret, the release answers"
@@ -179,7 +183,7 @@ def test_data_that_is_not_served_is_refused_with_the_reason(
     """In PHP's own words where it has some."""
     page.write_text(f"<?php {program}", encoding="utf-8")
     with pytest.raises(HostError, match=f"^Baïkal {VERSION} doesn't serve this data: ") as caught:
-        rehearsal.try_out(found, VERSION)
+        trial_run.try_out(found, VERSION)
     assert caught.match(said)
     assert "\n" not in str(caught.value)
     as_it_was(host)
@@ -204,7 +208,7 @@ def test_every_kind_of_request_is_made(  # noqa: PLR0913, PLR0917 - one of each
     """What doesn't work is refused, and what was stored by then goes with its account."""
     page.write_text(page.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
     with pytest.raises(HostError, match=said):
-        rehearsal.try_out(found, VERSION)
+        trial_run.try_out(found, VERSION)
     as_it_was(host)
 
 
@@ -215,9 +219,9 @@ def test_what_is_off_is_not_asked_for(found: Configuration, page: Path, key: str
     whole = page.read_text(encoding="utf-8")
     page.write_text(whole.replace("switch (", (asking % folder) + "switch ("), encoding="utf-8")
     with pytest.raises(HostError, match=folder):
-        rehearsal.try_out(found, VERSION)
+        trial_run.try_out(found, VERSION)
     found["system"][key] = False
-    rehearsal.try_out(found, VERSION)
+    trial_run.try_out(found, VERSION)
 
 
 def test_php_that_ends_at_once_is_told(found: Configuration, host: Path) -> None:
@@ -226,16 +230,16 @@ def test_php_that_ends_at_once_is_told(found: Configuration, host: Path) -> None
     program.write_text("#!/bin/sh\necho 'no extension sqlite3' >&2\nexit 1\n", encoding="ascii")
     program.chmod(0o755)
     with pytest.raises(HostError, match="PHP can't serve a copy to try it out: no extension sqlite3"):
-        rehearsal.try_out(found, VERSION)
+        trial_run.try_out(found, VERSION)
     as_it_was(host)
 
 
 def test_data_that_cannot_take_an_account_is_refused(found: Configuration) -> None:
     """As where a table is missing."""
-    with contextlib.closing(sqlite3.connect(Path(paths.INCOMING) / placing.SQLITE)) as connection:
+    with contextlib.closing(sqlite3.connect(Path(paths.INCOMING) / staging.SQLITE)) as connection:
         connection.execute("DROP TABLE addressbooks")
     with pytest.raises(sqlite3.OperationalError, match="no such table: addressbooks"):
-        rehearsal.try_out(found, VERSION)
+        trial_run.try_out(found, VERSION)
 
 
 def test_a_run_that_is_killed_leaves_no_server_behind(found: Configuration, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -245,9 +249,9 @@ def test_a_run_that_is_killed_leaves_no_server_behind(found: Configuration, monk
         assert running()
         os.kill(os.getpid(), signal.SIGKILL)
 
-    monkeypatch.setattr(round_trip, "make", make)
+    monkeypatch.setattr(smoke_test, "make", make)
     with pytest.raises(AssertionError):  # by a signal, and not by its own will
-        dies(lambda: rehearsal.try_out(found, VERSION), 10**6)
+        dies(lambda: trial_run.try_out(found, VERSION), 10**6)
     deadline = time.monotonic() + 10
     while running() and time.monotonic() < deadline:
         time.sleep(0.01)

@@ -8,9 +8,9 @@ from pathlib import PurePosixPath
 import pytest
 
 from baikalctl import paths
-from baikalctl.contained import baked, render_contained
-from baikalctl.declared import REALM
-from baikalctl.rendering import File, FileSet, render
+from baikalctl.desired.state import REALM
+from baikalctl.rendering.container import baked, render_contained
+from baikalctl.rendering.model import File, FileSet, render
 from tests.unit.samples import PLATFORM, RELAY, settings
 
 REMOTES = f"{paths.NULLMAILER}/remotes"

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from baikalctl import relaying
-from baikalctl.relaying import RelayError
+from baikalctl.mail import smtp_probe
+from baikalctl.mail.smtp_probe import RelayError
 from tests.unit.pairs import CA, FURTHER, issue, pem, signed
 from tests.unit.pairs import ROOT as ROOT_CERTIFICATE
 from tests.unit.relays import GOOD, HERE, LOGIN, PASSWORD, UNSIGNED, Answers, relay
@@ -24,7 +24,7 @@ NAME = "cal.example.org"
 def fault(folder: Path, answers: Answers, chain: bytes = GOOD, **changed: object) -> RelayError:
     """Return why the relay takes no mail, and make sure that the password isn't told."""
     with serving(folder, answers, chain), pytest.raises(RelayError) as caught:
-        relaying.probe(relay(folder, answers.port, **changed), NAME)
+        smtp_probe.probe(relay(folder, answers.port, **changed), NAME)
     assert PASSWORD not in str(caught.value)
     assert {"AUTH", "NOOP"}.isdisjoint(answers.clear)
     assert answers.heard.count("AUTH") <= 1
@@ -34,7 +34,7 @@ def fault(folder: Path, answers: Answers, chain: bytes = GOOD, **changed: object
 def test_a_relay_that_takes_mail_is_greeted_by_name_and_left(tmp_path: Path) -> None:
     """It is logged in to, and no mail is sent; in the clear there is nothing but the greeting."""
     with serving(tmp_path, Answers()) as answers:
-        relaying.probe(relay(tmp_path, answers.port), NAME)
+        smtp_probe.probe(relay(tmp_path, answers.port), NAME)
     assert answers.clear == ["EHLO", "STARTTLS"]
     assert answers.names == [NAME, NAME]
     assert answers.heard == ["EHLO", "AUTH", "NOOP", "QUIT"]
@@ -43,7 +43,7 @@ def test_a_relay_that_takes_mail_is_greeted_by_name_and_left(tmp_path: Path) -> 
 def test_a_relay_may_speak_tls_from_the_start(tmp_path: Path) -> None:
     """As at port 465."""
     with serving(tmp_path, Answers(encrypted=True)) as answers:
-        relaying.probe(relay(tmp_path, answers.port, tls="tls"), NAME)
+        smtp_probe.probe(relay(tmp_path, answers.port, tls="tls"), NAME)
     assert answers.clear == []
     assert answers.heard == ["EHLO", "AUTH", "NOOP", "QUIT"]
 
@@ -51,21 +51,21 @@ def test_a_relay_may_speak_tls_from_the_start(tmp_path: Path) -> None:
 def test_in_the_clear_nobody_logs_in(tmp_path: Path) -> None:
     """Whatever is declared."""
     with serving(tmp_path, Answers()) as answers:
-        relaying.probe(relay(tmp_path, answers.port, tls="none"), NAME)
+        smtp_probe.probe(relay(tmp_path, answers.port, tls="none"), NAME)
     assert answers.clear == ["EHLO", "NOOP", "QUIT"]
 
 
 def test_without_a_login_none_is_tried(tmp_path: Path) -> None:
     """Some relays know their senders by address."""
     with serving(tmp_path, Answers(methods="")) as answers:
-        relaying.probe(relay(tmp_path, answers.port, user="", password=""), NAME)
+        smtp_probe.probe(relay(tmp_path, answers.port, user="", password=""), NAME)
     assert answers.heard == ["EHLO", "NOOP", "QUIT"]
 
 
 def test_how_a_relay_says_goodbye_is_its_own_business(tmp_path: Path) -> None:
     """It would have taken mail."""
     with serving(tmp_path, Answers(quit="500 stay")) as answers:
-        relaying.probe(relay(tmp_path, answers.port), NAME)
+        smtp_probe.probe(relay(tmp_path, answers.port), NAME)
 
 
 def test_the_systems_own_roots_are_believed_where_none_is_named(
@@ -75,7 +75,7 @@ def test_the_systems_own_roots_are_believed_where_none_is_named(
     (tmp_path / "system.pem").write_bytes(pem(ROOT_CERTIFICATE))
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "system.pem"))
     with serving(tmp_path, Answers()) as answers:
-        relaying.probe(relay(tmp_path, answers.port, ca=""), NAME)
+        smtp_probe.probe(relay(tmp_path, answers.port, ca=""), NAME)
     (tmp_path / "other.pem").write_bytes(pem(issue(ca=True)))
     assert "isn't known here" in fault(tmp_path, Answers(), ca=str(tmp_path / "other.pem")).reason
 
@@ -202,7 +202,7 @@ def test_what_is_no_mail_server_is_told(tmp_path: Path) -> None:
 
 def test_one_that_says_nothing_is_waited_for_and_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its firewall may do that, or it waits for TLS."""
-    monkeypatch.setattr(relaying, "TIMEOUT_S", 0.1)
+    monkeypatch.setattr(smtp_probe, "TIMEOUT_S", 0.1)
     answers = Answers(greeting=None)
     found = fault(tmp_path, answers)
     assert (found.reason, found.passing) == (f"localhost:{answers.port} doesn't answer within 0.1 seconds", True)
@@ -213,7 +213,7 @@ def test_one_that_is_down_may_come_back(tmp_path: Path) -> None:
     with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as listening:
         port = listening.getsockname()[1]
     with pytest.raises(RelayError, match=rf"^localhost:{port} refuses the connection; ") as caught:
-        relaying.probe(relay(tmp_path, port), NAME)
+        smtp_probe.probe(relay(tmp_path, port), NAME)
     assert caught.value.passing
 
 
@@ -235,5 +235,5 @@ def test_a_name_that_leads_nowhere_is_told(
 
     monkeypatch.setattr(socket, "getaddrinfo", unresolved)
     with pytest.raises(RelayError) as caught:
-        relaying.probe(relay(tmp_path, 587, host="smtp.example.org"), NAME)
+        smtp_probe.probe(relay(tmp_path, 587, host="smtp.example.org"), NAME)
     assert (caught.value.reason, caught.value.passing) == (reason, passing)

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from baikalctl import paths, release
-from baikalctl.release import ArchiveError
+from baikalctl import paths
+from baikalctl.baikal import release
+from baikalctl.baikal.release import ArchiveError
 from tests.unit.samples import SCHEMA, VERSION, distrib, installed, release_zip
 
 if TYPE_CHECKING:

@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from baikalctl import paths, reloading, served
-from baikalctl.rendering import Service
+from baikalctl import paths
+from baikalctl.rendering.model import Service
+from baikalctl.tls import nginx_reload, selection
 from tasks.facts import read_digest, stamp
 from tests.unit.pairs import DNS, issue, pem, put
 from tests.unit.samples import declared
 from tests.unit.test_check import serving
 
 if TYPE_CHECKING:
-    from baikalctl.declared import Declared
+    from baikalctl.desired.state import Declared
 
 PROGRAM = """\
 #!/bin/sh
@@ -52,13 +53,13 @@ def called(host: Path) -> list[str]:
 @pytest.fixture
 def root(host: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return a host on which nginx runs and takes what it is given."""
-    true_run = reloading._run
+    true_run = nginx_reload._run
 
     def run(command: list[str]) -> subprocess.CompletedProcess[str]:
         return true_run([word.replace("/usr/sbin/nginx", str(host / "programs/nginx")) for word in command])
 
-    monkeypatch.setattr(reloading, "_run", run)
-    monkeypatch.setattr(reloading, "TAKEN_S", 0)
+    monkeypatch.setattr(nginx_reload, "_run", run)
+    monkeypatch.setattr(nginx_reload, "TAKEN_S", 0)
     programs(host)
     Path(paths.SITE).parent.mkdir(parents=True)
     Path(paths.SITE).write_text("server {}\n", encoding="ascii")
@@ -68,14 +69,14 @@ def root(host: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def reload(it: Declared) -> tuple[str, list[str]]:
     """Reload, and return the refusal and what was said."""
     said: list[str] = []
-    return reloading.reload_if_changed(it, said.append), said
+    return nginx_reload.reload_if_changed(it, said.append), said
 
 
 def test_what_has_changed_is_checked_and_reread_once(root: Path) -> None:
     """Until it changes again, be it the pair or what stands beside it."""
-    put(served.serving(declared()), pem(issue(DNS)))
+    put(selection.serving(declared()), pem(issue(DNS)))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(served.serving(declared()))
+    context.load_cert_chain(selection.serving(declared()))
     with serving(context) as web:
         it = declared(https_port=web.port)
         for change in ("pem", "conf"):
@@ -90,9 +91,9 @@ def test_what_has_changed_is_checked_and_reread_once(root: Path) -> None:
 def test_what_was_read_is_remembered_as_the_deploy_does(root: Path) -> None:
     """The same stamp, so that neither reloads after the other."""
     it = declared()
-    put(served.serving(it), pem(issue(DNS)))
+    put(selection.serving(it), pem(issue(DNS)))
     assert root.is_dir()
-    reloading.remember(it)
+    nginx_reload.remember(it)
     nginx = Service(name="nginx", unit="nginx", check=("true",), reads=it.read_by_nginx())
     done = subprocess.run(["sh", "-c", read_digest(nginx)], capture_output=True, text=True, check=True)
     assert Path(stamp(nginx)).read_text(encoding="ascii") == done.stdout
@@ -103,7 +104,7 @@ def test_what_was_read_is_remembered_as_the_deploy_does(root: Path) -> None:
 def test_where_nginx_does_not_run_there_is_nothing_to_reread(root: Path, state: str) -> None:
     """It reads all when it starts."""
     programs(root, active=state)
-    put(served.serving(declared()), pem(issue(DNS)))
+    put(selection.serving(declared()), pem(issue(DNS)))
     assert reload(declared()) == ("", [])
     assert called(root) == ["systemctl is-active nginx"]
 
@@ -111,7 +112,7 @@ def test_where_nginx_does_not_run_there_is_nothing_to_reread(root: Path, state: 
 def test_what_nginx_refuses_is_never_loaded(root: Path) -> None:
     """With its own words, each time, until it is fixed."""
     programs(root, refused=1)
-    put(served.serving(declared()), pem(issue(DNS)))
+    put(selection.serving(declared()), pem(issue(DNS)))
     for _ in range(2):
         refusal, said = reload(declared())
         assert (
@@ -126,7 +127,7 @@ def test_what_nginx_refuses_is_never_loaded(root: Path) -> None:
 def test_what_nginx_does_not_show_is_not_remembered(root: Path, failed: int) -> None:
     """A reload that failed, or one that had no effect, is tried again."""
     programs(root, failed=failed)
-    put(served.serving(declared()), pem(issue(DNS)))
+    put(selection.serving(declared()), pem(issue(DNS)))
     it = declared(https_port=9)
     for _ in range(2):
         assert reload(it)[0] == "nginx doesn't show the new certificate; its log tells why"
@@ -139,7 +140,7 @@ def test_in_a_container_the_supervisor_is_asked(root: Path) -> None:
     site = Path(f"{paths.RUN}{paths.SITE}")
     site.parent.mkdir(parents=True)
     site.write_text("server { }\n", encoding="ascii")
-    pair = put(served.serving(declared()), pem(issue(DNS)))
+    pair = put(selection.serving(declared()), pem(issue(DNS)))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pair)
     with serving(context) as web:
@@ -159,7 +160,7 @@ def test_in_a_container_that_is_still_starting_there_is_nothing_to_reread(root: 
     """An nginx that runs but isn't ready yet would be ended by the signal; it reads all that there is anyway."""
     Path(paths.SERVICES).mkdir(parents=True)
     programs(root, ready=state)
-    put(served.serving(declared()), pem(issue(DNS)))
+    put(selection.serving(declared()), pem(issue(DNS)))
     assert reload(declared()) == ("", [])
     assert called(root) == [f"s6-svstat -o ready {paths.SERVICES}/nginx"]
     assert not Path(f"{paths.RUN}/nginx.read").exists()

@@ -15,9 +15,9 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from baikalctl import paths
-from baikalctl.contained import render_contained
-from baikalctl.declared import REALM, Declared
-from baikalctl.rendering import FileSet, Platform, memory_limit_mb, render, tools, workers
+from baikalctl.desired.state import REALM, Declared
+from baikalctl.rendering.container import render_contained
+from baikalctl.rendering.model import FileSet, Platform, memory_limit_mb, render, tools, workers
 from tests.unit.samples import HOME, LETSENCRYPT, PASSWORD, PLATFORM, declared, settings, user
 
 NGINX = "/etc/nginx/conf.d/baikal.conf"
@@ -843,7 +843,7 @@ def test_a_misspelt_variable_in_a_template_fails() -> None:
     """Rendering stops instead of writing nothing in its place."""
     import jinja2
 
-    from baikalctl.rendering import _environment
+    from baikalctl.rendering.model import _environment
 
     with pytest.raises(jinja2.UndefinedError, match="hostnam"):
         _environment().from_string("{{ settings.hostnam }}").render(settings=settings())

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING
 import pytest
 from cryptography import x509
 
-from baikalctl import authority, paths, renewal, served
-from baikalctl.authority import Refusal
-from baikalctl.faults import NOT_YET, HostError
-from baikalctl.renewal import HOUR_S, LASTING_PATIENCE, LIFE, PATIENCE, SPREAD, Manner
+from baikalctl import paths
+from baikalctl.errors import NOT_YET, HostError
+from baikalctl.tls import certbot, renewal, selection
+from baikalctl.tls.certbot import Refusal
+from baikalctl.tls.renewal import HOUR_S, LASTING_PATIENCE, LIFE, PATIENCE, SPREAD, Manner
 from tests.unit.pairs import (
     CA,
     CA_KEY,
@@ -42,7 +43,8 @@ from tests.unit.samples import LETSENCRYPT, declared
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from baikalctl.declared import Asking, Declared
+    from baikalctl.desired.state import Asking, Declared
+
 
 HURRY, ANEW, QUIET = Manner(hurry=True), Manner(anew=True), Manner(quiet=True)
 REFUSAL = Refusal(reason="cal.example.org: connection refused", remedy="let port 80 lead here")
@@ -91,7 +93,7 @@ class Authority:
 def ca(monkeypatch: pytest.MonkeyPatch) -> Authority:
     """Return an authority that refuses."""
     made = Authority()
-    monkeypatch.setattr(authority, "ask", made)
+    monkeypatch.setattr(certbot, "ask", made)
     return made
 
 
@@ -110,8 +112,8 @@ def asking(it: Declared) -> Asking:
 
 def issued(it: Declared, *certificates: x509.Certificate) -> Path:
     """Have an authority have issued this chain, for what is declared."""
-    first = authority.issued_by(it, asking(it))
-    return put(served.issued(it), pem(*certificates or (signed(*names(it)), CA)), first=first)
+    first = certbot.issued_by(it, asking(it))
+    return put(selection.issued(it), pem(*certificates or (signed(*names(it)), CA)), first=first)
 
 
 def names(it: Declared) -> tuple[x509.DNSName, ...]:
@@ -138,7 +140,7 @@ def due(it: Declared) -> str:
 def test_nothing_issued_is_due(it: Declared) -> None:
     """Neither is what can't be used."""
     assert due(it) == "Let's Encrypt has issued none yet"
-    put(served.issued(it), pem(signed(), CA), secret(OTHER_KEY), first=authority.issued_by(it, asking(it)))
+    put(selection.issued(it), pem(signed(), CA), secret(OTHER_KEY), first=certbot.issued_by(it, asking(it)))
     assert due(it) == "Let's Encrypt has issued none yet"
     issued(it)
     assert due(it) == ""
@@ -218,15 +220,15 @@ def test_one_is_due_after_two_thirds_of_its_life(it: Declared, clock: Clock, lif
     moments = set()
     for _ in range(8):
         place = issued(it, signed(starts=0, days=life - 0.5), CA)
-        begun = served.look(it, place).begins
-        at = renewal.renewal(served.look(it, place))
+        begun = selection.look(it, place).begins
+        at = renewal.renewal(selection.look(it, place))
         assert (LIFE - SPREAD) * life * DAY_S <= at - begun <= LIFE * life * DAY_S
-        assert at == renewal.renewal(served.look(it, place)), "and always the same for the same one"
+        assert at == renewal.renewal(selection.look(it, place)), "and always the same for the same one"
         moments.add(round(at - begun))
         clock.now = at - 1
         assert due(it) == ""
         clock.now = at + 1
-        assert due(it) == f"it has {served.look(it, place).days_left} days left"
+        assert due(it) == f"it has {selection.look(it, place).days_left} days left"
     assert len(moments) > 4
 
 
@@ -236,11 +238,11 @@ def test_a_certificate_is_asked_for_and_serves_at_once(it: Declared, ca: Authori
     status, said = care(it)
     assert status == 0
     assert said == [
-        f"make a self-signed certificate: {served.issued(it)} is not there",
+        f"make a self-signed certificate: {selection.issued(it)} is not there",
         "ask Let's Encrypt for a certificate for cal.example.org",
-        f"take the certificate of {served.issued(it)} into service",
+        f"take the certificate of {selection.issued(it)} into service",
     ]
-    assert served.look(it, served.serving(it)).days_left == 89
+    assert selection.look(it, selection.serving(it)).days_left == 89
     assert care(it) == (0, [])
     assert len(ca.asked) == 1
     assert not Path(paths.ATTEMPTS).exists()
@@ -261,7 +263,7 @@ def test_a_refusal_is_told_and_tried_again_later(it: Declared, ca: Authority) ->
     assert status == NOT_YET == 75
     again = renewal.moment(ca.asked[0] + 600)
     assert said[-1] == f"{REFUSAL.reason}; {REFUSAL.remedy}; Let's Encrypt is asked again after {again}"
-    assert served.look(it, served.serving(it)).days_left == 2
+    assert selection.look(it, selection.serving(it)).days_left == 2
 
 
 def test_moments_are_told_as_people_read_them() -> None:
@@ -289,7 +291,7 @@ def test_a_success_is_forgetting(it: Declared, ca: Authority, clock: Clock) -> N
     ca.answer = issues
     assert care(it)[0] == 0
     ca.answer = lambda _: REFUSAL
-    served.issued(it).unlink()
+    selection.issued(it).unlink()
     care(it)
     clock.wait(601)
     care(it)
@@ -464,10 +466,10 @@ def test_a_clock_that_was_wrong_while_somebody_was_killed_keeps_nobody_waiting(
 
 def test_an_authoritys_longest_time_is_kept(it: Declared, ca: Authority, clock: Clock) -> None:
     """Which is no sign of a clock that was wrong."""
-    ca.answer = lambda _: dataclasses.replace(REFUSAL, wait_s=authority.LONGEST_S)
+    ca.answer = lambda _: dataclasses.replace(REFUSAL, wait_s=certbot.LONGEST_S)
     care(it)
     care(it, HURRY)
-    clock.wait(authority.LONGEST_S - 1)
+    clock.wait(certbot.LONGEST_S - 1)
     care(it, HURRY)
     assert len(ca.asked) == 1
     clock.wait(2)
@@ -544,22 +546,22 @@ def test_a_good_certificate_is_asked_for_anew_on_request(it: Declared, ca: Autho
     """As after its key was lost to somebody; the new one serves at once."""
     issued(it)
     care(it)
-    before = served.serving(it).read_text(encoding="utf-8")
+    before = selection.serving(it).read_text(encoding="utf-8")
     assert care(it, HURRY) == (0, [])
     assert ca.asked == []
     ca.answer = issues
     assert care(it, ANEW)[0] == 0
     assert len(ca.asked) == 1
-    assert served.serving(it).read_text(encoding="utf-8") != before
+    assert selection.serving(it).read_text(encoding="utf-8") != before
 
 
 def test_a_refusal_of_a_new_one_leaves_the_good_one(it: Declared, ca: Authority) -> None:
     """And isn't due, so the clock doesn't ask again."""
     issued(it)
     care(it)
-    before = served.serving(it).read_text(encoding="utf-8")
+    before = selection.serving(it).read_text(encoding="utf-8")
     assert care(it, ANEW)[0] == NOT_YET
-    assert served.serving(it).read_text(encoding="utf-8") == before
+    assert selection.serving(it).read_text(encoding="utf-8") == before
     assert care(it) == (0, [])
     assert len(ca.asked) == 1
 
@@ -600,7 +602,7 @@ def test_whoever_comes_second_asks_only_if_that_is_still_due(
     monkeypatch.setattr(fcntl, "flock", flock)
     assert care(it)[0] == 0
     assert ca.asked == []
-    assert served.look(it, served.serving(it)).days_left == 89
+    assert selection.look(it, selection.serving(it)).days_left == 89
 
 
 def test_the_data_is_not_locked_while_an_authority_is_asked(it: Declared, ca: Authority) -> None:
@@ -638,14 +640,14 @@ def test_whoever_was_overtaken_by_a_deploy_takes_nothing(
 
     ca.answer = answer
     take(it)
-    before = served.serving(it).read_text(encoding="utf-8")
+    before = selection.serving(it).read_text(encoding="utf-8")
     status, said = care(it)
     assert (status, len(said)) == (NOT_YET if refusal else 0, 2 if refusal else 1)
-    assert served.serving(it).read_text(encoding="utf-8") == before
+    assert selection.serving(it).read_text(encoding="utf-8") == before
     assert reloads == []
     Path(paths.DECLARED).write_text(it.to_json(), encoding="utf-8")
     care(it)
-    assert served.serving(it).read_text(encoding="utf-8") != before
+    assert selection.serving(it).read_text(encoding="utf-8") != before
     assert reloads == ["letsencrypt"]
 
 
@@ -656,7 +658,7 @@ def test_settings_that_cannot_be_read_overtake_nobody(it: Declared, ca: Authorit
         Path(paths.DECLARED).write_text(content, encoding="utf-8")
     ca.answer = issues
     assert care(it)[0] == 0
-    assert not served.look(it, served.serving(it)).self_signed
+    assert not selection.look(it, selection.serving(it)).self_signed
 
 
 @pytest.mark.parametrize("tls", ["selfsigned", "off"])
@@ -693,7 +695,7 @@ def test_a_container_looks_after_a_self_signed_certificate_once_an_hour(
     """It is made anew by the days that it has left, not by the part of its life that has gone."""
     assert host.is_dir()
     it = declared()
-    put(served.serving(it), pem(*chain))
+    put(selection.serving(it), pem(*chain))
     assert renewal.next_look_s(it) == HOUR_S
 
 
@@ -713,7 +715,7 @@ def test_a_container_sleeps_until_the_next_attempt(it: Declared, ca: Authority, 
     assert renewal.next_look_s(it) == HOUR_S, "6000 s would be too long"
     place = issued(it)
     assert renewal.next_look_s(it) == HOUR_S
-    clock.now = renewal.renewal(served.look(it, place)) - 100
+    clock.now = renewal.renewal(selection.look(it, place)) - 100
     assert round(renewal.next_look_s(it)) == 100
     clock.wait(200)
     Path(paths.ATTEMPTS).unlink()
@@ -761,7 +763,7 @@ def test_files_that_are_replaced_while_they_are_taken_are_taken_again(
 
     monkeypatch.setattr(renewal, "_take", take_)
     assert care(it) == (0, [f"take the certificate of {it.tls_certificate} into service"] * 3)
-    assert served.serving(it).read_bytes() == chains[2] + GOOD_KEY
+    assert selection.serving(it).read_bytes() == chains[2] + GOOD_KEY
 
 
 def test_files_that_never_stay_as_they_are_end_at_some_time(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -814,7 +816,7 @@ def test_files_that_stay_broken_are_told_once(host: Path, monkeypatch: pytest.Mo
     assert care(it, QUIET)[0] == 0
     brought(host, pem(issue(DNS)), secret(OTHER_KEY))
     assert care(it, QUIET) == (NOT_YET, [broken])
-    assert served.look(it, served.serving(it)).fault() == ""
+    assert selection.look(it, selection.serving(it)).fault() == ""
 
 
 def test_files_that_are_broken_where_nothing_serves_are_an_error(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:

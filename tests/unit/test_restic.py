@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from baikalctl import restic
-from baikalctl.faults import HostError
+from baikalctl.backup import restic
+from baikalctl.errors import HostError
 from tests.unit.samples import declared
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from baikalctl.declared import Declared
+    from baikalctl.desired.state import Declared
 
 
 @pytest.fixture

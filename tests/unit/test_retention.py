@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from baikalctl import retention
+from baikalctl.backup import retention
 
 KEEP = {"daily": 7, "weekly": 4, "monthly": 12}
 BEGIN = datetime(2026, 1, 1, 3, 15, tzinfo=UTC)

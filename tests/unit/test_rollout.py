@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from baikalctl import paths, release
+from baikalctl import paths
+from baikalctl.baikal import release
 from tasks.rollout import split
 from tests.lab.engine import wait_until
 from tests.unit.fake import BARE, DEBIAN, ROOT, answers

@@ -13,16 +13,19 @@ from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 
-from baikalctl import paths, portable, round_trip, sqlite
-from baikalctl.faults import HostError
-from baikalctl.round_trip import Visitor
+from baikalctl import paths
+from baikalctl.baikal import smoke_test
+from baikalctl.baikal.smoke_test import Visitor
+from baikalctl.database import sqlite, transfer
+from baikalctl.errors import HostError
 from tests.unit.moving import names
 from tests.unit.samples import here
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from baikalctl.sqlite_file import Connection
+    from baikalctl.database.sqlite_file import Connection
+
 
 VISITOR = Visitor("visitor", "secret")
 EVENT, CARD = "calendars/visitor/default/check.ics", "addressbooks/visitor/default/check.vcf"
@@ -76,7 +79,7 @@ def server() -> Iterator[str]:
 
 def make(base: str, *, calendars: bool = True, contacts: bool = True) -> None:
     """Make the requests."""
-    round_trip.make(base, VISITOR, {"X-Given": "token"}, calendars=calendars, contacts=contacts)
+    smoke_test.make(base, VISITOR, {"X-Given": "token"}, calendars=calendars, contacts=contacts)
 
 
 def test_each_kind_of_request_is_made_with_what_was_given(server: str) -> None:
@@ -137,7 +140,7 @@ def test_the_account_is_there_for_the_time_and_leaves_nothing(connection: Connec
     connection.commit()
     before = host / "before.sqlite"
     shutil.copy(paths.SQLITE, before)
-    with contextlib.suppress(ZeroDivisionError), round_trip.visiting(here(), "Realm") as visitor:
+    with contextlib.suppress(ZeroDivisionError), smoke_test.visiting(here(), "Realm") as visitor:
         assert names(paths.SQLITE) == [visitor.name, "jo"]
         owner = (f"principals/{visitor.name}",)
         for table in ("calendarinstances", "addressbooks"):
@@ -149,12 +152,12 @@ def test_the_account_is_there_for_the_time_and_leaves_nothing(connection: Connec
             )
             client.commit()
         raise ZeroDivisionError
-    assert portable.difference(before, Path(paths.SQLITE)) == portable.difference(Path(paths.SQLITE), before) == ""
+    assert transfer.difference(before, Path(paths.SQLITE)) == transfer.difference(Path(paths.SQLITE), before) == ""
 
 
 def test_no_two_visitors_are_the_same(connection: Connection) -> None:
     """Several machines may try out the same database at once."""
-    with round_trip.visiting(here()) as one, round_trip.visiting(here()) as other:
+    with smoke_test.visiting(here()) as one, smoke_test.visiting(here()) as other:
         assert one.name != other.name
         assert one.password != other.password
         assert len(names(paths.SQLITE)) == 2
@@ -165,20 +168,20 @@ def test_what_killed_runs_have_left_goes_and_what_others_use_stays(
     connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In a database that machines share, and nobody puts back; a name that only looks like one is somebody's."""
-    someone = f"{round_trip.NAME}jo"
+    someone = f"{smoke_test.NAME}jo"
     connection.execute("INSERT INTO users (username, digesta1) VALUES (?, 'x')", (someone,))
     connection.commit()
     now = time.time()
     with monkeypatch.context() as patch:
-        patch.setattr(time, "time", lambda: now - round_trip.LIFE_S - 2)
-        with round_trip.visiting(here()) as killed:
+        patch.setattr(time, "time", lambda: now - smoke_test.LIFE_S - 2)
+        with smoke_test.visiting(here()) as killed:
             left = killed.name
-    round_trip._bring(here(), round_trip._account(left))
-    with round_trip.visiting(here()) as other:
-        with round_trip.visiting(here()) as mine:
+    smoke_test._bring(here(), smoke_test._account(left))
+    with smoke_test.visiting(here()) as other:
+        with smoke_test.visiting(here()) as mine:
             assert set(names(paths.SQLITE)) == {someone, left, other.name, mine.name}
         monkeypatch.setattr(sqlite.Sqlite, "shared", True)
-        with round_trip.visiting(here()) as mine:
+        with smoke_test.visiting(here()) as mine:
             assert set(names(paths.SQLITE)) == {someone, other.name, mine.name}
     assert connection.execute("SELECT count(*) FROM principals").fetchone() == (0,)
     assert connection.execute("SELECT count(*) FROM calendars").fetchone() == (0,)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from baikalctl import rules
-from baikalctl.kinds import Text
+from baikalctl.settings import validators
+from baikalctl.settings.value_types import Text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +32,7 @@ LONGEST_LABEL = "a" * 63
 )
 def test_a_host_name_is_taken_in_lower_case_and_without_the_root_dot(written: str, meant: str) -> None:
     """What a client may type is accepted, in one form."""
-    assert rules.hostname(written) == meant
+    assert validators.hostname(written) == meant
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_a_host_name_is_taken_in_lower_case_and_without_the_root_dot(written: st
 def test_what_dns_does_not_know_as_a_host_name_is_refused(written: str) -> None:
     """Labels have 1 to 63 letters, digits and inner hyphens, and a name 253 characters (RFC 1123)."""
     with pytest.raises(ValueError, match=r"letters, digits, hyphens and dots only, such as cal\.example\.org"):
-        rules.hostname(written)
+        validators.hostname(written)
 
 
 @pytest.mark.parametrize("written", ["Europe/Berlin", "UTC", "America/Argentina/Buenos_Aires", "Etc/GMT+1"])
@@ -65,7 +65,7 @@ def test_a_time_zone_of_the_iana_database_is_taken(written: str) -> None:
     """Zones of one to three parts are accepted as they stand."""
     if written not in zoneinfo.available_timezones():
         pytest.skip("this machine has no time zones, or not all")
-    assert rules.timezone(written) == written
+    assert validators.timezone(written) == written
 
 
 def test_a_time_zone_that_nobody_knows_is_refused() -> None:
@@ -73,7 +73,7 @@ def test_a_time_zone_that_nobody_knows_is_refused() -> None:
     if not zoneinfo.available_timezones():
         pytest.skip("this machine has no time zones")
     with pytest.raises(ValueError, match="Europe/Berlin"):
-        rules.timezone("Europe/Atlantis")
+        validators.timezone("Europe/Atlantis")
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_a_time_zone_that_nobody_knows_is_refused() -> None:
 )
 def test_a_base_path_loses_its_trailing_slash(written: str, meant: str) -> None:
     """However the prefix is written, templates get it in one form."""
-    assert Text("a path", rules.base_path, empty=True).read(written) == meant
+    assert Text("a path", validators.base_path, empty=True).read(written) == meant
 
 
 @pytest.mark.parametrize(
@@ -90,19 +90,19 @@ def test_a_base_path_loses_its_trailing_slash(written: str, meant: str) -> None:
 )
 def test_a_checksum_is_taken_in_lower_case(written: str, meant: str) -> None:
     """What some tools print in capitals is the same checksum."""
-    assert rules.checksum(written) == meant
+    assert validators.checksum(written) == meant
 
 
 @pytest.mark.parametrize("written", ["0.10.1", "0.11.1", "0.12.1", "1.0.0"])
 def test_a_release_of_baikal_is_taken(written: str) -> None:
     """Releases since 0.10.1 that work are accepted."""
-    assert rules.release_version(written) == written
+    assert validators.release_version(written) == written
 
 
 @pytest.mark.parametrize("written", ["/etc/ssl/cal.pem", "/srv/a_b-c+d@e/key.pem"])
 def test_a_plain_absolute_path_is_taken(written: str) -> None:
     """Paths that need no quoting in any file are accepted."""
-    assert rules.host_path(written) == written
+    assert validators.host_path(written) == written
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_a_plain_absolute_path_is_taken(written: str) -> None:
 def test_a_path_that_would_need_quoting_is_refused(written: str) -> None:
     """Relative paths, and those that would end a line in a configuration file, are refused."""
     with pytest.raises(ValueError, match="should be an absolute path on the host"):
-        rules.host_path(written)
+        validators.host_path(written)
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_a_path_that_would_need_quoting_is_refused(written: str) -> None:
 )
 def test_a_bare_address_is_taken(written: str) -> None:
     """In plain characters, with whatever domain somebody can write to."""
-    assert rules.email_address(written) == written
+    assert validators.email_address(written) == written
 
 
 @pytest.mark.parametrize(
@@ -128,20 +128,20 @@ def test_a_bare_address_is_taken(written: str) -> None:
 def test_an_address_that_would_need_quoting_is_refused(written: str) -> None:
     """As are several, and those that need more than ASCII."""
     with pytest.raises(ValueError, match=r'write it bare, such as "jo@example\.org"'):
-        rules.email_address(written)
+        validators.email_address(written)
 
 
 def test_an_address_has_a_limit() -> None:
     """The same as an account's."""
-    assert rules.email_address("x" * 68 + "@example.org")
+    assert validators.email_address("x" * 68 + "@example.org")
     with pytest.raises(ValueError, match="write it bare"):
-        rules.email_address("x" * 69 + "@example.org")
+        validators.email_address("x" * 69 + "@example.org")
 
 
 @pytest.mark.parametrize("written", ["cal@example.org", "No-Reply+1@Cal.Example.ORG", "j.d@7.xn--mller-kva.de"])
 def test_mail_comes_from_an_address_with_a_full_domain(written: str) -> None:
     """As it is written."""
-    assert rules.sender(written) == written
+    assert validators.sender(written) == written
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_mail_comes_from_an_address_with_a_full_domain(written: str) -> None:
 def test_an_address_that_other_mail_servers_refuse_is_no_sender(written: str) -> None:
     """They want a domain that has an answer in the DNS, and a part before it that needs no quoting (RFC 5321)."""
     with pytest.raises(ValueError, match=r'no full domain, or a dot too many; write it as "noreply@example\.org"'):
-        rules.sender(written)
+        validators.sender(written)
 
 
 @pytest.mark.parametrize(
@@ -163,27 +163,27 @@ def test_an_address_that_other_mail_servers_refuse_is_no_sender(written: str) ->
 )
 def test_a_relay_is_named_as_a_host_is(written: str, meant: str) -> None:
     """A container's neighbour may have one label."""
-    assert rules.relay_host(written) == meant
+    assert validators.relay_host(written) == meant
 
 
 @pytest.mark.parametrize("written", ["smtp.example.org:587", "[smtp.example.org]:587", "2001:db8::1", ":25"])
 def test_a_relays_port_is_a_setting_of_its_own(written: str) -> None:
     """The remedy names it, and not the web server's."""
     with pytest.raises(ValueError, match=r"has a port; give the bare name, .* and the port as relay_port"):
-        rules.relay_host(written)
+        validators.relay_host(written)
 
 
 @pytest.mark.parametrize("written", ["jo", "jo@example.org", "AKIA0=+/", "jo#\"'\\$(x)`{},;!~"])
 def test_a_login_name_is_taken(written: str) -> None:
     """Whatever it looks like at a provider."""
-    assert rules.login(written) == written
+    assert validators.login(written) == written
 
 
 @pytest.mark.parametrize("written", ["jo doe", " jo", "jo ", "jo:x", "jö", "jo\x7f", "jo\n", "jo\x85", "jo\xa0"])
 def test_a_login_name_that_no_mail_server_can_be_told_is_refused(written: str) -> None:
     """Postfix has name and password in one line, between them a colon."""
     with pytest.raises(ValueError, match="is no login name: ASCII without spaces and colons only"):
-        rules.login(written)
+        validators.login(written)
 
 
 PRINTABLE = "".join(map(chr, range(33, 127)))
@@ -192,14 +192,14 @@ PRINTABLE = "".join(map(chr, range(33, 127)))
 @pytest.mark.parametrize("written", ["x", PRINTABLE, f"{PRINTABLE} {PRINTABLE}"])
 def test_a_password_of_printable_ascii_is_taken(written: str) -> None:
     """All of it, and spaces within."""
-    assert rules.printable(written) == written
+    assert validators.printable(written) == written
 
 
 @pytest.mark.parametrize("written", ["hünter2", "hunter2\x7f", "hun\x85ter2", "hunter2\n", "hunter2 ", " hunter2", " "])
 def test_a_password_that_no_mail_server_can_be_told_is_refused_and_not_repeated(written: str) -> None:
     """It would log in with another."""
     with pytest.raises(ValueError, match="choose another password at the relay") as caught:
-        rules.printable(written)
+        validators.printable(written)
     assert "unter2" not in str(caught.value)
 
 
@@ -218,7 +218,7 @@ def test_a_password_that_no_mail_server_can_be_told_is_refused_and_not_repeated(
 )
 def test_a_repository_of_restic_is_taken(written: str) -> None:
     """With a port, a user, a path."""
-    assert rules.repository(written) == written
+    assert validators.repository(written) == written
 
 
 @pytest.mark.parametrize(
@@ -227,7 +227,7 @@ def test_a_repository_of_restic_is_taken(written: str) -> None:
 def test_a_password_in_a_repositorys_address_is_refused_and_not_repeated(written: str) -> None:
     """Settings that are no secrets are shown, committed and stored in archives."""
     with pytest.raises(ValueError, match="as a line RESTIC_REPOSITORY=…") as caught:
-        rules.repository(written)
+        validators.repository(written)
     assert "hunter2" not in str(caught.value)
     assert "hun@ter2" not in str(caught.value)
 
@@ -238,26 +238,26 @@ def test_a_password_in_a_repositorys_address_is_refused_and_not_repeated(written
 def test_what_restic_would_take_for_something_else_is_no_repository(written: str) -> None:
     """A relative path depends on who asks, and an unknown scheme would be one."""
     with pytest.raises(ValueError, match="is no repository of restic: an absolute path, or an address"):
-        rules.repository(written)
+        validators.repository(written)
 
 
 @pytest.mark.parametrize("written", ["00:00", "03:15", "23:59", "hourly"])
 def test_a_schedule_is_a_time_of_day_or_hourly(written: str) -> None:
     """As systemd and people write it."""
-    assert rules.schedule(written) == written
+    assert validators.schedule(written) == written
 
 
 @pytest.mark.parametrize("written", ["3:15", "24:00", "12:60", "03:15:00", "daily", "Hourly", "03.15", "0３:15"])
 def test_what_no_clock_shows_is_no_schedule(written: str) -> None:
     """It is said how it is written."""
     with pytest.raises(ValueError, match='write it as "03:15", or "hourly"'):
-        rules.schedule(written)
+        validators.schedule(written)
 
 
 @pytest.mark.parametrize("written", ["A=b", "A=b\nC_1=d=e f\n", "A=b\n\nC=d"])
 def test_lines_of_an_environment_are_taken(written: str) -> None:
     """Values are as they stand, and may have anything."""
-    assert rules.environment(written) == written
+    assert validators.environment(written) == written
 
 
 @pytest.mark.parametrize(
@@ -266,35 +266,35 @@ def test_lines_of_an_environment_are_taken(written: str) -> None:
 def test_a_line_that_is_no_variable_is_numbered_and_not_repeated(written: str) -> None:
     """It may be half of a secret."""
     with pytest.raises(ValueError, match=r"not NAME=value, the 2\. one") as caught:
-        rules.environment(written)
+        validators.environment(written)
     assert "hunter2" not in str(caught.value)
 
 
 @pytest.mark.parametrize("written", ["x", " x ", PRINTABLE])
 def test_a_databases_password_is_taken_as_it_is(written: str) -> None:
     """Spaces at its ends are part of it."""
-    assert rules.database_password(written) == written
+    assert validators.database_password(written) == written
 
 
 @pytest.mark.parametrize("written", ["hünter2", "hunter2\x7f", "hun\x85ter2"])
 def test_a_databases_password_outside_ascii_is_refused_and_not_repeated(written: str) -> None:
     """PHP would send it in other bytes than Python."""
     with pytest.raises(ValueError, match="choose another password at the database server") as caught:
-        rules.database_password(written)
+        validators.database_password(written)
     assert "ter2" not in str(caught.value)
 
 
 @pytest.mark.parametrize("written", ["baikal", "s1-2026", "7", LONGEST_LABEL])
 def test_a_dkim_selector_is_taken(written: str) -> None:
     """One label."""
-    assert rules.selector(written) == written
+    assert validators.selector(written) == written
 
 
 @pytest.mark.parametrize("written", ["Baikal", "a.b", "a_b", "-a", "a-", "ä", f"{LONGEST_LABEL}a", "a b"])
 def test_what_is_no_label_is_no_dkim_selector(written: str) -> None:
     """It becomes part of a name in the DNS, and of a file's."""
     with pytest.raises(ValueError, match="lower-case letters, digits and inner hyphens only, such as baikal"):
-        rules.selector(written)
+        validators.selector(written)
 
 
 @pytest.mark.parametrize(
@@ -306,7 +306,7 @@ def test_what_is_no_label_is_no_dkim_selector(written: str) -> None:
 )
 def test_an_acme_server_is_a_known_name_or_an_address(written: str) -> None:
     """As the CA's documentation shows it."""
-    assert rules.acme_server(written) == written
+    assert validators.acme_server(written) == written
 
 
 @pytest.mark.parametrize(
@@ -320,39 +320,39 @@ def test_an_acme_server_is_a_known_name_or_an_address(written: str) -> None:
 def test_what_is_no_acme_server_is_refused(written: str) -> None:
     """With what is one."""
     with pytest.raises(ValueError, match="letsencrypt, staging, or the address of a directory"):
-        rules.acme_server(written)
+        validators.acme_server(written)
 
 
 def test_an_acme_server_without_encryption_is_refused() -> None:
     """RFC 8555, section 6.1, has HTTPS only."""
     with pytest.raises(ValueError, match="give its https:// address"):
-        rules.acme_server("http://ca.example.org/directory")
+        validators.acme_server("http://ca.example.org/directory")
 
 
 @pytest.mark.parametrize("written", ["aHVudGVyMg", "aHVudGVyMg==", "-_8", "AAAA"])
 def test_a_key_in_base64url_is_taken(written: str) -> None:
     """Padded or not."""
-    assert rules.base64url(written) == written
+    assert validators.base64url(written) == written
 
 
 @pytest.mark.parametrize("written", ["hunter2+", "hunter2/", "hunter2 hunter2", "hunte", "====", "hunter=2", "hünter2"])
 def test_a_key_in_another_alphabet_is_refused_and_not_repeated(written: str) -> None:
     """Python would drop what it doesn't know and ask the CA with another key."""
     with pytest.raises(ValueError, match="is not base64url") as caught:
-        rules.base64url(written)
+        validators.base64url(written)
     assert written not in str(caught.value)
 
 
 @pytest.mark.parametrize("written", ["V2VudGVyMg", "kid-1_~.:/+=@", "12345"])
 def test_an_id_of_a_key_is_taken(written: str) -> None:
     """Whatever it looks like at a CA."""
-    assert rules.key_id(written) == written
+    assert validators.key_id(written) == written
 
 
 @pytest.mark.parametrize("written", ["rfc2136", "cloudflare", "route53"])
 def test_a_plugin_of_certbot_is_taken(written: str) -> None:
     """By the name that its package has after dns-."""
-    assert rules.dns_plugin(written) == written
+    assert validators.dns_plugin(written) == written
 
 
 BREAKS = (
@@ -381,16 +381,16 @@ BREAKS = (
 @pytest.mark.parametrize(
     ("rule", "right"),
     [
-        (rules.email_address, "jo@example.org"),
-        (rules.key_id, "kid"),
-        (rules.dns_plugin, "rfc2136"),
-        (rules.host_path, "/usr/local/bin/dns"),
-        (rules.sender, "cal@example.org"),
-        (rules.relay_host, "smtp.example.org"),
-        (rules.selector, "baikal"),
-        (rules.database_host, "db.example.org"),
-        (rules.database_name, "baikal"),
-        (rules.database_user, "baikal"),
+        (validators.email_address, "jo@example.org"),
+        (validators.key_id, "kid"),
+        (validators.dns_plugin, "rfc2136"),
+        (validators.host_path, "/usr/local/bin/dns"),
+        (validators.sender, "cal@example.org"),
+        (validators.relay_host, "smtp.example.org"),
+        (validators.selector, "baikal"),
+        (validators.database_host, "db.example.org"),
+        (validators.database_name, "baikal"),
+        (validators.database_user, "baikal"),
     ],
 )
 def test_nothing_breaks_out_of_a_line_of_a_configuration_file(
@@ -408,4 +408,4 @@ def test_nothing_breaks_out_of_a_line_with_an_acme_servers_address(text: str) ->
     right = "https://ca.example.org/dir"
     for broken in (text + right, right[:10] + text + right[10:], right + text):
         with pytest.raises(ValueError, match="is no ACME server"):
-            rules.acme_server(broken)
+            validators.acme_server(broken)

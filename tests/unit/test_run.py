@@ -14,7 +14,7 @@ import pytest
 from pyinfra.api.exceptions import PyinfraError
 
 from baikalctl import paths
-from baikalctl.rendering import File, FileSet
+from baikalctl.rendering.model import File, FileSet
 from tasks.check_fact import CheckFact
 from tasks.facts import FilesFact, ReleaseFact, ServicesFact
 from tasks.run import FRESH_SECONDS, Run, StandingFact

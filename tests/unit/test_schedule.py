@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from baikalctl import schedule
+from baikalctl.settings import schedule
 
 BERLIN = ZoneInfo("Europe/Berlin")
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from baikalctl.secret import Secret
+from baikalctl.settings.secret import Secret
 from tests.unit.samples import PASSWORD, declared, settings, user
 
 if TYPE_CHECKING:

@@ -16,16 +16,18 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from baikalctl import paths, sender_records
-from baikalctl.faults import HostError
-from baikalctl.health import FAILED, OK, WARNING, Finding
+from baikalctl import paths
+from baikalctl.baikal.health import FAILED, OK, WARNING, Finding
+from baikalctl.errors import HostError
+from baikalctl.mail import dns_records
 from tests.unit.pairs import DER, secret
 from tests.unit.relays import mailing, relay
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from baikalctl.sender_records import Lookup
+    from baikalctl.mail.dns_records import Lookup
+
 
 KEY = rsa.generate_private_key(65537, 2048)
 PUBLIC = base64.b64encode(KEY.public_key().public_bytes(DER, serialization.PublicFormat.SubjectPublicKeyInfo)).decode()
@@ -50,7 +52,7 @@ def asked(records: Mapping[str, list[str]]) -> Lookup:
 
 def one(records: Mapping[str, list[str]], *, signing: bool = False) -> Finding:
     """Return the only finding."""
-    (finding,) = sender_records.findings(SIGNING if signing else PLAIN, asked(records))
+    (finding,) = dns_records.findings(SIGNING if signing else PLAIN, asked(records))
     assert finding.subject == "mail"
     return finding
 
@@ -75,7 +77,7 @@ def test_a_domain_with_all_of_it_is_well() -> None:
 @pytest.mark.usefixtures("key")
 def test_what_is_missing_is_told_with_the_line_to_put_there() -> None:
     """All of it at once."""
-    found = sender_records.findings(SIGNING, asked({}))
+    found = dns_records.findings(SIGNING, asked({}))
     assert [(finding.status, finding.remedy) for finding in found] == [
         (WARNING, f"put into DNS: {line}") for line in (SPF_LINE, DKIM_LINE, DMARC_LINE)
     ]
@@ -84,18 +86,18 @@ def test_what_is_missing_is_told_with_the_line_to_put_there() -> None:
 @pytest.mark.usefixtures("key")
 def test_the_lines_can_be_had_beforehand(tmp_path: Path) -> None:
     """For whoever keeps the zone; with a relay, its provider says who sends, and signs."""
-    assert sender_records.lines(SIGNING) == [SPF_LINE, DKIM_LINE, DMARC_LINE]
-    assert sender_records.lines(PLAIN) == [SPF_LINE, DMARC_LINE]
+    assert dns_records.lines(SIGNING) == [SPF_LINE, DKIM_LINE, DMARC_LINE]
+    assert dns_records.lines(PLAIN) == [SPF_LINE, DMARC_LINE]
     through = mailing("relay", relay(tmp_path, 587))
-    assert sender_records.lines(through) == ['example.org. TXT "v=spf1 include:… -all"', DMARC_LINE]
-    assert sender_records.lines(mailing("off")) == []
+    assert dns_records.lines(through) == ['example.org. TXT "v=spf1 include:… -all"', DMARC_LINE]
+    assert dns_records.lines(mailing("off")) == []
 
 
 @pytest.mark.usefixtures("key")
 def test_the_lines_are_what_the_doctor_wants() -> None:
     """Put there, they are found right."""
     records = {}
-    for line in sender_records.lines(SIGNING):
+    for line in dns_records.lines(SIGNING):
         name, _, strings = line.partition(". TXT ")
         records[name] = ["".join(strings.strip('"').split('" "'))]
         assert all(len(string) <= 255 for string in strings.strip('"').split('" "'))
@@ -104,7 +106,7 @@ def test_the_lines_are_what_the_doctor_wants() -> None:
 
 def test_with_a_relay_its_provider_says_who_sends(tmp_path: Path) -> None:
     """We can't know it."""
-    (spf, _) = sender_records.findings(mailing("relay", relay(tmp_path, 587)), asked({}))
+    (spf, _) = dns_records.findings(mailing("relay", relay(tmp_path, 587)), asked({}))
     expected = 'put into DNS, with what the relay\'s provider names: example.org. TXT "v=spf1 include:… -all"'
     assert spf.remedy == expected
 
@@ -172,7 +174,7 @@ def test_a_key_that_is_not_there_or_damaged_is_the_deploys_business(host: Path) 
     message = f"mail can't be signed: {place} is not there"
     assert one(RIGHT, signing=True) == Finding("mail", FAILED, message, "run the deploy")
     with pytest.raises(HostError, match="is not there"):
-        sender_records.lines(SIGNING)
+        dns_records.lines(SIGNING)
     place.parent.mkdir(parents=True)
     place.write_text("no key", encoding="ascii")
     assert one(RIGHT, signing=True).message.startswith("mail can't be signed: openssl rsa failed: ")
@@ -200,12 +202,12 @@ def test_a_dmarc_record_above_is_for_all_below() -> None:
     """Down to a domain of two labels; the first one counts."""
     it = mailing("postfix", sender="noreply@Cal.Office.Example.org")
     records = {"cal.office.example.org": ["v=spf1 -all"], DMARC: ["v=DMARC1;p=reject"]}
-    (finding,) = sender_records.findings(it, asked(records))
+    (finding,) = dns_records.findings(it, asked(records))
     assert finding.status == OK
     records["_dmarc.office.example.org"] = ["v=DMARC1"]
-    (finding,) = sender_records.findings(it, asked(records))
+    (finding,) = dns_records.findings(it, asked(records))
     assert finding.message.startswith("_dmarc.office.example.org has no policy")
-    (finding,) = sender_records.findings(
+    (finding,) = dns_records.findings(
         it, asked({"cal.office.example.org": ["v=spf1 -all"], "_dmarc.org": ["v=DMARC1"]})
     )
     assert finding.message.startswith("cal.office.example.org has no DMARC record")
@@ -218,8 +220,8 @@ def test_a_private_domain_is_nobodys_to_ask(sender: str) -> None:
     def look(name: str) -> list[str]:
         raise AssertionError(name)
 
-    assert sender_records.findings(mailing("postfix", sender=sender), look) == []
-    assert sender_records.findings(mailing("off"), look) == []
+    assert dns_records.findings(mailing("postfix", sender=sender), look) == []
+    assert dns_records.findings(mailing("off"), look) == []
 
 
 def test_without_the_package_there_is_one_warning(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -232,7 +234,7 @@ def test_without_the_package_there_is_one_warning(monkeypatch: pytest.MonkeyPatc
         return true_import(name, *words, **more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(builtins, "__import__", lacking)
-    (finding,) = sender_records.findings(PLAIN)
+    (finding,) = dns_records.findings(PLAIN)
     assert finding.status == WARNING
     reason = "python3-dnspython is missing; run the deploy, or apt-get install python3-dnspython"
     assert finding.message == f"what DNS says of example.org could not be looked at: {reason}"
@@ -274,19 +276,19 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, list[list[str]
 def test_dns_is_asked_as_this_host_asks_it(server: dict[str, list[list[str]] | None]) -> None:
     """The strings of a text are one; a name with other records has none, as one that isn't there."""
     server |= {SPF: [["v=spf1 a:cal.exam", "ple.org -all"]], DMARC: [["v=DMARC1; p=none"]], DKIM: []}
-    assert sender_records.texts(SPF) == ["v=spf1 a:cal.example.org -all"]
-    assert sender_records.texts(DKIM) == []
-    assert sender_records.texts("nothing.example.org") == []
-    assert [finding.status for finding in sender_records.findings(PLAIN)] == [OK]
+    assert dns_records.texts(SPF) == ["v=spf1 a:cal.example.org -all"]
+    assert dns_records.texts(DKIM) == []
+    assert dns_records.texts("nothing.example.org") == []
+    assert [finding.status for finding in dns_records.findings(PLAIN)] == [OK]
 
 
 def test_dns_that_says_nothing_is_left_after_a_while(
     server: dict[str, list[list[str]] | None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Once, and not for each record."""
-    monkeypatch.setattr(sender_records, "LIFETIME_S", 0.1)
+    monkeypatch.setattr(dns_records, "LIFETIME_S", 0.1)
     server |= {SPF: None, DMARC: None}
-    (finding,) = sender_records.findings(PLAIN)
+    (finding,) = dns_records.findings(PLAIN)
     assert finding.status == WARNING
     assert finding.message.startswith(
         "what DNS says of example.org could not be looked at: The resolution lifetime expired"

@@ -13,16 +13,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from baikalctl import paths, sending
-from baikalctl.faults import NOT_YET, HostError
-from baikalctl.itip import UnfitError
+from baikalctl import paths
+from baikalctl.errors import NOT_YET, HostError
+from baikalctl.mail import sendmail
+from baikalctl.mail.itip import UnfitError
 from tests.unit.handover import SENDER, calendar, handover, parsed, part
 from tests.unit.samples import HOME
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from baikalctl.invitation import Outgoing
+    from baikalctl.mail.message import Outgoing
+
 
 GIVEN = handover(calendar("SUMMARY:Käse 🎉"))
 
@@ -54,8 +56,8 @@ class Queue:
 def nullmailer(host: Path, monkeypatch: pytest.MonkeyPatch) -> Queue:
     """Return nullmailer's queue on the host."""
     queue = Queue(host / "programs/nullmailer-queue")
-    monkeypatch.setattr(sending, "NULLMAILER", str(queue.place))
-    monkeypatch.setattr(sending, "SENDMAIL", str(host / "nowhere"))
+    monkeypatch.setattr(sendmail, "NULLMAILER", str(queue.place))
+    monkeypatch.setattr(sendmail, "SENDMAIL", str(host / "nowhere"))
     return queue
 
 
@@ -63,8 +65,8 @@ def nullmailer(host: Path, monkeypatch: pytest.MonkeyPatch) -> Queue:
 def postfix(host: Path, monkeypatch: pytest.MonkeyPatch) -> Queue:
     """Return Postfix's sendmail on the host, which has no nullmailer."""
     queue = Queue(host / "programs/sendmail")
-    monkeypatch.setattr(sending, "NULLMAILER", str(host / "nowhere"))
-    monkeypatch.setattr(sending, "SENDMAIL", str(queue.place))
+    monkeypatch.setattr(sendmail, "NULLMAILER", str(host / "nowhere"))
+    monkeypatch.setattr(sendmail, "SENDMAIL", str(queue.place))
     return queue
 
 
@@ -80,7 +82,7 @@ def kept() -> list[bytes]:
 
 def test_nullmailer_gets_the_envelope_and_then_the_message(nullmailer: Queue) -> None:
     """One line each, an empty one, and header and body in ASCII."""
-    assert sending.sendmail(GIVEN, SENDER) == 0
+    assert sendmail.sendmail(GIVEN, SENDER) == 0
     envelope, _, content = nullmailer.given().partition(b"\n\n")
     assert envelope == f"{SENDER}\nbob@example.net".encode()
     assert nullmailer.words() == ""
@@ -91,7 +93,7 @@ def test_nullmailer_gets_the_envelope_and_then_the_message(nullmailer: Queue) ->
 
 def test_postfix_gets_the_envelope_as_words(postfix: Queue) -> None:
     """A lone dot ends nothing, and no address is an option."""
-    assert sending.sendmail(GIVEN, SENDER) == 0
+    assert sendmail.sendmail(GIVEN, SENDER) == 0
     assert postfix.words() == f"-i -f {SENDER} -- bob@example.net"
     assert parsed(postfix.given())["to"] == "Bob <bob@example.net>"
     assert kept() == []
@@ -111,7 +113,7 @@ def test_what_a_queue_refuses_is_kept_with_the_reason(
 ) -> None:
     """As it came, and PHP's log has the reason too."""
     nullmailer.does(then)
-    assert sending.sendmail(GIVEN, SENDER) == NOT_YET == 75
+    assert sendmail.sendmail(GIVEN, SENDER) == NOT_YET == 75
     assert kept() == [f"X-Baikal-Kept: {why}\n".encode() + GIVEN]
     assert capsys.readouterr().err == f"baikalctl: a message is kept, and not sent: {why}\n"
 
@@ -119,8 +121,8 @@ def test_what_a_queue_refuses_is_kept_with_the_reason(
 def test_a_queue_that_hangs_is_not_waited_for_forever(nullmailer: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
     """PHP's worker has other things to do."""
     nullmailer.does("exec sleep 600")
-    monkeypatch.setattr(sending, "SECONDS", 0.2)
-    assert sending.sendmail(GIVEN, SENDER) == NOT_YET
+    monkeypatch.setattr(sendmail, "SECONDS", 0.2)
+    assert sendmail.sendmail(GIVEN, SENDER) == NOT_YET
     assert b"timed out after 0.2 seconds" in kept()[0].partition(b"\n")[0]
     assert kept()[0].endswith(GIVEN)
 
@@ -128,7 +130,7 @@ def test_a_queue_that_hangs_is_not_waited_for_forever(nullmailer: Queue, monkeyp
 def test_without_any_queue_it_is_kept(nullmailer: Queue) -> None:
     """As while one mail server takes the place of another."""
     nullmailer.place.unlink()
-    assert sending.sendmail(GIVEN, SENDER) == NOT_YET
+    assert sendmail.sendmail(GIVEN, SENDER) == NOT_YET
     assert kept()[0].startswith(b"X-Baikal-Kept: the queue doesn't take it ([Errno 2] No such file")
 
 
@@ -136,14 +138,14 @@ def test_a_queue_that_reads_nothing_loses_nothing(nullmailer: Queue) -> None:
     """It ends before it has the message."""
     nullmailer.place.write_text("#!/bin/sh\nexit 1\n", encoding="ascii")
     given = handover(calendar("DESCRIPTION:" + "w" * 500_000))
-    assert sending.sendmail(given, SENDER) == NOT_YET
+    assert sendmail.sendmail(given, SENDER) == NOT_YET
     assert kept()[0].endswith(given)
 
 
 @pytest.mark.parametrize("given", [b"", b"\xff\x00\n", GIVEN.replace(b"bob@", b"eve@", 1), b"X-Baikal-Envelope: a b\n"])
 def test_what_can_not_be_made_right_is_kept_as_it_came(nullmailer: Queue, given: bytes) -> None:
     """Somebody may still want to know what it was."""
-    assert sending.sendmail(given, SENDER) == NOT_YET
+    assert sendmail.sendmail(given, SENDER) == NOT_YET
     assert [each.partition(b"\n")[2] for each in kept()] == [given]
     assert not nullmailer.place.with_name("nullmailer-queue.in").exists()
 
@@ -158,8 +160,8 @@ def test_even_an_error_that_nobody_thought_of_loses_nothing(
         raise RuntimeError(message)
 
     assert nullmailer
-    monkeypatch.setattr(sending, "compose", broken)
-    assert sending.sendmail(GIVEN, SENDER) == NOT_YET
+    monkeypatch.setattr(sendmail, "compose", broken)
+    assert sendmail.sendmail(GIVEN, SENDER) == NOT_YET
     assert kept() == [b"X-Baikal-Kept: RuntimeError: what is this\n" + GIVEN]
     assert "RuntimeError: what" in capsys.readouterr().err
 
@@ -168,7 +170,7 @@ def test_two_that_are_kept_at_one_moment_are_two(monkeypatch: pytest.MonkeyPatch
     """In one process and one second."""
     assert host.is_dir()
     monkeypatch.setattr("time.time", lambda: 1700000058.618)
-    places = [sending.keep(f"{number}".encode(), "x") for number in range(3)]
+    places = [sendmail.keep(f"{number}".encode(), "x") for number in range(3)]
     assert len(set(places)) == 3
     assert kept() == [b"X-Baikal-Kept: x\n0", b"X-Baikal-Kept: x\n1", b"X-Baikal-Kept: x\n2"]
 
@@ -176,9 +178,9 @@ def test_two_that_are_kept_at_one_moment_are_two(monkeypatch: pytest.MonkeyPatch
 def test_what_is_kept_is_told_with_reason_and_moment(host: Path) -> None:
     """The oldest first."""
     assert host.is_dir()
-    place = sending.keep(GIVEN, "it rains\nand pours")
+    place = sendmail.keep(GIVEN, "it rains\nand pours")
     os.utime(place, (1, 1700000058.0))
-    assert sending.kept() == [(place, "it rains and pours", 1700000058.0)]
+    assert sendmail.kept() == [(place, "it rains and pours", 1700000058.0)]
 
 
 @pytest.mark.usefixtures("host")
@@ -187,12 +189,12 @@ def test_what_is_only_half_written_is_not_taken_for_a_message(monkeypatch: pytes
     seen: list[object] = []
 
     def full(_: int) -> None:
-        seen.append(sending.kept())
+        seen.append(sendmail.kept())
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
     with pytest.raises(OSError, match="No space left"):
-        sending.keep(GIVEN, "x")
+        sendmail.keep(GIVEN, "x")
     assert seen == [[]]
     assert list(Path(paths.KEPT).iterdir()) == []
 
@@ -202,20 +204,20 @@ def test_where_nothing_can_be_kept_it_fails_aloud(nullmailer: Queue, capsys: pyt
     nullmailer.does("exit 1")
     Path(paths.KEPT).rmdir()
     with pytest.raises(FileNotFoundError):
-        sending.sendmail(GIVEN, SENDER)
+        sendmail.sendmail(GIVEN, SENDER)
     assert "a message is kept, and not sent" in capsys.readouterr().err
 
 
 def test_what_was_kept_is_sent_again_and_then_forgotten(nullmailer: Queue) -> None:
     """As if PHP had just given it, and from whom mail comes now."""
     nullmailer.does("exit 1")
-    sending.sendmail(GIVEN, SENDER)
-    ((place, _, _),) = sending.kept()
+    sendmail.sendmail(GIVEN, SENDER)
+    ((place, _, _),) = sendmail.kept()
     with pytest.raises(HostError, match="the queue refuses it"):
-        sending.send_again(place, "cal@example.org")
+        sendmail.send_again(place, "cal@example.org")
     assert len(kept()) == 1
     nullmailer.does("")
-    sending.send_again(place, "cal@example.org")
+    sendmail.send_again(place, "cal@example.org")
     assert kept() == []
     assert nullmailer.given().startswith(b"cal@example.org\nbob@example.net\n\n")
 
@@ -223,9 +225,9 @@ def test_what_was_kept_is_sent_again_and_then_forgotten(nullmailer: Queue) -> No
 @pytest.mark.usefixtures("nullmailer")
 def test_what_can_not_be_made_right_stays_kept() -> None:
     """However often it is tried."""
-    place = sending.keep(b"nonsense", "x")
+    place = sendmail.keep(b"nonsense", "x")
     with pytest.raises(UnfitError):
-        sending.send_again(place, SENDER)
+        sendmail.send_again(place, SENDER)
     assert place.exists()
 
 
@@ -236,16 +238,16 @@ def test_what_was_in_a_queue_goes_into_another_unchanged(
 ) -> None:
     """With its own envelope, that of a bounce among them, and its own Message-ID."""
     content = b"Subject: x\nMessage-ID: <1@x>\n\nbody\n.\nX-Baikal-Envelope: y\n"
-    place = sending.keep_queued(sender, recipients, content)
-    assert [reason for _, reason, _ in sending.kept()] == ["the queue that it was in was taken away"]
-    sending.send_again(place, SENDER)
+    place = sendmail.keep_queued(sender, recipients, content)
+    assert [reason for _, reason, _ in sendmail.kept()] == ["the queue that it was in was taken away"]
+    sendmail.send_again(place, SENDER)
     assert nullmailer.given() == "\n".join([sender, *recipients, "", ""]).encode() + content
     assert kept() == []
 
 
 def test_a_bounce_from_a_queue_goes_to_postfix_without_a_sender(postfix: Queue) -> None:
     """The empty sender is a word of its own there."""
-    sending.send_again(sending.keep_queued("", ("bob@example.net",), b"Subject: x\n\n"), SENDER)
+    sendmail.send_again(sendmail.keep_queued("", ("bob@example.net",), b"Subject: x\n\n"), SENDER)
     assert postfix.words() == "-i -f  -- bob@example.net"
 
 
@@ -259,8 +261,8 @@ def invited(number: int, organizer: str = "jo@example.org") -> bytes:
 @pytest.fixture
 def hour(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     """Return a function that sets the clock to so many hours, and small limits: 3 recipients of one, 5 of all."""
-    monkeypatch.setattr(sending, "BY_ONE", 3)
-    monkeypatch.setattr(sending, "BY_ALL", 5)
+    monkeypatch.setattr(sendmail, "BY_ONE", 3)
+    monkeypatch.setattr(sendmail, "BY_ALL", 5)
 
     def set_clock(hours: float) -> None:
         monkeypatch.setattr("time.time", lambda: 1_700_000_000 // 3600 * 3600 + 3600 * hours)
@@ -271,7 +273,7 @@ def hour(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
 
 def test_the_limits_are_two_hundred_of_one_organizer_and_ten_times_that_of_all() -> None:
     """As docs/mail.md says."""
-    assert (sending.BY_ONE, sending.BY_ALL) == (200, 2000)
+    assert (sendmail.BY_ONE, sendmail.BY_ALL) == (200, 2000)
     text = (HOME / "docs/mail.md").read_text(encoding="utf-8")
     assert "200 recipients" in text
     assert "2,000" in text
@@ -281,23 +283,23 @@ def test_what_an_organizer_sends_past_the_limit_of_an_hour_is_kept(
     nullmailer: Queue, hour: Callable[[float], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """With the organizer and the limit as the reason, for the log and the checks; others may still send."""
-    assert [sending.sendmail(invited(number), SENDER) for number in range(4)] == [0, 0, 0, NOT_YET]
+    assert [sendmail.sendmail(invited(number), SENDER) for number in range(4)] == [0, 0, 0, NOT_YET]
     why = "jo@example.org has sent to 3 recipients within this hour, and the limit is 3"
     assert kept() == [f"X-Baikal-Kept: {why}\n".encode() + invited(3)]
     assert why in capsys.readouterr().err
     assert b"guest2@example.net" in nullmailer.given()
-    assert sending.sendmail(invited(4, "ann@example.org"), SENDER) == 0
-    assert sending.sendmail(invited(5, "JO@example.org"), SENDER) == NOT_YET, "capitals are no other organizer"
+    assert sendmail.sendmail(invited(4, "ann@example.org"), SENDER) == 0
+    assert sendmail.sendmail(invited(5, "JO@example.org"), SENDER) == NOT_YET, "capitals are no other organizer"
     hour(0.99)
-    assert sending.sendmail(invited(6), SENDER) == NOT_YET
+    assert sendmail.sendmail(invited(6), SENDER) == NOT_YET
     hour(1)
-    assert sending.sendmail(invited(7), SENDER) == 0
+    assert sendmail.sendmail(invited(7), SENDER) == 0
 
 
 @pytest.mark.usefixtures("nullmailer", "hour")
 def test_an_account_that_changes_its_address_comes_to_the_limit_of_all() -> None:
     """Each may change its own, and would be another organizer each time."""
-    done = [sending.sendmail(invited(number, f"jo{number}@example.org"), SENDER) for number in range(6)]
+    done = [sendmail.sendmail(invited(number, f"jo{number}@example.org"), SENDER) for number in range(6)]
     assert done == [0] * 5 + [NOT_YET]
     assert b"this server has sent to 5 recipients within this hour, and the limit is 5" in kept()[0]
 
@@ -306,9 +308,9 @@ def test_an_account_that_changes_its_address_comes_to_the_limit_of_all() -> None
 def test_what_was_kept_because_of_the_limit_is_sent_by_a_retry(nullmailer: Queue) -> None:
     """A retry is the administrator's decision, and isn't counted."""
     for number in range(4):
-        sending.sendmail(invited(number), SENDER)
-    ((place, _, _),) = sending.kept()
-    sending.send_again(place, SENDER)
+        sendmail.sendmail(invited(number), SENDER)
+    ((place, _, _),) = sendmail.kept()
+    sendmail.send_again(place, SENDER)
     assert b"guest3@example.net" in nullmailer.given()
     assert kept() == []
 
@@ -317,7 +319,7 @@ def test_what_was_kept_because_of_the_limit_is_sent_by_a_retry(nullmailer: Queue
 def test_what_several_processes_send_at_once_is_counted_once_each() -> None:
     """PHP has several; none of their recipients is forgotten."""
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
-        done = list(pool.map(lambda number: sending.sendmail(invited(number), SENDER), range(8)))
+        done = list(pool.map(lambda number: sendmail.sendmail(invited(number), SENDER), range(8)))
     assert sorted(done) == [0] * 3 + [NOT_YET] * 5
     assert len(kept()) == 5
 
@@ -338,7 +340,7 @@ def test_a_count_that_is_no_good_costs_no_message(nullmailer: Queue, spoil: str)
     """PHP's account can write it, and an attacker may control that; nothing that it links to is changed."""
     before = Path("/etc/passwd").read_bytes()
     subprocess.run(["sh", "-euc", spoil, "sh", paths.RECIPIENTS], check=True)
-    assert sending.sendmail(invited(1), SENDER) == 0
+    assert sendmail.sendmail(invited(1), SENDER) == 0
     assert b"guest1@example.net" in nullmailer.given()
     assert Path("/etc/passwd").read_bytes() == before
 
@@ -347,10 +349,10 @@ def test_a_count_that_another_process_holds_is_not_waited_for_forever(
     nullmailer: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The message leaves without being counted."""
-    monkeypatch.setattr(sending, "COUNTING_S", 0.1)
+    monkeypatch.setattr(sendmail, "COUNTING_S", 0.1)
     with Path(paths.RECIPIENTS).open("w", encoding="utf-8") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
-        assert sending.sendmail(invited(1), SENDER) == 0
+        assert sendmail.sendmail(invited(1), SENDER) == 0
     assert b"guest1@example.net" in nullmailer.given()
 
 

@@ -9,16 +9,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from baikalctl.faults import SettingsError
-from baikalctl.secret import Secret
-from baikalctl.settings import DEFINITIONS, PREFIX, Settings
+from baikalctl.errors import Fault, SettingsError
+from baikalctl.settings.model import DEFINITIONS, PREFIX, Settings
+from baikalctl.settings.secret import Secret
 from tests.unit.samples import PASSWORD, settings, user
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from baikalctl.faults import Fault
 
 SECRET = "hunter2-hunter2"
 """Stands wherever somebody wrote a secret in a wrong place or way; no message may repeat it."""

@@ -5,17 +5,14 @@ from __future__ import annotations
 import dataclasses
 import stat
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
-from baikalctl import paths, signing
-from baikalctl.declared import declare
-from baikalctl.faults import HostError
+from baikalctl import paths
+from baikalctl.desired.state import Declared, declare
+from baikalctl.errors import HostError
+from baikalctl.mail import dkim_key
 from tests.unit.samples import settings
-
-if TYPE_CHECKING:
-    from baikalctl.declared import Declared
 
 
 @pytest.fixture
@@ -30,7 +27,7 @@ def signed(host: Path, monkeypatch: pytest.MonkeyPatch, me: dict[str, str]) -> D
 def take(declared: Declared) -> list[str]:
     """Take all steps and return their sentences."""
     said = []
-    for sentence, act in signing.steps(declared):
+    for sentence, act in dkim_key.steps(declared):
         said.append(sentence)
         act()
     return said
@@ -49,13 +46,13 @@ def test_the_key_is_made_once_and_is_the_signers_alone(signed: Declared) -> None
 
 def test_looking_makes_nothing(signed: Declared) -> None:
     """A dry run tells what would be done."""
-    assert len(list(signing.steps(signed))) == 1
+    assert len(list(dkim_key.steps(signed))) == 1
     assert not Path(signed.mail.key).exists()
 
 
 def test_a_key_that_others_can_read_is_given_back(signed: Declared, monkeypatch: pytest.MonkeyPatch) -> None:
     """After a restore, say; the key itself stays."""
-    monkeypatch.setattr(signing, "privileged", lambda: True)
+    monkeypatch.setattr(dkim_key, "privileged", lambda: True)
     take(signed)
     key = Path(signed.mail.key)
     made = key.read_bytes()

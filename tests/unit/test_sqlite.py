@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from baikalctl import database, numbering, paths, sqlite, sqlite_file
-from baikalctl.faults import HostError
+from baikalctl import paths
+from baikalctl.database import interface, sqlite, sqlite_file, sync_triggers
+from baikalctl.errors import HostError
 from tests.unit.samples import VERSION, here
 
 pytestmark = pytest.mark.usefixtures("release_standing")
@@ -52,7 +53,7 @@ def test_what_an_interrupted_run_left_beside_is_no_hindrance(host: Path) -> None
     Path(paths.SQLITE + ".new").write_bytes(b"half")
     here().create(VERSION)
     with contextlib.closing(here().connect()) as opened:
-        assert database.one(opened, "SELECT count(*) FROM users") == 0
+        assert interface.one(opened, "SELECT count(*) FROM users") == 0
 
 
 def test_a_database_that_is_not_there_is_not_made_by_looking(host: Path) -> None:
@@ -76,9 +77,9 @@ def test_a_damaged_database_asks_for_a_backup(host: Path, content: bytes) -> Non
 
 def test_reading_changes_nothing(connection: sqlite_file.Connection) -> None:
     """A connection for reading refuses to write."""
-    assert database.one(connection, "SELECT count(*) FROM users") == 0
+    assert interface.one(connection, "SELECT count(*) FROM users") == 0
     with contextlib.closing(here().connect(read_only=True)) as reader:
-        assert database.one(reader, "SELECT count(*) FROM users") == 0
+        assert interface.one(reader, "SELECT count(*) FROM users") == 0
         with pytest.raises(sqlite3.OperationalError, match="readonly"):
             reader.execute("INSERT INTO users (username, digesta1) VALUES ('x', 'x')")
 
@@ -86,7 +87,7 @@ def test_reading_changes_nothing(connection: sqlite_file.Connection) -> None:
 def test_what_is_missing_for_speed_is_said_and_then_done(connection: sqlite_file.Connection) -> None:
     """Baïkal's schema lacks every one of our indexes and triggers, and the write-ahead log; a second look finds nothing."""
     missing = here().missing_tuning(connection)
-    triggers = [f"trigger {name}" for name in numbering.SQLITE]
+    triggers = [f"trigger {name}" for name in sync_triggers.SQLITE]
     assert missing == [*(f"index {name}" for name in sqlite.INDEXES), *triggers, "write-ahead log"]
     here().tune(connection)
     assert here().missing_tuning(connection) == []
@@ -137,7 +138,7 @@ def test_readers_go_on_while_somebody_writes(connection: sqlite_file.Connection)
     assert synchronous == 2, "FULL"
     connection.execute("INSERT INTO users (username, digesta1) VALUES ('x', 'x')")
     with contextlib.closing(here().connect()) as other:
-        assert database.one(other, "SELECT count(*) FROM users") == 0
+        assert interface.one(other, "SELECT count(*) FROM users") == 0
 
 
 def test_the_journal_is_switched_when_others_let_go(connection: sqlite_file.Connection) -> None:

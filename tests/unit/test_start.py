@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from baikalctl import paths, start, transition, volume
-from baikalctl.faults import HostError, SettingsError
-from baikalctl.rendering import Directory, File, FileSet
+from baikalctl import paths
+from baikalctl.changes import transaction
+from baikalctl.container import start
+from baikalctl.errors import HostError, SettingsError
+from baikalctl.host import directories
+from baikalctl.rendering.model import Directory, File, FileSet, Platform
 from tests.unit.pairs import GOOD, GOOD_KEY, NAME, put
 from tests.unit.samples import PLATFORM, settings
 
 if TYPE_CHECKING:
-    from baikalctl.rendering import Platform
-    from baikalctl.settings import Settings
+    from baikalctl.settings.model import Settings
 
 RIGHT = {"BAIKAL_HOSTNAME": "cal.example.org", "BAIKAL_ADMIN_PASSWORD": "s"}
 SERVER = {"BAIKAL_DATABASE": "pgsql", "BAIKAL_DATABASE_HOST": "db.example.org", "BAIKAL_DATABASE_PASSWORD": "p"}
@@ -108,7 +110,7 @@ def contained(host: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     def goes_on(*_: object, **__: object) -> None:
         raise GoesOn
 
-    monkeypatch.setattr(volume, "refuse_unwritable", goes_on)
+    monkeypatch.setattr(directories, "refuse_unwritable", goes_on)
     monkeypatch.setattr(start, "privileged", lambda: True)
     named = {"BAIKAL_TLS_CERTIFICATE": f"{host}/cal.pem", "BAIKAL_TLS_KEY": f"{host}/cal.key"}
     return RIGHT | named | {"BAIKAL_TLS": "files"}
@@ -128,8 +130,8 @@ def test_a_start_with_all_its_files_says_nothing_of_them(
 def as_one_account(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let PHP and the container have the same account, as with ``--user``, and a certificate of one's own."""
     monkeypatch.setattr(start, "privileged", lambda: False)
-    monkeypatch.setattr(volume, "make", volume.refuse_unwritable)
-    monkeypatch.setattr(volume, "refuse_unwritable", lambda *_, **__: None)
+    monkeypatch.setattr(directories, "make", directories.refuse_unwritable)
+    monkeypatch.setattr(directories, "refuse_unwritable", lambda *_, **__: None)
     (host / "cal.pem").write_bytes(GOOD)
     (host / "cal.key").write_bytes(GOOD_KEY)
 
@@ -313,7 +315,7 @@ def test_what_can_not_be_taken_back_while_a_server_is_away_waits_for_it(
         message = "the upgrade can't be taken back"
         raise HostError(message)
 
-    monkeypatch.setattr(transition, "recover", recover)
+    monkeypatch.setattr(transaction, "recover", recover)
     start._recover(settings(**DECLARED_SERVER))
     assert capsys.readouterr().out == "baikalctl: the upgrade can't be taken back\n"
     with pytest.raises(HostError, match="can't be taken back"):

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from baikalctl import surroundings
-from baikalctl.faults import HostError
+from baikalctl.container import limits
+from baikalctl.errors import HostError
 from tests.unit.samples import LETSENCRYPT, settings
 
 HOOK = "acme_dns_hook"
@@ -19,7 +19,7 @@ HOOK = "acme_dns_hook"
 @pytest.fixture
 def cgroup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Have control groups that say what a test writes, on a machine with eight cores."""
-    monkeypatch.setattr(surroundings, "CGROUP", tmp_path)
+    monkeypatch.setattr(limits, "CGROUP", tmp_path)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
     return tmp_path
 
@@ -41,7 +41,7 @@ def test_a_share_of_the_processors_counts(cgroup: Path, files: dict[str, str], c
     for name, content in files.items():
         (cgroup / name).parent.mkdir(exist_ok=True)
         (cgroup / name).write_text(content, encoding="ascii")
-    assert surroundings._cores() == cores
+    assert limits._cores() == cores
 
 
 @pytest.mark.parametrize(
@@ -59,23 +59,23 @@ def test_a_limit_of_memory_counts(cgroup: Path, files: dict[str, str], memory_mb
         (cgroup / name).parent.mkdir(exist_ok=True)
         (cgroup / name).write_text(content, encoding="ascii")
     whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20
-    assert surroundings._memory_mb() == (memory_mb or whole)
+    assert limits._memory_mb() == (memory_mb or whole)
 
 
 def test_a_port_that_may_not_be_opened_is_said_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     """Docker lets every container open every port; others don't."""
-    monkeypatch.setattr(surroundings, "may", lambda _: False)
-    limit = int(surroundings.UNPRIVILEGED_PORTS.read_text(encoding="ascii"))
-    surroundings.refuse_low_port("https_port", max(limit, 1024))
+    monkeypatch.setattr(limits, "may", lambda _: False)
+    limit = int(limits.UNPRIVILEGED_PORTS.read_text(encoding="ascii"))
+    limits.refuse_low_port("https_port", max(limit, 1024))
     if limit:
         with pytest.raises(HostError, match=r"https_port is 80, .* set BAIKAL_HTTPS_PORT to 1024 or more"):
-            surroundings.refuse_low_port("https_port", 80)
+            limits.refuse_low_port("https_port", 80)
 
 
 def test_whoever_has_the_capability_may_open_every_port(monkeypatch: pytest.MonkeyPatch) -> None:
     """Root has it unless it was taken away."""
-    monkeypatch.setattr(surroundings, "may", lambda _: True)
-    surroundings.refuse_low_port("http_port", 80)
+    monkeypatch.setattr(limits, "may", lambda _: True)
+    limits.refuse_low_port("http_port", 80)
 
 
 def named(folder: Path, *files: str) -> dict[str, object]:
@@ -98,13 +98,13 @@ def given(folder: Path, mode: str) -> dict[str, object]:
 def test_a_file_that_is_named_must_be_there(tmp_path: Path, name: str, mode: str) -> None:
     """And be one: where it isn't on the host, Docker makes a directory."""
     it = settings(**given(tmp_path, mode))
-    surroundings.refuse_unfit_files(it)
+    limits.refuse_unfit_files(it)
     (tmp_path / name).unlink()
     with pytest.raises(HostError, match=rf"{tmp_path}/{name} is not there; mount it$"):
-        surroundings.refuse_unfit_files(it)
+        limits.refuse_unfit_files(it)
     (tmp_path / name).mkdir()
     with pytest.raises(HostError, match=rf"{tmp_path}/{name} is not there; mount it$"):
-        surroundings.refuse_unfit_files(it)
+        limits.refuse_unfit_files(it)
 
 
 @pytest.mark.parametrize(("name", "mode"), FILES)
@@ -122,7 +122,7 @@ def test_a_file_that_is_named_must_be_for_this_account(
     monkeypatch.setattr(os, "access", access)
     verb = "run" if name == HOOK else "read"
     with pytest.raises(HostError, match=rf"{name} can't be {verb} by uid \d+.*; give that account the file$"):
-        surroundings.refuse_unfit_files(it)
+        limits.refuse_unfit_files(it)
     assert asked[name] == (os.R_OK | os.X_OK if name == HOOK else os.R_OK)
 
 
@@ -131,14 +131,14 @@ def test_a_hook_that_others_can_change_is_refused(tmp_path: Path) -> None:
     it = settings(**given(tmp_path, "letsencrypt"))
     (tmp_path / HOOK).chmod(0o772)
     with pytest.raises(HostError, match=rf"{HOOK} can be changed by others \(-rwxrwx-w-, .*; put it where only root "):
-        surroundings.refuse_unfit_files(it)
-    surroundings.refuse_unfit_files(dataclasses.replace(it, tls="selfsigned"))
+        limits.refuse_unfit_files(it)
+    limits.refuse_unfit_files(dataclasses.replace(it, tls="selfsigned"))
 
 
 @pytest.mark.parametrize("mode", ["selfsigned", "off"])
 def test_where_no_file_is_named_none_must_be_there(mode: str) -> None:
     """As in most containers."""
-    surroundings.refuse_unfit_files(settings(tls=mode))
+    limits.refuse_unfit_files(settings(tls=mode))
 
 
 @pytest.fixture
@@ -159,15 +159,15 @@ def test_a_plugin_must_be_in_the_image(plugins: list[str]) -> None:
     it = settings(**LETSENCRYPT, acme_dns_plugin="desec")
     plugins += ["dns-desec-other", "desec"]
     with pytest.raises(HostError, match=r"plugin desec is not in this image; .*--build-arg ACME_DNS_PLUGIN=desec, or "):
-        surroundings.refuse_unfit_files(it)
+        limits.refuse_unfit_files(it)
     plugins.append("dns-desec")
-    surroundings.refuse_unfit_files(it)
+    limits.refuse_unfit_files(it)
 
 
 def test_without_an_authority_no_plugin_must_be_in_the_image(plugins: list[str]) -> None:
     """Settings may keep its name for later."""
     assert plugins
-    surroundings.refuse_unfit_files(settings(acme_dns_plugin="desec"))
+    limits.refuse_unfit_files(settings(acme_dns_plugin="desec"))
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ def test_a_repository_that_the_image_cannot_reach_is_said_with_the_remedy(
     secret = {"restic_password": "secret"} if repository else {}
     wanted = settings(restic_repository=repository, **secret)
     if not said:
-        surroundings.refuse_missing_restic(wanted)
+        limits.refuse_missing_restic(wanted)
         return
     with pytest.raises(HostError, match=f"^{said}"):
-        surroundings.refuse_missing_restic(wanted)
+        limits.refuse_missing_restic(wanted)

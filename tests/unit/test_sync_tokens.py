@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from baikalctl import paths, sync_tokens
-from baikalctl.sqlite import Sqlite
+from baikalctl import paths
+from baikalctl.changes import sync_tokens
+from baikalctl.database.sqlite import Sqlite
 from tests.unit.samples import here
 
 if TYPE_CHECKING:
-    from baikalctl import sqlite_file
+    from baikalctl.database import sqlite_file
 
 pytestmark = pytest.mark.usefixtures("release_standing")
 

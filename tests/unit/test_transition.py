@@ -17,23 +17,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from baikalctl import (
-    configuration,
-    importing,
-    maintenance,
-    migration,
-    moving,
-    paths,
-    pgsql,
-    php,
-    placing,
-    release,
-    transition,
-    upgrading,
-)
+from baikalctl import paths
+from baikalctl.baikal import config, release
+from baikalctl.changes import migration, staging, transaction
 from baikalctl.cli import main
-from baikalctl.faults import HostError
-from baikalctl.writing import write
+from baikalctl.commands import import_ as import_command
+from baikalctl.commands import move_database
+from baikalctl.commands import upgrade as upgrade_command
+from baikalctl.database import postgresql
+from baikalctl.errors import HostError
+from baikalctl.host import maintenance, php_cli
+from baikalctl.host.atomic_write import write
 from tests.lab.old_installation import PASSWORDS, build
 from tests.unit.elsewhere import Elsewhere
 from tests.unit.moving import KILLED, dies, empty, fails, leftovers, names, needs_php, stand_release, steps
@@ -42,8 +36,9 @@ from tests.unit.samples import VERSION, declared
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from baikalctl.database import Database
-    from baikalctl.declared import Declared
+    from baikalctl.database.interface import Database
+    from baikalctl.desired.state import Declared
+
 
 pytestmark = needs_php
 OLD = "0.11.1"
@@ -90,35 +85,35 @@ class Host:
 
     def upgrade(self, finish: Callable[[], None] | None = None) -> None:
         """Have the newer release serve."""
-        transition.recover(silent)
-        found = configuration.read()
+        transaction.recover(silent)
+        found = config.read()
         if migration.outstanding(found, VERSION):
-            upgrading.upgrade(found, found["database"], VERSION, silent, finish or apply)
+            upgrade_command.upgrade(found, found["database"], VERSION, silent, finish or apply)
 
     def import_(self) -> None:
         """Take the other installation over."""
-        importing.import_(self.other.folder, VERSION, replace=True, say=silent)
+        import_command.import_(self.other.folder, VERSION, replace=True, say=silent)
 
     @staticmethod
     def move() -> None:
         """Take the data to the other database."""
-        transition.recover(silent)
-        moving.move(declared(**SERVER), silent, apply)
+        transaction.recover(silent)
+        move_database.move(declared(**SERVER), silent, apply)
 
 
 def apply() -> None:
     """Bring new data to what is declared, as an apply does: it writes all that one may write."""
     where = f"{paths.DATA}/elsewhere/elsewhere.sqlite" if elsewhere() else paths.SQLITE
     execute("INSERT INTO users (username, digesta1) VALUES ('declared', 'x')", where)
-    found = configuration.read()
+    found = config.read()
     found["system"]["timezone"] = "UTC"
-    configuration.write(found)
+    config.write(found)
     write(Path(paths.APPLIED), '{"": "fingerprint", "declared": "another"}\n')
 
 
 def elsewhere() -> bool:
     """Tell whether the yaml names the other database."""
-    return bool(configuration.read()["database"]["backend"] == "pgsql")
+    return bool(config.read()["database"]["backend"] == "pgsql")
 
 
 def execute(statement: str, file: str) -> None:
@@ -140,13 +135,13 @@ def as_it_was(before: dict[str, object]) -> None:
     """Look at everything after a change was taken back."""
     assert standing() == before
     assert leftovers() == []
-    assert transition.interrupted() == maintenance.reason() == ""
+    assert transaction.interrupted() == maintenance.reason() == ""
     assert not list(Path(paths.BACKUPS).glob("[!.]*")), "what is in place again is not kept a second time"
 
 
 def arrived(kind: str) -> None:
     """Look at the new data."""
-    found = configuration.read()
+    found = config.read()
     assert elsewhere() is (kind == "move")
     assert found["system"]["configured_version"] == release.current() == (OLD if kind == "move" else VERSION)
     wanted = {"upgrade": [*OURS, "declared"], "import": ACCOUNTS, "move": [*OURS, "declared"]}[kind]
@@ -155,13 +150,13 @@ def arrived(kind: str) -> None:
     assert leftovers() == []
     assert maintenance.reason() == ""
     (kept,) = Path(paths.BACKUPS).iterdir()
-    assert names(str(kept / placing.SQLITE)) == OURS
+    assert names(str(kept / staging.SQLITE)) == OURS
 
 
 @pytest.fixture
 def it(host: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
     """Return a host with data."""
-    monkeypatch.setattr(pgsql, "Pgsql", Elsewhere)
+    monkeypatch.setattr(postgresql, "Pgsql", Elsewhere)
     return Host(host)
 
 
@@ -191,9 +186,9 @@ def test_a_change_that_is_killed_anywhere_is_taken_back_and_made_by_the_next_run
     before = standing()
     seen = set()
     for step in steps(act, it.stand):
-        begun, touched = bool(transition.interrupted()), standing() != before
+        begun, touched = bool(transaction.interrupted()), standing() != before
         assert maintenance.reason() or not (begun and touched), step
-        transition.recover(silent)
+        transaction.recover(silent)
         if touched and not begun:
             arrived(kind)
         else:
@@ -213,7 +208,7 @@ def as_it_was_but_for_halves(before: dict[str, object]) -> None:
         path.unlink()
     assert standing() == before
     assert leftovers() == []
-    assert transition.interrupted() == ""
+    assert transaction.interrupted() == ""
 
 
 @pytest.mark.usefixtures("untried")
@@ -227,16 +222,16 @@ def test_taking_back_that_is_killed_anywhere_is_finished_by_the_next(
         it.stand()
         assert dies(functools.partial(act_until_used, act), 10**6)
 
-    for step in steps(lambda: transition.recover(silent), stand):
+    for step in steps(lambda: transaction.recover(silent), stand):
         assert maintenance.reason() or standing() == before, (kind, step)
-        transition.recover(silent)
+        transaction.recover(silent)
         as_it_was_but_for_halves(before)
 
 
 def act_until_used(act: Callable[[], None]) -> None:
     """Make a change, and be gone when everything is in place."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(transition, "_use", lambda _: os._exit(KILLED))
+        patch.setattr(transaction, "_use", lambda _: os._exit(KILLED))
         act()
 
 
@@ -245,8 +240,8 @@ def test_a_disk_that_is_full_for_a_moment_leaves_everything_as_it_was(it: Host, 
     """Whichever touch of a file it is that fails: what went wrong is told, and nobody has to recover anything."""
     before = standing()
     for step in steps(act, it.stand, fails):
-        if transition.interrupted():  # at the very last, when all was done
-            transition.recover(silent)
+        if transaction.interrupted():  # at the very last, when all was done
+            transaction.recover(silent)
         if standing() == before:
             assert leftovers() == [], step
             assert maintenance.reason() == "", step
@@ -258,10 +253,10 @@ def test_a_disk_that_stays_full_keeps_it_closed_until_the_old_data_is_back(it: H
     before = standing()
     closed = 0
     for step in steps(act, it.stand, functools.partial(fails, lasting=True)):
-        if transition.interrupted():
+        if transaction.interrupted():
             assert standing() == before or maintenance.reason(), step
             closed += bool(maintenance.reason())
-            transition.recover(silent)
+            transaction.recover(silent)
             as_it_was_but_for_halves(before)
         else:
             assert maintenance.reason() == "", step
@@ -341,22 +336,22 @@ def test_a_change_that_nobody_listens_to_any_more_is_still_taken_back(it: Host) 
     def finish() -> None:
         raise HostError("out of luck")
 
-    change = transition.Change(
+    change = transaction.Change(
         what="a change",
         label="change",
         version=OLD,
-        target=transition.declared_database(),
+        target=transaction.declared_database(),
         prepare=lambda: _copied(it),
         finish=finish,
     )
     with pytest.raises(HostError, match="a change failed, and all is as it was: out of luck"):
-        transition.carry_out(change, say)
+        transaction.carry_out(change, say)
     as_it_was(before)
 
 
-def _copied(it: Host) -> configuration.Configuration:
-    upgrading.copy_here(transition.declared_database())
-    return configuration.understood(it.template.yaml)
+def _copied(it: Host) -> config.Configuration:
+    upgrade_command.copy_here(transaction.declared_database())
+    return config.understood(it.template.yaml)
 
 
 def test_what_came_to_be_with_the_new_data_goes_with_it(it: Host) -> None:
@@ -364,20 +359,20 @@ def test_what_came_to_be_with_the_new_data_goes_with_it(it: Host) -> None:
     empty()
     before = standing()
 
-    def prepare() -> configuration.Configuration:
-        shutil.copy(it.template.database, Path(paths.INCOMING) / placing.SQLITE)
-        return configuration.understood(it.template.yaml)
+    def prepare() -> config.Configuration:
+        shutil.copy(it.template.database, Path(paths.INCOMING) / staging.SQLITE)
+        return config.understood(it.template.yaml)
 
     def finish() -> None:
         apply()
         raise HostError("out of luck")
 
-    target = transition.declared_database()
-    change = transition.Change(
+    target = transaction.declared_database()
+    change = transaction.Change(
         what="a change", label="change", version=VERSION, target=target, prepare=prepare, finish=finish
     )
     with pytest.raises(HostError, match="out of luck"):
-        transition.carry_out(change, silent)
+        transaction.carry_out(change, silent)
     Path(paths.INSTALL_DISABLED).unlink()  # no harm, and closed is what it is to be
     as_it_was(before)
 
@@ -413,8 +408,8 @@ def machine(host: Path, monkeypatch: pytest.MonkeyPatch) -> int:
 def serving(it: Host, machine: int) -> Iterator[int]:
     """Have the newer release serve there; return the port."""
     assert it.template.yaml.is_file()
-    environment = {**php.environment(paths.DATA), "TMPDIR": paths.SPECIFIC}
-    command = [php.program(), "-S", f"127.0.0.1:{machine}", "-t", f"{paths.CODE}/{VERSION}/html"]
+    environment = {**php_cli.environment(paths.DATA), "TMPDIR": paths.SPECIFIC}
+    command = [php_cli.program(), "-S", f"127.0.0.1:{machine}", "-t", f"{paths.CODE}/{VERSION}/html"]
     with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
@@ -434,13 +429,13 @@ def test_new_data_that_is_not_served_gives_way_to_the_old(it: Host) -> None:
 def test_new_data_is_used_before_clients_are_let_in(it: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     """By an account that is gone afterwards; while everybody else is told to come again."""
     closed = Path(paths.DATA) / "closed"
-    real = transition._visit
+    real = transaction._visit
 
     def visit(told: Declared, target: Database, token: str) -> None:
         closed.write_text(maintenance.reason(), encoding="utf-8")
         real(told, target, token)
 
-    monkeypatch.setattr(transition, "_visit", visit)
+    monkeypatch.setattr(transaction, "_visit", visit)
     it.upgrade()
     assert closed.read_text(encoding="utf-8") == f"the upgrade from Baïkal {OLD} to {VERSION}"
     closed.unlink()
@@ -473,9 +468,9 @@ def test_what_cannot_be_taken_back_stays_closed_and_says_where_the_old_data_is(i
             HostError,
             match=r"the upgrade from .* can't be taken back \(.*\); what was there is in .*, and run baikalctl",
         ) as caught:
-            transition.recover(said.append)
+            transaction.recover(said.append)
         assert journal["kept"] in str(caught.value)
-        assert transition.interrupted() == maintenance.reason() == f"the upgrade from Baïkal {OLD} to {VERSION}"
+        assert transaction.interrupted() == maintenance.reason() == f"the upgrade from Baïkal {OLD} to {VERSION}"
         assert said == []
     place.unlink()
     place.with_name("away").rename(place)
@@ -492,21 +487,21 @@ def test_a_change_whose_data_cannot_be_put_back_says_both() -> None:
         shutil.rmtree(Path(paths.SQLITE).parent)
         raise HostError("out of luck")
 
-    found = configuration.read()
+    found = config.read()
     with pytest.raises(HostError, match=r"can't be taken back .* what was there is in "):
-        upgrading.upgrade(found, found["database"], VERSION, said.append, finish)
+        upgrade_command.upgrade(found, found["database"], VERSION, said.append, finish)
     assert said[-1].endswith(" failed (out of luck); everything is put back as it was")
     (kept,) = Path(paths.BACKUPS).iterdir()
-    assert names(str(kept / placing.SQLITE)) == OURS
+    assert names(str(kept / staging.SQLITE)) == OURS
 
 
 def test_without_anything_begun_recovering_opens_what_was_left_closed(it: Host) -> None:
     """The power went between the two; and else nothing is said or done."""
     before = standing()
     said: list[str] = []
-    transition.recover(said.append)
+    transaction.recover(said.append)
     maintenance.on("the upgrade")
-    transition.recover(said.append, booting=True)
+    transaction.recover(said.append, booting=True)
     as_it_was(before)
     assert said == []
     assert it.template.database.is_file()
@@ -522,10 +517,10 @@ def test_while_the_machine_boots_nothing_is_started(it: Host, host: Path) -> Non
     verbs = [line.split()[1] for line in asked.read_text(encoding="ascii").splitlines()]
     assert verbs == [*("is-active", "kill", "is-active", "stop"), *("is-enabled", "is-active", "reset-failed", "start")]
     asked.unlink()
-    transition.recover(silent, booting=True)
+    transaction.recover(silent, booting=True)
     assert standing() == before
     assert maintenance.reason(), "it opens when PHP answers"
-    transition.recover(silent, booting=True)
+    transaction.recover(silent, booting=True)
     as_it_was(before)
     assert not asked.exists()
 
@@ -562,7 +557,7 @@ def test_a_database_that_has_data_is_not_moved_to(it: Host) -> None:
     """Nobody's is replaced by mistake; nor is anything moved that is there already, or not there at all."""
     it.move()
     said: list[str] = []
-    moving.move(declared(**SERVER), said.append)
+    move_database.move(declared(**SERVER), said.append)
     assert said == ["the data is in the database elsewhere elsewhere already"]
     whole = (Path(paths.DATA) / "elsewhere/elsewhere.sqlite").read_bytes()
     shutil.copy(it.template.yaml, paths.BAIKAL_YAML)
@@ -579,16 +574,16 @@ def test_what_was_done_to_the_rows_of_another_database_is_undone(it: Host) -> No
     it.move()
     there = Path(paths.DATA) / "elsewhere/elsewhere.sqlite"
     before = names(str(there))
-    configured = configuration.read()
+    configured = config.read()
 
     def finish() -> None:
         execute("DELETE FROM users", str(there))
         raise HostError("out of luck")
 
     with pytest.raises(HostError, match="out of luck"):
-        upgrading.upgrade(configured, configured["database"], VERSION, silent, finish)
+        upgrade_command.upgrade(configured, configured["database"], VERSION, silent, finish)
     assert names(str(there)) == before
-    assert configuration.read() == configured
+    assert config.read() == configured
     assert (Elsewhere(configured["database"]).version(), release.current()) == (OLD, OLD)
     assert leftovers() == []
 
@@ -596,7 +591,7 @@ def test_what_was_done_to_the_rows_of_another_database_is_undone(it: Host) -> No
 def test_in_an_image_rows_are_of_the_old_release_again_although_that_is_not_there(it: Host) -> None:
     """As of an upgrade whose container failed or was killed: only the new release is in the image that takes it back."""
     it.move()
-    configured = configuration.read()
+    configured = config.read()
     shutil.rmtree(f"{paths.CODE}/{OLD}")
     release.activate(VERSION)
 
@@ -604,8 +599,8 @@ def test_in_an_image_rows_are_of_the_old_release_again_although_that_is_not_ther
         raise HostError("out of luck")
 
     with pytest.raises(HostError, match="out of luck"):
-        upgrading.upgrade(configured, configured["database"], VERSION, silent, finish)
-    assert configuration.read() == configured
+        upgrade_command.upgrade(configured, configured["database"], VERSION, silent, finish)
+    assert config.read() == configured
     assert (Elsewhere(configured["database"]).version(), release.current()) == (OLD, VERSION)
 
 
@@ -613,7 +608,7 @@ def test_a_move_back_to_the_file_arrives_too(it: Host) -> None:
     """From elsewhere to this host."""
     it.move()
     here = {"database": "sqlite"}
-    moving.move(declared(**here), silent)
+    move_database.move(declared(**here), silent)
     assert not elsewhere()
     assert names(paths.SQLITE) == sorted([*OURS, "declared"])
     assert leftovers() == []

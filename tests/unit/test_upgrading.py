@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from baikalctl import configuration, paths, placing, release, upgrading
-from baikalctl.faults import HostError
+from baikalctl import paths
+from baikalctl.baikal import config, release
+from baikalctl.changes import staging
+from baikalctl.commands import upgrade
+from baikalctl.errors import HostError
 from tests.lab.old_installation import build
 from tests.unit.elsewhere import Elsewhere
 from tests.unit.moving import names, needs_php, stand_release
@@ -36,8 +39,8 @@ def _installed(host: Path) -> None:
 def bring(version: str = VERSION, finish: Callable[[], None] = lambda: None) -> list[str]:
     """Upgrade, and return what was said."""
     said: list[str] = []
-    found = configuration.read()
-    upgrading.upgrade(found, found["database"], version, said.append, finish)
+    found = config.read()
+    upgrade.upgrade(found, found["database"], version, said.append, finish)
     return said
 
 
@@ -72,20 +75,20 @@ def test_after_an_upgrade_that_fails_every_release_is_still_there() -> None:
 def test_what_is_declared_is_brought_to_the_new_data_before_anybody_uses_it() -> None:
     """It is in place by then, and still closed."""
     seen = []
-    bring(finish=lambda: seen.append((configuration.read()["system"]["configured_version"], names(paths.SQLITE))))
+    bring(finish=lambda: seen.append((config.read()["system"]["configured_version"], names(paths.SQLITE))))
     assert seen == [(VERSION, ["Bo.Berg", "anna"])]
-    assert configuration.read()["database"]["sqlite_file"] == paths.SQLITE, "the yaml named another container's path"
+    assert config.read()["database"]["sqlite_file"] == paths.SQLITE, "the yaml named another container's path"
 
 
 def test_of_a_server_two_copies_are_made() -> None:
     """One to be changed, and one to tell whether it was: rows that are the same need no loading."""
     there = Elsewhere({"backend": "pgsql", "pgsql_dbname": "elsewhere"})
     there.load(Path(paths.SQLITE), VERSION)
-    with placing.incoming() as place:
-        upgrading.copy_here(there)
-        assert not placing.differs()
-        assert (place / placing.BEFORE).is_file()
-    with placing.incoming() as place:
-        upgrading.copy_here(here())
-        assert not (place / placing.BEFORE).exists()
-        assert names(str(place / placing.SQLITE)) == ["Bo.Berg", "anna"]
+    with staging.incoming() as place:
+        upgrade.copy_here(there)
+        assert not staging.differs()
+        assert (place / staging.BEFORE).is_file()
+    with staging.incoming() as place:
+        upgrade.copy_here(here())
+        assert not (place / staging.BEFORE).exists()
+        assert names(str(place / staging.SQLITE)) == ["Bo.Berg", "anna"]

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from baikalctl import users
+from baikalctl.baikal import accounts as account_rows
 from tests.unit.samples import declared, user
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from baikalctl import sqlite_file
-    from baikalctl.declared import DeclaredUser
+    from baikalctl.database import sqlite_file
+    from baikalctl.desired.state import DeclaredUser
+
 
 TABLES = (
     *("users", "principals", "calendars", "calendarinstances", "calendarobjects", "calendarchanges"),
@@ -33,7 +34,7 @@ def accounts(*tables: Mapping[str, object]) -> tuple[DeclaredUser, ...]:
 
 def fingerprints(*tables: Mapping[str, object]) -> dict[str, str]:
     """Return what is remembered once these accounts have been applied."""
-    return {user.name: users.fingerprint(user.digest) for user in accounts(*tables)}
+    return {user.name: account_rows.fingerprint(user.digest) for user in accounts(*tables)}
 
 
 def bring(
@@ -41,7 +42,7 @@ def bring(
 ) -> list[str]:
     """Do all that is planned, and return the sentences."""
     sentences = []
-    for sentence, act in users.plan(connection, accounts(*tables), applied or {}):
+    for sentence, act in account_rows.plan(connection, accounts(*tables), applied or {}):
         sentences.append(sentence)
         act()
     connection.commit()
@@ -152,7 +153,9 @@ def test_planning_changes_nothing(connection: sqlite_file.Connection) -> None:
     bring(connection, user("ann"))
     before = content(connection)
     table = user("jo", calendars=[WORK | {"share": [{"with": "ann"}]}])
-    sentences = [sentence for sentence, _ in users.plan(connection, accounts(table, user("ann", password="new")), {})]
+    sentences = [
+        sentence for sentence, _ in account_rows.plan(connection, accounts(table, user("ann", password="new")), {})
+    ]
     assert len(sentences) == 6
     assert content(connection) == before
     assert not connection.in_transaction
@@ -448,13 +451,15 @@ def test_removing_an_account_twice_does_nothing_more(connection: sqlite_file.Con
     bring(connection, user("jo"))
     bring(connection, ABSENT)
     assert bring(connection, ABSENT) == []
-    assert users.removals(connection, accounts(ABSENT)) == []
+    assert account_rows.removals(connection, accounts(ABSENT)) == []
 
 
 def test_who_is_to_be_removed_is_known_beforehand(connection: sqlite_file.Connection) -> None:
     """So that a backup is made first, and only if there is anybody to remove."""
     bring(connection, user("jo"), user("ann"))
-    assert users.removals(connection, accounts(ABSENT, user("ann"), {"name": "eve", "state": "absent"})) == ["jo"]
+    assert account_rows.removals(connection, accounts(ABSENT, user("ann"), {"name": "eve", "state": "absent"})) == [
+        "jo"
+    ]
 
 
 def test_half_an_account_is_removed_as_well(connection: sqlite_file.Connection) -> None:
@@ -480,7 +485,7 @@ def test_a_run_that_breaks_off_midway_leaves_nothing(connection: sqlite_file.Con
     bring(connection, user("eve"))
     before = content(connection)
     tables = [user("jo", calendars=[WORK | {"share": [{"with": "ann"}]}]), user("ann")]
-    for taken, (_, act) in enumerate(users.plan(connection, accounts(*tables), {})):
+    for taken, (_, act) in enumerate(account_rows.plan(connection, accounts(*tables), {})):
         if taken == steps:
             break
         act()
@@ -492,8 +497,10 @@ def test_a_run_that_breaks_off_midway_leaves_nothing(connection: sqlite_file.Con
 def test_what_is_remembered_of_a_password_cannot_log_in() -> None:
     """The fingerprint is neither the verifier nor derived from the name alone."""
     (jo,) = accounts(user("jo"))
-    assert jo.digest not in users.fingerprint(jo.digest)
-    assert users.fingerprint(jo.digest) != users.fingerprint(accounts(user("jo", password="other"))[0].digest)
+    assert jo.digest not in account_rows.fingerprint(jo.digest)
+    assert account_rows.fingerprint(jo.digest) != account_rows.fingerprint(
+        accounts(user("jo", password="other"))[0].digest
+    )
 
 
 def test_many_accounts_are_each_made_once(connection: sqlite_file.Connection) -> None:

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from baikalctl import authority, paths, renewal, served, validity
-from baikalctl.authority import Refusal
-from baikalctl.health import FAILED, OK, WARNING, Finding
-from baikalctl.renewal import Manner
+from baikalctl import paths
+from baikalctl.baikal.health import FAILED, OK, WARNING, Finding
+from baikalctl.checks import certificate
+from baikalctl.tls import certbot, renewal, selection
+from baikalctl.tls.certbot import Refusal
+from baikalctl.tls.renewal import Manner
 from tests.unit.pairs import (
     CA,
     CA_KEY,
@@ -38,7 +40,8 @@ from tests.unit.test_check import serving
 if TYPE_CHECKING:
     from cryptography import x509
 
-    from baikalctl.declared import Declared
+    from baikalctl.desired.state import Declared
+
 
 CLOSED: dict[str, object] = {"https_port": 9}
 """Nobody shows anything there, which is told by another examination."""
@@ -50,25 +53,25 @@ OWN = pem(signed(), CA, ROOT)
 
 def one(it: Declared) -> Finding:
     """Return the only finding."""
-    (finding,) = validity.findings(it)
+    (finding,) = certificate.findings(it)
     assert finding.subject == "certificate"
     return finding
 
 
 def serve(it: Declared, *chain: x509.Certificate) -> None:
     """Have this chain serve, whatever else there is."""
-    put(served.serving(it), pem(*chain))
+    put(selection.serving(it), pem(*chain))
 
 
 def issued(it: Declared, *chain: x509.Certificate) -> None:
     """Have an authority have issued this chain, for what is declared."""
     assert it.asking is not None
-    put(served.issued(it), pem(*chain), first=authority.issued_by(it, it.asking))
+    put(selection.issued(it), pem(*chain), first=certbot.issued_by(it, it.asking))
 
 
 def refuse(it: Declared, monkeypatch: pytest.MonkeyPatch, refusal: Refusal = REFUSAL) -> str:
     """Have an authority refuse somebody in a hurry, and return until when."""
-    monkeypatch.setattr(authority, "ask", lambda *_: refusal)
+    monkeypatch.setattr(certbot, "ask", lambda *_: refusal)
     renewal.care(it, lambda _: None, Manner(hurry=True))
     assert it.asking is not None
     refused = renewal.refused(it, it.asking)
@@ -86,7 +89,7 @@ def container(host: Path) -> Path:
 @pytest.mark.usefixtures("host")
 def test_without_tls_there_is_nothing_to_say() -> None:
     """Another server has the certificate."""
-    assert list(validity.findings(declared(tls="off"))) == []
+    assert list(certificate.findings(declared(tls="off"))) == []
 
 
 @pytest.mark.usefixtures("host")
@@ -95,7 +98,7 @@ def test_what_is_not_there_or_damaged_is_a_failure(changed: dict[str, object]) -
     """With it, nginx would not start; the deploy mends it."""
     it = declared(**CLOSED | changed)
     assert one(it) == Finding("certificate", FAILED, f"{it.served}.pem is not there", "run the deploy")
-    put(served.serving(it), pem(issue(DNS)), secret(OTHER_KEY))
+    put(selection.serving(it), pem(issue(DNS)), secret(OTHER_KEY))
     assert one(it).status == FAILED
     assert one(it).message == f"{it.served}.pem has a key that isn't its certificate's"
 
@@ -214,7 +217,7 @@ def test_one_of_an_authority_is_told_with_when_it_is_renewed() -> None:
     it = declared(**ASKING)
     issued(it, signed(), CA)
     take(it)
-    at = renewal.moment(renewal.renewal(served.look(it, served.issued(it))))
+    at = renewal.moment(renewal.renewal(selection.look(it, selection.issued(it))))
     assert one(it) == Finding(
         "certificate",
         OK,
@@ -348,17 +351,17 @@ def test_what_serves_for_another_name_is_said_so(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize("shows", [True, False])
 def test_what_nginx_shows_must_be_what_serves(monkeypatch: pytest.MonkeyPatch, *, shows: bool) -> None:
     """A warning of its own, beside the finding about the files; a file below a line of ours is read as well."""
-    monkeypatch.setattr(validity, "MOMENT_S", 0.2)
+    monkeypatch.setattr(certificate, "MOMENT_S", 0.2)
     it = declared(**LETSENCRYPT)
     issued(it, signed(), CA)
     take(it)
-    shown = served.serving(it)
+    shown = selection.serving(it)
     if not shows:
         shown = put(Path(paths.TLS) / "old.pem", pem(signed(), CA))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(shown)
     with serving(context) as web:
-        found = list(validity.findings(declared(**LETSENCRYPT, https_port=web.port)))
+        found = list(certificate.findings(declared(**LETSENCRYPT, https_port=web.port)))
     assert found[0].status == OK
     remedy = "systemctl reload nginx, or run the deploy"
     stale = Finding("certificate", WARNING, "nginx shows another one than it should", remedy)
@@ -373,9 +376,9 @@ def test_what_nginx_shows_while_it_reloads_is_no_finding() -> None:
     take(it)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(put(Path(paths.TLS) / "old.pem", pem(signed(), CA)))
-    reload = threading.Timer(0.3, context.load_cert_chain, [served.serving(it)])
+    reload = threading.Timer(0.3, context.load_cert_chain, [selection.serving(it)])
     with serving(context) as web:
         reload.start()
-        found = list(validity.findings(declared(**LETSENCRYPT, https_port=web.port)))
+        found = list(certificate.findings(declared(**LETSENCRYPT, https_port=web.port)))
     reload.join()
     assert [finding.status for finding in found] == [OK]

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from baikalctl import writing
-from baikalctl.faults import HostError
+from baikalctl.errors import HostError
+from baikalctl.host import atomic_write
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,7 +29,7 @@ def program(tmp_path: Path) -> Path:
 def refused(program: Path) -> str:
     """Return why it is refused, or nothing."""
     try:
-        writing.refuse_writable_by_others(str(program))
+        atomic_write.refuse_writable_by_others(str(program))
     except HostError as error:
         return str(error)
     return ""

@@ -1,0 +1,88 @@
+"""Archives: one file with everything that is needed to have a server back, written whole and read with suspicion.
+
+Each is a gzipped tar of plain files, ``manifest.json`` first, that any tar can unpack; :mod:`baikalctl.backup.extract`
+reads them.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+import tarfile
+from typing import TYPE_CHECKING, BinaryIO
+
+from baikalctl.backup import catalog, manifest
+from baikalctl.backup.catalog import Stored
+from baikalctl.backup.manifest import Manifest, Member
+from baikalctl.errors import HostError
+from baikalctl.host import directories
+from baikalctl.host.safe_copy import sync
+from baikalctl.host.tempdir import private_folder
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PIECE = 1 << 20
+"""Bytes that are held in memory at a time."""
+BLOCK = tarfile.BLOCKSIZE
+LARGEST_USTAR = 8 << 30
+"""Bytes from which a size needs GNU's way to write it."""
+
+
+def write(folder: Path, said: Manifest) -> Stored:
+    """Make an archive of the ``folder`` that ``said`` is of, beside its place first; return what it is then.
+
+    It is 0600 and on the disk when it has its name. Raises :class:`HostError` where it can't be written, and then
+    nothing is left of it.
+    """
+    place = directories.backups()
+    target = place / catalog.name(said.created, said.label)
+    try:
+        with private_folder(place) as private:
+            beside = private / target.name
+            descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "wb") as raw:
+                with gzip.GzipFile(filename="", mode="wb", compresslevel=6, fileobj=raw, mtime=said.created) as packed:
+                    _pack(packed, folder, said)
+                raw.flush()
+                os.fsync(descriptor)
+            beside.replace(target)
+            sync(place)
+    except OSError as error:
+        message = (
+            f"the archive can't be written ({error.strerror}); make room in {place}, "
+            "or keep fewer archives (backup_keep_daily, …_weekly, …_monthly)"
+        )
+        raise HostError(message) from None
+    return Stored(path=target, created=said.created, label=said.label, size=target.stat().st_size)
+
+
+def describe(path: Path) -> Member:
+    """Return size and checksum of a file."""
+    digest, size = hashlib.sha256(), 0
+    with path.open("rb") as stream:
+        while piece := stream.read(PIECE):
+            digest.update(piece)
+            size += len(piece)
+    return Member(size=size, sha256=digest.hexdigest())
+
+
+def _pack(packed: BinaryIO | gzip.GzipFile, folder: Path, said: Manifest) -> None:
+    text = said.to_json().encode()
+    _pack_header(packed, manifest.NAME, len(text), said.created)
+    packed.write(text + bytes(-len(text) % BLOCK))
+    for name, member in said.files.items():
+        _pack_header(packed, name, member.size, said.created)
+        with (folder / name).open("rb") as stream:
+            while piece := stream.read(PIECE):
+                packed.write(piece)
+        packed.write(bytes(-member.size % BLOCK))
+    packed.write(bytes(2 * BLOCK))
+
+
+def _pack_header(packed: BinaryIO | gzip.GzipFile, name: str, size: int, created: float) -> None:
+    header = tarfile.TarInfo(name)
+    header.size, header.mode, header.mtime = size, 0o600, int(created)
+    header.uname = header.gname = "root"
+    packed.write(header.tobuf(tarfile.GNU_FORMAT if size >= LARGEST_USTAR else tarfile.USTAR_FORMAT))

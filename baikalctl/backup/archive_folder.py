@@ -1,0 +1,67 @@
+"""Archives that others have unpacked, such as restic: what is verified is a copy."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from baikalctl.backup import manifest
+from baikalctl.backup.archive import PIECE
+from baikalctl.backup.extract import damaged, finish, made, manifest_from
+from baikalctl.backup.manifest import Manifest, Member
+from baikalctl.errors import HostError
+from baikalctl.host.safe_copy import opened, refuse_without_room
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def take_folder(source: Path, what: str, folder: Path) -> Manifest:
+    """Copy an archive's content, which was unpacked by others to ``source``, to the empty ``folder``, and verify the copy.
+
+    ``what`` tells in messages where it is from. Raises :class:`HostError` as :func:`unpack` does.
+    """
+    try:
+        with opened(source / manifest.NAME, below=source, largest=manifest.LARGEST) as stream:
+            said = manifest_from(what, lambda: stream.read(manifest.LARGEST + 1), stream.fileno())
+    except FileNotFoundError:
+        raise HostError(
+            f"{what} is not an archive of ours (it has no {manifest.NAME}); name another snapshot"
+        ) from None
+    refuse_without_room(said.size, folder, what)
+    try:
+        more = next((name for name in _names(source) if name not in (manifest.NAME, *said.files)), "")
+    except RecursionError:
+        more = "folders in folders without end"
+    if more:
+        raise HostError(f"{what} holds {more!r}, which its manifest doesn't name; name another snapshot")
+    for name, expected in said.files.items():
+        try:
+            with contextlib.ExitStack() as stack:
+                stream = stack.enter_context(opened(source / name, below=source, largest=expected.size))
+                target = stack.enter_context(made(folder, name)) if manifest.restored(name) else None
+                _copy(what, name, stream, target, expected)
+        except FileNotFoundError:
+            raise damaged(what, f"{name} is missing") from None
+    finish(folder, said, what)
+    return said
+
+
+def _names(source: Path) -> Iterator[str]:
+    """Yield the files in a folder, by their way from there."""
+    for place, _, files in os.walk(source):
+        yield from (str((Path(place) / name).relative_to(source)) for name in files)
+
+
+def _copy(what: str, name: str, stream: BinaryIO, target: BinaryIO | None, expected: Member) -> None:
+    digest, size = hashlib.sha256(), 0
+    while piece := stream.read(min(PIECE, expected.size + 1 - size)):
+        digest.update(piece)
+        size += len(piece)
+        if target:
+            target.write(piece)
+    if Member(size=size, sha256=digest.hexdigest()) != expected:
+        raise damaged(what, f"{name} is not what it was")

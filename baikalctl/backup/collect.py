@@ -1,0 +1,156 @@
+"""What belongs in an archive, brought together in a folder: a copy that nothing changes any more."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import stat
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from baikalctl import paths
+from baikalctl.backup import archive, catalog, manifest, verify_database
+from baikalctl.backup.manifest import Manifest
+from baikalctl.baikal import config, current_database
+from baikalctl.database import interface
+from baikalctl.errors import HostError
+from baikalctl.host import directories
+from baikalctl.host.boundary import THOROUGH, confined
+from baikalctl.host.privileges import owner, privileged
+from baikalctl.host.safe_copy import take_out
+from baikalctl.host.tempdir import private_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from baikalctl.database.interface import Database
+    from baikalctl.desired.state import Declared
+
+
+SOURCES = {"tls": "TLS", "acme": "ACME", "dkim": "DKIM"}
+"""An archive's folders, and the names of their paths on the host."""
+PASSING = re.compile(r"\.|(lock|work|incoming|letsencrypt\.log.*)$")
+"""Files and folders that belong to a moment: what is just being written, and what a program has said."""
+
+
+def gather(folder: Path, declared: Declared, label: str) -> Manifest:
+    """Fill the empty ``folder`` with all that is needed to have this server back; return its manifest, which is in it too.
+
+    To be called under the host's lock. The database is copied by its own consistent method while clients write; files
+    are copied before they are described, because a certificate may be renewed at any time. There is no mail queue: what
+    waits in it would be sent twice.
+    """
+    found = config.read()
+    if not found:
+        message = f"{paths.BAIKAL_YAML} is not there: this host has no data yet; run the deploy first"
+        raise HostError(message)
+    here = current_database.compared(current_database.section(declared), found)
+    configured = str(found.get("system", {}).get("configured_version", ""))
+    try:
+        counts = _snapshot(here, folder / manifest.DATABASE)
+        (folder / manifest.YAML).parent.mkdir(mode=0o700)
+        take_out(Path(paths.BAIKAL_YAML), folder / manifest.YAML, largest=config.LARGEST)
+        for name, source in SOURCES.items():
+            _copy(Path(getattr(paths, source)), folder / name)
+        with contextlib.suppress(FileNotFoundError):
+            _write(folder / manifest.APPLIED, Path(paths.APPLIED).read_bytes())
+        settings = json.dumps(declared.settings, ensure_ascii=False, indent=1, sort_keys=True) + "\n"
+        _write(folder / manifest.SETTINGS, settings.encode())
+        return _described(folder, declared, label, configured=configured, backend=here.backend, counts=counts)
+    except interface.Error as error:
+        remedy = here.remedy(error, "baikalctl check tells more")
+        message = f"{here} can't be copied ({error}); {remedy}"
+        raise HostError(message) from None
+    except OSError as error:
+        message = f"the data can't be copied ({error}); make room in {folder.parent}, or mend it, and run again"
+        raise HostError(message) from None
+
+
+def _snapshot(here: Database, target: Path) -> dict[str, int]:
+    """Copy the database as its owner, take the copy over, and check what was taken over; return its rows by table."""
+    with private_folder(Path(paths.DATA)) as folder:
+        if privileged():
+            os.chown(folder, owner().pw_uid, owner().pw_gid)
+        confined(lambda: here.snapshot(folder / target.name), THOROUGH)
+        take_out(folder / target.name, target)
+    return verify_database.checked(
+        target, lambda copy: verify_database.count_sound(copy, f"{here}", "restore the newest archive")
+    )
+
+
+def _described(  # noqa: PLR0913 - what a manifest says
+    folder: Path, declared: Declared, label: str, *, configured: str, backend: str, counts: Mapping[str, int]
+) -> Manifest:
+    said = Manifest(
+        created=_moment(label),
+        label=label,
+        hostname=declared.hostname,
+        baikal=configured,
+        php=_php(),
+        backend=backend,
+        counts=counts,
+        files={name: archive.describe(folder / name) for name in sorted(_names(folder))},
+    )
+    text = said.to_json().encode()
+    try:
+        manifest.read(text)
+    except ValueError as error:  # rather now than when it is to be restored
+        message = f"the archive could not be restored: {error}; remove what is not needed in {paths.DATA}"
+        raise HostError(message) from None
+    _write(folder / manifest.NAME, text)
+    return said
+
+
+def _moment(label: str) -> float:
+    """Return now, in whole seconds of which there is no archive yet."""
+    now = int(time.time())
+    while (directories.backups() / catalog.name(now, label)).exists():
+        now += 1
+    return float(now)
+
+
+def _names(folder: Path) -> Iterator[str]:
+    """Yield what archives have of ``folder``; somebody's own files with names that none could have stay out."""
+    for path in folder.rglob("*"):
+        name = str(path.relative_to(folder))
+        if path.is_file():
+            if manifest.restored(name):
+                yield name
+            else:
+                path.unlink()
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy the plain files below ``source``, without following any link."""
+    for place, folders, names in os.walk(source):
+        folders[:] = [name for name in folders if not PASSING.match(name)]
+        for name in names:
+            path = Path(place) / name
+            if not PASSING.match(name):
+                with contextlib.suppress(FileNotFoundError):  # just replaced
+                    _copy_file(path, target / path.relative_to(source))
+
+
+def _copy_file(path: Path, target: Path) -> None:
+    if not stat.S_ISREG(path.lstat().st_mode):
+        return
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    with os.fdopen(descriptor, "rb") as stream:
+        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with target.open("wb") as copy:
+            shutil.copyfileobj(stream, copy)
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    path.write_bytes(content)
+
+
+def _php() -> str:
+    """Return the version of the PHP that serves, as Debian names its packages."""
+    versions = [path.name.removeprefix("php-fpm") for path in Path("/usr/sbin").glob("php-fpm[0-9]*")]
+    return max(versions, key=lambda version: [int(part) for part in version.split(".")], default="")

@@ -1,0 +1,152 @@
+"""Work that is done once, however many machines have the same database: whoever writes it down first does it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import socket
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from baikalctl.database import interface
+from baikalctl.database.server import STATE
+from baikalctl.errors import HostError
+from baikalctl.host.boundary import confined
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from baikalctl.database.interface import Database
+
+
+LIFE_S = 3600
+"""After so long, a machine that hasn't said that it is done is taken for dead, and another takes its work over."""
+LOOK_S = 10.0
+PATIENCE_S = 3 * LIFE_S
+AHEAD_S = 300
+"""By how much another machine's clock may be ahead."""
+FAR_S = 1 << 40
+
+
+@dataclass(frozen=True)
+class Job:
+    """One piece of work at one time; ``mine`` is whether this machine is to do it, ``by`` who has done it otherwise."""
+
+    mine: bool
+    by: str = ""
+
+
+@contextlib.contextmanager
+def once(here: Database, name: str, period: str) -> Iterator[Job]:
+    """Have the work ``name`` of a ``period`` done by one machine alone, of those that share the database ``here``.
+
+    Where another one is at it, this waits until that is done, or dead for an hour. SQLite is one machine's, whose work
+    it always is. An error in the block gives the work back, for whoever comes next.
+    """
+    if here.backend == "sqlite":
+        yield Job(mine=True)
+        return
+    key = f"job:{name}:{period}"
+    deadline = time.monotonic() + PATIENCE_S
+    while (claim := confined(lambda: _claim(here, key))) is None:
+        if time.monotonic() > deadline:
+            message = (
+                f"{here}: another machine has been at work on it for {PATIENCE_S // 3600} hours ({name}); look there"
+            )
+            raise HostError(message)
+        time.sleep(LOOK_S)
+    if "by" in claim:
+        yield Job(mine=False, by=str(claim["by"]))
+        return
+    ours = str(claim["ours"])
+    try:
+        yield Job(mine=True)
+    except BaseException:
+        with contextlib.suppress(HostError):  # why the work failed is what is to be told
+            confined(lambda: _settle(here, key, ours, ""))
+        raise
+    confined(lambda: _settle(here, key, ours, _text(done=True)))
+    confined(lambda: _forget(here, name, key))
+
+
+def _claim(here: Database, key: str) -> dict[str, str] | None:
+    """Return what this machine has written down, or who is done with it; nothing while another machine is at it."""
+    ours = _text(done=False)
+    with _connected(here) as connection:
+        try:
+            connection.execute(f"INSERT INTO {STATE} (name, value) VALUES (?, ?)", (key, ours))  # noqa: S608 - constant
+            connection.commit()
+        except interface.Error:
+            connection.rollback()
+        else:
+            return {"ours": ours}
+        row = connection.execute(f"SELECT value FROM {STATE} WHERE name = ?", (key,)).fetchone()  # noqa: S608 - constant
+        connection.commit()
+        if row is None:  # given back just now, or the table can't be written: then the next attempt says why
+            connection.execute(f"INSERT INTO {STATE} (name, value) VALUES (?, ?)", (key, ours))  # noqa: S608 - constant
+            connection.commit()
+            return {"ours": ours}
+        theirs = _understood(str(row[0]))
+        if theirs["done"]:
+            return {"by": str(theirs["by"])}
+        if 0 <= time.time() - theirs["at"] + AHEAD_S < LIFE_S:
+            return None
+        return {"ours": ours} if _replaced(connection, key, str(row[0]), ours) else None
+
+
+def _understood(text: str) -> dict[str, Any]:
+    """Return what another machine has noted; of another form, it is one that is dead."""
+    try:
+        theirs = json.loads(text)
+    except (ValueError, RecursionError):
+        theirs = None
+    if not isinstance(theirs, dict):
+        theirs = {}
+    at, by = theirs.get("at"), theirs.get("by")
+    return {
+        "done": theirs.get("done") is True,
+        "at": float(at) if isinstance(at, int | float) and 0 < at < FAR_S else 0.0,
+        "by": by if isinstance(by, str) and re.fullmatch(r"[A-Za-z0-9._-]{1,253}", by) else "another machine",
+    }
+
+
+def _replaced(connection: interface.Connection, key: str, before: str, after: str) -> bool:
+    query = f"UPDATE {STATE} SET value = ? WHERE name = ? AND value = ?"  # noqa: S608 - constant
+    changed = connection.execute(query, (after, key, before)).rowcount
+    connection.commit()
+    return bool(changed == 1)
+
+
+def _settle(here: Database, key: str, claim: str, value: str) -> None:
+    """Write down that the work is done, or, without a ``value``, that it is anybody's again."""
+    with _connected(here) as connection:
+        if value:
+            _replaced(connection, key, claim, value)
+        else:
+            connection.execute(f"DELETE FROM {STATE} WHERE name = ? AND value = ?", (key, claim))  # noqa: S608 - constant
+            connection.commit()
+
+
+def _forget(here: Database, name: str, key: str) -> None:
+    """Remove what was written down of earlier periods, which sort before this one."""
+    query = f"DELETE FROM {STATE} WHERE name LIKE ? AND name < ?"  # noqa: S608 - constant
+    with _connected(here) as connection:
+        connection.execute(query, (f"job:{name}:%", key))
+        connection.commit()
+
+
+@contextlib.contextmanager
+def _connected(here: Database) -> Iterator[interface.Connection]:
+    """Give a connection; raises :class:`HostError` with what the database says."""
+    try:
+        with contextlib.closing(here.connect()) as connection:
+            yield connection
+    except interface.Error as error:
+        message = f"{here}: {error}; {here.remedy(error, 'fix that on the server, and run again')}"
+        raise HostError(message) from None
+
+
+def _text(*, done: bool) -> str:
+    return json.dumps({"by": socket.gethostname(), "at": time.time(), "done": done})

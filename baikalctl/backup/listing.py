@@ -1,0 +1,105 @@
+"""``baikalctl backup list`` and ``verify``: which archives there are, what is in them, and whether they are whole."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING
+
+from baikalctl import output
+from baikalctl.backup import catalog, extract
+from baikalctl.backup.create import contents
+from baikalctl.backup.status import in_words
+from baikalctl.errors import HostError
+from baikalctl.host import directories
+from baikalctl.host.tempdir import private_folder
+from baikalctl.tls.renewal import moment
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from baikalctl.desired.state import Declared
+
+
+HEADER = ("TIME", "SIZE", "BAÏKAL", "LABEL", "CONTENTS", "ARCHIVE")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """One archive, or one snapshot of restic's."""
+
+    archive: str
+    """What restore and verify take."""
+    time: str
+    size: int = 0
+    """In bytes; of a snapshot, nobody can tell."""
+    baikal: str = ""
+    label: str = ""
+    counts: dict[str, int] | None = None
+    """Rows by table."""
+    error: str = ""
+    """Why it can't be read."""
+
+
+def lines(declared: Declared | None, say: Callable[[str], None]) -> list[Line]:
+    """Return all archives and, where a repository is declared, its snapshots; of each the newest first."""
+    found = [_line(stored) for stored in catalog.stored()]
+    if declared and declared.backup.repository:
+        from baikalctl.backup import restic
+
+        try:
+            found += [
+                Line(archive=f"{restic.PREFIX}{snapshot.identifier}", time=snapshot.time)
+                for snapshot in restic.snapshots(declared)
+            ]
+        except HostError as error:
+            say(str(error))
+    return found
+
+
+def table(found: list[Line]) -> str:
+    """Return what people read."""
+    if not found:
+        return "there are no archives yet; baikalctl backup makes one"
+    rows = [HEADER, *(_cells(line) for line in found)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADER))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
+
+
+def as_json(found: list[Line]) -> str:
+    """Return what programs read."""
+    return json.dumps([asdict(line) for line in found], indent=1)
+
+
+def verify(given: str, declared: Callable[[], Declared]) -> str:
+    """Return in a sentence that an archive, or a snapshot, is whole; raises :class:`HostError` with why it isn't."""
+    from baikalctl.backup import restic
+
+    if given.startswith(restic.PREFIX):
+        with private_folder(directories.backups()) as folder:
+            said, path = restic.fetch(declared(), given, folder), given
+    else:
+        found = catalog.find(given)
+        said, path = extract.verify(found), str(found)
+    return (
+        f"{path} is whole: of {said.hostname}, {moment(said.created)}, Baïkal {said.baikal}, {contents(said.counts)}; "
+        "every checksum is right, and its database is sound"
+    )
+
+
+def _line(stored: catalog.Stored) -> Line:
+    line = Line(archive=stored.path.name, time=moment(stored.created), size=stored.size, label=stored.label)
+    try:
+        said = extract.read_manifest(stored.path)
+    except (HostError, OSError) as error:
+        return replace(line, error=str(error))
+    return replace(line, baikal=said.baikal, counts=dict(said.counts))
+
+
+def _cells(line: Line) -> tuple[str, ...]:
+    told = line.error or (contents(line.counts) if line.counts is not None else "")
+    when = line.time if line.time.endswith("UTC") else line.time[:16].replace("T", " ")
+    cells = (when, in_words(line.size) if line.size else "", line.baikal, line.label, told, line.archive)
+    return tuple(map(output.escaped, cells))

@@ -1,0 +1,207 @@
+"""A restic repository that has the archives' content as well: elsewhere, encrypted, and each piece once.
+
+Restic gets what an archive holds, file by file, because what is compressed as a whole has nothing in common with
+yesterday's. Its password and credentials stand in files and in its environment, never in a command line.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import re
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from baikalctl.backup import archive_folder
+from baikalctl.errors import HostError
+from baikalctl.host import directories
+from baikalctl.host.tempdir import private_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from baikalctl.backup.manifest import Manifest
+    from baikalctl.desired.state import Declared
+
+
+PREFIX = "restic:"
+"""Begins what somebody calls a snapshot: ``restic:latest``, or ``restic:`` and its id."""
+TAG = "baikal"
+NONE_THERE = ("Is there a repository at the following location", "unable to open config file")
+"""What restic says where there is none yet, and also where it can't see any."""
+REPOSITORY = "RESTIC_REPOSITORY"
+"""What restic takes the address from; among the credentials, it is one with a login, and goes before the setting's."""
+IN_AN_ADDRESS = re.compile(r"://[^/\s]*@")
+DEPTH = 8
+LINE_LENGTH = 300
+
+
+@dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """What the repository has of one moment."""
+
+    identifier: str
+    time: str
+    """As restic writes it (RFC 3339)."""
+
+
+def upload(declared: Declared, folder: Path, say: Callable[[str], None]) -> None:
+    """Add the ``folder`` of an archive's content to the repository, and have it forget what needn't be kept.
+
+    A repository that isn't there yet is made. Raises :class:`HostError` with restic's own reason.
+    """
+    _make_sure_of_repository(declared, say)
+    _run(declared, "unlock")  # what a killed run has left; restic itself knows which locks are alive
+    said = _run(declared, "backup", "--json", "--host", declared.hostname, "--tag", TAG, ".", folder=folder)
+    summary = _last_json(said)
+    added, identifier = int(summary.get("data_added", 0)), str(summary.get("snapshot_id", ""))[:DEPTH]
+    say(f"restic's repository has it as {PREFIX}{identifier}, with {added >> 10} KiB that it hadn't")
+    keep = declared.backup
+    numbers = {"last": 1, "daily": keep.daily, "weekly": keep.weekly, "monthly": keep.monthly}
+    rules = [word for name, number in numbers.items() if number for word in (f"--keep-{name}", str(number))]
+    _run(declared, "forget", *_ours(declared), "--group-by", "host,tags", *rules, "--prune", "--quiet")
+
+
+def snapshots(declared: Declared) -> list[Snapshot]:
+    """Return what the repository has of this host, the newest first; raises :class:`HostError`."""
+    found = json.loads(_run(declared, "snapshots", "--json", "--no-lock", *_ours(declared)) or "[]") or []
+    listed = [Snapshot(identifier=item["short_id"], time=item["time"]) for item in found]
+    return sorted(listed, key=lambda snapshot: snapshot.time, reverse=True)
+
+
+def fetch(declared: Declared, name: str, folder: Path) -> Manifest:
+    """Bring a snapshot, such as ``restic:latest``, to the empty ``folder``, verified as an archive is.
+
+    Raises :class:`HostError` where there is none of that name, or where it isn't what it was.
+    """
+    identifier = name.removeprefix(PREFIX)
+    if not re.fullmatch(r"latest|[0-9a-f]{8,64}", identifier):
+        message = f"{name} names no snapshot; write {PREFIX}latest, or one of baikalctl backup list"
+        raise HostError(message)
+    if not declared.backup.repository:
+        message = f"{name} can't be had, because restic_repository isn't set; set it, run the deploy, and try again"
+        raise HostError(message)
+    which = _ours(declared) if identifier == "latest" else ()
+    with private_folder(folder.parent) as fetched:
+        _run(declared, "restore", identifier, *which, "--target", str(fetched), "--no-lock")
+        return archive_folder.take_folder(fetched, name, folder)
+
+
+def _ours(declared: Declared) -> tuple[str, ...]:
+    return ("--host", declared.hostname, "--tag", TAG)
+
+
+def _make_sure_of_repository(declared: Declared, say: Callable[[str], None]) -> None:
+    done = _call(declared, "cat", "config", "--no-lock")
+    if done.returncode == 0:
+        return
+    if not any(words in done.stderr for words in NONE_THERE):
+        raise _refused(declared, done)
+    made = _call(declared, "init")
+    if made.returncode:
+        raise _refused(declared, made)
+    say(f"make restic's repository {_shown(declared.backup.repository)}, which wasn't there")
+
+
+def _run(declared: Declared, *words: str, folder: Path | None = None) -> str:
+    done = _call(declared, *words, folder=folder)
+    if done.returncode:
+        raise _refused(declared, done)
+    return done.stdout
+
+
+def _call(declared: Declared, *words: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(
+            ["restic", *words],
+            cwd=folder or "/",
+            env=_environment(declared),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+        )
+    except FileNotFoundError:
+        message = "restic isn't installed here; install the package restic, which a machine's deploy does by itself"
+        raise HostError(message) from None
+
+
+def _environment(declared: Declared) -> dict[str, str]:
+    """Return all that restic is told and needn't be known to whoever lists processes."""
+    backup = declared.backup
+    credentials = _credentials(Path(backup.credentials)) if backup.credentials else {}
+    own = {
+        REPOSITORY: _with_login(credentials.get(REPOSITORY) or backup.repository, credentials),
+        "RESTIC_PASSWORD_FILE": backup.password,
+        "RESTIC_CACHE_DIR": str(directories.backups() / ".restic-cache"),
+        "PATH": os.environ.get("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"),
+        "HOME": _home(),  # where ssh has its keys and known hosts
+        "LC_ALL": "C.UTF-8",
+    }
+    proxies = {
+        name: value for name, value in os.environ.items() if name.lower() in ("https_proxy", "http_proxy", "no_proxy")
+    }
+    return {**proxies, **credentials, **own}
+
+
+def _with_login(repository: str, credentials: Mapping[str, str]) -> str:
+    """Return the address with its login in it, as restic wants that of a REST server before 0.16 (its changelog)."""
+    user, password = (quote(credentials.get(f"RESTIC_REST_{part}", ""), safe="") for part in ("USERNAME", "PASSWORD"))
+    scheme, mark, rest = repository.partition("://")
+    if not user or not scheme.startswith("rest:") or "@" in rest.partition("/")[0]:
+        return repository
+    return f"{scheme}{mark}{user}:{password}@{rest}"
+
+
+def _home() -> str:
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_dir
+    except KeyError:  # any account may run a container
+        return "/"
+
+
+def _credentials(path: Path) -> dict[str, str]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        message = f"restic's credentials can't be read in {path} ({error.strerror}); run the deploy again, as root"
+        raise HostError(message) from None
+    pairs = (line.partition("=") for line in lines if "=" in line)
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def _last_json(said: str) -> dict[str, Any]:
+    for line in reversed(said.splitlines()):
+        try:
+            found = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(found, dict) and found.get("message_type") == "summary":
+            return found
+    return {}
+
+
+def _refused(declared: Declared, done: subprocess.CompletedProcess[str]) -> HostError:
+    lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+    fatal = [line for line in lines if line.startswith("Fatal:")]
+    why = (fatal or lines or [f"status {done.returncode}"])[0].removeprefix("Fatal: ")
+    where = _shown(declared.backup.repository)
+    shown = _shown(_without_login(why, _environment(declared)[REPOSITORY]))
+    return HostError(
+        f"restic can't reach or use {where}: {shown[:LINE_LENGTH]}; look at restic_repository, its password and credentials"
+    )
+
+
+def _without_login(said: str, address: str) -> str:
+    """Return what restic has ``said`` without the login that is in the ``address``, also one that no address may have."""
+    login, mark, _ = address.partition("://")[2].rpartition("@")
+    return said.replace(login + mark, "[hidden]@") if login else said
+
+
+def _shown(text: str) -> str:
+    return IN_AN_ADDRESS.sub("://[hidden]@", text)

@@ -1,0 +1,99 @@
+"""Whether an SQLite file from an archive is a database of Baïkal's, whole, and with all that was put into it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from baikalctl import paths
+from baikalctl.database import sqlite_file
+from baikalctl.database.interface import TABLES
+from baikalctl.errors import HostError
+from baikalctl.host.boundary import THOROUGH, confined, owner_or_nobody
+from baikalctl.host.privileges import privileged
+from baikalctl.host.safe_copy import take_out
+from baikalctl.host.tempdir import private_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+T = TypeVar("T")
+LONGEST_NAME = 64
+
+
+def refuse_unsound(database: Path, counts: Mapping[str, int], what: str, remedy: str) -> None:
+    """Raise :class:`HostError`, which begins with ``what``, unless the database is sound and has ``counts`` rows by table.
+
+    To be called within the boundary, for a file that nothing changes.
+    """
+    try:
+        with contextlib.closing(sqlite_file.connect(database, "immutable")) as connection:
+            wrong = _wrong(connection, counts)
+    except sqlite3.Error as error:
+        wrong = f"can't be read ({error})"
+    except HostError as error:
+        wrong = f"is not one of Baïkal's: {error}"
+    if wrong:
+        message = f"{what} {wrong}; {remedy}"
+        raise HostError(message)
+
+
+def checked(database: Path, look: Callable[[Path], T]) -> T:
+    """Run ``look`` within the boundary on a file of root's, and return what it returns.
+
+    The data's owner can read it and can't change it, so what was checked is what is kept.
+    """
+    if not privileged():
+        return confined(lambda: look(database), THOROUGH)
+    data = Path(paths.DATA)
+    with private_folder(data if data.is_dir() else database.parent) as folder:
+        copy = folder / database.name
+        take_out(database, copy)
+        group = owner_or_nobody().pw_gid
+        for path, mode in ((copy, 0o640), (folder, 0o710)):
+            os.chown(path, 0, group)
+            path.chmod(mode)
+        return confined(lambda: look(copy), THOROUGH)
+
+
+def count_sound(database: Path, what: str, remedy: str) -> dict[str, int]:
+    """Return how many rows each table of a sound database has; raises as :func:`refuse_unsound` does."""
+    refuse_unsound(database, {}, what, remedy)
+    return count(database)
+
+
+def count(database: Path) -> dict[str, int]:
+    """Return how many rows each table has."""
+    with contextlib.closing(sqlite_file.connect(database, "immutable")) as connection:
+        return {name: _rows(connection, name) for name in _tables(connection)}
+
+
+def _wrong(connection: sqlite3.Connection, counts: Mapping[str, int]) -> str:
+    (answer,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
+    if answer != "ok":
+        return f"is damaged ({answer})"
+    there = _tables(connection)
+    if odd := [name for name in there if not (name.isidentifier() and name.isascii() and len(name) < LONGEST_NAME)]:
+        return f"has a table {odd[0][:LONGEST_NAME]!r}, which is none of Baïkal's"
+    missing = [name for name in (*TABLES, *counts) if name not in there]
+    if missing:
+        return f"has no table {missing[0]}"
+    for name, expected in counts.items():
+        if (found := _rows(connection, name)) != expected:
+            return f"has {found} rows in {name}, not the {expected} that were put into it"
+    return ""
+
+
+def _tables(connection: sqlite3.Connection) -> list[str]:
+    """Return the names of its tables, without SQLite's own."""
+    query = "SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name"
+    return [name for (name,) in connection.execute(query) if not name.startswith("sqlite_")]
+
+
+def _rows(connection: sqlite3.Connection, table: str) -> int:
+    quoted = table.replace('"', '""')
+    (rows,) = connection.execute(f'SELECT count(*) FROM "{quoted}"').fetchone()  # noqa: S608 - a quoted name
+    return int(rows)

@@ -1,0 +1,64 @@
+"""Which database this host uses: the declared one, and baikal.yaml is only compared with it.
+
+baikal.yaml belongs to PHP's account and to the admin pages. Were it believed, they could send root's connections
+anywhere.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from baikalctl import paths
+from baikalctl.baikal import config
+from baikalctl.database import interface
+from baikalctl.errors import HostError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from baikalctl.baikal.config import Configuration
+    from baikalctl.database.interface import Database
+    from baikalctl.desired.state import Declared
+
+
+def section(declared: Declared) -> dict[str, object]:
+    """Return the section ``database`` of baikal.yaml as it is declared, with the password, which root alone can read."""
+    return config.database_section(declared.database, declared.database.reveal())
+
+
+def of(declared: Declared) -> Database:
+    """Return the declared database, wherever the data is."""
+    return interface.of(section(declared))
+
+
+def compared(wanted: Mapping[str, object], found: Configuration | None = None) -> Database:
+    """Return the database that the declared section ``wanted`` names.
+
+    Raises :class:`HostError` where baikal.yaml (``found``, or the host's) names another. Where the yaml is damaged and the
+    data is a file, that is the database: so a look at one hides nothing of the other.
+    """
+    if found is None:
+        try:
+            found = config.read()
+        except HostError:
+            if wanted["backend"] != "sqlite" or not Path(paths.SQLITE).is_file():
+                raise
+            found = {}
+    there = found.get("database")
+    if (
+        there
+        and interface.backend(there) == "sqlite" != wanted["backend"]
+        and not config.deviation(there, {"backend": "sqlite", "sqlite_file": paths.SQLITE})
+    ):
+        return interface.of(there)  # this host's own file, from which the data is still to be moved
+    if there and (key := config.deviation(there, wanted)):
+        message = config.differs(there, wanted)
+        if message:
+            message += "; run baikalctl database move, or declare the database that has the data"
+        else:
+            message = (
+                f"{paths.BAIKAL_YAML} has another database.{key} than is declared; run baikalctl apply, which sets it"
+            )
+        raise HostError(message)
+    return interface.of(wanted)

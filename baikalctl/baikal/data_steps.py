@@ -1,0 +1,261 @@
+"""What is to be done for data and database to be as declared; :mod:`baikalctl.commands.apply` does it."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from baikalctl import output, paths
+from baikalctl.baikal import applied_passwords, config, current_database, local_database, release
+from baikalctl.baikal.accounts import Step, fingerprint, plan, removals
+from baikalctl.changes import migration
+from baikalctl.database import interface
+from baikalctl.errors import HostError
+from baikalctl.host.boundary import QUICK, THOROUGH, Limits, confined
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from baikalctl.database.interface import Database
+    from baikalctl.desired.state import Declared
+
+
+def agreed(found: config.Configuration, declared: Declared, section: Mapping[str, object]) -> config.Configuration:
+    """Return baikal.yaml with the version that the data is of, where a database that several machines share tells.
+
+    One of them may have made or upgraded the data; the yaml of the others, or of one that is new, doesn't know it yet.
+    """
+    if not declared.database.host or config.differs(found.get("database", {}), section):
+        return found
+    version = interface.of(section).version()
+    if not version:
+        return found
+    merged = found or config.merge(found, declared.system, section, version)
+    return {**merged, "system": {**merged["system"], "configured_version": version}}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class State:
+    """What a look into the database tells of it, as plain data."""
+
+    installed: bool
+    closed: bool
+    """Whether the web installer is closed."""
+    missing: list[str]
+    """Indexes and triggers."""
+    leaving: list[str]
+    """Accounts to be removed."""
+    accounts: list[str]
+    """What is to be done with accounts, a sentence each."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Look:
+    """What a look at the data tells: all that is needed to say what is to be done."""
+
+    found: config.Configuration
+    """baikal.yaml as it is."""
+    agreed: config.Configuration
+    """And with the version that the data is of."""
+    applied: dict[str, str] = dataclasses.field(default_factory=dict)
+    """Fingerprints of the passwords that were declared last."""
+    state: State | None = None
+    """Nothing where the database can't be looked into yet: it is to be upgraded, or its server to be started, first."""
+
+
+def look(declared: Declared) -> Look:
+    """Look at the data; raises :class:`HostError` where it is elsewhere, or can't be read."""
+    section, mine = current_database.section(declared), applied_passwords.own()
+    return received(confined(lambda: looked(declared, section, mine), limits(declared)))
+
+
+def limits(declared: Declared) -> Limits:
+    """Return the limits of a look: for each account there are several questions, to a server that may be far away."""
+    return dataclasses.replace(QUICK, seconds=QUICK.seconds + len(declared.users) / 10)
+
+
+def looked(declared: Declared, section: Mapping[str, object], mine: Mapping[str, str]) -> dict[str, Any]:
+    """Return the fields of :class:`Look`, within the boundary.
+
+    ``section`` is the declared one of the database, and ``mine`` what :func:`baikalctl.baikal.applied_passwords.own` tells.
+    """
+    found = config.read()
+    refuse_other_database(found, section)
+    known = agreed(found, declared, section)
+    told: dict[str, Any] = {"found": found, "agreed": known}
+    here = interface.of(section)
+    if migration.outstanding(known, declared.version) or (
+        declared.database.local and not local_database.reachable(here)
+    ):
+        return told
+    applied = applied_passwords.all_of(here, mine)
+    _refuse_other_realm(found, declared, applied)
+    return told | {"applied": applied, "state": _state(here, declared, applied)}
+
+
+def received(told: dict[str, Any]) -> Look:
+    """Return what has passed the boundary."""
+    state = told.get("state")
+    configured = str(told["agreed"].get("system", {}).get("configured_version") or "")
+    if configured and not release.numbers(configured):
+        message = f"the data has the version {configured[:40]!r}, which is none of Baïkal's; restore it from a backup"
+        raise HostError(message)
+    return Look(**told | {"state": State(**state) if state else None})
+
+
+def _state(here: Database, declared: Declared, applied: Mapping[str, str]) -> dict[str, Any]:
+    """Look into the database ``here``, which needn't be there yet."""
+    closed = Path(paths.INSTALL_DISABLED).is_file()
+    if not here.installed():
+        return {"installed": False, "closed": closed, "missing": [], "leaving": [], "accounts": []}
+    with contextlib.closing(here.connect()) as connection:
+        return {
+            "installed": True,
+            "closed": closed,
+            "missing": here.missing_tuning(connection),
+            "leaving": removals(connection, declared.users),
+            "accounts": [sentence for sentence, _ in plan(connection, declared.users, applied)],
+        }
+
+
+def steps(declared: Declared, known: Look | None = None) -> Iterator[Step]:
+    """Yield what differs from ``declared``; each step is to be taken before the next is asked for, or none at all.
+
+    ``known`` is what :func:`look` has told just now, where that was done already.
+    """
+    section = current_database.section(declared)
+    known = known or look(declared)
+    old = migration.outstanding(known.agreed, declared.version)
+    if old:  # what else there is to do, the data of the new release tells
+        yield f"upgrade Baïkal from {old} to {declared.version}", lambda: None
+        return
+    here = interface.of(section)
+    if release.current() != declared.version:
+        yield f"have Baïkal {declared.version} serve", lambda: release.activate(declared.version)
+    if known.state is None:
+        yield from of_server(declared, here)
+        known = look(declared)
+        if known.state is None:  # so these steps are only looked at
+            yield "bring what is in the database to what is declared", lambda: None
+            return
+    yield from _content_steps(declared, here, known, known.state)
+
+
+def _content_steps(declared: Declared, here: Database, known: Look, state: State) -> Iterator[Step]:
+    """Yield what differs in the database ``here``, which can be reached, and in baikal.yaml."""
+    if not state.installed and known.found:
+        message = (
+            f"{paths.BAIKAL_YAML} is there, and {here} has nothing in it; restore it from a backup, have the data of "
+            "another server moved there (baikalctl database move), or, to start empty, move the yaml away"
+        )
+        raise HostError(message)
+    if not state.installed:
+        yield "make the database", lambda: confined(lambda: here.create(declared.version), THOROUGH)
+    if not state.closed:
+        yield "close the web installer", lambda: confined(lambda: Path(paths.INSTALL_DISABLED).touch(mode=0o600))
+    # The database can only be looked into once it is there: at the first run, after the step above.
+    if not state.installed:
+        state = look(declared).state or state
+    if state.installed:
+        yield from _database_steps(here, declared, known.applied, state)
+    elif declared.users:
+        yield f"make {len(declared.users)} accounts", lambda: None
+    section = current_database.section(declared)
+    merged = config.merge(known.agreed, declared.system, section, declared.version)
+    yield from _configuration_steps(declared, known.found, merged, known.applied)
+    wanted = _wanted_applied(declared, known.applied)
+    if known.applied != wanted:
+        yield "remember which passwords were declared", lambda: applied_passwords.store(here, wanted)
+
+
+def of_server(declared: Declared, here: Database) -> Iterator[Step]:
+    """Have this machine's own database server, where it has one, with a database in it."""
+    if declared.database.local:
+        yield from local_database.steps(declared, here)
+
+
+def _refuse_other_realm(found: config.Configuration, declared: Declared, applied: dict[str, str]) -> None:
+    """Raise :class:`HostError` if a declared password would be of another realm, so that its user could not log in."""
+    realm = found.get("system", {}).get("auth_realm", declared.realm)
+    hashes = {"": declared.admin_hash} | {user.name: user.digest for user in declared.users}
+    fresh = [name or "admin" for name, verifier in hashes.items() if applied.get(name) != fingerprint(verifier)]
+    if realm != declared.realm and fresh:
+        message = (
+            f"the data's auth_realm is {realm!r}, and the declared password of {', '.join(fresh)} is of "
+            f"{declared.realm!r}, so its user could not log in; declare none, and change it in the admin pages"
+        )
+        raise HostError(message)
+
+
+def refuse_other_database(found: config.Configuration, section: Mapping[str, object]) -> None:
+    """Raise :class:`HostError` if the data is elsewhere: a new, empty database must not take its place."""
+    differing = config.differs(found.get("database", {}), section)
+    if differing:
+        message = f"{differing}; take it there with baikalctl database move, or declare the database that has it"
+        raise HostError(message)
+
+
+def _database_steps(here: Database, declared: Declared, applied: Mapping[str, str], state: State) -> Iterator[Step]:
+    if state.missing:
+        yield f"make the database fast: {', '.join(state.missing)}", lambda: confined(lambda: _tune(here), THOROUGH)
+    if state.leaving:
+        names = ", ".join(state.leaving)
+        yield f"back up everything before {names} are removed", lambda: _back_up(declared)
+    # All of them are done together with the last, or none if anything fails.
+    for position, sentence in enumerate(state.accounts, 1):
+        last = position == len(state.accounts)
+        yield sentence, partial(_bring, here, declared, applied) if last else lambda: None
+
+
+def _tune(here: Database) -> None:
+    with contextlib.closing(here.connect()) as connection:
+        here.tune(connection)
+
+
+def _bring(here: Database, declared: Declared, applied: Mapping[str, str]) -> None:
+    """Have the accounts as they are declared, in one transaction."""
+
+    def act() -> None:
+        with contextlib.closing(here.connect()) as connection:
+            for _, step in plan(connection, declared.users, applied):
+                step()
+            connection.commit()
+
+    confined(act, THOROUGH)
+
+
+def _configuration_steps(
+    declared: Declared,
+    found: config.Configuration,
+    wanted: config.Configuration,
+    applied: dict[str, str],
+) -> Iterator[Step]:
+    system = wanted["system"]
+    if declared.admin_hash and applied.get("") != fingerprint(declared.admin_hash):
+        system["admin_passwordhash"] = declared.admin_hash
+    if wanted != found:
+        before = found.get("system", {})
+        changed = [key for key, value in system.items() if before.get(key) != value]
+        what = ", ".join(changed) if found and changed else "all of it" if not found else "its database section"
+        yield f"set in baikal.yaml: {what}", lambda: config.write(wanted)
+
+
+def _wanted_applied(declared: Declared, applied: dict[str, str]) -> dict[str, str]:
+    """Return the fingerprints to remember: of the administrator under the empty name, which no account can have.
+
+    Accounts that are no longer declared are remembered, so that declaring them again resets no password.
+    """
+    absent = {user.name for user in declared.users if not user.present}
+    known = {user.name: fingerprint(user.digest) for user in declared.users if user.present}
+    kept = {name: fingerprint for name, fingerprint in applied.items() if name not in absent}
+    return kept | {"": fingerprint(declared.admin_hash)} | known
+
+
+def _back_up(declared: Declared) -> None:
+    """Keep everything as it is before accounts are removed."""
+    from baikalctl.backup import create
+
+    create.make(declared, "before-removal", output.line)

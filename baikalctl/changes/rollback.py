@@ -1,0 +1,103 @@
+"""Old data takes its own place again, as it was kept, when a change is taken back."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from baikalctl import paths
+from baikalctl.changes import staging
+from baikalctl.database import interface, sqlite, sqlite_file, transfer
+from baikalctl.errors import HostError
+from baikalctl.host import safe_copy
+from baikalctl.host.boundary import THOROUGH, confined
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from baikalctl.database.interface import Database
+
+
+def put_back(kept: Path, version: str, *, of: str = "", loaded: bool) -> None:
+    """Have what was ``kept`` be the data again; may be repeated until it is done.
+
+    ``loaded`` tells whether a server's database was touched. Its tables are those of the release ``version`` then; in an
+    image the data may be ``of`` another one, and the tables are without what it hasn't got. What is as it was is left
+    alone: on a disk that is full, or has become read-only, that may be all there is to do.
+    """
+    if not (kept / staging.YAML).is_file():
+        confined(lambda: Path(paths.BAIKAL_YAML).unlink(missing_ok=True))
+    here = interface.of(staging.section_of(kept))
+    of = of or version
+    if isinstance(here, sqlite.Sqlite):
+        _put_file_back(kept)
+    elif (kept / staging.SQLITE).is_file():
+        if loaded:
+            with staging.incoming() as place:
+                safe_copy.copy_in(kept / staging.SQLITE, place / staging.SQLITE)
+                confined(lambda: _load(here, place, version, of), THOROUGH)
+        confined(lambda: _say_version(here, of))
+    safe_copy.copy_in(kept / staging.YAML, Path(paths.BAIKAL_YAML))
+    if not (kept / "state/applied.json").is_file():
+        Path(paths.APPLIED).unlink(missing_ok=True)
+    _remove_added(kept)
+    staging.place_own(kept)
+
+
+def _remove_added(kept: Path) -> None:
+    """Remove keys and certificates that came with the data that is taken back."""
+    from baikalctl.backup import manifest  # checks import this module, and need none of it
+
+    data = Path(paths.DATA)
+    for part in staging.FOLDERS:
+        for path in list((data / part).rglob("*")):
+            name = str(path.relative_to(data))
+            if path.is_file() and manifest.restored(name) and not (kept / name).is_file():
+                path.unlink()
+
+
+def _put_file_back(kept: Path) -> None:
+    pairs = [
+        (kept / (staging.SQLITE + suffix), Path(paths.SQLITE + suffix)) for suffix in (*sqlite_file.COMPANIONS, "")
+    ]
+    # Who only reads a database leaves an empty log beside it, and an index of that.
+    if all(safe_copy.same(*pair) or _says_nothing(*pair) for pair in pairs if not pair[0].name.endswith("-shm")):
+        return
+    *companions, database_file = [target for _, target in pairs]
+    going = companions if (kept / staging.SQLITE).is_file() else [database_file, *companions]
+    confined(lambda: _remove(going))
+    for source, target in pairs:
+        safe_copy.copy_in(source, target)
+
+
+def _says_nothing(source: Path, target: Path) -> bool:
+    """Tell whether there is nothing in a file beside the database, neither in what is kept of it nor in what is there."""
+    if not target.name.endswith("-wal") or (source.is_file() and source.stat().st_size):
+        return False
+    return confined(lambda: target.is_file() and not target.stat().st_size)
+
+
+def _remove(files: Iterable[Path]) -> None:
+    for path in files:
+        path.unlink(missing_ok=True)
+
+
+def _load(here: Database, place: Path, version: str, of: str) -> None:
+    if not _untouched(here, place, of):
+        here.load(place / staging.SQLITE, version, exactly=of != version)
+
+
+def _say_version(here: Database, of: str) -> None:
+    if here.version() != of:
+        here.set_version(of)
+
+
+def _untouched(here: Database, place: Path, version: str) -> bool:
+    """Tell whether a server's database has the very rows of what is in ``place``, of the release ``version``."""
+    with contextlib.suppress(HostError):
+        if here.version() == version and here.installed():
+            was, now = place / staging.SQLITE, place / staging.BEFORE
+            here.snapshot(now)
+            return transfer.all_columns(was) == transfer.all_columns(now) and not transfer.difference(was, now)
+    return False

@@ -1,0 +1,109 @@
+"""What the doctor says of the certificate: whose it is, for which names, for how long, and what stands in its way."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from baikalctl.baikal.health import FAILED, OK, WARNING, Finding, again, in_container
+from baikalctl.errors import HostError
+from baikalctl.tls import certificate, selection
+from baikalctl.tls.nginx_reload import is_shown, is_stale
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from baikalctl.desired.state import Asking, Declared
+    from baikalctl.tls.certificate import Pair
+
+
+SUBJECT = "certificate"
+MOMENT_S = 2
+"""How long the workers of before a reload may still answer."""
+SOON = 1 / 4
+"""With so much of its life left, or less than a month, a certificate that somebody brings is spoken of: clients renew
+theirs when a third is left."""
+LATE = 1 / 10
+"""With so much of its life left, a certificate that can't be renewed is no longer something to be waited for."""
+
+
+def findings(declared: Declared) -> Iterator[Finding]:
+    """Look at the pair that serves, at where another should come from, and at what clients are shown."""
+    if not declared.served:
+        return
+    try:
+        pair = selection.look(declared, selection.serving(declared))
+    except HostError as error:
+        yield Finding(SUBJECT, FAILED, str(error), again())
+        return
+    if declared.asking:
+        yield _of_authority(declared, declared.asking, pair)
+    elif declared.tls == "files":
+        yield _of_somebody(declared, pair)
+    else:
+        fault = pair.fault() or (
+            f"it has {pair.days_left} days left" if pair.days_left < certificate.RENEW_DAYS else ""
+        )
+        remedy = f"{again()}: that makes a new one" if fault else ""
+        yield Finding(
+            SUBJECT, FAILED if pair.fault() else WARNING if fault else OK, fault or _words(declared, pair), remedy
+        )
+    try:
+        stale = is_stale(declared) and not is_shown(declared, MOMENT_S)
+    except OSError:
+        return  # that nobody answers, the answer says
+    if stale:
+        reload = "restart the container" if in_container() else "systemctl reload nginx, or run the deploy"
+        yield Finding(SUBJECT, WARNING, "nginx shows another one than it should", reload)
+
+
+def _of_somebody(declared: Declared, pair: Pair) -> Finding:
+    """Tell of files that somebody brings, and replaces."""
+    try:
+        selection.given(declared)
+    except HostError as error:
+        message = f"{error}; until then this one serves: {_words(declared, pair)}"
+        return Finding(SUBJECT, FAILED, message, "put a pair there that is right: it is taken into service by itself")
+    if pair.remaining < min(certificate.RENEW_DAYS * certificate.DAY_S, SOON * (pair.ends - pair.begins)):
+        remedy = f"renew it in {declared.tls_certificate}: it is taken into service by itself"
+        return Finding(SUBJECT, WARNING, _words(declared, pair), remedy)
+    return Finding(SUBJECT, OK, _words(declared, pair))
+
+
+def _of_authority(declared: Declared, asking: Asking, pair: Pair) -> Finding:
+    """Tell of what an authority has issued, or why it hasn't."""
+    from baikalctl.tls import certbot, renewal
+
+    who = certbot.name_of(asking)
+    due = renewal.due(declared, asking)
+    if not due:
+        fault = pair.fault()
+        until = f"renewed by itself from {renewal.moment(renewal.renewal(pair))}"
+        message = fault or f"of {who}, {_words(declared, pair)}, {until}"
+        return Finding(SUBJECT, FAILED if fault else OK, message, "set the clock (timedatectl)" if fault else "")
+    refused = renewal.refused(declared, asking)
+    serves = f"this one serves: {_words(declared, pair)}"
+    if refused is None:
+        return Finding(
+            SUBJECT, WARNING, f"{who} is about to be asked ({due}); until then {serves}", "that takes minutes"
+        )
+    sooner = (
+        "docker exec … baikalctl certificate --now" if in_container() else "baikalctl certificate --now or the deploy"
+    )
+    hint = f", or by {sooner}" if renewal.may_ask(declared) else ""
+    late = not pair.covers(declared.hostname) or (
+        not pair.self_signed and pair.remaining < LATE * (pair.ends - pair.begins)
+    )
+    return Finding(
+        SUBJECT,
+        FAILED if late else WARNING,
+        f"there is none of {who}: {refused.reason}; until then {serves}",
+        f"{refused.remedy}; it is asked again after {renewal.moment(refused.until)}{hint}",
+    )
+
+
+def _words(declared: Declared, pair: Pair) -> str:
+    """Return whose a pair is, for whom, and for how long."""
+    chain = "a chain that is trusted here" if pair.trusted else "a chain that isn't known here"
+    covered = [name for name in declared.names if pair.covers(name)]
+    left = f"{pair.days_left} days left" if pair.remaining > 0 else "expired"
+    return f"{'self-signed' if pair.self_signed else chain}, for {', '.join(covered) or 'another name'}, {left}"

@@ -1,0 +1,229 @@
+"""``baikalctl check``: the doctor. Each finding says what is so and, where it is wrong, what to do."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import os
+import stat
+import subprocess
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from baikalctl import paths
+from baikalctl.baikal import applied_passwords, current_database, data_steps, release
+from baikalctl.baikal.health import (
+    FAILED,
+    OK,
+    WARNING,
+    Data,
+    Finding,
+    again,
+    answer,
+    in_container,
+    looked,
+    of_data,
+    status,
+)
+from baikalctl.changes import transaction
+from baikalctl.checks import certificate
+from baikalctl.commands import apply
+from baikalctl.database import interface
+from baikalctl.errors import HostError
+from baikalctl.host.boundary import THOROUGH, confined
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from baikalctl.desired.state import Declared
+
+
+LEAST_FREE_MB = 200
+NOT_FOUND = 404
+
+
+def examine(declared: Declared, *, thorough: bool = False, wait_s: float = 0) -> list[Finding]:
+    """Return every finding about this host; ``thorough`` reads the whole database as well.
+
+    For ``wait_s`` seconds what fails is looked at again: a service that was just reloaded needs a moment.
+    """
+    deadline = time.monotonic() + wait_s
+    while not healthy(findings := _examine(_examinations(declared, thorough=thorough))) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    # Once: a relay that is asked again and again with a wrong password locks this host out.
+    return findings + _examine({"mail": lambda: _mail(declared)})
+
+
+def _examinations(declared: Declared, *, thorough: bool) -> dict[str, Callable[[], Iterator[Finding]]]:
+    """Return what is looked at, by subject; the data is looked at once for all of it."""
+    known = functools.cache(lambda: _look(declared, thorough=thorough))
+    return {
+        "services": lambda: _services(declared),
+        "answer": lambda: answer(declared),
+        "installer": lambda: _installer(declared),
+        "database": lambda: of_data(declared, Data(**known()["data"]), thorough=thorough),
+        "change": _change,
+        "certificate": lambda: certificate.findings(declared),
+        "permissions": _permissions,
+        "code": lambda: _code(declared, thorough=thorough),
+        "disk": _disk,
+        "backup": lambda: _backup(declared),
+        "declared": lambda: _drift(declared, known()),
+    }
+
+
+def _look(declared: Declared, *, thorough: bool) -> dict[str, Any]:
+    """Look at the data in one child process, whose start is most of what a look takes."""
+    section, mine = current_database.section(declared), applied_passwords.own()
+
+    def look() -> dict[str, Any]:
+        told: dict[str, Any] = {"data": looked(section, thorough=thorough)}
+        try:
+            told["steps"] = data_steps.looked(declared, section, mine)
+        except (HostError, OSError, interface.Error) as error:
+            told["problem"] = str(error)
+        return told
+
+    return confined(look, THOROUGH if thorough else data_steps.limits(declared))
+
+
+def _examine(examinations: Mapping[str, Callable[[], Iterator[Finding]]]) -> list[Finding]:
+    found: list[Finding] = []
+    for subject, examination in examinations.items():
+        try:
+            found.extend(examination())
+        except HostError as error:
+            found.append(Finding(subject, FAILED, str(error)))
+        except (OSError, subprocess.SubprocessError, interface.Error) as error:
+            found.append(Finding(subject, FAILED, f"can't be looked at: {error}", f"{again()}; it mends what it can"))
+    return found
+
+
+def report(findings: list[Finding], *, as_json: bool, due: bool = False) -> str:
+    """Return the findings as text for people, or as JSON with an overall ``healthy``.
+
+    ``due`` is whether a certificate is to be asked for.
+    """
+    if as_json:
+        pending = [finding.message for finding in findings if finding.subject == "declared" and finding.status != OK]
+        every = [asdict(finding) for finding in findings]
+        return json.dumps({"healthy": healthy(findings), "pending": pending, "due": due, "findings": every})
+    return "\n".join(str(finding) for finding in findings)
+
+
+def healthy(findings: list[Finding]) -> bool:
+    """Tell whether nothing failed; warnings don't count."""
+    return all(finding.status != FAILED for finding in findings)
+
+
+def _services(declared: Declared) -> Iterator[Finding]:
+    if in_container():
+        yield from _supervised(declared)
+    if not Path(paths.BOOTED).is_dir():
+        return
+    done = subprocess.run(["systemctl", "is-active", *declared.services], capture_output=True, text=True, check=False)
+    for unit, state in zip(declared.services, done.stdout.split("\n"), strict=False):
+        if state == "active":
+            yield Finding("services", OK, f"{unit} is running")
+        else:
+            remedy = f"journalctl -u {unit} tells why; the next deploy starts it"
+            yield Finding("services", FAILED, f"{unit} is {state or 'unknown to systemd'}", remedy)
+
+
+def _supervised(declared: Declared) -> Iterator[Finding]:
+    """Ask s6, which keeps the services of a container."""
+    for name in declared.services:
+        command = ["s6-svstat", "-o", "up", f"{paths.SERVICES}/{name}"]
+        if subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() == "true":
+            yield Finding("services", OK, f"{name} is running")
+        else:
+            yield Finding("services", FAILED, f"{name} is down", "the container's log tells why; it is started again")
+
+
+def _change() -> Iterator[Finding]:
+    """Tell of an upgrade, a restore or the like that was begun."""
+    if what := transaction.interrupted():
+        remedy = "wait for its end; if it was interrupted, baikalctl recover takes it back"
+        yield Finding("change", WARNING, f"{what} has begun and not ended", remedy)
+
+
+def _installer(declared: Declared) -> Iterator[Finding]:
+    """Make sure that nobody can reach Baïkal's installer, which would hand the server over."""
+    try:
+        installer = status(declared, "GET", f"{declared.base_path}/admin/install/")
+    except (OSError, ValueError):
+        return  # that nothing answers, the answer says
+    if installer == NOT_FOUND:
+        yield Finding("installer", OK, "is out of reach")
+    else:
+        message = f"/admin/install/ answers {installer}, not 404: anybody could take the server over"
+        yield Finding("installer", FAILED, message, f"{again()}, and close the port until it has passed")
+    if not Path(paths.INSTALL_DISABLED).is_file():
+        yield Finding("installer", FAILED, f"{paths.INSTALL_DISABLED} is gone", again())
+
+
+def _permissions() -> Iterator[Finding]:
+    """Find code that PHP could change, and data that others could read."""
+    wrong = []
+    for path in (paths.CODE, paths.CURRENT, f"{paths.CURRENT}/html/dav.php", paths.LIBRARY):
+        with contextlib.suppress(FileNotFoundError):
+            found = Path(path).stat()
+            if found.st_uid != 0 or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+                wrong.append(f"{path} can be changed by others than root")
+    for path in (paths.CONFIG, paths.SPECIFIC, paths.STATE, paths.TLS, paths.ACME):
+        with contextlib.suppress(FileNotFoundError):
+            if Path(path).stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+                wrong.append(f"{path} is open to others")
+    for message in wrong:
+        yield Finding("permissions", FAILED, message, again())
+    if not wrong:
+        yield Finding("permissions", OK, "code is root's, data is private")
+
+
+def _code(declared: Declared, *, thorough: bool) -> Iterator[Finding]:
+    if not thorough:
+        return
+    if release.standing(declared.version):
+        yield Finding("code", OK, "every file of the release is as it was installed")
+    else:
+        remedy = "make the container anew, from its image" if in_container() else again()
+        yield Finding("code", FAILED, "files of the release were changed, added or removed", remedy)
+
+
+def _mail(declared: Declared) -> Iterator[Finding]:
+    """Tell whether invitations leave; each part is imported only where there is something to look at."""
+    if declared.mail.mode == "off" and not any(Path(paths.KEPT).glob("*.eml")):
+        yield Finding("mail", OK, "is off: no invitations are sent, and clients are told so")
+        return
+    from baikalctl.checks import mail
+    from baikalctl.commands import mail as mail_command
+
+    yield from mail_command.findings(declared)
+    if declared.mail.mode != "off":
+        yield from mail.findings(declared)
+
+
+def _backup(declared: Declared) -> Iterator[Finding]:
+    from baikalctl.checks import backup
+
+    return backup.findings(declared)
+
+
+def _disk() -> Iterator[Finding]:
+    room = os.statvfs(paths.DATA)
+    free = room.f_bavail * room.f_frsize >> 20
+    remedy = "make room before writing fails" if free < LEAST_FREE_MB else ""
+    yield Finding("disk", WARNING if remedy else OK, f"{free} MiB free in {paths.DATA}", remedy)
+
+
+def _drift(declared: Declared, known: dict[str, Any]) -> Iterator[Finding]:
+    if "problem" in known:
+        raise HostError(str(known["problem"]))
+    differing = apply.pending(declared, data_steps.received(known["steps"]))
+    for sentence in differing:
+        yield Finding("declared", WARNING, f"still to do: {sentence}", f"{again()}, or run baikalctl apply")
+    if not differing:
+        yield Finding("declared", OK, "everything is as declared")

@@ -1,0 +1,123 @@
+"""``baikalctl import``: take over another installation of Baïkal, which is only read."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from baikalctl import paths
+from baikalctl.changes import migration, staging, sync_tokens, transaction
+from baikalctl.changes.transaction import Change
+from baikalctl.commands import apply
+from baikalctl.commands import import_source as sources
+from baikalctl.database import interface
+from baikalctl.desired.state import REALM
+from baikalctl.errors import HostError
+from baikalctl.host import directories, php_fpm
+from baikalctl.host.boundary import THOROUGH, confined
+from baikalctl.host.lock import held
+from baikalctl.host.privileges import owner, privileged
+from baikalctl.host.tempdir import remove_tree
+from baikalctl.rendering.model import data
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from baikalctl.baikal.config import Configuration
+    from baikalctl.commands.import_source import Installation
+
+
+def import_(source: Path, version: str, *, replace: bool, say: Callable[[str], None]) -> None:
+    """Take over the installation in ``source`` as data of the installed release ``version``.
+
+    ``source`` holds ``config`` and ``Specific``, or a ``baikal`` directory that does; nothing in it is changed. Data
+    that is here already is replaced only with ``replace``, and kept. Raises :class:`HostError` if it can't be done; all
+    is then as it was. What is declared on a machine is applied to the new data before it serves.
+    """
+    old = sources.find(source)
+    if not (Path(paths.CODE) / version / "html").is_dir():
+        message = f"Baïkal {version} is not installed here; run the deploy first, then import"
+        raise HostError(message)
+    migration.outstanding(old.configuration, version)
+    directories.refuse_unwritable(Path(paths.DATA), "mount a volume there, without :ro")
+    directories.make(data())
+    with directories.nobody_serving("import"), held(paths.LOCK, say):
+        transaction.recover(say)
+        _refuse_data(replace=replace)
+        _take_over(old, version, say)
+
+
+def _take_over(old: Installation, version: str, say: Callable[[str], None]) -> None:
+    say(f"take over Baïkal {old.version}" + (f", migrated to {version}" if old.version != version else ""))
+    target = transaction.declared_database()
+    if not isinstance(old.database, Path) and str(old.database) == str(target):
+        message = f"{old.folder} names {target}, which is this host's own; give an installation with data of its own"
+        raise HostError(message)
+    counts: dict[str, int] = {}
+
+    def prepare() -> Configuration:
+        _copy(old)
+        configured = _with_declared_administrator(old.configuration, say)
+        changed, found = migration.complete(configured, version, target.section())
+        counts.update(found)
+        sync_tokens.tell_clients(old.configuration, say, others=False)
+        return changed
+
+    change = Change(
+        what=f"taking over {old.folder}",
+        label="import",
+        version=version,
+        target=target,
+        prepare=prepare,
+        finish=lambda: apply.finish(say),
+    )
+    with apply.alone(target):
+        transaction.carry_out(change, say)
+    say(f"taken over: Baïkal {old.version} → {version}, {interface.told(counts)}")
+
+
+def _copy(old: Installation) -> None:
+    """Copy the old data to INCOMING; the bytes of a file as root, who may read it, and then it is the owner's."""
+    copy, stored = Path(paths.INCOMING) / staging.SQLITE, old.database
+    if not isinstance(stored, Path):
+        confined(lambda: stored.snapshot(copy), THOROUGH)
+        return
+    folder = Path(paths.INCOMING) / "source"
+    folder.mkdir(mode=0o700)
+    fresh = sources.copy_files(old, stored, folder)
+    if privileged():
+        for path in (*folder.iterdir(), folder):
+            os.chown(path, owner().pw_uid, owner().pw_gid)
+
+    def recover() -> None:
+        sources.recover(fresh, stored)
+        fresh.replace(copy)
+
+    confined(recover, THOROUGH)
+    remove_tree(folder)
+
+
+def _refuse_data(*, replace: bool) -> None:
+    if replace:
+        return
+    target = transaction.declared_database()
+    there = [path for path in (paths.BAIKAL_YAML, paths.SQLITE) if Path(path).exists()]
+    if not there and target.shared:
+        there = [str(target)] if confined(target.installed) else []
+    if there:
+        message = f"there is data here already ({there[0]}); with --replace it is replaced, and kept in {paths.BACKUPS}"
+        raise HostError(message)
+
+
+def _with_declared_administrator(found: Configuration, say: Callable[[str], None]) -> Configuration:
+    """Return ``found`` with the administrator's password as declared on this host, which knows no other any more."""
+    system = dict(found["system"])
+    if system.get("auth_realm", REALM) != REALM:
+        say(
+            f"its auth_realm is {system['auth_realm']!r}: the passwords of its accounts and of its administrator work on, "
+            f"but ones that are declared here are of {REALM!r} and don't"
+        )
+    elif (declared := php_fpm.declared_here()) and declared.admin_hash:
+        system["admin_passwordhash"] = declared.admin_hash
+    return {**found, "system": system}

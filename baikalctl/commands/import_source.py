@@ -1,0 +1,215 @@
+"""An old installation as it lies there: found, read, and its database copied without a single write beside it."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import sqlite3
+import time
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from baikalctl import paths
+from baikalctl.baikal import config
+from baikalctl.changes import staging
+from baikalctl.database import interface, sqlite, sqlite_file
+from baikalctl.errors import HostError
+from baikalctl.host.boundary import confined
+from baikalctl.host.safe_copy import copy_bytes, opened, take_out
+
+if TYPE_CHECKING:
+    from baikalctl.baikal.config import Configuration
+    from baikalctl.database.interface import Database
+
+BEFORE_YAML = ("Specific/config.php", "Specific/config.system.php", "config/config.php")
+"""What a Baïkal older than 0.7 has instead of baikal.yaml."""
+QUIET_SECONDS = 0.05
+"""A file that isn't written to for so long has another time stamp after the next write, however coarse those are."""
+PATIENCE_SECONDS = 10.0
+ROLLBACK = b"\1\1"
+"""Bytes 18 and 19 of a database that has no write-ahead log (https://www.sqlite.org/fileformat.html, 1.3.3)."""
+PENDING, RESERVED, SHARED, SHARED_SIZE = 0x40000000, 0x40000001, 0x40000002, 510
+"""The bytes of a database that SQLite locks (its os.h)."""
+JOURNALS = ("-wal", "-journal")
+"""What SQLite needs of the files beside a database after a crash."""
+
+
+@dataclass(frozen=True)
+class Installation:
+    """An installation of Baïkal that can be read."""
+
+    folder: Path
+    """What holds ``config`` and ``Specific``."""
+    configuration: Configuration
+    database: Path | Database
+    """The file, or the server's database, which is only read as well."""
+
+    @property
+    def version(self) -> str:
+        """The release that its data is of."""
+        return str(self.configuration["system"]["configured_version"])
+
+
+def find(given: Path) -> Installation:
+    """Return the installation in ``given``, or in a ``baikal`` directory in it.
+
+    Raises :class:`HostError` if there is none, or none that can be taken over: older than 0.7, not installed to the end,
+    or without its database.
+    """
+    try:
+        folder = _folder(given)
+        file = folder / "config/baikal.yaml"
+        with opened(file, below=folder, largest=config.LARGEST) as stream:
+            found = confined(lambda: _understood(stream.read(), file), keep=(stream.fileno(),))
+        section = found.get("database", {})
+        # What was kept of a server's database by a change lies beside its yaml.
+        served = interface.backend(section) != "sqlite" and not _there(folder / staging.SECTION)
+        stored = interface.of(section) if served else _database(folder, found)
+    except PermissionError as error:
+        raise _unreadable(error) from None
+    return Installation(folder, found, stored)
+
+
+def copy_files(old: Installation, stored: Path, folder: Path) -> Path:
+    """Copy the database ``stored`` of ``old``, with its journals, to ``folder`` at a moment at which nothing writes to it.
+
+    Only bytes are copied, and nothing is written beside the original. A database without a write-ahead log is read under
+    SQLite's own lock, which makes a server's writes wait. Otherwise SQLite would have to write, so a moment is waited for at
+    which nothing does. Raises :class:`HostError` where there is none.
+    """
+    copy = folder / "db.sqlite"
+    try:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not (_copied_under_lock(stored, copy, old.folder) or _files_copied(stored, copy, old.folder)):
+            if time.monotonic() > deadline:
+                message = f"{stored} is being written to all the time; stop the old server, and run again"
+                raise HostError(message)
+    except PermissionError as error:
+        raise _unreadable(error) from None
+    return copy
+
+
+def recover(copy: Path, stored: Path) -> None:
+    """Have the copied files be one database, as SQLite does after a crash; raises :class:`HostError` if it is damaged.
+
+    To be called within the boundary. ``stored`` is what messages call it.
+    """
+    try:
+        with contextlib.closing(sqlite_file.connect(copy)) as connection:
+            connection.execute("PRAGMA journal_mode = DELETE")
+        # Only for those who may write does SQLite's check evaluate what a schema says.
+        with contextlib.closing(sqlite_file.connect(copy, "ro")) as connection:
+            wrong = sqlite.integrity(connection)
+    except sqlite3.OperationalError:
+        raise  # such as a full disk, which says nothing of the source
+    except sqlite3.DatabaseError as error:
+        wrong = str(error)
+    if wrong:
+        message = f"the database {stored} is damaged ({wrong}); take a backup of it that is whole, or repair it"
+        raise HostError(message)
+
+
+def _unreadable(error: PermissionError) -> HostError:
+    return HostError(f"{error.filename} can't be read by this user; run the import as root")
+
+
+def _folder(given: Path) -> Path:
+    for candidate in (given, given / "baikal"):
+        if _there(candidate / "config/baikal.yaml"):
+            break
+        if any(_there(candidate / name) for name in BEFORE_YAML):
+            message = f"{candidate} is of a Baïkal older than 0.7, without a baikal.yaml; upgrade it to 0.9.5 first"
+            raise HostError(message)
+    else:
+        message = (
+            f"{given} holds no installation of Baïkal: expected config/baikal.yaml and Specific/ in it, "
+            "which are the two volumes of an old container side by side, or its whole directory"
+        )
+        raise HostError(message)
+    if (candidate / "config").resolve() == Path(paths.CONFIG).resolve():
+        message = f"{candidate} is where this host's own data lives; give the directory of the old installation"
+        raise HostError(message)
+    return candidate
+
+
+def _understood(content: bytes, path: Path) -> Configuration:
+    found = config.parsed(content, str(path))
+    if not found.get("system", {}).get("configured_version"):
+        message = f"{path} has no configured_version: that Baïkal was never installed to the end, so it has no data"
+        raise HostError(message)
+    return found
+
+
+def _database(folder: Path, found: Configuration) -> Path:
+    """Return the database, which the yaml names by the path that it had in its container.
+
+    A file outside of ``folder`` is never taken: otherwise a yaml could have root read any file of the host.
+    """
+    named = str(found.get("database", {}).get("sqlite_file") or "")
+    inside = named.rpartition("/Specific/")[2] if "/Specific/" in named else "db/db.sqlite"
+    if ".." in PurePosixPath(inside).parts:
+        inside = "db/db.sqlite"
+    place = folder / "Specific" / inside
+    if _there(place):
+        return place
+    message = f"the database isn't there: looked for {place}; give its Specific/ as well"
+    if named.startswith("/"):
+        message += f", or, if {named} is the database, copy it to {folder}/Specific/db/db.sqlite"
+    raise HostError(message)
+
+
+def _copied_under_lock(stored: Path, copy: Path, below: Path) -> bool:
+    """Copy the database while SQLite's shared lock is held (sqlite.org/lockingv3.html); tell whether that could be done.
+
+    It can't with a write-ahead log, and after a crash, where the journal belongs to what is to be copied.
+    """
+    journal = Path(f"{stored}-journal")
+    with opened(stored, below=below) as stream, contextlib.suppress(BlockingIOError):
+        if stream.read(20)[18:] != ROLLBACK or _there(journal) or _there(Path(f"{stored}-wal")):
+            return False
+        fcntl.lockf(stream, fcntl.LOCK_SH | fcntl.LOCK_NB, 1, PENDING)
+        fcntl.lockf(stream, fcntl.LOCK_SH | fcntl.LOCK_NB, SHARED_SIZE, SHARED)
+        fcntl.lockf(stream, fcntl.LOCK_UN, 1, PENDING)
+        if _there(journal):
+            # A writer that is alive holds this lock as well, and hasn't written to the database yet.
+            with contextlib.suppress(BlockingIOError):
+                fcntl.lockf(stream, fcntl.LOCK_SH | fcntl.LOCK_NB, 1, RESERVED)
+                return False
+        stream.seek(0)
+        with copy.open("wb") as target:
+            copy_bytes(stream, target, str(stored), copy.parent)
+        return True
+    return False
+
+
+def _files_copied(stored: Path, copy: Path, below: Path) -> bool:
+    """Copy the database with its journals as they stand; tell whether nobody wrote meanwhile."""
+    before = _states(stored)
+    time.sleep(QUIET_SECONDS)
+    for suffix in ("", *JOURNALS):
+        Path(f"{copy}{suffix}").unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            take_out(Path(f"{stored}{suffix}"), Path(f"{copy}{suffix}"), below=below)
+    return _states(stored) == before
+
+
+def _states(stored: Path) -> list[tuple[int, int, int] | None]:
+    """Return what tells whether the database or one of its journals was written to."""
+    states: list[tuple[int, int, int] | None] = []
+    for suffix in ("", *JOURNALS):
+        try:
+            found = Path(f"{stored}{suffix}").stat()
+            states.append((found.st_ino, found.st_size, found.st_mtime_ns))
+        except FileNotFoundError:
+            states.append(None)
+    return states
+
+
+def _there(path: Path) -> bool:
+    """Tell whether there is a file; raises PermissionError where that can't be seen."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True

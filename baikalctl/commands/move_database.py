@@ -1,0 +1,106 @@
+"""``baikalctl database move``: the data goes to the database that is declared, and every row is compared there."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from baikalctl import paths
+from baikalctl.baikal import config
+from baikalctl.changes import migration, staging, transaction
+from baikalctl.changes.transaction import Change
+from baikalctl.database import interface, transfer
+from baikalctl.database.sqlite import Sqlite
+from baikalctl.errors import HostError
+from baikalctl.host.boundary import THOROUGH, confined
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from baikalctl.baikal.config import Configuration
+    from baikalctl.database.interface import Database
+    from baikalctl.desired.state import Declared
+
+    Say = Callable[[str], None]
+
+
+def move(declared: Declared, say: Say, finish: Callable[[], None] = lambda: None) -> None:
+    """Have the data be in the database that is ``declared``, or leave it where it is and raise :class:`HostError`.
+
+    To be called under the host's lock. ``finish`` is done with the data in its new place before anybody uses it.
+    """
+    found = config.read()
+    if not found:
+        message = f"{paths.BAIKAL_YAML} is not there: this host has no data yet, so there is nothing to move"
+        raise HostError(message)
+    section = config.database_section(declared.database, declared.database.reveal())
+    version = str(found["system"]["configured_version"])
+    here, target = interface.of(found.get("database", {})), interface.of(section)
+    if not config.differs(found.get("database", {}), section) and (str(here) == str(target) or _has(target)):
+        say(f"the data is in {target} already")
+        return
+    _refuse_full(target)
+    counts: dict[str, int] = {}
+
+    def prepare() -> Configuration:
+        confined(lambda: here.snapshot(Path(paths.INCOMING) / staging.SQLITE), THOROUGH)
+        changed, found_counts = migration.complete(found, version, section)
+        counts.update(found_counts)
+        return changed
+
+    def verify() -> None:
+        say("compare every row")
+        _compare(here, target)
+        finish()
+
+    change = Change(
+        what=f"the move from {here} to {target}",
+        label="move",
+        version=version,
+        target=target,
+        source=here,
+        prepare=prepare,
+        finish=verify,
+        moves=True,
+    )
+    kept = transaction.carry_out(change, say)
+    if isinstance(here, Sqlite):  # nobody else has it, and what lies here would be in the way of a move back
+        confined(here.abandon)
+    say(f"moved to {target}: {interface.told(counts)}, every row of them compared; the old data is kept in {kept}")
+
+
+def _has(target: Database) -> bool:
+    """Tell whether there is a Baïkal in ``target``: then the server itself has moved, with all that is on it."""
+    return confined(target.installed)
+
+
+def _refuse_full(target: Database) -> None:
+    def count() -> dict[str, int]:
+        if not target.installed():
+            return {}
+        with contextlib.closing(target.connect()) as connection:
+            return interface.counts(connection)
+
+    counts = confined(count)
+    if any(counts.values()):
+        remedy = "move it away" if isinstance(target, Sqlite) else "empty it, or declare another (database_name)"
+        message = f"{target} has data already ({interface.told(counts)}); {remedy}"
+        raise HostError(message)
+
+
+def _compare(here: Database, target: Database) -> None:
+    """Raise :class:`HostError` for the first row that is not in ``target`` as it is ``here``; nobody writes meanwhile."""
+    with staging.incoming() as place:
+
+        def compare() -> str:
+            copies = []
+            for name, each in (("here", here), ("there", target)):
+                copies.append(place / "Specific/db" / name)
+                each.snapshot(copies[-1])
+            return transfer.difference(*copies)
+
+        wrong = confined(compare, THOROUGH)
+    if wrong:
+        message = f"what arrived is not what was sent: {wrong}"
+        raise HostError(message)

@@ -1,0 +1,73 @@
+"""Upgrades: the data becomes a newer release's, and that serves it; or all stays as it was."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from baikalctl import paths
+from baikalctl.changes import migration, staging, transaction
+from baikalctl.changes.transaction import Change
+from baikalctl.database import interface
+from baikalctl.database.sqlite import Sqlite
+from baikalctl.host.boundary import THOROUGH, confined
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from baikalctl.baikal.config import Configuration
+    from baikalctl.database.interface import Database
+
+    Say = Callable[[str], None]
+
+
+def upgrade(
+    found: Configuration, section: Mapping[str, Any], version: str, say: Say, finish: Callable[[], None] = lambda: None
+) -> None:
+    """Bring the data with the baikal.yaml ``found`` to the release ``version``, which is installed, and have it serve.
+
+    ``section`` names its database.
+
+    To be called under the host's lock; ``finish`` is done with the new data before anybody uses it. Raises
+    :class:`HostError` with what went wrong, and all is as it was then. The release before stays, for second thoughts;
+    older ones go.
+    """
+    here = interface.of(section)
+    old = migration.outstanding(found, version)
+
+    def prepare() -> Configuration:
+        copy_here(here)
+        say(f"migrate a copy of the data from Baïkal {old} to {version}, and try it out")
+        return migration.complete(found, version, section)[0]
+
+    change = Change(
+        what=f"the upgrade from Baïkal {old} to {version}",
+        label=f"upgrade-{old}-to-{version}",
+        version=version,
+        target=here,
+        prepare=prepare,
+        finish=finish,
+    )
+    transaction.carry_out(change, say)
+    stays = (
+        f"{old} stays installed, and its data is kept" if (Path(paths.CODE) / old).is_dir() else "the old data is kept"
+    )
+    say(f"Baïkal {version} serves; {stays}, until the next upgrade")
+    for place in Path(paths.CODE).glob("[0-9]*"):
+        if place.is_dir() and place.name not in (old, version):
+            shutil.rmtree(place, ignore_errors=True)
+
+
+def copy_here(here: Database) -> None:
+    """Copy the data of ``here`` to INCOMING, to be made into new data; nobody writes meanwhile."""
+    place = Path(paths.INCOMING)
+
+    def copy() -> None:
+        if isinstance(here, Sqlite):
+            here.snapshot(place / staging.SQLITE)
+        else:
+            here.snapshot(place / staging.BEFORE)
+            shutil.copyfile(place / staging.BEFORE, place / staging.SQLITE)
+
+    confined(copy, THOROUGH)

@@ -1,0 +1,246 @@
+"""``baikalctl start``: a container becomes the server that its environment describes, and s6 takes over.
+
+Everything that can be wrong is said before anything is touched. What is written outside the volume stands below
+``/run/baikal``, anew at each start; what is in the volume is brought up to date as on a machine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from baikalctl import output, paths
+from baikalctl.baikal import config
+from baikalctl.changes import transaction
+from baikalctl.commands import apply
+from baikalctl.container import readiness
+from baikalctl.container.limits import (
+    platform,
+    refuse_low_port,
+    refuse_missing_restic,
+    refuse_unfit_file,
+    refuse_unfit_files,
+)
+from baikalctl.desired.state import REALM, Declared, declare
+from baikalctl.errors import HostError, SettingsError
+from baikalctl.host import directories, install
+from baikalctl.host.lock import held
+from baikalctl.host.privileges import privileged
+from baikalctl.host.tempdir import remove_tree
+from baikalctl.mail import nullmailer
+from baikalctl.rendering.container import BACKUP, CERTIFICATE, MAIL, render_contained
+from baikalctl.rendering.model import File, data
+from baikalctl.settings.conflicts import of_old_release
+from baikalctl.settings.environment import is_of_others, plain_secrets
+from baikalctl.settings.model import DEFINITIONS, PREFIX, Settings
+from baikalctl.tls import nginx_reload
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Iterable, Mapping
+
+
+SUPERVISOR = "/usr/bin/s6-svscan"
+KEPT = ("PATH", "TZ", "LANG", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
+"""What services get of the environment: nothing of ours, because it may hold passwords."""
+
+
+def start(environ: Mapping[str, str]) -> NoReturn:
+    """Bring everything to what ``environ`` and the mounted settings say, then become the supervisor.
+
+    Raises :class:`SettingsError` with every fault of the settings, and :class:`HostError` where the container or its
+    volume isn't fit.
+    """
+    end_when_told()
+    settings = _of_this_image(environ)
+    for name in ("http_port", "https_port") if settings.tls != "off" else ("http_port",):
+        refuse_low_port(name, getattr(settings, name))
+    if settings.relay_ca:
+        refuse_unfit_file(settings.relay_ca)
+    _refuse_unreachable(settings)
+    try:
+        refuse_unfit_files(settings)
+    except HostError as error:
+        if not Path(f"{declare(settings).served}.pem").is_file():
+            raise
+        output.say(f"{error}; until that is fixed, the certificate that is in the volume goes on serving")
+    directories.refuse_unwritable(Path(paths.DATA), "mount a volume there, without :ro")
+    run = _run_folder()
+    if (plain := plain_secrets(environ, DEFINITIONS)) and not privileged():
+        output.say(
+            f"PHP has the same account as health checks and docker exec here, so it can read {', '.join(plain)} in their "
+            f"environment; set {', '.join(plain.values())} instead"
+        )
+    directories.make(data())
+    serving = directories.serve_alone(output.say)
+    for sentence, give_back in apply.ownership_steps():
+        output.say(sentence)
+        give_back()
+    with held(paths.LOCK, output.say):
+        _recover(settings)
+    found = config.read()
+    wanted = render_contained(settings, platform(), found.get("system", {}).get("auth_realm", REALM))
+    _clear(run)
+    directories.make(wanted.directories)
+    _write(wanted.files)
+    unneeded = {CERTIFICATE: settings.tls == "off", BACKUP: not settings.backup, MAIL: settings.mail == "off"}
+    _lay_out_services(without=[name for name, unwanted in unneeded.items() if unwanted])
+    nullmailer.prepare(settings.mail, output.say)
+    if os.geteuid() == 0 and not privileged():
+        output.say(
+            "root has no capabilities here, so nginx will say that initgroups failed: no harm, and --user avoids it"
+        )
+    declared = Declared.on_this_host()
+    with readiness.until_ready(declared, output.say):
+        apply.apply(declared, output.say)
+    nginx_reload.remember(declared)  # nginx is about to read it
+    output.say(
+        f"serving https://{settings.hostname}" if settings.tls != "off" else f"serving {settings.hostname} over HTTP"
+    )
+    os.set_inheritable(serving, True)  # noqa: FBT003 - its only argument; until the last process of this container has ended
+    environment = {name: environ[name] for name in KEPT if name in environ}
+    os.execve(SUPERVISOR, [SUPERVISOR, paths.SERVICES], environment)  # noqa: S606 - no shell is meant
+
+
+def _recover(settings: Settings) -> None:
+    """Take back what was interrupted; where a server has the data, and may be away, that is tried again once it is there."""
+    try:
+        transaction.recover(output.say)
+    except HostError as error:
+        if not settings.database_host:
+            raise
+        output.say(str(error))
+
+
+def prepare_errand(environ: Mapping[str, str]) -> None:
+    """Have a container that does one thing with the data, such as a restore, know what a start with ``environ`` would.
+
+    It writes to ``/run/baikal`` alone, and raises what :func:`start` does.
+    """
+    settings = _of_this_image(environ)
+    _refuse_unreachable(settings)
+    found: config.Configuration = {}
+    with contextlib.suppress(HostError):  # a broken one may be what is to be restored
+        found = config.read()
+    wanted = render_contained(settings, platform(), found.get("system", {}).get("auth_realm", REALM))
+    run = _run_folder()
+    _clear(run)
+    directories.make(directory for directory in wanted.directories if Path(directory.path).is_relative_to(run))
+    _write(wanted.files)
+
+
+def has_settings(environ: Mapping[str, str]) -> bool:
+    """Tell whether a container was given any settings."""
+    given = any(name.startswith(PREFIX) and not is_of_others(name, text) for name, text in environ.items())
+    return given or Path(paths.SETTINGS_FILE).exists()
+
+
+def end_when_told() -> None:
+    """Have this process end as it is told to: the first one of a container ignores what it has no handler for."""
+    for ending in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(ending, _end)
+
+
+def _of_this_image(environ: Mapping[str, str]) -> Settings:
+    """Return the settings, with the image's own release; raises :class:`SettingsError` for what that can't do."""
+    version = str(Path(paths.CURRENT).readlink())
+    settings = dataclasses.replace(read_settings(environ), baikal_version=version)
+    if faults := [fault for _, fault in of_old_release(settings)]:
+        raise SettingsError(faults)
+    return settings
+
+
+def _refuse_unreachable(settings: Settings) -> None:
+    """Raise :class:`HostError` if this image or container lacks what database and archives are reached with."""
+    if settings.database_ca:
+        refuse_unfit_file(settings.database_ca)
+    refuse_missing_restic(settings)
+
+
+def _run_folder() -> Path:
+    """Return the folder for all that needn't survive, which may be written."""
+    run = Path(paths.RUN)
+    with contextlib.suppress(OSError):
+        run.mkdir(exist_ok=True)  # what is mounted on the folder above is empty
+    mounting = f"--tmpfs {run}:mode=1777"
+    directories.refuse_unwritable(run, f"with --read-only, add {mounting}", own=f"mount it with {mounting}")
+    return run
+
+
+def read_settings(environ: Mapping[str, str]) -> Settings:
+    """Return the settings of the mounted file, overridden by ``environ``; raises :class:`SettingsError`.
+
+    Faults of what stands in the file, or would, have the setting's name, those of variables the variable's.
+    """
+    file = _read_file(Path(paths.SETTINGS_FILE))
+    try:
+        return Settings.from_env(environ, file)
+    except SettingsError as error:
+        named = []
+        for fault in error.faults:
+            name = fault.setting.partition("[")[0].partition(".")[0]
+            variable = PREFIX + name.upper()
+            from_file = name in file and not {variable, f"{variable}_FILE"} & environ.keys()
+            shown = fault.setting if from_file or name not in DEFINITIONS else variable + fault.setting[len(name) :]
+            named.append(dataclasses.replace(fault, setting=shown))
+        raise SettingsError(named) from None
+
+
+def _read_file(path: Path) -> dict[str, object]:
+    """Return what stands in settings.toml; nothing where none is mounted."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return {}
+    except IsADirectoryError:
+        message = f"{path} is a directory: the file that should be mounted there doesn't exist on the host"
+        raise HostError(message) from None
+    except PermissionError:
+        message = f"{path} can't be read by {directories.account()}; give that account the file (chown {os.geteuid()})"
+        raise HostError(message) from None
+    except UnicodeDecodeError:
+        message = f"{path} is not UTF-8 text; save it as such"
+        raise HostError(message) from None
+    import tomllib
+
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        message = f'{path} is not TOML: {error}; write lines such as hostname = "cal.example.org"'
+        raise HostError(message) from None
+
+
+def _clear(folder: Path) -> None:
+    """Remove what an earlier start of this container has left."""
+    for entry in folder.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            remove_tree(entry)
+        else:
+            entry.unlink()
+
+
+def _write(files: Iterable[File]) -> None:
+    for file in files:
+        descriptor = os.open(file.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as stream:
+            if privileged():
+                os.fchown(descriptor, *install.ids(file.owner, file.group))
+            os.fchmod(descriptor, file.mode)
+            stream.write(file.content)
+
+
+def _lay_out_services(without: Container[str]) -> None:
+    """Give s6 its directory of services, ``without`` some: it writes beside what the image has."""
+    for folder in (folder for folder in Path(paths.LAID_OUT).iterdir() if folder.name not in without):
+        place = Path(paths.SERVICES) / folder.name
+        place.mkdir(parents=True)
+        for script in folder.iterdir():
+            (place / script.name).symlink_to(script)
+
+
+def _end(number: int, _frame: object) -> NoReturn:
+    sys.exit(128 + number)

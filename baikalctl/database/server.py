@@ -1,0 +1,275 @@
+"""What MySQL and PostgreSQL have in common as Baïkal's database: a server, reached through a driver of Python's."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from baikalctl.baikal import release
+from baikalctl.database import interface, sync_triggers, transfer
+from baikalctl.database.driver import Address, Connection, in_words
+from baikalctl.errors import HostError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
+
+STATE, SESSIONS = "baikalctl_state", "baikalctl_sessions"
+"""Our own tables: what machines that share the database must agree on, and who is logged in to the admin pages."""
+VERSION, MAKING = "version", "making"
+"""Names in STATE: the release that the data is of; and there while the tables are being made."""
+
+
+class Server(interface.Database):
+    """A database on a server."""
+
+    prefix: ClassVar[str]
+    """What its keys in baikal.yaml begin with."""
+    folder: ClassVar[str]
+    """Where a release has its schema."""
+    manner: ClassVar[transfer.Sqlite]
+    indexes: ClassVar[Mapping[str, str]]
+    """Indexes that Baïkal's schema lacks, by name."""
+    own_tables: ClassVar[Mapping[str, str]]
+
+    def __init__(self, section: Mapping[str, Any]) -> None:
+        """Take the database that the section ``database`` of a baikal.yaml names; the server needn't answer."""
+        self.address = Address.of(section, self.prefix)
+        self._section = dict(section)
+
+    @property
+    def shared(self) -> bool:
+        """Whether it is another machine's."""
+        return self.address.host != "localhost" and not self.address.host.startswith("/")
+
+    def section(self) -> dict[str, Any]:
+        """Return the section ``database`` of a baikal.yaml that names it."""
+        return dict(self._section)
+
+    def __str__(self) -> str:
+        """Return what messages call it."""
+        where = f"at {self.address.host}" if self.shared else "on this machine"
+        return f"the {interface.BACKENDS[self.backend]} database {self.address.name} {where}"
+
+    def connect(self, *, read_only: bool = False) -> Connection:
+        """Return a connection; raises :class:`HostError` where the server isn't reached, or lets nobody in."""
+        connection = self._connected()
+        if read_only:
+            with self._telling():
+                self._begin_snapshot(connection)
+        return connection
+
+    def installed(self) -> bool:
+        """Tell whether Baïkal's tables are there, all of them."""
+        with contextlib.closing(self.connect()) as connection, self._telling():
+            self._refuse_strangers(connection)
+            return self._has(connection, interface.CREATED_LAST) and not self._being_made(connection)
+
+    def create(self, version: str) -> None:
+        """Make the tables; what an earlier attempt has made of them goes first, anybody else's tables are refused."""
+        with contextlib.closing(self.connect()) as connection, self._telling():
+            if not self._being_made(connection) and self._has(connection, interface.CREATED_LAST):
+                message = f"{self} has data already, so its tables are not made anew"
+                raise HostError(message)
+            self._make_tables(connection, version)
+            self._made(connection, version)
+
+    def load(self, source: Path, version: str, *, exactly: bool = False) -> None:
+        """Make the tables anew with the rows of ``source``; until that is done, the database counts as being made."""
+        with contextlib.closing(self.connect()) as connection, self._telling():
+            self._make_tables(connection, version)
+            if exactly:
+                self._drop_others(connection, transfer.all_columns(source))
+            transfer.copy(source, connection, self.manner)
+            self._set_sequences(connection)
+            connection.execute(f"DELETE FROM {STATE} WHERE name = ?", [interface.PASSWORDS])
+            self._made(connection, version)
+        with contextlib.closing(self.connect()) as connection, self._telling():
+            self.tune(connection)
+
+    def missing_tuning(self, connection: interface.Connection) -> list[str]:
+        """Return which indexes and triggers are missing."""
+        there = self._indexes(connection)
+        triggers = sync_triggers.missing(connection, self.backend)
+        return [f"index {name}" for name in self.indexes if name not in there] + [
+            f"trigger {name}" for name in triggers
+        ]
+
+    def tune(self, connection: interface.Connection) -> None:
+        """Add the missing indexes and triggers, and have the server count what is in the tables."""
+        there = self._indexes(connection)
+        for name, columns in self.indexes.items():
+            if name not in there:
+                connection.execute(f"CREATE INDEX {name} ON {columns}")
+        sync_triggers.add(connection, self.backend)
+        self._analyze(connection)
+        connection.commit()
+
+    def snapshot(self, target: Path) -> None:
+        """Read everything in one transaction, which sees one moment, and write it as SQLite has it."""
+        with contextlib.closing(self.connect(read_only=True)) as connection, self._telling():
+            there = self._columns(connection)
+            transfer.write(target, self._everything(connection, there))
+
+    def version(self) -> str:
+        """Return the release that the data is of, as one of several machines has noted it when it made or upgraded it."""
+        noted = self.noted(VERSION)
+        if noted and not release.numbers(noted):
+            message = f"{self} has the version {noted[:40]!r}, which is none of Baïkal's; restore it from a backup"
+            raise HostError(message)
+        return noted
+
+    def noted(self, name: str) -> str:
+        """Return what is noted under ``name`` in our table of its own."""
+        with contextlib.closing(self.connect()) as connection, self._telling():
+            if not self._has(connection, STATE):
+                return ""
+            row = connection.execute(f"SELECT value FROM {STATE} WHERE name = ?", [name]).fetchone()
+            return str(row[0]) if row else ""
+
+    def note(self, name: str, text: str) -> None:
+        """Note ``text`` under ``name``, in place of what was noted there."""
+        with contextlib.closing(self.connect()) as connection, self._telling():
+            connection.execute(f"DELETE FROM {STATE} WHERE name = ?", [name])
+            connection.execute(f"INSERT INTO {STATE} (name, value) VALUES (?, ?)", [name, text])
+            connection.commit()
+
+    def set_version(self, version: str) -> None:
+        """Remember the release that the data is of, for whoever else serves it."""
+        with contextlib.closing(self.connect()) as connection, self._telling():
+            self._made(connection, version)
+
+    def abandon(self) -> None:
+        """Have the tables count as being made, if they are there."""
+        with contextlib.closing(self.connect()) as connection, self._telling():
+            if self._has(connection, STATE):
+                self._mark(connection)
+                connection.commit()
+
+    def remedy(self, error: interface.Error, otherwise: str) -> str:
+        """Return what to do about ``error``: what went wrong while the server answered is in its own log."""
+        said = str(error).lower()
+        if any(word in said for word in ("server closed", "gone away", "lost connection", "terminat", "shut")):
+            return "the server went away; look whether it runs, and run again"
+        if any(word in said for word in ("no space", "full", "disk")):
+            return "make room on the database server"
+        return otherwise
+
+    @contextlib.contextmanager
+    def _telling(self) -> Iterator[None]:
+        """Have errors name the database."""
+        try:
+            yield
+        except interface.ServerError as error:
+            message = f"{self}: {error}; {self.remedy(error, 'fix that on the server, and run again')}"
+            raise HostError(message) from None
+
+    def _everything(
+        self, connection: Connection, there: Mapping[str, list[str]]
+    ) -> Iterator[tuple[str, list[str], Iterable[tuple[object, ...]]]]:
+        for table, names in there.items():
+            yield table, names, self._streamed(connection, f"SELECT {', '.join(names)} FROM {table} ORDER BY id")
+
+    def _make_tables(self, connection: Connection, version: str) -> None:
+        """Have Baïkal's tables of ``version``, empty, and ours; from here to :meth:`_made`, they count as being made."""
+        self._refuse_strangers(connection)
+        for statement in self.own_tables.values():
+            connection.execute(statement)
+        self._mark(connection)
+        for table in interface.tables():
+            connection.execute(f"DROP TABLE IF EXISTS {table}")
+        for statement in interface.schema(version, self.folder).split(";"):
+            if statement.strip():
+                connection.execute(statement)
+
+    def _refuse_strangers(self, connection: Connection) -> None:
+        """Raise :class:`HostError` if there are tables called like Baïkal's that weren't made from here."""
+        if self._has(connection, STATE) and connection.execute(f"SELECT name FROM {STATE}").fetchone():
+            return
+        theirs = [table for table in interface.TABLES if self._has(connection, table)]
+        if theirs:
+            message = (
+                f"{self} has a table {theirs[0]} that was not made by baikal-deploy; give another database "
+                "(database_name), and if this one is an older Baïkal's, take it over with baikalctl import"
+            )
+            raise HostError(message)
+
+    def _drop_others(self, connection: Connection, wanted: Mapping[str, list[str]]) -> None:
+        """Take tables and columns away that aren't ``wanted``."""
+        for table, names in self._columns(connection).items():
+            if table not in wanted:
+                connection.execute(f"DROP TABLE {table}")
+                continue
+            for name in set(names) - set(wanted[table]):
+                connection.execute(f"ALTER TABLE {table} DROP COLUMN {name}")
+
+    @staticmethod
+    def _mark(connection: Connection) -> None:
+        connection.execute(f"DELETE FROM {STATE} WHERE name = ?", [MAKING])
+        connection.execute(f"INSERT INTO {STATE} (name, value) VALUES (?, ?)", [MAKING, "1"])
+
+    def _made(self, connection: Connection, version: str) -> None:
+        for name in (VERSION, MAKING):
+            connection.execute(f"DELETE FROM {STATE} WHERE name = ?", [name])
+        connection.execute(f"INSERT INTO {STATE} (name, value) VALUES (?, ?)", [VERSION, version])
+        connection.commit()
+
+    def _being_made(self, connection: Connection) -> bool:
+        if not self._has(connection, STATE):
+            return False
+        return bool(connection.execute(f"SELECT name FROM {STATE} WHERE name = ?", [MAKING]).fetchone())
+
+    def _unreachable(self, error: Exception) -> HostError:
+        return HostError(
+            f"{self} can't be reached ({in_words(error)}); is the server up, does it let {self.address.user} in from "
+            "here, and are database_* right?"
+        )
+
+    @abstractmethod
+    def _connected(self) -> Connection:
+        """Return a new connection."""
+
+    @abstractmethod
+    def _begin_snapshot(self, connection: Connection) -> None:
+        """Have all that is read from now on be of one moment."""
+
+    @abstractmethod
+    def _streamed(self, connection: Connection, query: str) -> Iterator[tuple[object, ...]]:
+        """Yield the rows of ``query``, without having all of them in memory."""
+
+    @abstractmethod
+    def _has(self, connection: interface.Connection, table: str) -> bool:
+        """Tell whether there is such a table."""
+
+    @abstractmethod
+    def _columns(self, connection: interface.Connection) -> dict[str, list[str]]:
+        """Return the columns of each of Baïkal's tables."""
+
+    @abstractmethod
+    def _indexes(self, connection: interface.Connection) -> set[str]:
+        """Return the names of the indexes that there are."""
+
+    @abstractmethod
+    def _set_sequences(self, connection: Connection) -> None:
+        """Have the next row of each table get an id that is free."""
+
+    @abstractmethod
+    def _analyze(self, connection: interface.Connection) -> None:
+        """Have the server count what is in the tables."""
+
+
+def grouped(rows: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """Return the columns of each of Baïkal's tables; ``rows`` are in order."""
+    known = interface.tables()
+    found = {table: [name for _, name in each] for table, each in itertools.groupby(rows, key=lambda row: row[0])}
+    odd = [name for table, names in found.items() if table in known for name in names if not _is_plain(name)]
+    if odd:
+        message = f"the database has a column {odd[0][:80]!r}, which is none of Baïkal's"
+        raise HostError(message)
+    return {table: names for table, names in found.items() if table in known}
+
+
+def _is_plain(name: str) -> bool:
+    return name.isidentifier() and name.isascii()

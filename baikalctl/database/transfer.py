@@ -1,0 +1,252 @@
+"""Rows on their way between databases: by way of an SQLite file, which is what a backup holds whatever the database is.
+
+Ids, ETags and sync tokens stay as they are, so clients go on where they were. What differs is only how the databases
+store the same: SQLite takes text and bytes in any column, MySQL wants bytes in some, and PostgreSQL text in all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import sqlite3
+from typing import TYPE_CHECKING
+
+from baikalctl.database import interface, sqlite_file
+from baikalctl.errors import HostError
+from baikalctl.host import safe_copy
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+AT_ONCE = 200
+"""Rows that are read and written together: an event with an attachment may have megabytes."""
+POSITIVE = {"firstoccurence", "lastoccurence", "lastmodified"}
+"""Seconds since 1970 that are only compared with: PostgreSQL's tables take none before, and MySQL's no negative ones."""
+DEFAULTS = {"access": 1, "calendarorder": 0, "share_invitestatus": 2, "transparent": 0}
+"""What servers' tables have where SQLite's may have nothing, as in calendars that clients make (Core/Resources/Db)."""
+RAW = ("value",)
+"""Columns of Baïkal's kind "string", in which SQLite takes "007" for a number."""
+NAMED = ("uri", "username", "path", "principaluri", "name")
+"""Columns that tell a person which row is meant, the first that there is."""
+
+
+class Sqlite:
+    """How SQLite takes values: as they are."""
+
+    least_second: int | None = None
+
+    def value(self, column: str, value: object) -> object:  # noqa: ARG002 - others look at it
+        """Return ``value`` as the database takes it; raises ValueError for what it can't hold."""
+        return value
+
+
+class Bytes(Sqlite):
+    """How MySQL takes values: bytes or text, and seconds from 1970 on."""
+
+    least_second = 0
+
+    def value(self, column: str, value: object) -> object:
+        """Return ``value``, or its default, with a second of long ago as the least that there is."""
+        if value is None:
+            return DEFAULTS.get(column)
+        if column in POSITIVE and isinstance(value, int) and self.least_second is not None:
+            return max(value, self.least_second)
+        return value
+
+
+class Text(Bytes):
+    """How PostgreSQL takes values: text in UTF-8 without zeros, and seconds after 1970 began."""
+
+    least_second = 1
+
+    def value(self, column: str, value: object) -> object:
+        """Return ``value`` as text; raises ValueError where it is none."""
+        if isinstance(value, bytes):
+            value = value.decode("utf-8")
+        if isinstance(value, str) and "\0" in value:
+            message = "it has a zero byte"
+            raise ValueError(message)
+        return super().value(column, value)
+
+
+def readable(value: object) -> object:
+    """Return bytes that are text as text: a server may give either."""
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        content = bytes(value)
+        try:
+            return content.decode("utf-8")
+        except UnicodeDecodeError:
+            return content
+    return value
+
+
+def copy(source: Path, target: interface.Connection, manner: Sqlite) -> None:
+    """Add every row of the SQLite file ``source`` to the empty tables of ``target``, which take values in its ``manner``.
+
+    Raises :class:`HostError` with the row that can't be stored there, or a column that isn't known there.
+    """
+    with contextlib.closing(sqlite_file.connect(source, "ro")) as origin:
+        for table in tables(origin):
+            names = columns(origin, table)
+            _refuse_unknown(target, table, names)
+            statement = f"INSERT INTO {table} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
+            for rows in _batches(origin.execute(f"SELECT {', '.join(names)} FROM {table} ORDER BY id")):
+                values = [_converted(table, names, row, manner) for row in rows]
+                target.execute("SAVEPOINT batch")
+                try:
+                    target.executemany(statement, values)
+                except interface.Error:
+                    target.execute("ROLLBACK TO SAVEPOINT batch")
+                    _tell_which(target, table, names, statement, values)
+                target.execute("RELEASE SAVEPOINT batch")
+
+
+def write(target: Path, source: Iterable[tuple[str, list[str], Iterable[tuple[object, ...]]]]) -> None:
+    """Write ``source`` (table, columns, rows) to the SQLite file ``target``: the current release's tables, as far as there.
+
+    In an image, that may be a newer one than the data's, and its own migration makes what the data hasn't got. Of what a
+    database may leave out and SQLite's tables may not, nothing is lost: the file's tables take it.
+    """
+    beside = target.with_name(f"{target.name}.new")
+    beside.unlink(missing_ok=True)
+    beside.touch(mode=0o600)
+    with contextlib.closing(sqlite3.connect(beside)) as connection:
+        connection.execute("PRAGMA synchronous = OFF")
+        connection.execute("PRAGMA journal_mode = OFF")
+        connection.executescript(interface.schema("current", "SQLite").replace(" NOT NULL", ""))
+        absent = set(tables(connection))
+        for table, names, rows in source:
+            absent.discard(table)
+            known = columns(connection, table)
+            if not known:
+                connection.execute(f"CREATE TABLE {table} (id INTEGER PRIMARY KEY)")
+                known = ["id"]
+            for name in names:
+                if name not in known:
+                    connection.execute(f"ALTER TABLE {table} ADD COLUMN {name}")
+            for name in set(known) - set(names):
+                connection.execute(f"ALTER TABLE {table} DROP COLUMN {name}")
+            statement = f"INSERT INTO {table} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
+            for batch in _batches(rows):
+                connection.executemany(statement, (_stored(names, row) for row in batch))
+                safe_copy.refuse_without_room(0, target.parent, "the database")  # whose size only its server knows
+        for table in absent:
+            connection.execute(f"DROP TABLE {table}")
+        connection.commit()
+    beside.replace(target)
+
+
+def difference(one: Path, other: Path) -> str:
+    """Return the first thing in which two such files differ, in words; nothing if every row is the same in both.
+
+    Text and its bytes are the same, and so are seconds of long ago, which servers can't tell apart, and what is a default.
+    """
+    with contextlib.ExitStack() as stack:
+        first, second = (
+            stack.enter_context(contextlib.closing(sqlite_file.connect(path, "ro"))) for path in (one, other)
+        )
+        for table in tables(first):
+            names = columns(first, table)
+            query = f"SELECT {', '.join(names)} FROM {table} ORDER BY id"
+            try:
+                pairs = itertools.zip_longest(first.execute(query), second.execute(query))
+                for left, right in pairs:
+                    if left is None or right is None:
+                        return f"{_which(table, names, left or right)} is in one of them alone"
+                    for name, here, there in zip(names, left, right, strict=True):
+                        if _compared(name, here) != _compared(name, there):
+                            return f"{_which(table, names, left)} has another {name}"
+            except sqlite3.OperationalError as error:
+                return f"{table}: {error}"
+    return ""
+
+
+def shape(path: Path) -> list[tuple[str, str | None]]:
+    """Return the statements that such a file's tables, indexes and triggers were made with, by name."""
+    with contextlib.closing(sqlite_file.connect(path, "ro")) as connection:
+        return connection.execute("SELECT name, sql FROM sqlite_master ORDER BY name, type").fetchall()
+
+
+def all_columns(path: Path) -> dict[str, list[str]]:
+    """Return the columns of each table of such a file."""
+    with contextlib.closing(sqlite_file.connect(path, "ro")) as connection:
+        return {table: columns(connection, table) for table in tables(connection)}
+
+
+def tables(connection: sqlite3.Connection) -> list[str]:
+    """Return the tables of such a file: Baïkal's, and what a newer release has besides; ours of other kinds are left out."""
+    found = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")
+    return [name for (name,) in found if name.isidentifier() and not name.startswith(("sqlite_", "baikalctl_"))]
+
+
+def columns(connection: sqlite3.Connection, table: str) -> list[str]:
+    """Return the columns of a table; none where there is no such table. Names that aren't plain words are nobody's."""
+    found = [str(row[1]) for row in connection.execute(f"PRAGMA table_info({table})")]
+    odd = [name for name in found if not name.isidentifier()]
+    if odd:
+        message = f"the table {table} has a column {odd[0]!r}, which is none of Baïkal's"
+        raise HostError(message)
+    return found
+
+
+def _batches(rows: Iterable[tuple[object, ...]]) -> Iterator[list[tuple[object, ...]]]:
+    iterator = iter(rows)
+    while batch := list(itertools.islice(iterator, AT_ONCE)):
+        yield batch
+
+
+def _stored(names: list[str], row: tuple[object, ...]) -> tuple[object, ...]:
+    values = (readable(value) for value in row)
+    return tuple(
+        value.encode() if name in RAW and isinstance(value, str) else value
+        for name, value in zip(names, values, strict=True)
+    )
+
+
+def _converted(table: str, names: list[str], row: tuple[object, ...], manner: Sqlite) -> tuple[object, ...]:
+    try:
+        return tuple(manner.value(name, value) for name, value in zip(names, row, strict=True))
+    except ValueError as error:
+        message = f"{_which(table, names, row)} can't be stored in that database: {error}; mend or delete it first"
+        raise HostError(message) from None
+
+
+def _refuse_unknown(target: interface.Connection, table: str, names: list[str]) -> None:
+    try:
+        target.execute(f"SELECT {', '.join(names)} FROM {table} WHERE id = 0").fetchall()
+    except interface.Error as error:
+        message = f"the data has what the tables of this release haven't ({error}); use the release that it is of"
+        raise HostError(message) from None
+
+
+def _tell_which(
+    target: interface.Connection, table: str, names: list[str], statement: str, rows: list[tuple[object, ...]]
+) -> None:
+    """Raise :class:`HostError` for the first of ``rows`` that isn't taken."""
+    for row in rows:
+        try:
+            target.execute(statement, row)
+        except interface.Error as error:
+            message = f"{_which(table, names, row)} can't be stored in that database: {error}; mend or delete it first"
+            raise HostError(message) from None
+    message = f"rows of {table} can't be stored in that database; try again, and look at the server's log"
+    raise HostError(message)
+
+
+def _which(table: str, names: list[str], row: tuple[object, ...]) -> str:
+    values = dict(zip(names, row, strict=True))
+    name = next((values[column] for column in NAMED if values.get(column)), None)
+    return f"{table}, id {values.get('id')}" + (f" ({readable(name)})" if name else "")
+
+
+def _compared(name: str, value: object) -> object:
+    if value is None:
+        return DEFAULTS.get(name)
+    if name in RAW:
+        return value if isinstance(value, bytes) else str(value).encode()
+    if isinstance(value, str):
+        return value.encode()
+    if name in POSITIVE and isinstance(value, int):
+        return max(value, 1)
+    return value

@@ -1,0 +1,109 @@
+"""The data's place: whether it can be written, whose it is, and whether somebody serves it."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from baikalctl import paths
+from baikalctl.errors import HostError
+from baikalctl.host import install
+from baikalctl.host.privileges import privileged
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from baikalctl.rendering.model import Directory
+
+
+def refuse_unwritable(place: Path, remedy: str, *, own: str = "") -> None:
+    """Raise :class:`HostError` unless this account may write in ``place``.
+
+    ``remedy`` is for one that is missing or read-only, ``own`` for one that is somebody else's and no volume.
+    """
+    if not place.is_dir():
+        message = f"{place} is not there; {remedy}"
+        raise HostError(message)
+    if os.access(place, os.W_OK | os.X_OK):
+        return
+    read_only = os.statvfs(place).f_flag & os.ST_RDONLY
+    if read_only:
+        message = f"{place} is read-only; {remedy}"
+    else:
+        message = f"{place} can't be written by {account()}; {own}" if own else f"{place} {_belonging(place)}"
+    raise HostError(message)
+
+
+def _belonging(place: Path) -> str:
+    """Return in words whose ``place`` is, and what to do if that is the wrong one."""
+    owner, mode = place.stat().st_uid, place.stat().st_mode & 0o7777
+    # What root has served belongs to two accounts, of which only a root with its capabilities can be both.
+    way = f"with --user {owner}" if os.geteuid() else "without --cap-drop"
+    return (
+        f"can't be written by {account()}: it belongs to uid {owner}, with mode {mode:o}. Run the container {way}, "
+        f"or give {os.geteuid()} all of the volume: chown -R {os.geteuid()} …"
+    )
+
+
+def account() -> str:
+    """Return in words who this process is."""
+    return f"uid {os.geteuid()}" if os.geteuid() or privileged() else "uid 0 without capabilities"
+
+
+def make(directories: Iterable[Directory]) -> None:
+    """Make the directories, each with its owner where this process may act for others, else its own."""
+    for directory in directories:
+        path = Path(directory.path)
+        if privileged():
+            install.make_directory(dataclasses.asdict(directory))
+        elif not path.exists():
+            path.mkdir(mode=directory.mode)
+        elif not os.access(path, os.R_OK | os.W_OK | os.X_OK):
+            message = f"{path} {_belonging(path)}"
+            raise HostError(message)
+
+
+def serving() -> tuple[int, bool]:
+    """Return the open lock of whoever serves the data, and whether it is this process's now."""
+    lock = os.open(paths.SERVING, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return lock, False
+    return lock, True
+
+
+@contextlib.contextmanager
+def nobody_serving(verb: str) -> Iterator[None]:
+    """Hold what a container holds while it serves this data; raises :class:`HostError` if one does."""
+    lock, ours = serving()
+    try:
+        if not ours:
+            message = f"a container serves this data right now; stop it, {verb}, and start it again"
+            raise HostError(message)
+        yield
+    finally:
+        os.close(lock)
+
+
+def serve_alone(say: Callable[[str], None]) -> int:
+    """Return the open lock of the volume, after the container that holds it has ended.
+
+    Two servers on one volume could each bring it to settings of their own, or to releases of their own.
+    """
+    lock, ours = serving()
+    if not ours:
+        say("another container serves this volume; waiting until it ends (stop it, or give this one its own volume)")
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    return lock
+
+
+def backups() -> Path:
+    """Return the directory for what must not get lost, made if need be; an image's link leads into the volume."""
+    folder = Path(os.path.realpath(paths.BACKUPS))
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder

@@ -1,0 +1,189 @@
+"""What DNS says of the domain that mail comes from: who may send for it, by which key, and what else becomes of it.
+
+SPF (RFC 7208), DKIM (RFC 6376) and DMARC (RFC 7489), without which other servers refuse mail or take it for spam.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from baikalctl.baikal.health import FAILED, OK, WARNING, Finding, again
+from baikalctl.errors import HostError
+from baikalctl.host.boundary import confined
+from baikalctl.settings import validators
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from baikalctl.desired.state import Declared
+
+
+SUBJECT = "mail"
+LIFETIME_S = 3
+STRING = 255
+"""Octets of one string of a TXT record (RFC 1035, section 3.3); a longer text is several of them."""
+SPF, DMARC = "v=spf1", "v=DMARC1"
+HINT = "include:…"
+"""In place of what the relay's provider names."""
+TERM = re.compile(
+    r"[+?~-]?(all|(a|mx)(:[^/\s]+)?(/\d+)?(//\d+)?|(include|exists):\S+|ptr(:\S+)?|ip[46]:[0-9a-f:./]+)|[a-z][\w.-]*=\S*",
+    re.ASCII | re.IGNORECASE,
+)
+"""A mechanism or a modifier (RFC 7208, section 4.6.1)."""
+
+Lookup: TypeAlias = Callable[[str], list[str]]
+"""The TXT records of a name, each as one text; none where there are none."""
+
+
+class NoAnswerError(Exception):
+    """DNS can't be asked here; the message says why."""
+
+
+def findings(declared: Declared, lookup: Lookup | None = None) -> list[Finding]:
+    """Look the sender's domain up by ``lookup``, which is DNS as this host asks it; a private domain is nobody's to ask."""
+    domain = declared.mail.domain
+    if declared.mail.mode == "off" or not validators.is_public(domain):
+        return []
+    look = lookup or texts
+    try:
+        looked = [*_spf(declared, domain, look), *_dkim(declared, domain, look), *_dmarc(declared, domain, look)]
+    except NoAnswerError as error:
+        message = f"what DNS says of {domain} could not be looked at: {error}"
+        return [Finding(SUBJECT, WARNING, message, "until it can, mail may end up as spam unnoticed")]
+    if looked:
+        return looked
+    proofs = "SPF, DKIM and DMARC" if declared.mail.selector else "SPF and DMARC"
+    return [Finding(SUBJECT, OK, f"{domain} has {proofs} in DNS")]
+
+
+def lines(declared: Declared) -> list[str]:
+    """Return what should stand in DNS for the sender's domain, a line each; raises :class:`HostError` without the key.
+
+    With a relay, its provider has to say what stands in place of :data:`HINT`.
+    """
+    if declared.mail.mode == "off":
+        return []
+    dkim = [_dkim_line(declared, _public_key(Path(declared.mail.key)))] if declared.mail.selector else []
+    return [_spf_line(declared), *dkim, _dmarc_line(declared)]
+
+
+def texts(name: str) -> list[str]:
+    """Return the TXT records of ``name``; raises :class:`NoAnswerError` where DNS can't be asked."""
+    try:
+        import dns.exception
+        import dns.resolver
+    except ImportError:
+        message = "python3-dnspython is missing; run the deploy, or apt-get install python3-dnspython"
+        raise NoAnswerError(message) from None
+
+    def ask() -> list[str]:
+        try:
+            answer = dns.resolver.Resolver().resolve(f"{name}.", "TXT", lifetime=LIFETIME_S)
+        except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):
+            return []
+        except (dns.exception.DNSException, OSError) as error:
+            raise HostError(" ".join(str(error).split()).rstrip(".")) from None
+        return [b"".join(record.strings).decode("utf-8", "replace") for record in answer]
+
+    try:
+        return [str(text) for text in confined(ask)]
+    except HostError as error:
+        raise NoAnswerError(str(error)) from None
+
+
+def _spf(declared: Declared, domain: str, look: Lookup) -> Iterator[Finding]:
+    records = [text for text in look(domain) if re.match(rf"{SPF}(\s|$)", text, re.IGNORECASE)]
+    line = _spf_line(declared)
+    hint = ", with what the relay's provider names" if declared.mail.relay else ""
+    if not records:
+        message = f"{domain} has no SPF record, so that anybody may send in its name and nobody is believed"
+        yield Finding(SUBJECT, WARNING, message, f"put into DNS{hint}: {line}")
+    elif len(records) > 1:
+        # Whoever finds two takes that for an error of the domain (RFC 7208, sections 3.2 and 4.5).
+        yield Finding(
+            SUBJECT, WARNING, f"{domain} has {len(records)} SPF records, which counts as none", "make them one"
+        )
+    elif wrong := [term for term in records[0].split()[1:] if not TERM.fullmatch(term)]:
+        message = f"the SPF record of {domain} can't be understood at {wrong[0]!r}, which makes all of it void"
+        yield Finding(SUBJECT, WARNING, message, f"correct it{hint}; alone it would be: {line}")
+
+
+def _dkim(declared: Declared, domain: str, look: Lookup) -> Iterator[Finding]:
+    if not declared.mail.selector:
+        return
+    try:
+        key = _public_key(Path(declared.mail.key))
+    except HostError as error:
+        yield Finding(SUBJECT, FAILED, f"mail can't be signed: {' '.join(str(error).split())}", again())
+        return
+    name = f"{declared.mail.selector}._domainkey.{domain}"
+    records, line = look(name), _dkim_line(declared, key)
+    if not records:
+        message = f"{name} is not in DNS, so that nobody can check our signature"
+    elif len(records) > 1:
+        message = f"{name} has {len(records)} TXT records, and nobody knows which is the key"
+    elif not (tags := _tags(records[0])).get("p"):
+        message = f"{name} has no key"
+    elif tags.get("v", "DKIM1") != "DKIM1" or tags.get("k", "rsa") != "rsa":
+        message = f"{name} is not of DKIM1 and rsa"
+    elif "".join(tags["p"].split()) != key:
+        message = f"{name} is the key of somebody else, so that our signature counts as forged"
+    else:
+        return
+    yield Finding(SUBJECT, WARNING, message, f"put into DNS: {line}")
+
+
+def _dmarc(declared: Declared, domain: str, look: Lookup) -> Iterator[Finding]:
+    """Look at the domain, and at what is above it down to two labels: what stands there is for all below."""
+    labels = domain.split(".")
+    for above in range(len(labels) - 1):
+        name = "_dmarc." + ".".join(labels[above:])
+        records = [text for text in look(name) if re.match(rf"{DMARC}\s*(;|$)", text)]
+        if len(records) > 1:
+            yield Finding(SUBJECT, WARNING, f"{name} has {len(records)} records, which counts as none", "keep one")
+        elif records and _tags(records[0]).get("p", "").lower() not in {"none", "quarantine", "reject"}:
+            message = f"{name} has no policy, p=, of none, quarantine or reject"
+            yield Finding(SUBJECT, WARNING, message, f"correct it; alone it would be: {_dmarc_line(declared)}")
+        if records:
+            return
+    message = f"{domain} has no DMARC record, which some servers want before they take mail"
+    yield Finding(SUBJECT, WARNING, message, f"put into DNS: {_dmarc_line(declared)}")
+
+
+def _tags(text: str) -> dict[str, str]:
+    """Return the tags of a DKIM or DMARC record (RFC 6376, section 3.2)."""
+    parts = (part.partition("=") for part in text.split(";"))
+    return {name.strip(): value.strip() for name, _, value in parts}
+
+
+def _public_key(key: Path) -> str:
+    """Return the public half of a private key, as DNS has it: DER, in base64."""
+    from baikalctl.tls.certificate import openssl
+
+    if not key.is_file():
+        message = f"{key} is not there"
+        raise HostError(message)
+    printed = openssl("rsa", "-in", str(key), "-pubout").splitlines()
+    return "".join(line for line in printed if not line.startswith("-----"))
+
+
+def _spf_line(declared: Declared) -> str:
+    who = HINT if declared.mail.relay else f"a:{declared.hostname}"
+    return _line(declared.mail.domain, f"{SPF} {who} -all")
+
+
+def _dkim_line(declared: Declared, key: str) -> str:
+    return _line(f"{declared.mail.selector}._domainkey.{declared.mail.domain}", f"v=DKIM1; k=rsa; p={key}")
+
+
+def _dmarc_line(declared: Declared) -> str:
+    return _line(f"_dmarc.{declared.mail.domain}", f"{DMARC}; p=none; rua=mailto:{declared.mail.sender}")
+
+
+def _line(name: str, text: str) -> str:
+    """Return a TXT record as it stands in a zone."""
+    strings = (text[start : start + STRING] for start in range(0, len(text), STRING))
+    return f"{name}. TXT " + " ".join(f'"{string}"' for string in strings)

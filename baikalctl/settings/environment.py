@@ -1,0 +1,106 @@
+"""A container's settings as its environment says them, and which variables that begin like ours are somebody else's."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING
+
+from baikalctl.errors import Fault, unknown
+from baikalctl.settings.users import UsersValue
+from baikalctl.settings.value_types import SecretValue, describe
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from baikalctl.settings.fields import Definition
+
+
+PREFIX = "BAIKAL_"
+NOT_OURS = re.compile(
+    r"BAIKAL_(PATH_|(\w+_)?SERVICE_(HOST|PORT)|(\w+_)?PORT(_\w+)?=(tcp|udp|sctp)://|(\w+_)?PORT_\d+_(TCP|UDP|SCTP)_)"
+)
+"""Variables that begin like ours: Baïkal's own, and those by which Kubernetes tells of a service called baikal."""
+
+
+def read_environment(
+    environ: Mapping[str, str],
+    file: Mapping[str, object],
+    definitions: Mapping[str, Definition],
+    faults: list[Fault],
+) -> dict[str, object]:
+    """Return what ``file`` says, overridden by ``environ``, over the defaults; adds to ``faults`` what is wrong with it.
+
+    The values are still to be validated. A secret's default, a reference for machines, doesn't count here.
+    """
+    raw: dict[str, object] = {name: None if item.secret else item.raw_default for name, item in definitions.items()}
+    of_image = {name for name, item in definitions.items() if item.machine_only}
+    # What a build calls BAIKAL_VERSION would be BAIKAL_BAIKAL_VERSION here; people try both.
+    spelt = [name.upper() for name in of_image]
+    variables = {PREFIX + part for name in spelt for part in (name, name.removeprefix(PREFIX))}
+    misplaced = [name for name in file if name in of_image] + [name for name in environ if name in variables]
+    faults += [
+        Fault(name, "is decided when the image is made; choose an image with that release") for name in misplaced
+    ]
+    raw |= {name: given for name, given in file.items() if name not in of_image}
+    known = {PREFIX + name.upper(): name for name in definitions if name not in of_image}
+    unclear: list[str] = []
+    for variable, text in environ.items():
+        bare = variable.removesuffix("_FILE")
+        if variable in known:
+            name = known[variable]
+            try:
+                raw[name] = _read_variable(definitions[name], variable, text, environ)
+            except ValueError as error:
+                faults.append(Fault(name, str(error), "" if definitions[name].confidential else describe(text)))
+        elif bare != variable and bare in known and definitions[known[bare]].secret:
+            raw[known[bare]] = {"file": text}
+        elif variable.startswith(PREFIX) and variable not in variables and not is_of_others(variable, text):
+            unclear.append(variable)
+    elsewhere = set(referred(raw))
+    faults += [Fault(variable, unknown(variable, known, PREFIX)) for variable in unclear if variable not in elsewhere]
+    return raw
+
+
+def _read_variable(definition: Definition, variable: str, text: str, environ: Mapping[str, str]) -> object:
+    """Return what the environment variable says; raises ``ValueError`` with what is wrong and the remedy."""
+    if isinstance(definition.kind, SecretValue):
+        if f"{variable}_FILE" in environ:
+            message = f"both {variable} and {variable}_FILE are set; keep one"
+            raise ValueError(message)
+        return text
+    if isinstance(definition.kind, UsersValue):
+        try:
+            return json.loads(text)
+        except (ValueError, RecursionError):
+            message = "is not JSON; write a list of tables"
+            raise ValueError(message) from None
+    return definition.kind.read_text(text)
+
+
+def plain_secrets(environ: Mapping[str, str], definitions: Mapping[str, Definition]) -> dict[str, str]:
+    """Return the variables that have a secret itself as their value, each with what to set in its place."""
+    found = {}
+    for name, definition in definitions.items():
+        variable = PREFIX + name.upper()
+        value = environ.get(variable, "")
+        if value and definition.secret:
+            found[variable] = f"{variable}_FILE"
+        elif isinstance(definition.kind, UsersValue) and re.search(r'"password"\s*:\s*"', value):
+            found[variable] = f'{{"file": "…"}} for each password in {variable}'
+    return found
+
+
+def is_of_others(variable: str, text: str) -> bool:
+    """Tell whether a variable with this text is no attempt at one of our settings."""
+    return bool(NOT_OURS.match(f"{variable}={text}"))
+
+
+def referred(raw: object) -> Iterator[str]:
+    """Yield the environment variables that secrets anywhere in ``raw`` are to come from."""
+    if isinstance(raw, dict):
+        if list(raw) == ["env"] and isinstance(raw["env"], str):
+            yield raw["env"]
+        raw = list(raw.values())
+    for inner in raw if isinstance(raw, list) else ():
+        yield from referred(inner)
