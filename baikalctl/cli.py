@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from baikalctl import output
 from baikalctl.arguments import parser
-from baikalctl.desired.state import Declared
+from baikalctl.desired.state import DesiredState
 from baikalctl.errors import HostError, SettingsError
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def _of_database(error: Error) -> str:
     from baikalctl.baikal import current_database
 
     try:
-        here = current_database.of(Declared.on_this_host())
+        here = current_database.of(DesiredState.on_this_host())
     except (HostError, OSError):
         return f"the database: {error}; baikalctl check tells more"
     return f"{here}: {error}; {here.remedy(error, 'run again; baikalctl check tells more')}"
@@ -88,19 +88,19 @@ def _run(chosen: argparse.Namespace) -> int:
         "mail": _mail,
         "database": _database,
     }
-    return there[chosen.verb](chosen, Declared.on_this_host())
+    return there[chosen.verb](chosen, DesiredState.on_this_host())
 
 
 def _prepare_errand(chosen: argparse.Namespace) -> None:
     """Where this is all that a container is for, have it know what its environment declares: some verbs can do without."""
-    from baikalctl.baikal import health
+    from baikalctl.host import runtime
 
-    if health.unstarted():
-        from baikalctl.container import start
+    if runtime.unstarted():
+        from baikalctl.container import settings_source, start
 
         start.end_when_told()
         needed = chosen.verb == "database" or (chosen.verb == "backup" and chosen.backup != "verify")
-        if needed or start.has_settings(os.environ):
+        if needed or settings_source.has_settings(os.environ):
             start.prepare_errand(os.environ)
 
 
@@ -117,13 +117,13 @@ def _start(_: argparse.Namespace) -> int:
     start.start(os.environ)
 
 
-def _health(_: argparse.Namespace, declared: Declared) -> int:
+def _health(_: argparse.Namespace, declared: DesiredState) -> int:
     from baikalctl.baikal import health
 
     return health.probe(declared)
 
 
-def _check(chosen: argparse.Namespace, declared: Declared) -> int:
+def _check(chosen: argparse.Namespace, declared: DesiredState) -> int:
     from baikalctl.checks import check
 
     findings = check.examine(declared, thorough=chosen.thorough, wait_s=chosen.wait)
@@ -131,15 +131,15 @@ def _check(chosen: argparse.Namespace, declared: Declared) -> int:
     return 0 if check.healthy(findings) else 1
 
 
-def _may_ask(declared: Declared) -> bool:
+def _may_ask(declared: DesiredState) -> bool:
     if declared.asking is None:
         return False
     from baikalctl.tls import renewal
 
-    return renewal.may_ask(declared)
+    return renewal.may_request(declared)
 
 
-def _certificate(chosen: argparse.Namespace, declared: Declared) -> int:
+def _certificate(chosen: argparse.Namespace, declared: DesiredState) -> int:
     from baikalctl.host import atomic_write
     from baikalctl.mail import dkim_key
     from baikalctl.tls import renewal, selection
@@ -154,8 +154,8 @@ def _certificate(chosen: argparse.Namespace, declared: Declared) -> int:
             for _, act in steps(declared):
                 act()
         return 0
-    manner = renewal.Manner(hurry=chosen.now, anew=chosen.renew, quiet=chosen.quiet or chosen.sleep)
-    status = renewal.care(declared, output.say, manner)
+    manner = renewal.Options(hurry=chosen.now, anew=chosen.renew, quiet=chosen.quiet or chosen.sleep)
+    status = renewal.maintain(declared, output.say, manner)
     if chosen.sleep:
         pause = str(int(renewal.next_look_s(declared)))
         os.execv("/usr/bin/sleep", ["sleep", pause])  # noqa: S606 - no shell is meant
@@ -168,7 +168,7 @@ def _sendmail(chosen: argparse.Namespace) -> int:
     return sendmail.sendmail(sys.stdin.buffer.read(), chosen.sender)
 
 
-def _mail(chosen: argparse.Namespace, declared: Declared) -> int:
+def _mail(chosen: argparse.Namespace, declared: DesiredState) -> int:
     from baikalctl.commands import mail
 
     if chosen.mail == "test":
@@ -190,9 +190,9 @@ def _backup(chosen: argparse.Namespace) -> int:
     from baikalctl.backup import create, listing
 
     if chosen.backup == "verify":  # also where nothing was deployed yet
-        output.line(listing.verify(chosen.archive, Declared.on_this_host))
+        output.line(listing.verify(chosen.archive, DesiredState.on_this_host))
         return 0
-    declared = Declared.on_this_host()
+    declared = DesiredState.on_this_host()
     if chosen.backup == "list":
         found = listing.lines(declared, output.complain)
         output.page(listing.as_json(found) if chosen.json else listing.table(found))
@@ -214,11 +214,12 @@ def _nothing(_: str) -> None:
     pass
 
 
-def _apply(chosen: argparse.Namespace, declared: Declared) -> int:
+def _apply(chosen: argparse.Namespace, declared: DesiredState) -> int:
+    from baikalctl.changes.steps import pending
     from baikalctl.commands import apply
 
     if chosen.plan:
-        output.lines(apply.pending(declared) or ["nothing to do"])
+        output.lines(pending(declared) or ["nothing to do"])
     else:
         apply.apply(declared)
     return 0
@@ -261,7 +262,7 @@ def _restore(chosen: argparse.Namespace) -> int:
     return 0
 
 
-def _database(_: argparse.Namespace, declared: Declared) -> int:
+def _database(_: argparse.Namespace, declared: DesiredState) -> int:
     from baikalctl.commands import apply
 
     apply.move(declared, output.say)

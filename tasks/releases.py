@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from gevent.lock import BoundedSemaphore
 
 from baikalctl.baikal import release
-from baikalctl.baikal.release import KNOWN_RELEASES
 from baikalctl.errors import Fault, SettingsError
+from baikalctl.settings.known_releases import KNOWN_RELEASES
 
 if TYPE_CHECKING:
     from baikalctl.settings.model import Settings

@@ -17,12 +17,12 @@ from pyinfra.connectors.ssh import SSHConnector
 from pyinfra.context import ctx_config, ctx_host, ctx_state
 from pyinfra.context import state as current_state
 
-from baikalctl.baikal.release import needed_php, numbers
 from baikalctl.errors import HostError, SettingsError
 from baikalctl.output import escaped
 from baikalctl.rendering.container import baked
-from baikalctl.rendering.model import FileSet, Platform, render
-from baikalctl.settings.model import Settings
+from baikalctl.rendering.machine import render
+from baikalctl.settings import load
+from baikalctl.settings.known_releases import needed_php, numbers
 from tasks.baking import keep_running
 from tasks.database import refuse_other_database_server
 from tasks.distribution import DNS_PLUGIN, TMPFILES, needed, php_version, platform
@@ -36,6 +36,9 @@ from tasks.summary import at_the_end_of
 if TYPE_CHECKING:
     from pyinfra.api.host import Host
     from pyinfra.api.state import State
+
+    from baikalctl.rendering.model import FileSet, Platform
+    from baikalctl.settings.model import Settings
 
 
 SYSTEMS = ("debian", "ubuntu")
@@ -174,7 +177,7 @@ def _target(host: Host) -> Target:
         message = "it doesn't answer; what it said stands above"
         raise HostError(message)
     # Settings first: they are wrong or right whatever the host is.
-    settings = Settings.from_data(_data(host), image=not machine.booted)
+    settings = load.from_data(_data(host), image=not machine.booted)
     _refuse_unfit(machine, host)
     archive = obtain(settings)
     packages = needed(settings, booted=machine.booted)

@@ -12,6 +12,7 @@ from baikalctl.backup import manifest
 from baikalctl.backup.archive import PIECE
 from baikalctl.backup.extract import damaged, finish, made, manifest_from
 from baikalctl.backup.manifest import Manifest, Member
+from baikalctl.changes import members
 from baikalctl.errors import HostError
 from baikalctl.host.safe_copy import opened, refuse_without_room
 
@@ -42,7 +43,7 @@ def take_folder(source: Path, what: str, folder: Path) -> Manifest:
         try:
             with contextlib.ExitStack() as stack:
                 stream = stack.enter_context(opened(source / name, below=source, largest=expected.size))
-                target = stack.enter_context(made(folder, name)) if manifest.restored(name) else None
+                target = stack.enter_context(made(folder, name)) if members.restored(name) else None
                 _copy(what, name, stream, target, expected)
         except FileNotFoundError:
             raise damaged(what, f"{name} is missing") from None

@@ -16,10 +16,12 @@ from baikalctl import paths
 from baikalctl.backup import archive, catalog, manifest, verify_database
 from baikalctl.backup.manifest import Manifest
 from baikalctl.baikal import config, current_database
+from baikalctl.changes import members
 from baikalctl.database import interface
 from baikalctl.errors import HostError
 from baikalctl.host import directories
-from baikalctl.host.boundary import THOROUGH, confined
+from baikalctl.host.boundary import confined
+from baikalctl.host.child_limits import THOROUGH
 from baikalctl.host.privileges import owner, privileged
 from baikalctl.host.safe_copy import take_out
 from baikalctl.host.tempdir import private_folder
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from baikalctl.database.interface import Database
-    from baikalctl.desired.state import Declared
+    from baikalctl.desired.state import DesiredState
 
 
 SOURCES = {"tls": "TLS", "acme": "ACME", "dkim": "DKIM"}
@@ -37,7 +39,7 @@ PASSING = re.compile(r"\.|(lock|work|incoming|letsencrypt\.log.*)$")
 """Files and folders that belong to a moment: what is just being written, and what a program has said."""
 
 
-def gather(folder: Path, declared: Declared, label: str) -> Manifest:
+def gather(folder: Path, declared: DesiredState, label: str) -> Manifest:
     """Fill the empty ``folder`` with all that is needed to have this server back; return its manifest, which is in it too.
 
     To be called under the host's lock. The database is copied by its own consistent method while clients write; files
@@ -51,15 +53,15 @@ def gather(folder: Path, declared: Declared, label: str) -> Manifest:
     here = current_database.compared(current_database.section(declared), found)
     configured = str(found.get("system", {}).get("configured_version", ""))
     try:
-        counts = _snapshot(here, folder / manifest.DATABASE)
-        (folder / manifest.YAML).parent.mkdir(mode=0o700)
-        take_out(Path(paths.BAIKAL_YAML), folder / manifest.YAML, largest=config.LARGEST)
+        counts = _snapshot(here, folder / members.DATABASE)
+        (folder / members.YAML).parent.mkdir(mode=0o700)
+        take_out(Path(paths.BAIKAL_YAML), folder / members.YAML, largest=config.LARGEST)
         for name, source in SOURCES.items():
             _copy(Path(getattr(paths, source)), folder / name)
         with contextlib.suppress(FileNotFoundError):
-            _write(folder / manifest.APPLIED, Path(paths.APPLIED).read_bytes())
+            _write(folder / members.APPLIED, Path(paths.APPLIED).read_bytes())
         settings = json.dumps(declared.settings, ensure_ascii=False, indent=1, sort_keys=True) + "\n"
-        _write(folder / manifest.SETTINGS, settings.encode())
+        _write(folder / members.SETTINGS, settings.encode())
         return _described(folder, declared, label, configured=configured, backend=here.backend, counts=counts)
     except interface.Error as error:
         remedy = here.remedy(error, "baikalctl check tells more")
@@ -83,7 +85,7 @@ def _snapshot(here: Database, target: Path) -> dict[str, int]:
 
 
 def _described(  # noqa: PLR0913 - what a manifest says
-    folder: Path, declared: Declared, label: str, *, configured: str, backend: str, counts: Mapping[str, int]
+    folder: Path, declared: DesiredState, label: str, *, configured: str, backend: str, counts: Mapping[str, int]
 ) -> Manifest:
     said = Manifest(
         created=_moment(label),
@@ -118,7 +120,7 @@ def _names(folder: Path) -> Iterator[str]:
     for path in folder.rglob("*"):
         name = str(path.relative_to(folder))
         if path.is_file():
-            if manifest.restored(name):
+            if members.restored(name):
                 yield name
             else:
                 path.unlink()

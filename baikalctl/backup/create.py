@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from baikalctl.backup.catalog import Stored
     from baikalctl.backup.manifest import Manifest
-    from baikalctl.desired.state import Declared
+    from baikalctl.desired.state import DesiredState
 
     Say = Callable[[str], None]
 
@@ -42,7 +42,7 @@ class Made:
     said: Manifest
 
 
-def make(declared: Declared, label: str, say: Say) -> Stored:
+def make(declared: DesiredState, label: str, say: Say) -> Stored:
     """Make an archive with a ``label`` such as ``before-upgrade``, and return it; raises :class:`HostError`.
 
     To be called under the host's lock, by whatever is about to change the data. It goes to no other place.
@@ -55,7 +55,7 @@ def make(declared: Declared, label: str, say: Say) -> Stored:
     return stored
 
 
-def run(declared: Declared, say: Say, *, by_clock: bool = False) -> Made | None:
+def run(declared: DesiredState, say: Say, *, by_clock: bool = False) -> Made | None:
     """Make an archive, thin out the older ones, and bring it to restic's repository where there is one.
 
     ``by_clock`` is for whatever calls this when it is time: of several machines with one database, one does it then, and
@@ -74,7 +74,7 @@ def run(declared: Declared, say: Say, *, by_clock: bool = False) -> Made | None:
     return made
 
 
-def due(declared: Declared) -> bool:
+def due(declared: DesiredState) -> bool:
     """Tell whether it is time for an archive, or was while nobody could make one."""
     before = status.read()
     now, where = time.time(), zone(declared)
@@ -85,13 +85,13 @@ def due(declared: Declared) -> bool:
     return schedule.last_due(declared.backup.schedule, now, where) > max(before.success, before.since)
 
 
-def next_look_s(declared: Declared) -> float:
+def next_look_s(declared: DesiredState) -> float:
     """Return after how many seconds it may be time; an hour at most, because clocks are set."""
     now = time.time()
     return min(3600.0, max(1.0, schedule.next_due(declared.backup.schedule, now, zone(declared)) - now))
 
 
-def _once(declared: Declared, folder: Path, say: Say) -> Made | None:
+def _once(declared: DesiredState, folder: Path, say: Say) -> Made | None:
     period = manifest.stamp(schedule.last_due(declared.backup.schedule, time.time(), zone(declared)))
     with lease.once(current_database.of(declared), "backup", period) as job:
         if job.mine:
@@ -101,7 +101,7 @@ def _once(declared: Declared, folder: Path, say: Say) -> Made | None:
     return None
 
 
-def _archived(declared: Declared, folder: Path, say: Say) -> Made:
+def _archived(declared: DesiredState, folder: Path, say: Say) -> Made:
     with held(paths.LOCK, say):
         transaction.recover(say)  # half of a change is nothing to keep
         say("copy the database, and all that belongs to it")
@@ -113,7 +113,7 @@ def _archived(declared: Declared, folder: Path, say: Say) -> Made:
     return Made(stored=stored, said=said)
 
 
-def _upload(declared: Declared, folder: Path, say: Say) -> None:
+def _upload(declared: DesiredState, folder: Path, say: Say) -> None:
     """Bring what was archived to the repository; where that fails, the archive is there all the same."""
     if not declared.backup.repository:
         status.remember(upload_error="")
@@ -130,7 +130,7 @@ def _upload(declared: Declared, folder: Path, say: Say) -> None:
     status.remember(upload_error="")
 
 
-def thin(declared: Declared, fresh: Stored, say: Say) -> None:
+def thin(declared: DesiredState, fresh: Stored, say: Say) -> None:
     """Remove the archives that needn't be kept any longer; never the one that was just made."""
     keep = {"daily": declared.backup.daily, "weekly": declared.backup.weekly, "monthly": declared.backup.monthly}
     there = catalog.stored()
@@ -158,6 +158,6 @@ def contents(counts: Mapping[str, int]) -> str:
     return interface.told({word: counts.get(table, 0) for word, table in interface.COUNTED.items()})
 
 
-def zone(declared: Declared) -> tzinfo:
+def zone(declared: DesiredState) -> tzinfo:
     """Return the server's time zone."""
     return schedule.zone(str(declared.system["timezone"]))

@@ -20,9 +20,11 @@ from baikalctl import paths
 from baikalctl.backup import manifest, verify_database
 from baikalctl.backup.archive import BLOCK, PIECE
 from baikalctl.backup.manifest import Manifest, Member, NewerError, NotOursError
+from baikalctl.changes import members
 from baikalctl.errors import HostError
 from baikalctl.host import directories
-from baikalctl.host.boundary import THOROUGH, confined
+from baikalctl.host.boundary import confined
+from baikalctl.host.child_limits import THOROUGH
 from baikalctl.host.tempdir import private_folder
 
 if TYPE_CHECKING:
@@ -58,7 +60,7 @@ def unpack(path: Path, folder: Path) -> Manifest:
         said = _manifest_of(path, raw)
         _refuse_oversize(path, said, os.fstat(raw.fileno()).st_size, folder)
         files = {
-            name: stack.enter_context(made(folder, name)).fileno() for name in said.files if manifest.restored(name)
+            name: stack.enter_context(made(folder, name)).fileno() for name in said.files if members.restored(name)
         }
         confined(lambda: _take_out_all(path, raw, said, files), THOROUGH, keep=(raw.fileno(), *files.values()))
     finish(folder, said, str(path))
@@ -77,7 +79,7 @@ def finish(folder: Path, said: Manifest, what: str) -> None:
     """Have the manifest in the ``folder``, and check the database that was unpacked to it."""
     (folder / manifest.NAME).write_text(said.to_json(), encoding="utf-8")
     verify_database.checked(
-        folder / manifest.DATABASE,
+        folder / members.DATABASE,
         lambda copy: verify_database.refuse_unsound(copy, said.counts, f"{what} is whole, but its database", ANOTHER),
     )
 

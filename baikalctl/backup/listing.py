@@ -13,12 +13,12 @@ from baikalctl.backup.status import in_words
 from baikalctl.errors import HostError
 from baikalctl.host import directories
 from baikalctl.host.tempdir import private_folder
-from baikalctl.tls.renewal import moment
+from baikalctl.output import utc
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from baikalctl.desired.state import Declared
+    from baikalctl.desired.state import DesiredState
 
 
 HEADER = ("TIME", "SIZE", "BAÏKAL", "LABEL", "CONTENTS", "ARCHIVE")
@@ -41,7 +41,7 @@ class Line:
     """Why it can't be read."""
 
 
-def lines(declared: Declared | None, say: Callable[[str], None]) -> list[Line]:
+def lines(declared: DesiredState | None, say: Callable[[str], None]) -> list[Line]:
     """Return all archives and, where a repository is declared, its snapshots; of each the newest first."""
     found = [_line(stored) for stored in catalog.stored()]
     if declared and declared.backup.repository:
@@ -73,7 +73,7 @@ def as_json(found: list[Line]) -> str:
     return json.dumps([asdict(line) for line in found], indent=1)
 
 
-def verify(given: str, declared: Callable[[], Declared]) -> str:
+def verify(given: str, declared: Callable[[], DesiredState]) -> str:
     """Return in a sentence that an archive, or a snapshot, is whole; raises :class:`HostError` with why it isn't."""
     from baikalctl.backup import restic
 
@@ -84,13 +84,13 @@ def verify(given: str, declared: Callable[[], Declared]) -> str:
         found = catalog.find(given)
         said, path = extract.verify(found), str(found)
     return (
-        f"{path} is whole: of {said.hostname}, {moment(said.created)}, Baïkal {said.baikal}, {contents(said.counts)}; "
+        f"{path} is whole: of {said.hostname}, {utc(said.created)}, Baïkal {said.baikal}, {contents(said.counts)}; "
         "every checksum is right, and its database is sound"
     )
 
 
 def _line(stored: catalog.Stored) -> Line:
-    line = Line(archive=stored.path.name, time=moment(stored.created), size=stored.size, label=stored.label)
+    line = Line(archive=stored.path.name, time=utc(stored.created), size=stored.size, label=stored.label)
     try:
         said = extract.read_manifest(stored.path)
     except (HostError, OSError) as error:

@@ -10,6 +10,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from baikalctl.changes.members import APPLIED, DATABASE, SETTINGS, YAML, allowed, restored
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -20,25 +22,17 @@ FORMAT = 1
 LARGEST = 4 << 20
 """Bytes of a manifest; one with so many files is smaller."""
 MOST_FILES = 500
-DATABASE, YAML, SETTINGS, APPLIED = "database.sqlite", "config/baikal.yaml", "settings.json", "state/applied.json"
-"""Members that stand alone."""
-ALONE = (DATABASE, YAML, SETTINGS, APPLIED)
-FOLDERS = ("tls", "acme", "dkim")
-"""And folders, with whatever is in them on the host."""
+
+
 LONGEST_TEXT = 255
 STAMP = "%Y%m%dT%H%M%SZ"
 """How times are written, in UTC: they sort as text, and are names of files anywhere."""
-_WORD = "[A-Za-z0-9_@][A-Za-z0-9._:@-]{0,99}"
-RESTORED = re.compile(
-    rf"tls/(selfsigned|files|letsencrypt)-{_WORD}\.pem|acme/issued/{_WORD}\.pem|dkim/{_WORD}\.pem"
-    rf"|acme/accounts(/{_WORD}){{1,8}}/(regr|meta|private_key)\.json"
-)
-"""The files in these folders that archives have, and that are restored. What older archives have besides is derived from
-the settings, or read by programs that run as root."""
+
+
 LARGEST_FILE = {YAML: 1 << 20, SETTINGS: 4 << 20, APPLIED: 4 << 20}
 LARGEST_KEY = 64 << 10
 """Bytes of these files, and of each certificate and key; the database alone may have any size."""
-_MEMBER = re.compile(rf"({'|'.join(FOLDERS)})(/(?!\.{{1,2}}(/|$))[^/\\\x00-\x1f\x7f]{{1,255}}){{1,12}}")
+
 _LABEL = re.compile(r"[a-z0-9-]{0,40}")
 _STAMP = re.compile(r"([0-9]{4})([0-9]{2})([0-9]{2})T([0-9]{2})([0-9]{2})([0-9]{2})Z")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -140,16 +134,6 @@ def label(text: str) -> str:
     return text
 
 
-def belongs(name: str) -> bool:
-    """Tell whether a file of that name can be in an archive: a relative path of plain names, in a place that we know."""
-    return name in ALONE or bool(_MEMBER.fullmatch(name))
-
-
-def restored(name: str) -> bool:
-    """Tell whether a file of that name goes into archives, and is taken out of them."""
-    return name in ALONE or bool(_MEMBER.fullmatch(name) and RESTORED.fullmatch(name))
-
-
 def _understood(fields: dict[str, Any]) -> Manifest:
     files = {name: _member(name, said) for name, said in fields["files"].items()}
     if len(files) > MOST_FILES:
@@ -182,7 +166,7 @@ def _count(rows: object) -> int:
 
 
 def _member(name: str, said: dict[str, Any]) -> Member:
-    if not belongs(name):
+    if not allowed(name):
         raise ValueError(f"it names {name!r}, which belongs in no archive")
     size, sha256 = said["size"], said["sha256"]
     if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size < 1 << 63 or not _SHA256.fullmatch(sha256):

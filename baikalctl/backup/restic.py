@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from baikalctl.backup.manifest import Manifest
-    from baikalctl.desired.state import Declared
+    from baikalctl.desired.state import DesiredState
 
 
 PREFIX = "restic:"
@@ -49,7 +49,7 @@ class Snapshot:
     """As restic writes it (RFC 3339)."""
 
 
-def upload(declared: Declared, folder: Path, say: Callable[[str], None]) -> None:
+def upload(declared: DesiredState, folder: Path, say: Callable[[str], None]) -> None:
     """Add the ``folder`` of an archive's content to the repository, and have it forget what needn't be kept.
 
     A repository that isn't there yet is made. Raises :class:`HostError` with restic's own reason.
@@ -66,14 +66,14 @@ def upload(declared: Declared, folder: Path, say: Callable[[str], None]) -> None
     _run(declared, "forget", *_ours(declared), "--group-by", "host,tags", *rules, "--prune", "--quiet")
 
 
-def snapshots(declared: Declared) -> list[Snapshot]:
+def snapshots(declared: DesiredState) -> list[Snapshot]:
     """Return what the repository has of this host, the newest first; raises :class:`HostError`."""
     found = json.loads(_run(declared, "snapshots", "--json", "--no-lock", *_ours(declared)) or "[]") or []
     listed = [Snapshot(identifier=item["short_id"], time=item["time"]) for item in found]
     return sorted(listed, key=lambda snapshot: snapshot.time, reverse=True)
 
 
-def fetch(declared: Declared, name: str, folder: Path) -> Manifest:
+def fetch(declared: DesiredState, name: str, folder: Path) -> Manifest:
     """Bring a snapshot, such as ``restic:latest``, to the empty ``folder``, verified as an archive is.
 
     Raises :class:`HostError` where there is none of that name, or where it isn't what it was.
@@ -91,11 +91,11 @@ def fetch(declared: Declared, name: str, folder: Path) -> Manifest:
         return archive_folder.take_folder(fetched, name, folder)
 
 
-def _ours(declared: Declared) -> tuple[str, ...]:
+def _ours(declared: DesiredState) -> tuple[str, ...]:
     return ("--host", declared.hostname, "--tag", TAG)
 
 
-def _make_sure_of_repository(declared: Declared, say: Callable[[str], None]) -> None:
+def _make_sure_of_repository(declared: DesiredState, say: Callable[[str], None]) -> None:
     done = _call(declared, "cat", "config", "--no-lock")
     if done.returncode == 0:
         return
@@ -107,14 +107,14 @@ def _make_sure_of_repository(declared: Declared, say: Callable[[str], None]) -> 
     say(f"make restic's repository {_shown(declared.backup.repository)}, which wasn't there")
 
 
-def _run(declared: Declared, *words: str, folder: Path | None = None) -> str:
+def _run(declared: DesiredState, *words: str, folder: Path | None = None) -> str:
     done = _call(declared, *words, folder=folder)
     if done.returncode:
         raise _refused(declared, done)
     return done.stdout
 
 
-def _call(declared: Declared, *words: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+def _call(declared: DesiredState, *words: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
     try:
         return subprocess.run(
             ["restic", *words],
@@ -131,7 +131,7 @@ def _call(declared: Declared, *words: str, folder: Path | None = None) -> subpro
         raise HostError(message) from None
 
 
-def _environment(declared: Declared) -> dict[str, str]:
+def _environment(declared: DesiredState) -> dict[str, str]:
     """Return all that restic is told and needn't be known to whoever lists processes."""
     backup = declared.backup
     credentials = _credentials(Path(backup.credentials)) if backup.credentials else {}
@@ -186,7 +186,7 @@ def _last_json(said: str) -> dict[str, Any]:
     return {}
 
 
-def _refused(declared: Declared, done: subprocess.CompletedProcess[str]) -> HostError:
+def _refused(declared: DesiredState, done: subprocess.CompletedProcess[str]) -> HostError:
     lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
     fatal = [line for line in lines if line.startswith("Fatal:")]
     why = (fatal or lines or [f"status {done.returncode}"])[0].removeprefix("Fatal: ")

@@ -12,7 +12,8 @@ from baikalctl import paths
 from baikalctl.database import sqlite_file
 from baikalctl.database.interface import TABLES
 from baikalctl.errors import HostError
-from baikalctl.host.boundary import THOROUGH, confined, owner_or_nobody
+from baikalctl.host.boundary import confined, owner_or_nobody
+from baikalctl.host.child_limits import THOROUGH
 from baikalctl.host.privileges import privileged
 from baikalctl.host.safe_copy import take_out
 from baikalctl.host.tempdir import private_folder

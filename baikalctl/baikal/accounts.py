@@ -16,7 +16,7 @@ from baikalctl.database.interface import Connection, one
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from baikalctl.desired.state import DeclaredUser
+    from baikalctl.desired.state import DesiredUser
     from baikalctl.settings.users import Collection
 
 
@@ -36,7 +36,7 @@ def fingerprint(verifier: str) -> str:
     return hashlib.sha256(f"applied:{verifier}".encode()).hexdigest()
 
 
-def plan(connection: Connection, users: tuple[DeclaredUser, ...], applied: Mapping[str, str]) -> Iterator[Step]:
+def plan(connection: Connection, users: tuple[DesiredUser, ...], applied: Mapping[str, str]) -> Iterator[Step]:
     """Yield what has to be done for the database to hold ``users``, each step to be taken before the next is asked for.
 
     ``applied`` has the fingerprint of each password that was declared last: a password is set when its account is made
@@ -56,7 +56,7 @@ def plan(connection: Connection, users: tuple[DeclaredUser, ...], applied: Mappi
             yield from _removal(connection, user.name)
 
 
-def removals(connection: Connection, users: tuple[DeclaredUser, ...]) -> list[str]:
+def removals(connection: Connection, users: tuple[DesiredUser, ...]) -> list[str]:
     """Return the names of accounts that are there and are declared absent."""
     return [user.name for user in users if not user.present and _exists(connection, user.name)]
 
@@ -73,7 +73,7 @@ def _exists(connection: Connection, name: str) -> bool:
     )
 
 
-def _account(connection: Connection, user: DeclaredUser, applied: str | None) -> Iterator[Step]:
+def _account(connection: Connection, user: DesiredUser, applied: str | None) -> Iterator[Step]:
     run = connection.execute
     row = one(connection, "SELECT id FROM users WHERE username = ?", [user.name])
     if row is None:

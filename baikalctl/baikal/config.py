@@ -13,16 +13,14 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from baikalctl import paths
-from baikalctl.baikal import release
-from baikalctl.desired.state import REALM
+from baikalctl.desired.state import REALM, Database
 from baikalctl.errors import HostError
 from baikalctl.host.boundary import confined
 from baikalctl.host.safe_copy import opened, sync
+from baikalctl.settings import known_releases
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from baikalctl.desired.data import Database
 
 
 FAILED_ACCESS = "user %u authentication failure for Baikal"
@@ -90,7 +88,7 @@ def _mistyped(found: object) -> str:
             if not isinstance(name, str) or not isinstance(key, str) or not (plain if known else _plain(value)):
                 return f"{name}.{key} is not text, a number or a truth value"[:100]
     version = found.get("system", {}).get("configured_version") or ""
-    if not isinstance(version, str) or not (version == "" or release.numbers(version)):
+    if not isinstance(version, str) or not (version == "" or known_releases.numbers(version)):
         return "system.configured_version is not a version"
     return ""
 
@@ -162,11 +160,11 @@ def differs(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
     """
     if not found or _which(found) == _which(wanted):
         return ""
-    from baikalctl.database import interface
+    from baikalctl.database import interface, registry
 
     if interface.backend(found) == wanted["backend"] == "sqlite":
         return f"baikal.yaml names the database file {str(found['sqlite_file'])[:200]!r}, and not {paths.SQLITE}"
-    return f"the data is in {interface.of(found)}, and {interface.of(wanted)} is declared"
+    return f"the data is in {registry.of(found)}, and {registry.of(wanted)} is declared"
 
 
 def deviation(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:

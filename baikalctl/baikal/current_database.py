@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from baikalctl import paths
 from baikalctl.baikal import config
-from baikalctl.database import interface
+from baikalctl.database import interface, registry
 from baikalctl.errors import HostError
 
 if TYPE_CHECKING:
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 
     from baikalctl.baikal.config import Configuration
     from baikalctl.database.interface import Database
-    from baikalctl.desired.state import Declared
+    from baikalctl.desired.state import DesiredState
 
 
-def section(declared: Declared) -> dict[str, object]:
+def section(declared: DesiredState) -> dict[str, object]:
     """Return the section ``database`` of baikal.yaml as it is declared, with the password, which root alone can read."""
     return config.database_section(declared.database, declared.database.reveal())
 
 
-def of(declared: Declared) -> Database:
+def of(declared: DesiredState) -> Database:
     """Return the declared database, wherever the data is."""
-    return interface.of(section(declared))
+    return registry.of(section(declared))
 
 
 def compared(wanted: Mapping[str, object], found: Configuration | None = None) -> Database:
@@ -51,7 +51,7 @@ def compared(wanted: Mapping[str, object], found: Configuration | None = None) -
         and interface.backend(there) == "sqlite" != wanted["backend"]
         and not config.deviation(there, {"backend": "sqlite", "sqlite_file": paths.SQLITE})
     ):
-        return interface.of(there)  # this host's own file, from which the data is still to be moved
+        return registry.of(there)  # this host's own file, from which the data is still to be moved
     if there and (key := config.deviation(there, wanted)):
         message = config.differs(there, wanted)
         if message:
@@ -61,4 +61,4 @@ def compared(wanted: Mapping[str, object], found: Configuration | None = None) -
                 f"{paths.BAIKAL_YAML} has another database.{key} than is declared; run baikalctl apply, which sets it"
             )
         raise HostError(message)
-    return interface.of(wanted)
+    return registry.of(wanted)

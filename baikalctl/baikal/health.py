@@ -18,36 +18,23 @@ from baikalctl.baikal import config, current_database, release
 from baikalctl.database import interface
 from baikalctl.errors import HostError
 from baikalctl.host import maintenance
-from baikalctl.host.boundary import QUICK, THOROUGH, confined
+from baikalctl.host.boundary import confined
+from baikalctl.host.child_limits import QUICK, THOROUGH
+from baikalctl.host.finding import FAILED, OK, Finding
+from baikalctl.host.runtime import again, in_container
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Iterator, Mapping
 
-    from baikalctl.desired.state import Declared
+    from baikalctl.desired.state import DesiredState
 
 
-OK, WARNING, FAILED = "ok", "warning", "failed"
 REQUEST_SECONDS = 30
 UNAUTHORIZED = 401
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One thing looked at: its ``status``, what is so, and what to do unless all is well."""
-
-    subject: str
-    status: str
-    message: str
-    remedy: str = ""
-
-    def __str__(self) -> str:
-        """Return the line that a person reads."""
-        advice = f"; {self.remedy}" if self.remedy else ""
-        return output.escaped(f"{self.status:<8} {self.subject:<12} {self.message}{advice}")
-
-
-def probe(declared: Declared) -> int:
+def probe(declared: DesiredState) -> int:
     """Return 0 if calendars work, else 1, having said why on standard output, where the engine keeps it."""
     try:
         findings = [*answer(declared), *of_data(declared, look(declared))]
@@ -58,22 +45,7 @@ def probe(declared: Declared) -> int:
     return 1 if failed else 0
 
 
-def in_container() -> bool:
-    """Tell whether this is a container that ``baikalctl start`` has started."""
-    return Path(paths.SERVICES).is_dir()
-
-
-def unstarted() -> bool:
-    """Tell whether this is a container that was not started to serve, but does one thing with the data, and ends."""
-    return Path(paths.LAID_OUT).is_dir() and not in_container()
-
-
-def again() -> str:
-    """Return what brings everything to what is declared."""
-    return "restart the container" if in_container() else "run the deploy"
-
-
-def answer(declared: Declared, *, token: str = "") -> Iterator[Finding]:
+def answer(declared: DesiredState, *, token: str = "") -> Iterator[Finding]:
     """Ask as a stranger: exactly 401. Without a database, or where its version has drifted, Baïkal can't answer: 503.
 
     ``token`` is as for :func:`status`.
@@ -96,7 +68,7 @@ def answer(declared: Declared, *, token: str = "") -> Iterator[Finding]:
         yield Finding("answer", FAILED, f"{where}/dav.php/ answers {dav} to a stranger, not 401", remedy)
 
 
-def status(declared: Declared, method: str, path: str, *, token: str = "") -> int:
+def status(declared: DesiredState, method: str, path: str, *, token: str = "") -> int:
     """Return the status of one request to ourselves; raises ValueError where what answers doesn't speak HTTP.
 
     ``token`` is :func:`baikalctl.host.maintenance.probing`'s, for a server that is closed to everybody else.
@@ -119,7 +91,7 @@ def status(declared: Declared, method: str, path: str, *, token: str = "") -> in
     return int(rest[:3])
 
 
-def shown(declared: Declared) -> bytes:
+def shown(declared: DesiredState) -> bytes:
     """Return the certificate that clients are shown, in DER form; raises OSError where nobody shows any."""
     with (
         socket.create_connection(("127.0.0.1", declared.port), timeout=REQUEST_SECONDS) as plain,
@@ -128,7 +100,7 @@ def shown(declared: Declared) -> bytes:
         return connection.getpeercert(binary_form=True) or b""
 
 
-def _secured(plain: socket.socket, declared: Declared) -> socket.socket:
+def _secured(plain: socket.socket, declared: DesiredState) -> socket.socket:
     """Return the connection as the server speaks there."""
     return plain if declared.scheme == "http" else _tls().wrap_socket(plain)
 
@@ -158,7 +130,7 @@ class Data:
     """Why baikal.yaml can't be read."""
 
 
-def look(declared: Declared, *, thorough: bool = False) -> Data:
+def look(declared: DesiredState, *, thorough: bool = False) -> Data:
     """Read version and database as Baïkal does; ``thorough`` reads all of it."""
     wanted = current_database.section(declared)
     return Data(**confined(lambda: looked(wanted, thorough=thorough), THOROUGH if thorough else QUICK))
@@ -187,7 +159,7 @@ def looked(wanted: Mapping[str, object], *, thorough: bool = False) -> dict[str,
     return told
 
 
-def of_data(declared: Declared, data: Data, *, thorough: bool = False) -> Iterator[Finding]:
+def of_data(declared: DesiredState, data: Data, *, thorough: bool = False) -> Iterator[Finding]:
     """Tell whether the data can be read, and whether it is of the declared version."""
     if data.unreadable:
         yield Finding("database", FAILED, data.unreadable)
@@ -201,7 +173,7 @@ def of_data(declared: Declared, data: Data, *, thorough: bool = False) -> Iterat
         yield from _one_version(declared, data)
 
 
-def _one_version(declared: Declared, data: Data) -> Iterator[Finding]:
+def _one_version(declared: DesiredState, data: Data) -> Iterator[Finding]:
     """Compare the versions of code, data and declaration."""
     try:
         code = release.version_of((Path(paths.CURRENT) / "Core/Distrib.php").read_text(encoding="utf-8"))

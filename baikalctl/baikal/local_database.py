@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from baikalctl.baikal.accounts import Step
     from baikalctl.database.interface import Database
-    from baikalctl.desired.state import Declared
+    from baikalctl.desired.state import DesiredState
 
 
 UNITS = ("mariadb", "postgresql")
@@ -35,7 +35,7 @@ RIGHTS = "SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, DROP, INDEX, TRIGGER"
 """What rows, Baïkal's migrations, and our indexes and triggers need."""
 
 
-def steps(declared: Declared, here: Database) -> Iterator[Step]:
+def steps(declared: DesiredState, here: Database) -> Iterator[Step]:
     """Yield what is to be done so that Baïkal reaches its database ``here``: nothing where it does."""
     if reachable(here):
         return
@@ -69,7 +69,7 @@ def _start(unit: str) -> None:
         raise HostError(message)
 
 
-def _make(declared: Declared, here: Database) -> None:
+def _make(declared: DesiredState, here: Database) -> None:
     """Make database and account, or what is missing of them."""
     name, user = declared.database.name, declared.database.user
     if declared.database.backend == "mysql":

@@ -15,7 +15,7 @@ import urllib.request
 from typing import TYPE_CHECKING
 
 from baikalctl.baikal.accounts import plan
-from baikalctl.desired.state import REALM, DeclaredUser
+from baikalctl.desired.state import REALM, DesiredUser
 from baikalctl.errors import HostError
 from baikalctl.settings.users import Collection
 
@@ -127,9 +127,9 @@ class _Client:
         return bytes(body)
 
 
-def _account(name: str, digest: str = "", *, present: bool = True) -> DeclaredUser:
+def _account(name: str, digest: str = "", *, present: bool = True) -> DesiredUser:
     collections = (Collection("default", name),)
-    return DeclaredUser(
+    return DesiredUser(
         name=name,
         display_name=name,
         displayed=True,
@@ -149,7 +149,7 @@ def _left(here: Database) -> list[str]:
     return [name for name, found in made.items() if found and time.time() - int(found[1], 16) > LIFE_S]
 
 
-def _bring(here: Database, *accounts: DeclaredUser) -> None:
+def _bring(here: Database, *accounts: DesiredUser) -> None:
     with contextlib.closing(here.connect()) as connection:
         for _, act in plan(connection, accounts, {}):
             act()

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from baikalctl import paths
 from baikalctl.baikal import config
-from baikalctl.baikal.release import numbers
 from baikalctl.changes import staging
 from baikalctl.database import interface, sqlite, sqlite_file
 from baikalctl.errors import HostError
 from baikalctl.host import php_cli
-from baikalctl.host.boundary import THOROUGH, confined
+from baikalctl.host.boundary import confined
+from baikalctl.host.child_limits import THOROUGH
+from baikalctl.settings.known_releases import numbers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 from baikalctl import paths
 from baikalctl.changes import staging
-from baikalctl.database import interface, sqlite, sqlite_file, transfer
+from baikalctl.database import registry, sqlite, sqlite_file, transfer
 from baikalctl.errors import HostError
 from baikalctl.host import safe_copy
-from baikalctl.host.boundary import THOROUGH, confined
+from baikalctl.host.boundary import confined
+from baikalctl.host.child_limits import THOROUGH
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -28,7 +29,7 @@ def put_back(kept: Path, version: str, *, of: str = "", loaded: bool) -> None:
     """
     if not (kept / staging.YAML).is_file():
         confined(lambda: Path(paths.BAIKAL_YAML).unlink(missing_ok=True))
-    here = interface.of(staging.section_of(kept))
+    here = registry.of(staging.section_of(kept))
     of = of or version
     if isinstance(here, sqlite.Sqlite):
         _put_file_back(kept)
@@ -47,13 +48,13 @@ def put_back(kept: Path, version: str, *, of: str = "", loaded: bool) -> None:
 
 def _remove_added(kept: Path) -> None:
     """Remove keys and certificates that came with the data that is taken back."""
-    from baikalctl.backup import manifest  # checks import this module, and need none of it
+    from baikalctl.changes import members  # checks import this module, and need none of it
 
     data = Path(paths.DATA)
     for part in staging.FOLDERS:
         for path in list((data / part).rglob("*")):
             name = str(path.relative_to(data))
-            if path.is_file() and manifest.restored(name) and not (kept / name).is_file():
+            if path.is_file() and members.restored(name) and not (kept / name).is_file():
                 path.unlink()
 
 

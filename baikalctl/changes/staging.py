@@ -23,7 +23,8 @@ from baikalctl import paths
 from baikalctl.database import interface, sqlite, sqlite_file, transfer
 from baikalctl.errors import HostError
 from baikalctl.host import directories, safe_copy
-from baikalctl.host.boundary import THOROUGH, confined
+from baikalctl.host.boundary import confined
+from baikalctl.host.child_limits import THOROUGH
 from baikalctl.host.privileges import owner, privileged
 from baikalctl.host.safe_copy import sync
 from baikalctl.host.tempdir import remove_tree

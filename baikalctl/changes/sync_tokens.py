@@ -20,7 +20,8 @@ from baikalctl.database import interface, sqlite_file
 from baikalctl.database.sqlite import Sqlite
 from baikalctl.errors import HostError
 from baikalctl.host import safe_copy
-from baikalctl.host.boundary import THOROUGH, confined
+from baikalctl.host.boundary import confined
+from baikalctl.host.child_limits import THOROUGH
 
 if TYPE_CHECKING:
     from collections.abc import Callable

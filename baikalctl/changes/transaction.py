@@ -19,20 +19,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from baikalctl import paths
-from baikalctl.baikal import config, current_database, health, release
+from baikalctl.baikal import config, current_database, health, php_fpm, release
 from baikalctl.changes import rollback, staging
-from baikalctl.database import interface
+from baikalctl.database import registry
+from baikalctl.desired import state
 from baikalctl.errors import HostError
-from baikalctl.host import maintenance, php_fpm, safe_copy
+from baikalctl.host import maintenance, runtime, safe_copy
 from baikalctl.host.atomic_write import write
-from baikalctl.host.boundary import THOROUGH, confined
+from baikalctl.host.boundary import confined
+from baikalctl.host.child_limits import THOROUGH
+from baikalctl.host.finding import FAILED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from baikalctl.baikal.config import Configuration
     from baikalctl.database.interface import Database
-    from baikalctl.desired.state import Declared
+    from baikalctl.desired.state import DesiredState
 
     Say = Callable[[str], None]
 
@@ -173,7 +176,7 @@ def _abandon(journal: Journal) -> None:
     """Have what a move has brought to its target be no hindrance to the next; a target that is away may be why it failed."""
     if journal.target:
         with contextlib.suppress(HostError, sqlite3.Error):
-            confined(interface.of(journal.target).abandon)
+            confined(registry.of(journal.target).abandon)
 
 
 def kept() -> Path | None:
@@ -193,28 +196,28 @@ def declared_database() -> Database:
 
     A container that is started for one command needn't be told; there, it is the one that baikal.yaml names.
     """
-    declared = php_fpm.declared_here()
+    declared = state.deployed_state()
     if declared is None:
-        return interface.of(config.read().get("database", {}))
+        return registry.of(config.read().get("database", {}))
     return current_database.of(declared)
 
 
 def _use(version: str) -> None:
     """Use the server as a client would, through the web server; raises :class:`HostError` where that doesn't work."""
-    declared = php_fpm.declared_here()
-    if declared is None or health.in_container() or not Path(paths.BOOTED).is_dir():
+    declared = state.deployed_state()
+    if declared is None or runtime.in_container() or not Path(paths.BOOTED).is_dir():
         return  # nothing serves here yet
     with maintenance.probing() as token:
         declared = dataclasses.replace(declared, version=version)
         findings = [*health.answer(declared, token=token), *health.of_data(declared, health.look(declared))]
-        wrong = [finding.message for finding in findings if finding.status == health.FAILED]
+        wrong = [finding.message for finding in findings if finding.status == FAILED]
         if wrong:
             raise HostError("; ".join(wrong))
         here = current_database.of(declared)
         confined(lambda: _visit(declared, here, token), THOROUGH)
 
 
-def _visit(declared: Declared, here: Database, token: str) -> None:
+def _visit(declared: DesiredState, here: Database, token: str) -> None:
     from baikalctl.baikal import smoke_test
 
     system = config.read().get("system", {})

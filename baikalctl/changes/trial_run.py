@@ -23,7 +23,8 @@ from baikalctl.changes import staging
 from baikalctl.database.sqlite import Sqlite
 from baikalctl.errors import HostError
 from baikalctl.host import php_cli
-from baikalctl.host.boundary import THOROUGH, confined
+from baikalctl.host.boundary import confined
+from baikalctl.host.child_limits import THOROUGH
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from baikalctl import paths
 from baikalctl.backup import status
-from baikalctl.baikal.health import FAILED, OK, WARNING, Finding
+from baikalctl.host.finding import FAILED, OK, WARNING, Finding
 from baikalctl.settings import schedule
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from baikalctl.desired.state import Declared
+    from baikalctl.desired.state import DesiredState
 
 
 OVERDUE, LOST = 1.5, 3
@@ -23,7 +23,7 @@ REMEDY = "run baikalctl backup, which says what is wrong"
 HOUR_S, DAY_S = 3600, 86400
 
 
-def findings(declared: Declared) -> Iterator[Finding]:
+def findings(declared: DesiredState) -> Iterator[Finding]:
     """Yield whether the newest archive is as new as it should be, and whether restic's repository has it."""
     if not declared.backup.on:
         yield Finding("backup", OK, "is off: no archives are made by the clock")

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from baikalctl.baikal.health import FAILED, OK, WARNING, Finding, again, in_container
 from baikalctl.errors import HostError
+from baikalctl.host.finding import FAILED, OK, WARNING, Finding
+from baikalctl.host.runtime import again, in_container
 from baikalctl.tls import certificate, selection
 from baikalctl.tls.nginx_reload import is_shown, is_stale
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from baikalctl.desired.state import Asking, Declared
+    from baikalctl.desired.state import Acme, DesiredState
     from baikalctl.tls.certificate import Pair
 
 
@@ -26,7 +27,7 @@ LATE = 1 / 10
 """With so much of its life left, a certificate that can't be renewed is no longer something to be waited for."""
 
 
-def findings(declared: Declared) -> Iterator[Finding]:
+def findings(declared: DesiredState) -> Iterator[Finding]:
     """Look at the pair that serves, at where another should come from, and at what clients are shown."""
     if not declared.served:
         return
@@ -56,7 +57,7 @@ def findings(declared: Declared) -> Iterator[Finding]:
         yield Finding(SUBJECT, WARNING, "nginx shows another one than it should", reload)
 
 
-def _of_somebody(declared: Declared, pair: Pair) -> Finding:
+def _of_somebody(declared: DesiredState, pair: Pair) -> Finding:
     """Tell of files that somebody brings, and replaces."""
     try:
         selection.given(declared)
@@ -69,18 +70,19 @@ def _of_somebody(declared: Declared, pair: Pair) -> Finding:
     return Finding(SUBJECT, OK, _words(declared, pair))
 
 
-def _of_authority(declared: Declared, asking: Asking, pair: Pair) -> Finding:
+def _of_authority(declared: DesiredState, asking: Acme, pair: Pair) -> Finding:
     """Tell of what an authority has issued, or why it hasn't."""
-    from baikalctl.tls import certbot, renewal
+    from baikalctl import output
+    from baikalctl.tls import attempts, certbot, renewal
 
-    who = certbot.name_of(asking)
+    who = certbot.authority_name(asking)
     due = renewal.due(declared, asking)
     if not due:
         fault = pair.fault()
-        until = f"renewed by itself from {renewal.moment(renewal.renewal(pair))}"
+        until = f"renewed by itself from {output.utc(renewal.renewal_time(pair))}"
         message = fault or f"of {who}, {_words(declared, pair)}, {until}"
         return Finding(SUBJECT, FAILED if fault else OK, message, "set the clock (timedatectl)" if fault else "")
-    refused = renewal.refused(declared, asking)
+    refused = attempts.last_attempts(declared, asking)
     serves = f"this one serves: {_words(declared, pair)}"
     if refused is None:
         return Finding(
@@ -89,7 +91,7 @@ def _of_authority(declared: Declared, asking: Asking, pair: Pair) -> Finding:
     sooner = (
         "docker exec … baikalctl certificate --now" if in_container() else "baikalctl certificate --now or the deploy"
     )
-    hint = f", or by {sooner}" if renewal.may_ask(declared) else ""
+    hint = f", or by {sooner}" if renewal.may_request(declared) else ""
     late = not pair.covers(declared.hostname) or (
         not pair.self_signed and pair.remaining < LATE * (pair.ends - pair.begins)
     )
@@ -97,11 +99,11 @@ def _of_authority(declared: Declared, asking: Asking, pair: Pair) -> Finding:
         SUBJECT,
         FAILED if late else WARNING,
         f"there is none of {who}: {refused.reason}; until then {serves}",
-        f"{refused.remedy}; it is asked again after {renewal.moment(refused.until)}{hint}",
+        f"{refused.remedy}; it is asked again after {output.utc(refused.until)}{hint}",
     )
 
 
-def _words(declared: Declared, pair: Pair) -> str:
+def _words(declared: DesiredState, pair: Pair) -> str:
     """Return whose a pair is, for whom, and for how long."""
     chain = "a chain that is trusted here" if pair.trusted else "a chain that isn't known here"
     covered = [name for name in declared.names if pair.covers(name)]

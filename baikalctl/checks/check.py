@@ -14,38 +14,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from baikalctl import paths
-from baikalctl.baikal import applied_passwords, current_database, data_steps, release
-from baikalctl.baikal.health import (
-    FAILED,
-    OK,
-    WARNING,
-    Data,
-    Finding,
-    again,
-    answer,
-    in_container,
-    looked,
-    of_data,
-    status,
-)
-from baikalctl.changes import transaction
+from baikalctl.baikal import applied_passwords, current_database, release
+from baikalctl.baikal.health import Data, answer, looked, of_data, status
+from baikalctl.changes import data_steps, steps, transaction
 from baikalctl.checks import certificate
-from baikalctl.commands import apply
 from baikalctl.database import interface
 from baikalctl.errors import HostError
-from baikalctl.host.boundary import THOROUGH, confined
+from baikalctl.host.boundary import confined
+from baikalctl.host.child_limits import THOROUGH
+from baikalctl.host.finding import FAILED, OK, WARNING, Finding
+from baikalctl.host.runtime import again, in_container
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from baikalctl.desired.state import Declared
+    from baikalctl.desired.state import DesiredState
 
 
 LEAST_FREE_MB = 200
 NOT_FOUND = 404
 
 
-def examine(declared: Declared, *, thorough: bool = False, wait_s: float = 0) -> list[Finding]:
+def examine(declared: DesiredState, *, thorough: bool = False, wait_s: float = 0) -> list[Finding]:
     """Return every finding about this host; ``thorough`` reads the whole database as well.
 
     For ``wait_s`` seconds what fails is looked at again: a service that was just reloaded needs a moment.
@@ -57,7 +47,7 @@ def examine(declared: Declared, *, thorough: bool = False, wait_s: float = 0) ->
     return findings + _examine({"mail": lambda: _mail(declared)})
 
 
-def _examinations(declared: Declared, *, thorough: bool) -> dict[str, Callable[[], Iterator[Finding]]]:
+def _examinations(declared: DesiredState, *, thorough: bool) -> dict[str, Callable[[], Iterator[Finding]]]:
     """Return what is looked at, by subject; the data is looked at once for all of it."""
     known = functools.cache(lambda: _look(declared, thorough=thorough))
     return {
@@ -75,7 +65,7 @@ def _examinations(declared: Declared, *, thorough: bool) -> dict[str, Callable[[
     }
 
 
-def _look(declared: Declared, *, thorough: bool) -> dict[str, Any]:
+def _look(declared: DesiredState, *, thorough: bool) -> dict[str, Any]:
     """Look at the data in one child process, whose start is most of what a look takes."""
     section, mine = current_database.section(declared), applied_passwords.own()
 
@@ -119,7 +109,7 @@ def healthy(findings: list[Finding]) -> bool:
     return all(finding.status != FAILED for finding in findings)
 
 
-def _services(declared: Declared) -> Iterator[Finding]:
+def _services(declared: DesiredState) -> Iterator[Finding]:
     if in_container():
         yield from _supervised(declared)
     if not Path(paths.BOOTED).is_dir():
@@ -133,7 +123,7 @@ def _services(declared: Declared) -> Iterator[Finding]:
             yield Finding("services", FAILED, f"{unit} is {state or 'unknown to systemd'}", remedy)
 
 
-def _supervised(declared: Declared) -> Iterator[Finding]:
+def _supervised(declared: DesiredState) -> Iterator[Finding]:
     """Ask s6, which keeps the services of a container."""
     for name in declared.services:
         command = ["s6-svstat", "-o", "up", f"{paths.SERVICES}/{name}"]
@@ -150,7 +140,7 @@ def _change() -> Iterator[Finding]:
         yield Finding("change", WARNING, f"{what} has begun and not ended", remedy)
 
 
-def _installer(declared: Declared) -> Iterator[Finding]:
+def _installer(declared: DesiredState) -> Iterator[Finding]:
     """Make sure that nobody can reach Baïkal's installer, which would hand the server over."""
     try:
         installer = status(declared, "GET", f"{declared.base_path}/admin/install/")
@@ -183,7 +173,7 @@ def _permissions() -> Iterator[Finding]:
         yield Finding("permissions", OK, "code is root's, data is private")
 
 
-def _code(declared: Declared, *, thorough: bool) -> Iterator[Finding]:
+def _code(declared: DesiredState, *, thorough: bool) -> Iterator[Finding]:
     if not thorough:
         return
     if release.standing(declared.version):
@@ -193,20 +183,19 @@ def _code(declared: Declared, *, thorough: bool) -> Iterator[Finding]:
         yield Finding("code", FAILED, "files of the release were changed, added or removed", remedy)
 
 
-def _mail(declared: Declared) -> Iterator[Finding]:
+def _mail(declared: DesiredState) -> Iterator[Finding]:
     """Tell whether invitations leave; each part is imported only where there is something to look at."""
     if declared.mail.mode == "off" and not any(Path(paths.KEPT).glob("*.eml")):
         yield Finding("mail", OK, "is off: no invitations are sent, and clients are told so")
         return
     from baikalctl.checks import mail
-    from baikalctl.commands import mail as mail_command
 
-    yield from mail_command.findings(declared)
+    yield from mail.queue_findings(declared)
     if declared.mail.mode != "off":
         yield from mail.findings(declared)
 
 
-def _backup(declared: Declared) -> Iterator[Finding]:
+def _backup(declared: DesiredState) -> Iterator[Finding]:
     from baikalctl.checks import backup
 
     return backup.findings(declared)
@@ -219,10 +208,10 @@ def _disk() -> Iterator[Finding]:
     yield Finding("disk", WARNING if remedy else OK, f"{free} MiB free in {paths.DATA}", remedy)
 
 
-def _drift(declared: Declared, known: dict[str, Any]) -> Iterator[Finding]:
+def _drift(declared: DesiredState, known: dict[str, Any]) -> Iterator[Finding]:
     if "problem" in known:
         raise HostError(str(known["problem"]))
-    differing = apply.pending(declared, data_steps.received(known["steps"]))
+    differing = steps.pending(declared, data_steps.received(known["steps"]))
     for sentence in differing:
         yield Finding("declared", WARNING, f"still to do: {sentence}", f"{again()}, or run baikalctl apply")
     if not differing:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from baikalctl.baikal.health import FAILED, OK, WARNING, Finding
+from baikalctl import paths
+from baikalctl.host.finding import FAILED, OK, WARNING, Finding
+from baikalctl.mail.queues import age, kept, message_count, waiting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from baikalctl.desired.state import Declared, Relay
+    from baikalctl.desired.state import DesiredState, Relay
 
 
 SUBJECT = "mail"
 
 
-def findings(declared: Declared) -> Iterator[Finding]:
+def findings(declared: DesiredState) -> Iterator[Finding]:
     """Look at the way that invitations take, from the calendar to those who get them, where mail is on."""
     from baikalctl.mail import dns_records, unsent_invitations
 
@@ -33,3 +37,32 @@ def _of_relay(relay: Relay, hostname: str) -> Finding:
     except smtp_probe.RelayError as error:
         return Finding(SUBJECT, WARNING if error.passing else FAILED, error.reason, error.remedy)
     return Finding(SUBJECT, OK, f"the relay {relay.host} takes mail from us")
+
+
+LATE_S = 3600
+"""How long mail may wait before the doctor speaks of it: greylisting takes minutes, an outage longer."""
+
+
+def queue_findings(declared: DesiredState) -> Iterator[Finding]:
+    """Tell of what waits, was refused, or is kept."""
+    kept_mail = kept()
+    if kept_mail:
+        message = f"{message_count(kept_mail)} kept and not sent, the first because {kept_mail[0][1]}"
+        remedy = f"look at {paths.KEPT}; then baikalctl mail retry, or delete what nobody needs"
+        yield Finding("mail", WARNING, message, remedy)
+    queue = waiting(declared) if declared.mail.mode != "off" else []
+    refused = [each for each in queue if each.failed]
+    if refused:
+        message = (
+            f"{message_count(refused)} refused for good, the last to {', '.join(refused[-1].recipients) or 'nobody'}"
+        )
+        remedy = "baikalctl mail queue tells why; then baikalctl mail retry, or baikalctl mail drop"
+        yield Finding("mail", WARNING, f"{message}: {refused[-1].reason}" if refused[-1].reason else message, remedy)
+    late = [each for each in queue if not each.failed and each.since < time.time() - LATE_S]
+    if late:
+        message = f"{message_count(late)} waiting, the oldest for {age(late[0].since)}"
+        yield Finding("mail", WARNING, message, "baikalctl mail queue tells what for")
+    elif declared.mail.mode != "off" and not refused and not kept_mail:
+        yield Finding(
+            "mail", OK, f"{message_count(queue)} waiting in the queue" if queue else "nothing waits in the queue"
+        )

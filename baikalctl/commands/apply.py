@@ -7,33 +7,27 @@ is atomic or can be repeated, so an interrupted run is fixed by the next.
 from __future__ import annotations
 
 import contextlib
-from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from baikalctl import output, paths
-from baikalctl.baikal import config, current_database, data_steps, health, release
-from baikalctl.changes import migration, transaction
+from baikalctl.baikal import config, current_database, release
+from baikalctl.changes import data_steps, migration, transaction
+from baikalctl.changes.steps import ownership_steps, steps
 from baikalctl.database import interface
+from baikalctl.desired import state
 from baikalctl.errors import HostError
-from baikalctl.host import directories, php_fpm
+from baikalctl.host import lock, runtime
 from baikalctl.host.boundary import confined, confined_while
 from baikalctl.host.lock import held
-from baikalctl.host.privileges import owner, privileged
-from baikalctl.host.safe_copy import belongs, give
-from baikalctl.mail import dkim_key
-from baikalctl.tls import selection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from baikalctl.baikal.accounts import Step
-    from baikalctl.baikal.data_steps import Look
     from baikalctl.database.interface import Database
-    from baikalctl.desired.state import Declared
+    from baikalctl.desired.state import DesiredState
 
 
-def apply(declared: Declared, say: Callable[[str], None] = output.line) -> None:
+def apply(declared: DesiredState, say: Callable[[str], None] = output.line) -> None:
     """Bring this host's Baïkal to what is ``declared``, saying each step; raises :class:`HostError` if it can't be."""
     with held(paths.LOCK, say):
         transaction.recover(say)
@@ -46,11 +40,11 @@ def apply(declared: Declared, say: Callable[[str], None] = output.line) -> None:
             _take(declared, say)
 
 
-def move(declared: Declared, say: Callable[[str], None] = output.line) -> None:
+def move(declared: DesiredState, say: Callable[[str], None] = output.line) -> None:
     """Take the data to the database that is ``declared``, and bring it to what else is; raises :class:`HostError`."""
     from baikalctl.commands import move_database  # as below: whoever only looks needs none of it, and looks often
 
-    with directories.nobody_serving("move"), held(paths.LOCK, say):
+    with lock.volume_not_served("move"), held(paths.LOCK, say):
         transaction.recover(say)
         for sentence, act in data_steps.of_server(declared, current_database.of(declared)):
             say(sentence)
@@ -64,13 +58,13 @@ def finish(say: Callable[[str], None] = output.line) -> None:
 
     In a container that isn't started yet, the start does that.
     """
-    declared = php_fpm.declared_here()
+    declared = state.deployed_state()
     # With an older release than the declared one, an upgrade is the next thing to do, and not by this.
-    if declared and not health.unstarted() and declared.version == release.current():
+    if declared and not runtime.unstarted() and declared.version == release.current():
         _take(declared, say)
 
 
-def _take(declared: Declared, say: Callable[[str], None]) -> None:
+def _take(declared: DesiredState, say: Callable[[str], None]) -> None:
     """Take every step."""
     try:
         for sentence, act in steps(declared):
@@ -98,7 +92,7 @@ def _hold(here: Database, held: Callable[[], None]) -> None:
         held()
 
 
-def _upgrade(declared: Declared, say: Callable[[str], None]) -> None:
+def _upgrade(declared: DesiredState, say: Callable[[str], None]) -> None:
     """Have the declared release be the one that serves: with its data, where that is of an older one."""
     section = current_database.section(declared)
     found = confined(lambda: data_steps.agreed(config.read(), declared, section))
@@ -108,27 +102,3 @@ def _upgrade(declared: Declared, say: Callable[[str], None]) -> None:
 
         create.make(declared, "before-upgrade", say)
         upgrade.upgrade(found, section, declared.version, say, lambda: _take(declared, say))
-
-
-def pending(declared: Declared, known: Look | None = None) -> list[str]:
-    """Return the steps that :func:`apply` would take now, as sentences, and take none; ``known`` is of the data."""
-    return [sentence for sentence, _ in steps(declared, known)]
-
-
-def steps(declared: Declared, known: Look | None = None) -> Iterator[Step]:
-    """Yield what differs from ``declared``; each step is to be taken before the next is asked for, or none at all."""
-    yield from selection.steps(declared)
-    yield from selection.leftovers(declared)
-    yield from dkim_key.steps(declared)
-    yield from ownership_steps()
-    yield from data_steps.steps(declared, known)
-
-
-def ownership_steps() -> Iterator[Step]:
-    """Give back what somebody, or a tool run as root, took from the data's owner: Baïkal must be able to write it."""
-    if not privileged():
-        return
-    account = owner()
-    for path in (paths.BAIKAL_YAML, paths.INSTALL_DISABLED, *(paths.SQLITE + part for part in ("", "-wal", "-shm"))):
-        if not belongs(Path(path), account):
-            yield f"give {path} back to {paths.USER}, for it alone", partial(give, Path(path), account)

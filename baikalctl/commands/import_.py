@@ -12,14 +12,16 @@ from baikalctl.changes.transaction import Change
 from baikalctl.commands import apply
 from baikalctl.commands import import_source as sources
 from baikalctl.database import interface
+from baikalctl.desired import state
 from baikalctl.desired.state import REALM
 from baikalctl.errors import HostError
-from baikalctl.host import directories, php_fpm
-from baikalctl.host.boundary import THOROUGH, confined
+from baikalctl.host import directories, lock
+from baikalctl.host.boundary import confined
+from baikalctl.host.child_limits import THOROUGH
 from baikalctl.host.lock import held
 from baikalctl.host.privileges import owner, privileged
 from baikalctl.host.tempdir import remove_tree
-from baikalctl.rendering.model import data
+from baikalctl.rendering.baikalctl import data_directories
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,8 +43,8 @@ def import_(source: Path, version: str, *, replace: bool, say: Callable[[str], N
         raise HostError(message)
     migration.outstanding(old.configuration, version)
     directories.refuse_unwritable(Path(paths.DATA), "mount a volume there, without :ro")
-    directories.make(data())
-    with directories.nobody_serving("import"), held(paths.LOCK, say):
+    directories.make(data_directories())
+    with lock.volume_not_served("import"), held(paths.LOCK, say):
         transaction.recover(say)
         _refuse_data(replace=replace)
         _take_over(old, version, say)
@@ -118,6 +120,6 @@ def _with_declared_administrator(found: Configuration, say: Callable[[str], None
             f"its auth_realm is {system['auth_realm']!r}: the passwords of its accounts and of its administrator work on, "
             f"but ones that are declared here are of {REALM!r} and don't"
         )
-    elif (declared := php_fpm.declared_here()) and declared.admin_hash:
+    elif (declared := state.deployed_state()) and declared.admin_hash:
         system["admin_passwordhash"] = declared.admin_hash
     return {**found, "system": system}

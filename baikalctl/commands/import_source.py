@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from baikalctl import paths
 from baikalctl.baikal import config
 from baikalctl.changes import staging
-from baikalctl.database import interface, sqlite, sqlite_file
+from baikalctl.database import interface, registry, sqlite, sqlite_file
 from baikalctl.errors import HostError
 from baikalctl.host.boundary import confined
 from baikalctl.host.safe_copy import copy_bytes, opened, take_out
@@ -65,7 +65,7 @@ def find(given: Path) -> Installation:
         section = found.get("database", {})
         # What was kept of a server's database by a change lies beside its yaml.
         served = interface.backend(section) != "sqlite" and not _there(folder / staging.SECTION)
-        stored = interface.of(section) if served else _database(folder, found)
+        stored = registry.of(section) if served else _database(folder, found)
     except PermissionError as error:
         raise _unreadable(error) from None
     return Installation(folder, found, stored)

@@ -9,69 +9,35 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from baikalctl import output, paths
-from baikalctl.baikal.health import OK, WARNING, Finding
 from baikalctl.errors import HostError
-from baikalctl.host.boundary import THOROUGH, confined
+from baikalctl.host.boundary import confined
+from baikalctl.host.child_limits import THOROUGH
 from baikalctl.mail import sendmail
 from baikalctl.mail.itip import UnfitError
+from baikalctl.mail.queues import age, kept, of, waiting
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
-    from baikalctl.desired.state import Declared
-    from baikalctl.mail.queue_protocol import Queue, Waiting
+    from baikalctl.desired.state import DesiredState
 
 
-LATE_S = 3600
-"""How long mail may wait before the doctor speaks of it: greylisting takes minutes, an outage longer."""
 TEST_S = 30
 """How long a test waits for the relay's word."""
 
 
-def waiting(declared: Declared) -> list[Waiting]:
-    """Return what waits in this host's queue, the oldest first."""
-    return _queue(declared).waiting()
-
-
-def kept() -> list[tuple[Path, str, float]]:
-    """Return each kept message with the reason and the moment."""
-    found = confined(lambda: [(str(path), reason, since) for path, reason, since in sendmail.kept()])
-    return [(Path(path), str(reason), float(since)) for path, reason, since in found]
-
-
-def findings(declared: Declared) -> Iterator[Finding]:
-    """Tell of what waits, was refused, or is kept."""
-    kept_mail = kept()
-    if kept_mail:
-        message = f"{_count(kept_mail)} kept and not sent, the first because {kept_mail[0][1]}"
-        remedy = f"look at {paths.KEPT}; then baikalctl mail retry, or delete what nobody needs"
-        yield Finding("mail", WARNING, message, remedy)
-    queue = waiting(declared) if declared.mail.mode != "off" else []
-    refused = [each for each in queue if each.failed]
-    if refused:
-        message = f"{_count(refused)} refused for good, the last to {', '.join(refused[-1].recipients) or 'nobody'}"
-        remedy = "baikalctl mail queue tells why; then baikalctl mail retry, or baikalctl mail drop"
-        yield Finding("mail", WARNING, f"{message}: {refused[-1].reason}" if refused[-1].reason else message, remedy)
-    late = [each for each in queue if not each.failed and each.since < time.time() - LATE_S]
-    if late:
-        message = f"{_count(late)} waiting, the oldest for {_age(late[0].since)}"
-        yield Finding("mail", WARNING, message, "baikalctl mail queue tells what for")
-    elif declared.mail.mode != "off" and not refused and not kept_mail:
-        yield Finding("mail", OK, f"{_count(queue)} waiting in the queue" if queue else "nothing waits in the queue")
-
-
-def queue(declared: Declared) -> str:
+def queue(declared: DesiredState) -> str:
     """Return what waits, and why, a line each."""
     lines = []
     for each in waiting(declared) if declared.mail.mode != "off" else []:
         state = "refused" if each.failed else "waiting"
         reason = each.reason or "not tried yet"
-        lines.append(f"{state} {_age(each.since)}, to {', '.join(each.recipients)}: {reason}  [{each.identifier}]")
-    lines += [f"kept {_age(since)}: {reason}  [{path}]" for path, reason, since in kept()]
+        lines.append(f"{state} {age(each.since)}, to {', '.join(each.recipients)}: {reason}  [{each.identifier}]")
+    lines += [f"kept {age(since)}: {reason}  [{path}]" for path, reason, since in kept()]
     return "\n".join(map(output.escaped, lines)) or "nothing waits"
 
 
-def test(declared: Declared, recipient: str, say: Callable[[str], None]) -> int:
+def test(declared: DesiredState, recipient: str, say: Callable[[str], None]) -> int:
     """Send a message to ``recipient`` the way that invitations take; say where it got to, and return the exit status."""
     if declared.mail.mode == "off":
         raise HostError('mail is off here; set mail = "relay" or "postfix", and run the deploy')
@@ -93,7 +59,7 @@ def test(declared: Declared, recipient: str, say: Callable[[str], None]) -> int:
         return 1
     say(f"handed to the queue, from {declared.mail.sender} to {recipient}")
     deadline = time.monotonic() + TEST_S
-    queue = _queue(declared)
+    queue = of(declared)
     while (told := queue.last_words(recipient, begin)) is None and time.monotonic() < deadline:
         time.sleep(0.2)
     waits = any(recipient in each.recipients and not each.failed for each in waiting(declared))
@@ -108,7 +74,7 @@ def test(declared: Declared, recipient: str, say: Callable[[str], None]) -> int:
     return 1
 
 
-def retry(declared: Declared, say: Callable[[str], None]) -> int:
+def retry(declared: DesiredState, say: Callable[[str], None]) -> int:
     """Try everything that is kept or was refused once more; returns the exit status."""
     if declared.mail.mode == "off":
         raise HostError('mail is off here, so nothing can be sent; set mail = "relay" or "postfix", and run the deploy')
@@ -122,7 +88,7 @@ def retry(declared: Declared, say: Callable[[str], None]) -> int:
         from baikalctl.mail import nullmailer
 
         say(f"{nullmailer.put_back()} of those that were refused are in the queue again")
-    _queue(declared).flush()
+    of(declared).flush()
     return status
 
 
@@ -135,7 +101,7 @@ def _send_again(path: Path, sender: str) -> str:
     return ""
 
 
-def drop(declared: Declared, say: Callable[[str], None]) -> int:
+def drop(declared: DesiredState, say: Callable[[str], None]) -> int:
     """Delete what was refused for good, saying to whom it was; returns the exit status."""
     from baikalctl.mail import nullmailer
 
@@ -167,7 +133,7 @@ def _keep(sender: str, recipients: tuple[str, ...], content: bytes) -> None:
     sendmail.keep_queued(sender, recipients, content)
 
 
-def _filter(declared: Declared, given: bytes) -> tuple[int, str]:
+def _filter(declared: DesiredState, given: bytes) -> tuple[int, str]:
     """Do as PHP does: call the filter as PHP's account; return its exit status and what it says."""
     command = [paths.COMMAND, "sendmail", "--from", declared.mail.sender]
 
@@ -177,25 +143,3 @@ def _filter(declared: Declared, given: bytes) -> tuple[int, str]:
 
     status, said = confined(run, THOROUGH, setuid_programs=True)
     return int(status), str(said)
-
-
-def _queue(declared: Declared) -> Queue:
-    """Return what knows this host's queue; imported only where it is asked."""
-    if declared.mail.mode == "postfix":
-        from baikalctl.mail import postfix
-
-        return postfix
-    from baikalctl.mail import nullmailer
-
-    return nullmailer
-
-
-def _count(messages: list[tuple[Path, str, float]] | list[Waiting]) -> str:
-    return f"{len(messages)} message is" if len(messages) == 1 else f"{len(messages)} messages are"
-
-
-def _age(since: float) -> str:
-    minutes = max(0, int(time.time() - since)) // 60
-    if minutes < 120:
-        return f"{minutes} min"
-    return f"{minutes // 60} h" if minutes < 60 * 48 else f"{minutes // 60 // 24} days"

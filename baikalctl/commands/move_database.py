@@ -10,22 +10,23 @@ from baikalctl import paths
 from baikalctl.baikal import config
 from baikalctl.changes import migration, staging, transaction
 from baikalctl.changes.transaction import Change
-from baikalctl.database import interface, transfer
+from baikalctl.database import interface, registry, transfer
 from baikalctl.database.sqlite import Sqlite
 from baikalctl.errors import HostError
-from baikalctl.host.boundary import THOROUGH, confined
+from baikalctl.host.boundary import confined
+from baikalctl.host.child_limits import THOROUGH
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from baikalctl.baikal.config import Configuration
     from baikalctl.database.interface import Database
-    from baikalctl.desired.state import Declared
+    from baikalctl.desired.state import DesiredState
 
     Say = Callable[[str], None]
 
 
-def move(declared: Declared, say: Say, finish: Callable[[], None] = lambda: None) -> None:
+def move(declared: DesiredState, say: Say, finish: Callable[[], None] = lambda: None) -> None:
     """Have the data be in the database that is ``declared``, or leave it where it is and raise :class:`HostError`.
 
     To be called under the host's lock. ``finish`` is done with the data in its new place before anybody uses it.
@@ -36,7 +37,7 @@ def move(declared: Declared, say: Say, finish: Callable[[], None] = lambda: None
         raise HostError(message)
     section = config.database_section(declared.database, declared.database.reveal())
     version = str(found["system"]["configured_version"])
-    here, target = interface.of(found.get("database", {})), interface.of(section)
+    here, target = registry.of(found.get("database", {})), registry.of(section)
     if not config.differs(found.get("database", {}), section) and (str(here) == str(target) or _has(target)):
         say(f"the data is in {target} already")
         return

@@ -10,18 +10,20 @@ from typing import TYPE_CHECKING
 
 from baikalctl import paths
 from baikalctl.backup import archive_folder, catalog, create, extract, manifest, restic
-from baikalctl.baikal import applied_passwords, config, health, release
-from baikalctl.changes import migration, staging, sync_tokens, transaction
+from baikalctl.baikal import applied_passwords, config, release
+from baikalctl.changes import members, migration, staging, sync_tokens, transaction
 from baikalctl.changes.transaction import Change
 from baikalctl.commands import apply
 from baikalctl.database.sqlite import Sqlite
-from baikalctl.desired.state import Declared
+from baikalctl.desired import state
+from baikalctl.desired.state import DesiredState
 from baikalctl.errors import HostError
-from baikalctl.host import directories, php_fpm, safe_copy
-from baikalctl.host.boundary import QUICK, THOROUGH, confined
+from baikalctl.host import directories, lock, runtime, safe_copy
+from baikalctl.host.boundary import confined
+from baikalctl.host.child_limits import QUICK, THOROUGH
 from baikalctl.host.lock import held
 from baikalctl.host.tempdir import private_folder
-from baikalctl.rendering.model import data
+from baikalctl.rendering.baikalctl import data_directories
 from baikalctl.tls import certificate, nginx_reload, selection
 
 if TYPE_CHECKING:
@@ -48,19 +50,19 @@ def restore(given: str, say: Say) -> None:
         message = "no release of Baïkal is installed here; run the deploy first, then restore"
         raise HostError(message)
     directories.refuse_unwritable(Path(paths.DATA), "mount a volume there, without :ro")
-    directories.make(data())
+    directories.make(data_directories())
     with private_folder(directories.backups()) as folder:
         say(f"verify {given}")
         said, unpacked = _unpacked(given, folder)
         say(
             f"it is of {said.hostname}, {manifest.stamp(said.created)}: Baïkal {said.baikal}, {create.contents(said.counts)}"
         )
-        declared = php_fpm.declared_here()
+        declared = state.deployed_state()
         if declared and said.hostname != declared.hostname:
             say("(which is another server than this one)")
-        found = config.understood(unpacked / manifest.YAML)
+        found = config.understood(unpacked / members.YAML)
         migration.outstanding(found, version)
-        with directories.nobody_serving("restore"), held(paths.LOCK, say):
+        with lock.volume_not_served("restore"), held(paths.LOCK, say):
             transaction.recover(say)
             change = _change(given, unpacked, said, found, version, say)
             with apply.alone(change.target):
@@ -75,12 +77,12 @@ def _change(  # noqa: PLR0913, PLR0917 - what is known of the archive
 
     def prepare() -> Configuration:
         place = Path(paths.INCOMING)
-        safe_copy.copy_in(unpacked / manifest.DATABASE, place / staging.SQLITE)
+        safe_copy.copy_in(unpacked / members.DATABASE, place / staging.SQLITE)
         for part in staging.FOLDERS:
             if (unpacked / part).is_dir():
                 shutil.copytree(unpacked / part, place / part)
         _remove_unfit(place, say)
-        applied_passwords.take(unpacked / manifest.APPLIED, place / manifest.APPLIED)
+        applied_passwords.take(unpacked / members.APPLIED, place / members.APPLIED)
         say("try it out")
         changed = migration.complete(found, version, target.section())[0]
         sync_tokens.tell_clients(found, say)
@@ -89,11 +91,11 @@ def _change(  # noqa: PLR0913, PLR0917 - what is known of the archive
 
     def finish() -> None:
         apply.finish(say)
-        declared = php_fpm.declared_here()
+        declared = state.deployed_state()
         if declared:  # what nginx is to read of a certificate is made of it, and not restored
             for _, act in selection.steps(declared):
                 act()
-        if declared and not health.unstarted() and (refused := nginx_reload.reload_if_changed(declared, say)):
+        if declared and not runtime.unstarted() and (refused := nginx_reload.reload_if_changed(declared, say)):
             raise HostError(refused)
 
     return Change(
@@ -128,7 +130,7 @@ def _make_strict(said: Manifest, target: Database, version: str) -> None:
 def _unpacked(given: str, folder: Path) -> tuple[Manifest, Path]:
     """Return what the verified archive says of itself, and the folder with its files."""
     if given.startswith(restic.PREFIX):
-        return restic.fetch(Declared.on_this_host(), given, folder), folder
+        return restic.fetch(DesiredState.on_this_host(), given, folder), folder
     path = catalog.find(given)
     if path.is_dir() and os.path.lexists(path / manifest.NAME):
         return archive_folder.take_folder(path, str(path), folder), folder

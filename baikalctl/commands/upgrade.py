@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 from baikalctl import paths
 from baikalctl.changes import migration, staging, transaction
 from baikalctl.changes.transaction import Change
-from baikalctl.database import interface
+from baikalctl.database import registry
 from baikalctl.database.sqlite import Sqlite
-from baikalctl.host.boundary import THOROUGH, confined
+from baikalctl.host.boundary import confined
+from baikalctl.host.child_limits import THOROUGH
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -33,7 +34,7 @@ def upgrade(
     :class:`HostError` with what went wrong, and all is as it was then. The release before stays, for second thoughts;
     older ones go.
     """
-    here = interface.of(section)
+    here = registry.of(section)
     old = migration.outstanding(found, version)
 
     def prepare() -> Configuration:

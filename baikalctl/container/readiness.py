@@ -18,7 +18,7 @@ from baikalctl.tls import selection
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from baikalctl.desired.state import Declared
+    from baikalctl.desired.state import DesiredState
 
     Say = Callable[[str], None]
 
@@ -28,7 +28,7 @@ CLOSING_S = 10
 
 
 @contextlib.contextmanager
-def until_ready(declared: Declared, say: Say) -> Iterator[None]:
+def until_ready(declared: DesiredState, say: Say) -> Iterator[None]:
     """Within the block, the data may be brought up to date: its database is there, and clients that can't be served wait.
 
     A database that is away is waited for, however long that takes; why, is said whenever the reason changes.
@@ -43,14 +43,14 @@ def until_ready(declared: Declared, say: Say) -> Iterator[None]:
         yield
 
 
-def _changed(declared: Declared, reason: str) -> str:
+def _changed(declared: DesiredState, reason: str) -> str:
     """Wait until the database can't be reached for another reason, or can; return that reason, or nothing."""
     while (found := _away(declared)) == reason:
         time.sleep(LOOK_S)
     return found
 
 
-def _away(declared: Declared) -> str:
+def _away(declared: DesiredState) -> str:
     """Return why the declared server can't be reached, or nothing."""
     if not declared.database.host:
         return ""
@@ -62,7 +62,7 @@ def _away(declared: Declared) -> str:
     return ""
 
 
-def _outdated(declared: Declared) -> bool:
+def _outdated(declared: DesiredState) -> bool:
     """Tell whether the data is to be upgraded; what is wrong with it, whoever upgrades it says."""
     try:
         return bool(migration.outstanding(config.read(), declared.version))
@@ -71,7 +71,7 @@ def _outdated(declared: Declared) -> bool:
 
 
 @contextlib.contextmanager
-def _closed(declared: Declared) -> Iterator[None]:
+def _closed(declared: DesiredState) -> Iterator[None]:
     """Have nginx by itself answer everything with 503 (RFC 9110, section 15.6.4)."""
     for _, act in selection.steps(declared):
         act()

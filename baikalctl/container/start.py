@@ -16,32 +16,31 @@ from typing import TYPE_CHECKING, NoReturn
 
 from baikalctl import output, paths
 from baikalctl.baikal import config
-from baikalctl.changes import transaction
+from baikalctl.changes import steps, transaction
 from baikalctl.commands import apply
 from baikalctl.container import readiness
-from baikalctl.container.limits import (
-    platform,
-    refuse_low_port,
-    refuse_missing_restic,
-    refuse_unfit_file,
-    refuse_unfit_files,
-)
-from baikalctl.desired.state import REALM, Declared, declare
+from baikalctl.container.limits import platform
+from baikalctl.container.preflight import refuse_low_port, refuse_missing_restic, refuse_unfit_file, refuse_unfit_files
+from baikalctl.container.settings_source import read_settings
+from baikalctl.desired.build import desired_state
+from baikalctl.desired.state import REALM, DesiredState
 from baikalctl.errors import HostError, SettingsError
-from baikalctl.host import directories, install
+from baikalctl.host import directories, install, lock
 from baikalctl.host.lock import held
 from baikalctl.host.privileges import privileged
 from baikalctl.host.tempdir import remove_tree
 from baikalctl.mail import nullmailer
+from baikalctl.rendering.baikalctl import data_directories
 from baikalctl.rendering.container import BACKUP, CERTIFICATE, MAIL, render_contained
-from baikalctl.rendering.model import File, data
 from baikalctl.settings.conflicts import of_old_release
-from baikalctl.settings.environment import is_of_others, plain_secrets
-from baikalctl.settings.model import DEFINITIONS, PREFIX, Settings
+from baikalctl.settings.environment import plain_secrets
+from baikalctl.settings.model import DEFINITIONS, Settings
 from baikalctl.tls import nginx_reload
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Mapping
+
+    from baikalctl.rendering.model import File
 
 
 SUPERVISOR = "/usr/bin/s6-svscan"
@@ -65,7 +64,7 @@ def start(environ: Mapping[str, str]) -> NoReturn:
     try:
         refuse_unfit_files(settings)
     except HostError as error:
-        if not Path(f"{declare(settings).served}.pem").is_file():
+        if not Path(f"{desired_state(settings).served}.pem").is_file():
             raise
         output.say(f"{error}; until that is fixed, the certificate that is in the volume goes on serving")
     directories.refuse_unwritable(Path(paths.DATA), "mount a volume there, without :ro")
@@ -75,9 +74,9 @@ def start(environ: Mapping[str, str]) -> NoReturn:
             f"PHP has the same account as health checks and docker exec here, so it can read {', '.join(plain)} in their "
             f"environment; set {', '.join(plain.values())} instead"
         )
-    directories.make(data())
-    serving = directories.serve_alone(output.say)
-    for sentence, give_back in apply.ownership_steps():
+    directories.make(data_directories())
+    serving = lock.lock_volume(output.say)
+    for sentence, give_back in steps.ownership_steps():
         output.say(sentence)
         give_back()
     with held(paths.LOCK, output.say):
@@ -94,7 +93,7 @@ def start(environ: Mapping[str, str]) -> NoReturn:
         output.say(
             "root has no capabilities here, so nginx will say that initgroups failed: no harm, and --user avoids it"
         )
-    declared = Declared.on_this_host()
+    declared = DesiredState.on_this_host()
     with readiness.until_ready(declared, output.say):
         apply.apply(declared, output.say)
     nginx_reload.remember(declared)  # nginx is about to read it
@@ -133,12 +132,6 @@ def prepare_errand(environ: Mapping[str, str]) -> None:
     _write(wanted.files)
 
 
-def has_settings(environ: Mapping[str, str]) -> bool:
-    """Tell whether a container was given any settings."""
-    given = any(name.startswith(PREFIX) and not is_of_others(name, text) for name, text in environ.items())
-    return given or Path(paths.SETTINGS_FILE).exists()
-
-
 def end_when_told() -> None:
     """Have this process end as it is told to: the first one of a container ignores what it has no handler for."""
     for ending in (signal.SIGTERM, signal.SIGINT):
@@ -169,49 +162,6 @@ def _run_folder() -> Path:
     mounting = f"--tmpfs {run}:mode=1777"
     directories.refuse_unwritable(run, f"with --read-only, add {mounting}", own=f"mount it with {mounting}")
     return run
-
-
-def read_settings(environ: Mapping[str, str]) -> Settings:
-    """Return the settings of the mounted file, overridden by ``environ``; raises :class:`SettingsError`.
-
-    Faults of what stands in the file, or would, have the setting's name, those of variables the variable's.
-    """
-    file = _read_file(Path(paths.SETTINGS_FILE))
-    try:
-        return Settings.from_env(environ, file)
-    except SettingsError as error:
-        named = []
-        for fault in error.faults:
-            name = fault.setting.partition("[")[0].partition(".")[0]
-            variable = PREFIX + name.upper()
-            from_file = name in file and not {variable, f"{variable}_FILE"} & environ.keys()
-            shown = fault.setting if from_file or name not in DEFINITIONS else variable + fault.setting[len(name) :]
-            named.append(dataclasses.replace(fault, setting=shown))
-        raise SettingsError(named) from None
-
-
-def _read_file(path: Path) -> dict[str, object]:
-    """Return what stands in settings.toml; nothing where none is mounted."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return {}
-    except IsADirectoryError:
-        message = f"{path} is a directory: the file that should be mounted there doesn't exist on the host"
-        raise HostError(message) from None
-    except PermissionError:
-        message = f"{path} can't be read by {directories.account()}; give that account the file (chown {os.geteuid()})"
-        raise HostError(message) from None
-    except UnicodeDecodeError:
-        message = f"{path} is not UTF-8 text; save it as such"
-        raise HostError(message) from None
-    import tomllib
-
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        message = f'{path} is not TOML: {error}; write lines such as hostname = "cal.example.org"'
-        raise HostError(message) from None
 
 
 def _clear(folder: Path) -> None:

@@ -186,22 +186,6 @@ class Database(ABC):
         return HostError(f"{self} can't be read ({error}); {self.remedy(error, 'restore it from a backup')}")
 
 
-def of(section: Mapping[str, Any]) -> Database:
-    """Return the database that the section ``database`` of a baikal.yaml names."""
-    kind = backend(section)
-    if kind == "mysql":
-        from baikalctl.database.mysql import Mysql
-
-        return Mysql(section)
-    if kind == "pgsql":
-        from baikalctl.database.postgresql import Pgsql
-
-        return Pgsql(section)
-    from baikalctl.database.sqlite import Sqlite
-
-    return Sqlite(Path(paths.SQLITE))
-
-
 def backend(section: Mapping[str, Any]) -> str:
     """Return what Baïkal takes a section for: before 0.10 it said ``mysql``, true or false, and still may."""
     kind = "mysql" if section.get("mysql") else str(section.get("backend") or "sqlite")

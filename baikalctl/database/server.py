@@ -7,10 +7,10 @@ import itertools
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from baikalctl.baikal import release
 from baikalctl.database import interface, sync_triggers, transfer
 from baikalctl.database.driver import Address, Connection, in_words
 from baikalctl.errors import HostError
+from baikalctl.settings import known_releases
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -116,7 +116,7 @@ class Server(interface.Database):
     def version(self) -> str:
         """Return the release that the data is of, as one of several machines has noted it when it made or upgraded it."""
         noted = self.noted(VERSION)
-        if noted and not release.numbers(noted):
+        if noted and not known_releases.numbers(noted):
             message = f"{self} has the version {noted[:40]!r}, which is none of Baïkal's; restore it from a backup"
             raise HostError(message)
         return noted

@@ -7,22 +7,17 @@ The file is written by the deploy, read by every verb, and readable by root alon
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from baikalctl import paths
-from baikalctl.desired.data import Backup, Database, declare_backup, declare_database, without_secrets
 from baikalctl.errors import HostError
-from baikalctl.settings.users import Collection, Share, User
+from baikalctl.settings.users import Collection, Share
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from baikalctl.settings.model import Settings
-    from baikalctl.settings.secret import Secret
 
 
 REALM = "BaikalDAV"
@@ -30,7 +25,7 @@ REALM = "BaikalDAV"
 
 
 @dataclass(frozen=True, kw_only=True)
-class DeclaredUser:
+class DesiredUser:
     """An account as the host is told of it: a :class:`User` with Baïkal's ``digesta1`` in the password's place."""
 
     name: str
@@ -44,7 +39,7 @@ class DeclaredUser:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asking:
+class Acme:
     """How certificates are asked for with ``tls = "letsencrypt"``."""
 
     server: str
@@ -94,7 +89,7 @@ class Mail:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Declared:
+class DesiredState:
     """The desired state of one host's Baïkal."""
 
     version: str
@@ -114,14 +109,14 @@ class Declared:
     tls_key: str
     authority: str
     """Of a certificate authority of one's own: the file with what it signs with."""
-    asking: Asking | None
+    asking: Acme | None
     mail: Mail
     database: Database
     backup: Backup
     settings: Mapping[str, object]
     """What was declared of this host, by name, without secrets: archives keep it."""
     services: tuple[str, ...]
-    users: tuple[DeclaredUser, ...]
+    users: tuple[DesiredUser, ...]
 
     def read_by_nginx(self, root: str = "") -> tuple[str, ...]:
         """Return the files of ours that nginx reads; ``root`` stands before the paths of our configuration."""
@@ -133,11 +128,11 @@ class Declared:
         return json.dumps(dataclasses.asdict(self), ensure_ascii=False, indent=1, sort_keys=True) + "\n"
 
     @classmethod
-    def from_json(cls, text: str) -> Declared:
+    def from_json(cls, text: str) -> DesiredState:
         """Return what :meth:`to_json` wrote."""
         fields: dict[str, Any] = json.loads(text)
         fields["users"] = tuple(
-            DeclaredUser(
+            DesiredUser(
                 **dict(
                     user,
                     calendars=tuple(_collection(item) for item in user["calendars"]),
@@ -147,7 +142,7 @@ class Declared:
             for user in fields["users"]
         )
         fields |= {name: tuple(fields[name]) for name in ("names", "services")}
-        fields["asking"] = Asking(**fields["asking"]) if fields["asking"] else None
+        fields["asking"] = Acme(**fields["asking"]) if fields["asking"] else None
         relay = fields["mail"]["relay"]
         fields["database"] = Database(**fields["database"])
         fields["backup"] = Backup(**fields["backup"])
@@ -155,7 +150,7 @@ class Declared:
         return cls(**fields)
 
     @classmethod
-    def on_this_host(cls) -> Declared:
+    def on_this_host(cls) -> DesiredState:
         """Return what the deploy left here; raises :class:`HostError` where it can't be read."""
         try:
             return cls.from_json(Path(paths.DECLARED).read_text(encoding="utf-8"))
@@ -176,87 +171,62 @@ def _collection(fields: dict[str, Any]) -> Collection:
     return Collection(**dict(fields, share=tuple(Share(**share) for share in fields["share"])))
 
 
-def declare(settings: Settings, services: tuple[str, ...] = (), realm: str = REALM, root: str = "") -> Declared:
-    """Return what the host is told of ``settings``.
+@dataclass(frozen=True, kw_only=True)
+class Database:
+    """Which database has the data; a server's password stands in a file of its own."""
 
-    ``services`` are the units that serve it, ``realm`` is what the data's passwords were made with, and ``root`` stands
-    before the paths of our configuration.
-    """
-    tls = settings.tls != "off"
-    acme = settings.tls == "letsencrypt"
-    return Declared(
-        version=settings.baikal_version,
-        hostname=settings.hostname,
-        names=settings.names,
-        scheme="https" if tls else "http",
-        port=settings.https_port if tls else settings.http_port,
-        base_path=settings.base_path,
-        realm=realm,
-        admin_hash=_admin_hash(settings.admin_password, realm),
-        system={
-            "timezone": settings.timezone,
-            "cal_enabled": settings.caldav,
-            "card_enabled": settings.carddav,
-            "dav_auth_type": settings.dav_auth.capitalize(),
-            "base_uri": f"{settings.base_path}/" if settings.base_path else "",
-            # With nothing there, Baïkal sends none, and tells clients that nobody was told (Core/Server.php).
-            "invite_from": "" if settings.mail == "off" else settings.sender,
-        },
-        tls=settings.tls,
-        # Of this setting and name alone: until a change has passed every check, the old pair is what serves.
-        served=f"{paths.TLS}/{settings.tls}-{settings.hostname}" if tls else "",
-        tls_certificate=settings.tls_certificate,
-        tls_key=settings.tls_key,
-        authority=settings.acme_ca if acme else "",
-        asking=Asking(
-            server=settings.acme_directory,
-            key_type=settings.acme_key_type,
-            configuration=f"{root}{paths.CERTBOT}",
-            by_dns=bool(settings.acme_dns_plugin or settings.acme_dns_hook),
-        )
-        if acme
-        else None,
-        mail=_mail(settings, root),
-        database=declare_database(settings, root),
-        backup=declare_backup(settings, root),
-        settings=without_secrets(settings),
-        services=services,
-        users=tuple(_declared_user(user, realm) for user in settings.users),
-    )
+    backend: str
+    """``sqlite``, ``mysql`` or ``pgsql``, as in baikal.yaml; of the first, nothing else is said."""
+    local: bool
+    """Whether the server is this machine's own, reached by its Unix socket."""
+    host: str
+    port: int
+    name: str
+    user: str
+    password: str
+    """The file that the password stands in; nothing where none is wanted."""
+    tls: bool
+    """Whether the server must prove who it is."""
+    ca: str
+    """The file that its certificate is checked with, where it must."""
+
+    def reveal(self) -> str:
+        """Return the password, or nothing where none is wanted; raises :class:`HostError` if its file can't be read."""
+        if not self.password:
+            return ""
+        try:
+            return Path(self.password).read_text(encoding="ascii").removesuffix("\n")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is damaged"
+            message = (
+                f"the database's password can't be read in {self.password} ({reason}); run the deploy again, as root"
+            )
+            raise HostError(message) from None
 
 
-def _mail(settings: Settings, root: str) -> Mail:
-    """Return how invitations leave."""
-    relay = None
-    if settings.mail != "off" and settings.relay_host:
-        relay = Relay(
-            host=settings.relay_host,
-            port=settings.smtp_port,
-            tls=settings.relay_tls,
-            ca=settings.relay_ca,
-            user=settings.relay_user,
-            password=f"{root}{paths.RELAY_PASSWORD}" if settings.relay_password else "",
-        )
-    selector = settings.dkim_selector if settings.mail == "postfix" else ""
-    return Mail(mode=settings.mail, sender=settings.sender, relay=relay, selector=selector)
+@dataclass(frozen=True, kw_only=True)
+class Backup:
+    """When archives are made, how many of them are kept, and where else."""
+
+    on: bool
+    """Whether they are made by the clock."""
+    schedule: str
+    """A time of day such as ``03:15``, or ``hourly``."""
+    daily: int
+    weekly: int
+    monthly: int
+    repository: str
+    """That of restic; nothing where there is none."""
+    password: str
+    """The file with what the repository is encrypted with; nothing where there is none."""
+    credentials: str
+    """The file with lines ``NAME=value`` for restic's environment; nothing where there is none."""
 
 
-def _admin_hash(password: Secret | None, realm: str) -> str:
-    """Return Baïkal's ``admin_passwordhash`` (BaikalAdmin/Core/Auth.php, hashAdminPassword)."""
-    return hashlib.sha256(f"admin:{realm}:{password.reveal()}".encode()).hexdigest() if password else ""
-
-
-def _declared_user(user: User, realm: str) -> DeclaredUser:
-    """Replace the password by ``digesta1`` (Baikal/Model/User.php, getPasswordHashForPassword; RFC 2617's A1)."""
-    plain = user.password.reveal() if user.password else ""
-    digest = hashlib.md5(f"{user.name}:{realm}:{plain}".encode(), usedforsecurity=False).hexdigest() if plain else ""
-    return DeclaredUser(
-        name=user.name,
-        display_name=user.display_name,
-        displayed=user.displayed,
-        email=user.email,
-        digest=digest,
-        calendars=user.calendars,
-        address_books=user.address_books,
-        present=user.present,
-    )
+def deployed_state() -> DesiredState | None:
+    """Return what this host was told, or nothing in a container that was told nothing yet."""
+    try:
+        there = Path(paths.DECLARED).is_file()
+    except PermissionError:  # an ordinary user in a container, where its directory is root's
+        return None
+    return DesiredState.on_this_host() if there else None

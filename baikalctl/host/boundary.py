@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from baikalctl.errors import HostError
 from baikalctl.host import boundary_child
+from baikalctl.host.child_limits import QUICK, THOROUGH, Limits
 from baikalctl.host.privileges import owner, privileged
 
 if TYPE_CHECKING:
@@ -31,33 +32,13 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-MIB = 1 << 20
+
 PIECE = 1 << 16
 LOOK_S = 1.0
 """How often to see whether the child still runs."""
 LONGEST_MESSAGE = 2000
 GRACE_S = 5.0
 """After its answer, how long a child may take to end."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Limits:
-    """What a child may use; it is killed when it takes longer."""
-
-    seconds: float
-    """From its start to its answer."""
-    cpu_s: int
-    """Of processor time."""
-    memory: int
-    """Bytes of address space, in addition to what this process has."""
-    answer: int = 16 * MIB
-    """Bytes of its answer."""
-
-
-QUICK = Limits(seconds=60, cpu_s=50, memory=512 * MIB)
-"""For what looks at a few rows or files."""
-THOROUGH = Limits(seconds=3600, cpu_s=3600, memory=4096 * MIB)
-"""For what reads or writes all of the data; 3600 seconds are what Baïkal allows its own upgrade."""
 
 
 def confined(

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pwd
     from collections.abc import Callable
 
-    from baikalctl.host.boundary import Limits
+    from baikalctl.host.child_limits import Limits
 
 
 VARIABLES = ("PATH", "TZ", "LANG", "LC_ALL", "TMPDIR", "PYTHONDONTWRITEBYTECODE")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import fcntl
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +13,7 @@ from baikalctl.host import install
 from baikalctl.host.privileges import privileged
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable
 
     from baikalctl.rendering.model import Directory
 
@@ -65,41 +63,6 @@ def make(directories: Iterable[Directory]) -> None:
         elif not os.access(path, os.R_OK | os.W_OK | os.X_OK):
             message = f"{path} {_belonging(path)}"
             raise HostError(message)
-
-
-def serving() -> tuple[int, bool]:
-    """Return the open lock of whoever serves the data, and whether it is this process's now."""
-    lock = os.open(paths.SERVING, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return lock, False
-    return lock, True
-
-
-@contextlib.contextmanager
-def nobody_serving(verb: str) -> Iterator[None]:
-    """Hold what a container holds while it serves this data; raises :class:`HostError` if one does."""
-    lock, ours = serving()
-    try:
-        if not ours:
-            message = f"a container serves this data right now; stop it, {verb}, and start it again"
-            raise HostError(message)
-        yield
-    finally:
-        os.close(lock)
-
-
-def serve_alone(say: Callable[[str], None]) -> int:
-    """Return the open lock of the volume, after the container that holds it has ended.
-
-    Two servers on one volume could each bring it to settings of their own, or to releases of their own.
-    """
-    lock, ours = serving()
-    if not ours:
-        say("another container serves this volume; waiting until it ends (stop it, or give this one its own volume)")
-        fcntl.flock(lock, fcntl.LOCK_EX)
-    return lock
 
 
 def backups() -> Path:

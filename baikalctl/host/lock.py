@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from baikalctl import paths
 from baikalctl.errors import HostError
 from baikalctl.host.install import PATIENCE_S
 
@@ -61,3 +62,38 @@ def _verb(command: list[str]) -> str:
         verbs = command[command.index("-c") + 2 :]
         return f"baikalctl {' '.join(verbs)}" if verbs else "a deploy"
     return Path(command[0]).name
+
+
+def try_volume() -> tuple[int, bool]:
+    """Return the open lock of whoever serves the data, and whether it is this process's now."""
+    lock = os.open(paths.SERVING, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return lock, False
+    return lock, True
+
+
+@contextlib.contextmanager
+def volume_not_served(verb: str) -> Iterator[None]:
+    """Hold what a container holds while it serves this data; raises :class:`HostError` if one does."""
+    lock, ours = try_volume()
+    try:
+        if not ours:
+            message = f"a container serves this data right now; stop it, {verb}, and start it again"
+            raise HostError(message)
+        yield
+    finally:
+        os.close(lock)
+
+
+def lock_volume(say: Callable[[str], None]) -> int:
+    """Return the open lock of the volume, after the container that holds it has ended.
+
+    Two servers on one volume could each bring it to settings of their own, or to releases of their own.
+    """
+    lock, ours = try_volume()
+    if not ours:
+        say("another container serves this volume; waiting until it ends (stop it, or give this one its own volume)")
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    return lock

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from baikalctl import paths
 from baikalctl.errors import HostError
-from baikalctl.host.boundary import THOROUGH, confined
+from baikalctl.host.boundary import confined
+from baikalctl.host.child_limits import THOROUGH
 
 if TYPE_CHECKING:
     import pwd

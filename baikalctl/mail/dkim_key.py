@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from baikalctl.baikal.accounts import Step
-    from baikalctl.desired.state import Declared
+    from baikalctl.desired.state import DesiredState
 
 
 BITS = 2048
 """Longer keys don't fit into one answer of every DNS server, and shorter ones are believed less and less (RFC 8301)."""
 
 
-def steps(declared: Declared) -> Iterator[Step]:
+def steps(declared: DesiredState) -> Iterator[Step]:
     """Yield what is to be done so that the signer has its key and can read it, and nobody else can.
 
     It has to be there before the signer checks its configuration. Raises :class:`HostError` where there is no signer.

@@ -10,15 +10,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from baikalctl.baikal.health import FAILED, OK, WARNING, Finding, again
 from baikalctl.errors import HostError
 from baikalctl.host.boundary import confined
+from baikalctl.host.finding import FAILED, OK, WARNING, Finding
+from baikalctl.host.runtime import again
 from baikalctl.settings import validators
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from baikalctl.desired.state import Declared
+    from baikalctl.desired.state import DesiredState
 
 
 SUBJECT = "mail"
@@ -42,7 +43,7 @@ class NoAnswerError(Exception):
     """DNS can't be asked here; the message says why."""
 
 
-def findings(declared: Declared, lookup: Lookup | None = None) -> list[Finding]:
+def findings(declared: DesiredState, lookup: Lookup | None = None) -> list[Finding]:
     """Look the sender's domain up by ``lookup``, which is DNS as this host asks it; a private domain is nobody's to ask."""
     domain = declared.mail.domain
     if declared.mail.mode == "off" or not validators.is_public(domain):
@@ -59,7 +60,7 @@ def findings(declared: Declared, lookup: Lookup | None = None) -> list[Finding]:
     return [Finding(SUBJECT, OK, f"{domain} has {proofs} in DNS")]
 
 
-def lines(declared: Declared) -> list[str]:
+def lines(declared: DesiredState) -> list[str]:
     """Return what should stand in DNS for the sender's domain, a line each; raises :class:`HostError` without the key.
 
     With a relay, its provider has to say what stands in place of :data:`HINT`.
@@ -94,7 +95,7 @@ def texts(name: str) -> list[str]:
         raise NoAnswerError(str(error)) from None
 
 
-def _spf(declared: Declared, domain: str, look: Lookup) -> Iterator[Finding]:
+def _spf(declared: DesiredState, domain: str, look: Lookup) -> Iterator[Finding]:
     records = [text for text in look(domain) if re.match(rf"{SPF}(\s|$)", text, re.IGNORECASE)]
     line = _spf_line(declared)
     hint = ", with what the relay's provider names" if declared.mail.relay else ""
@@ -111,7 +112,7 @@ def _spf(declared: Declared, domain: str, look: Lookup) -> Iterator[Finding]:
         yield Finding(SUBJECT, WARNING, message, f"correct it{hint}; alone it would be: {line}")
 
 
-def _dkim(declared: Declared, domain: str, look: Lookup) -> Iterator[Finding]:
+def _dkim(declared: DesiredState, domain: str, look: Lookup) -> Iterator[Finding]:
     if not declared.mail.selector:
         return
     try:
@@ -136,7 +137,7 @@ def _dkim(declared: Declared, domain: str, look: Lookup) -> Iterator[Finding]:
     yield Finding(SUBJECT, WARNING, message, f"put into DNS: {line}")
 
 
-def _dmarc(declared: Declared, domain: str, look: Lookup) -> Iterator[Finding]:
+def _dmarc(declared: DesiredState, domain: str, look: Lookup) -> Iterator[Finding]:
     """Look at the domain, and at what is above it down to two labels: what stands there is for all below."""
     labels = domain.split(".")
     for above in range(len(labels) - 1):
@@ -170,16 +171,16 @@ def _public_key(key: Path) -> str:
     return "".join(line for line in printed if not line.startswith("-----"))
 
 
-def _spf_line(declared: Declared) -> str:
+def _spf_line(declared: DesiredState) -> str:
     who = HINT if declared.mail.relay else f"a:{declared.hostname}"
     return _line(declared.mail.domain, f"{SPF} {who} -all")
 
 
-def _dkim_line(declared: Declared, key: str) -> str:
+def _dkim_line(declared: DesiredState, key: str) -> str:
     return _line(f"{declared.mail.selector}._domainkey.{declared.mail.domain}", f"v=DKIM1; k=rsa; p={key}")
 
 
-def _dmarc_line(declared: Declared) -> str:
+def _dmarc_line(declared: DesiredState) -> str:
     return _line(f"_dmarc.{declared.mail.domain}", f"{DMARC}; p=none; rua=mailto:{declared.mail.sender}")
 
 

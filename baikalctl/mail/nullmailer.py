@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from baikalctl import paths
-from baikalctl.baikal.health import in_container
 from baikalctl.errors import HostError
 from baikalctl.host.boundary import confined
 from baikalctl.host.privileges import owner, privileged
+from baikalctl.host.runtime import in_container
 from baikalctl.host.safe_copy import belongs, give, opened
 from baikalctl.mail.queue_protocol import Waiting, stop
 

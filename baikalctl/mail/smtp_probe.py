@@ -7,9 +7,9 @@ import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from baikalctl.baikal.health import again
 from baikalctl.errors import HostError
 from baikalctl.host.boundary import confined
+from baikalctl.host.runtime import again
 from baikalctl.output import escaped
 
 if TYPE_CHECKING:

@@ -14,14 +14,14 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from baikalctl.baikal import current_database
-from baikalctl.baikal.health import WARNING, Finding
 from baikalctl.database import interface
 from baikalctl.host.boundary import confined
+from baikalctl.host.finding import WARNING, Finding
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from baikalctl.desired.state import Declared
+    from baikalctl.desired.state import DesiredState
 
 
 SUBJECT = "mail"
@@ -45,7 +45,7 @@ class Event(NamedTuple):
     attendees: frozenset[str]
 
 
-def findings(declared: Declared) -> list[Finding]:
+def findings(declared: DesiredState) -> list[Finding]:
     """Read the database; raises :class:`HostError` where that can't be read."""
     wanted = current_database.section(declared)
 

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from baikalctl import paths
-from baikalctl.desired.state import declare
+from baikalctl.desired.build import desired_state
+from baikalctl.rendering.baikalctl import program
 from baikalctl.rendering.database import secrets
-from baikalctl.rendering.model import Directory, File, FileSet, Place, Platform, asking, fill_in, texts, tools
+from baikalctl.rendering.model import Directory, File, FileSet, Platform, asking
 from baikalctl.rendering.nullmailer import nullmailer_files, relay_password
+from baikalctl.rendering.templates import Place, fill_in, texts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,7 +39,7 @@ STOPPING_MS = {"nginx": 7500, "php": 1000}
 
 def baked() -> FileSet:
     """Return what an image has: the tools, and places that whatever account a container runs as can write in."""
-    base = tools()
+    base = program()
     places = (
         Directory(path="/etc/baikal"),
         Directory(path=paths.DATA, mode=OPEN_TO_ALL),
@@ -70,7 +72,7 @@ def _services() -> Iterator[File]:
 def render_contained(settings: Settings, platform: Platform, realm: str) -> FileSet:
     """Return everything that a container's start writes beside the data; ``realm`` is what its passwords were made with."""
     relay = settings.mail == "relay"
-    declared = declare(settings, (*STOPPING_MS, *((MAIL,) if relay else ())), realm, paths.RUN)
+    declared = desired_state(settings, (*STOPPING_MS, *((MAIL,) if relay else ())), realm, paths.RUN)
     text = texts(settings, platform, declared, PLACE)
     php = platform.php_user
     folders = ("baikal", "php", "php/fpm", "php/fpm/pool.d", "php/fpm/conf.d", "nginx", "nginx/conf.d")

@@ -10,7 +10,7 @@ from baikalctl.rendering.model import Directory, File, Platform, Service
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from baikalctl.desired.state import Declared
+    from baikalctl.desired.state import DesiredState
     from baikalctl.settings.model import Settings
 
 
@@ -37,7 +37,7 @@ def files(settings: Settings, text: Callable[[str], bytes]) -> Iterator[File]:
     yield from nullmailer.relay_password(settings)
 
 
-def services(units: tuple[str, ...], declared: Declared, files: tuple[File, ...]) -> Iterator[Service]:
+def services(units: tuple[str, ...], declared: DesiredState, files: tuple[File, ...]) -> Iterator[Service]:
     """Yield the services of these ``units``, each with all that it reads among ``files``."""
     if units == (nullmailer.UNIT,):
         reads = tuple(file.path for file in files if file.service == nullmailer.UNIT)

@@ -10,7 +10,7 @@ from baikalctl.rendering.model import Directory, File, Service
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from baikalctl.desired.state import Declared
+    from baikalctl.desired.state import DesiredState
     from baikalctl.settings.model import Settings
 
 
@@ -39,7 +39,7 @@ def postfix_units(settings: Settings, version: tuple[int, int, int]) -> tuple[st
     return (*signer, "postfix", *(("postfix@-",) if version < ONE_UNIT else ()))
 
 
-def postfix_services(units: tuple[str, ...], declared: Declared, files: tuple[File, ...]) -> Iterator[Service]:
+def postfix_services(units: tuple[str, ...], declared: DesiredState, files: tuple[File, ...]) -> Iterator[Service]:
     """Yield the services of these ``units``, each with all that it reads among ``files``."""
     for unit in units:
         if unit == "opendkim":

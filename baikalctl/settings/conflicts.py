@@ -5,10 +5,10 @@ from __future__ import annotations
 from enum import Enum, auto
 from typing import TYPE_CHECKING, TypeAlias
 
-from baikalctl.baikal.release import KNOWN_RELEASES
 from baikalctl.errors import Fault
 from baikalctl.settings import validators
 from baikalctl.settings.areas.database import LOCAL
+from baikalctl.settings.known_releases import KNOWN_RELEASES, numbers
 from baikalctl.settings.secret import Secret
 from baikalctl.settings.value_types import describe
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from baikalctl.settings.model import Settings
 
 
-Contradictions: TypeAlias = "Iterator[tuple[tuple[str, ...], Fault]]"
+Conflicts: TypeAlias = "Iterator[tuple[tuple[str, ...], Fault]]"
 """Each with the names of the other settings involved."""
 RELAY = ("relay_host", "relay_port", "relay_tls", "relay_user", "relay_password", "relay_ca")
 SOCKET = ("database_port", "database_user", "database_password", "database_tls", "database_ca")
@@ -36,7 +36,7 @@ class Target(Enum):
     CONTAINER = auto()
 
 
-def contradictions(settings: Settings, target: Target) -> Contradictions:
+def conflicts(settings: Settings, target: Target) -> Conflicts:
     """Yield each contradiction, also with what the ``target`` is; an image isn't asked for what only a server needs."""
     complete = target is not Target.IMAGE
     if complete and not settings.hostname:
@@ -62,7 +62,7 @@ def contradictions(settings: Settings, target: Target) -> Contradictions:
     yield from _of_backup(settings, complete=complete)
 
 
-def _of_release(settings: Settings) -> Contradictions:
+def _of_release(settings: Settings) -> Conflicts:
     archive, remote = settings.baikal_archive, "://" in settings.baikal_archive
     unknown_release = settings.baikal_version not in KNOWN_RELEASES
     if unknown_release and not archive:
@@ -78,7 +78,7 @@ def _of_release(settings: Settings) -> Contradictions:
         yield ("baikal_archive",), Fault("baikal_download", problem, '"host"')
 
 
-def _of_files(settings: Settings) -> Contradictions:
+def _of_files(settings: Settings) -> Conflicts:
     for name in ("tls_certificate", "tls_key"):
         given = getattr(settings, name)
         if settings.tls == "files" and not given:
@@ -88,7 +88,7 @@ def _of_files(settings: Settings) -> Contradictions:
             yield ("tls",), Fault(name, problem, describe(given))
 
 
-def _of_letsencrypt(settings: Settings) -> Contradictions:
+def _of_letsencrypt(settings: Settings) -> Conflicts:
     if not settings.acme_email:
         problem = 'is missing; tls = "letsencrypt" needs the address where the CA may write to you'
         yield ("tls",), Fault("acme_email", problem)
@@ -107,7 +107,7 @@ def _of_letsencrypt(settings: Settings) -> Contradictions:
         yield ("tls", "acme_server"), Fault(setting, problem, describe(name))
 
 
-def _of_account(settings: Settings, *, complete: bool) -> Contradictions:
+def _of_account(settings: Settings, *, complete: bool) -> Conflicts:
     # The CA gives the two together; an image has no secrets yet.
     if settings.acme_eab_hmac_key and not settings.acme_eab_key_id:
         problem = "is missing; give the id that the CA gave you with acme_eab_hmac_key"
@@ -117,7 +117,7 @@ def _of_account(settings: Settings, *, complete: bool) -> Contradictions:
         yield ("acme_eab_key_id",), Fault("acme_eab_hmac_key", problem)
 
 
-def _of_dns(settings: Settings) -> Contradictions:
+def _of_dns(settings: Settings) -> Conflicts:
     if settings.acme_dns_plugin and settings.acme_dns_hook:
         problem = "is in place of a plugin, but acme_dns_plugin is set as well; keep one of the two"
         yield ("acme_dns_plugin",), Fault("acme_dns_hook", problem, describe(settings.acme_dns_hook))
@@ -134,7 +134,7 @@ def _of_dns(settings: Settings) -> Contradictions:
         yield ("acme_dns_plugin",), Fault("acme_dns_propagation_s", problem, shown)
 
 
-def _of_mail(settings: Settings, target: Target) -> Contradictions:
+def _of_mail(settings: Settings, target: Target) -> Conflicts:
     mail, complete = settings.mail, target is not Target.IMAGE
     if mail == "postfix" and target is not Target.MACHINE:
         problem = (
@@ -165,7 +165,7 @@ def _of_mail(settings: Settings, target: Target) -> Contradictions:
     yield from _of_relay(settings, complete=complete)
 
 
-def _of_relay(settings: Settings, *, complete: bool) -> Contradictions:
+def _of_relay(settings: Settings, *, complete: bool) -> Conflicts:
     if settings.relay_password and not settings.relay_user:
         problem = "is missing; give the name that relay_password belongs to"
         yield ("mail", "relay_password"), Fault("relay_user", problem)
@@ -182,7 +182,7 @@ def _of_relay(settings: Settings, *, complete: bool) -> Contradictions:
     yield from _of_no_effect(settings, ("relay_ca",), problem, "mail", "relay_tls")
 
 
-def _of_database(settings: Settings, target: Target) -> Contradictions:
+def _of_database(settings: Settings, target: Target) -> Conflicts:
     host, complete = settings.database_host, target is not Target.IMAGE
     if settings.database == "sqlite":
         problem = 'has no effect with database = "sqlite"; set database = "mysql" or "pgsql", or take it away'
@@ -209,10 +209,10 @@ def _of_database(settings: Settings, target: Target) -> Contradictions:
     yield from of_old_release(settings)
 
 
-def of_old_release(settings: Settings) -> Contradictions:
+def of_old_release(settings: Settings) -> Conflicts:
     """Yield what the release can't do: in a container, only its image says which that is."""
     remote = settings.database == "mysql" and settings.database_host != LOCAL
-    if remote and settings.database_tls != "off" and _numbers(settings.baikal_version) < MYSQL_TLS:
+    if remote and settings.database_tls != "off" and numbers(settings.baikal_version) < MYSQL_TLS:
         problem = (
             f"can't be, as Baïkal {settings.baikal_version} speaks no TLS with MySQL: take 0.11.1 or newer, or set "
             'database_tls = "off" if the network between the two is your own'
@@ -221,11 +221,7 @@ def of_old_release(settings: Settings) -> Contradictions:
         yield ("database", "database_host", "baikal_version"), Fault("database_tls", problem, shown)
 
 
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(map(int, version.split(".")))
-
-
-def _of_backup(settings: Settings, *, complete: bool) -> Contradictions:
+def _of_backup(settings: Settings, *, complete: bool) -> Conflicts:
     if not settings.backup:
         problem = "has no effect with backup = false; turn it on, or take it away"
         yield from _of_no_effect(settings, ("backup_schedule",), problem, "backup")
@@ -240,7 +236,7 @@ def _of_backup(settings: Settings, *, complete: bool) -> Contradictions:
         yield ("restic_repository",), Fault("restic_password", problem)
 
 
-def _of_no_effect(settings: Settings, names: tuple[str, ...], problem: str, *involved: str) -> Contradictions:
+def _of_no_effect(settings: Settings, names: tuple[str, ...], problem: str, *involved: str) -> Conflicts:
     """Yield the ``problem`` of each of ``names`` that somebody has set: to anything but its default."""
     for name in names:
         given = getattr(settings, name)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 
-from baikalctl.settings.model import DEFINITIONS, PREFIX
+from baikalctl.settings.environment import PREFIX
+from baikalctl.settings.model import DEFINITIONS
 
 HEAD = """# Settings
 

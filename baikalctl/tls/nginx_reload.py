@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from baikalctl import paths
-from baikalctl.baikal.health import in_container, shown
+from baikalctl.baikal.health import shown
 from baikalctl.host.atomic_write import write
+from baikalctl.host.runtime import in_container
 from baikalctl.tls import selection
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from baikalctl.desired.state import Declared
+    from baikalctl.desired.state import DesiredState
 
 
 LIMIT_S = 60
@@ -25,7 +26,7 @@ TAKEN_S = 10
 """How long a reload may take until new connections get the new certificate."""
 
 
-def reload_if_changed(declared: Declared, say: Callable[[str], None]) -> str:
+def reload_if_changed(declared: DesiredState, say: Callable[[str], None]) -> str:
     """Have nginx reread its files if they differ from those it has read; return why it can't, or nothing.
 
     Where it doesn't run there is nothing to do: it reads them when it starts.
@@ -49,12 +50,12 @@ def reload_if_changed(declared: Declared, say: Callable[[str], None]) -> str:
     return ""
 
 
-def remember(declared: Declared, digest: str = "") -> None:
+def remember(declared: DesiredState, digest: str = "") -> None:
     """Have it that nginx has read its files as they are, or as ``digest`` says."""
     write(_stamp(), f"{digest or _digest(declared)}\n")
 
 
-def is_stale(declared: Declared) -> bool:
+def is_stale(declared: DesiredState) -> bool:
     """Tell whether nginx shows another certificate than it would after a reload; raises OSError if it can't be asked."""
     text = selection.serving(declared).read_text(encoding="utf-8", errors="replace")
     begin, end = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
@@ -62,7 +63,7 @@ def is_stale(declared: Declared) -> bool:
     return shown(declared) != ssl.PEM_cert_to_DER_cert(leaf)
 
 
-def is_shown(declared: Declared, limit_s: float) -> bool:
+def is_shown(declared: DesiredState, limit_s: float) -> bool:
     """Tell whether nginx shows the certificate that it should, within so many seconds."""
     deadline = time.monotonic() + limit_s
     while True:
@@ -76,7 +77,7 @@ def is_shown(declared: Declared, limit_s: float) -> bool:
         time.sleep(0.05)
 
 
-def _digest(declared: Declared) -> str:
+def _digest(declared: DesiredState) -> str:
     """Return the checksum of all that nginx reads of ours, as the deploy works it out (tasks/facts.py)."""
     files = declared.read_by_nginx(paths.RUN if in_container() else "")
     contents = (Path(path).read_bytes() for path in files if Path(path).is_file())

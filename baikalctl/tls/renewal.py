@@ -9,62 +9,39 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
-import json
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from baikalctl import paths
 from baikalctl.errors import NOT_YET, HostError
-from baikalctl.host.atomic_write import write
 from baikalctl.host.lock import held
+from baikalctl.output import utc
 from baikalctl.tls import certbot, selection
-from baikalctl.tls.certbot import Refusal
-from baikalctl.tls.certificate import DAY_S, Pair
+from baikalctl.tls.attempts import HOUR_S, UNDER_WAY, Attempts, allowed_at, last_attempts, remember
 from baikalctl.tls.nginx_reload import reload_if_changed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from baikalctl.desired.state import Asking, Declared
+    from baikalctl.desired.state import Acme, DesiredState
+    from baikalctl.tls.certificate import Pair
 
 
 LIFE = 2 / 3
 """How much of its life a certificate serves before another is asked for: of Let's Encrypt's 90 days, 60 (its FAQ)."""
 SPREAD = 1 / 30
 """And how much earlier that may be, by chance, so that what was issued together isn't renewed together."""
-DELAYS_S = (600, 6000, 86400)
-"""After the first refusal, the second, and all others (https://letsencrypt.org/docs/integration-guide/, "Retrying
-failures": exponentially, up to once a day)."""
-HOUR_S = 3600
-PATIENCE = 4
-"""So many refusals within an hour are all that somebody in a hurry gets: the authority allows five for each name
-(https://letsencrypt.org/docs/rate-limits/, "Authorization Failures")."""
-LASTING_PATIENCE = 10
-"""And so many within a day: a run that somebody has a timer do is always in a hurry."""
+
+
 ROUNDS = 5
 COMPLETION_S = 10
 """How long files that somebody is replacing may not fit each other."""
-UNDER_WAY = Refusal(reason="an attempt is under way, or was interrupted", remedy="wait")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Refused:
-    """What is remembered of refusals since the last success."""
-
-    wanted: str
-    """Fingerprint of what was asked for: another wish is no repetition."""
-    times: tuple[float, ...]
-    reason: str
-    remedy: str
-    until: float
-    """When the authority is to be asked again, at the earliest; it has said so itself where ``limited``."""
-    limited: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class Manner:
+class Options:
     """How to go about it."""
 
     hurry: bool = False
@@ -75,7 +52,7 @@ class Manner:
     """Say nothing of what has been said already, for whoever looks again and again."""
 
 
-def care(declared: Declared, say: Callable[[str], None], manner: Manner) -> int:
+def maintain(declared: DesiredState, say: Callable[[str], None], manner: Options) -> int:
     """Bring what serves to the best there can be now; returns 0, or :data:`NOT_YET` with what is left told."""
     status = 0
     if declared.tls == "files":
@@ -94,139 +71,93 @@ def care(declared: Declared, say: Callable[[str], None], manner: Manner) -> int:
     return status
 
 
-def may_ask(declared: Declared) -> bool:
+def may_request(declared: DesiredState) -> bool:
     """Tell whether a certificate is to be asked for that may be asked for at once by somebody in a hurry."""
     asking = declared.asking
     if asking is None or not due(declared, asking):
         return False
-    return _allowed(refused(declared, asking), hurry=True) <= time.time()
+    return allowed_at(last_attempts(declared, asking), hurry=True) <= time.time()
 
 
-def due(declared: Declared, asking: Asking) -> str:
+def due(declared: DesiredState, asking: Acme) -> str:
     """Return why a certificate must be asked for, or nothing; whether it may be by now is another question."""
     place = selection.issued(declared)
     try:
         pair = selection.look(declared, place)
     except HostError:
-        return f"{certbot.name_of(asking)} has issued none yet"
-    if not place.read_text(encoding="utf-8", errors="replace").startswith(certbot.issued_by(declared, asking)):
+        return f"{certbot.authority_name(asking)} has issued none yet"
+    if not place.read_text(encoding="utf-8", errors="replace").startswith(certbot.first_line(declared, asking)):
         return "it was issued for other settings"
     fault = pair.fault()
     if fault and time.time() >= pair.begins:
         return fault
-    return f"it has {pair.days_left} days left" if time.time() >= renewal(pair) else ""
+    return f"it has {pair.days_left} days left" if time.time() >= renewal_time(pair) else ""
 
 
-def renewal(pair: Pair) -> float:
+def renewal_time(pair: Pair) -> float:
     """Return when another certificate is to be asked for, in seconds since the epoch."""
     chance = int(hashlib.sha256(pair.text.encode()).hexdigest()[:8], 16) / 0xFFFFFFFF
     return pair.begins + (pair.ends - pair.begins) * (LIFE - SPREAD * chance)
 
 
-def refused(declared: Declared, asking: Asking) -> Refused | None:
-    """Return what is remembered of refusals of what is declared now."""
-    try:
-        fields = json.loads(Path(paths.ATTEMPTS).read_text(encoding="utf-8"))
-        found = Refused(**dict(fields, times=tuple(fields["times"])))
-    except (FileNotFoundError, ValueError, TypeError, KeyError):
-        return None
-    # A clock that was wrong and has been set right must not keep anybody waiting for years.
-    now = time.time()
-    possible = found.times[-1:] <= (now,) and found.until <= now + certbot.LONGEST_S
-    return found if possible and found.wanted == _wish(declared, asking) else None
-
-
-def next_look_s(declared: Declared) -> float:
+def next_look_s(declared: DesiredState) -> float:
     """Return after how many seconds there may be something to do again: in a container, nothing else tells."""
     if declared.tls == "files":
         return 60
     if declared.asking is None:
         return HOUR_S
-    before = refused(declared, declared.asking)
+    before = last_attempts(declared, declared.asking)
     if before and due(declared, declared.asking):
         return min(HOUR_S, max(10.0, before.until - time.time()))
     try:
-        left = renewal(selection.look(declared, selection.issued(declared))) - time.time()
+        left = renewal_time(selection.look(declared, selection.issued(declared))) - time.time()
     except HostError:
         return HOUR_S
     return min(HOUR_S, max(10.0, left))
 
 
-def _ask(declared: Declared, asking: Asking, say: Callable[[str], None], manner: Manner) -> int:
+def _ask(declared: DesiredState, asking: Acme, say: Callable[[str], None], manner: Options) -> int:
     place = Path(paths.ACME) / "lock"
     place.touch(mode=0o600)
     with place.open("a", encoding="utf-8") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say(f"{certbot.name_of(asking)} is being asked already")
+            say(f"{certbot.authority_name(asking)} is being asked already")
             return NOT_YET
         if not (due(declared, asking) or manner.anew):
             return 0  # whoever held the lock just now has got one
-        before = refused(declared, asking)
-        until = _allowed(before, hurry=manner.hurry or manner.anew)
+        before = last_attempts(declared, asking)
+        until = allowed_at(before, hurry=manner.hurry or manner.anew)
         if before and until > time.time():
             if not manner.quiet:
                 say(_words(asking, before, until))
             return NOT_YET
-        say(f"ask {certbot.name_of(asking)} for a certificate for {', '.join(declared.names)}")
+        say(f"ask {certbot.authority_name(asking)} for a certificate for {', '.join(declared.names)}")
         # Whatever happens now, and even if the disk is full, nobody asks again and again.
-        _remember(declared, asking, before, UNDER_WAY)
-        refusal = certbot.ask(declared, asking)
+        remember(declared, asking, before, UNDER_WAY)
+        refusal = certbot.request_certificate(declared, asking)
         if refusal is None:
             Path(paths.ATTEMPTS).unlink(missing_ok=True)
             return 0
-        after = _remember(declared, asking, before, refusal)
+        after = remember(declared, asking, before, refusal)
         say(_words(asking, after, after.until))
         return NOT_YET
 
 
-def _words(asking: Asking, refused: Refused, until: float) -> str:
+def _words(asking: Acme, refused: Attempts, until: float) -> str:
     """Return why there is no certificate, what to do, and until when nobody asks again."""
-    return f"{refused.reason}; {refused.remedy}; {certbot.name_of(asking)} is asked again after {moment(until)}"
+    return f"{refused.reason}; {refused.remedy}; {certbot.authority_name(asking)} is asked again after {utc(until)}"
 
 
-def _allowed(before: Refused | None, *, hurry: bool) -> float:
-    """Return when the authority may be asked, in seconds since the epoch."""
-    if before is None:
-        return 0
-    if not hurry or before.limited:
-        return before.until
-    limits = ((PATIENCE, HOUR_S), (LASTING_PATIENCE, DAY_S))
-    return max((before.times[-count] + period for count, period in limits if len(before.times) >= count), default=0)
-
-
-def _remember(declared: Declared, asking: Asking, before: Refused | None, refusal: Refusal) -> Refused:
-    now, times = time.time(), before.times if before else ()
-    if refusal is not UNDER_WAY:
-        times = (*times, now)[-LASTING_PATIENCE:]
-    after = Refused(
-        wanted=_wish(declared, asking),
-        times=times,
-        reason=refusal.reason,
-        remedy=refusal.remedy,
-        until=now + max(refusal.wait_s, DELAYS_S[min(max(len(times), 1), len(DELAYS_S)) - 1]),
-        limited=bool(refusal.wait_s),
-    )
-    write(Path(paths.ATTEMPTS), json.dumps(asdict(after), ensure_ascii=False, indent=1) + "\n")
-    return after
-
-
-def _wish(declared: Declared, asking: Asking) -> str:
-    """Return the fingerprint of all that an authority is asked with, but for the address, which no account changes."""
-    files = sorted(Path(asking.configuration).parent.glob("*.ini"))
-    lines = [line for path in files for line in path.read_bytes().splitlines() if not line.startswith(b"email")]
-    return hashlib.sha256(b"\n".join([certbot.issued_by(declared, asking).encode(), *lines])).hexdigest()
-
-
-def _take(declared: Declared, say: Callable[[str], None]) -> None:
+def _take(declared: DesiredState, say: Callable[[str], None]) -> None:
     with held(paths.LOCK, say):
         for sentence, act in selection.steps(declared):
             say(sentence)
             act()
 
 
-def _is_outdated(declared: Declared) -> bool:
+def _is_outdated(declared: DesiredState) -> bool:
     """Tell whether the host has been told something else since this began: a deploy was quicker."""
     try:
         return declared.on_this_host() != declared
@@ -234,7 +165,7 @@ def _is_outdated(declared: Declared) -> bool:
         return False
 
 
-def _take_files(declared: Declared, say: Callable[[str], None], *, quiet: bool) -> int:
+def _take_files(declared: DesiredState, say: Callable[[str], None], *, quiet: bool) -> int:
     """Take the files into service as they are, and again if somebody replaces them meanwhile."""
     status = 0
     for _ in range(ROUNDS):
@@ -246,7 +177,7 @@ def _take_files(declared: Declared, say: Callable[[str], None], *, quiet: bool) 
     return status
 
 
-def _wait_for_files(declared: Declared, say: Callable[[str], None], *, quiet: bool) -> int:
+def _wait_for_files(declared: DesiredState, say: Callable[[str], None], *, quiet: bool) -> int:
     """Give whoever is replacing the files a moment: the key may come a little after its certificate."""
     told = Path(paths.STATE) / "certificate-told"
     deadline = time.monotonic() + COMPLETION_S
@@ -267,7 +198,7 @@ def _wait_for_files(declared: Declared, say: Callable[[str], None], *, quiet: bo
             return 0
 
 
-def _state_of_files(declared: Declared) -> list[tuple[int, int]]:
+def _state_of_files(declared: DesiredState) -> list[tuple[int, int]]:
     """Return what changes when somebody replaces the files."""
     states = []
     for path in (declared.tls_certificate, declared.tls_key):
@@ -275,8 +206,3 @@ def _state_of_files(declared: Declared) -> list[tuple[int, int]]:
             found = Path(path).stat()
             states.append((found.st_ino, found.st_mtime_ns))
     return states
-
-
-def moment(seconds: float) -> str:
-    """Return a time as people read it."""
-    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(seconds))

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from baikalctl.baikal.accounts import Step
-    from baikalctl.desired.state import Declared
+    from baikalctl.desired.state import DesiredState
     from baikalctl.tls.certificate import Pair
 
 
@@ -33,7 +33,7 @@ answers for it."""
 OURS = re.compile(r"\.?(selfsigned|files|letsencrypt)-.+\.(pem|conf|crt|key)(\.new)?")
 
 
-def steps(declared: Declared) -> Iterator[Step]:
+def steps(declared: DesiredState) -> Iterator[Step]:
     """Yield what is to be done so that the best pair serves; no authority is asked for a better one.
 
     Raises :class:`HostError` if there is none, and none may be made.
@@ -47,7 +47,7 @@ def steps(declared: Declared) -> Iterator[Step]:
         yield f"take the certificate of {best.place} into service", partial(put, declared, best)
 
 
-def leftovers(declared: Declared) -> Iterator[Step]:
+def leftovers(declared: DesiredState) -> Iterator[Step]:
     """Yield the removal of what earlier names or settings have left, none of which serves any more.
 
     What an authority has issued stays until it has expired: it counts against the authority's limits, and whoever comes
@@ -65,23 +65,23 @@ def leftovers(declared: Declared) -> Iterator[Step]:
         yield f"remove {interrupted}, which was never finished", partial(shutil.rmtree, interrupted)
 
 
-def serving(declared: Declared) -> Path:
+def serving(declared: DesiredState) -> Path:
     """Return the file that the web server reads."""
     return Path(f"{declared.served}.pem")
 
 
-def issued(declared: Declared) -> Path:
+def issued(declared: DesiredState) -> Path:
     """Return where the certificate stands that the declared authority has issued for this host, if there is one."""
     where = urlsplit(declared.asking.server).netloc if declared.asking else "nobody"
     return Path(paths.ISSUED) / f"{where}_{declared.hostname}.pem"
 
 
-def look(declared: Declared, place: Path) -> Pair:
+def look(declared: DesiredState, place: Path) -> Pair:
     """Return the pair in one file; raises :class:`HostError` where there is none."""
     return certificate.look(place, place, declared.names)
 
 
-def given(declared: Declared) -> Pair:
+def given(declared: DesiredState) -> Pair:
     """Return the pair that somebody brings with ``tls = "files"``; raises :class:`HostError` if it can't serve."""
     pair = certificate.look(Path(declared.tls_certificate), Path(declared.tls_key), declared.names)
     fault = pair.fault()
@@ -95,7 +95,7 @@ def given(declared: Declared) -> Pair:
     return pair
 
 
-def put(declared: Declared, pair: Pair) -> None:
+def put(declared: DesiredState, pair: Pair) -> None:
     """Have the web server read ``pair`` from its next reload on."""
     parts = [(serving(declared), pair.text), (Path(f"{declared.served}.conf"), _configuration(pair))]
     # Never is a browser told to insist, for two years, on a certificate that isn't there yet.
@@ -103,7 +103,7 @@ def put(declared: Declared, pair: Pair) -> None:
         write(path, text)
 
 
-def _best(declared: Declared) -> tuple[Pair | None, str]:
+def _best(declared: DesiredState) -> tuple[Pair | None, str]:
     """Return the best pair there is, or why a self-signed one must be made."""
     if declared.tls == "files":
         return _best_of_files(declared), ""
@@ -130,7 +130,7 @@ def _weakness(pair: Pair) -> str:
     return pair.fault() or short
 
 
-def _best_of_files(declared: Declared) -> Pair:
+def _best_of_files(declared: DesiredState) -> Pair:
     """Return what somebody brings, or what serves already where that is of no use: the doctor tells which."""
     try:
         return given(declared)
@@ -141,7 +141,7 @@ def _best_of_files(declared: Declared) -> Pair:
         raise
 
 
-def _found(declared: Declared, places: Iterable[Path]) -> Iterator[tuple[Pair | None, str]]:
+def _found(declared: DesiredState, places: Iterable[Path]) -> Iterator[tuple[Pair | None, str]]:
     """Yield each place's pair, or why there is none."""
     for place in places:
         try:
@@ -150,12 +150,12 @@ def _found(declared: Declared, places: Iterable[Path]) -> Iterator[tuple[Pair | 
             yield None, str(error)
 
 
-def _make(declared: Declared) -> None:
+def _make(declared: DesiredState) -> None:
     write(Path(f"{declared.served}.conf"), "")
     write(serving(declared), certificate.self_signed(declared.names))
 
 
-def _differs(declared: Declared, pair: Pair) -> bool:
+def _differs(declared: DesiredState, pair: Pair) -> bool:
     """Tell whether the web server reads anything else than ``pair`` by now."""
     wanted = {serving(declared): pair.text, Path(f"{declared.served}.conf"): _configuration(pair)}
     return any(not path.is_file() or path.read_bytes() != text.encode() for path, text in wanted.items())

@@ -14,9 +14,11 @@ from baikalctl import paths
 from baikalctl.baikal import accounts, config
 from baikalctl.database import sync_triggers
 from baikalctl.database.sqlite import INDEXES
-from baikalctl.desired.state import DeclaredUser, declare
-from baikalctl.rendering.model import HOME, Platform, render
-from baikalctl.settings.model import Settings
+from baikalctl.desired.build import desired_state
+from baikalctl.rendering.machine import render
+from baikalctl.rendering.model import Platform
+from baikalctl.rendering.templates import HOME
+from baikalctl.settings import load
 from tasks.distribution import nginx_version, php_version
 from tasks.facts import MachineFact
 from tests.lab.asking import HOSTNAME, PASSWORD
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from baikalctl.desired.state import DesiredUser
     from tests.lab.machine import Machine
     from tests.lab.release import Release
 
@@ -87,8 +90,8 @@ def wanted(folder: Path, release: Release, platform: Platform, **changes: object
         "users": [{"name": USER, "display_name": "Jo Möller", "email": "jo@example.org", "password": reference}],
         **changes,
     }
-    settings = Settings.from_data(data)
-    declared = declare(settings)
+    settings = load.from_data(data)
+    declared = desired_state(settings)
     rendered = render(settings, platform)
     contents = {file.path: file.content.decode() for file in rendered.files}
     for path, name in NAMES.items():
@@ -132,7 +135,7 @@ def _tuning() -> Iterator[str]:
     yield "ANALYZE;"
 
 
-def _rows(user: DeclaredUser) -> Iterator[str]:
+def _rows(user: DesiredUser) -> Iterator[str]:
     """Yield what makes an account with its first calendar and address book."""
     calendar, book = user.calendars[0], user.address_books[0]
     uri = accounts.principal(user.name)

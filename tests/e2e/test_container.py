@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import pytest
 
-from baikalctl.settings.model import DEFINITIONS, PREFIX
+from baikalctl.settings.environment import PREFIX
+from baikalctl.settings.model import DEFINITIONS
 from tests.lab.asking import HOSTNAME, PASSWORD, Answer
 from tests.lab.clients import EVENT, Account
 from tests.lab.container import LABELS, USERS, Container, Volume

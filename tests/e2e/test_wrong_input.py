@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from baikalctl.baikal.release import KNOWN_RELEASES
+from baikalctl.settings.known_releases import KNOWN_RELEASES
 from tests.lab.deploying import pyinfra
 from tests.lab.release import Release, standin
 from tests.lab.server import Server

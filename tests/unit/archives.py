@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from baikalctl.backup import archive, manifest, verify_database
 from baikalctl.backup.manifest import Manifest
+from baikalctl.changes import members as archive_members
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 CREATED = manifest.moment("20261125T031500Z")
 KEY = "-----BEGIN PRIVATE KEY-----\n"
-DATABASE = manifest.DATABASE
+DATABASE = archive_members.DATABASE
 
 
 def content(folder: Path, empty: bytes, *, events: int = 3, label: str = "") -> Manifest:

@@ -20,7 +20,7 @@ from pyinfra.api.state import State, StateStage
 from pyinfra.context import ctx_config, ctx_host, ctx_inventory, ctx_state
 
 from baikalctl.baikal import release
-from baikalctl.rendering.model import FileSet, render
+from baikalctl.rendering.machine import render
 from tasks.distribution import (
     DATABASE_SERVERS,
     KNOWN,
@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
     from pyinfra.api.command import PyinfraCommand
     from pyinfra.api.host import Host
+
+    from baikalctl.rendering.model import FileSet
 
 DEBIAN = ["system=debian", "like=", "pretty=Debian GNU/Linux 12 (bookworm)", "cores=4", "memory=4194304", "ipv6=yes"]
 UBUNTU = ["system=ubuntu", "like=debian", "pretty=Ubuntu 22.04.5 LTS", "cores=4", "memory=4194304"]

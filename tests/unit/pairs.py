@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from baikalctl.desired.state import Declared
+    from baikalctl.desired.state import DesiredState
 
 
 NAME = "cal.example.org"
@@ -92,7 +92,7 @@ def signed(
     return issue(*(names or (DNS,)), days=days, starts=starts, key=key, signer=(CA, CA_KEY), ocsp=ocsp)
 
 
-def brought(folder: Path, chain: bytes, key: bytes = GOOD_KEY, **changed: object) -> Declared:
+def brought(folder: Path, chain: bytes, key: bytes = GOOD_KEY, **changed: object) -> DesiredState:
     """Return what is declared of a host with files of somebody's own, which are written to ``folder``."""
     (folder / "cal.pem").write_bytes(chain)
     (folder / "cal.key").write_bytes(key)
@@ -119,7 +119,7 @@ def trust(monkeypatch: pytest.MonkeyPatch, folder: Path, *roots: x509.Certificat
     monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: defaults)
 
 
-def take(it: Declared) -> list[str]:
+def take(it: DesiredState) -> list[str]:
     """Have the best pair serve, and return what was said."""
     said = []
     for sentence, act in selection.steps(it):

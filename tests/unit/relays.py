@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from cryptography import x509
 
-from baikalctl.desired.state import Declared, Mail, Relay
+from baikalctl.desired.state import DesiredState, Mail, Relay
 from tests.unit.pairs import CA, ROOT, issue, pem, put, signed
 from tests.unit.samples import declared
 
@@ -142,6 +142,6 @@ def relay(folder: Path, port: int, **changed: object) -> Relay:
 
 def mailing(
     mode: str, through: Relay | None = None, *, sender: str = "noreply@example.org", selector: str = ""
-) -> Declared:
+) -> DesiredState:
     """Return what is declared of a host that sends mail."""
     return dataclasses.replace(declared(), mail=Mail(mode=mode, sender=sender, relay=through, selector=selector))

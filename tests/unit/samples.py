@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING
 from baikalctl import paths
 from baikalctl.baikal import release
 from baikalctl.database.sqlite import Sqlite
-from baikalctl.desired.state import Declared, declare
+from baikalctl.desired.build import desired_state
 from baikalctl.rendering.model import Platform
-from baikalctl.settings.model import Settings
+from baikalctl.settings import load
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from baikalctl.desired.state import DesiredState
+    from baikalctl.settings.model import Settings
 
 HOME = Path(__file__).resolve().parents[2]
 """This checkout."""
@@ -39,7 +42,7 @@ PLATFORM = Platform(php="8.2", nginx=(1, 22, 1), cores=4, memory_mb=4096, ipv6=T
 def settings(**changed: object) -> Settings:
     """Return valid settings that differ from the defaults in what is ``changed``; secrets may be plain here."""
     right = {"hostname": "cal.example.org", "admin_password": PASSWORD}
-    return Settings.from_env({}, right | changed)
+    return load.from_environment({}, right | changed)
 
 
 def own_postfix() -> Settings:
@@ -47,9 +50,9 @@ def own_postfix() -> Settings:
     return dataclasses.replace(settings(), mail="postfix")
 
 
-def declared(**changed: object) -> Declared:
+def declared(**changed: object) -> DesiredState:
     """Return what a host is told of :func:`settings`."""
-    return declare(settings(**changed))
+    return desired_state(settings(**changed))
 
 
 def user(name: str = "jo", **changed: object) -> dict[str, object]:

@@ -7,7 +7,7 @@ import unicodedata
 import pytest
 
 from baikalctl.errors import SettingsError
-from baikalctl.settings.model import Settings
+from baikalctl.settings import load
 from baikalctl.settings.users import Collection, Share
 from tests.unit.samples import settings, user
 
@@ -102,6 +102,6 @@ def test_an_account_in_group_data_refuses_a_plain_password() -> None:
     """Group data gets committed, so a password there is a reference, and the plain one isn't repeated in the error."""
     data = {"hostname": "cal.example.org", "admin_password": {"file": "/proc/self/comm"}}
     with pytest.raises(SettingsError) as caught:
-        Settings.from_data(data | {"users": [user(password="hunter2")]})
+        load.from_data(data | {"users": [user(password="hunter2")]})
     assert [fault.setting for fault in caught.value.faults] == ["users[0].password"]
     assert "hunter2" not in str(caught.value)

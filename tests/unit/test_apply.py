@@ -15,6 +15,7 @@ import pytest
 
 from baikalctl import paths
 from baikalctl.baikal import accounts, config, release
+from baikalctl.changes import steps
 from baikalctl.commands import apply
 from baikalctl.database import sqlite
 from baikalctl.errors import HostError
@@ -25,7 +26,7 @@ from tests.unit.samples import VERSION, declared, here, user
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from baikalctl.desired.state import Declared
+    from baikalctl.desired.state import DesiredState
 
 
 pytestmark = pytest.mark.usefixtures("release_standing")
@@ -58,7 +59,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch, empty_database: bytes, pair: str) ->
     monkeypatch.setattr(certificate, "self_signed", self_signed)
 
 
-def bring(it: Declared) -> list[str]:
+def bring(it: DesiredState) -> list[str]:
     """Apply ``it``, and return what was said."""
     said: list[str] = []
     apply.apply(it, said.append)
@@ -122,7 +123,7 @@ def test_a_second_run_changes_nothing(host: Path) -> None:
     it = declared(**WANTED)
     bring(it)
     before = tree(host)
-    assert apply.pending(it) == []
+    assert steps.pending(it) == []
     assert bring(it) == []
     assert tree(host) == before
 
@@ -131,14 +132,14 @@ def test_a_plan_says_what_a_run_would_do_and_does_nothing(host: Path) -> None:
     """On a fresh host, and on one where something differs."""
     it = declared(**WANTED)
     before = tree(host)
-    planned = apply.pending(it)
+    planned = steps.pending(it)
     assert tree(host) == before
     assert "make the database" in planned
     assert "make 2 accounts" in planned
     bring(it)
     other = declared(users=[user("jo", password="new")], timezone="UTC", caldav=False)
     before = tree(host)
-    planned = apply.pending(other)
+    planned = steps.pending(other)
     after = {path: content for path, content in tree(host).items() if not path.endswith(("-wal", "-shm"))}
     assert after == {path: content for path, content in before.items() if not path.endswith(("-wal", "-shm"))}
     assert planned == bring(other)
@@ -204,7 +205,7 @@ def test_somebody_who_comes_back_after_a_removal_gets_the_declared_password() ->
     it = declared(users=[user("jo")])
     bring(it)
     assert tables()["users"] == [("jo", it.users[0].digest)]
-    assert apply.pending(it) == []
+    assert steps.pending(it) == []
 
 
 def test_removing_an_account_keeps_the_database_as_it_was(host: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -230,7 +231,7 @@ def test_without_anybody_to_remove_there_is_no_backup() -> None:
     """An absent account that is gone already costs nothing."""
     it = declared(users=[{"name": "gone", "state": "absent"}])
     bring(it)
-    assert apply.pending(it) == []
+    assert steps.pending(it) == []
     assert not Path(paths.BACKUPS).exists()
 
 
@@ -246,7 +247,7 @@ def test_data_of_a_newer_version_is_not_touched(host: Path) -> None:
     """Baïkal never goes back: the sentence says what to run, and nothing was done."""
     hold("0.13.0")
     before = tree(host)
-    for act in (bring, apply.pending):
+    for act in (bring, steps.pending):
         with pytest.raises(
             HostError, match=r"the data is of Baïkal 0\.13\.0, and 0\.12\.1 is older.* run a release that"
         ):
@@ -261,12 +262,12 @@ def test_data_of_an_older_version_is_upgraded_and_brought_to_what_is_declared(re
     stand_release()
     hold("0.11.1")
     before = tree(Path(paths.DATA))
-    assert apply.pending(declared(**WANTED)) == [f"upgrade Baïkal from 0.11.1 to {VERSION}"]
+    assert steps.pending(declared(**WANTED)) == [f"upgrade Baïkal from 0.11.1 to {VERSION}"]
     assert tree(Path(paths.DATA)) == before
     bring(declared(**WANTED))
     assert system()["configured_version"] == VERSION
     assert [name for name, _ in tables()["users"]] == ["ann", "jo"]
-    assert apply.pending(declared(**WANTED)) == []
+    assert steps.pending(declared(**WANTED)) == []
 
 
 @needs_php
@@ -327,7 +328,7 @@ def test_an_index_that_somebody_dropped_comes_back() -> None:
     bring(declared())
     execute("DROP INDEX baikalctl_cards_uri")
     assert bring(declared()) == ["make the database fast: index baikalctl_cards_uri"]
-    assert apply.pending(declared()) == []
+    assert steps.pending(declared()) == []
 
 
 class PulledPlug(Exception):  # noqa: N818 - not an error of the code
@@ -349,7 +350,7 @@ def test_a_first_run_that_is_interrupted_anywhere_is_finished_by_the_next(number
         apply.apply(it, interrupt)
     assert [name for name, _ in tables()["users"]] in ([], ["ann", "jo"])
     bring(it)
-    assert apply.pending(it) == []
+    assert steps.pending(it) == []
     assert [name for name, _ in tables()["users"]] == ["ann", "jo"]
     assert [access for name, _, access in tables()["calendars"] if name == "principals/ann"].count(2) == 1
     assert system()["admin_passwordhash"] == it.admin_hash
@@ -376,7 +377,7 @@ def test_a_later_run_that_is_interrupted_leaves_accounts_as_they_were(number: in
     assert tables() == before or names == ["bob", "jo"]
     bring(it)
     assert [name for name, _ in tables()["users"]] == ["bob", "jo"]
-    assert apply.pending(it) == []
+    assert steps.pending(it) == []
 
 
 @as_root
@@ -411,7 +412,7 @@ def test_a_host_without_the_account_says_so(monkeypatch: pytest.MonkeyPatch) -> 
     """Somebody removed it, and the deploy makes it again."""
     monkeypatch.setattr(paths, "USER", "no-such-account")
     with pytest.raises(HostError, match=r"there is no account no-such-account: .*run the deploy first"):
-        apply.pending(declared())
+        steps.pending(declared())
 
 
 def test_data_in_another_database_than_declared_is_not_left_behind(host: Path) -> None:

@@ -145,7 +145,8 @@ def test_a_database_larger_than_memory_passes_through(folder: Path, said: Manife
     large = described(folder, counts=said.counts)
     (folder / manifest.NAME).write_text(large.to_json(), encoding="utf-8")
     program = (
-        "import sys; from pathlib import Path; from baikalctl import paths; from baikalctl.backup import archive, extract, manifest\n"
+        "import sys; from pathlib import Path; from baikalctl import paths\n"
+        "from baikalctl.backup import archive, extract, manifest\n"
         f"paths.BACKUPS, paths.DATA, paths.USER = {paths.BACKUPS!r}, {paths.DATA!r}, {paths.USER!r}\n"
         f"folder = Path({str(folder)!r})\n"
         "said = manifest.read((folder / manifest.NAME).read_bytes())\n"

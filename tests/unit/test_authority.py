@@ -19,14 +19,14 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from baikalctl import paths
 from baikalctl.host import atomic_write
+from baikalctl.tls import acme_errors, selection
 from baikalctl.tls import certbot as certbot_client
-from baikalctl.tls import selection
-from baikalctl.tls.certbot import BY_DNS, REMEDIES, Refusal
+from baikalctl.tls.acme_errors import BY_DNS, REMEDIES, Refusal
 from tests.unit.pairs import CA, CA_KEY, ROOT, issue, pem, put, secret
 from tests.unit.samples import HOME, LETSENCRYPT, declared
 
 if TYPE_CHECKING:
-    from baikalctl.desired.state import Asking, Declared
+    from baikalctl.desired.state import Acme, DesiredState
 
 RECORDED = HOME / "tests/unit/certbot"
 """What certbot said and what it wrote to its log, of which only the end is kept, without tracebacks and signatures."""
@@ -46,13 +46,13 @@ CHALLENGE = r"http://cal\.example\.org:5002/\.well-known/acme-challenge/[\w-]{43
 
 
 @pytest.fixture
-def it(host: Path) -> Declared:
+def it(host: Path) -> DesiredState:
     """Return what is declared of a host that asks an authority."""
     assert host.is_dir()
     return declared(**LETSENCRYPT, acme_server=SERVER)
 
 
-def asking(it: Declared, **changed: object) -> Asking:
+def asking(it: DesiredState, **changed: object) -> Acme:
     """Return how ``it`` asks."""
     assert it.asking is not None
     return dataclasses.replace(it.asking, **changed)  # type: ignore[arg-type]
@@ -68,7 +68,7 @@ def recorded(name: str) -> tuple[str, str]:
 def understood(name: str, **changed: object) -> Refusal:
     """Return what is made of something that certbot said."""
     it = declared(**LETSENCRYPT, acme_server=SERVER)
-    return certbot_client.understand(*recorded(name), asking(it, **changed), it)
+    return acme_errors.explain(*recorded(name), asking(it, **changed), it)
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ Hint: The Certificate Authority failed to download the temporary challenge files
 def test_what_lets_encrypt_finds_at_a_name_is_told_with_it(kind: str, detail: str, remedy: str) -> None:
     """In the form that its integration guide and its forum show; pebble has fewer words."""
     it = declared(**LETSENCRYPT, hostnames=["dav.example.org"])
-    found = certbot_client.understand(DNS_PROBLEM.format(kind, detail), "", asking(it), it)
+    found = acme_errors.explain(DNS_PROBLEM.format(kind, detail), "", asking(it), it)
     assert found.reason == f"dav.example.org: {detail}"
     assert found.remedy.startswith(remedy)
 
@@ -191,7 +191,7 @@ def test_what_the_dns_lacks_is_a_matter_of_plugin_and_hook() -> None:
 def test_only_what_is_about_the_record_is_a_matter_of_plugin_and_hook(kind: str, detail: str, remedy: str) -> None:
     """What else an authority finds is the same with and without them."""
     it = declared(**LETSENCRYPT, hostnames=["dav.example.org"])
-    found = certbot_client.understand(DNS_PROBLEM.format(kind, detail), "", asking(it, by_dns=True), it)
+    found = acme_errors.explain(DNS_PROBLEM.format(kind, detail), "", asking(it, by_dns=True), it)
     assert found.reason == f"dav.example.org: {detail}"
     assert found.remedy.startswith(remedy)
 
@@ -227,7 +227,7 @@ def test_what_an_authority_says_of_time_is_read_carefully(
     said, log = recorded("limited-for-seconds")
     changed = log.replace("Retry-After: 86400", header)
     assert changed != log
-    assert certbot_client.understand(said, changed, asking(it), it).wait_s == expected_s
+    assert acme_errors.explain(said, changed, asking(it), it).wait_s == expected_s
 
 
 def test_only_the_last_answer_counts() -> None:
@@ -235,7 +235,7 @@ def test_only_the_last_answer_counts() -> None:
     it = declared(**LETSENCRYPT)
     said, log = recorded("limited-for-seconds")
     earlier = log.replace("HTTP 201\n", "HTTP 201\nRetry-After: 5\n").replace("Retry-After: 86400\n", "")
-    assert certbot_client.understand(said, earlier, asking(it), it).wait_s == 0
+    assert acme_errors.explain(said, earlier, asking(it), it).wait_s == 0
 
 
 def problem(kind: str, detail: str, **more: object) -> dict[str, object]:
@@ -250,7 +250,7 @@ def after(body: object, *, headers: str = "", **changed: object) -> Refusal:
     earlier, mark, last = log.rpartition("Received response:\n")
     status, words = f"HTTP 400\n{headers}Server: nginx\n", last[last.index("\n}\n") + 3 :]
     text = body if isinstance(body, str) else json.dumps(body, indent=2)
-    return certbot_client.understand(said, f"{earlier}{mark}{status}\n{text}\n{words}", asking(it, **changed), it)
+    return acme_errors.explain(said, f"{earlier}{mark}{status}\n{text}\n{words}", asking(it, **changed), it)
 
 
 def test_an_order_that_came_to_nothing_says_why() -> None:
@@ -362,7 +362,7 @@ def test_an_account_that_was_ended_is_known_as_such(kind: str, detail: str) -> N
     problem = json.dumps({"type": f"urn:ietf:params:acme:error:{kind}", "detail": detail})
     other = re.sub(r"^\{.+?^\}", lambda _: problem, log, flags=re.MULTILINE | re.DOTALL)
     assert problem in other
-    found = certbot_client.understand(said, other, asking(it), it)
+    found = acme_errors.explain(said, other, asking(it), it)
     assert (found.account, found.reason) == (True, detail)
 
 
@@ -404,10 +404,10 @@ def test_a_nonce_that_was_too_old_is_chance() -> None:
 def test_what_nobody_has_foreseen_is_passed_on(said: str, log: str, reason: str) -> None:
     """Its last words, and where there are more."""
     it = declared(**LETSENCRYPT)
-    found = certbot_client.understand(said, log, asking(it), it)
+    found = acme_errors.explain(said, log, asking(it), it)
     assert found.reason == reason
     assert found.remedy == UNFORESEEN
-    assert certbot_client.understand(said, log, asking(it, by_dns=True), it).remedy == f"{BY_DNS}; {UNFORESEEN}"
+    assert acme_errors.explain(said, log, asking(it, by_dns=True), it).remedy == f"{BY_DNS}; {UNFORESEEN}"
 
 
 @pytest.mark.parametrize(
@@ -420,7 +420,7 @@ def test_what_nobody_has_foreseen_is_passed_on(said: str, log: str, reason: str)
 )
 def test_people_know_an_authority_by_its_name(server: str, name: str) -> None:
     """Or else by its host."""
-    assert certbot_client.name_of(asking(declared(**LETSENCRYPT, acme_server=server))) == name
+    assert certbot_client.authority_name(asking(declared(**LETSENCRYPT, acme_server=server))) == name
 
 
 CERTBOT = """\
@@ -488,23 +488,23 @@ def test_a_hook_that_others_can_change_by_now_is_not_run(certbot: Path, host: Pa
     hook.touch(mode=0o755)
     it = declared(**LETSENCRYPT, acme_server=SERVER, acme_dns_hook=str(hook))
     hook.chmod(0o757)
-    refusal = certbot_client.ask(it, asking(it))
+    refusal = certbot_client.request_certificate(it, asking(it))
     assert refusal
     assert f"{hook} can be changed by others" in refusal.reason
     assert asked(certbot) == 0
     hook.chmod(0o755)
-    assert certbot_client.ask(it, asking(it)) is None
+    assert certbot_client.request_certificate(it, asking(it)) is None
 
 
 @pytest.mark.parametrize(
     ("kind", "key"), [("ecdsa", ec.EllipticCurvePublicKey), ("rsa", rsa.RSAPublicKey)], ids=["ecdsa", "rsa"]
 )
 def test_what_an_authority_gives_stands_with_its_key_in_one_file(
-    certbot: Path, it: Declared, kind: str, key: type
+    certbot: Path, it: DesiredState, kind: str, key: type
 ) -> None:
     """Chain, then key, for root alone, below a line that says what was asked for; nothing else is left."""
     it = declared(**LETSENCRYPT, acme_server=SERVER, acme_key_type=kind, hostnames=["dav.example.org"])
-    assert certbot_client.ask(it, asking(it)) is None
+    assert certbot_client.request_certificate(it, asking(it)) is None
     place = selection.issued(it)
     text = place.read_text(encoding="utf-8")
     assert text.startswith(
@@ -519,23 +519,23 @@ def test_what_an_authority_gives_stands_with_its_key_in_one_file(
     assert asked(certbot) == 1
 
 
-def test_a_new_certificate_has_a_new_key(certbot: Path, it: Declared) -> None:
+def test_a_new_certificate_has_a_new_key(certbot: Path, it: DesiredState) -> None:
     """Whoever got hold of the old one has nothing of it."""
     keys = set()
     for _ in range(2):
-        assert certbot_client.ask(it, asking(it)) is None
+        assert certbot_client.request_certificate(it, asking(it)) is None
         keys.add(selection.issued(it).read_text(encoding="utf-8").partition("PRIVATE KEY")[2])
     assert len(keys) == 2
     assert asked(certbot) == 2
 
 
 def test_certbot_is_told_nothing_secret_and_asks_nobody(
-    certbot: Path, it: Declared, monkeypatch: pytest.MonkeyPatch
+    certbot: Path, it: DesiredState, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its words are files; its home is the caller's, where plugins look for what is theirs."""
     monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
     monkeypatch.setenv("HOME", "/root")
-    assert certbot_client.ask(it, asking(it)) is None
+    assert certbot_client.request_certificate(it, asking(it)) is None
     words = (certbot / "asked").read_text(encoding="utf-8")
     assert words.startswith(f"['certonly', '--config', '{paths.CERTBOT}', '--csr', '{paths.ACME}/incoming/")
     environment = (certbot / "environment").read_text(encoding="utf-8").splitlines()
@@ -545,7 +545,7 @@ def test_certbot_is_told_nothing_secret_and_asks_nobody(
 
 
 def test_certbot_trusts_the_declared_authority_and_the_systems(
-    certbot: Path, it: Declared, monkeypatch: pytest.MonkeyPatch
+    certbot: Path, it: DesiredState, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A plugin talks to its provider, whose authority is none of ours; a file without a last newline is no hindrance."""
     system, own = certbot / "system.pem", certbot / "own.pem"
@@ -553,19 +553,19 @@ def test_certbot_trusts_the_declared_authority_and_the_systems(
     own.write_bytes(pem(ROOT))
     monkeypatch.setattr(certbot_client, "SYSTEM", str(system))
     it = dataclasses.replace(it, authority=str(own))
-    assert certbot_client.ask(it, asking(it)) is None
+    assert certbot_client.request_certificate(it, asking(it)) is None
     bundle = certbot / "bundle-600"
     assert bundle.read_bytes() == pem(CA, ROOT)
     assert len(x509.load_pem_x509_certificates(bundle.read_bytes())) == 2
     assert not (Path(paths.ACME) / "incoming").exists()
     system.unlink()
-    assert certbot_client.ask(it, asking(it)) is None
+    assert certbot_client.request_certificate(it, asking(it)) is None
     assert bundle.read_bytes() == pem(ROOT), "where the system has none"
 
 
-def test_a_declared_authority_that_is_not_there_is_told(certbot: Path, it: Declared) -> None:
+def test_a_declared_authority_that_is_not_there_is_told(certbot: Path, it: DesiredState) -> None:
     """As where it is no longer mounted; nobody is asked then."""
-    refusal = certbot_client.ask(dataclasses.replace(it, authority="/not/there.pem"), asking(it))
+    refusal = certbot_client.request_certificate(dataclasses.replace(it, authority="/not/there.pem"), asking(it))
     assert refusal is not None
     assert refusal.reason == "/not/there.pem, which acme_ca names, can't be read: No such file or directory"
     assert asked(certbot) == 0
@@ -575,14 +575,14 @@ def test_a_declared_authority_that_is_not_there_is_told(certbot: Path, it: Decla
 def test_further_names_are_the_same_in_any_order() -> None:
     """Another certificate for the same names would count against the authority's limits."""
     one, other = (declared(**LETSENCRYPT, hostnames=names) for names in (["b.org", "a.org"], ["a.org", "b.org"]))
-    assert certbot_client.issued_by(one, asking(one)) == certbot_client.issued_by(other, asking(other))
-    assert certbot_client.issued_by(one, asking(one)).endswith(", for cal.example.org a.org b.org\n")
+    assert certbot_client.first_line(one, asking(one)) == certbot_client.first_line(other, asking(other))
+    assert certbot_client.first_line(one, asking(one)).endswith(", for cal.example.org a.org b.org\n")
     swapped = declared(**LETSENCRYPT | {"hostname": "a.org", "hostnames": ["b.org", "cal.example.org"]})
-    assert certbot_client.issued_by(swapped, asking(swapped)) != certbot_client.issued_by(one, asking(one))
+    assert certbot_client.first_line(swapped, asking(swapped)) != certbot_client.first_line(one, asking(one))
 
 
 def test_nothing_is_issued_while_somebody_else_is_at_work(
-    certbot: Path, it: Declared, monkeypatch: pytest.MonkeyPatch
+    certbot: Path, it: DesiredState, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A run that clears away must not find it half written; while the authority is asked, everybody may work."""
     held: dict[str, bool] = {}
@@ -599,16 +599,16 @@ def test_nothing_is_issued_while_somebody_else_is_at_work(
         true_write(path, text)
 
     monkeypatch.setattr(certbot_client, "write", write)
-    assert certbot_client.ask(it, asking(it)) is None
+    assert certbot_client.request_certificate(it, asking(it)) is None
     assert held == {"key.pem": False, "request.pem": False, selection.issued(it).name: True}
     assert asked(certbot) == 1
 
 
-def test_a_refusal_leaves_what_was_issued(certbot: Path, it: Declared) -> None:
+def test_a_refusal_leaves_what_was_issued(certbot: Path, it: DesiredState) -> None:
     """And nothing half done beside it; certbot's log of the attempt stays, for whoever wants to know more."""
     before = put(selection.issued(it), pem(issue(x509.DNSName("cal.example.org"))), first="# old\n").read_bytes()
     answer(certbot, "unauthorized")
-    refusal = certbot_client.ask(it, asking(it))
+    refusal = certbot_client.request_certificate(it, asking(it))
     assert refusal is not None
     assert refusal.remedy == ELSEWHERE
     assert selection.issued(it).read_bytes() == before
@@ -617,79 +617,79 @@ def test_a_refusal_leaves_what_was_issued(certbot: Path, it: Declared) -> None:
     assert asked(certbot) == 1
 
 
-def test_a_log_of_an_earlier_attempt_says_nothing_of_this_one(certbot: Path, it: Declared) -> None:
+def test_a_log_of_an_earlier_attempt_says_nothing_of_this_one(certbot: Path, it: DesiredState) -> None:
     """Certbot may end before it writes one."""
     (Path(paths.ACME) / "letsencrypt.log").write_text(recorded("limited-for-seconds")[1], encoding="utf-8")
     program = certbot / "certbot"
     program.write_text(
         "#!/bin/sh\necho 'Another instance of Certbot is already running.' >&2\nexit 1\n", encoding="ascii"
     )
-    refusal = certbot_client.ask(it, asking(it))
+    refusal = certbot_client.request_certificate(it, asking(it))
     assert refusal is not None
     assert (refusal.reason, refusal.wait_s) == ("Another instance of Certbot is already running.", 0)
 
 
-def test_an_account_that_is_gone_is_replaced_at_once(certbot: Path, it: Declared) -> None:
+def test_an_account_that_is_gone_is_replaced_at_once(certbot: Path, it: DesiredState) -> None:
     """Those at other servers stay."""
     accounts = Path(paths.ACME) / "accounts"
     gone, other = accounts / "localhost:14000/dir/1", accounts / "acme-v02.api.letsencrypt.org/directory/2"
     for folder in (gone, other):
         folder.mkdir(parents=True)
     answer(certbot, "account-gone")
-    assert certbot_client.ask(it, asking(it)) is None
+    assert certbot_client.request_certificate(it, asking(it)) is None
     assert not gone.exists()
     assert other.exists()
     assert asked(certbot) == 2
 
 
-def test_an_account_is_replaced_once(certbot: Path, it: Declared) -> None:
+def test_an_account_is_replaced_once(certbot: Path, it: DesiredState) -> None:
     """An authority that refuses each new one isn't given one after the other."""
     answer(certbot, *["account-gone"] * 3)
-    refusal = certbot_client.ask(it, asking(it))
+    refusal = certbot_client.request_certificate(it, asking(it))
     assert refusal is not None
     assert refusal.account
     assert asked(certbot) == 2
 
 
-def test_a_new_account_gets_a_second_chance_as_well(certbot: Path, it: Declared) -> None:
+def test_a_new_account_gets_a_second_chance_as_well(certbot: Path, it: DesiredState) -> None:
     """The one trouble says nothing of the other."""
     answer(certbot, "nonce", "account-gone", "nonce")
-    assert certbot_client.ask(it, asking(it)) is None
+    assert certbot_client.request_certificate(it, asking(it)) is None
     assert asked(certbot) == 4
 
 
-def test_an_account_stays_where_another_one_is_the_trouble(certbot: Path, it: Declared) -> None:
+def test_an_account_stays_where_another_one_is_the_trouble(certbot: Path, it: DesiredState) -> None:
     """That of a customer, which an authority wants to know beside it."""
     account = Path(paths.ACME) / "accounts/localhost:14000/dir/1"
     account.mkdir(parents=True)
     answer(certbot, "eab-wrong-id")
-    refusal = certbot_client.ask(it, asking(it))
+    refusal = certbot_client.request_certificate(it, asking(it))
     assert refusal is not None
     assert account.exists()
     assert asked(certbot) == 1
 
 
-def test_a_nonce_that_was_too_old_is_tried_again_at_once(certbot: Path, it: Declared) -> None:
+def test_a_nonce_that_was_too_old_is_tried_again_at_once(certbot: Path, it: DesiredState) -> None:
     """A few times; then it is a refusal as any other."""
     answer(certbot, "nonce", "nonce", "nonce")
-    assert certbot_client.ask(it, asking(it)) is None
+    assert certbot_client.request_certificate(it, asking(it)) is None
     answer(certbot, *["nonce"] * 9)
-    refusal = certbot_client.ask(it, asking(it))
+    refusal = certbot_client.request_certificate(it, asking(it))
     assert refusal is not None
     assert refusal.reason.startswith("JWS has an invalid anti-replay nonce")
     assert asked(certbot) == 4 + certbot_client.ATTEMPTS
 
 
-def test_what_does_not_cover_our_names_is_told(certbot: Path, it: Declared) -> None:
+def test_what_does_not_cover_our_names_is_told(certbot: Path, it: DesiredState) -> None:
     """An authority of somebody's own may give whatever it likes."""
     (certbot / "names").write_text("other.example.org", encoding="ascii")
-    refusal = certbot_client.ask(it, asking(it))
+    refusal = certbot_client.request_certificate(it, asking(it))
     assert refusal is not None
     assert refusal.reason == f"what it gave can't serve: {selection.issued(it)} doesn't cover cal.example.org"
 
 
 def test_a_full_disk_is_told_before_anybody_is_asked(
-    certbot: Path, it: Declared, monkeypatch: pytest.MonkeyPatch
+    certbot: Path, it: DesiredState, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was issued counts against limits, so it must not be lost for want of room."""
 
@@ -697,33 +697,37 @@ def test_a_full_disk_is_told_before_anybody_is_asked(
         raise OSError(28, os.strerror(28))
 
     monkeypatch.setattr(os, "fsync", full)
-    refusal = certbot_client.ask(it, asking(it))
+    refusal = certbot_client.request_certificate(it, asking(it))
     assert refusal is not None
     assert "can't be written (No space left on device); make room in" in refusal.reason
     assert asked(certbot) == 0
 
 
-def test_a_certbot_that_hangs_is_ended(certbot: Path, it: Declared, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_certbot_that_hangs_is_ended(certbot: Path, it: DesiredState, monkeypatch: pytest.MonkeyPatch) -> None:
     """With what it had begun."""
     (certbot / "certbot").write_text("#!/bin/sh\nexec sleep 60\n", encoding="ascii")
     monkeypatch.setattr(certbot_client, "LIMIT_S", 0.2)
-    refusal = certbot_client.ask(it, asking(it))
+    refusal = certbot_client.request_certificate(it, asking(it))
     assert refusal is not None
     assert refusal.reason == "it has not answered within 0.2 s"
     assert not (Path(paths.ACME) / "incoming").exists()
 
 
-def test_a_certbot_that_is_not_there_is_for_the_deploy_to_mend(it: Declared, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_certbot_that_is_not_there_is_for_the_deploy_to_mend(
+    it: DesiredState, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Somebody may have removed it."""
     monkeypatch.setattr(certbot_client, "CERTBOT", "/not/there")
-    assert certbot_client.ask(it, asking(it)) == Refusal(reason="certbot is not installed", remedy="run the deploy")
+    assert certbot_client.request_certificate(it, asking(it)) == Refusal(
+        reason="certbot is not installed", remedy="run the deploy"
+    )
 
 
-def test_what_a_killed_attempt_left_is_no_hindrance(certbot: Path, it: Declared) -> None:
+def test_what_a_killed_attempt_left_is_no_hindrance(certbot: Path, it: DesiredState) -> None:
     """Not even a key."""
     folder = Path(paths.ACME) / "incoming"
     folder.mkdir()
     (folder / "key.pem").write_bytes(b"half of a key")
-    assert certbot_client.ask(it, asking(it)) is None
+    assert certbot_client.request_certificate(it, asking(it)) is None
     assert asked(certbot) == 1
     assert not folder.exists()

@@ -20,6 +20,7 @@ import pytest
 
 from baikalctl import cli, paths
 from baikalctl.backup import archive, catalog, collect, create, extract, manifest, status
+from baikalctl.changes import members
 from baikalctl.commands import apply
 from baikalctl.errors import HostError
 from tests.unit.archives import KEY
@@ -29,13 +30,13 @@ from tests.unit.samples import PASSWORD, VERSION, declared
 if TYPE_CHECKING:
     from baikalctl.backup.create import Made
     from baikalctl.database.interface import Database
-    from baikalctl.desired.state import Declared
+    from baikalctl.desired.state import DesiredState
 
 DAY = 86400
 
 
 @pytest.fixture
-def it(host: Path, release_standing: Path) -> Declared:
+def it(host: Path, release_standing: Path) -> DesiredState:
     """Return what is declared of a host that was deployed to and serves."""
     assert host.is_dir()
     assert release_standing.is_dir()
@@ -46,7 +47,7 @@ def it(host: Path, release_standing: Path) -> Declared:
     return good
 
 
-def made(it: Declared) -> Made:
+def made(it: DesiredState) -> Made:
     """Return a new archive."""
     done = create.run(it, lambda _: None)
     assert done
@@ -61,7 +62,7 @@ def unpacked(path: Path, host: Path) -> dict[str, bytes]:
     return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
-def test_everything_that_is_needed_is_in_it(it: Declared, host: Path) -> None:
+def test_everything_that_is_needed_is_in_it(it: DesiredState, host: Path) -> None:
     """Database, baikal.yaml, certificates and keys, what was declared, and nothing else."""
     for place in (f"{paths.ACME}/accounts/a/private_key.json", f"{paths.DKIM}/mail.example.org.pem"):
         Path(place).parent.mkdir(parents=True, exist_ok=True)
@@ -73,18 +74,18 @@ def test_everything_that_is_needed_is_in_it(it: Declared, host: Path) -> None:
     assert len(tls) == 1, "what nginx is told besides is made of the settings"
     assert set(content) == {
         manifest.NAME,
-        manifest.DATABASE,
-        manifest.YAML,
-        manifest.SETTINGS,
-        manifest.APPLIED,
+        members.DATABASE,
+        members.YAML,
+        members.SETTINGS,
+        members.APPLIED,
         "acme/accounts/a/private_key.json",
         "dkim/mail.example.org.pem",
         *tls,
     }
-    assert content[manifest.YAML] == Path(paths.BAIKAL_YAML).read_bytes()
+    assert content[members.YAML] == Path(paths.BAIKAL_YAML).read_bytes()
     assert {name: text for name, text in content.items() if name in tls} == tls
     assert (done.said.baikal, done.said.backend, done.said.counts["users"]) == (VERSION, "sqlite", 1)
-    settings = json.loads(content[manifest.SETTINGS])
+    settings = json.loads(content[members.SETTINGS])
     assert settings["hostname"] == "cal.example.org"
     assert PASSWORD.encode() not in b"".join(content.values())
     assert b"password of jo" not in b"".join(content.values())
@@ -93,7 +94,7 @@ def test_everything_that_is_needed_is_in_it(it: Declared, host: Path) -> None:
     assert not list(Path(paths.DATA).glob(".private-*"))
 
 
-def test_links_and_what_is_just_being_written_stay_out(it: Declared, host: Path) -> None:
+def test_links_and_what_is_just_being_written_stay_out(it: DesiredState, host: Path) -> None:
     """Root reads no link of anybody's; an authority's protocol and locks are of no use to a restored server."""
     secret = host / "secret"
     secret.write_text("root's own", encoding="ascii")
@@ -122,7 +123,7 @@ while True:
 """
 
 
-def test_clients_that_write_at_the_same_time_are_not_disturbed(it: Declared, host: Path) -> None:
+def test_clients_that_write_at_the_same_time_are_not_disturbed(it: DesiredState, host: Path) -> None:
     """What was acknowledged before it began is in it, and each archive is sound."""
     writer = subprocess.Popen([sys.executable, "-c", WRITER, paths.SQLITE], stderr=subprocess.PIPE)
     try:
@@ -138,7 +139,7 @@ def test_clients_that_write_at_the_same_time_are_not_disturbed(it: Declared, hos
     assert host.is_dir()
 
 
-def test_it_says_what_it_does_and_what_came_of_it(it: Declared, capsys: pytest.CaptureFixture[str]) -> None:
+def test_it_says_what_it_does_and_what_came_of_it(it: DesiredState, capsys: pytest.CaptureFixture[str]) -> None:
     """On the command line, with the path, the size and what people have in it."""
     assert it.backup.on
     assert cli.main(["backup"]) == 0
@@ -151,7 +152,7 @@ def test_it_says_what_it_does_and_what_came_of_it(it: Declared, capsys: pytest.C
     assert stat.S_IMODE(stored.path.stat().st_mode) == 0o600
 
 
-def test_for_programs_it_says_the_checksum(it: Declared, capsys: pytest.CaptureFixture[str]) -> None:
+def test_for_programs_it_says_the_checksum(it: DesiredState, capsys: pytest.CaptureFixture[str]) -> None:
     """And nothing else on standard output."""
     assert it.backup.on
     assert cli.main(["backup", "--json"]) == 0
@@ -161,13 +162,13 @@ def test_for_programs_it_says_the_checksum(it: Declared, capsys: pytest.CaptureF
     assert said["counts"]["users"] == 1
 
 
-def test_two_in_one_second_have_names_of_their_own(it: Declared, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_in_one_second_have_names_of_their_own(it: DesiredState, monkeypatch: pytest.MonkeyPatch) -> None:
     """None takes another's place."""
     monkeypatch.setattr(time, "time", lambda: 1795576500.5)
     assert len({made(it).stored.path for _ in range(3)}) == 3
 
 
-def test_what_became_of_it_is_remembered(it: Declared, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_became_of_it_is_remembered(it: DesiredState, monkeypatch: pytest.MonkeyPatch) -> None:
     """A success with its size; a failure with its reason, without forgetting the success before."""
     done = made(it)
     found = status.read()
@@ -185,7 +186,7 @@ def test_what_became_of_it_is_remembered(it: Declared, monkeypatch: pytest.Monke
     monkeypatch.undo()
 
 
-def test_a_run_that_was_killed_is_remembered_as_such(it: Declared, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_was_killed_is_remembered_as_such(it: DesiredState, monkeypatch: pytest.MonkeyPatch) -> None:
     """And the next one clears up after it."""
 
     def killed(*_: object) -> None:
@@ -201,7 +202,7 @@ def test_a_run_that_was_killed_is_remembered_as_such(it: Declared, monkeypatch: 
     assert [path.name for path in Path(paths.BACKUPS).iterdir()] == [done.stored.path.name]
 
 
-def test_a_full_disk_is_said_and_leaves_nothing(it: Declared, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_said_and_leaves_nothing(it: DesiredState, monkeypatch: pytest.MonkeyPatch) -> None:
     """While the database is copied, or files, or while it is packed."""
     first = made(it)
 
@@ -216,7 +217,7 @@ def test_a_full_disk_is_said_and_leaves_nothing(it: Declared, monkeypatch: pytes
         assert [path.name for path in Path(paths.BACKUPS).iterdir()] == [first.stored.path.name]
 
 
-def test_a_database_that_is_damaged_is_said(it: Declared) -> None:
+def test_a_database_that_is_damaged_is_said(it: DesiredState) -> None:
     """With its remedy; no archive is made of it."""
     Path(paths.SQLITE).write_bytes(b"this is no database" * 1000)
     with pytest.raises(HostError, match=r"^the database .* can't be "):
@@ -225,7 +226,7 @@ def test_a_database_that_is_damaged_is_said(it: Declared) -> None:
     assert "the database" in status.read().error
 
 
-def test_a_configuration_that_never_ends_holds_no_backup_up(it: Declared) -> None:
+def test_a_configuration_that_never_ends_holds_no_backup_up(it: DesiredState) -> None:
     """PHP's account may put a FIFO in its place, also while the database is being copied."""
     real = collect._snapshot
 
@@ -243,14 +244,14 @@ def test_a_configuration_that_never_ends_holds_no_backup_up(it: Declared) -> Non
                 made(it)
 
 
-def test_a_host_without_data_has_nothing_to_archive(it: Declared) -> None:
+def test_a_host_without_data_has_nothing_to_archive(it: DesiredState) -> None:
     """It says so."""
     Path(paths.BAIKAL_YAML).unlink()
     with pytest.raises(HostError, match=r"this host has no data yet; run the deploy first$"):
         create.run(it, lambda _: None)
 
 
-def test_older_archives_are_thinned_out(it: Declared, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_older_archives_are_thinned_out(it: DesiredState, monkeypatch: pytest.MonkeyPatch) -> None:
     """As is declared, in the server's days; what was made by others for a reason stays."""
     few = dataclasses.replace(it, backup=dataclasses.replace(it.backup, daily=2, weekly=0, monthly=0))
     said: list[str] = []
@@ -266,7 +267,9 @@ def test_older_archives_are_thinned_out(it: Declared, monkeypatch: pytest.Monkey
     assert "1 older archive removed, 2 kept" in said
 
 
-def test_one_that_was_just_made_stays_whatever_the_clock_says(it: Declared, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_that_was_just_made_stays_whatever_the_clock_says(
+    it: DesiredState, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """In 1970, every other one seems to be of the future."""
     made(it)
     monkeypatch.setattr(time, "time", lambda: 5000.0)
@@ -275,7 +278,7 @@ def test_one_that_was_just_made_stays_whatever_the_clock_says(it: Declared, monk
     assert len(catalog.stored()) == 2
 
 
-def test_another_run_is_waited_for(it: Declared) -> None:
+def test_another_run_is_waited_for(it: DesiredState) -> None:
     """Whoever changes the data has the lock."""
     said: list[str] = []
     with Path(paths.LOCK).open("a", encoding="ascii") as lock:
@@ -289,7 +292,7 @@ def test_another_run_is_waited_for(it: Declared) -> None:
     assert said[0].startswith("wait for ")
 
 
-def test_it_is_time_once_a_day(it: Declared, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_is_time_once_a_day(it: DesiredState, monkeypatch: pytest.MonkeyPatch) -> None:
     """In a container: not at once when it is new, at its time, at once when that was missed, and again after a failure."""
     noon = 1795604400.0  # 2026-11-25 12:00 in Berlin
     now = noon
@@ -312,14 +315,14 @@ def test_it_is_time_once_a_day(it: Declared, monkeypatch: pytest.MonkeyPatch) ->
     assert create.due(it)
 
 
-def test_by_the_clock_only_what_was_made_is_said(it: Declared, capsys: pytest.CaptureFixture[str]) -> None:
+def test_by_the_clock_only_what_was_made_is_said(it: DesiredState, capsys: pytest.CaptureFixture[str]) -> None:
     """A journal is no place for progress."""
     assert it.backup.on
     assert cli.main(["backup", "--quiet"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 1
 
 
-def test_the_list_shows_what_there_is(it: Declared, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_list_shows_what_there_is(it: DesiredState, capsys: pytest.CaptureFixture[str]) -> None:
     """For people and for programs; one that can't be read is shown with why."""
     assert cli.main(["backup", "list"]) == 0
     assert capsys.readouterr().out == "there are no archives yet; baikalctl backup makes one\n"
@@ -342,7 +345,7 @@ def test_the_list_shows_what_there_is(it: Declared, capsys: pytest.CaptureFixtur
 
 
 @pytest.mark.parametrize("named", ["", "latest", "by name", "by path"])
-def test_an_archive_is_verified(it: Declared, named: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_archive_is_verified(it: DesiredState, named: str, capsys: pytest.CaptureFixture[str]) -> None:
     """The newest, or whichever is named; also where nothing was deployed yet."""
     path = made(it).stored.path
     Path(paths.DECLARED).unlink()
@@ -356,6 +359,6 @@ def test_an_archive_is_verified(it: Declared, named: str, capsys: pytest.Capture
     assert "is truncated" in capsys.readouterr().err
 
 
-def test_the_database_is_named_where_it_is(it: Declared) -> None:
+def test_the_database_is_named_where_it_is(it: DesiredState) -> None:
     """What the manifest says of it is what was declared."""
     assert made(it).said.backend == it.database.backend

@@ -12,12 +12,12 @@ import pytest
 
 from baikalctl import paths
 from baikalctl.backup import status as backup_status
-from baikalctl.baikal.health import FAILED, OK, WARNING, Finding
 from baikalctl.checks import backup
+from baikalctl.host.finding import FAILED, OK, WARNING, Finding
 from tests.unit.samples import declared
 
 if TYPE_CHECKING:
-    from baikalctl.desired.state import Declared
+    from baikalctl.desired.state import DesiredState
 
 NOW = 1795604400.0
 """Noon in Berlin; the next is due a quarter after three."""
@@ -25,32 +25,32 @@ HOUR, DAY = 3600, 86400
 
 
 @pytest.fixture
-def it(host: Path, monkeypatch: pytest.MonkeyPatch) -> Declared:
+def it(host: Path, monkeypatch: pytest.MonkeyPatch) -> DesiredState:
     """Return what is declared of a host on a certain day."""
     assert host.is_dir()
     monkeypatch.setattr(time, "time", lambda: NOW)
     return declared(timezone="Europe/Berlin")
 
 
-def one(it: Declared) -> Finding:
+def one(it: DesiredState) -> Finding:
     """Return the only finding."""
     (finding,) = backup.findings(it)
     return finding
 
 
-def test_a_new_archive_is_well(it: Declared) -> None:
+def test_a_new_archive_is_well(it: DesiredState) -> None:
     """With its age, its size, and when the next is due."""
     backup_status.remember(success=NOW - 9 * HOUR, size=5 << 20)
     assert one(it) == Finding("backup", OK, "the newest archive is 9 hours old, 5.0 MiB; the next is due in 15 hours")
 
 
-def test_one_that_another_machine_has_made_counts(it: Declared) -> None:
+def test_one_that_another_machine_has_made_counts(it: DesiredState) -> None:
     """It is of the same data."""
     backup_status.remember(success=NOW - 9 * HOUR, by="cal2")
     assert "9 hours old, made by cal2, which has the same database" in one(it).message
 
 
-def test_a_fresh_machine_is_well_until_its_first_is_due(it: Declared) -> None:
+def test_a_fresh_machine_is_well_until_its_first_is_due(it: DesiredState) -> None:
     """From when its timer is there on, or the container's first start, or else from now."""
     assert one(it) == Finding("backup", OK, "no archive was made yet; the next is due in 15 hours")
     timer = Path(paths.BACKUP_TIMER)
@@ -66,7 +66,7 @@ def test_a_fresh_machine_is_well_until_its_first_is_due(it: Declared) -> None:
     ("hours", "status", "words"),
     [(30, OK, "the next is due"), (37, WARNING, "and the next is overdue"), (73, FAILED, "and nothing has tried")],
 )
-def test_one_that_is_overdue(it: Declared, hours: int, status: str, words: str) -> None:
+def test_one_that_is_overdue(it: DesiredState, hours: int, status: str, words: str) -> None:
     """After one and a half periods it is a warning, after three a failure."""
     backup_status.remember(success=NOW - hours * HOUR)
     finding = one(it)
@@ -74,7 +74,7 @@ def test_one_that_is_overdue(it: Declared, hours: int, status: str, words: str) 
     assert finding.remedy == ("" if status == OK else "run baikalctl backup, which says what is wrong")
 
 
-def test_periods_are_the_schedules(it: Declared) -> None:
+def test_periods_are_the_schedules(it: DesiredState) -> None:
     """With one each hour, two hours are too long."""
     hourly = dataclasses.replace(it, backup=dataclasses.replace(it.backup, schedule="hourly"))
     backup_status.remember(success=NOW - 2 * HOUR)
@@ -82,7 +82,7 @@ def test_periods_are_the_schedules(it: Declared) -> None:
     assert one(it).status == OK
 
 
-def test_a_failed_attempt_is_said_with_its_reason(it: Declared) -> None:
+def test_a_failed_attempt_is_said_with_its_reason(it: DesiredState) -> None:
     """As a warning while the newest archive is young; as a failure when it is old."""
     backup_status.remember(success=NOW - HOUR, error="the disk is full")
     assert (one(it).status, "the last attempt failed: the disk is full" in one(it).message) == (WARNING, True)
@@ -90,13 +90,13 @@ def test_a_failed_attempt_is_said_with_its_reason(it: Declared) -> None:
     assert (one(it).status, "the last attempt failed: the disk is full" in one(it).message) == (FAILED, True)
 
 
-def test_one_that_is_under_way_is_no_failure(it: Declared) -> None:
+def test_one_that_is_under_way_is_no_failure(it: DesiredState) -> None:
     """The doctor may come at any time."""
     backup_status.remember(success=NOW - DAY, error=backup_status.UNDER_WAY)
     assert one(it).status == OK
 
 
-def test_what_restic_lacks_is_said(it: Declared) -> None:
+def test_what_restic_lacks_is_said(it: DesiredState) -> None:
     """The archive is there all the same; without a repository there is nothing to say."""
     backup_status.remember(success=NOW, upload_error="the network is down")
     assert one(it).status == OK
@@ -106,13 +106,13 @@ def test_what_restic_lacks_is_said(it: Declared) -> None:
     assert f"which is in {paths.BACKUPS} alone: the network is down" in finding.message
 
 
-def test_that_it_is_off_is_said(it: Declared) -> None:
+def test_that_it_is_off_is_said(it: DesiredState) -> None:
     """It was somebody's wish."""
     off = dataclasses.replace(it, backup=dataclasses.replace(it.backup, on=False))
     assert one(off) == Finding("backup", OK, "is off: no archives are made by the clock")
 
 
-def test_a_clock_that_was_ahead_does_not_hide_anything(it: Declared) -> None:
+def test_a_clock_that_was_ahead_does_not_hide_anything(it: DesiredState) -> None:
     """A success in the future is one of now at best; what can't be read is as if there were nothing."""
     backup_status.remember(success=NOW + 900 * DAY)
     assert "0 minutes old" in one(it).message

@@ -21,7 +21,8 @@ import pytest
 from baikalctl import paths
 from baikalctl.errors import HostError
 from baikalctl.host import boundary, boundary_child
-from baikalctl.host.boundary import MIB, Limits, confined, confined_while
+from baikalctl.host.boundary import confined, confined_while
+from baikalctl.host.child_limits import MIB, Limits
 from tests.unit.samples import HOME
 
 if TYPE_CHECKING:

@@ -52,7 +52,7 @@ from tests.unit.pairs import (
 from tests.unit.samples import LETSENCRYPT, declared
 
 if TYPE_CHECKING:
-    from baikalctl.desired.state import Declared
+    from baikalctl.desired.state import DesiredState
     from baikalctl.tls.certificate import Pair
 
 OLD_FORM_KEY = KEY.private_bytes(PEM, serialization.PrivateFormat.TraditionalOpenSSL, PLAIN)
@@ -71,13 +71,13 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def it(host: Path) -> Declared:
+def it(host: Path) -> DesiredState:
     """Return what is declared of a host with a self-signed certificate, which isn't made yet."""
     assert host.is_dir()
     return declared()
 
 
-def look(it: Declared) -> Pair:
+def look(it: DesiredState) -> Pair:
     """Return what is in the files of somebody's own."""
     return certificate.look(Path(it.tls_certificate), Path(it.tls_key), it.names)
 
@@ -533,7 +533,7 @@ def test_a_self_signed_certificate_serves_further_names(host: Path) -> None:
     assert take(one) == [], "one that covers more is as good"
 
 
-def test_the_key_of_a_self_signed_certificate_is_its_owners_alone(it: Declared) -> None:
+def test_the_key_of_a_self_signed_certificate_is_its_owners_alone(it: DesiredState) -> None:
     """Whatever the umask is; and nothing stays beside it."""
     previous = os.umask(0)
     try:
@@ -545,7 +545,7 @@ def test_the_key_of_a_self_signed_certificate_is_its_owners_alone(it: Declared) 
     assert sorted(str(path) for path in Path(paths.TLS).iterdir()) == [f"{it.served}.conf", f"{it.served}.pem"]
 
 
-def test_a_self_signed_certificate_is_a_servers_and_no_authority(it: Declared) -> None:
+def test_a_self_signed_certificate_is_a_servers_and_no_authority(it: DesiredState) -> None:
     """A device that trusts it doesn't trust whatever else its key might sign."""
     made = x509.load_pem_x509_certificate(certificate.self_signed(it.names).encode())
     assert made.extensions.get_extension_for_class(x509.BasicConstraints).value.ca is False
@@ -553,14 +553,14 @@ def test_a_self_signed_certificate_is_a_servers_and_no_authority(it: Declared) -
     assert list(usage) == [ExtendedKeyUsageOID.SERVER_AUTH]
 
 
-def test_each_self_signed_certificate_has_a_key_of_its_own(it: Declared) -> None:
+def test_each_self_signed_certificate_has_a_key_of_its_own(it: DesiredState) -> None:
     """Whoever got hold of the old one has nothing of the new one."""
     one, other = (certificate.self_signed(it.names).partition("-----BEGIN PRIVATE KEY-----")[2] for _ in range(2))
     assert one
     assert one != other
 
 
-def test_a_self_signed_certificate_is_made_anew_before_it_ends(it: Declared) -> None:
+def test_a_self_signed_certificate_is_made_anew_before_it_ends(it: DesiredState) -> None:
     """Not a day earlier than need be, and in time."""
     put(selection.serving(it), pem(issue(DNS, days=30)))
     assert [sentence for sentence, _ in selection.steps(it) if sentence.startswith("make")] == []
@@ -569,7 +569,7 @@ def test_a_self_signed_certificate_is_made_anew_before_it_ends(it: Declared) -> 
     assert selection.look(it, selection.serving(it)).days_left == 396
 
 
-def test_another_name_gets_a_certificate_of_its_own(it: Declared) -> None:
+def test_another_name_gets_a_certificate_of_its_own(it: DesiredState) -> None:
     """The old pair serves until the change of name has passed every check, and goes when it no longer serves."""
     take(it)
     other = declared(hostname="other.example.org")
@@ -577,13 +577,13 @@ def test_another_name_gets_a_certificate_of_its_own(it: Declared) -> None:
     assert take(it) == take(other) == []
 
 
-def test_a_pair_for_another_name_in_its_place_is_made_anew(it: Declared) -> None:
+def test_a_pair_for_another_name_in_its_place_is_made_anew(it: DesiredState) -> None:
     """As somebody may have copied it there."""
     put(selection.serving(it), pem(issue(x509.DNSName("other.example.org"))))
     assert take(it) == [f"make a self-signed certificate: {selection.serving(it)} doesn't cover cal.example.org"]
 
 
-def test_a_damaged_pair_is_made_anew(it: Declared) -> None:
+def test_a_damaged_pair_is_made_anew(it: DesiredState) -> None:
     """A file that somebody has cut, or the key of another in it."""
     put(selection.serving(it), GOOD, secret(OTHER_KEY))
     assert "has a key that isn't its certificate's" in take(it)[0]
@@ -592,7 +592,7 @@ def test_a_damaged_pair_is_made_anew(it: Declared) -> None:
     assert take(it) == []
 
 
-def test_a_key_is_closed_to_others_whatever_the_umask_is(it: Declared, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_key_is_closed_to_others_whatever_the_umask_is(it: DesiredState, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not for a moment is it open: the file that takes its place has its mode before it has any content."""
     modes: list[int] = []
     true_replace = Path.replace
@@ -619,7 +619,9 @@ def fake_openssl(host: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None
     monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
 
 
-def test_no_key_is_among_what_openssl_is_called_with(host: Path, it: Declared, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_key_is_among_what_openssl_is_called_with(
+    host: Path, it: DesiredState, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Everybody sees the words of a command; and openssl writes no file, so none can be open to others."""
     fake_openssl(host, monkeypatch, f'echo "$@" >> {host}/words; exec {openssl_here()} "$@"')
     take(it)
@@ -633,7 +635,7 @@ def openssl_here() -> str:
     return subprocess.run(["sh", "-c", "command -v openssl"], capture_output=True, text=True, check=True).stdout.strip()
 
 
-def test_what_openssl_says_is_passed_on(host: Path, it: Declared, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_openssl_says_is_passed_on(host: Path, it: DesiredState, monkeypatch: pytest.MonkeyPatch) -> None:
     """A failure names its reason, and the pair that was there still is."""
     place = put(selection.serving(it), pem(issue(DNS, days=3)))
     before = place.read_bytes()
@@ -643,7 +645,7 @@ def test_what_openssl_says_is_passed_on(host: Path, it: Declared, monkeypatch: p
     assert place.read_bytes() == before
 
 
-def test_a_full_disk_replaces_nothing(it: Declared, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_replaces_nothing(it: DesiredState, monkeypatch: pytest.MonkeyPatch) -> None:
     """What doesn't fit leaves no trace, what serves goes on serving, and the sentence says what to do."""
     place = put(selection.serving(it), pem(issue(DNS, days=3)))
     before = place.read_bytes()
@@ -659,7 +661,7 @@ def test_a_full_disk_replaces_nothing(it: Declared, monkeypatch: pytest.MonkeyPa
     assert not [path for path in Path(paths.TLS).iterdir() if path.name.startswith(".")]
 
 
-def test_a_really_full_disk_replaces_nothing(it: Declared) -> None:
+def test_a_really_full_disk_replaces_nothing(it: DesiredState) -> None:
     """With the kernel's own refusal: files of this process may not grow beyond nothing."""
     place = put(selection.serving(it), pem(issue(DNS, days=3)))
     before = place.read_bytes()
@@ -679,7 +681,7 @@ def test_a_really_full_disk_replaces_nothing(it: Declared) -> None:
     assert [path.name for path in place.parent.iterdir()] == [place.name]
 
 
-def test_what_an_interrupted_run_left_is_no_hindrance(it: Declared) -> None:
+def test_what_an_interrupted_run_left_is_no_hindrance(it: DesiredState) -> None:
     """Whatever it is, it is not used, and it goes."""
     beside = Path(f"{paths.TLS}/.{Path(it.served).name}.pem.new")
     beside.write_text("half of a", encoding="ascii")
@@ -688,7 +690,7 @@ def test_what_an_interrupted_run_left_is_no_hindrance(it: Declared) -> None:
     assert selection.look(it, selection.serving(it)).fault() == ""
 
 
-def test_openssl_agrees_with_what_was_made(it: Declared) -> None:
+def test_openssl_agrees_with_what_was_made(it: DesiredState) -> None:
     """Another program than ours finds name and key in order."""
     take(it)
     pair = f"{it.served}.pem"

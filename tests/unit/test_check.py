@@ -16,12 +16,12 @@ import pytest
 
 from baikalctl import paths
 from baikalctl.baikal import config
-from baikalctl.baikal.health import FAILED, OK, WARNING, Finding
 from baikalctl.checks import check
 from baikalctl.commands import apply
 from baikalctl.database import postgresql
-from baikalctl.desired.state import Declared, Mail
+from baikalctl.desired.state import DesiredState, Mail
 from baikalctl.host import maintenance
+from baikalctl.host.finding import FAILED, OK, WARNING, Finding
 from baikalctl.mail import sendmail
 from baikalctl.tls import certificate, selection
 from tests.unit.elsewhere import Elsewhere
@@ -89,7 +89,7 @@ def server() -> Iterator[Server]:
 
 
 @pytest.fixture
-def it(host: Path, server: Server, release_standing: Path, empty_database: bytes) -> Declared:
+def it(host: Path, server: Server, release_standing: Path, empty_database: bytes) -> DesiredState:
     """Return what is declared of a host where all is well."""
     assert host.is_dir()
     Path(paths.SQLITE).touch(mode=0o600)
@@ -103,7 +103,7 @@ def it(host: Path, server: Server, release_standing: Path, empty_database: bytes
     return good
 
 
-def findings(it: Declared, *, thorough: bool = False) -> dict[str, list[Finding]]:
+def findings(it: DesiredState, *, thorough: bool = False) -> dict[str, list[Finding]]:
     """Return what the doctor finds, by subject."""
     found: dict[str, list[Finding]] = {}
     for finding in check.examine(it, thorough=thorough):
@@ -111,13 +111,13 @@ def findings(it: Declared, *, thorough: bool = False) -> dict[str, list[Finding]
     return found
 
 
-def one(it: Declared, subject: str, *, thorough: bool = False) -> Finding:
+def one(it: DesiredState, subject: str, *, thorough: bool = False) -> Finding:
     """Return the only finding about ``subject``."""
     (finding,) = findings(it, thorough=thorough)[subject]
     return finding
 
 
-def test_a_good_host_is_well(it: Declared) -> None:
+def test_a_good_host_is_well(it: DesiredState) -> None:
     """Every subject is looked at, and nothing is wrong with any."""
     found = findings(it)
     assert set(found) - UNPRIVILEGED == {
@@ -139,14 +139,14 @@ def test_a_good_host_is_well(it: Declared) -> None:
     assert one(it, "mail").message == "is off: no invitations are sent, and clients are told so"
 
 
-def test_mail_that_is_kept_is_told_of_where_mail_is_off(it: Declared) -> None:
+def test_mail_that_is_kept_is_told_of_where_mail_is_off(it: DesiredState) -> None:
     """Or nobody would learn that it was never sent."""
     sendmail.keep(b"To: bob@example.net\r\n\r\n", "it rains")
     finding = one(it, "mail")
     assert (finding.status, finding.message) == (WARNING, "1 message is kept and not sent, the first because it rains")
 
 
-def test_it_asks_as_a_stranger_would(it: Declared, server: Server) -> None:
+def test_it_asks_as_a_stranger_would(it: DesiredState, server: Server) -> None:
     """By the declared name, over loopback, for DAV and for the installer."""
     findings(it)
     assert server.asked == [
@@ -166,7 +166,7 @@ def test_it_asks_as_a_stranger_would(it: Declared, server: Server) -> None:
         (500, "the reason is in"),
     ],
 )
-def test_any_answer_but_401_is_a_failure(it: Declared, server: Server, status: int, reason: str) -> None:
+def test_any_answer_but_401_is_a_failure(it: DesiredState, server: Server, status: int, reason: str) -> None:
     """Baïkal without our prepended file answers 200 without a database, and 302 when its version has drifted."""
     server.statuses["/dav.php/"] = status
     finding = one(it, "answer")
@@ -176,7 +176,7 @@ def test_any_answer_but_401_is_a_failure(it: Declared, server: Server, status: i
     assert "/var/log/nginx/error.log" in finding.remedy
 
 
-def test_a_server_that_is_closed_for_maintenance_is_told_as_such(it: Declared, server: Server) -> None:
+def test_a_server_that_is_closed_for_maintenance_is_told_as_such(it: DesiredState, server: Server) -> None:
     """Not as one whose database is away; where it was interrupted, somebody has to know what it was."""
     server.statuses["/dav.php/"] = 503
     maintenance.on("upgrade")
@@ -184,7 +184,7 @@ def test_a_server_that_is_closed_for_maintenance_is_told_as_such(it: Declared, s
 
 
 @pytest.mark.parametrize("status", [200, 302, 403])
-def test_an_installer_within_reach_is_a_failure(it: Declared, server: Server, status: int) -> None:
+def test_an_installer_within_reach_is_a_failure(it: DesiredState, server: Server, status: int) -> None:
     """Only 404 says that nobody gets there."""
     server.statuses["/admin/install/"] = status
     finding = one(it, "installer")
@@ -193,7 +193,7 @@ def test_an_installer_within_reach_is_a_failure(it: Declared, server: Server, st
     assert "close the port" in finding.remedy
 
 
-def test_an_installer_that_somebody_opened_is_a_failure(it: Declared) -> None:
+def test_an_installer_that_somebody_opened_is_a_failure(it: DesiredState) -> None:
     """Also while the web server still keeps it out of reach."""
     Path(paths.INSTALL_DISABLED).unlink()
     found = findings(it)["installer"]
@@ -201,7 +201,7 @@ def test_an_installer_that_somebody_opened_is_a_failure(it: Declared) -> None:
     assert found[1].remedy == "run the deploy"
 
 
-def test_nobody_answering_is_a_failure(it: Declared) -> None:
+def test_nobody_answering_is_a_failure(it: DesiredState) -> None:
     """With the address, the reason, and where to look."""
     finding = one(declared(tls="off", http_port=9), "answer")
     assert finding.status == FAILED
@@ -210,19 +210,19 @@ def test_nobody_answering_is_a_failure(it: Declared) -> None:
     assert it.port != 9
 
 
-def test_a_server_with_a_base_path_is_asked_there(it: Declared, server: Server) -> None:
+def test_a_server_with_a_base_path_is_asked_there(it: DesiredState, server: Server) -> None:
     """DAV and installer are below it."""
     server.statuses = {"/cal/dav.php/": 401, "/cal/admin/install/": 404}
     assert one(declared(tls="off", http_port=it.port, base_path="/cal"), "answer").status == OK
 
 
-def make(it: Declared) -> None:
+def make(it: DesiredState) -> None:
     """Have a self-signed certificate serve."""
     for _, act in selection.steps(it):
         act()
 
 
-def test_a_server_with_tls_is_asked_over_tls(it: Declared) -> None:
+def test_a_server_with_tls_is_asked_over_tls(it: DesiredState) -> None:
     """Its self-signed certificate is no obstacle, and is looked at by itself."""
     make(declared())
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -235,7 +235,7 @@ def test_a_server_with_tls_is_asked_over_tls(it: Declared) -> None:
     assert it.tls == "off"
 
 
-def test_a_missing_database_is_a_failure(it: Declared) -> None:
+def test_a_missing_database_is_a_failure(it: DesiredState) -> None:
     """Whatever the web server answers."""
     Path(paths.SQLITE).unlink()
     finding = one(it, "database")
@@ -244,7 +244,7 @@ def test_a_missing_database_is_a_failure(it: Declared) -> None:
 
 
 def test_before_there_is_any_data_it_is_the_declared_server_that_is_asked(
-    it: Declared, monkeypatch: pytest.MonkeyPatch
+    it: DesiredState, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As in a container whose database has been away since its first start; or this host's file, until that is moved."""
     monkeypatch.setattr(postgresql, "Pgsql", Elsewhere)
@@ -258,7 +258,7 @@ def test_before_there_is_any_data_it_is_the_declared_server_that_is_asked(
     assert one(told, "database").message == "has 0 accounts"
 
 
-def test_a_damaged_database_is_a_failure(it: Declared) -> None:
+def test_a_damaged_database_is_a_failure(it: DesiredState) -> None:
     """With the remedy."""
     Path(paths.SQLITE).write_bytes(b"no database" * 1000)
     finding = one(it, "database")
@@ -266,7 +266,7 @@ def test_a_damaged_database_is_a_failure(it: Declared) -> None:
     assert "restore it from a backup" in finding.message
 
 
-def test_a_database_without_tables_is_a_failure(it: Declared) -> None:
+def test_a_database_without_tables_is_a_failure(it: DesiredState) -> None:
     """An empty file is a valid SQLite database, and no Baïkal's."""
     for path in Path(paths.SQLITE).parent.iterdir():
         path.unlink()
@@ -276,12 +276,12 @@ def test_a_database_without_tables_is_a_failure(it: Declared) -> None:
     assert "no such table: users" in finding.message
 
 
-def test_a_thorough_look_reads_the_whole_database(it: Declared) -> None:
+def test_a_thorough_look_reads_the_whole_database(it: DesiredState) -> None:
     """And says so."""
     assert one(it, "database", thorough=True).message == "has 0 accounts and is sound"
 
 
-def test_a_release_that_somebody_edited_is_a_failure(it: Declared, host: Path) -> None:
+def test_a_release_that_somebody_edited_is_a_failure(it: DesiredState, host: Path) -> None:
     """Whoever looks thoroughly learns of it; every deploy notices it too."""
     installed(release_zip(host / "baikal.zip"))
     assert one(it, "code", thorough=True).status == OK
@@ -291,7 +291,7 @@ def test_a_release_that_somebody_edited_is_a_failure(it: Declared, host: Path) -
 
 
 @pytest.mark.parametrize("what", ["code", "data", "declared", "missing"])
-def test_versions_that_are_not_one_are_a_failure(it: Declared, release_standing: Path, what: str) -> None:
+def test_versions_that_are_not_one_are_a_failure(it: DesiredState, release_standing: Path, what: str) -> None:
     """Code, data and declaration must agree; each of the three is named."""
     if what == "code":
         (release_standing / "Core/Distrib.php").write_text(distrib("0.11.1"), encoding="utf-8")
@@ -309,14 +309,14 @@ def test_versions_that_are_not_one_are_a_failure(it: Declared, release_standing:
     assert finding.message.count("0.11.1" if what != "missing" else "missing") == 1
 
 
-def declare_other(it: Declared) -> Declared:
+def declare_other(it: DesiredState) -> DesiredState:
     """Return the same declaration of another release."""
     import dataclasses
 
     return dataclasses.replace(it, version="0.11.1")
 
 
-def test_a_certificate_that_cannot_serve_is_a_failure(it: Declared) -> None:
+def test_a_certificate_that_cannot_serve_is_a_failure(it: DesiredState) -> None:
     """As where nothing of it is there; each way in which it can't is told by the tests of validity."""
     own = declared(tls="files", tls_certificate="/not/there.pem", tls_key="/not/there.key", https_port=it.port)
     finding = one(own, "certificate")
@@ -324,7 +324,7 @@ def test_a_certificate_that_cannot_serve_is_a_failure(it: Declared) -> None:
     assert finding.message == f"{own.served}.pem is not there"
 
 
-def test_a_certificate_that_ends_soon_is_a_warning(it: Declared, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_certificate_that_ends_soon_is_a_warning(it: DesiredState, monkeypatch: pytest.MonkeyPatch) -> None:
     """There is time to do something."""
     make(declared())
     monkeypatch.setattr(certificate, "RENEW_DAYS", 397)
@@ -334,7 +334,7 @@ def test_a_certificate_that_ends_soon_is_a_warning(it: Declared, monkeypatch: py
 
 
 @pytest.mark.parametrize("name", ["CONFIG", "SPECIFIC", "STATE", "TLS"])
-def test_data_that_others_can_read_is_a_failure(it: Declared, name: str) -> None:
+def test_data_that_others_can_read_is_a_failure(it: DesiredState, name: str) -> None:
     """Each directory that must be private is looked at."""
     path = Path(getattr(paths, name))
     path.chmod(0o755)
@@ -344,7 +344,7 @@ def test_data_that_others_can_read_is_a_failure(it: Declared, name: str) -> None
 
 
 @pytest.mark.parametrize("mode", [0o664, 0o646])
-def test_code_that_others_can_change_is_a_failure(it: Declared, release_standing: Path, mode: int) -> None:
+def test_code_that_others_can_change_is_a_failure(it: DesiredState, release_standing: Path, mode: int) -> None:
     """What PHP runs must not be PHP's to write."""
     script = release_standing / "html/dav.php"
     script.chmod(mode)
@@ -352,7 +352,7 @@ def test_code_that_others_can_change_is_a_failure(it: Declared, release_standing
     assert f"{paths.CURRENT}/html/dav.php can be changed by others than root" in messages
 
 
-def test_roots_own_code_is_well(it: Declared, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_roots_own_code_is_well(it: DesiredState, monkeypatch: pytest.MonkeyPatch) -> None:
     """Directories that are root's on every system pass, whoever runs the tests."""
     for name in ("CODE", "CURRENT", "LIBRARY"):
         monkeypatch.setattr(paths, name, "/usr")
@@ -362,14 +362,14 @@ def test_roots_own_code_is_well(it: Declared, monkeypatch: pytest.MonkeyPatch) -
     assert it.version == VERSION
 
 
-def test_little_room_is_a_warning(it: Declared, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_little_room_is_a_warning(it: DesiredState, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before writing fails."""
     assert one(it, "disk").status == OK
     monkeypatch.setattr(check, "LEAST_FREE_MB", 2**40)
     assert one(it, "disk").status == WARNING
 
 
-def test_what_differs_from_the_declaration_is_a_warning(it: Declared) -> None:
+def test_what_differs_from_the_declaration_is_a_warning(it: DesiredState) -> None:
     """Each step that a deploy would take is named."""
     other = declared(tls="off", http_port=it.port, timezone="Europe/Paris", caldav=False)
     finding = one(other, "declared")
@@ -378,7 +378,7 @@ def test_what_differs_from_the_declaration_is_a_warning(it: Declared) -> None:
     assert "run the deploy" in finding.remedy
 
 
-def test_one_broken_thing_hides_no_other(it: Declared, server: Server) -> None:
+def test_one_broken_thing_hides_no_other(it: DesiredState, server: Server) -> None:
     """Whatever one examination runs into, the others are made."""
     Path(paths.BAIKAL_YAML).write_text("system: [", encoding="utf-8")
     server.statuses["/dav.php/"] = 500
@@ -388,7 +388,7 @@ def test_one_broken_thing_hides_no_other(it: Declared, server: Server) -> None:
     assert found["database"][0].status == OK
 
 
-def test_a_failure_is_looked_at_again_for_a_while(it: Declared, server: Server) -> None:
+def test_a_failure_is_looked_at_again_for_a_while(it: DesiredState, server: Server) -> None:
     """A service that was just reloaded needs a moment."""
     server.statuses["/dav.php/"] = 502
     heal = threading.Timer(0.15, server.statuses.update, [{"/dav.php/": 401}])
@@ -398,7 +398,7 @@ def test_a_failure_is_looked_at_again_for_a_while(it: Declared, server: Server) 
     assert found["answer"].status == OK
 
 
-def test_with_all_patience_a_relay_is_logged_in_to_once(it: Declared, host: Path, tmp_path: Path) -> None:
+def test_with_all_patience_a_relay_is_logged_in_to_once(it: DesiredState, host: Path, tmp_path: Path) -> None:
     """What fails is looked at again for a while, but whoever tries a wrong password again and again is locked out."""
     assert host.is_dir()
     with relaying(tmp_path, Answers(login="535 no")) as answers:
@@ -408,7 +408,7 @@ def test_with_all_patience_a_relay_is_logged_in_to_once(it: Declared, host: Path
     assert answers.heard.count("AUTH") == 1
 
 
-def test_without_patience_a_failure_is_said_at_once(it: Declared, server: Server) -> None:
+def test_without_patience_a_failure_is_said_at_once(it: DesiredState, server: Server) -> None:
     """A timer that asks every minute wants to know now."""
     server.statuses["/dav.php/"] = 502
     start = time.monotonic()

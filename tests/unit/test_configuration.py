@@ -12,7 +12,7 @@ import yaml
 
 from baikalctl import paths
 from baikalctl.baikal import config
-from baikalctl.desired.state import declare
+from baikalctl.desired.build import desired_state
 from baikalctl.errors import HostError
 from tests.unit.samples import RELAY, VERSION, declared, settings
 
@@ -154,7 +154,7 @@ def test_without_tls_no_server_is_asked_for_it() -> None:
 def test_a_server_on_the_machine_is_reached_by_its_socket(database: str, socket: str) -> None:
     """As the account that PHP runs as, without a password and without TLS."""
     own = dataclasses.replace(settings(), database=database, database_host="local", database_user="baikal")
-    said = config.database_section(declare(own).database, "")
+    said = config.database_section(desired_state(own).database, "")
     assert said[f"{database}_host"] == socket
     assert said[f"{database}_username"] == "baikal"
     # Baïkal refuses to serve without any for MySQL; the server looks at none.

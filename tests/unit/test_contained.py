@@ -6,15 +6,20 @@ import dataclasses
 import os
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from baikalctl import paths
 from baikalctl.desired.state import REALM
+from baikalctl.rendering.baikalctl import program
 from baikalctl.rendering.container import STOPPING_MS, baked, render_contained
-from baikalctl.rendering.model import FileSet, Platform, fill_in, render, tools
+from baikalctl.rendering.machine import render
+from baikalctl.rendering.templates import fill_in
 from tests.unit.samples import PLATFORM, settings, user
+
+if TYPE_CHECKING:
+    from baikalctl.rendering.model import FileSet, Platform
 
 ALONE = dataclasses.replace(PLATFORM, php_user="", web_user="")
 POWERLESS = dataclasses.replace(PLATFORM, php_user="root", web_user="root")
@@ -108,7 +113,7 @@ def test_each_secret_of_the_data_has_a_file_of_its_own_for_its_owner_alone() -> 
 def test_an_image_has_the_tools_and_no_state() -> None:
     """Nothing is in the volume's place, which would be copied into every new volume, with owners of its own."""
     found = baked()
-    assert set(tools().files) < set(found.files)
+    assert set(program().files) < set(found.files)
     everything = [*(file.path for file in found.files), *(directory.path for directory in found.directories)]
     assert [path for path in everything if path.startswith(paths.DATA)] == [paths.DATA]
     assert paths.DECLARED not in everything

@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 
 from baikalctl.errors import SettingsError
-from baikalctl.settings.model import Settings
+from baikalctl.settings import load
 from tests.unit.samples import settings
 
 OWN = "https://ca.lan:14000/dir"
@@ -125,7 +125,7 @@ def test_a_machine_has_its_data_in_each_of_these_servers(
 ) -> None:
     """Its own or somebody else's, with TLS or on a network of one's own."""
     monkeypatch.setenv("GIVEN", "hunter2")
-    made = Settings.from_data({"hostname": "cal.example.org", "admin_password": {"env": "GIVEN"}} | given)
+    made = load.from_data({"hostname": "cal.example.org", "admin_password": {"env": "GIVEN"}} | given)
     assert (made.database, made.database_host) == (given["database"], given["database_host"])
     assert made.local_server == (given["database_host"] == "local")
 
@@ -178,7 +178,7 @@ def test_mail_of_a_machine_leaves_in_each_of_these_ways(
 ) -> None:
     """Directly or through a relay, which may want a login, or be a neighbour that needs no TLS."""
     monkeypatch.setenv("GIVEN", "hunter2")
-    made = Settings.from_data({"hostname": "cal.example.org", "admin_password": {"env": "GIVEN"}} | mail)
+    made = load.from_data({"hostname": "cal.example.org", "admin_password": {"env": "GIVEN"}} | mail)
     assert (made.mail, made.relay_host) == (mail["mail"], mail.get("relay_host", ""))
 
 

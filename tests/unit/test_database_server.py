@@ -11,7 +11,7 @@ import pytest
 
 from baikalctl import paths
 from baikalctl.errors import HostError
-from baikalctl.rendering.model import render
+from baikalctl.rendering.machine import render
 from tasks.database import database_server_chosen, refuse_other_database_server
 from tasks.distribution import DATABASE_SERVERS, DRIVERS, needed, platform, postgresql_version
 from tasks.facts import Machine, MachineFact

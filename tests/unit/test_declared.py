@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from baikalctl import paths
-from baikalctl.desired.data import Backup, Database
-from baikalctl.desired.state import Asking, Declared, Relay, declare
+from baikalctl.desired.build import desired_state
+from baikalctl.desired.state import Acme, Backup, Database, DesiredState, Relay
 from baikalctl.errors import HostError
-from baikalctl.settings.model import DEFINITIONS, Settings
+from baikalctl.settings import load
+from baikalctl.settings.model import DEFINITIONS
 from tests.unit.samples import LETSENCRYPT, PASSWORD, RELAY, declared, own_postfix, settings, user
 
 SHARED = [
@@ -43,9 +44,9 @@ FILES: dict[str, object] = {"tls": "files", "tls_certificate": "/c.pem", "tls_ke
 def test_a_host_reads_what_the_deploy_wrote() -> None:
     """Nothing is lost between the two: accounts, calendars, shares, removals."""
     for changed in ({}, FILES, LETSENCRYPT | {"hostnames": ["dav.example.org"]}, RELAY, SERVER, RESTIC):
-        told = declare(settings(users=SHARED, **changed), ("php8.2-fpm", "nginx"))
-        assert Declared.from_json(told.to_json()) == told
-    assert Declared.from_json(declare(own_postfix()).to_json()) == declare(own_postfix())
+        told = desired_state(settings(users=SHARED, **changed), ("php8.2-fpm", "nginx"))
+        assert DesiredState.from_json(told.to_json()) == told
+    assert DesiredState.from_json(desired_state(own_postfix()).to_json()) == desired_state(own_postfix())
 
 
 def test_the_same_settings_give_the_same_text() -> None:
@@ -115,8 +116,8 @@ def test_all_names_are_told_the_main_one_first() -> None:
 
 def test_the_host_knows_how_to_ask_an_authority() -> None:
     """Where, for what kind of key, with which file, and whether it is the DNS that answers for a name."""
-    told = declare(settings(**LETSENCRYPT, acme_ca="/ca.pem", acme_key_type="rsa"), root="/run/baikal")
-    assert told.asking == Asking(
+    told = desired_state(settings(**LETSENCRYPT, acme_ca="/ca.pem", acme_key_type="rsa"), root="/run/baikal")
+    assert told.asking == Acme(
         server="https://acme-v02.api.letsencrypt.org/directory",
         key_type="rsa",
         configuration=f"/run/baikal{paths.CERTBOT}",
@@ -174,7 +175,7 @@ def test_a_host_is_told_how_its_relay_is_spoken_to_and_where_the_password_stands
 
 def test_without_mail_a_host_is_told_of_no_relay_and_no_key() -> None:
     """A machine's own Postfix signs, and may have a relay or none."""
-    off, own = declared().mail, declare(own_postfix()).mail
+    off, own = declared().mail, desired_state(own_postfix()).mail
     assert (off.mode, off.relay, off.selector) == ("off", None, "")
     assert (own.mode, own.relay, own.selector) == ("postfix", None, "baikal")
 
@@ -192,7 +193,7 @@ def test_by_default_the_data_is_in_a_file_of_which_nothing_is_to_be_said() -> No
 
 def test_a_host_is_told_which_server_has_its_data_and_where_the_password_stands() -> None:
     """Not the password, which has a file of its own, in a container below another root."""
-    told = declare(settings(**SERVER, database_name="dav", database_port=6432), root="/run/baikal").database
+    told = desired_state(settings(**SERVER, database_name="dav", database_port=6432), root="/run/baikal").database
     assert told == Database(
         backend="pgsql",
         local=False,
@@ -213,7 +214,7 @@ def test_a_host_is_told_which_server_has_its_data_and_where_the_password_stands(
 @pytest.mark.parametrize("backend", ["mysql", "pgsql"])
 def test_a_server_of_the_machine_has_neither_port_nor_password(backend: str) -> None:
     """Its socket is where the distribution has it, and knows who asks."""
-    told = declare(dataclasses.replace(settings(), database=backend, database_host="local")).database
+    told = desired_state(dataclasses.replace(settings(), database=backend, database_host="local")).database
     assert told == Database(
         backend=backend, local=True, host="", port=0, name="baikal", user="baikal", password="", tls=False, ca=""
     )
@@ -222,7 +223,7 @@ def test_a_server_of_the_machine_has_neither_port_nor_password(backend: str) -> 
 
 def test_a_host_is_told_where_its_archives_go_besides() -> None:
     """With the files of what restic needs, not with what is in them."""
-    told = declare(settings(**RESTIC, backup=False, backup_keep_daily=0), root="/run/baikal").backup
+    told = desired_state(settings(**RESTIC, backup=False, backup_keep_daily=0), root="/run/baikal").backup
     assert (told.on, told.daily, told.repository) == (False, 0, "sftp:jo@nas:/srv/restic")
     assert (told.password, told.credentials) == (
         f"/run/baikal{paths.RESTIC_PASSWORD}",
@@ -243,7 +244,9 @@ def test_the_password_of_a_server_is_read_where_it_stands(host: Path) -> None:
 def test_a_host_keeps_what_was_declared_without_any_secret() -> None:
     """In the words of group data, so that it can be declared again; not from where somebody deployed it."""
     mirror = "https://jo:hunter2@mirror.example.org/b.zip"
-    kept = declare(dataclasses.replace(settings(users=SHARED, hostnames=["dav.example.org"]), baikal_archive=mirror))
+    kept = desired_state(
+        dataclasses.replace(settings(users=SHARED, hostnames=["dav.example.org"]), baikal_archive=mirror)
+    )
     named = kept.settings
     assert set(named) == {name for name, item in DEFINITIONS.items() if not item.secret and not item.machine_only}
     assert (named["hostname"], named["hostnames"], named["caldav"]) == ("cal.example.org", ["dav.example.org"], True)
@@ -270,7 +273,7 @@ def test_what_a_host_keeps_declares_the_same_again() -> None:
     secrets = {name: {"env": "GIVEN"} for name in ("admin_password", "database_password", "restic_password")}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GIVEN", PASSWORD.replace("ä", "ae"))
-        again = declare(Settings.from_data(given | secrets))
+        again = desired_state(load.from_data(given | secrets))
     assert again.settings == told.settings
 
 
@@ -279,14 +282,14 @@ def test_the_host_reads_its_own_file(host: Path) -> None:
     assert host.is_dir()
     told = declared(users=SHARED)
     Path(paths.DECLARED).write_text(told.to_json(), encoding="utf-8")
-    assert Declared.on_this_host() == told
+    assert DesiredState.on_this_host() == told
 
 
 def test_a_host_that_was_never_deployed_to_says_so(host: Path) -> None:
     """The sentence names the file and the remedy."""
     assert host.is_dir()
     with pytest.raises(HostError, match=r"declared\.json is not there.*run the deploy first"):
-        Declared.on_this_host()
+        DesiredState.on_this_host()
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"users": []}', "null"])
@@ -295,7 +298,7 @@ def test_a_file_of_another_version_says_so(host: Path, text: str) -> None:
     assert host.is_dir()
     Path(paths.DECLARED).write_text(text, encoding="utf-8")
     with pytest.raises(HostError, match="it is of another version; run the deploy again"):
-        Declared.on_this_host()
+        DesiredState.on_this_host()
 
 
 def test_a_file_with_more_than_this_version_knows_says_so(host: Path) -> None:
@@ -304,7 +307,7 @@ def test_a_file_with_more_than_this_version_knows_says_so(host: Path) -> None:
     fields = json.loads(declared().to_json()) | {"mail": "relay"}
     Path(paths.DECLARED).write_text(json.dumps(fields), encoding="utf-8")
     with pytest.raises(HostError, match="it is of another version"):
-        Declared.on_this_host()
+        DesiredState.on_this_host()
 
 
 def test_a_file_that_may_not_be_read_asks_for_root(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -317,4 +320,4 @@ def test_a_file_that_may_not_be_read_asks_for_root(host: Path, monkeypatch: pyte
     # Root may read everything, and these tests may run as root.
     monkeypatch.setattr(Path, "read_text", refuse)
     with pytest.raises(HostError, match=r"root's alone: run baikalctl as root, for example with sudo"):
-        Declared.on_this_host()
+        DesiredState.on_this_host()

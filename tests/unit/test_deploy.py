@@ -20,7 +20,7 @@ from pyinfra.api.exceptions import DeployError
 from baikalctl import paths
 from baikalctl.baikal import release
 from baikalctl.rendering.container import baked
-from baikalctl.rendering.model import render
+from baikalctl.rendering.machine import render
 from tasks import releases, survey
 from tasks.distribution import IMAGE_PACKAGES, PACKAGES
 from tests.unit.fake import (

@@ -13,8 +13,9 @@ import pytest
 from baikalctl import paths
 from baikalctl.desired.state import REALM
 from baikalctl.rendering.container import baked, render_contained
-from baikalctl.rendering.model import render
-from baikalctl.settings.model import DEFINITIONS, PREFIX
+from baikalctl.rendering.machine import render
+from baikalctl.settings.environment import PREFIX
+from baikalctl.settings.model import DEFINITIONS
 from baikalctl.settings.reference import markdown
 from baikalctl.settings.secret import Secret
 from baikalctl.settings.users import ACCESS, STATE

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
+from baikalctl.settings import load
 from baikalctl.settings.model import DEFINITIONS, Settings
 from tests.unit.samples import HOME
 
@@ -220,7 +221,7 @@ def settings_of(example: str, secrets: Path) -> Settings:
         (secrets / name).write_text(f"of {name}\n")
     environ = {name: value.replace("/run/secrets", str(secrets)) for name, value in baikal["environment"].items()}
     file = (COMPOSE / example / "settings.toml").read_text(encoding="utf-8")
-    return Settings.from_env(environ, tomllib.loads(file.replace("/run/secrets", str(secrets))))
+    return load.from_environment(environ, tomllib.loads(file.replace("/run/secrets", str(secrets))))
 
 
 def test_every_compose_example_is_tested() -> None:
@@ -288,7 +289,7 @@ def test_the_stack_has_settings_that_a_container_takes(tmp_path: Path) -> None:
     read = {}
     for name in ("baikal", "keeper"):
         environ = whole["services"][name]["environment"].items()
-        read[name] = Settings.from_env(
+        read[name] = load.from_environment(
             {key: value.replace("/run/secrets", str(tmp_path)) for key, value in environ}, tomllib.loads(file)
         )
     baikal, keeper = read["baikal"], read["keeper"]

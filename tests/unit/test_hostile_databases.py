@@ -17,21 +17,22 @@ import yaml
 from baikalctl import paths
 from baikalctl.backup import lease
 from baikalctl.baikal import applied_passwords, config, current_database, health, release
-from baikalctl.changes import staging
+from baikalctl.changes import staging, steps
 from baikalctl.checks import check
 from baikalctl.commands import apply
-from baikalctl.database import driver, interface, mysql, postgresql, sqlite_file, sync_triggers
+from baikalctl.database import driver, interface, mysql, postgresql, registry, sqlite_file, sync_triggers
 from baikalctl.database.driver import Address
 from baikalctl.database.sqlite import Sqlite
 from baikalctl.errors import HostError
 from baikalctl.host.boundary import confined
+from baikalctl.host.finding import FAILED
 from baikalctl.host.tempdir import remove_tree
 from tests.unit.samples import declared, here
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from baikalctl.desired.state import Declared
+    from baikalctl.desired.state import DesiredState
 
 
 ENDLESS = """
@@ -43,7 +44,7 @@ SERVER: dict[str, object] = {"database_host": "db.example.org", "database_passwo
 
 
 @pytest.fixture
-def deployed(host: Path, release_standing: Path) -> Declared:
+def deployed(host: Path, release_standing: Path) -> DesiredState:
     """Have a host whose data is as declared, in a file."""
     assert host.is_dir()
     assert release_standing.is_dir()
@@ -132,7 +133,7 @@ def test_libpq_gets_nothing_that_it_loads_or_looks_for(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(driver, "driver", lambda *_: Psycopg2)
     with pytest.raises(HostError, match="can't be reached"):
-        interface.of({"backend": "pgsql", "pgsql_host": "db;port=1;sslmode=require", "pgsql_dbname": "b"}).connect()
+        registry.of({"backend": "pgsql", "pgsql_host": "db;port=1;sslmode=require", "pgsql_dbname": "b"}).connect()
     assert given["sslkey"] == given["sslcert"] == given["passfile"] == "/nonexistent"
     assert set(given) <= {
         *("host", "port", "dbname", "user", "password", "sslmode", "connect_timeout", "client_encoding"),
@@ -150,7 +151,7 @@ def test_libpq_gets_nothing_that_it_loads_or_looks_for(monkeypatch: pytest.Monke
     ],
 )
 def test_root_connects_to_nothing_that_was_not_declared(
-    deployed: Declared, monkeypatch: pytest.MonkeyPatch, changed: dict[str, object], key: str
+    deployed: DesiredState, monkeypatch: pytest.MonkeyPatch, changed: dict[str, object], key: str
 ) -> None:
     """Health, check and apply say what differs, and no connection is made."""
     with_database(**changed)
@@ -158,7 +159,7 @@ def test_root_connects_to_nothing_that_was_not_declared(
     monkeypatch.setattr(postgresql.Pgsql, "connect", lambda *_, **__: pytest.fail("it connected"))
     assert key in health.look(deployed).unreadable
     findings = {finding.subject: finding for finding in check.examine(deployed)}
-    assert (findings["database"].status, findings["declared"].status) == (health.FAILED, health.FAILED)
+    assert (findings["database"].status, findings["declared"].status) == (FAILED, FAILED)
     with pytest.raises(HostError, match=r"baikal|declared"):
         apply.apply(deployed, lambda _: None)
 
@@ -191,7 +192,9 @@ def test_all_of_a_servers_section_counts(host: Path, key: str, value: str) -> No
         ("CREATE VIRTUAL TABLE x USING fts5(y)", "the virtual table 'x'"),
     ],
 )
-def test_what_acts_by_itself_in_a_database_is_refused_by_name(deployed: Declared, statement: str, what: str) -> None:
+def test_what_acts_by_itself_in_a_database_is_refused_by_name(
+    deployed: DesiredState, statement: str, what: str
+) -> None:
     """It neither runs nor holds root's commands up."""
     with contextlib.closing(sqlite3.connect(paths.SQLITE)) as connection:
         connection.executescript(statement)
@@ -200,7 +203,7 @@ def test_what_acts_by_itself_in_a_database_is_refused_by_name(deployed: Declared
         apply.apply(deployed, lambda _: None)
 
 
-def test_a_journal_that_names_a_file_to_delete_is_refused(deployed: Declared, host: Path) -> None:
+def test_a_journal_that_names_a_file_to_delete_is_refused(deployed: DesiredState, host: Path) -> None:
     """SQLite deletes a super-journal when it rolls back: that could have been any file of root's."""
     victim = host / "victim"
     victim.touch()
@@ -281,7 +284,7 @@ def connected(port: int, *, tls: bool) -> None:
         "mysql_password": "s3cret-password",
         "mysql_ca_cert": "/etc/ssl/certs/ca-certificates.crt" if tls else "",
     }
-    interface.of(section).connect()
+    registry.of(section).connect()
 
 
 def test_without_tls_a_server_gets_nothing_where_the_settings_want_it() -> None:
@@ -310,7 +313,7 @@ def test_a_server_without_plugins_gets_no_log_in() -> None:
     assert server.received == b""
 
 
-def test_a_damaged_yaml_is_no_reason_to_look_elsewhere(deployed: Declared) -> None:
+def test_a_damaged_yaml_is_no_reason_to_look_elsewhere(deployed: DesiredState) -> None:
     """The declared file is read all the same."""
     Path(paths.BAIKAL_YAML).write_text(yaml.safe_dump(["broken"]), encoding="utf-8")
     data = health.look(deployed)
@@ -330,7 +333,7 @@ TRAVERSAL = (
 
 
 @pytest.mark.parametrize("version", TRAVERSAL)
-def test_a_version_that_is_none_is_no_directory(deployed: Declared, version: str) -> None:
+def test_a_version_that_is_none_is_no_directory(deployed: DesiredState, version: str) -> None:
     """It comes from baikal.yaml, which PHP's account writes, or from a database, and names a directory of root's."""
     found = config.read()
     found["system"]["configured_version"] = version
@@ -387,7 +390,7 @@ def test_rows_of_jobs_hold_no_backup_up(row: str, told: tuple[bool, float, str])
 
 
 @pytest.mark.parametrize("kind", ["Trigger", "table", "x"])
-def test_what_a_statement_does_counts_and_not_what_it_is_called(deployed: Declared, kind: str) -> None:
+def test_what_a_statement_does_counts_and_not_what_it_is_called(deployed: DesiredState, kind: str) -> None:
     """SQLite believes the statement alone."""
     with contextlib.closing(sqlite3.connect(paths.SQLITE)) as connection:
         connection.execute("CREATE TRIGGER evil AFTER UPDATE ON users BEGIN DELETE FROM users; END")
@@ -413,18 +416,18 @@ def test_a_folder_of_any_depth_is_removed(host: Path) -> None:
     assert not top.exists()
 
 
-def test_a_trigger_under_a_name_of_ours_is_replaced(deployed: Declared) -> None:
+def test_a_trigger_under_a_name_of_ours_is_replaced(deployed: DesiredState) -> None:
     """What it does is another's; text that SQLite has rewritten with quotation marks is left alone."""
     name = sync_triggers.TOKEN
     with contextlib.closing(sqlite3.connect(paths.SQLITE)) as connection:
         connection.execute("ALTER TABLE calendarchanges RENAME TO changes")
         connection.execute("ALTER TABLE changes RENAME TO calendarchanges")
-    assert apply.pending(deployed) == []
+    assert steps.pending(deployed) == []
     with contextlib.closing(sqlite3.connect(paths.SQLITE)) as connection:
         connection.execute("DROP TRIGGER baikalctl_calendar_token")
         connection.execute("CREATE TRIGGER baikalctl_calendar_token AFTER INSERT ON users BEGIN DELETE FROM users; END")
         connection.commit()
-    assert apply.pending(deployed) == [f"make the database fast: trigger {name}"]
+    assert steps.pending(deployed) == [f"make the database fast: trigger {name}"]
     apply.apply(deployed, lambda _: None)
     with contextlib.closing(sqlite3.connect(paths.SQLITE)) as connection:
         query = "SELECT sql FROM sqlite_master WHERE name = ?"

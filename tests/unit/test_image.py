@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from baikalctl import paths
-from baikalctl.settings.model import DEFINITIONS, Settings
+from baikalctl.settings import load
+from baikalctl.settings.model import DEFINITIONS
 from tasks.distribution import needed
 from tasks.image import DOCKERFILE, metadata
 from tests.unit.samples import HOME
@@ -90,7 +91,7 @@ def test_a_builds_arguments_reach_the_deploy_as_they_are(tmp_path: Path, values:
 def test_restic_is_baked_where_the_build_is_told_so(tmp_path: Path, given: str, baked: bool) -> None:  # noqa: FBT001 - parametrised
     """It would be a sixth of the image; what the build hands to the deploy is a repository of no matter where."""
     repository = handed_over(tmp_path, RESTIC=given)["restic_repository"]
-    image = Settings.from_data({"restic_repository": repository}, image=True)
+    image = load.from_data({"restic_repository": repository}, image=True)
     assert ("restic" in needed(image, booted=False)) == baked
 
 

@@ -23,6 +23,7 @@ import pytest
 from baikalctl import paths
 from baikalctl.baikal import config
 from baikalctl.changes import staging, transaction
+from baikalctl.changes.steps import pending
 from baikalctl.cli import main
 from baikalctl.commands import apply, import_, import_source
 from baikalctl.errors import HostError
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from baikalctl.database import sqlite_file
+
 
 pytestmark = needs_php
 ACCOUNTS = sorted(PASSWORDS)
@@ -487,7 +489,7 @@ def test_the_administrators_password_stays_the_declared_one_where_it_was_applied
     apply.apply(it, lambda _: None)
     move_in(old, replace=True)
     assert config.read()["system"]["admin_passwordhash"] == it.admin_hash
-    assert apply.pending(it) == []
+    assert pending(it) == []
 
 
 def test_another_realm_is_said_and_kept(old: OldInstallation) -> None:

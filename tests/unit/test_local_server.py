@@ -9,9 +9,9 @@ import pytest
 
 from baikalctl import paths
 from baikalctl.baikal import config, local_database
-from baikalctl.commands import apply
-from baikalctl.database import interface
-from baikalctl.desired.state import Declared, declare
+from baikalctl.changes import steps
+from baikalctl.database import interface, registry
+from baikalctl.desired.build import desired_state
 from baikalctl.errors import HostError
 from baikalctl.tls import selection
 from tests.unit.samples import settings, user
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from baikalctl.baikal.accounts import Step
+    from baikalctl.desired.state import DesiredState
 
 
 UNITS = {"mysql": "mariadb", "pgsql": "postgresql@15-main"}
@@ -49,18 +50,18 @@ def server(host: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return host
 
 
-def declared(backend: str, **changed: object) -> Declared:
+def declared(backend: str, **changed: object) -> DesiredState:
     """Return what a machine with a server of its own is told."""
     given = dataclasses.replace(settings(**changed), database=backend, database_host="local", database_name="my_dav")
-    return declare(given, (UNITS[backend], "php8.2-fpm", "nginx"))
+    return desired_state(given, (UNITS[backend], "php8.2-fpm", "nginx"))
 
 
-def here(it: Declared) -> interface.Database:
+def here(it: DesiredState) -> interface.Database:
     """Return the database of Baïkal there."""
-    return interface.of(config.database_section(it.database, ""))
+    return registry.of(config.database_section(it.database, ""))
 
 
-def taken(it: Declared) -> list[str]:
+def taken(it: DesiredState) -> list[str]:
     """Take each step before the next is asked for, and return what they are."""
     said = []
     for sentence, act in local_database.steps(it, here(it)):
@@ -188,12 +189,12 @@ def test_a_plan_on_a_fresh_machine_goes_as_far_as_can_be_seen(
 ) -> None:
     """Nothing is made, and what can only be looked at later is one sentence."""
 
-    def nothing(_: Declared) -> Iterator[Step]:
+    def nothing(_: DesiredState) -> Iterator[Step]:
         yield from ()
 
     monkeypatch.setattr(selection, "steps", nothing)
     it = declared(backend, users=[user()])
-    assert apply.pending(it) == [
+    assert steps.pending(it) == [
         f"have Baïkal {it.version} serve",
         f"have {here(it)}, and the account baikal for it",
         "bring what is in the database to what is declared",

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from baikalctl.baikal.health import FAILED, OK, WARNING, Finding
 from baikalctl.checks import mail
+from baikalctl.host.finding import FAILED, OK, WARNING, Finding
 from baikalctl.mail import dns_records
 from tests.unit.relays import Answers, mailing, relay, relaying
 

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from baikalctl import paths
-from baikalctl.baikal.health import OK, WARNING, Finding
+from baikalctl.checks import mail as mail_check
 from baikalctl.commands import mail
 from baikalctl.errors import HostError
+from baikalctl.host.finding import OK, WARNING, Finding
 from baikalctl.mail import nullmailer, sendmail
 from tests.unit.handover import SENDER, calendar, handover
 from tests.unit.samples import RELAY, declared
@@ -54,13 +55,13 @@ def queue(host: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def found() -> list[Finding]:
     """Return what the doctor finds where a relay takes the mail."""
-    return list(mail.findings(OURS))
+    return list(mail_check.queue_findings(OURS))
 
 
 def test_an_empty_queue_is_well() -> None:
     """It is said so; where mail is off, nothing is."""
     assert found() == [Finding("mail", OK, "nothing waits in the queue")]
-    assert list(mail.findings(OFF)) == []
+    assert list(mail_check.queue_findings(OFF)) == []
 
 
 def test_mail_that_waits_for_minutes_is_well() -> None:
@@ -104,7 +105,7 @@ def test_mail_that_is_kept_is_a_warning_even_where_mail_is_off() -> None:
     """Or it would be forgotten."""
     sendmail.keep(GIVEN, "it rains")
     for which in (OURS, OFF):
-        (finding,) = mail.findings(which)
+        (finding,) = mail_check.queue_findings(which)
         assert (finding.status, finding.message) == (
             WARNING,
             "1 message is kept and not sent, the first because it rains",

@@ -7,9 +7,9 @@ import time
 import pytest
 
 from baikalctl.baikal import accounts
-from baikalctl.baikal.health import WARNING, Finding
 from baikalctl.database import interface, sqlite_file
 from baikalctl.errors import HostError
+from baikalctl.host.finding import WARNING, Finding
 from baikalctl.mail import unsent_invitations
 from tests.unit.samples import declared, user
 

@@ -20,11 +20,11 @@ import pytest
 
 from baikalctl import output, paths
 from baikalctl.backup import archive, manifest
-from baikalctl.baikal.health import FAILED, Finding
+from baikalctl.changes import steps
 from baikalctl.checks import check
 from baikalctl.cli import main
-from baikalctl.commands import apply
 from baikalctl.database import interface
+from baikalctl.host.finding import FAILED, Finding
 from baikalctl.mail import sendmail
 from tests.unit.archives import content
 from tests.unit.moving import needs_php
@@ -165,7 +165,7 @@ def test_error_of_a_database_server(capsys: pytest.CaptureFixture[str], monkeypa
     def hostile(*_: object) -> list[str]:
         raise interface.Error(EVIL)
 
-    monkeypatch.setattr(apply, "pending", hostile)
+    monkeypatch.setattr(steps, "pending", hostile)
     (line,) = printed(capsys, "apply", "--plan", status=1)
     assert SHOWN in line
 
@@ -174,7 +174,7 @@ def test_error_of_a_database_server(capsys: pytest.CaptureFixture[str], monkeypa
 def test_steps_that_name_what_others_wrote(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Accounts that are to be removed, for example: each step is one line."""
     declare()
-    monkeypatch.setattr(apply, "pending", lambda *_: [f"remove {EVIL}", "write baikal.yaml"])
+    monkeypatch.setattr(steps, "pending", lambda *_: [f"remove {EVIL}", "write baikal.yaml"])
     assert printed(capsys, "apply", "--plan", status=0) == [f"remove {SHOWN}", "write baikal.yaml"]
 
 

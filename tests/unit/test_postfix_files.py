@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from baikalctl import paths
-from baikalctl.rendering.model import FileSet, render
+from baikalctl.rendering.machine import render
 from baikalctl.settings.secret import Secret
 from tests.unit.samples import PLATFORM, settings
 
 if TYPE_CHECKING:
+    from baikalctl.rendering.model import FileSet
     from baikalctl.settings.model import Settings
 
 RELAY: dict[str, object] = {

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
 
 import pytest
 
 from baikalctl import paths
 from baikalctl.desired.state import REALM
 from baikalctl.rendering.container import baked, render_contained
-from baikalctl.rendering.model import File, FileSet, render
+from baikalctl.rendering.machine import render
 from tests.unit.samples import PLATFORM, RELAY, settings
+
+if TYPE_CHECKING:
+    from baikalctl.rendering.model import File, FileSet
 
 REMOTES = f"{paths.NULLMAILER}/remotes"
 OPEN: dict[str, object] = {"mail": "relay", "relay_host": "smtp.example.net"}

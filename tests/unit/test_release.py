@@ -19,6 +19,7 @@ import pytest
 from baikalctl import paths
 from baikalctl.baikal import release
 from baikalctl.baikal.release import ArchiveError
+from baikalctl.settings import known_releases
 from tests.unit.samples import SCHEMA, VERSION, distrib, installed, release_zip
 
 if TYPE_CHECKING:
@@ -179,7 +180,7 @@ def test_a_right_archive_is_verified_by_its_checksum(host: Path) -> None:
 def test_zip_of_a_known_release_must_be_the_official_one(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The official zip with something added is refused; the message has both checksums and the remedy."""
     archive = release_zip(host / "baikal.zip")
-    official = release.KNOWN_RELEASES[VERSION]
+    official = known_releases.KNOWN_RELEASES[VERSION]
     with pytest.raises(ArchiveError) as caught:
         release.install(archive, VERSION, "")
     assert str(caught.value) == (
@@ -187,7 +188,7 @@ def test_zip_of_a_known_release_must_be_the_official_one(host: Path, monkeypatch
         f"get the official one, or if you want this zip, set baikal_sha256 to {sha256(archive)}"
     )
     assert standing() == []
-    monkeypatch.setitem(release.KNOWN_RELEASES, VERSION, sha256(archive))
+    monkeypatch.setitem(known_releases.KNOWN_RELEASES, VERSION, sha256(archive))
     assert release.verify(archive, VERSION, "") == sha256(archive)
 
 
@@ -354,7 +355,7 @@ def test_the_current_release_is_switched_in_one_step(host: Path) -> None:
 )
 def test_each_release_needs_its_php(version: str, php: tuple[int, int]) -> None:
     """A newer release needs at least as much as the newest that is known."""
-    assert release.needed_php(version) == php
+    assert known_releases.needed_php(version) == php
 
 
 @pytest.mark.parametrize("quote", ["'", '"'])
@@ -367,7 +368,7 @@ def test_a_version_is_read_however_it_is_quoted(quote: str) -> None:
 
 def test_every_known_release_has_a_checksum_of_its_own() -> None:
     """As sha256sum prints it, and none twice."""
-    sums = list(release.KNOWN_RELEASES.values())
+    sums = list(known_releases.KNOWN_RELEASES.values())
     assert all(len(known) == 64 and int(known, 16) for known in sums)
     assert len(set(sums)) == len(sums)
     assert release.address(VERSION) == "https://github.com/sabre-io/Baikal/releases/download/0.12.1/baikal-0.12.1.zip"

@@ -19,7 +19,7 @@ from tests.unit.samples import declared
 from tests.unit.test_check import serving
 
 if TYPE_CHECKING:
-    from baikalctl.desired.state import Declared
+    from baikalctl.desired.state import DesiredState
 
 PROGRAM = """\
 #!/bin/sh
@@ -66,7 +66,7 @@ def root(host: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return host
 
 
-def reload(it: Declared) -> tuple[str, list[str]]:
+def reload(it: DesiredState) -> tuple[str, list[str]]:
     """Reload, and return the refusal and what was said."""
     said: list[str] = []
     return nginx_reload.reload_if_changed(it, said.append), said

@@ -15,9 +15,12 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from baikalctl import paths
-from baikalctl.desired.state import REALM, Declared
+from baikalctl.desired.state import REALM, DesiredState
+from baikalctl.rendering.baikalctl import program
 from baikalctl.rendering.container import render_contained
-from baikalctl.rendering.model import FileSet, Platform, memory_limit_mb, render, tools, workers
+from baikalctl.rendering.machine import render
+from baikalctl.rendering.model import FileSet, Platform
+from baikalctl.rendering.php import memory_limit_mb, workers
 from tests.unit.samples import HOME, LETSENCRYPT, PASSWORD, PLATFORM, declared, settings, user
 
 NGINX = "/etc/nginx/conf.d/baikal.conf"
@@ -586,9 +589,9 @@ def test_no_file_has_a_password(changed: dict[str, object]) -> None:
             assert (file.mode, file.owner, file.group) == (0o600, "root", "root")
 
 
-def _declared(every: FileSet) -> Declared:
+def _declared(every: FileSet) -> DesiredState:
     (file,) = [file for file in every.files if file.path == paths.DECLARED]
-    return Declared.from_json(file.content.decode())
+    return DesiredState.from_json(file.content.decode())
 
 
 EAB, DNS_KEY = "c2VjcmV0LWhtYWMta2V5", "dns_rfc2136_secret = geheim"
@@ -665,8 +668,8 @@ def test_the_same_settings_give_the_same_bytes() -> None:
 def test_a_machine_has_all_that_an_image_has() -> None:
     """The tools are the part that is the same everywhere."""
     machine = render(settings(), PLATFORM)
-    assert set(tools().directories) < set(machine.directories)
-    assert set(tools().files) < set(machine.files)
+    assert set(program().directories) < set(machine.directories)
+    assert set(program().files) < set(machine.files)
 
 
 def test_files_of_php_go_where_the_host_has_its_version() -> None:
@@ -802,7 +805,7 @@ def test_no_path_is_written_twice() -> None:
 
 def test_a_host_gets_all_of_baikalctl_and_nothing_else() -> None:
     """Every module and every template, no compiled ones."""
-    library = {file.path for file in tools().files if file.path.startswith(paths.LIBRARY)}
+    library = {file.path for file in program().files if file.path.startswith(paths.LIBRARY)}
     library -= {f"{paths.LIBRARY}/{name}.php" for name in ("away", "migrate", "prepend", "rehearse", "sessions")}
     modules = {f"{paths.LIBRARY}/{path.relative_to(HOME)}" for path in (HOME / "baikalctl").rglob("*.py")}
     templates = {
@@ -813,12 +816,12 @@ def test_a_host_gets_all_of_baikalctl_and_nothing_else() -> None:
 
 def test_the_library_works_by_itself(tmp_path: Path) -> None:
     """What is copied to a host needs neither this checkout nor what is installed beside it."""
-    for file in tools().files:
+    for file in program().files:
         target = tmp_path / file.path[1:]
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(file.content)
-    program = (tmp_path / paths.COMMAND[1:]).read_text(encoding="utf-8")
-    (code,) = re.findall(r"-c '([^']+)'", program)
+    command_text = (tmp_path / paths.COMMAND[1:]).read_text(encoding="utf-8")
+    (code,) = re.findall(r"-c '([^']+)'", command_text)
     command = [sys.executable, "-I", "-B", "-c", code.replace(paths.LIBRARY, f"{tmp_path}{paths.LIBRARY}"), "settings"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
     assert done.stdout.startswith("# Settings")
@@ -826,7 +829,7 @@ def test_the_library_works_by_itself(tmp_path: Path) -> None:
 
 def test_the_command_is_a_shells() -> None:
     """``baikalctl`` is executable by everybody, isolated from the caller's environment, and right sh."""
-    (command,) = [file for file in tools().files if file.path == paths.COMMAND]
+    (command,) = [file for file in program().files if file.path == paths.COMMAND]
     assert command.mode == 0o755
     assert b"python3 -I " in command.content
     subprocess.run(["sh", "-n"], input=command.content, check=True)
@@ -843,7 +846,7 @@ def test_a_misspelt_variable_in_a_template_fails() -> None:
     """Rendering stops instead of writing nothing in its place."""
     import jinja2
 
-    from baikalctl.rendering.model import _environment
+    from baikalctl.rendering.templates import _environment
 
     with pytest.raises(jinja2.UndefinedError, match="hostnam"):
         _environment().from_string("{{ settings.hostnam }}").render(settings=settings())

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING
 import pytest
 from cryptography import x509
 
-from baikalctl import paths
+from baikalctl import output, paths
 from baikalctl.errors import NOT_YET, HostError
-from baikalctl.tls import certbot, renewal, selection
-from baikalctl.tls.certbot import Refusal
-from baikalctl.tls.renewal import HOUR_S, LASTING_PATIENCE, LIFE, PATIENCE, SPREAD, Manner
+from baikalctl.tls import acme_errors, attempts, certbot, renewal, selection
+from baikalctl.tls.acme_errors import Refusal
+from baikalctl.tls.attempts import HOUR_S, LASTING_PATIENCE, PATIENCE
+from baikalctl.tls.renewal import LIFE, SPREAD, Options
 from tests.unit.pairs import (
     CA,
     CA_KEY,
@@ -43,10 +44,10 @@ from tests.unit.samples import LETSENCRYPT, declared
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from baikalctl.desired.state import Asking, Declared
+    from baikalctl.desired.state import Acme, DesiredState
 
 
-HURRY, ANEW, QUIET = Manner(hurry=True), Manner(anew=True), Manner(quiet=True)
+HURRY, ANEW, QUIET = Options(hurry=True), Options(anew=True), Options(quiet=True)
 REFUSAL = Refusal(reason="cal.example.org: connection refused", remedy="let port 80 lead here")
 DAY_S = 86400
 
@@ -80,10 +81,10 @@ class Authority:
 
     def __init__(self) -> None:
         """Refuse."""
-        self.answer: Callable[[Declared], Refusal | None] = lambda _: REFUSAL
+        self.answer: Callable[[DesiredState], Refusal | None] = lambda _: REFUSAL
         self.asked: list[float] = []
 
-    def __call__(self, it: Declared, _: Asking) -> Refusal | None:
+    def __call__(self, it: DesiredState, _: Acme) -> Refusal | None:
         """Answer."""
         self.asked.append(time.time())
         return self.answer(it)
@@ -93,54 +94,54 @@ class Authority:
 def ca(monkeypatch: pytest.MonkeyPatch) -> Authority:
     """Return an authority that refuses."""
     made = Authority()
-    monkeypatch.setattr(certbot, "ask", made)
+    monkeypatch.setattr(certbot, "request_certificate", made)
     return made
 
 
 @pytest.fixture
-def it(host: Path) -> Declared:
+def it(host: Path) -> DesiredState:
     """Return what is declared of a host that asks Let's Encrypt."""
     assert host.is_dir()
     return declared(**LETSENCRYPT)
 
 
-def asking(it: Declared) -> Asking:
+def asking(it: DesiredState) -> Acme:
     """Return how ``it`` asks."""
     assert it.asking is not None
     return it.asking
 
 
-def issued(it: Declared, *certificates: x509.Certificate) -> Path:
+def issued(it: DesiredState, *certificates: x509.Certificate) -> Path:
     """Have an authority have issued this chain, for what is declared."""
-    first = certbot.issued_by(it, asking(it))
+    first = certbot.first_line(it, asking(it))
     return put(selection.issued(it), pem(*certificates or (signed(*names(it)), CA)), first=first)
 
 
-def names(it: Declared) -> tuple[x509.DNSName, ...]:
+def names(it: DesiredState) -> tuple[x509.DNSName, ...]:
     """Return the names of a host as a certificate has them."""
     return (DNS, FURTHER) if len(it.names) > 1 else (DNS,)
 
 
-def issues(it: Declared) -> None:
+def issues(it: DesiredState) -> None:
     """Issue, as an answer of :class:`Authority`."""
     issued(it)
 
 
-def care(it: Declared, manner: Manner | None = None) -> tuple[int, list[str]]:
+def care(it: DesiredState, manner: Options | None = None) -> tuple[int, list[str]]:
     """Care for the certificate, and return the status and what was said."""
     said: list[str] = []
-    return renewal.care(it, said.append, manner or Manner()), said
+    return renewal.maintain(it, said.append, manner or Options()), said
 
 
-def due(it: Declared) -> str:
+def due(it: DesiredState) -> str:
     """Return why a certificate is due."""
     return renewal.due(it, asking(it))
 
 
-def test_nothing_issued_is_due(it: Declared) -> None:
+def test_nothing_issued_is_due(it: DesiredState) -> None:
     """Neither is what can't be used."""
     assert due(it) == "Let's Encrypt has issued none yet"
-    put(selection.issued(it), pem(signed(), CA), secret(OTHER_KEY), first=certbot.issued_by(it, asking(it)))
+    put(selection.issued(it), pem(signed(), CA), secret(OTHER_KEY), first=certbot.first_line(it, asking(it)))
     assert due(it) == "Let's Encrypt has issued none yet"
     issued(it)
     assert due(it) == ""
@@ -159,7 +160,7 @@ def test_nothing_issued_is_due(it: Declared) -> None:
     ],
     ids=["names", "key", "server", "directory of the same server"],
 )
-def test_what_was_issued_for_other_settings_is_due(it: Declared, changed: dict[str, object], reason: str) -> None:
+def test_what_was_issued_for_other_settings_is_due(it: DesiredState, changed: dict[str, object], reason: str) -> None:
     """Even if it would serve; and back again it is not."""
     place = issued(it, signed(DNS, FURTHER), CA)
     other = declared(**LETSENCRYPT | changed)
@@ -179,7 +180,7 @@ def test_what_was_issued_for_names_in_another_order_is_not_due() -> None:
     assert due(other) == due(one) == ""
 
 
-def test_a_trial_elsewhere_costs_nothing(it: Declared, ca: Authority) -> None:
+def test_a_trial_elsewhere_costs_nothing(it: DesiredState, ca: Authority) -> None:
     """Whoever tries the staging server and comes back has what was issued before."""
     ca.answer = issues
     staging = declared(**LETSENCRYPT, acme_server="staging")
@@ -189,41 +190,41 @@ def test_a_trial_elsewhere_costs_nothing(it: Declared, ca: Authority) -> None:
     assert len(ca.asked) == 2
 
 
-def test_one_with_an_expired_chain_is_due(host: Path, monkeypatch: pytest.MonkeyPatch, it: Declared) -> None:
+def test_one_with_an_expired_chain_is_due(host: Path, monkeypatch: pytest.MonkeyPatch, it: DesiredState) -> None:
     """Another one comes with a newer chain."""
     trust(monkeypatch, host, ROOT)
     place = issued(it, issue(DNS, signer=(OLD_CA, CA_KEY)), OLD_CA)
     assert due(it) == f"{place} has a chain that has expired; take the authority's newer one"
 
 
-def test_an_expired_one_is_due(it: Declared) -> None:
+def test_an_expired_one_is_due(it: DesiredState) -> None:
     """Of course."""
     place = issued(it, signed(starts=-90, days=-1), CA)
     assert due(it) == f"{place} has expired"
 
 
-def test_one_without_our_name_is_due(it: Declared) -> None:
+def test_one_without_our_name_is_due(it: DesiredState) -> None:
     """Whatever it says that it was asked for."""
     place = issued(it, signed(FURTHER), CA)
     assert due(it) == f"{place} doesn't cover cal.example.org"
 
 
-def test_one_of_tomorrow_is_not_due(it: Declared) -> None:
+def test_one_of_tomorrow_is_not_due(it: DesiredState) -> None:
     """The clock is wrong: another one would be of tomorrow as well, and each counts against the limits."""
     issued(it, signed(starts=1), CA)
     assert due(it) == ""
 
 
 @pytest.mark.parametrize("life", [90, 45, 6])
-def test_one_is_due_after_two_thirds_of_its_life(it: Declared, clock: Clock, life: int) -> None:
+def test_one_is_due_after_two_thirds_of_its_life(it: DesiredState, clock: Clock, life: int) -> None:
     """However long that is; each a little earlier by chance, so that a fleet doesn't ask all at once."""
     moments = set()
     for _ in range(8):
         place = issued(it, signed(starts=0, days=life - 0.5), CA)
         begun = selection.look(it, place).begins
-        at = renewal.renewal(selection.look(it, place))
+        at = renewal.renewal_time(selection.look(it, place))
         assert (LIFE - SPREAD) * life * DAY_S <= at - begun <= LIFE * life * DAY_S
-        assert at == renewal.renewal(selection.look(it, place)), "and always the same for the same one"
+        assert at == renewal.renewal_time(selection.look(it, place)), "and always the same for the same one"
         moments.add(round(at - begun))
         clock.now = at - 1
         assert due(it) == ""
@@ -232,7 +233,7 @@ def test_one_is_due_after_two_thirds_of_its_life(it: Declared, clock: Clock, lif
     assert len(moments) > 4
 
 
-def test_a_certificate_is_asked_for_and_serves_at_once(it: Declared, ca: Authority) -> None:
+def test_a_certificate_is_asked_for_and_serves_at_once(it: DesiredState, ca: Authority) -> None:
     """Until then a self-signed one does; all of it is said."""
     ca.answer = issues
     status, said = care(it)
@@ -248,7 +249,7 @@ def test_a_certificate_is_asked_for_and_serves_at_once(it: Declared, ca: Authori
     assert not Path(paths.ATTEMPTS).exists()
 
 
-def test_all_names_are_said(it: Declared, ca: Authority) -> None:
+def test_all_names_are_said(it: DesiredState, ca: Authority) -> None:
     """Of what is asked for."""
     assert it.names
     more = declared(**LETSENCRYPT, hostnames=["dav.example.org"])
@@ -256,22 +257,22 @@ def test_all_names_are_said(it: Declared, ca: Authority) -> None:
     assert len(ca.asked) == 1
 
 
-def test_a_refusal_is_told_and_tried_again_later(it: Declared, ca: Authority) -> None:
+def test_a_refusal_is_told_and_tried_again_later(it: DesiredState, ca: Authority) -> None:
     """Reason, remedy, and when; the status says that something is left, and what served still does."""
     issued(it, signed(starts=-90, days=2), CA)
     status, said = care(it)
     assert status == NOT_YET == 75
-    again = renewal.moment(ca.asked[0] + 600)
+    again = output.utc(ca.asked[0] + 600)
     assert said[-1] == f"{REFUSAL.reason}; {REFUSAL.remedy}; Let's Encrypt is asked again after {again}"
     assert selection.look(it, selection.serving(it)).days_left == 2
 
 
 def test_moments_are_told_as_people_read_them() -> None:
     """In the one time zone that logs and authorities share."""
-    assert renewal.moment(1_795_581_059) == "2026-11-25 04:30 UTC"
+    assert output.utc(1_795_581_059) == "2026-11-25 04:30 UTC"
 
 
-def test_an_authority_is_asked_ever_more_rarely(it: Declared, ca: Authority, clock: Clock) -> None:
+def test_an_authority_is_asked_ever_more_rarely(it: DesiredState, ca: Authority, clock: Clock) -> None:
     """After ten minutes, a hundred, and then once a day, however often somebody looks."""
     care(it)
     for times, delay in enumerate((600, 6000, DAY_S, DAY_S, DAY_S), start=1):
@@ -284,7 +285,7 @@ def test_an_authority_is_asked_ever_more_rarely(it: Declared, ca: Authority, clo
         assert len(ca.asked) == times + 1
 
 
-def test_a_success_is_forgetting(it: Declared, ca: Authority, clock: Clock) -> None:
+def test_a_success_is_forgetting(it: DesiredState, ca: Authority, clock: Clock) -> None:
     """The next time begins anew."""
     care(it)
     clock.wait(601)
@@ -298,7 +299,7 @@ def test_a_success_is_forgetting(it: Declared, ca: Authority, clock: Clock) -> N
     assert len(ca.asked) == 4
 
 
-def test_whoever_waits_is_told_why_and_until_when(it: Declared, ca: Authority, clock: Clock) -> None:
+def test_whoever_waits_is_told_why_and_until_when(it: DesiredState, ca: Authority, clock: Clock) -> None:
     """Each time that somebody looks, but not each time that a timer does."""
     care(it)
     clock.wait(10)
@@ -312,14 +313,14 @@ def test_whoever_waits_is_told_why_and_until_when(it: Declared, ca: Authority, c
     assert len(ca.asked) == 1
 
 
-def test_somebody_in_a_hurry_is_let_through_four_times_an_hour(it: Declared, ca: Authority, clock: Clock) -> None:
+def test_somebody_in_a_hurry_is_let_through_four_times_an_hour(it: DesiredState, ca: Authority, clock: Clock) -> None:
     """The authority allows five failures; what was asked by the clock counts too."""
     for number in range(10):
         assert care(it, HURRY if number else None)[0] == NOT_YET
         clock.wait(60)
     assert len(ca.asked) == PATIENCE == 4
     said = care(it, HURRY)[1]
-    assert said[-1].endswith(f"Let's Encrypt is asked again after {renewal.moment(ca.asked[0] + HOUR_S)}")
+    assert said[-1].endswith(f"Let's Encrypt is asked again after {output.utc(ca.asked[0] + HOUR_S)}")
     clock.now = ca.asked[0] + HOUR_S - 1
     care(it, HURRY)
     assert len(ca.asked) == 4
@@ -330,27 +331,27 @@ def test_somebody_in_a_hurry_is_let_through_four_times_an_hour(it: Declared, ca:
 
 
 def test_somebody_who_is_always_in_a_hurry_is_let_through_ten_times_a_day(
-    it: Declared, ca: Authority, clock: Clock
+    it: DesiredState, ca: Authority, clock: Clock
 ) -> None:
     """As a run that a timer does; what was asked by the clock counts too."""
     for _ in range(24 * 4 - 1):
         assert care(it, HURRY)[0] == NOT_YET
         clock.wait(HOUR_S / 4 + 1)
     assert len(ca.asked) == LASTING_PATIENCE == 10
-    assert not renewal.may_ask(it)
+    assert not renewal.may_request(it)
     said = care(it, HURRY)[1]
-    assert said[-1].endswith(f"Let's Encrypt is asked again after {renewal.moment(ca.asked[0] + DAY_S)}")
+    assert said[-1].endswith(f"Let's Encrypt is asked again after {output.utc(ca.asked[0] + DAY_S)}")
     clock.now = ca.asked[0] + DAY_S - 1
     care(it, HURRY)
     assert len(ca.asked) == 10
     clock.wait(2)
-    assert renewal.may_ask(it)
+    assert renewal.may_request(it)
     care(it, HURRY)
     care(it, HURRY)
     assert len(ca.asked) == 11, "as many as have left the day"
 
 
-def test_an_authoritys_own_time_is_kept_even_in_a_hurry(it: Declared, ca: Authority, clock: Clock) -> None:
+def test_an_authoritys_own_time_is_kept_even_in_a_hurry(it: DesiredState, ca: Authority, clock: Clock) -> None:
     """It has said so, and would only refuse again."""
     ca.answer = lambda _: dataclasses.replace(REFUSAL, wait_s=5000)
     for manner in (None, HURRY, ANEW, HURRY):
@@ -371,7 +372,9 @@ def test_an_authoritys_own_time_is_kept_even_in_a_hurry(it: Declared, ca: Author
 
 
 @pytest.mark.parametrize("wait_s", [0, 1, 599, 601, 50_000, 100_000])
-def test_the_longer_wait_of_ours_and_theirs_counts(it: Declared, ca: Authority, clock: Clock, wait_s: float) -> None:
+def test_the_longer_wait_of_ours_and_theirs_counts(
+    it: DesiredState, ca: Authority, clock: Clock, wait_s: float
+) -> None:
     """An authority that wants to be asked in a second isn't asked each second."""
     ca.answer = lambda _: dataclasses.replace(REFUSAL, wait_s=wait_s)
     for number, delay in enumerate((600, 6000, DAY_S), start=1):
@@ -389,7 +392,9 @@ def test_the_longer_wait_of_ours_and_theirs_counts(it: Declared, ca: Authority, 
     ids=["names", "server", "key"],
 )
 @pytest.mark.parametrize("wait_s", [0, 5000])
-def test_another_wish_is_no_repetition(it: Declared, ca: Authority, changed: dict[str, object], wait_s: float) -> None:
+def test_another_wish_is_no_repetition(
+    it: DesiredState, ca: Authority, changed: dict[str, object], wait_s: float
+) -> None:
     """Whoever has corrected a setting need not wait."""
     ca.answer = lambda _: dataclasses.replace(REFUSAL, wait_s=wait_s)
     care(it)
@@ -400,7 +405,7 @@ def test_another_wish_is_no_repetition(it: Declared, ca: Authority, changed: dic
 
 
 @pytest.mark.parametrize("name", ["CERTBOT", "DNS_CREDENTIALS"])
-def test_a_corrected_secret_is_another_wish(it: Declared, ca: Authority, name: str) -> None:
+def test_a_corrected_secret_is_another_wish(it: DesiredState, ca: Authority, name: str) -> None:
     """It stands in what certbot reads; of that, only a fingerprint is remembered."""
     place = Path(getattr(paths, name))
     place.write_text("secret = wrong-secret\n", encoding="ascii")
@@ -414,7 +419,7 @@ def test_a_corrected_secret_is_another_wish(it: Declared, ca: Authority, name: s
     assert stat.S_IMODE(Path(paths.ATTEMPTS).stat().st_mode) == 0o600
 
 
-def test_another_address_is_no_other_wish(it: Declared, ca: Authority) -> None:
+def test_another_address_is_no_other_wish(it: DesiredState, ca: Authority) -> None:
     """No account is changed by it, so the authority would say the same again."""
     place = Path(paths.CERTBOT)
     place.write_text("email = ops@example.org\nserver = x\n", encoding="ascii")
@@ -428,7 +433,7 @@ def test_another_address_is_no_other_wish(it: Declared, ca: Authority) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b"null", b"7", b"\xff", b'{"times": 3}'])
-def test_a_damaged_memory_is_none(it: Declared, ca: Authority, content: bytes) -> None:
+def test_a_damaged_memory_is_none(it: DesiredState, ca: Authority, content: bytes) -> None:
     """It costs one question at most."""
     Path(paths.ATTEMPTS).write_bytes(content)
     care(it)
@@ -436,7 +441,7 @@ def test_a_damaged_memory_is_none(it: Declared, ca: Authority, content: bytes) -
     assert len(ca.asked) == 1
 
 
-def test_a_clock_that_was_wrong_keeps_nobody_waiting(it: Declared, ca: Authority, clock: Clock) -> None:
+def test_a_clock_that_was_wrong_keeps_nobody_waiting(it: DesiredState, ca: Authority, clock: Clock) -> None:
     """What is remembered of the future isn't so."""
     clock.wait(400 * DAY_S)
     care(it)
@@ -445,13 +450,13 @@ def test_a_clock_that_was_wrong_keeps_nobody_waiting(it: Declared, ca: Authority
     assert len(ca.asked) == 2
 
 
-def die(_: Declared) -> Refusal | None:
+def die(_: DesiredState) -> Refusal | None:
     """Be killed, as an answer of :class:`Authority`."""
     raise KeyboardInterrupt
 
 
 def test_a_clock_that_was_wrong_while_somebody_was_killed_keeps_nobody_waiting(
-    it: Declared, ca: Authority, clock: Clock
+    it: DesiredState, ca: Authority, clock: Clock
 ) -> None:
     """An attempt that was interrupted has no time that is counted, but one until which is waited."""
     ca.answer = die
@@ -464,12 +469,12 @@ def test_a_clock_that_was_wrong_while_somebody_was_killed_keeps_nobody_waiting(
     assert len(ca.asked) == 2
 
 
-def test_an_authoritys_longest_time_is_kept(it: Declared, ca: Authority, clock: Clock) -> None:
+def test_an_authoritys_longest_time_is_kept(it: DesiredState, ca: Authority, clock: Clock) -> None:
     """Which is no sign of a clock that was wrong."""
-    ca.answer = lambda _: dataclasses.replace(REFUSAL, wait_s=certbot.LONGEST_S)
+    ca.answer = lambda _: dataclasses.replace(REFUSAL, wait_s=acme_errors.LONGEST_S)
     care(it)
     care(it, HURRY)
-    clock.wait(certbot.LONGEST_S - 1)
+    clock.wait(acme_errors.LONGEST_S - 1)
     care(it, HURRY)
     assert len(ca.asked) == 1
     clock.wait(2)
@@ -477,12 +482,12 @@ def test_an_authoritys_longest_time_is_kept(it: Declared, ca: Authority, clock: 
     assert len(ca.asked) == 2
 
 
-def test_after_an_attempt_that_was_killed_the_clock_waits(it: Declared, ca: Authority, clock: Clock) -> None:
+def test_after_an_attempt_that_was_killed_the_clock_waits(it: DesiredState, ca: Authority, clock: Clock) -> None:
     """Or else a machine that loses its power while it asks would do so over and over."""
     ca.answer = die
     with pytest.raises(KeyboardInterrupt):
         care(it)
-    again = renewal.moment(ca.asked[0] + 600)
+    again = output.utc(ca.asked[0] + 600)
     expected = f"an attempt is under way, or was interrupted; wait; Let's Encrypt is asked again after {again}"
     assert care(it) == (NOT_YET, [expected])
     clock.wait(599)
@@ -494,13 +499,13 @@ def test_after_an_attempt_that_was_killed_the_clock_waits(it: Declared, ca: Auth
     assert len(ca.asked) == 2
 
 
-def test_an_attempt_that_was_killed_is_none_that_was_refused(it: Declared, ca: Authority, clock: Clock) -> None:
+def test_an_attempt_that_was_killed_is_none_that_was_refused(it: DesiredState, ca: Authority, clock: Clock) -> None:
     """Only what the authority refused counts among those that it limits, and makes the waits longer."""
     ca.answer = die
     for _ in range(PATIENCE + 1):
         with pytest.raises(KeyboardInterrupt):
             care(it, HURRY)
-        assert renewal.may_ask(it)
+        assert renewal.may_request(it)
     ca.answer = lambda _: REFUSAL
     care(it, HURRY)
     asked = len(ca.asked)
@@ -512,11 +517,11 @@ def test_an_attempt_that_was_killed_is_none_that_was_refused(it: Declared, ca: A
     assert len(ca.asked) == asked + 1, "the first wait is still the shortest"
 
 
-def test_while_an_attempt_is_under_way_it_is_told_as_such(it: Declared, ca: Authority) -> None:
+def test_while_an_attempt_is_under_way_it_is_told_as_such(it: DesiredState, ca: Authority) -> None:
     """To the doctor, who doesn't wait for it."""
 
-    def answer(_: Declared) -> Refusal | None:
-        found = renewal.refused(it, asking(it))
+    def answer(_: DesiredState) -> Refusal | None:
+        found = attempts.last_attempts(it, asking(it))
         assert found is not None
         assert (found.reason, found.remedy) == ("an attempt is under way, or was interrupted", "wait")
         assert (found.times, found.limited) == ((), False)
@@ -527,7 +532,9 @@ def test_while_an_attempt_is_under_way_it_is_told_as_such(it: Declared, ca: Auth
     assert len(ca.asked) == 1
 
 
-def test_what_cannot_be_remembered_is_not_tried(it: Declared, ca: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_remembered_is_not_tried(
+    it: DesiredState, ca: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """On a full disk an authority would be asked again each time."""
     issued(it, signed(starts=-90, days=2), CA)
     care(it)
@@ -542,7 +549,7 @@ def test_what_cannot_be_remembered_is_not_tried(it: Declared, ca: Authority, mon
     assert len(ca.asked) == 1
 
 
-def test_a_good_certificate_is_asked_for_anew_on_request(it: Declared, ca: Authority) -> None:
+def test_a_good_certificate_is_asked_for_anew_on_request(it: DesiredState, ca: Authority) -> None:
     """As after its key was lost to somebody; the new one serves at once."""
     issued(it)
     care(it)
@@ -555,7 +562,7 @@ def test_a_good_certificate_is_asked_for_anew_on_request(it: Declared, ca: Autho
     assert selection.serving(it).read_text(encoding="utf-8") != before
 
 
-def test_a_refusal_of_a_new_one_leaves_the_good_one(it: Declared, ca: Authority) -> None:
+def test_a_refusal_of_a_new_one_leaves_the_good_one(it: DesiredState, ca: Authority) -> None:
     """And isn't due, so the clock doesn't ask again."""
     issued(it)
     care(it)
@@ -566,7 +573,7 @@ def test_a_refusal_of_a_new_one_leaves_the_good_one(it: Declared, ca: Authority)
     assert len(ca.asked) == 1
 
 
-def test_two_never_ask_at_once(it: Declared, ca: Authority) -> None:
+def test_two_never_ask_at_once(it: DesiredState, ca: Authority) -> None:
     """The timer, and somebody by hand: the second is told, and doesn't wait for minutes."""
     care(it)
     with (Path(paths.ACME) / "lock").open("a", encoding="ascii") as lock:
@@ -577,7 +584,7 @@ def test_two_never_ask_at_once(it: Declared, ca: Authority) -> None:
     assert len(ca.asked) == 2
 
 
-def test_the_lock_is_roots_alone(it: Declared, ca: Authority) -> None:
+def test_the_lock_is_roots_alone(it: DesiredState, ca: Authority) -> None:
     """Whatever the umask is: who may open it may hold it."""
     previous = os.umask(0)
     try:
@@ -589,7 +596,7 @@ def test_the_lock_is_roots_alone(it: Declared, ca: Authority) -> None:
 
 
 def test_whoever_comes_second_asks_only_if_that_is_still_due(
-    it: Declared, ca: Authority, monkeypatch: pytest.MonkeyPatch
+    it: DesiredState, ca: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first may have got one in the meantime."""
     true_flock = fcntl.flock
@@ -605,10 +612,10 @@ def test_whoever_comes_second_asks_only_if_that_is_still_due(
     assert selection.look(it, selection.serving(it)).days_left == 89
 
 
-def test_the_data_is_not_locked_while_an_authority_is_asked(it: Declared, ca: Authority) -> None:
+def test_the_data_is_not_locked_while_an_authority_is_asked(it: DesiredState, ca: Authority) -> None:
     """That takes minutes, and a deploy must not wait for it."""
 
-    def answer(_: Declared) -> Refusal:
+    def answer(_: DesiredState) -> Refusal:
         with Path(paths.LOCK).open("a", encoding="ascii") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return REFUSAL
@@ -620,20 +627,20 @@ def test_the_data_is_not_locked_while_an_authority_is_asked(it: Declared, ca: Au
 
 @pytest.mark.parametrize("refusal", [None, REFUSAL], ids=["issued", "refused"])
 def test_whoever_was_overtaken_by_a_deploy_takes_nothing(
-    it: Declared, ca: Authority, monkeypatch: pytest.MonkeyPatch, refusal: Refusal | None
+    it: DesiredState, ca: Authority, monkeypatch: pytest.MonkeyPatch, refusal: Refusal | None
 ) -> None:
     """It has brought what serves to other settings meanwhile: to take, by the old ones, would undo that."""
     Path(paths.DECLARED).write_text(it.to_json(), encoding="utf-8")
     reloads: list[str] = []
 
-    def reload(it: Declared, _: object) -> str:
+    def reload(it: DesiredState, _: object) -> str:
         reloads.append(it.tls)
         return ""
 
     monkeypatch.setattr(renewal, "reload_if_changed", reload)
     other = declared()
 
-    def answer(asked: Declared) -> Refusal | None:
+    def answer(asked: DesiredState) -> Refusal | None:
         Path(paths.DECLARED).write_text(other.to_json(), encoding="utf-8")
         issued(asked)
         return refusal
@@ -652,7 +659,7 @@ def test_whoever_was_overtaken_by_a_deploy_takes_nothing(
 
 
 @pytest.mark.parametrize("content", [None, "", "{}"], ids=["none", "empty", "of another version"])
-def test_settings_that_cannot_be_read_overtake_nobody(it: Declared, ca: Authority, content: str | None) -> None:
+def test_settings_that_cannot_be_read_overtake_nobody(it: DesiredState, ca: Authority, content: str | None) -> None:
     """Another sentence tells of them; what was issued serves."""
     if content is not None:
         Path(paths.DECLARED).write_text(content, encoding="utf-8")
@@ -668,24 +675,24 @@ def test_nobody_is_asked_where_no_authority_is_declared(host: Path, ca: Authorit
     for manner in (None, HURRY, ANEW):
         assert care(declared(tls=tls), manner)[0] == 0
     assert ca.asked == []
-    assert not renewal.may_ask(declared(tls=tls))
+    assert not renewal.may_request(declared(tls=tls))
 
 
-def test_a_deploy_learns_whether_it_may_ask(it: Declared, ca: Authority, clock: Clock) -> None:
+def test_a_deploy_learns_whether_it_may_ask(it: DesiredState, ca: Authority, clock: Clock) -> None:
     """Where it is due, within what somebody in a hurry gets."""
-    assert renewal.may_ask(it)
+    assert renewal.may_request(it)
     for _ in range(PATIENCE):
-        assert renewal.may_ask(it)
+        assert renewal.may_request(it)
         care(it, HURRY)
-    assert not renewal.may_ask(it)
+    assert not renewal.may_request(it)
     clock.wait(HOUR_S + 1)
-    assert renewal.may_ask(it)
+    assert renewal.may_request(it)
     ca.answer = lambda _: dataclasses.replace(REFUSAL, wait_s=5000)
     care(it, HURRY)
-    assert not renewal.may_ask(it)
+    assert not renewal.may_request(it)
     issued(it)
     clock.wait(5001)
-    assert not renewal.may_ask(it), "there is a good one"
+    assert not renewal.may_request(it), "there is a good one"
 
 
 @pytest.mark.parametrize("chain", [(issue(DNS, starts=-300, days=97),), (issue(DNS),)], ids=["old", "new"])
@@ -704,7 +711,7 @@ def test_a_container_looks_after_files_every_minute(host: Path) -> None:
     assert renewal.next_look_s(brought(host, pem(issue(DNS)))) == 60
 
 
-def test_a_container_sleeps_until_the_next_attempt(it: Declared, ca: Authority, clock: Clock) -> None:
+def test_a_container_sleeps_until_the_next_attempt(it: DesiredState, ca: Authority, clock: Clock) -> None:
     """An hour at most, and a little at least; and with a good certificate, until it is due."""
     care(it)
     assert round(renewal.next_look_s(it)) == 600
@@ -715,7 +722,7 @@ def test_a_container_sleeps_until_the_next_attempt(it: Declared, ca: Authority, 
     assert renewal.next_look_s(it) == HOUR_S, "6000 s would be too long"
     place = issued(it)
     assert renewal.next_look_s(it) == HOUR_S
-    clock.now = renewal.renewal(selection.look(it, place)) - 100
+    clock.now = renewal.renewal_time(selection.look(it, place)) - 100
     assert round(renewal.next_look_s(it)) == 100
     clock.wait(200)
     Path(paths.ATTEMPTS).unlink()
@@ -723,7 +730,7 @@ def test_a_container_sleeps_until_the_next_attempt(it: Declared, ca: Authority, 
     assert len(ca.asked) == 2
 
 
-def test_a_container_that_never_asked_looks_again_in_time(it: Declared) -> None:
+def test_a_container_that_never_asked_looks_again_in_time(it: DesiredState) -> None:
     """Somebody else may have been at work."""
     assert renewal.next_look_s(it) == HOUR_S
 
@@ -754,7 +761,7 @@ def test_files_that_are_replaced_while_they_are_taken_are_taken_again(
     later = chains[1:]
     true_take = renewal._take
 
-    def take_(it: Declared, say: Callable[[str], None]) -> None:
+    def take_(it: DesiredState, say: Callable[[str], None]) -> None:
         true_take(it, say)
         if later:
             place = Path(it.tls_certificate).with_suffix(".new")

@@ -15,11 +15,11 @@ from tests.unit.samples import declared
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from baikalctl.desired.state import Declared
+    from baikalctl.desired.state import DesiredState
 
 
 @pytest.fixture
-def it(host: Path) -> Declared:
+def it(host: Path) -> DesiredState:
     """Return what is declared of a host with a repository."""
     for name, text in {
         "password": "a repository's password\n",
@@ -36,12 +36,12 @@ def it(host: Path) -> Declared:
     return dataclasses.replace(plain, backup=kept)
 
 
-def with_repository(it: Declared, repository: str) -> Declared:
+def with_repository(it: DesiredState, repository: str) -> DesiredState:
     """Return the same with another repository."""
     return dataclasses.replace(it, backup=dataclasses.replace(it.backup, repository=repository))
 
 
-def test_what_it_is_told_is_not_in_any_command_line(it: Declared) -> None:
+def test_what_it_is_told_is_not_in_any_command_line(it: DesiredState) -> None:
     """Password and credentials come in files and its environment; so does an address, which may hold a login."""
     environment = restic._environment(with_repository(it, "rest:https://me:secret@example.org/"))
     assert environment["RESTIC_PASSWORD_FILE"] == it.backup.password
@@ -60,14 +60,14 @@ def test_what_it_is_told_is_not_in_any_command_line(it: Declared) -> None:
     ],
 )
 def test_the_login_of_a_rest_server_comes_from_the_credentials(
-    it: Declared, host: Path, repository: str, told: str
+    it: DesiredState, host: Path, repository: str, told: str
 ) -> None:
     """Older restics know it as a part of the address alone, which a setting in group_data can't keep."""
     (host / "credentials").write_text("RESTIC_REST_USERNAME=me\nRESTIC_REST_PASSWORD=p@ss/\n", encoding="ascii")
     assert restic._environment(with_repository(it, repository))["RESTIC_REPOSITORY"] == told
 
 
-def test_a_refusal_is_in_restics_words_without_a_login(it: Declared) -> None:
+def test_a_refusal_is_in_restics_words_without_a_login(it: DesiredState) -> None:
     """Which a repository's address may hold, and restic repeats."""
     address = "rest:http://me:secret@127.0.0.1:9/"
     said = (
@@ -83,7 +83,7 @@ def test_a_refusal_is_in_restics_words_without_a_login(it: Declared) -> None:
 
 
 @pytest.mark.parametrize("login", ["me:secret", "me:p@ss", "me:p/ss"])
-def test_an_address_with_a_login_comes_from_the_credentials(it: Declared, host: Path, login: str) -> None:
+def test_an_address_with_a_login_comes_from_the_credentials(it: DesiredState, host: Path, login: str) -> None:
     """As the settings advise where somebody writes one with a password; it goes before theirs, and nothing shows it."""
     address = f"rest:https://{login}@nas.example.org/x"
     (host / "credentials").write_text(f"RESTIC_REPOSITORY={address}\n", encoding="ascii")
@@ -97,14 +97,14 @@ def test_an_address_with_a_login_comes_from_the_credentials(it: Declared, host: 
     assert "secret" not in text
 
 
-def test_credentials_that_can_not_be_read_are_said(it: Declared, host: Path) -> None:
+def test_credentials_that_can_not_be_read_are_said(it: DesiredState, host: Path) -> None:
     """With the file, and what to do."""
     (host / "credentials").unlink()
     with pytest.raises(HostError, match=r"^restic's credentials can't be read in .*; run the deploy again, as root$"):
         restic.snapshots(it)
 
 
-def test_restic_that_is_not_installed_is_said(it: Declared, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_restic_that_is_not_installed_is_said(it: DesiredState, monkeypatch: pytest.MonkeyPatch) -> None:
     """An image may lack it."""
     monkeypatch.setenv("PATH", "/nonexistent")
     with pytest.raises(HostError, match="restic isn't installed here; install the package restic"):
@@ -112,13 +112,13 @@ def test_restic_that_is_not_installed_is_said(it: Declared, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("name", ["restic:", "restic:../x", "restic:--help", "restic:ABCDEF12"])
-def test_a_name_that_names_no_snapshot(it: Declared, host: Path, name: str) -> None:
+def test_a_name_that_names_no_snapshot(it: DesiredState, host: Path, name: str) -> None:
     """It never gets to restic."""
     with pytest.raises(HostError, match="names no snapshot; write restic:latest"):
         restic.fetch(it, name, host)
 
 
-def test_without_a_repository_there_are_no_snapshots(it: Declared, host: Path) -> None:
+def test_without_a_repository_there_are_no_snapshots(it: DesiredState, host: Path) -> None:
     """It says which setting is missing."""
     with pytest.raises(HostError, match="restic_repository isn't set"):
         restic.fetch(with_repository(it, ""), "restic:latest", host)

@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from baikalctl import paths
-from baikalctl.baikal.health import FAILED, OK, WARNING, Finding
 from baikalctl.errors import HostError
+from baikalctl.host.finding import FAILED, OK, WARNING, Finding
 from baikalctl.mail import dns_records
 from tests.unit.pairs import DER, secret
 from tests.unit.relays import mailing, relay

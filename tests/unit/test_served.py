@@ -39,7 +39,7 @@ from tests.unit.samples import HOME, LETSENCRYPT, declared
 if TYPE_CHECKING:
     from cryptography import x509
 
-    from baikalctl.desired.state import Declared
+    from baikalctl.desired.state import DesiredState
 
 
 HSTS = 'add_header Strict-Transport-Security "max-age=63072000" always;\n'
@@ -55,10 +55,10 @@ def trusting(host: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
     return LETSENCRYPT | {"acme_server": "https://ca.lan/acme"}
 
 
-def issued(it: Declared, *certificates: x509.Certificate) -> Path:
+def issued(it: DesiredState, *certificates: x509.Certificate) -> Path:
     """Have an authority have issued this chain, for what is declared."""
     assert it.asking is not None
-    first = certbot.issued_by(it, it.asking)
+    first = certbot.first_line(it, it.asking)
     return put(selection.issued(it), pem(*certificates or (signed(), CA)), first=first)
 
 
@@ -68,12 +68,12 @@ def pair(place: Path) -> str:
     return "".join(line for line in lines if not line.startswith("#"))
 
 
-def serves(it: Declared) -> str:
+def serves(it: DesiredState) -> str:
     """Return what the web server reads as its certificate."""
     return selection.serving(it).read_text(encoding="utf-8")
 
 
-def besides(it: Declared) -> str:
+def besides(it: DesiredState) -> str:
     """Return what the web server is told besides, without comments."""
     return pair(Path(f"{it.served}.conf"))
 
@@ -317,7 +317,7 @@ def test_what_was_issued_takes_the_place_of_a_self_signed_one(host: Path) -> Non
     assert take(it) == []
 
 
-def other(it: Declared, mode: str) -> Path:
+def other(it: DesiredState, mode: str) -> Path:
     """Return where another setting had its pair for the same name."""
     return Path(f"{paths.TLS}/{mode}-{it.hostname}.pem")
 
@@ -484,7 +484,7 @@ def test_an_attempt_of_earlier_settings_goes_with_its_key(host: Path) -> None:
     assert Path(paths.ISSUED).is_dir()
 
 
-def remains(it: Declared) -> list[str]:
+def remains(it: DesiredState) -> list[str]:
     """Return what is left after the leftovers were removed, each of which was said."""
     for sentence, act in selection.leftovers(it):
         assert sentence.startswith((f"remove {paths.TLS}/", f"remove {paths.ISSUED}/"))

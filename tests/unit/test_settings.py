@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from baikalctl.errors import Fault, SettingsError
-from baikalctl.settings.model import DEFINITIONS, PREFIX, Settings
+from baikalctl.settings import load
+from baikalctl.settings.environment import PREFIX
+from baikalctl.settings.model import DEFINITIONS, Settings
 from baikalctl.settings.secret import Secret
 from tests.unit.samples import PASSWORD, settings, user
 
@@ -971,12 +973,12 @@ def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _from_data(given: Mapping[str, object], *, image: bool = False) -> Settings:
     right: dict[str, object] = {"hostname": "cal.example.org", "admin_password": {"env": "GIVEN"}}
-    return Settings.from_data(right | dict(given), image=image)
+    return load.from_data(right | dict(given), image=image)
 
 
 def _from_env(given: Mapping[str, str], file: Mapping[str, object] | None = None) -> Settings:
     right = {"BAIKAL_HOSTNAME": "cal.example.org", "BAIKAL_ADMIN_PASSWORD": PASSWORD, "PATH": "/bin"}
-    return Settings.from_env(right | dict(given), file)
+    return load.from_environment(right | dict(given), file)
 
 
 def _assert_says(faults: tuple[Fault, ...], wrong: Wrong) -> None:
@@ -1008,7 +1010,7 @@ def test_a_wrong_variable_of_a_container_is_one_line_with_a_remedy(wrong: Wrong)
 def test_a_wrong_line_of_a_settings_file_is_one_line_with_a_remedy(wrong: Wrong) -> None:
     """A container's settings.toml is read as strictly as everything else."""
     with pytest.raises(SettingsError) as caught:
-        Settings.from_env({}, {"hostname": "cal.example.org", "admin_password": PASSWORD} | dict(wrong.given))
+        load.from_environment({}, {"hostname": "cal.example.org", "admin_password": PASSWORD} | dict(wrong.given))
     _assert_says(caught.value.faults, wrong)
 
 
@@ -1043,7 +1045,7 @@ def test_every_fault_is_said_at_once() -> None:
 def test_every_fault_of_a_container_is_said_at_once() -> None:
     """Variables, file and contradictions are in one list."""
     with pytest.raises(SettingsError) as caught:
-        Settings.from_env({"BAIKAL_HTTP_PORT": "x", "BAIKAL_NO": "x"}, {"timezone": "", "baikal_archive": "/b.zip"})
+        load.from_environment({"BAIKAL_HTTP_PORT": "x", "BAIKAL_NO": "x"}, {"timezone": "", "baikal_archive": "/b.zip"})
     assert {fault.setting for fault in caught.value.faults} == {
         *("http_port", "BAIKAL_NO", "timezone", "baikal_archive", "hostname", "admin_password"),
     }
@@ -1060,13 +1062,13 @@ def test_the_defaults_need_only_a_name_and_a_password() -> None:
 def test_the_administrators_password_comes_from_its_own_variable_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody has to write down where the password is."""
     monkeypatch.setenv("BAIKAL_ADMIN_PASSWORD", PASSWORD)
-    assert Settings.from_data({"hostname": "cal.example.org"}).admin_password == Secret(PASSWORD)
+    assert load.from_data({"hostname": "cal.example.org"}).admin_password == Secret(PASSWORD)
 
 
 def test_without_the_variable_of_the_administrators_password_its_name_is_said() -> None:
     """The remedy names what to export."""
     with pytest.raises(SettingsError, match="BAIKAL_ADMIN_PASSWORD, which is not set; export it and run again"):
-        Settings.from_data({"hostname": "cal.example.org"})
+        load.from_data({"hostname": "cal.example.org"})
 
 
 def test_a_password_comes_from_a_file_on_this_machine(tmp_path: Path) -> None:
@@ -1085,7 +1087,7 @@ def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
 
 def test_an_image_needs_neither_a_name_nor_passwords() -> None:
     """What is baked is nobody's server yet."""
-    made = Settings.from_data({"users": [JO | {"password": {"env": "NOT_SET_ANYWHERE"}}]}, image=True)
+    made = load.from_data({"users": [JO | {"password": {"env": "NOT_SET_ANYWHERE"}}]}, image=True)
     assert (made.hostname, made.admin_password, made.users) == ("", None, ())
 
 
@@ -1098,52 +1100,52 @@ def test_an_image_needs_nothing_for_the_ca() -> None:
         "acme_dns_plugin": "rfc2136",
         "acme_dns_credentials": {"file": "/not/there"},
     }
-    made = Settings.from_data(shared, image=True)
+    made = load.from_data(shared, image=True)
     assert (made.tls, made.names, made.acme_email, made.acme_eab_hmac_key) == ("letsencrypt", (), "", None)
-    assert Settings.from_data({"tls": "letsencrypt", "hostname": "cal.local"}, image=True).names == ("cal.local",)
+    assert load.from_data({"tls": "letsencrypt", "hostname": "cal.local"}, image=True).names == ("cal.local",)
 
 
 def test_an_image_needs_nothing_for_its_relay() -> None:
     """Through which one its containers send, and in whose name, is said when they start."""
-    assert Settings.from_data({"mail": "relay"}, image=True).mail == "relay"
+    assert load.from_data({"mail": "relay"}, image=True).mail == "relay"
     password = {"env": "NOT_SET_ANYWHERE"}
     shared = {"hostname": "calendar", "mail": "relay", "relay_user": "jo", "relay_password": password}
-    made = Settings.from_data(shared | {"relay_tls": "none"}, image=True)
+    made = load.from_data(shared | {"relay_tls": "none"}, image=True)
     assert (made.relay_host, made.relay_user, made.relay_password, made.mail_from) == ("", "jo", None, "")
 
 
 def test_an_image_needs_nothing_for_database_and_backup() -> None:
     """Which server its containers use, and which repository, is said when they start."""
-    assert Settings.from_data({"database": "mysql"}, image=True).database == "mysql"
+    assert load.from_data({"database": "mysql"}, image=True).database == "mysql"
     password = {"env": "NOT_SET_ANYWHERE"}
     shared = {"restic_repository": "/srv/restic", "restic_password": password, "database_password": password}
-    made = Settings.from_data(shared | {"database": "pgsql", "database_host": "db"}, image=True)
+    made = load.from_data(shared | {"database": "pgsql", "database_host": "db"}, image=True)
     assert (made.restic_repository, made.restic_password, made.database_password) == ("/srv/restic", None, None)
 
 
 def test_an_image_is_told_that_its_containers_have_no_database_server() -> None:
     """Before it is made."""
     with pytest.raises(SettingsError, match=r'^database_host = "local": is for machines.*in BAIKAL_DATABASE_HOST$'):
-        Settings.from_data({"database": "pgsql", "database_host": "local"}, image=True)
+        load.from_data({"database": "pgsql", "database_host": "local"}, image=True)
 
 
 @pytest.mark.parametrize("more", [{}, {"hostname": "calendar", "relay_ca": "/ca.pem", "dkim_selector": ""}])
 def test_an_image_is_told_that_its_containers_have_no_mail_server(more: dict[str, object]) -> None:
     """Before it is made, in one line, and with what to do instead."""
     with pytest.raises(SettingsError, match=r'^mail = "postfix": is for machines.*in BAIKAL_RELAY_HOST$'):
-        Settings.from_data({"mail": "postfix"} | more, image=True)
+        load.from_data({"mail": "postfix"} | more, image=True)
 
 
 def test_an_image_is_told_of_mail_settings_without_effect() -> None:
     """As everything else is."""
     with pytest.raises(SettingsError, match=r'^relay_host = "smtp": has no effect with mail = "off"'):
-        Settings.from_data({"relay_host": "smtp"}, image=True)
+        load.from_data({"relay_host": "smtp"}, image=True)
 
 
 def test_an_image_is_told_of_its_other_faults() -> None:
     """That much is missing doesn't make the rest right."""
     with pytest.raises(SettingsError) as caught:
-        Settings.from_data({"http_port": 0, "baikal_version": "0.9.5"}, image=True)
+        load.from_data({"http_port": 0, "baikal_version": "0.9.5"}, image=True)
     assert [fault.setting for fault in caught.value.faults] == ["http_port", "baikal_version"] or [
         fault.setting for fault in caught.value.faults
     ] == ["baikal_version", "http_port"]
@@ -1230,7 +1232,7 @@ def test_every_variable_of_a_container_is_read() -> None:
         "BAIKAL_RESTIC_CREDENTIALS": f"AWS_ACCESS_KEY_ID=x\nAWS_SECRET_ACCESS_KEY={SECRET}",
     }
     assert set(given) == {PREFIX + name.upper() for name, item in DEFINITIONS.items() if not item.machine_only}
-    made = Settings.from_env(given)
+    made = load.from_environment(given)
     assert made.hostname == "kalender.example.org"
     assert made.hostnames == ("dav.example.org", "cal.example.org")
     assert (made.acme_email, made.acme_server) == ("jo@example.org", "https://ca.example.org:9000/acme/directory")
@@ -1261,7 +1263,7 @@ def test_every_variable_of_a_container_is_read() -> None:
 def test_a_secret_of_a_container_comes_from_a_mounted_file(tmp_path: Path) -> None:
     """Docker's and Kubernetes' secrets are files that a variable ending in _FILE names."""
     (tmp_path / "password").write_text(f"{PASSWORD}\n", encoding="utf-8")
-    made = Settings.from_env(
+    made = load.from_environment(
         {"BAIKAL_HOSTNAME": "cal.example.org", "BAIKAL_ADMIN_PASSWORD_FILE": str(tmp_path / "password")}
     )
     assert made.admin_password == Secret(PASSWORD)
@@ -1306,13 +1308,13 @@ def test_optional_secrets_of_a_container_come_from_mounted_files(tmp_path: Path)
 def test_a_mounted_secret_that_is_not_there_is_named() -> None:
     """The path is in the sentence, because that is what to mend."""
     with pytest.raises(SettingsError, match="the file /not/there, which cannot be read"):
-        Settings.from_env({"BAIKAL_HOSTNAME": "cal.example.org", "BAIKAL_ADMIN_PASSWORD_FILE": "/not/there"})
+        load.from_environment({"BAIKAL_HOSTNAME": "cal.example.org", "BAIKAL_ADMIN_PASSWORD_FILE": "/not/there"})
 
 
 def test_a_container_without_the_administrators_password_is_told_so() -> None:
     """The default, a reference to a machine's variable, isn't its own."""
     with pytest.raises(SettingsError, match=r"^admin_password: is missing; set it$"):
-        Settings.from_env({"BAIKAL_HOSTNAME": "cal.example.org"})
+        load.from_environment({"BAIKAL_HOSTNAME": "cal.example.org"})
 
 
 def test_the_environment_overrides_the_file() -> None:
@@ -1332,7 +1334,7 @@ def test_secrets_may_stand_plain_in_a_containers_file() -> None:
         name = "work"
         color = "#ff0000"
     """
-    made = Settings.from_env({}, tomllib.loads(text))
+    made = load.from_environment({}, tomllib.loads(text))
     assert made.admin_password == Secret(PASSWORD)
     assert made.users[0].password == Secret(SECRET)
     assert made.users[0].calendars[0].color == "#FF0000"
@@ -1340,7 +1342,7 @@ def test_secrets_may_stand_plain_in_a_containers_file() -> None:
 
 def test_references_work_in_a_containers_file_too() -> None:
     """Whoever keeps the file in a repository refers to variables or mounted files from it."""
-    made = Settings.from_env(
+    made = load.from_environment(
         {"SOMEWHERE": PASSWORD}, {"hostname": "cal.example.org", "admin_password": {"env": "SOMEWHERE"}}
     )
     assert made.admin_password == Secret(PASSWORD)
@@ -1397,6 +1399,6 @@ def test_what_kubernetes_says_of_a_service_called_baikal_is_nobodys_fault() -> N
         "BAIKAL_DB_PORT": "tcp://10.0.0.12:5432",
     }
     right = {"BAIKAL_HOSTNAME": "cal.example.org", "BAIKAL_ADMIN_PASSWORD": "s"}
-    assert Settings.from_env(right | theirs) == Settings.from_env(right)
+    assert load.from_environment(right | theirs) == load.from_environment(right)
     with pytest.raises(SettingsError, match="BAIKAL_HTPS_PORT: no such setting"):
-        Settings.from_env(right | {"BAIKAL_HTPS_PORT": "8443"})
+        load.from_environment(right | {"BAIKAL_HTPS_PORT": "8443"})

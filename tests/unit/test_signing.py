@@ -5,26 +5,30 @@ from __future__ import annotations
 import dataclasses
 import stat
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from baikalctl import paths
-from baikalctl.desired.state import Declared, declare
+from baikalctl.desired.build import desired_state
 from baikalctl.errors import HostError
 from baikalctl.mail import dkim_key
 from tests.unit.samples import settings
 
+if TYPE_CHECKING:
+    from baikalctl.desired.state import DesiredState
+
 
 @pytest.fixture
-def signed(host: Path, monkeypatch: pytest.MonkeyPatch, me: dict[str, str]) -> Declared:
+def signed(host: Path, monkeypatch: pytest.MonkeyPatch, me: dict[str, str]) -> DesiredState:
     """Return what a host is told whose mail is signed, by an account that this machine has."""
     assert host.is_dir()
     monkeypatch.setattr(paths, "DKIM_USER", me["owner"])
     Path(paths.DKIM).mkdir(parents=True)
-    return declare(dataclasses.replace(settings(), mail="postfix"))
+    return desired_state(dataclasses.replace(settings(), mail="postfix"))
 
 
-def take(declared: Declared) -> list[str]:
+def take(declared: DesiredState) -> list[str]:
     """Take all steps and return their sentences."""
     said = []
     for sentence, act in dkim_key.steps(declared):
@@ -33,7 +37,7 @@ def take(declared: Declared) -> list[str]:
     return said
 
 
-def test_the_key_is_made_once_and_is_the_signers_alone(signed: Declared) -> None:
+def test_the_key_is_made_once_and_is_the_signers_alone(signed: DesiredState) -> None:
     """A second run finds it, and leaves it as the DNS has it."""
     assert take(signed) == [f"make the key {signed.mail.key}, which mail is signed with"]
     key = Path(signed.mail.key)
@@ -44,13 +48,13 @@ def test_the_key_is_made_once_and_is_the_signers_alone(signed: Declared) -> None
     assert [path.name for path in Path(paths.DKIM).iterdir()] == ["baikal.cal.example.org.pem"]
 
 
-def test_looking_makes_nothing(signed: Declared) -> None:
+def test_looking_makes_nothing(signed: DesiredState) -> None:
     """A dry run tells what would be done."""
     assert len(list(dkim_key.steps(signed))) == 1
     assert not Path(signed.mail.key).exists()
 
 
-def test_a_key_that_others_can_read_is_given_back(signed: Declared, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_key_that_others_can_read_is_given_back(signed: DesiredState, monkeypatch: pytest.MonkeyPatch) -> None:
     """After a restore, say; the key itself stays."""
     monkeypatch.setattr(dkim_key, "privileged", lambda: True)
     take(signed)
@@ -62,7 +66,7 @@ def test_a_key_that_others_can_read_is_given_back(signed: Declared, monkeypatch:
     assert key.read_bytes() == made
 
 
-def test_another_selector_has_a_key_of_its_own(signed: Declared) -> None:
+def test_another_selector_has_a_key_of_its_own(signed: DesiredState) -> None:
     """While the DNS is told of the new one, the old one still is what it was."""
     take(signed)
     other = dataclasses.replace(signed, mail=dataclasses.replace(signed.mail, selector="next"))
@@ -73,11 +77,11 @@ def test_another_selector_has_a_key_of_its_own(signed: Declared) -> None:
 def test_without_signing_there_is_no_step(host: Path) -> None:
     """And no account is asked for."""
     assert host.is_dir()
-    assert take(declare(dataclasses.replace(settings(), mail="postfix", dkim_selector=""))) == []
-    assert take(declare(settings())) == []
+    assert take(desired_state(dataclasses.replace(settings(), mail="postfix", dkim_selector=""))) == []
+    assert take(desired_state(settings())) == []
 
 
-def test_without_the_signers_package_it_is_said(signed: Declared, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_signers_package_it_is_said(signed: DesiredState, monkeypatch: pytest.MonkeyPatch) -> None:
     """The remedy is the deploy, which installs it."""
     monkeypatch.setattr(paths, "DKIM_USER", "nobody-has-this-name")
     with pytest.raises(HostError, match="the package opendkim is not installed; run the deploy"):

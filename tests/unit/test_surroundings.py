@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from baikalctl.container import limits
+from baikalctl.container import limits, preflight
 from baikalctl.errors import HostError
 from tests.unit.samples import LETSENCRYPT, settings
 
@@ -65,17 +65,17 @@ def test_a_limit_of_memory_counts(cgroup: Path, files: dict[str, str], memory_mb
 def test_a_port_that_may_not_be_opened_is_said_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     """Docker lets every container open every port; others don't."""
     monkeypatch.setattr(limits, "may", lambda _: False)
-    limit = int(limits.UNPRIVILEGED_PORTS.read_text(encoding="ascii"))
-    limits.refuse_low_port("https_port", max(limit, 1024))
+    limit = int(preflight.UNPRIVILEGED_PORTS.read_text(encoding="ascii"))
+    preflight.refuse_low_port("https_port", max(limit, 1024))
     if limit:
         with pytest.raises(HostError, match=r"https_port is 80, .* set BAIKAL_HTTPS_PORT to 1024 or more"):
-            limits.refuse_low_port("https_port", 80)
+            preflight.refuse_low_port("https_port", 80)
 
 
 def test_whoever_has_the_capability_may_open_every_port(monkeypatch: pytest.MonkeyPatch) -> None:
     """Root has it unless it was taken away."""
     monkeypatch.setattr(limits, "may", lambda _: True)
-    limits.refuse_low_port("http_port", 80)
+    preflight.refuse_low_port("http_port", 80)
 
 
 def named(folder: Path, *files: str) -> dict[str, object]:
@@ -98,13 +98,13 @@ def given(folder: Path, mode: str) -> dict[str, object]:
 def test_a_file_that_is_named_must_be_there(tmp_path: Path, name: str, mode: str) -> None:
     """And be one: where it isn't on the host, Docker makes a directory."""
     it = settings(**given(tmp_path, mode))
-    limits.refuse_unfit_files(it)
+    preflight.refuse_unfit_files(it)
     (tmp_path / name).unlink()
     with pytest.raises(HostError, match=rf"{tmp_path}/{name} is not there; mount it$"):
-        limits.refuse_unfit_files(it)
+        preflight.refuse_unfit_files(it)
     (tmp_path / name).mkdir()
     with pytest.raises(HostError, match=rf"{tmp_path}/{name} is not there; mount it$"):
-        limits.refuse_unfit_files(it)
+        preflight.refuse_unfit_files(it)
 
 
 @pytest.mark.parametrize(("name", "mode"), FILES)
@@ -122,7 +122,7 @@ def test_a_file_that_is_named_must_be_for_this_account(
     monkeypatch.setattr(os, "access", access)
     verb = "run" if name == HOOK else "read"
     with pytest.raises(HostError, match=rf"{name} can't be {verb} by uid \d+.*; give that account the file$"):
-        limits.refuse_unfit_files(it)
+        preflight.refuse_unfit_files(it)
     assert asked[name] == (os.R_OK | os.X_OK if name == HOOK else os.R_OK)
 
 
@@ -131,14 +131,14 @@ def test_a_hook_that_others_can_change_is_refused(tmp_path: Path) -> None:
     it = settings(**given(tmp_path, "letsencrypt"))
     (tmp_path / HOOK).chmod(0o772)
     with pytest.raises(HostError, match=rf"{HOOK} can be changed by others \(-rwxrwx-w-, .*; put it where only root "):
-        limits.refuse_unfit_files(it)
-    limits.refuse_unfit_files(dataclasses.replace(it, tls="selfsigned"))
+        preflight.refuse_unfit_files(it)
+    preflight.refuse_unfit_files(dataclasses.replace(it, tls="selfsigned"))
 
 
 @pytest.mark.parametrize("mode", ["selfsigned", "off"])
 def test_where_no_file_is_named_none_must_be_there(mode: str) -> None:
     """As in most containers."""
-    limits.refuse_unfit_files(settings(tls=mode))
+    preflight.refuse_unfit_files(settings(tls=mode))
 
 
 @pytest.fixture
@@ -159,15 +159,15 @@ def test_a_plugin_must_be_in_the_image(plugins: list[str]) -> None:
     it = settings(**LETSENCRYPT, acme_dns_plugin="desec")
     plugins += ["dns-desec-other", "desec"]
     with pytest.raises(HostError, match=r"plugin desec is not in this image; .*--build-arg ACME_DNS_PLUGIN=desec, or "):
-        limits.refuse_unfit_files(it)
+        preflight.refuse_unfit_files(it)
     plugins.append("dns-desec")
-    limits.refuse_unfit_files(it)
+    preflight.refuse_unfit_files(it)
 
 
 def test_without_an_authority_no_plugin_must_be_in_the_image(plugins: list[str]) -> None:
     """Settings may keep its name for later."""
     assert plugins
-    limits.refuse_unfit_files(settings(acme_dns_plugin="desec"))
+    preflight.refuse_unfit_files(settings(acme_dns_plugin="desec"))
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ def test_a_repository_that_the_image_cannot_reach_is_said_with_the_remedy(
     secret = {"restic_password": "secret"} if repository else {}
     wanted = settings(restic_repository=repository, **secret)
     if not said:
-        limits.refuse_missing_restic(wanted)
+        preflight.refuse_missing_restic(wanted)
         return
     with pytest.raises(HostError, match=f"^{said}"):
-        limits.refuse_missing_restic(wanted)
+        preflight.refuse_missing_restic(wanted)

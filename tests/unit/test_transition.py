@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from baikalctl.database.interface import Database
-    from baikalctl.desired.state import Declared
+    from baikalctl.desired.state import DesiredState
 
 
 pytestmark = needs_php
@@ -431,7 +431,7 @@ def test_new_data_is_used_before_clients_are_let_in(it: Host, monkeypatch: pytes
     closed = Path(paths.DATA) / "closed"
     real = transaction._visit
 
-    def visit(told: Declared, target: Database, token: str) -> None:
+    def visit(told: DesiredState, target: Database, token: str) -> None:
         closed.write_text(maintenance.reason(), encoding="utf-8")
         real(told, target, token)
 

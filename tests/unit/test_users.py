@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from baikalctl.database import sqlite_file
-    from baikalctl.desired.state import DeclaredUser
+    from baikalctl.desired.state import DesiredUser
 
 
 TABLES = (
@@ -27,7 +27,7 @@ WORK = {"name": "work", "display_name": "Work", "color": "#FF0000", "description
 ABSENT = {"name": "jo", "state": "absent"}
 
 
-def accounts(*tables: Mapping[str, object]) -> tuple[DeclaredUser, ...]:
+def accounts(*tables: Mapping[str, object]) -> tuple[DesiredUser, ...]:
     """Return what a host is told of these accounts."""
     return declared(users=list(tables)).users
 

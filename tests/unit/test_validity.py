@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from baikalctl import paths
-from baikalctl.baikal.health import FAILED, OK, WARNING, Finding
+from baikalctl import output, paths
 from baikalctl.checks import certificate
-from baikalctl.tls import certbot, renewal, selection
-from baikalctl.tls.certbot import Refusal
-from baikalctl.tls.renewal import Manner
+from baikalctl.host.finding import FAILED, OK, WARNING, Finding
+from baikalctl.tls import attempts, certbot, renewal, selection
+from baikalctl.tls.acme_errors import Refusal
+from baikalctl.tls.renewal import Options
 from tests.unit.pairs import (
     CA,
     CA_KEY,
@@ -40,7 +40,7 @@ from tests.unit.test_check import serving
 if TYPE_CHECKING:
     from cryptography import x509
 
-    from baikalctl.desired.state import Declared
+    from baikalctl.desired.state import DesiredState
 
 
 CLOSED: dict[str, object] = {"https_port": 9}
@@ -51,32 +51,32 @@ REFUSAL = Refusal(reason="cal.example.org: connection refused", remedy="let port
 OWN = pem(signed(), CA, ROOT)
 
 
-def one(it: Declared) -> Finding:
+def one(it: DesiredState) -> Finding:
     """Return the only finding."""
     (finding,) = certificate.findings(it)
     assert finding.subject == "certificate"
     return finding
 
 
-def serve(it: Declared, *chain: x509.Certificate) -> None:
+def serve(it: DesiredState, *chain: x509.Certificate) -> None:
     """Have this chain serve, whatever else there is."""
     put(selection.serving(it), pem(*chain))
 
 
-def issued(it: Declared, *chain: x509.Certificate) -> None:
+def issued(it: DesiredState, *chain: x509.Certificate) -> None:
     """Have an authority have issued this chain, for what is declared."""
     assert it.asking is not None
-    put(selection.issued(it), pem(*chain), first=certbot.issued_by(it, it.asking))
+    put(selection.issued(it), pem(*chain), first=certbot.first_line(it, it.asking))
 
 
-def refuse(it: Declared, monkeypatch: pytest.MonkeyPatch, refusal: Refusal = REFUSAL) -> str:
+def refuse(it: DesiredState, monkeypatch: pytest.MonkeyPatch, refusal: Refusal = REFUSAL) -> str:
     """Have an authority refuse somebody in a hurry, and return until when."""
-    monkeypatch.setattr(certbot, "ask", lambda *_: refusal)
-    renewal.care(it, lambda _: None, Manner(hurry=True))
+    monkeypatch.setattr(certbot, "request_certificate", lambda *_: refusal)
+    renewal.maintain(it, lambda _: None, Options(hurry=True))
     assert it.asking is not None
-    refused = renewal.refused(it, it.asking)
+    refused = attempts.last_attempts(it, it.asking)
     assert refused is not None
-    return renewal.moment(refused.until)
+    return output.utc(refused.until)
 
 
 @pytest.fixture
@@ -217,7 +217,7 @@ def test_one_of_an_authority_is_told_with_when_it_is_renewed() -> None:
     it = declared(**ASKING)
     issued(it, signed(), CA)
     take(it)
-    at = renewal.moment(renewal.renewal(selection.look(it, selection.issued(it))))
+    at = output.utc(renewal.renewal_time(selection.look(it, selection.issued(it))))
     assert one(it) == Finding(
         "certificate",
         OK,
@@ -297,7 +297,7 @@ def test_nobody_is_sent_to_a_command_that_would_only_wait(monkeypatch: pytest.Mo
     refuse(it, monkeypatch)
     assert "--now" in one(it).remedy
     if limit == "ours":
-        for _ in range(renewal.PATIENCE):
+        for _ in range(attempts.PATIENCE):
             until = refuse(it, monkeypatch)
     else:
         until = refuse(it, monkeypatch, dataclasses.replace(REFUSAL, wait_s=50_000))

@@ -12,25 +12,27 @@ from baikalctl import output, paths
 from baikalctl.baikal import applied_passwords, config, current_database, local_database, release
 from baikalctl.baikal.accounts import Step, fingerprint, plan, removals
 from baikalctl.changes import migration
-from baikalctl.database import interface
+from baikalctl.database import registry
 from baikalctl.errors import HostError
-from baikalctl.host.boundary import QUICK, THOROUGH, Limits, confined
+from baikalctl.host.boundary import confined
+from baikalctl.host.child_limits import QUICK, THOROUGH, Limits
+from baikalctl.settings import known_releases
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from baikalctl.database.interface import Database
-    from baikalctl.desired.state import Declared
+    from baikalctl.desired.state import DesiredState
 
 
-def agreed(found: config.Configuration, declared: Declared, section: Mapping[str, object]) -> config.Configuration:
+def agreed(found: config.Configuration, declared: DesiredState, section: Mapping[str, object]) -> config.Configuration:
     """Return baikal.yaml with the version that the data is of, where a database that several machines share tells.
 
     One of them may have made or upgraded the data; the yaml of the others, or of one that is new, doesn't know it yet.
     """
     if not declared.database.host or config.differs(found.get("database", {}), section):
         return found
-    version = interface.of(section).version()
+    version = registry.of(section).version()
     if not version:
         return found
     merged = found or config.merge(found, declared.system, section, version)
@@ -66,18 +68,18 @@ class Look:
     """Nothing where the database can't be looked into yet: it is to be upgraded, or its server to be started, first."""
 
 
-def look(declared: Declared) -> Look:
+def look(declared: DesiredState) -> Look:
     """Look at the data; raises :class:`HostError` where it is elsewhere, or can't be read."""
     section, mine = current_database.section(declared), applied_passwords.own()
     return received(confined(lambda: looked(declared, section, mine), limits(declared)))
 
 
-def limits(declared: Declared) -> Limits:
+def limits(declared: DesiredState) -> Limits:
     """Return the limits of a look: for each account there are several questions, to a server that may be far away."""
     return dataclasses.replace(QUICK, seconds=QUICK.seconds + len(declared.users) / 10)
 
 
-def looked(declared: Declared, section: Mapping[str, object], mine: Mapping[str, str]) -> dict[str, Any]:
+def looked(declared: DesiredState, section: Mapping[str, object], mine: Mapping[str, str]) -> dict[str, Any]:
     """Return the fields of :class:`Look`, within the boundary.
 
     ``section`` is the declared one of the database, and ``mine`` what :func:`baikalctl.baikal.applied_passwords.own` tells.
@@ -86,7 +88,7 @@ def looked(declared: Declared, section: Mapping[str, object], mine: Mapping[str,
     refuse_other_database(found, section)
     known = agreed(found, declared, section)
     told: dict[str, Any] = {"found": found, "agreed": known}
-    here = interface.of(section)
+    here = registry.of(section)
     if migration.outstanding(known, declared.version) or (
         declared.database.local and not local_database.reachable(here)
     ):
@@ -100,13 +102,13 @@ def received(told: dict[str, Any]) -> Look:
     """Return what has passed the boundary."""
     state = told.get("state")
     configured = str(told["agreed"].get("system", {}).get("configured_version") or "")
-    if configured and not release.numbers(configured):
+    if configured and not known_releases.numbers(configured):
         message = f"the data has the version {configured[:40]!r}, which is none of Baïkal's; restore it from a backup"
         raise HostError(message)
     return Look(**told | {"state": State(**state) if state else None})
 
 
-def _state(here: Database, declared: Declared, applied: Mapping[str, str]) -> dict[str, Any]:
+def _state(here: Database, declared: DesiredState, applied: Mapping[str, str]) -> dict[str, Any]:
     """Look into the database ``here``, which needn't be there yet."""
     closed = Path(paths.INSTALL_DISABLED).is_file()
     if not here.installed():
@@ -121,7 +123,7 @@ def _state(here: Database, declared: Declared, applied: Mapping[str, str]) -> di
         }
 
 
-def steps(declared: Declared, known: Look | None = None) -> Iterator[Step]:
+def steps(declared: DesiredState, known: Look | None = None) -> Iterator[Step]:
     """Yield what differs from ``declared``; each step is to be taken before the next is asked for, or none at all.
 
     ``known`` is what :func:`look` has told just now, where that was done already.
@@ -132,7 +134,7 @@ def steps(declared: Declared, known: Look | None = None) -> Iterator[Step]:
     if old:  # what else there is to do, the data of the new release tells
         yield f"upgrade Baïkal from {old} to {declared.version}", lambda: None
         return
-    here = interface.of(section)
+    here = registry.of(section)
     if release.current() != declared.version:
         yield f"have Baïkal {declared.version} serve", lambda: release.activate(declared.version)
     if known.state is None:
@@ -144,7 +146,7 @@ def steps(declared: Declared, known: Look | None = None) -> Iterator[Step]:
     yield from _content_steps(declared, here, known, known.state)
 
 
-def _content_steps(declared: Declared, here: Database, known: Look, state: State) -> Iterator[Step]:
+def _content_steps(declared: DesiredState, here: Database, known: Look, state: State) -> Iterator[Step]:
     """Yield what differs in the database ``here``, which can be reached, and in baikal.yaml."""
     if not state.installed and known.found:
         message = (
@@ -171,13 +173,13 @@ def _content_steps(declared: Declared, here: Database, known: Look, state: State
         yield "remember which passwords were declared", lambda: applied_passwords.store(here, wanted)
 
 
-def of_server(declared: Declared, here: Database) -> Iterator[Step]:
+def of_server(declared: DesiredState, here: Database) -> Iterator[Step]:
     """Have this machine's own database server, where it has one, with a database in it."""
     if declared.database.local:
         yield from local_database.steps(declared, here)
 
 
-def _refuse_other_realm(found: config.Configuration, declared: Declared, applied: dict[str, str]) -> None:
+def _refuse_other_realm(found: config.Configuration, declared: DesiredState, applied: dict[str, str]) -> None:
     """Raise :class:`HostError` if a declared password would be of another realm, so that its user could not log in."""
     realm = found.get("system", {}).get("auth_realm", declared.realm)
     hashes = {"": declared.admin_hash} | {user.name: user.digest for user in declared.users}
@@ -198,7 +200,7 @@ def refuse_other_database(found: config.Configuration, section: Mapping[str, obj
         raise HostError(message)
 
 
-def _database_steps(here: Database, declared: Declared, applied: Mapping[str, str], state: State) -> Iterator[Step]:
+def _database_steps(here: Database, declared: DesiredState, applied: Mapping[str, str], state: State) -> Iterator[Step]:
     if state.missing:
         yield f"make the database fast: {', '.join(state.missing)}", lambda: confined(lambda: _tune(here), THOROUGH)
     if state.leaving:
@@ -215,7 +217,7 @@ def _tune(here: Database) -> None:
         here.tune(connection)
 
 
-def _bring(here: Database, declared: Declared, applied: Mapping[str, str]) -> None:
+def _bring(here: Database, declared: DesiredState, applied: Mapping[str, str]) -> None:
     """Have the accounts as they are declared, in one transaction."""
 
     def act() -> None:
@@ -228,7 +230,7 @@ def _bring(here: Database, declared: Declared, applied: Mapping[str, str]) -> No
 
 
 def _configuration_steps(
-    declared: Declared,
+    declared: DesiredState,
     found: config.Configuration,
     wanted: config.Configuration,
     applied: dict[str, str],
@@ -243,7 +245,7 @@ def _configuration_steps(
         yield f"set in baikal.yaml: {what}", lambda: config.write(wanted)
 
 
-def _wanted_applied(declared: Declared, applied: dict[str, str]) -> dict[str, str]:
+def _wanted_applied(declared: DesiredState, applied: dict[str, str]) -> dict[str, str]:
     """Return the fingerprints to remember: of the administrator under the empty name, which no account can have.
 
     Accounts that are no longer declared are remembered, so that declaring them again resets no password.
@@ -254,7 +256,7 @@ def _wanted_applied(declared: Declared, applied: dict[str, str]) -> dict[str, st
     return kept | {"": fingerprint(declared.admin_hash)} | known
 
 
-def _back_up(declared: Declared) -> None:
+def _back_up(declared: DesiredState) -> None:
     """Keep everything as it is before accounts are removed."""
     from baikalctl.backup import create
 

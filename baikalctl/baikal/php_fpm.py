@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from baikalctl import paths
-from baikalctl.desired.state import Declared
+from baikalctl.desired.state import deployed_state
 from baikalctl.errors import HostError
 
 if TYPE_CHECKING:
@@ -16,15 +16,6 @@ if TYPE_CHECKING:
 
 FINISHING_S = 60
 """How long requests that are under way may take; longer ones are cut off, unanswered."""
-
-
-def declared_here() -> Declared | None:
-    """Return what this host was told, or nothing in a container that was told nothing yet."""
-    try:
-        there = Path(paths.DECLARED).is_file()
-    except PermissionError:  # an ordinary user in a container, where its directory is root's
-        return None
-    return Declared.on_this_host() if there else None
 
 
 def pause(say: Callable[[str], None]) -> None:
@@ -51,7 +42,7 @@ def go_on() -> None:
 
 def _php() -> list[str]:
     """Return PHP's unit, on a machine that was deployed to."""
-    declared = declared_here() if Path(paths.BOOTED).is_dir() else None
+    declared = deployed_state() if Path(paths.BOOTED).is_dir() else None
     return [unit for unit in declared.services if unit.startswith("php")] if declared else []
 
 

@@ -1,0 +1,45 @@
+"""What differs on this host from the desired state, as steps: a sentence and a function each."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from baikalctl import paths
+from baikalctl.changes import data_steps
+from baikalctl.host.privileges import owner, privileged
+from baikalctl.host.safe_copy import belongs, give
+from baikalctl.mail import dkim_key
+from baikalctl.tls import selection
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from baikalctl.baikal.accounts import Step
+    from baikalctl.changes.data_steps import Look
+    from baikalctl.desired.state import DesiredState
+
+
+def pending(declared: DesiredState, known: Look | None = None) -> list[str]:
+    """Return the steps that :func:`apply` would take now, as sentences, and take none; ``known`` is of the data."""
+    return [sentence for sentence, _ in steps(declared, known)]
+
+
+def steps(declared: DesiredState, known: Look | None = None) -> Iterator[Step]:
+    """Yield what differs from ``declared``; each step is to be taken before the next is asked for, or none at all."""
+    yield from selection.steps(declared)
+    yield from selection.leftovers(declared)
+    yield from dkim_key.steps(declared)
+    yield from ownership_steps()
+    yield from data_steps.steps(declared, known)
+
+
+def ownership_steps() -> Iterator[Step]:
+    """Give back what somebody, or a tool run as root, took from the data's owner: Baïkal must be able to write it."""
+    if not privileged():
+        return
+    account = owner()
+    for path in (paths.BAIKAL_YAML, paths.INSTALL_DISABLED, *(paths.SQLITE + part for part in ("", "-wal", "-shm"))):
+        if not belongs(Path(path), account):
+            yield f"give {path} back to {paths.USER}, for it alone", partial(give, Path(path), account)

@@ -1,0 +1,22 @@
+"""Where baikalctl runs: on a machine, in a container that serves, or in a one-off container."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from baikalctl import paths
+
+
+def in_container() -> bool:
+    """Tell whether this is a container that ``baikalctl start`` has started."""
+    return Path(paths.SERVICES).is_dir()
+
+
+def unstarted() -> bool:
+    """Tell whether this is a container that was not started to serve, but does one thing with the data, and ends."""
+    return Path(paths.LAID_OUT).is_dir() and not in_container()
+
+
+def again() -> str:
+    """Return what brings everything to what is declared."""
+    return "restart the container" if in_container() else "run the deploy"

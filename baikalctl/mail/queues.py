@@ -1,0 +1,49 @@
+"""The mail queue of this host, whichever mail server it has."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from baikalctl.host.boundary import confined
+from baikalctl.mail import sendmail
+
+if TYPE_CHECKING:
+    from baikalctl.desired.state import DesiredState
+    from baikalctl.mail.queue_protocol import Queue, Waiting
+
+
+def waiting(declared: DesiredState) -> list[Waiting]:
+    """Return what waits in this host's queue, the oldest first."""
+    return of(declared).waiting()
+
+
+def kept() -> list[tuple[Path, str, float]]:
+    """Return each kept message with the reason and the moment."""
+    found = confined(lambda: [(str(path), reason, since) for path, reason, since in sendmail.kept()])
+    return [(Path(path), str(reason), float(since)) for path, reason, since in found]
+
+
+def of(declared: DesiredState) -> Queue:
+    """Return what knows this host's queue; imported only where it is asked."""
+    if declared.mail.mode == "postfix":
+        from baikalctl.mail import postfix
+
+        return postfix
+    from baikalctl.mail import nullmailer
+
+    return nullmailer
+
+
+def message_count(messages: list[tuple[Path, str, float]] | list[Waiting]) -> str:
+    """Return how many ``messages`` there are, with the verb."""
+    return f"{len(messages)} message is" if len(messages) == 1 else f"{len(messages)} messages are"
+
+
+def age(since: float) -> str:
+    """Return how long ago the Unix time ``since`` was."""
+    minutes = max(0, int(time.time() - since)) // 60
+    if minutes < 120:
+        return f"{minutes} min"
+    return f"{minutes // 60} h" if minutes < 60 * 48 else f"{minutes // 60 // 24} days"

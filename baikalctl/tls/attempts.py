@@ -1,0 +1,99 @@
+"""Attempts to get a certificate: which were refused, and when the authority may be asked again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from baikalctl import paths
+from baikalctl.host.atomic_write import write
+from baikalctl.tls import acme_errors, certbot
+from baikalctl.tls.acme_errors import Refusal
+from baikalctl.tls.certificate import DAY_S
+
+if TYPE_CHECKING:
+    from baikalctl.desired.state import Acme, DesiredState
+
+DELAYS_S = (600, 6000, 86400)
+"""After the first refusal, the second, and all others (https://letsencrypt.org/docs/integration-guide/, "Retrying
+failures": exponentially, up to once a day)."""
+
+
+HOUR_S = 3600
+
+
+PATIENCE = 4
+"""So many refusals within an hour are all that somebody in a hurry gets: the authority allows five for each name
+(https://letsencrypt.org/docs/rate-limits/, "Authorization Failures")."""
+
+
+LASTING_PATIENCE = 10
+"""And so many within a day: a run that somebody has a timer do is always in a hurry."""
+
+
+UNDER_WAY = Refusal(reason="an attempt is under way, or was interrupted", remedy="wait")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempts:
+    """What is remembered of refusals since the last success."""
+
+    wanted: str
+    """Fingerprint of what was asked for: another wish is no repetition."""
+    times: tuple[float, ...]
+    reason: str
+    remedy: str
+    until: float
+    """When the authority is to be asked again, at the earliest; it has said so itself where ``limited``."""
+    limited: bool
+
+
+def last_attempts(declared: DesiredState, asking: Acme) -> Attempts | None:
+    """Return what is remembered of refusals of what is declared now."""
+    try:
+        fields = json.loads(Path(paths.ATTEMPTS).read_text(encoding="utf-8"))
+        found = Attempts(**dict(fields, times=tuple(fields["times"])))
+    except (FileNotFoundError, ValueError, TypeError, KeyError):
+        return None
+    # A clock that was wrong and has been set right must not keep anybody waiting for years.
+    now = time.time()
+    possible = found.times[-1:] <= (now,) and found.until <= now + acme_errors.LONGEST_S
+    return found if possible and found.wanted == _fingerprint(declared, asking) else None
+
+
+def allowed_at(before: Attempts | None, *, hurry: bool) -> float:
+    """Return when the authority may be asked, in seconds since the epoch."""
+    if before is None:
+        return 0
+    if not hurry or before.limited:
+        return before.until
+    limits = ((PATIENCE, HOUR_S), (LASTING_PATIENCE, DAY_S))
+    return max((before.times[-count] + period for count, period in limits if len(before.times) >= count), default=0)
+
+
+def remember(declared: DesiredState, asking: Acme, before: Attempts | None, refusal: Refusal) -> Attempts:
+    """Store ``refusal`` of what ``asking`` asks for, after the attempts ``before``; return all of them."""
+    now, times = time.time(), before.times if before else ()
+    if refusal is not UNDER_WAY:
+        times = (*times, now)[-LASTING_PATIENCE:]
+    after = Attempts(
+        wanted=_fingerprint(declared, asking),
+        times=times,
+        reason=refusal.reason,
+        remedy=refusal.remedy,
+        until=now + max(refusal.wait_s, DELAYS_S[min(max(len(times), 1), len(DELAYS_S)) - 1]),
+        limited=bool(refusal.wait_s),
+    )
+    write(Path(paths.ATTEMPTS), json.dumps(asdict(after), ensure_ascii=False, indent=1) + "\n")
+    return after
+
+
+def _fingerprint(declared: DesiredState, asking: Acme) -> str:
+    """Return the fingerprint of all that an authority is asked with, but for the address, which no account changes."""
+    files = sorted(Path(asking.configuration).parent.glob("*.ini"))
+    lines = [line for path in files for line in path.read_bytes().splitlines() if not line.startswith(b"email")]
+    return hashlib.sha256(b"\n".join([certbot.first_line(declared, asking).encode(), *lines])).hexdigest()
