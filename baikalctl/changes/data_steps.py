@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from baikalctl import output, paths
+from baikalctl import paths
 from baikalctl.baikal import applied_passwords, config, current_database, local_database, release
 from baikalctl.baikal.accounts import Step, fingerprint, plan, removals
 from baikalctl.changes import migration
@@ -19,7 +19,7 @@ from baikalctl.host.child_limits import QUICK, THOROUGH, Limits
 from baikalctl.settings import known_releases
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from baikalctl.database.interface import Database
     from baikalctl.desired.state import DesiredState
@@ -123,10 +123,11 @@ def _state(here: Database, declared: DesiredState, applied: Mapping[str, str]) -
         }
 
 
-def steps(declared: DesiredState, known: Look | None = None) -> Iterator[Step]:
+def steps(declared: DesiredState, back_up: Callable[[], None], known: Look | None = None) -> Iterator[Step]:
     """Yield what differs from ``declared``; each step is to be taken before the next is asked for, or none at all.
 
-    ``known`` is what :func:`look` has told just now, where that was done already.
+    ``back_up`` makes an archive, before accounts are removed. ``known`` is what :func:`look` has returned just now, if
+    that was done already.
     """
     section = current_database.section(declared)
     known = known or look(declared)
@@ -143,10 +144,12 @@ def steps(declared: DesiredState, known: Look | None = None) -> Iterator[Step]:
         if known.state is None:  # so these steps are only looked at
             yield "bring what is in the database to what is declared", lambda: None
             return
-    yield from _content_steps(declared, here, known, known.state)
+    yield from _content_steps(declared, here, known, known.state, back_up)
 
 
-def _content_steps(declared: DesiredState, here: Database, known: Look, state: State) -> Iterator[Step]:
+def _content_steps(
+    declared: DesiredState, here: Database, known: Look, state: State, back_up: Callable[[], None]
+) -> Iterator[Step]:
     """Yield what differs in the database ``here``, which can be reached, and in baikal.yaml."""
     if not state.installed and known.found:
         message = (
@@ -162,7 +165,7 @@ def _content_steps(declared: DesiredState, here: Database, known: Look, state: S
     if not state.installed:
         state = look(declared).state or state
     if state.installed:
-        yield from _database_steps(here, declared, known.applied, state)
+        yield from _database_steps(here, declared, known.applied, state, back_up)
     elif declared.users:
         yield f"make {len(declared.users)} accounts", lambda: None
     section = current_database.section(declared)
@@ -200,12 +203,14 @@ def refuse_other_database(found: config.Configuration, section: Mapping[str, obj
         raise HostError(message)
 
 
-def _database_steps(here: Database, declared: DesiredState, applied: Mapping[str, str], state: State) -> Iterator[Step]:
+def _database_steps(
+    here: Database, declared: DesiredState, applied: Mapping[str, str], state: State, back_up: Callable[[], None]
+) -> Iterator[Step]:
     if state.missing:
         yield f"make the database fast: {', '.join(state.missing)}", lambda: confined(lambda: _tune(here), THOROUGH)
     if state.leaving:
         names = ", ".join(state.leaving)
-        yield f"back up everything before {names} are removed", lambda: _back_up(declared)
+        yield f"back up everything before {names} are removed", back_up
     # All of them are done together with the last, or none if anything fails.
     for position, sentence in enumerate(state.accounts, 1):
         last = position == len(state.accounts)
@@ -254,10 +259,3 @@ def _wanted_applied(declared: DesiredState, applied: dict[str, str]) -> dict[str
     known = {user.name: fingerprint(user.digest) for user in declared.users if user.present}
     kept = {name: fingerprint for name, fingerprint in applied.items() if name not in absent}
     return kept | {"": fingerprint(declared.admin_hash)} | known
-
-
-def _back_up(declared: DesiredState) -> None:
-    """Keep everything as it is before accounts are removed."""
-    from baikalctl.backup import create
-
-    create.make(declared, "before-removal", output.line)

@@ -14,7 +14,7 @@ from baikalctl.mail import dkim_key
 from baikalctl.tls import selection
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from baikalctl.baikal.accounts import Step
     from baikalctl.changes.data_steps import Look
@@ -23,16 +23,19 @@ if TYPE_CHECKING:
 
 def pending(declared: DesiredState, known: Look | None = None) -> list[str]:
     """Return the steps that :func:`apply` would take now, as sentences, and take none; ``known`` is of the data."""
-    return [sentence for sentence, _ in steps(declared, known)]
+    return [sentence for sentence, _ in steps(declared, lambda: None, known)]
 
 
-def steps(declared: DesiredState, known: Look | None = None) -> Iterator[Step]:
-    """Yield what differs from ``declared``; each step is to be taken before the next is asked for, or none at all."""
+def steps(declared: DesiredState, back_up: Callable[[], None], known: Look | None = None) -> Iterator[Step]:
+    """Yield what differs from ``declared``; either each step is taken before the next is asked for, or none is.
+
+    ``back_up`` makes an archive, before accounts are removed. ``known`` is of the data.
+    """
     yield from selection.steps(declared)
     yield from selection.leftovers(declared)
     yield from dkim_key.steps(declared)
     yield from ownership_steps()
-    yield from data_steps.steps(declared, known)
+    yield from data_steps.steps(declared, back_up, known)
 
 
 def ownership_steps() -> Iterator[Step]:

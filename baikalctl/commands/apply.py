@@ -67,7 +67,7 @@ def finish(say: Callable[[str], None] = output.line) -> None:
 def _take(declared: DesiredState, say: Callable[[str], None]) -> None:
     """Take every step."""
     try:
-        for sentence, act in steps(declared):
+        for sentence, act in steps(declared, lambda: _back_up(declared)):
             say(sentence)
             act()
     except interface.Error as error:
@@ -102,3 +102,10 @@ def _upgrade(declared: DesiredState, say: Callable[[str], None]) -> None:
 
         create.make(declared, "before-upgrade", say)
         upgrade.upgrade(found, section, declared.version, say, lambda: _take(declared, say))
+
+
+def _back_up(declared: DesiredState) -> None:
+    """Make an archive before accounts are removed."""
+    from baikalctl.backup import create
+
+    create.make(declared, "before-removal", output.line)

@@ -21,7 +21,7 @@ from baikalctl.host.child_limits import THOROUGH
 from baikalctl.host.lock import held
 from baikalctl.host.privileges import owner, privileged
 from baikalctl.host.tempdir import remove_tree
-from baikalctl.rendering.baikalctl import data_directories
+from baikalctl.rendering.baikal import data_directories
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -23,7 +23,7 @@ from baikalctl.host.boundary import confined
 from baikalctl.host.child_limits import QUICK, THOROUGH
 from baikalctl.host.lock import held
 from baikalctl.host.tempdir import private_folder
-from baikalctl.rendering.baikalctl import data_directories
+from baikalctl.rendering.baikal import data_directories
 from baikalctl.tls import certificate, nginx_reload, selection
 
 if TYPE_CHECKING:

@@ -30,7 +30,7 @@ from baikalctl.host.lock import held
 from baikalctl.host.privileges import privileged
 from baikalctl.host.tempdir import remove_tree
 from baikalctl.mail import nullmailer
-from baikalctl.rendering.baikalctl import data_directories
+from baikalctl.rendering.baikal import data_directories
 from baikalctl.rendering.container import BACKUP, CERTIFICATE, MAIL, render_contained
 from baikalctl.settings.conflicts import of_old_release
 from baikalctl.settings.environment import plain_secrets

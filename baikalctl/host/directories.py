@@ -1,11 +1,10 @@
-"""The data's place: whether it can be written, whose it is, and whether somebody serves it."""
+"""Directories of the data: is it writable, and who owns it?"""
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from baikalctl import paths
 from baikalctl.errors import HostError
@@ -15,7 +14,25 @@ from baikalctl.host.privileges import privileged
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from baikalctl.rendering.model import Directory
+
+class Directory(Protocol):
+    """A directory with its owner, group and mode."""
+
+    @property
+    def path(self) -> str:
+        """Return its absolute path."""
+
+    @property
+    def mode(self) -> int:
+        """Return its permissions."""
+
+    @property
+    def owner(self) -> str:
+        """Return the name of its owner."""
+
+    @property
+    def group(self) -> str:
+        """Return the name of its group."""
 
 
 def refuse_unwritable(place: Path, remedy: str, *, own: str = "") -> None:
@@ -57,7 +74,8 @@ def make(directories: Iterable[Directory]) -> None:
     for directory in directories:
         path = Path(directory.path)
         if privileged():
-            install.make_directory(dataclasses.asdict(directory))
+            owner, group, mode = directory.owner, directory.group, directory.mode
+            install.make_directory({"path": directory.path, "owner": owner, "group": group, "mode": mode})
         elif not path.exists():
             path.mkdir(mode=directory.mode)
         elif not os.access(path, os.R_OK | os.W_OK | os.X_OK):

@@ -1,24 +1,42 @@
-"""The files with which the data is reached and kept: passwords, and what a database server of the machine's own is told."""
+"""The database: drivers, the password's file, and a database server on the machine itself."""
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from baikalctl import paths
-from baikalctl.rendering.model import File, Platform, Service
+from baikalctl.rendering.model import Directory, File, Service, secret_files, service
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
+    from baikalctl.rendering.model import Platform
+    from baikalctl.rendering.templates import Context
     from baikalctl.settings.model import Settings
 
+DRIVERS = {"mysql": ("php-mysql", "python3-pymysql"), "pgsql": ("php-pgsql", "python3-psycopg2")}
+"""The drivers of PHP and of baikalctl, by ``database``. SQLite's are always there, because archives are SQLite files."""
+SERVERS = {"mysql": "mariadb-server", "pgsql": "postgresql"}
+"""The package of a server on the machine itself, by ``database``."""
+SERVICE = "database"
 
-SERVER = "database"
-"""What the machine's own database server is called among our services."""
+
+def packages(settings: Settings, *, image: bool) -> tuple[str, ...]:
+    """Return the distribution's packages: drivers, and the server where it is to run on the machine itself."""
+    if image:
+        return tuple(package for drivers in DRIVERS.values() for package in drivers)
+    name = server(settings)
+    return (*DRIVERS.get(settings.database, ()), *((name,) if name else ()))
+
+
+def server(settings: Settings) -> str:
+    """Return the package of the machine's own database server; empty where the database is SQLite or elsewhere."""
+    return SERVERS[settings.database] if settings.local_server else ""
 
 
 def units(settings: Settings, platform: Platform) -> tuple[str, ...]:
-    """Return the unit of the machine's own database server; of somebody else's, the one that stands for all of it."""
+    """Return the unit of the machine's own server: of one that others use too, the unit that stands for all of it."""
     if not settings.local_server:
         return ()
     if settings.database == "mysql":
@@ -26,33 +44,35 @@ def units(settings: Settings, platform: Platform) -> tuple[str, ...]:
     return (f"postgresql@{platform.postgresql}-main" if platform.own_database else "postgresql",)
 
 
-def server(settings: Settings, platform: Platform, text: Callable[[str], bytes]) -> Iterator[File]:
-    """Yield what a server is told that is ours alone; somebody else's is told nothing."""
-    if not settings.local_server or not platform.own_database:
+def directories(context: Context) -> tuple[Directory, ...]:  # noqa: ARG001 - as every subsystem's
+    """Return nothing: the files are in directories that exist."""
+    return ()
+
+
+def files(context: Context) -> Iterator[File]:
+    """Yield the password's file, and the configuration of a server that this deploy has installed."""
+    settings, platform = context.settings, context.platform
+    yield from secret_files(context, {paths.DATABASE_PASSWORD: settings.database_password})
+    if context.layout.contained or not settings.local_server or not platform.own_database:
         return
     if settings.database == "mysql":
         template = path = "/etc/mysql/mariadb.conf.d/99-baikal.cnf"
     else:
         template = "/etc/postgresql/main/conf.d/baikal.conf"
         path = f"/etc/postgresql/{platform.postgresql}/main/conf.d/baikal.conf"
-    yield File(path=path, content=text(template[1:]), service=SERVER)
+    yield File(path=path, content=context.text(template[1:]), service=SERVICE)
 
 
-def services(units: tuple[str, ...], files: tuple[File, ...]) -> Iterator[Service]:
-    """Yield the service of these ``units``, where it reads anything of ours among ``files``: only then is it ours."""
-    reads = tuple(file.path for file in files if file.service == SERVER)
-    for unit in units if reads else ():
-        # Where it listens, it learns when it starts.
-        yield Service(name=SERVER, unit=unit, check=("/usr/bin/true",), reads=reads, reloads=False)
+def services(context: Context, files: tuple[File, ...]) -> Iterator[Service]:
+    """Yield the service, if this deploy has configured it."""
+    if not any(file.service == SERVICE for file in files):
+        return
+    for unit in units(context.settings, context.platform):
+        # It reads where to listen only when it starts.
+        yield service(SERVICE, unit, "/usr/bin/true", files, reloads=False)
 
 
-def secrets(settings: Settings, root: str = "") -> Iterator[File]:
-    """Yield a file for each secret that is declared; ``root`` stands before the paths of our configuration."""
-    found = {
-        paths.DATABASE_PASSWORD: settings.database_password,
-        paths.RESTIC_PASSWORD: settings.restic_password,
-        paths.RESTIC_CREDENTIALS: settings.restic_credentials,
-    }
-    for path, secret in found.items():
-        if secret:
-            yield File(path=f"{root}{path}", content=f"{secret.reveal()}\n".encode(), mode=0o600, together=True)
+def version(package_version: str) -> str:
+    """Return PostgreSQL's version as in its units and paths, such as ``15`` from ``15+248``; empty if it has none."""
+    match = re.match(r"(?:\d+:)?(\d+)", package_version)
+    return match[1] if match else ""

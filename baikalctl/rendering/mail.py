@@ -1,46 +1,66 @@
-"""What mail needs of a machine: files, directories and services, whichever server it has."""
+"""Mail: one mail server keeps invitations until they are sent, nullmailer or Postfix."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from baikalctl import paths
 from baikalctl.rendering import nullmailer, postfix
-from baikalctl.rendering.model import Directory, File, Platform, Service
+from baikalctl.rendering.model import File, secret_files
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterable, Iterator
 
-    from baikalctl.desired.state import DesiredState
+    from baikalctl.rendering.model import Directory, Platform, Service
+    from baikalctl.rendering.templates import Context
     from baikalctl.settings.model import Settings
+
+BAIKALCTL_PACKAGES = ("python3-dnspython", "python3-icalendar")
+"""What baikalctl looks up DNS records and reads invitations with."""
+
+
+def packages(settings: Settings, *, image: bool) -> tuple[str, ...]:
+    """Return the distribution's packages; in an image, nullmailer's, because containers have no Postfix."""
+    if not image and settings.mail == "off":
+        return ()
+    return (*(nullmailer.PACKAGES if image else server_packages(settings)), *BAIKALCTL_PACKAGES)
+
+
+def server_packages(settings: Settings) -> tuple[str, ...]:
+    """Return the packages of a machine's mail server."""
+    return {"off": (), "relay": nullmailer.PACKAGES, "postfix": postfix.packages(settings)}[settings.mail]
 
 
 def units(settings: Settings, platform: Platform) -> tuple[str, ...]:
     """Return the units that send mail, in the order in which they start."""
     if settings.mail == "relay":
         return (nullmailer.UNIT,)
-    return postfix.postfix_units(settings, platform.postfix)
+    return postfix.units(settings, platform.postfix)
 
 
-def directories(settings: Settings) -> tuple[Directory, ...]:
-    """Return what their files and keys are in."""
+def directories(context: Context) -> Iterable[Directory]:
+    """Return the directories of the mail server's files and keys."""
+    if context.settings.mail == "relay":
+        return nullmailer.directories(context)
+    return postfix.directories(context.settings)
+
+
+def files(context: Context) -> Iterator[File]:
+    """Yield the mail server's files, and the password with which ``baikalctl check`` tries to log in to the relay."""
+    settings = context.settings
     if settings.mail == "relay":
-        return nullmailer.directories()
-    return postfix.postfix_directories(settings)
+        yield from nullmailer.files(context)
+    elif settings.mail == "postfix":
+        yield from postfix.files(context)
+    if settings.mail != "off":
+        yield from secret_files(context, {paths.RELAY_PASSWORD: settings.relay_password})
+    if context.layout.contained:
+        yield File(path=f"{context.layout.root}/etc/mailname", content=f"{settings.hostname}\n".encode())
 
 
-def files(settings: Settings, text: Callable[[str], bytes]) -> Iterator[File]:
-    """Yield what they read, and what the doctor does."""
-    if settings.mail == "relay":
-        yield from nullmailer.nullmailer_files(settings, text)
-        yield nullmailer.drop_in(text)
-    yield from postfix.postfix_files(settings, text)
-    yield from nullmailer.relay_password(settings)
-
-
-def services(units: tuple[str, ...], declared: DesiredState, files: tuple[File, ...]) -> Iterator[Service]:
-    """Yield the services of these ``units``, each with all that it reads among ``files``."""
-    if units == (nullmailer.UNIT,):
-        reads = tuple(file.path for file in files if file.service == nullmailer.UNIT)
-        yield Service(name=units[0], unit=units[0], check=("/usr/bin/systemctl", "daemon-reload"), reads=reads)
+def services(context: Context, files: tuple[File, ...]) -> Iterator[Service]:
+    """Yield the services, in the order in which they start."""
+    if context.settings.mail == "relay":
+        yield nullmailer.service_of(files)
     else:
-        yield from postfix.postfix_services(units, declared, files)
+        yield from postfix.services(context, files)

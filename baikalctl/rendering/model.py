@@ -1,25 +1,23 @@
-"""Settings become files: the one table of everything we own on a host."""
+"""What the subsystems are described with: platform, files, directories, services."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from baikalctl import paths
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
+    from baikalctl.rendering.templates import Context
     from baikalctl.settings.model import Settings
-
-
-UNITS = "/etc/systemd/system"
-CERTIFICATE_TIMER, BACKUP_TIMER = "baikal-certificate.timer", "baikal-backup.timer"
+    from baikalctl.settings.secret import Secret
 
 
 @dataclass(frozen=True, kw_only=True)
 class Platform:
-    """What the host told of itself that its files depend on."""
+    """The properties of a host that its files depend on."""
 
     php: str
     """Version of PHP as Debian names its packages, such as ``8.2``."""
@@ -28,20 +26,20 @@ class Platform:
     memory_mb: int
     ipv6: bool
     postfix: tuple[int, int, int] = (0, 0, 0)
-    """Nothing but zeros where there is none."""
+    """All zeros where it isn't installed."""
     postgresql: str = ""
-    """Version of PostgreSQL as its units and paths have it, such as ``15``; nothing where there is none."""
+    """Version of PostgreSQL as in its units and paths, such as ``15``; empty where it isn't installed."""
     own_database: bool = False
-    """Whether the machine's own database server is ours, so that it serves nobody else."""
+    """Whether this deploy installed the machine's database server, so that nothing else uses it."""
     php_user: str = paths.USER
-    """The account that PHP is to run as; nothing where it runs as whoever starts it."""
+    """The account that PHP runs as; empty where it runs as the account that starts it."""
     web_user: str = paths.WEB_USER
-    """The same of nginx's workers."""
+    """The account of nginx's workers; empty as above."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class File:
-    """A file that we own. ``service`` must reread it when it changes; none of it is readable before it has its mode."""
+    """A file that the deploy owns. ``service`` must read it again when it changes."""
 
     path: str
     content: bytes = field(repr=False)  # large, and not for every log
@@ -50,12 +48,12 @@ class File:
     group: str = "root"
     service: str = ""
     together: bool = False
-    """Whether it is put in place with the services' files, and taken back with them if a check refuses those."""
+    """Whether it is put in place with the services' files, and rolled back with them if a check refuses those."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Directory:
-    """A directory that we own, though not all that is in it."""
+    """A directory that the deploy owns, though not everything in it."""
 
     path: str
     mode: int = 0o755
@@ -65,62 +63,72 @@ class Directory:
 
 @dataclass(frozen=True, kw_only=True)
 class Service:
-    """A service that reads our files: its unit, the command that tells whether it could, and all that it reads."""
+    """A service that reads our files: its unit, the command that checks its configuration, and the files it reads."""
 
     name: str
     unit: str
     check: tuple[str, ...]
     reads: tuple[str, ...]
     reloads: bool = True
-    """Whether it takes everything up that it is told while it runs."""
+    """Whether a reload is enough for every change."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EarlyUnit:
+    """A unit that apt would start before its configuration exists."""
+
+    package: str
+    unit: str
+    waits_for: str
+    """The file without which it is not started."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FileSet:
-    """Everything we own on one host. ``displaced`` are links of the distribution that would be in the way."""
+    """Everything that the deploy owns on one host."""
 
     directories: tuple[Directory, ...]
     files: tuple[File, ...]
     services: tuple[Service, ...] = ()
     displaced: tuple[tuple[str, str], ...] = ()
+    """Links of the distribution, and where they lead, that are removed."""
     record: str = paths.FILES
-    """Where the host remembers which files are ours."""
+    """The file on the host that lists our files."""
     lock: str = paths.LOCK
 
     def __repr__(self) -> str:
-        """Return a few words: pyinfra shows what a question is about wherever it fails, and works it out each time."""
+        """Return a few words: pyinfra formats a fact's arguments at each call, to show them if the fact fails."""
         return f"<{len(self.files)} files>"
 
 
-def asking(settings: Settings, text: Callable[[str], bytes], root: str = "") -> Iterator[File]:
-    """Yield what certbot reads, where an authority is asked; ``root`` stands before the paths of our configuration."""
-    if settings.tls != "letsencrypt":
-        return
-    yield File(path=f"{root}{paths.CERTBOT}", content=text("etc/baikal/certbot.ini"), mode=0o600, together=True)
-    if settings.acme_dns_credentials:
-        credentials = f"{settings.acme_dns_credentials.reveal()}\n".encode()
-        yield File(path=f"{root}{paths.DNS_CREDENTIALS}", content=credentials, mode=0o600, together=True)
+class Subsystem(Protocol):
+    """What each module of a subsystem has: the one description for machines, images and containers."""
+
+    def packages(self, settings: Settings, *, image: bool) -> Iterable[str]:
+        """Return the distribution's packages; in an ``image``, all that its containers may be configured to use."""
+
+    def units(self, settings: Settings, platform: Platform) -> tuple[str, ...]:
+        """Return the systemd units of a machine, in the order in which they start."""
+
+    def directories(self, context: Context) -> Iterable[Directory]:
+        """Return the directories, parents first."""
+
+    def files(self, context: Context) -> Iterable[File]:
+        """Return the files."""
+
+    def services(self, context: Context, files: tuple[File, ...]) -> Iterable[Service]:
+        """Return the services of a machine, in the order in which they start; ``files`` are those of all subsystems."""
 
 
-def timers(settings: Settings) -> tuple[str, ...]:
-    """Return the units that have something done by the clock: the certificate cared for, and archives made."""
-    certificate = () if settings.tls == "off" else (CERTIFICATE_TIMER,)
-    return (*certificate, BACKUP_TIMER) if settings.backup else certificate
-
-
-def _units(settings: Settings, text: Callable[[str], bytes], php: str) -> Iterator[File]:
-    """Yield the timers with what they start, and what PHP's unit does besides."""
-    yield File(
-        path=f"{UNITS}/{php}.service.d/baikal.conf",
-        content=text("etc/systemd/system/php-fpm.service.d/baikal.conf"),
-        service=next(iter(timers(settings)), "php"),  # a timer's check has systemd read its units
-    )
-    for timer in timers(settings):
-        for name in (timer.replace(".timer", ".service"), timer):
-            yield File(path=f"{UNITS}/{name}", content=text(f"{UNITS[1:]}/{name}"), service=timer)
-
-
-def _service(name: str, unit: str, check: str, files: tuple[File, ...]) -> Service:
-    """Return the service ``name``, which reads its own among ``files``."""
+def service(name: str, unit: str, check: str, files: Iterable[File], *, reloads: bool = True) -> Service:
+    """Return the service ``name``, which reads those ``files`` that name it."""
     reads = tuple(file.path for file in files if file.service == name)
-    return Service(name=name, unit=unit, check=tuple(check.split()), reads=reads)
+    return Service(name=name, unit=unit, check=tuple(check.split()), reads=reads, reloads=reloads)
+
+
+def secret_files(context: Context, secrets: Mapping[str, Secret | None]) -> Iterator[File]:
+    """Yield a file, for root alone, for each of the ``secrets`` (by path on a machine) that is set."""
+    for path, secret in secrets.items():
+        if secret:
+            content = f"{secret.reveal()}\n".encode()
+            yield File(path=f"{context.layout.root}{path}", content=content, mode=0o600, together=True)

@@ -1,58 +1,61 @@
-"""What nullmailer reads: on a machine and in a container the same."""
+"""nullmailer: it keeps mail in a queue until the relay has taken it. On machines and in containers."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from baikalctl import paths
-from baikalctl.rendering.model import Directory, File
+from baikalctl.rendering.model import Directory, File, Service, service
+from baikalctl.rendering.timers import UNITS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
-    from baikalctl.settings.model import Settings
+    from baikalctl.rendering.templates import Context
 
-
+PACKAGES = ("nullmailer",)
 UNIT = "nullmailer"
-DROP_IN = "/etc/systemd/system/nullmailer.service.d"
+DROP_IN = f"{UNITS}/nullmailer.service.d"
 TIMES_S = {"pausetime": 30, "maxpause": 300, "sendtimeout": 120, "queuelifetime": 7 * 24 * 3600}
-"""How long nullmailer waits after an attempt, doubled each time, and at most; how long an attempt may take; and after how
-long it gives up. With a relay that is back, mail leaves within five minutes."""
+"""The pause after an attempt, doubled each time, and the longest one; the limit for an attempt; and after how long a
+message is given up. When the relay is back, mail leaves within five minutes."""
 
 
-def nullmailer_files(
-    settings: Settings, text: Callable[[str], bytes], *, root: str = "", group: str = "mail", owner: str = "root"
-) -> Iterator[File]:
-    """Yield what nullmailer is told of the relay; ``root`` stands before the paths of our configuration.
+def directories(context: Context) -> Iterator[Directory]:
+    """Yield the configuration's directory; in a container also the queue, which PHP's account fills and empties itself."""
+    yield Directory(path=f"{context.layout.root}{paths.NULLMAILER}")
+    if not context.layout.contained:
+        yield Directory(path=DROP_IN)
+        return
+    account = context.platform.php_user
+    parts = (f"{paths.SPOOL}/{part}" for part in ("queue", "tmp", "failed"))
+    for path in (f"{paths.RUN}/mail", paths.SPOOL, *parts):
+        yield Directory(path=path, mode=0o700, owner=account, group=account)
 
-    It runs as an account of its own, in the ``group`` that may read the password.
+
+def files(context: Context) -> Iterator[File]:
+    """Yield nullmailer's configuration, and on a machine the unit's drop-in.
+
+    ``remotes`` has the relay's password. nullmailer's account reads it: on a machine by the group ``mail``, in a
+    container as PHP's account.
     """
-    folder = f"{root}{paths.NULLMAILER}"
+    contained, account = context.layout.contained, context.platform.php_user
+    folder = f"{context.layout.root}{paths.NULLMAILER}"
     yield File(
         path=f"{folder}/remotes",
-        content=text(f"{paths.NULLMAILER[1:]}/remotes"),
+        content=context.text(f"{paths.NULLMAILER[1:]}/remotes"),
         mode=0o640,
-        owner=owner,
-        group=group,
+        owner=account if contained else "root",
+        group=account if contained else "mail",
         service=UNIT,
     )
-    yield File(path=f"{folder}/helohost", content=f"{settings.hostname}\n".encode(), service=UNIT)
+    yield File(path=f"{folder}/helohost", content=f"{context.settings.hostname}\n".encode(), service=UNIT)
     for name, seconds in TIMES_S.items():
         yield File(path=f"{folder}/{name}", content=f"{seconds}\n".encode(), service=UNIT)
+    if not contained:
+        yield File(path=f"{DROP_IN}/baikal.conf", content=context.text(f"{DROP_IN[1:]}/baikal.conf"), service=UNIT)
 
 
-def relay_password(settings: Settings, root: str = "") -> Iterator[File]:
-    """Yield the file with which the doctor tries to log in."""
-    if settings.mail != "off" and settings.relay_password:
-        content = f"{settings.relay_password.reveal()}\n".encode()
-        yield File(path=f"{root}{paths.RELAY_PASSWORD}", content=content, mode=0o600, together=True)
-
-
-def drop_in(text: Callable[[str], bytes]) -> File:
-    """Return what a machine's systemd is told besides."""
-    return File(path=f"{DROP_IN}/baikal.conf", content=text(f"{DROP_IN[1:]}/baikal.conf"), service=UNIT)
-
-
-def directories() -> tuple[Directory, ...]:
-    """Return the directories of a machine that these are in."""
-    return (Directory(path=paths.NULLMAILER), Directory(path=DROP_IN))
+def service_of(files: tuple[File, ...]) -> Service:
+    """Return the service, which reads its own among ``files``."""
+    return service(UNIT, UNIT, "/usr/bin/systemctl daemon-reload", files)

@@ -1,70 +1,89 @@
-"""The mail server of a machine's own: Postfix, and OpenDKIM beside it where mail is signed."""
+"""Postfix, the mail server of a machine's own, with OpenDKIM where mail is signed."""
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from baikalctl import paths
-from baikalctl.rendering.model import Directory, File, Service
+from baikalctl.rendering.model import Directory, EarlyUnit, File, Service, service
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
-    from baikalctl.desired.state import DesiredState
+    from baikalctl.rendering.templates import Context
     from baikalctl.settings.model import Settings
 
-
+POSTFIX, OPENDKIM = "postfix", "opendkim"
+SASL = "libsasl2-modules"
+"""What Postfix needs to log in to a relay; a recommendation of its package, so not installed by itself."""
+EARLY = (
+    EarlyUnit(package=POSTFIX, unit="postfix", waits_for=paths.POSTFIX_ALIASES),
+    EarlyUnit(package=POSTFIX, unit="postfix@", waits_for=paths.POSTFIX_ALIASES),
+    EarlyUnit(package=OPENDKIM, unit="opendkim", waits_for=paths.POSTFIX_ALIASES),
+)
+"""Unconfigured, Postfix would answer the whole network, or fail on Debian 12. OpenDKIM would listen on another socket, and
+a reload moves no socket."""
+PRESEED = "postfix postfix/main_mailer_type select No configuration"
+"""For debconf: the package writes no main.cf, now or at an upgrade, so it starts nothing of its own."""
 ONE_UNIT = (3, 9, 1)
-"""Since this version of Postfix, Debian's postfix.service is Postfix. Before, it is a name for all instances, which runs
-whether or not they do; the one that is meant is postfix@-.service."""
+"""Since this version of Postfix, Debian's postfix.service is Postfix. Before, it stands for all instances and is active
+whether or not they run; the instance that counts is postfix@-.service."""
 
 
-def postfix_directories(settings: Settings) -> tuple[Directory, ...]:
-    """Return where the signer's keys are: it reads them, and makes none."""
+def packages(settings: Settings) -> tuple[str, ...]:
+    """Return the distribution's packages."""
+    login = (SASL,) if settings.relay_user else ()
+    signer = (OPENDKIM,) if settings.dkim_selector else ()
+    return (POSTFIX, *login, *signer)
+
+
+def units(settings: Settings, version: tuple[int, int, int]) -> tuple[str, ...]:
+    """Return the units with this ``version`` of Postfix, in the order in which they start."""
+    if settings.mail != "postfix":
+        return ()
+    signer = (OPENDKIM,) if _signs(settings) else ()
+    return (*signer, "postfix", *(("postfix@-",) if version < ONE_UNIT else ()))
+
+
+def directories(settings: Settings) -> tuple[Directory, ...]:
+    """Return the directory of the signer's keys, which it can read and not write."""
     if not _signs(settings):
         return ()
     return (Directory(path=paths.DKIM, mode=0o750, group=paths.DKIM_USER),)
 
 
-def postfix_files(settings: Settings, text: Callable[[str], bytes]) -> tuple[File, ...]:
-    """Return what Postfix and OpenDKIM read of ours, besides the key; nothing where there is no Postfix."""
-    return tuple(_files(settings, text)) if settings.mail == "postfix" else ()
+def files(context: Context) -> Iterator[File]:
+    """Yield the files that Postfix and OpenDKIM read, but for the key."""
+    settings = context.settings
+    for path in (paths.POSTFIX, paths.POSTFIX_ALIASES):
+        yield File(path=path, content=context.text(path[1:]), service="postfix")
+    if settings.relay_password:
+        # Postfix opens it as root, before it changes to its own account.
+        content = context.text(paths.POSTFIX_LOGIN[1:])
+        yield File(path=paths.POSTFIX_LOGIN, content=content, mode=0o600, service="postfix")
+    if _signs(settings):
+        yield File(path=paths.OPENDKIM, content=context.text(paths.OPENDKIM[1:]), service="opendkim")
 
 
-def postfix_units(settings: Settings, version: tuple[int, int, int]) -> tuple[str, ...]:
-    """Return the units that send mail, with this ``version`` of Postfix, in the order in which they start."""
-    if settings.mail != "postfix":
-        return ()
-    signer = ("opendkim",) if _signs(settings) else ()
-    return (*signer, "postfix", *(("postfix@-",) if version < ONE_UNIT else ()))
-
-
-def postfix_services(units: tuple[str, ...], declared: DesiredState, files: tuple[File, ...]) -> Iterator[Service]:
-    """Yield the services of these ``units``, each with all that it reads among ``files``."""
-    for unit in units:
-        if unit == "opendkim":
+def services(context: Context, files: tuple[File, ...]) -> Iterator[Service]:
+    """Yield the services, each with all that it reads among ``files``."""
+    postfix = service("postfix", "postfix", "/usr/sbin/postfix check", files)
+    for unit in units(context.settings, context.platform.postfix):
+        if unit == OPENDKIM:
             check = ("/usr/sbin/opendkim", "-n", "-x", paths.OPENDKIM)
-            reads = (*_read_by(unit, files), declared.mail.key)
-            # A reload moves no socket: it would go on listening where the package's own configuration has it.
+            reads = (*service(unit, unit, "", files).reads, context.declared.mail.key)
+            # A reload moves no socket.
             yield Service(name=unit, unit=unit, check=check, reads=reads, reloads=False)
         else:
-            reads = _read_by("postfix", files)
-            yield Service(name=unit, unit=unit, check=("/usr/sbin/postfix", "check"), reads=reads)
+            yield Service(name=unit, unit=unit, check=postfix.check, reads=postfix.reads)
 
 
-def _files(settings: Settings, text: Callable[[str], bytes]) -> Iterator[File]:
-    for path in (paths.POSTFIX, paths.POSTFIX_ALIASES):
-        yield File(path=path, content=text(path[1:]), service="postfix")
-    if settings.relay_password:
-        # Postfix opens it as root, before it is anybody else.
-        yield File(path=paths.POSTFIX_LOGIN, content=text(paths.POSTFIX_LOGIN[1:]), mode=0o600, service="postfix")
-    if _signs(settings):
-        yield File(path=paths.OPENDKIM, content=text(paths.OPENDKIM[1:]), service="opendkim")
+def version(package_version: str) -> tuple[int, int, int]:
+    """Return Postfix's version from that of its package, such as (3, 7, 11) from ``3.7.11-0+deb12u1``."""
+    match = re.match(r"(?:\d+:)?(\d+)\.(\d+)\.(\d+)", package_version)
+    return (int(match[1]), int(match[2]), int(match[3])) if match else (0, 0, 0)
 
 
 def _signs(settings: Settings) -> bool:
     return settings.mail == "postfix" and bool(settings.dkim_selector)
-
-
-def _read_by(service: str, files: tuple[File, ...]) -> tuple[str, ...]:
-    return tuple(file.path for file in files if file.service == service)

@@ -1,4 +1,4 @@
-"""The Jinja templates of all files, below ``templates/`` by the path that the file has on a host."""
+"""The Jinja templates of all files: below ``templates/``, at the path that the file has on a host."""
 
 from __future__ import annotations
 
@@ -6,66 +6,74 @@ import functools
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import jinja2
 
 from baikalctl import paths
-from baikalctl.rendering.php import memory_limit_mb, workers
-from baikalctl.settings import schedule
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from baikalctl.desired.state import DesiredState
     from baikalctl.rendering.model import Platform
     from baikalctl.settings.model import Settings
 
 HOME = Path(__file__).resolve().parents[2]
-"""The directory that holds ``baikalctl/`` and ``templates/``: this checkout, or a host's library."""
+"""The directory with ``baikalctl/`` and ``templates/``: this checkout, or a host's library."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
-    """Where the same texts become files: what differs between a machine and a container."""
+class Layout:
+    """The paths that differ between a machine and a container."""
 
     socket: str
     """Where PHP listens."""
     access_log: str
     root: str = ""
-    """What stands before the paths of our configuration: nothing on a machine."""
+    """Prefix of all paths of our configuration: empty on a machine, ``/run/baikal`` in a container."""
+
+    @property
+    def contained(self) -> bool:
+        """Whether this is a container's."""
+        return bool(self.root)
 
 
-def texts(settings: Settings, platform: Platform, declared: DesiredState, place: Place) -> Callable[[str], bytes]:
-    """Return the function that fills in a template by its path below ``templates/``."""
-    values: dict[str, Any] = {
-        "settings": settings,
-        "platform": platform,
-        "paths": paths,
-        "declared": declared,
-        "place": place,
-        "workers": workers(platform),
-        "memory_limit_mb": memory_limit_mb(platform),
-        "backup_times": schedule.on_calendar(settings.backup_schedule, settings.timezone),
-    }
-    return functools.partial(fill_in, **values)
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """What the files of a host are rendered from."""
+
+    settings: Settings
+    platform: Platform
+    declared: DesiredState
+    layout: Layout
+
+    def text(self, template: str, **values: object) -> bytes:
+        """Return the text of the template at a path below ``templates/``, with this context and ``values``."""
+        return fill_in(
+            template,
+            settings=self.settings,
+            platform=self.platform,
+            paths=paths,
+            declared=self.declared,
+            layout=self.layout,
+            **values,
+        )
 
 
 def fill_in(template: str, **values: object) -> bytes:
-    """Return the text of the template at a path below ``templates/``, with ``values`` in it."""
-    return _environment().get_template(template).render(values).encode()
+    """Return the text of the template at a path below ``templates/``, with ``values``."""
+    return environment().get_template(template).render(values).encode()
 
 
 @functools.cache
-def _environment() -> jinja2.Environment:
+def environment() -> jinja2.Environment:
     """Return the one environment, so that each template is compiled once, however many hosts there are."""
-    environment = jinja2.Environment(
+    result = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HOME / "templates"),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        autoescape=False,  # noqa: S701 - configuration files, not HTML; every value is validated by its kind
+        autoescape=False,  # noqa: S701 - configuration files, not HTML; every value is validated by its type
     )
-    environment.filters["quoted"] = shlex.quote
-    return environment
+    result.filters["quoted"] = shlex.quote
+    return result

@@ -12,7 +12,7 @@ import pytest
 
 from baikalctl import paths
 from baikalctl.desired.state import REALM
-from baikalctl.rendering.baikalctl import program
+from baikalctl.rendering.baikal import program
 from baikalctl.rendering.container import STOPPING_MS, baked, render_contained
 from baikalctl.rendering.machine import render
 from baikalctl.rendering.templates import fill_in

@@ -16,7 +16,7 @@ import pytest
 
 from baikalctl import paths
 from baikalctl.desired.state import REALM, DesiredState
-from baikalctl.rendering.baikalctl import program
+from baikalctl.rendering.baikal import program
 from baikalctl.rendering.container import render_contained
 from baikalctl.rendering.machine import render
 from baikalctl.rendering.model import FileSet, Platform
@@ -846,10 +846,10 @@ def test_a_misspelt_variable_in_a_template_fails() -> None:
     """Rendering stops instead of writing nothing in its place."""
     import jinja2
 
-    from baikalctl.rendering.templates import _environment
+    from baikalctl.rendering.templates import environment
 
     with pytest.raises(jinja2.UndefinedError, match="hostnam"):
-        _environment().from_string("{{ settings.hostnam }}").render(settings=settings())
+        environment().from_string("{{ settings.hostnam }}").render(settings=settings())
 
 
 def test_every_map_fits_into_nginx_on_every_processor() -> None:

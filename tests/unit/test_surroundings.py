@@ -64,7 +64,7 @@ def test_a_limit_of_memory_counts(cgroup: Path, files: dict[str, str], memory_mb
 
 def test_a_port_that_may_not_be_opened_is_said_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     """Docker lets every container open every port; others don't."""
-    monkeypatch.setattr(limits, "may", lambda _: False)
+    monkeypatch.setattr(preflight, "may", lambda _: False)
     limit = int(preflight.UNPRIVILEGED_PORTS.read_text(encoding="ascii"))
     preflight.refuse_low_port("https_port", max(limit, 1024))
     if limit:
@@ -74,7 +74,7 @@ def test_a_port_that_may_not_be_opened_is_said_with_its_remedy(monkeypatch: pyte
 
 def test_whoever_has_the_capability_may_open_every_port(monkeypatch: pytest.MonkeyPatch) -> None:
     """Root has it unless it was taken away."""
-    monkeypatch.setattr(limits, "may", lambda _: True)
+    monkeypatch.setattr(preflight, "may", lambda _: True)
     preflight.refuse_low_port("http_port", 80)
 
 

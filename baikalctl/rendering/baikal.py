@@ -1,0 +1,99 @@
+"""Baïkal and baikalctl: the packages, the program with its templates, the desired state, and the data directory."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from baikalctl import paths
+from baikalctl.rendering.model import Directory, File, FileSet, Service
+from baikalctl.rendering.templates import HOME, fill_in
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from baikalctl.rendering.model import Platform
+    from baikalctl.rendering.templates import Context
+    from baikalctl.settings.model import Settings
+
+PACKAGES = ("ca-certificates", "openssl", "python3", "python3-jinja2", "python3-yaml", "tzdata")
+"""What baikalctl needs: it reads and writes baikal.yaml, makes certificates, and knows time zones."""
+SUPERVISOR = "s6"
+"""In an image, in the place of systemd."""
+
+
+def packages(settings: Settings, *, image: bool) -> tuple[str, ...]:  # noqa: ARG001 - as every subsystem's
+    """Return the distribution's packages."""
+    return (*PACKAGES, SUPERVISOR) if image else PACKAGES
+
+
+def units(settings: Settings, platform: Platform) -> tuple[str, ...]:  # noqa: ARG001 - as every subsystem's
+    """Return nothing: Baïkal is PHP's."""
+    return ()
+
+
+def directories(context: Context) -> Iterator[Directory]:
+    """Yield the configuration's directory; on a machine also the program's and the data's, which a container has."""
+    if context.layout.contained:
+        yield Directory(path=f"{context.layout.root}/etc/baikal")
+        return
+    yield Directory(path="/etc/baikal", mode=0o700)
+    yield from data_directories()
+    yield from program().directories
+
+
+def files(context: Context) -> Iterator[File]:
+    """Yield the desired state; on a machine also the program, which an image has."""
+    if not context.layout.contained:
+        yield from program().files
+    path = f"{context.layout.root}{paths.DECLARED}"
+    yield File(path=path, content=context.declared.to_json().encode(), mode=0o600, together=True)
+
+
+def services(context: Context, files: tuple[File, ...]) -> tuple[Service, ...]:  # noqa: ARG001 - as every subsystem's
+    """Return nothing: Baïkal is PHP's."""
+    return ()
+
+
+def data_directories() -> tuple[Directory, ...]:
+    """Return the directories of the data: a machine has them from its deploy, a container's volume from its start."""
+    return (
+        Directory(path=paths.DATA),
+        *(
+            Directory(path=path, mode=0o700)
+            for path in (paths.STATE, paths.STAMPS, paths.TLS, paths.ACME, paths.ISSUED)
+        ),
+        Directory(path=paths.CHALLENGES),
+        Directory(path=paths.MAINTENANCE, mode=0o711),
+        *(
+            Directory(path=path, mode=0o700, owner=paths.USER, group=paths.USER)
+            for path in (paths.CONFIG, paths.SPECIFIC, f"{paths.SPECIFIC}/db", paths.SESSIONS)
+        ),
+        Directory(path=paths.MAIL),
+        Directory(path=paths.KEPT, mode=0o700, owner=paths.USER, group=paths.USER),
+    )
+
+
+@functools.cache
+def program() -> FileSet:
+    """Return baikalctl with the templates, which every machine and every image has."""
+    library = [*_tree("baikalctl", "*.py"), *_tree("templates", "*")]
+    command = fill_in("usr/local/sbin/baikalctl", library=paths.LIBRARY)
+    php = (HOME / "templates" / paths.LIBRARY[1:]).glob("*.php")
+    folders = {str(folder) for file in library for folder in Path(file.path).parents if paths.LIBRARY in str(folder)}
+    return FileSet(
+        directories=(Directory(path=paths.CODE), *(Directory(path=folder) for folder in sorted(folders))),
+        files=(
+            *library,
+            *(File(path=f"{paths.LIBRARY}/{file.name}", content=file.read_bytes()) for file in sorted(php)),
+            File(path=paths.COMMAND, content=command, mode=0o755),
+        ),
+    )
+
+
+def _tree(folder: str, pattern: str) -> Iterator[File]:
+    """Yield the files below ``folder`` with their paths in a host's library."""
+    for source in sorted((HOME / folder).rglob(pattern)):
+        if source.is_file() and "__pycache__" not in source.parts:
+            yield File(path=f"{paths.LIBRARY}/{source.relative_to(HOME)}", content=source.read_bytes())
