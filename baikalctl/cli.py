@@ -24,22 +24,22 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return _run(chosen)
     except HostError as error:
-        output.complain(str(error))
+        output.print_error(str(error))
         return 1
     except SettingsError as error:
         for fault in error.faults:
-            output.complain(str(fault))
-        output.complain("nothing was touched; docs/settings.md, or baikalctl settings, has every setting")
+            output.print_error(str(fault))
+        output.print_error("nothing was touched; docs/settings.md, or baikalctl settings, has every setting")
         return 2
     except PermissionError as error:
         hint = "" if os.geteuid() == 0 else " (run it as root, for example with sudo)"
-        output.complain(f"{error}{hint}")
+        output.print_error(f"{error}{hint}")
         return 1
     except OSError as error:
-        output.complain(f"{error}; run it again when that is fixed")
+        output.print_error(f"{error}; run it again when that is fixed")
         return 1
     except _database_errors() as error:
-        output.complain(_of_database(error))
+        output.print_error(_of_database(error))
         return 1
 
 
@@ -54,10 +54,10 @@ def _of_database(error: Error) -> str:
     from baikalctl.baikal import current_database
 
     try:
-        here = current_database.of(DesiredState.on_this_host())
+        database = current_database.of(DesiredState.on_this_host())
     except (HostError, OSError):
         return f"the database: {error}; baikalctl check tells more"
-    return f"{here}: {error}; {here.remedy(error, 'run again; baikalctl check tells more')}"
+    return f"{database}: {error}; {database.remedy(error, 'run again; baikalctl check tells more')}"
 
 
 def _run(chosen: argparse.Namespace) -> int:
@@ -79,8 +79,8 @@ def _run(chosen: argparse.Namespace) -> int:
     if chosen.verb == "mail" and chosen.mail == "take":
         from baikalctl.commands import mail
 
-        return mail.take(output.say)
-    there = {
+        return mail.save_queued(output.say)
+    other = {
         "check": _check,
         "health": _health,
         "certificate": _certificate,
@@ -88,20 +88,20 @@ def _run(chosen: argparse.Namespace) -> int:
         "mail": _mail,
         "database": _database,
     }
-    return there[chosen.verb](chosen, DesiredState.on_this_host())
+    return other[chosen.verb](chosen, DesiredState.on_this_host())
 
 
 def _prepare_errand(chosen: argparse.Namespace) -> None:
     """Where this is all that a container is for, have it know what its environment declares: some verbs can do without."""
     from baikalctl.host import runtime
 
-    if runtime.unstarted():
+    if runtime.in_one_off_container():
         from baikalctl.container import settings_source, start
 
-        start.end_when_told()
+        start.exit_on_signals()
         needed = chosen.verb == "database" or (chosen.verb == "backup" and chosen.backup != "verify")
         if needed or settings_source.has_settings(os.environ):
-            start.prepare_errand(os.environ)
+            start.prepare_one_off(os.environ)
 
 
 def _settings(_: argparse.Namespace) -> int:
@@ -126,7 +126,7 @@ def _health(_: argparse.Namespace, declared: DesiredState) -> int:
 def _check(chosen: argparse.Namespace, declared: DesiredState) -> int:
     from baikalctl.checks import check
 
-    findings = check.examine(declared, thorough=chosen.thorough, wait_s=chosen.wait)
+    findings = check.run_checks(declared, thorough=chosen.thorough, wait_s=chosen.wait)
     output.page(check.report(findings, as_json=chosen.json, due=chosen.json and _may_ask(declared)))
     return 0 if check.healthy(findings) else 1
 
@@ -146,7 +146,7 @@ def _certificate(chosen: argparse.Namespace, declared: DesiredState) -> int:
 
     if chosen.prepare:  # within a deploy, which holds the lock, and refuses what it can't use
         if declared.tls == "files":
-            selection.given(declared)
+            selection.declared_pair(declared)
         hook = str(declared.settings.get("acme_dns_hook") or "")
         if hook and declared.asking:
             atomic_write.refuse_writable_by_others(hook)
@@ -157,7 +157,7 @@ def _certificate(chosen: argparse.Namespace, declared: DesiredState) -> int:
     manner = renewal.Options(hurry=chosen.now, anew=chosen.renew, quiet=chosen.quiet or chosen.sleep)
     status = renewal.maintain(declared, output.say, manner)
     if chosen.sleep:
-        pause = str(int(renewal.next_look_s(declared)))
+        pause = str(int(renewal.next_check_s(declared)))
         os.execv("/usr/bin/sleep", ["sleep", pause])  # noqa: S606 - no shell is meant
     return status
 
@@ -194,18 +194,18 @@ def _backup(chosen: argparse.Namespace) -> int:
         return 0
     declared = DesiredState.on_this_host()
     if chosen.backup == "list":
-        found = listing.lines(declared, output.complain)
+        found = listing.lines(declared, output.print_error)
         output.page(listing.as_json(found) if chosen.json else listing.table(found))
         return 0
     by_clock = chosen.quiet or chosen.sleep
     if not chosen.sleep or create.due(declared):
         made = create.run(
-            declared, output.complain if chosen.json else _nothing if by_clock else output.say, by_clock=by_clock
+            declared, output.print_error if chosen.json else _nothing if by_clock else output.say, by_clock=by_clock
         )
         if made:
             output.line(create.as_json(made) if chosen.json else create.describe(made))
     if chosen.sleep:
-        pause = str(int(create.next_look_s(declared)) + 1)
+        pause = str(int(create.next_check_s(declared)) + 1)
         os.execv("/usr/bin/sleep", ["sleep", pause])  # noqa: S606 - no shell is meant
     return 0
 
@@ -243,10 +243,10 @@ def _recover(chosen: argparse.Namespace) -> int:
     from baikalctl import paths
     from baikalctl.changes import transaction
     from baikalctl.host.install import locked
-    from baikalctl.host.lock import held
+    from baikalctl.host.lock import hold_lock
 
     if not chosen.booting:
-        with held(paths.LOCK, output.say):
+        with hold_lock(paths.LOCK, output.say):
             transaction.recover(output.say)
         return 0
     with locked(paths.LOCK, patience_s=0) as ours:
@@ -274,10 +274,10 @@ def _release(chosen: argparse.Namespace) -> int:
 
     from baikalctl import paths
     from baikalctl.baikal import release
-    from baikalctl.host.lock import held
+    from baikalctl.host.lock import hold_lock
 
     version, archive, sha256 = chosen.version, chosen.archive, chosen.sha256
-    with held(paths.LOCK if Path(paths.STATE).is_dir() else paths.BAKING_LOCK, output.say):
+    with hold_lock(paths.LOCK if Path(paths.STATE).is_dir() else paths.BAKING_LOCK, output.say):
         try:
             source = Path(archive)
             standing = release.standing(version)

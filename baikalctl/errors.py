@@ -39,7 +39,7 @@ class HostError(Exception):
     """This host can't do what was asked; the message says why, and what to do."""
 
 
-def unknown(name: str, known: Iterable[str], prefix: str = "") -> str:
+def unknown_name(name: str, known: Iterable[str], prefix: str = "") -> str:
     """Return what to say of a ``name`` that is not among the ``known`` ones, with the nearest as a suggestion.
 
     What all of them begin with makes none of them alike, so it is left out of the comparison as ``prefix``.

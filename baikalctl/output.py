@@ -53,7 +53,7 @@ def say(sentence: str) -> None:
     line(f"baikalctl: {sentence}")
 
 
-def complain(sentence: str) -> None:
+def print_error(sentence: str) -> None:
     """Print on standard error what is wrong."""
     lines([f"baikalctl: {sentence}"], error=True)
 

@@ -55,9 +55,9 @@ class PieceFact(FactBase[bytes]):
 
     def command(self, path: str, number: int) -> str:
         """Print the piece of that number in base64."""
-        place = shlex.quote(path)
+        target = shlex.quote(path)
         skip = number * PIECE_MB
-        return f"dd if={place} bs=1M skip={skip} count={PIECE_MB} iflag=fullblock status=none | base64 -w 65536"
+        return f"dd if={target} bs=1M skip={skip} count={PIECE_MB} iflag=fullblock status=none | base64 -w 65536"
 
     def process(self, output: list[str]) -> bytes:
         """Return what it stands for."""
@@ -88,13 +88,13 @@ def brought_home(made: OperationMeta) -> Generator[FunctionCommand, None, None]:
 def bring_or_complain(host: Host, made: OperationMeta) -> bool:
     """Bring the archive home and return whether it is there; if not, the reason is logged as an error of this host."""
     try:
-        place = bring_home(host, announced(made.stdout_lines[-1] if made.stdout_lines else ""))
+        path = bring_home(host, announced(made.stdout_lines[-1] if made.stdout_lines else ""))
     except (OSError, ValueError, PyinfraError) as error:
         reason = str(error)
     except Exception as error:  # noqa: BLE001 - whatever a compromised host answers, the other hosts go on
         reason = f"{type(error).__name__}: {error}; {CHECK_HOST}"
     else:
-        logger.info(f"{host.print_prefix}{place}")
+        logger.info(f"{host.print_prefix}{path}")
         return True
     logger.error(f"{host.print_prefix}the archive can't be brought home: {escaped(reason)}")
     return False
@@ -120,19 +120,19 @@ def announced(line: str) -> Announced:
     archive has another name than today's archives have.
     """
     try:
-        said = json.loads(line)
+        output = json.loads(line)
     except (ValueError, RecursionError):
-        said = None
-    if not isinstance(said, dict):
+        output = None
+    if not isinstance(output, dict):
         raise ValueError(f"the host didn't describe it in JSON; {CHECK_HOST}")
-    path, size, sha256 = (said.get(key) for key in ("path", "size", "sha256"))
+    path, size, sha256 = (output.get(key) for key in ("path", "size", "sha256"))
     if not (isinstance(path, str) and type(size) is int and size > 0 and isinstance(sha256, str)):
         raise ValueError(f"the host didn't describe it by path, size and checksum; {CHECK_HOST}")
     if not SHA256.fullmatch(sha256):
         raise ValueError(f"the host sent {sha256[:80]!r}, which is no checksum; {CHECK_HOST}")
     name = path.rpartition("/")[2]
     try:
-        created = catalog.created(name)
+        created = catalog.created_at(name)
     except ValueError:
         message = f"the host calls it {name[:80]!r}, which is no name of an archive; {CHECK_HOST}"
         raise ValueError(message) from None
@@ -162,7 +162,7 @@ def at_home(folder: Path) -> list[Path]:
     with contextlib.suppress(FileNotFoundError):
         for path in folder.iterdir():
             with contextlib.suppress(ValueError):
-                created, state = catalog.created(path.name), path.lstat()
+                created, state = catalog.created_at(path.name), path.lstat()
                 if stat.S_ISREG(state.st_mode) and created <= latest:
                     found.append((min(created, state.st_mtime), path))
     return [path for _, path in sorted(found, reverse=True)]
@@ -177,14 +177,14 @@ def bring_home(host: Host, archive: Announced) -> Path:
     folder = folder_of(host.name)
     for each in (HOME, folder):
         each.mkdir(mode=0o700, exist_ok=True)
-    place = folder / archive.name
-    if place.exists():
-        if _content(place) == (archive.size, archive.sha256):
-            return place
-        message = f"{place} is here already, with other content, and was kept; run backup.py again, or {CHECK_HOST}"
+    path = folder / archive.name
+    if path.exists():
+        if _content(path) == (archive.size, archive.sha256):
+            return path
+        message = f"{path} is here already, with other content, and was kept; run backup.py again, or {CHECK_HOST}"
         raise ValueError(message)
     _refuse_too_large(host, archive, folder)
-    temporary = place.with_name(f".{place.name}.new")
+    temporary = path.with_name(f".{path.name}.new")
     temporary.unlink(missing_ok=True)
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
@@ -193,10 +193,10 @@ def bring_home(host: Host, archive: Announced) -> Path:
                 file.write(piece)
             file.flush()
             os.fsync(descriptor)
-        os.link(temporary, place)  # never replaces anything, which a rename would
+        os.link(temporary, path)  # never replaces anything, which a rename would
     finally:
         temporary.unlink(missing_ok=True)
-    return place
+    return path
 
 
 def _refuse_too_large(host: Host, archive: Announced, folder: Path) -> None:

@@ -32,8 +32,8 @@ def prepare(target: Target) -> None:
 def database_server_chosen(server: str, machine: Machine) -> Generator[StringCommand, None, None]:
     """Have the host know that the package ``server`` is ours, unless it was there before."""
     if server not in machine.installed and server not in machine.database_servers:
-        place, servers = paths.DATABASE_SERVERS, " ".join(sorted({*machine.database_servers, server}))
-        yield StringCommand(f"mkdir -p {paths.DATA} && echo {servers} > {place}.new && mv {place}.new {place}")
+        path, servers = paths.DATABASE_SERVERS, " ".join(sorted({*machine.database_servers, server}))
+        yield StringCommand(f"mkdir -p {paths.DATA} && echo {servers} > {path}.new && mv {path}.new {path}")
 
 
 def refuse_other_database_server(machine: Machine, settings: Settings) -> None:

@@ -70,7 +70,7 @@ class MachineFact(FactBase[Machine]):
 
     def process(self, output: list[str]) -> Machine:
         """Read the lines."""
-        said: dict[str, str] = {}
+        text: dict[str, str] = {}
         installed = {}
         for line in output:
             key, _, value = line.partition("=")
@@ -78,26 +78,26 @@ class MachineFact(FactBase[Machine]):
                 package, _, version = value.partition(" ")
                 installed[package] = version
             else:
-                said[key.strip()] = value.strip()
+                text[key.strip()] = value.strip()
         # Without the package that stands for the distribution's own, somebody has chosen one.
         chosen = [name.partition("-")[2] for name in installed if re.fullmatch(r"postgresql-\d+", name)]
         if chosen:
             installed.setdefault("postgresql", max(chosen, key=int))
         known = ("debian", "ubuntu")
-        like = [name for name in known if name in (said.get("system"), *said.get("like", "").split())]
+        like = [name for name in known if name in (text.get("system"), *text.get("like", "").split())]
         return Machine(
-            system=like[-1] if like else said.get("system", ""),
-            pretty=said.get("pretty", "an unknown system"),
-            root=said.get("uid") == "0",
-            sudo=said.get("sudo", ""),
-            booted="booted" in said,
-            cores=int(said.get("cores") or 1),
+            system=like[-1] if like else text.get("system", ""),
+            pretty=text.get("pretty", "an unknown system"),
+            root=text.get("uid") == "0",
+            sudo=text.get("sudo", ""),
+            booted="booted" in text,
+            cores=int(text.get("cores") or 1),
             # Rounded, because the kernel's figure varies a little from boot to boot.
-            memory_mb=int(said.get("memory") or 0) // 1024 // 64 * 64,
-            ipv6="ipv6" in said,
-            release=said.get("release", ""),
-            mail_servers=tuple(said.get("mail", "").split()),
-            database_servers=tuple(said.get("database", "").split()),
+            memory_mb=int(text.get("memory") or 0) // 1024 // 64 * 64,
+            ipv6="ipv6" in text,
+            release=text.get("release", ""),
+            mail_servers=tuple(text.get("mail", "").split()),
+            database_servers=tuple(text.get("database", "").split()),
             installed=installed,
         )
 
@@ -190,8 +190,8 @@ class ReleaseFact(FactBase[tuple[str, str, bool]]):
 
     def command(self, version: str) -> str:
         """Print three lines."""
-        place = f"{paths.CODE}/{shlex.quote(version)}"
-        intact = f'[ "$({tree_command(place)})" = "$(cat {place}/{TREE})" ] && cat {place}/{ORIGIN}'
+        path = f"{paths.CODE}/{shlex.quote(version)}"
+        intact = f'[ "$({tree_command(path)})" = "$(cat {path}/{TREE})" ] && cat {path}/{ORIGIN}'
         leftovers = f"find {paths.CODE} -mindepth 1 -maxdepth 1 -name '.*' 2>/dev/null"
         return f'echo "$(readlink {paths.CURRENT})"; echo "$({{ {intact}; }} 2>/dev/null)"; echo "$({leftovers})"'
 

@@ -89,5 +89,5 @@ def _leaving(wanted: Sequence[str], machine: Machine) -> list[str]:
 
 def _remember(servers: Sequence[str]) -> str:
     """Return the command that writes down which mail servers are ours."""
-    place = paths.MAIL_SERVERS
-    return f"mkdir -p {paths.MAIL} && echo {' '.join(servers)} > {place}.new && mv {place}.new {place}"
+    path = paths.MAIL_SERVERS
+    return f"mkdir -p {paths.MAIL} && echo {' '.join(servers)} > {path}.new && mv {path}.new {path}"

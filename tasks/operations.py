@@ -274,12 +274,12 @@ def _differs(item: File | Directory, found: dict[str, Any], kind: str) -> bool:
 
 def _unfinished(file: File, found: dict[str, Any]) -> bool:
     """Tell whether an interrupted run may have left ``file`` in place unchecked: then it is brought once more."""
-    return str(host_install.beside(file.path, host_install.OLD)) in found["owned"]
+    return str(host_install.temporary_path(file.path, host_install.OLD)) in found["owned"]
 
 
-def _kinds(said: str) -> tuple[str, ...]:
+def _kinds(output: str) -> tuple[str, ...]:
     """Return what stat's word for a file means; it has one of its own for an empty file."""
-    return ("regular file",) if said in ("regular file", "regular empty file") else (said,)
+    return ("regular file",) if output in ("regular file", "regular empty file") else (output,)
 
 
 def _entry(item: File | Directory) -> dict[str, Any]:

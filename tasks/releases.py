@@ -33,15 +33,15 @@ _one_at_a_time = BoundedSemaphore()
 
 def obtain(settings: Settings) -> Archive:
     """Return the archive that ``settings`` name, downloading it once for all hosts; raises SettingsError if it's wrong."""
-    version, given = settings.baikal_version, settings.baikal_archive
-    key = (version, given, settings.baikal_sha256, settings.baikal_download)
+    version, value = settings.baikal_version, settings.baikal_archive
+    key = (version, value, settings.baikal_sha256, settings.baikal_download)
     with _one_at_a_time:
         if key not in _obtained:
             try:
                 _obtained[key] = _obtain(settings)
             except release.ArchiveError as error:
                 name = "baikal_sha256" if "SHA-256" in str(error) and settings.baikal_sha256 else "baikal_archive"
-                _obtained[key] = Fault(name, str(error), f'"{given}"' if given else "")
+                _obtained[key] = Fault(name, str(error), f'"{value}"' if value else "")
     found = _obtained[key]
     if isinstance(found, Fault):
         raise SettingsError([found])
@@ -49,14 +49,14 @@ def obtain(settings: Settings) -> Archive:
 
 
 def _obtain(settings: Settings) -> Archive:
-    version, given = settings.baikal_version, settings.baikal_archive
-    if given and "://" not in given:
-        path = Path(os.path.expanduser(given)).resolve()  # noqa: PTH111 - unlike Path.expanduser, leaves an unknown ~name alone
+    version, value = settings.baikal_version, settings.baikal_archive
+    if value and "://" not in value:
+        path = Path(os.path.expanduser(value)).resolve()  # noqa: PTH111 - unlike Path.expanduser, leaves an unknown ~name alone
         if not path.is_file():
             message = "is not a file on this machine; give the path of the release's zip"
             raise release.ArchiveError(message)
         return Archive(str(path), _verified(path, version, settings.baikal_sha256))
-    source = given or release.address(version)
+    source = value or release.address(version)
     sha256 = settings.baikal_sha256 or KNOWN_RELEASES[version]
     if settings.baikal_download == "host":
         return Archive(source, sha256)
@@ -68,8 +68,8 @@ def _cached(source: str, version: str, sha256: str) -> Path:
     folder = _cache()
     kept = folder / f"baikal-{version}-{sha256[:16]}.zip"
     if not kept.is_file():
-        with tempfile.TemporaryDirectory(dir=folder) as beside:
-            fresh = Path(beside) / kept.name
+        with tempfile.TemporaryDirectory(dir=folder) as temporary:
+            fresh = Path(temporary) / kept.name
             release.download(source, fresh)
             _verified(fresh, version, sha256)
             fresh.replace(kept)

@@ -85,12 +85,13 @@ def restored(source: str) -> Generator[StringCommand, None, None]:
         yield StringCommand(f"{paths.COMMAND} restore {shlex.quote(source)}")
         return
     name = Path(source).name
-    place, beside = (shlex.quote(f"{paths.BACKUPS}/{each}") for each in (name, f".{name}.new"))
+    path, temporary = (shlex.quote(f"{paths.BACKUPS}/{each}") for each in (name, f".{name}.new"))
     receive = (
-        f"mkdir -p -m 700 {paths.BACKUPS} && umask 077 && {{ base64 -d > {beside} || {{ cat > /dev/null; false; }}; }}"
+        f"mkdir -p -m 700 {paths.BACKUPS} && umask 077"
+        f" && {{ base64 -d > {temporary} || {{ cat > /dev/null; false; }}; }}"
     )
     with gevent.Timeout(SENDING_SECONDS, TimeoutError):
         yield StringCommand(
-            f"{receive} && mv {beside} {place} && {paths.COMMAND} restore {place}",
+            f"{receive} && mv {temporary} {path} && {paths.COMMAND} restore {path}",
             _stdin=Sent(lambda: in_pieces(source)),
         )

@@ -163,11 +163,11 @@ def _title(state: State, key: str) -> str:
 
 def _reason(meta: OperationMeta) -> str:
     """Return the one line of what a failed operation said that tells most."""
-    said = [line.strip() for line in (*meta.stderr_lines, *meta.stdout_lines) if line.strip()]
-    if not said:
+    output = [line.strip() for line in (*meta.stderr_lines, *meta.stdout_lines) if line.strip()]
+    if not output:
         return "the reason stands above; if nothing does, the connection broke, or it stopped answering"
     # apt's, nginx's and PHP's errors and the doctor's findings: first what is wrong, then what else that leads to.
-    telling = [line for line in said if line.startswith(("E: ", "failed ")) or "[emerg]" in line or "ERROR" in line]
+    telling = [line for line in output if line.startswith(("E: ", "failed ")) or "[emerg]" in line or "ERROR" in line]
     errors = [line.strip() for line in meta.stderr_lines if line.strip()]
-    chosen = escaped(telling[0] if telling else (errors or said)[-1])
+    chosen = escaped(telling[0] if telling else (errors or output)[-1])
     return chosen if len(chosen) <= SENTENCE_LENGTH else f"{chosen[:SENTENCE_LENGTH]}…"

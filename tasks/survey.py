@@ -189,16 +189,16 @@ def _target(host: Host) -> Target:
     if machine.booted:
         refuse_other_mail_server(machine, settings)
         refuse_other_database_server(machine, settings)
-    given = [
+    value = [
         settings.tls_certificate,
         settings.tls_key,
         settings.relay_ca,
         settings.database_ca,
         *_asked_with(settings),
     ]
-    given = [path for path in given if path]
-    if given and machine.booted:
-        _refuse_missing(host, given)
+    value = [path for path in value if path]
+    if value and machine.booted:
+        _refuse_missing(host, value)
     return Target(host=host, settings=settings, machine=machine, candidates=candidates, archive=archive)
 
 
@@ -286,8 +286,8 @@ def _refuse_downgrade(machine: Machine, version: str) -> None:
         raise HostError(message)
 
 
-def _refuse_missing(host: Host, given: list[str]) -> None:
-    missing = [path for path in given if path not in host.get_fact(PathsFact, paths=given)]
+def _refuse_missing(host: Host, value: list[str]) -> None:
+    missing = [path for path in value if path not in host.get_fact(PathsFact, paths=value)]
     if missing:
         message = f"{' and '.join(missing)} not there on the host; put what the settings name there first"
         raise HostError(message)

@@ -13,12 +13,12 @@ import tarfile
 from typing import TYPE_CHECKING, BinaryIO
 
 from baikalctl.backup import catalog, manifest
-from baikalctl.backup.catalog import Stored
+from baikalctl.backup.catalog import StoredArchive
 from baikalctl.backup.manifest import Manifest, Member
 from baikalctl.errors import HostError
 from baikalctl.host import directories
 from baikalctl.host.safe_copy import sync
-from baikalctl.host.tempdir import private_folder
+from baikalctl.host.tempdir import temporary_directory
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,24 +30,26 @@ LARGEST_USTAR = 8 << 30
 """Bytes from which a size needs GNU's way to write it."""
 
 
-def write(folder: Path, said: Manifest) -> Stored:
-    """Make an archive of the ``folder`` that ``said`` is of, beside its place first; return what it is then.
+def write(folder: Path, description: Manifest) -> StoredArchive:
+    """Make an archive of the ``folder``, which ``description`` describes, under a temporary name first; return it.
 
     It is 0600 and on the disk when it has its name. Raises :class:`HostError` where it can't be written, and then
     nothing is left of it.
     """
     place = directories.backups()
-    target = place / catalog.name(said.created, said.label)
+    target = place / catalog.name(description.created, description.label)
     try:
-        with private_folder(place) as private:
-            beside = private / target.name
-            descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with temporary_directory(place) as private:
+            temporary = private / target.name
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(descriptor, "wb") as raw:
-                with gzip.GzipFile(filename="", mode="wb", compresslevel=6, fileobj=raw, mtime=said.created) as packed:
-                    _pack(packed, folder, said)
+                with gzip.GzipFile(
+                    filename="", mode="wb", compresslevel=6, fileobj=raw, mtime=description.created
+                ) as packed:
+                    _pack(packed, folder, description)
                 raw.flush()
                 os.fsync(descriptor)
-            beside.replace(target)
+            temporary.replace(target)
             sync(place)
     except OSError as error:
         message = (
@@ -55,7 +57,7 @@ def write(folder: Path, said: Manifest) -> Stored:
             "or keep fewer archives (backup_keep_daily, …_weekly, …_monthly)"
         )
         raise HostError(message) from None
-    return Stored(path=target, created=said.created, label=said.label, size=target.stat().st_size)
+    return StoredArchive(path=target, created=description.created, label=description.label, size=target.stat().st_size)
 
 
 def describe(path: Path) -> Member:
@@ -68,12 +70,12 @@ def describe(path: Path) -> Member:
     return Member(size=size, sha256=digest.hexdigest())
 
 
-def _pack(packed: BinaryIO | gzip.GzipFile, folder: Path, said: Manifest) -> None:
-    text = said.to_json().encode()
-    _pack_header(packed, manifest.NAME, len(text), said.created)
+def _pack(packed: BinaryIO | gzip.GzipFile, folder: Path, description: Manifest) -> None:
+    text = description.to_json().encode()
+    _pack_header(packed, manifest.NAME, len(text), description.created)
     packed.write(text + bytes(-len(text) % BLOCK))
-    for name, member in said.files.items():
-        _pack_header(packed, name, member.size, said.created)
+    for name, member in description.files.items():
+        _pack_header(packed, name, member.size, description.created)
         with (folder / name).open("rb") as stream:
             while piece := stream.read(PIECE):
                 packed.write(piece)

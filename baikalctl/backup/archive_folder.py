@@ -14,47 +14,47 @@ from baikalctl.backup.extract import damaged, finish, made, manifest_from
 from baikalctl.backup.manifest import Manifest, Member
 from baikalctl.changes import members
 from baikalctl.errors import HostError
-from baikalctl.host.safe_copy import opened, refuse_without_room
+from baikalctl.host.safe_copy import open_untrusted, refuse_without_room
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-def take_folder(source: Path, what: str, folder: Path) -> Manifest:
+def copy_folder(source: Path, what: str, folder: Path) -> Manifest:
     """Copy an archive's content, which was unpacked by others to ``source``, to the empty ``folder``, and verify the copy.
 
     ``what`` tells in messages where it is from. Raises :class:`HostError` as :func:`unpack` does.
     """
     try:
-        with opened(source / manifest.NAME, below=source, largest=manifest.LARGEST) as stream:
-            said = manifest_from(what, lambda: stream.read(manifest.LARGEST + 1), stream.fileno())
+        with open_untrusted(source / manifest.NAME, below=source, largest=manifest.LARGEST) as stream:
+            description = manifest_from(what, lambda: stream.read(manifest.LARGEST + 1), stream.fileno())
     except FileNotFoundError:
         raise HostError(
             f"{what} is not an archive of ours (it has no {manifest.NAME}); name another snapshot"
         ) from None
-    refuse_without_room(said.size, folder, what)
+    refuse_without_room(description.size, folder, what)
     try:
-        more = next((name for name in _names(source) if name not in (manifest.NAME, *said.files)), "")
+        more = next((name for name in _names(source) if name not in (manifest.NAME, *description.files)), "")
     except RecursionError:
         more = "folders in folders without end"
     if more:
         raise HostError(f"{what} holds {more!r}, which its manifest doesn't name; name another snapshot")
-    for name, expected in said.files.items():
+    for name, expected in description.files.items():
         try:
             with contextlib.ExitStack() as stack:
-                stream = stack.enter_context(opened(source / name, below=source, largest=expected.size))
+                stream = stack.enter_context(open_untrusted(source / name, below=source, largest=expected.size))
                 target = stack.enter_context(made(folder, name)) if members.restored(name) else None
                 _copy(what, name, stream, target, expected)
         except FileNotFoundError:
             raise damaged(what, f"{name} is missing") from None
-    finish(folder, said, what)
-    return said
+    finish(folder, description, what)
+    return description
 
 
 def _names(source: Path) -> Iterator[str]:
     """Yield the files in a folder, by their way from there."""
-    for place, _, files in os.walk(source):
-        yield from (str((Path(place) / name).relative_to(source)) for name in files)
+    for path, _, files in os.walk(source):
+        yield from (str((Path(path) / name).relative_to(source)) for name in files)
 
 
 def _copy(what: str, name: str, stream: BinaryIO, target: BinaryIO | None, expected: Member) -> None:

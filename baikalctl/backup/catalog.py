@@ -20,7 +20,7 @@ _NAME = re.compile(rf"baikal-(?P<created>\d{{8}}T\d{{6}}Z)(-(?P<label>[a-z0-9-]+
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stored:
+class StoredArchive:
     """An archive that is there, as its name and the file system tell of it."""
 
     path: Path
@@ -29,45 +29,45 @@ class Stored:
     size: int
 
 
-def stored() -> list[Stored]:
+def all_archives() -> list[StoredArchive]:
     """Return the archives of this host, the newest first."""
     found = []
     with contextlib.suppress(FileNotFoundError):
         for path in Path(os.path.realpath(paths.BACKUPS)).iterdir():
-            if said := _NAME.fullmatch(path.name):
+            if match := _NAME.fullmatch(path.name):
                 with contextlib.suppress(OSError, ValueError):  # just thinned out, or of a 13th month
-                    created, size = manifest.moment(said["created"]), path.stat().st_size
-                    found.append(Stored(path=path, created=created, label=said["label"] or "", size=size))
+                    created, size = manifest.parse_time(match["created"]), path.stat().st_size
+                    found.append(StoredArchive(path=path, created=created, label=match["label"] or "", size=size))
     return sorted(found, key=lambda archive: (archive.created, archive.path.name), reverse=True)
 
 
-def find(given: str) -> Path:
+def find(value: str) -> Path:
     """Return the archive that somebody means: a path, a name in :data:`paths.BACKUPS`, or ``latest``."""
-    if given == "latest":
-        there = stored()
-        if not there:
+    if value == "latest":
+        other = all_archives()
+        if not other:
             message = f"there is no archive in {paths.BACKUPS}; baikalctl backup makes one"
             raise HostError(message)
         # Not one whose date is to come: another host, or a wrong clock, may have named it.
-        return next((each for each in there if each.created < time.time() + AHEAD_S), there[0]).path
-    here = Path(os.path.realpath(paths.BACKUPS)) / given
-    return here if "/" not in given and here.is_file() else Path(given)
+        return next((each for each in other if each.created < time.time() + AHEAD_S), other[0]).path
+    database = Path(os.path.realpath(paths.BACKUPS)) / value
+    return database if "/" not in value and database.is_file() else Path(value)
 
 
-def created(name_: str) -> float:
+def created_at(name_: str) -> float:
     """Return when an archive of that name was made, in seconds since the epoch.
 
     Raises ``ValueError`` where it isn't exactly what :func:`name` returns for some time and label.
     """
-    said = _NAME.fullmatch(name_)
-    if not said:
+    match = _NAME.fullmatch(name_)
+    if not match:
         raise ValueError(f"{name_!r} is no name of an archive")
-    seconds = manifest.moment(said["created"])
-    if name(seconds, manifest.label(said["label"] or "")) != name_:
+    seconds = manifest.parse_time(match["created"])
+    if name(seconds, manifest.label(match["label"] or "")) != name_:
         raise ValueError(f"{name_!r} is no name of an archive")
     return seconds
 
 
 def name(created: float, label: str) -> str:
     """Return what an archive of that time is called."""
-    return f"baikal-{manifest.stamp(created)}{'-' if label else ''}{label}{SUFFIX}"
+    return f"baikal-{manifest.format_time(created)}{'-' if label else ''}{label}{SUFFIX}"

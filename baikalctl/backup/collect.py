@@ -22,9 +22,9 @@ from baikalctl.errors import HostError
 from baikalctl.host import directories
 from baikalctl.host.boundary import confined
 from baikalctl.host.child_limits import THOROUGH
-from baikalctl.host.privileges import owner, privileged
-from baikalctl.host.safe_copy import take_out
-from baikalctl.host.tempdir import private_folder
+from baikalctl.host.privileges import data_owner, privileged
+from baikalctl.host.safe_copy import copy_out
+from baikalctl.host.tempdir import temporary_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -39,7 +39,7 @@ PASSING = re.compile(r"\.|(lock|work|incoming|letsencrypt\.log.*)$")
 """Files and folders that belong to a moment: what is just being written, and what a program has said."""
 
 
-def gather(folder: Path, declared: DesiredState, label: str) -> Manifest:
+def collect_files(folder: Path, declared: DesiredState, label: str) -> Manifest:
     """Fill the empty ``folder`` with all that is needed to have this server back; return its manifest, which is in it too.
 
     To be called under the host's lock. The database is copied by its own consistent method while clients write; files
@@ -50,44 +50,44 @@ def gather(folder: Path, declared: DesiredState, label: str) -> Manifest:
     if not found:
         message = f"{paths.BAIKAL_YAML} is not there: this host has no data yet; run the deploy first"
         raise HostError(message)
-    here = current_database.compared(current_database.section(declared), found)
+    database = current_database.compared(current_database.section(declared), found)
     configured = str(found.get("system", {}).get("configured_version", ""))
     try:
-        counts = _snapshot(here, folder / members.DATABASE)
+        counts = _snapshot(database, folder / members.DATABASE)
         (folder / members.YAML).parent.mkdir(mode=0o700)
-        take_out(Path(paths.BAIKAL_YAML), folder / members.YAML, largest=config.LARGEST)
+        copy_out(Path(paths.BAIKAL_YAML), folder / members.YAML, largest=config.LARGEST)
         for name, source in SOURCES.items():
             _copy(Path(getattr(paths, source)), folder / name)
         with contextlib.suppress(FileNotFoundError):
             _write(folder / members.APPLIED, Path(paths.APPLIED).read_bytes())
         settings = json.dumps(declared.settings, ensure_ascii=False, indent=1, sort_keys=True) + "\n"
         _write(folder / members.SETTINGS, settings.encode())
-        return _described(folder, declared, label, configured=configured, backend=here.backend, counts=counts)
+        return _described(folder, declared, label, configured=configured, backend=database.backend, counts=counts)
     except interface.Error as error:
-        remedy = here.remedy(error, "baikalctl check tells more")
-        message = f"{here} can't be copied ({error}); {remedy}"
+        remedy = database.remedy(error, "baikalctl check tells more")
+        message = f"{database} can't be copied ({error}); {remedy}"
         raise HostError(message) from None
     except OSError as error:
         message = f"the data can't be copied ({error}); make room in {folder.parent}, or mend it, and run again"
         raise HostError(message) from None
 
 
-def _snapshot(here: Database, target: Path) -> dict[str, int]:
+def _snapshot(database: Database, target: Path) -> dict[str, int]:
     """Copy the database as its owner, take the copy over, and check what was taken over; return its rows by table."""
-    with private_folder(Path(paths.DATA)) as folder:
+    with temporary_directory(Path(paths.DATA)) as folder:
         if privileged():
-            os.chown(folder, owner().pw_uid, owner().pw_gid)
-        confined(lambda: here.snapshot(folder / target.name), THOROUGH)
-        take_out(folder / target.name, target)
+            os.chown(folder, data_owner().pw_uid, data_owner().pw_gid)
+        confined(lambda: database.snapshot(folder / target.name), THOROUGH)
+        copy_out(folder / target.name, target)
     return verify_database.checked(
-        target, lambda copy: verify_database.count_sound(copy, f"{here}", "restore the newest archive")
+        target, lambda copy: verify_database.count_sound(copy, f"{database}", "restore the newest archive")
     )
 
 
 def _described(  # noqa: PLR0913 - what a manifest says
     folder: Path, declared: DesiredState, label: str, *, configured: str, backend: str, counts: Mapping[str, int]
 ) -> Manifest:
-    said = Manifest(
+    description = Manifest(
         created=_moment(label),
         label=label,
         hostname=declared.hostname,
@@ -97,14 +97,14 @@ def _described(  # noqa: PLR0913 - what a manifest says
         counts=counts,
         files={name: archive.describe(folder / name) for name in sorted(_names(folder))},
     )
-    text = said.to_json().encode()
+    text = description.to_json().encode()
     try:
         manifest.read(text)
     except ValueError as error:  # rather now than when it is to be restored
         message = f"the archive could not be restored: {error}; remove what is not needed in {paths.DATA}"
         raise HostError(message) from None
     _write(folder / manifest.NAME, text)
-    return said
+    return description
 
 
 def _moment(label: str) -> float:

@@ -15,8 +15,8 @@ from baikalctl.changes import transaction
 from baikalctl.database import interface
 from baikalctl.errors import HostError
 from baikalctl.host import directories
-from baikalctl.host.lock import held
-from baikalctl.host.tempdir import private_folder
+from baikalctl.host.lock import hold_lock
+from baikalctl.host.tempdir import temporary_directory
 from baikalctl.settings import schedule
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from datetime import tzinfo
     from pathlib import Path
 
-    from baikalctl.backup.catalog import Stored
+    from baikalctl.backup.catalog import StoredArchive
     from baikalctl.backup.manifest import Manifest
     from baikalctl.desired.state import DesiredState
 
@@ -35,27 +35,27 @@ RETRY_S = 3600
 
 
 @dataclass(frozen=True, kw_only=True)
-class Made:
+class Result:
     """An archive that was just made."""
 
-    stored: Stored
+    stored: StoredArchive
     said: Manifest
 
 
-def make(declared: DesiredState, label: str, say: Say) -> Stored:
+def create_archive(declared: DesiredState, label: str, say: Say) -> StoredArchive:
     """Make an archive with a ``label`` such as ``before-upgrade``, and return it; raises :class:`HostError`.
 
     To be called under the host's lock, by whatever is about to change the data. It goes to no other place.
     """
-    with private_folder(directories.backups()) as folder:
-        said = collect.gather(folder, declared, label)
-        stored = archive.write(folder, said)
-    say(describe(Made(stored=stored, said=said)))
-    thin(declared, stored, say)
+    with temporary_directory(directories.backups()) as folder:
+        description = collect.collect_files(folder, declared, label)
+        stored = archive.write(folder, description)
+    say(describe(Result(stored=stored, said=description)))
+    prune(declared, stored, say)
     return stored
 
 
-def run(declared: DesiredState, say: Say, *, by_clock: bool = False) -> Made | None:
+def run(declared: DesiredState, say: Say, *, by_clock: bool = False) -> Result | None:
     """Make an archive, thin out the older ones, and bring it to restic's repository where there is one.
 
     ``by_clock`` is for whatever calls this when it is time: of several machines with one database, one does it then, and
@@ -64,7 +64,7 @@ def run(declared: DesiredState, say: Say, *, by_clock: bool = False) -> Made | N
     status.remember(attempt=time.time(), error=status.UNDER_WAY)
     with contextlib.ExitStack() as stack:
         try:
-            folder = stack.enter_context(private_folder(directories.backups()))
+            folder = stack.enter_context(temporary_directory(directories.backups()))
             made = _once(declared, folder, say) if by_clock else _archived(declared, folder, say)
         except (HostError, OSError, interface.Error) as error:
             status.remember(error=str(error))
@@ -85,14 +85,14 @@ def due(declared: DesiredState) -> bool:
     return schedule.last_due(declared.backup.schedule, now, where) > max(before.success, before.since)
 
 
-def next_look_s(declared: DesiredState) -> float:
+def next_check_s(declared: DesiredState) -> float:
     """Return after how many seconds it may be time; an hour at most, because clocks are set."""
     now = time.time()
     return min(3600.0, max(1.0, schedule.next_due(declared.backup.schedule, now, zone(declared)) - now))
 
 
-def _once(declared: DesiredState, folder: Path, say: Say) -> Made | None:
-    period = manifest.stamp(schedule.last_due(declared.backup.schedule, time.time(), zone(declared)))
+def _once(declared: DesiredState, folder: Path, say: Say) -> Result | None:
+    period = manifest.format_time(schedule.last_due(declared.backup.schedule, time.time(), zone(declared)))
     with lease.once(current_database.of(declared), "backup", period) as job:
         if job.mine:
             return _archived(declared, folder, say)
@@ -101,16 +101,16 @@ def _once(declared: DesiredState, folder: Path, say: Say) -> Made | None:
     return None
 
 
-def _archived(declared: DesiredState, folder: Path, say: Say) -> Made:
-    with held(paths.LOCK, say):
+def _archived(declared: DesiredState, folder: Path, say: Say) -> Result:
+    with hold_lock(paths.LOCK, say):
         transaction.recover(say)  # half of a change is nothing to keep
         say("copy the database, and all that belongs to it")
-        said = collect.gather(folder, declared, "")
+        description = collect.collect_files(folder, declared, "")
     say("pack it")
-    stored = archive.write(folder, said)
-    status.remember(error="", success=said.created, size=stored.size, by="")
-    thin(declared, stored, say)
-    return Made(stored=stored, said=said)
+    stored = archive.write(folder, description)
+    status.remember(error="", success=description.created, size=stored.size, by="")
+    prune(declared, stored, say)
+    return Result(stored=stored, said=description)
 
 
 def _upload(declared: DesiredState, folder: Path, say: Say) -> None:
@@ -130,24 +130,24 @@ def _upload(declared: DesiredState, folder: Path, say: Say) -> None:
     status.remember(upload_error="")
 
 
-def thin(declared: DesiredState, fresh: Stored, say: Say) -> None:
+def prune(declared: DesiredState, fresh: StoredArchive, say: Say) -> None:
     """Remove the archives that needn't be kept any longer; never the one that was just made."""
     keep = {"daily": declared.backup.daily, "weekly": declared.backup.weekly, "monthly": declared.backup.monthly}
-    there = catalog.stored()
-    kept = {old.path for old in retention.kept(there, keep, time.time(), zone(declared))} | {fresh.path}
-    leaving = [old for old in there if old.path not in kept]
+    other = catalog.all_archives()
+    kept = {old.path for old in retention.to_keep(other, keep, time.time(), zone(declared))} | {fresh.path}
+    leaving = [old for old in other if old.path not in kept]
     for old in leaving:
         old.path.unlink(missing_ok=True)
     if leaving:
-        say(f"{len(leaving)} older archive{'' if len(leaving) == 1 else 's'} removed, {len(there) - len(leaving)} kept")
+        say(f"{len(leaving)} older archive{'' if len(leaving) == 1 else 's'} removed, {len(other) - len(leaving)} kept")
 
 
-def describe(made: Made) -> str:
+def describe(made: Result) -> str:
     """Return in one line which archive that is, its size, and what is in it."""
     return f"{made.stored.path}, {status.in_words(made.stored.size)}: {contents(made.said.counts)}"
 
 
-def as_json(made: Made) -> str:
+def as_json(made: Result) -> str:
     """Return the same for programs: what brings it home needs its checksum."""
     fields = {"path": str(made.stored.path), "size": made.stored.size, "counts": dict(made.said.counts)}
     return json.dumps(fields | {"sha256": archive.describe(made.stored.path).sha256})
@@ -155,7 +155,7 @@ def as_json(made: Made) -> str:
 
 def contents(counts: Mapping[str, int]) -> str:
     """Return in words what people have in the database with so many rows by table."""
-    return interface.told({word: counts.get(table, 0) for word, table in interface.COUNTED.items()})
+    return interface.counts_in_words({word: counts.get(table, 0) for word, table in interface.COUNTED.items()})
 
 
 def zone(declared: DesiredState) -> tzinfo:

@@ -25,7 +25,7 @@ from baikalctl.errors import HostError
 from baikalctl.host import directories
 from baikalctl.host.boundary import confined
 from baikalctl.host.child_limits import THOROUGH
-from baikalctl.host.tempdir import private_folder
+from baikalctl.host.tempdir import temporary_directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -50,21 +50,23 @@ def verify(path: Path) -> Manifest:
 
     All of it is read, each checksum compared, and the database checked by SQLite itself.
     """
-    with private_folder(directories.backups()) as folder:
+    with temporary_directory(directories.backups()) as folder:
         return unpack(path, folder)
 
 
 def unpack(path: Path, folder: Path) -> Manifest:
     """Unpack the archive to the empty ``folder``, verified as by :func:`verify`; raises :class:`HostError`."""
     with _opened(path) as raw, contextlib.ExitStack() as stack:
-        said = _manifest_of(path, raw)
-        _refuse_oversize(path, said, os.fstat(raw.fileno()).st_size, folder)
+        description = _manifest_of(path, raw)
+        _refuse_oversize(path, description, os.fstat(raw.fileno()).st_size, folder)
         files = {
-            name: stack.enter_context(made(folder, name)).fileno() for name in said.files if members.restored(name)
+            name: stack.enter_context(made(folder, name)).fileno()
+            for name in description.files
+            if members.restored(name)
         }
-        confined(lambda: _take_out_all(path, raw, said, files), THOROUGH, keep=(raw.fileno(), *files.values()))
-    finish(folder, said, str(path))
-    return said
+        confined(lambda: _take_out_all(path, raw, description, files), THOROUGH, keep=(raw.fileno(), *files.values()))
+    finish(folder, description, str(path))
+    return description
 
 
 def made(folder: Path, name: str) -> BinaryIO:
@@ -75,12 +77,14 @@ def made(folder: Path, name: str) -> BinaryIO:
     return os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "wb")
 
 
-def finish(folder: Path, said: Manifest, what: str) -> None:
+def finish(folder: Path, description: Manifest, what: str) -> None:
     """Have the manifest in the ``folder``, and check the database that was unpacked to it."""
-    (folder / manifest.NAME).write_text(said.to_json(), encoding="utf-8")
+    (folder / manifest.NAME).write_text(description.to_json(), encoding="utf-8")
     verify_database.checked(
         folder / members.DATABASE,
-        lambda copy: verify_database.refuse_unsound(copy, said.counts, f"{what} is whole, but its database", ANOTHER),
+        lambda copy: verify_database.refuse_unsound(
+            copy, description.counts, f"{what} is whole, but its database", ANOTHER
+        ),
     )
 
 
@@ -144,13 +148,13 @@ def _manifest_text(path: Path, stream: gzip.GzipFile) -> bytes:
     return text
 
 
-def _take_out_all(path: Path, raw: BinaryIO, said: Manifest, files: Mapping[str, int]) -> None:
+def _take_out_all(path: Path, raw: BinaryIO, description: Manifest, files: Mapping[str, int]) -> None:
     """Write every member to its open file of ``files``, if it has one; compare sizes and checksums of all."""
     with _unpacking(path, raw) as stream:
         _manifest_text(path, stream)
         seen: set[str] = set()
         while (header := _header(path, stream)) is not None:
-            expected = said.files.get(header.name)
+            expected = description.files.get(header.name)
             if expected is None or header.name in seen or not header.isreg():
                 message = (
                     f"{path} holds {header.name[:100]!r}, which its manifest doesn't name: it was changed; {ANOTHER}"
@@ -160,7 +164,7 @@ def _take_out_all(path: Path, raw: BinaryIO, said: Manifest, files: Mapping[str,
             if header.size != expected.size:
                 raise damaged(path, f"{header.name} has {header.size} bytes, not {expected.size}")
             _take_out(path, stream, header.name, expected, files.get(header.name))
-        if missing := sorted(set(said.files) - seen):
+        if missing := sorted(set(description.files) - seen):
             raise damaged(path, f"{missing[0]} is missing")
         _read_to_the_end(path, stream)
 
@@ -231,13 +235,13 @@ def _exactly(stream: gzip.GzipFile, size: int) -> bytes:
     return b"".join(pieces)
 
 
-def _refuse_oversize(path: Path, said: Manifest, packed_size: int, folder: Path) -> None:
-    if said.size > packed_size * RATIO:
-        raise damaged(path, f"it claims to unpack to {said.size} bytes, which {packed_size} can't hold")
+def _refuse_oversize(path: Path, description: Manifest, packed_size: int, folder: Path) -> None:
+    if description.size > packed_size * RATIO:
+        raise damaged(path, f"it claims to unpack to {description.size} bytes, which {packed_size} can't hold")
     room = os.statvfs(folder)
     free = room.f_bavail * room.f_frsize
-    if said.size + MARGIN > free:
-        message = f"{path} unpacks to {said.size >> 20} MiB, and {folder} has {free >> 20} free; make room there"
+    if description.size + MARGIN > free:
+        message = f"{path} unpacks to {description.size >> 20} MiB, and {folder} has {free >> 20} free; make room there"
         raise HostError(message)
 
 

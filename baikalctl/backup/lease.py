@@ -39,22 +39,21 @@ class Job:
 
 
 @contextlib.contextmanager
-def once(here: Database, name: str, period: str) -> Iterator[Job]:
-    """Have the work ``name`` of a ``period`` done by one machine alone, of those that share the database ``here``.
+def once(database: Database, name: str, period: str) -> Iterator[Job]:
+    """Have the work ``name`` of a ``period`` done by one machine alone, of those that share the database ``database``.
 
     Where another one is at it, this waits until that is done, or dead for an hour. SQLite is one machine's, whose work
     it always is. An error in the block gives the work back, for whoever comes next.
     """
-    if here.backend == "sqlite":
+    if database.backend == "sqlite":
         yield Job(mine=True)
         return
     key = f"job:{name}:{period}"
     deadline = time.monotonic() + PATIENCE_S
-    while (claim := confined(lambda: _claim(here, key))) is None:
+    while (claim := confined(lambda: _claim(database, key))) is None:
         if time.monotonic() > deadline:
-            message = (
-                f"{here}: another machine has been at work on it for {PATIENCE_S // 3600} hours ({name}); look there"
-            )
+            hours = PATIENCE_S // 3600
+            message = f"{database}: another machine has been at work on it for {hours} hours ({name}); look there"
             raise HostError(message)
         time.sleep(LOOK_S)
     if "by" in claim:
@@ -65,16 +64,16 @@ def once(here: Database, name: str, period: str) -> Iterator[Job]:
         yield Job(mine=True)
     except BaseException:
         with contextlib.suppress(HostError):  # why the work failed is what is to be told
-            confined(lambda: _settle(here, key, ours, ""))
+            confined(lambda: _settle(database, key, ours, ""))
         raise
-    confined(lambda: _settle(here, key, ours, _text(done=True)))
-    confined(lambda: _forget(here, name, key))
+    confined(lambda: _settle(database, key, ours, _text(done=True)))
+    confined(lambda: _forget(database, name, key))
 
 
-def _claim(here: Database, key: str) -> dict[str, str] | None:
+def _claim(database: Database, key: str) -> dict[str, str] | None:
     """Return what this machine has written down, or who is done with it; nothing while another machine is at it."""
     ours = _text(done=False)
-    with _connected(here) as connection:
+    with _connected(database) as connection:
         try:
             connection.execute(f"INSERT INTO {STATE} (name, value) VALUES (?, ?)", (key, ours))  # noqa: S608 - constant
             connection.commit()
@@ -119,9 +118,9 @@ def _replaced(connection: interface.Connection, key: str, before: str, after: st
     return bool(changed == 1)
 
 
-def _settle(here: Database, key: str, claim: str, value: str) -> None:
+def _settle(database: Database, key: str, claim: str, value: str) -> None:
     """Write down that the work is done, or, without a ``value``, that it is anybody's again."""
-    with _connected(here) as connection:
+    with _connected(database) as connection:
         if value:
             _replaced(connection, key, claim, value)
         else:
@@ -129,22 +128,22 @@ def _settle(here: Database, key: str, claim: str, value: str) -> None:
             connection.commit()
 
 
-def _forget(here: Database, name: str, key: str) -> None:
+def _forget(database: Database, name: str, key: str) -> None:
     """Remove what was written down of earlier periods, which sort before this one."""
     query = f"DELETE FROM {STATE} WHERE name LIKE ? AND name < ?"  # noqa: S608 - constant
-    with _connected(here) as connection:
+    with _connected(database) as connection:
         connection.execute(query, (f"job:{name}:%", key))
         connection.commit()
 
 
 @contextlib.contextmanager
-def _connected(here: Database) -> Iterator[interface.Connection]:
+def _connected(database: Database) -> Iterator[interface.Connection]:
     """Give a connection; raises :class:`HostError` with what the database says."""
     try:
-        with contextlib.closing(here.connect()) as connection:
+        with contextlib.closing(database.connect()) as connection:
             yield connection
     except interface.Error as error:
-        message = f"{here}: {error}; {here.remedy(error, 'fix that on the server, and run again')}"
+        message = f"{database}: {error}; {database.remedy(error, 'fix that on the server, and run again')}"
         raise HostError(message) from None
 
 

@@ -12,7 +12,7 @@ from baikalctl.backup.create import contents
 from baikalctl.backup.status import in_words
 from baikalctl.errors import HostError
 from baikalctl.host import directories
-from baikalctl.host.tempdir import private_folder
+from baikalctl.host.tempdir import temporary_directory
 from baikalctl.output import utc
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Line:
 
 def lines(declared: DesiredState | None, say: Callable[[str], None]) -> list[Line]:
     """Return all archives and, where a repository is declared, its snapshots; of each the newest first."""
-    found = [_line(stored) for stored in catalog.stored()]
+    found = [_line(stored) for stored in catalog.all_archives()]
     if declared and declared.backup.repository:
         from baikalctl.backup import restic
 
@@ -73,29 +73,29 @@ def as_json(found: list[Line]) -> str:
     return json.dumps([asdict(line) for line in found], indent=1)
 
 
-def verify(given: str, declared: Callable[[], DesiredState]) -> str:
+def verify(value: str, declared: Callable[[], DesiredState]) -> str:
     """Return in a sentence that an archive, or a snapshot, is whole; raises :class:`HostError` with why it isn't."""
     from baikalctl.backup import restic
 
-    if given.startswith(restic.PREFIX):
-        with private_folder(directories.backups()) as folder:
-            said, path = restic.fetch(declared(), given, folder), given
+    if value.startswith(restic.PREFIX):
+        with temporary_directory(directories.backups()) as folder:
+            text, path = restic.fetch(declared(), value, folder), value
     else:
-        found = catalog.find(given)
-        said, path = extract.verify(found), str(found)
+        found = catalog.find(value)
+        text, path = extract.verify(found), str(found)
     return (
-        f"{path} is whole: of {said.hostname}, {utc(said.created)}, Baïkal {said.baikal}, {contents(said.counts)}; "
+        f"{path} is whole: of {text.hostname}, {utc(text.created)}, Baïkal {text.baikal}, {contents(text.counts)}; "
         "every checksum is right, and its database is sound"
     )
 
 
-def _line(stored: catalog.Stored) -> Line:
+def _line(stored: catalog.StoredArchive) -> Line:
     line = Line(archive=stored.path.name, time=utc(stored.created), size=stored.size, label=stored.label)
     try:
-        said = extract.read_manifest(stored.path)
+        text = extract.read_manifest(stored.path)
     except (HostError, OSError) as error:
         return replace(line, error=str(error))
-    return replace(line, baikal=said.baikal, counts=dict(said.counts))
+    return replace(line, baikal=text.baikal, counts=dict(text.counts))
 
 
 def _cells(line: Line) -> tuple[str, ...]:

@@ -75,7 +75,7 @@ class Manifest:
 
     def to_json(self) -> str:
         """Return the text of manifest.json."""
-        fields = dataclasses.asdict(self) | {"archive": OURS, "format": FORMAT, "created": stamp(self.created)}
+        fields = dataclasses.asdict(self) | {"archive": OURS, "format": FORMAT, "created": format_time(self.created)}
         return json.dumps(fields, ensure_ascii=False, indent=1, sort_keys=True) + "\n"
 
     @property
@@ -114,12 +114,12 @@ def of(fields: object) -> Manifest:
         raise ValueError(f"its manifest lacks something ({type(error).__name__}: {error})") from None
 
 
-def stamp(seconds: float) -> str:
+def format_time(seconds: float) -> str:
     """Return a time as names and manifests have it."""
     return time.strftime(STAMP, time.gmtime(seconds))
 
 
-def moment(text: str) -> float:
+def parse_time(text: str) -> float:
     """Return the time that :func:`stamp` wrote; raises ``ValueError`` for anything else."""
     found = _STAMP.fullmatch(text)
     if not found:
@@ -149,8 +149,8 @@ def _understood(fields: dict[str, Any]) -> Manifest:
         raise ValueError(f"it has no {lacking[0]}")
     counts = {_text("counts", table): _count(rows) for table, rows in fields["counts"].items()}
     texts = {name: _text(name, fields[name]) for name in ("hostname", "baikal", "php", "backend")}
-    created, said = moment(str(fields["created"])), label(str(fields["label"]))
-    return Manifest(created=created, label=said, counts=counts, files=files, **texts)
+    created, label_ = parse_time(str(fields["created"])), label(str(fields["label"]))
+    return Manifest(created=created, label=label_, counts=counts, files=files, **texts)
 
 
 def _text(name: str, value: object) -> str:
@@ -165,10 +165,10 @@ def _count(rows: object) -> int:
     return rows
 
 
-def _member(name: str, said: dict[str, Any]) -> Member:
+def _member(name: str, fields: dict[str, Any]) -> Member:
     if not allowed(name):
         raise ValueError(f"it names {name!r}, which belongs in no archive")
-    size, sha256 = said["size"], said["sha256"]
+    size, sha256 = fields["size"], fields["sha256"]
     if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size < 1 << 63 or not _SHA256.fullmatch(sha256):
         raise ValueError(f"size and checksum of {name!r} are none")
     if name != DATABASE and restored(name) and size > LARGEST_FILE.get(name, LARGEST_KEY):

@@ -19,7 +19,7 @@ from urllib.parse import quote
 from baikalctl.backup import archive_folder
 from baikalctl.errors import HostError
 from baikalctl.host import directories
-from baikalctl.host.tempdir import private_folder
+from baikalctl.host.tempdir import temporary_directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -56,8 +56,8 @@ def upload(declared: DesiredState, folder: Path, say: Callable[[str], None]) -> 
     """
     _make_sure_of_repository(declared, say)
     _run(declared, "unlock")  # what a killed run has left; restic itself knows which locks are alive
-    said = _run(declared, "backup", "--json", "--host", declared.hostname, "--tag", TAG, ".", folder=folder)
-    summary = _last_json(said)
+    output = _run(declared, "backup", "--json", "--host", declared.hostname, "--tag", TAG, ".", folder=folder)
+    summary = _last_json(output)
     added, identifier = int(summary.get("data_added", 0)), str(summary.get("snapshot_id", ""))[:DEPTH]
     say(f"restic's repository has it as {PREFIX}{identifier}, with {added >> 10} KiB that it hadn't")
     keep = declared.backup
@@ -86,9 +86,9 @@ def fetch(declared: DesiredState, name: str, folder: Path) -> Manifest:
         message = f"{name} can't be had, because restic_repository isn't set; set it, run the deploy, and try again"
         raise HostError(message)
     which = _ours(declared) if identifier == "latest" else ()
-    with private_folder(folder.parent) as fetched:
+    with temporary_directory(folder.parent) as fetched:
         _run(declared, "restore", identifier, *which, "--target", str(fetched), "--no-lock")
-        return archive_folder.take_folder(fetched, name, folder)
+        return archive_folder.copy_folder(fetched, name, folder)
 
 
 def _ours(declared: DesiredState) -> tuple[str, ...]:
@@ -175,8 +175,8 @@ def _credentials(path: Path) -> dict[str, str]:
     return {name.strip(): value.strip() for name, _, value in pairs}
 
 
-def _last_json(said: str) -> dict[str, Any]:
-    for line in reversed(said.splitlines()):
+def _last_json(output: str) -> dict[str, Any]:
+    for line in reversed(output.splitlines()):
         try:
             found = json.loads(line)
         except ValueError:
@@ -197,10 +197,10 @@ def _refused(declared: DesiredState, done: subprocess.CompletedProcess[str]) -> 
     )
 
 
-def _without_login(said: str, address: str) -> str:
-    """Return what restic has ``said`` without the login that is in the ``address``, also one that no address may have."""
+def _without_login(output: str, address: str) -> str:
+    """Return restic's ``output`` without the login in the ``address``, even if an address may not contain it."""
     login, mark, _ = address.partition("://")[2].rpartition("@")
-    return said.replace(login + mark, "[hidden]@") if login else said
+    return output.replace(login + mark, "[hidden]@") if login else output
 
 
 def _shown(text: str) -> str:

@@ -41,7 +41,7 @@ PERIODS: dict[str, Callable[[datetime], object]] = {
 }
 
 
-def kept(archives: Iterable[D], keep: dict[str, int], now: float, zone: tzinfo = UTC) -> list[D]:
+def to_keep(archives: Iterable[D], keep: dict[str, int], now: float, zone: tzinfo = UTC) -> list[D]:
     """Return those of ``archives`` that are to be kept, the newest first; ``keep`` has a number for each of PERIODS.
 
     Of the last so many days, ISO weeks and months of ``zone`` that have any, the newest of each; days without don't

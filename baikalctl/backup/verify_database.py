@@ -15,8 +15,8 @@ from baikalctl.errors import HostError
 from baikalctl.host.boundary import confined, owner_or_nobody
 from baikalctl.host.child_limits import THOROUGH
 from baikalctl.host.privileges import privileged
-from baikalctl.host.safe_copy import take_out
-from baikalctl.host.tempdir import private_folder
+from baikalctl.host.safe_copy import copy_out
+from baikalctl.host.tempdir import temporary_directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -50,9 +50,9 @@ def checked(database: Path, look: Callable[[Path], T]) -> T:
     if not privileged():
         return confined(lambda: look(database), THOROUGH)
     data = Path(paths.DATA)
-    with private_folder(data if data.is_dir() else database.parent) as folder:
+    with temporary_directory(data if data.is_dir() else database.parent) as folder:
         copy = folder / database.name
-        take_out(database, copy)
+        copy_out(database, copy)
         group = owner_or_nobody().pw_gid
         for path, mode in ((copy, 0o640), (folder, 0o710)):
             os.chown(path, 0, group)
@@ -76,10 +76,10 @@ def _wrong(connection: sqlite3.Connection, counts: Mapping[str, int]) -> str:
     (answer,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
     if answer != "ok":
         return f"is damaged ({answer})"
-    there = _tables(connection)
-    if odd := [name for name in there if not (name.isidentifier() and name.isascii() and len(name) < LONGEST_NAME)]:
+    other = _tables(connection)
+    if odd := [name for name in other if not (name.isidentifier() and name.isascii() and len(name) < LONGEST_NAME)]:
         return f"has a table {odd[0][:LONGEST_NAME]!r}, which is none of Baïkal's"
-    missing = [name for name in (*TABLES, *counts) if name not in there]
+    missing = [name for name in (*TABLES, *counts) if name not in other]
     if missing:
         return f"has no table {missing[0]}"
     for name, expected in counts.items():

@@ -11,7 +11,7 @@ from functools import partial
 from itertools import chain, count
 from typing import TYPE_CHECKING
 
-from baikalctl.database.interface import Connection, one
+from baikalctl.database.interface import Connection, first_number
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -67,22 +67,23 @@ def principal(name: str) -> str:
 
 
 def _exists(connection: Connection, name: str) -> bool:
-    found = one(connection, "SELECT id FROM users WHERE username = ?", [name])
+    found = first_number(connection, "SELECT id FROM users WHERE username = ?", [name])
     return (
-        found is not None or one(connection, "SELECT id FROM principals WHERE uri = ?", [principal(name)]) is not None
+        found is not None
+        or first_number(connection, "SELECT id FROM principals WHERE uri = ?", [principal(name)]) is not None
     )
 
 
 def _account(connection: Connection, user: DesiredUser, applied: str | None) -> Iterator[Step]:
     run = connection.execute
-    row = one(connection, "SELECT id FROM users WHERE username = ?", [user.name])
+    row = first_number(connection, "SELECT id FROM users WHERE username = ?", [user.name])
     if row is None:
         yield (
             f"make the account {user.name}",
             lambda: run("INSERT INTO users (username, digesta1) VALUES (?, ?)", (user.name, user.digest)),
         )
     elif applied != fingerprint(user.digest):
-        same = one(connection, "SELECT id FROM users WHERE id = ? AND digesta1 = ?", [row, user.digest])
+        same = first_number(connection, "SELECT id FROM users WHERE id = ? AND digesta1 = ?", [row, user.digest])
         if same is None:
             yield (
                 f"set the declared password of {user.name}",
@@ -165,7 +166,7 @@ def _wanted(collection: Collection, found: dict[str, str | None]) -> dict[str, s
 
 def _shares(connection: Connection, owner: str, calendar: Collection) -> Iterator[Step]:
     run = connection.execute
-    number = one(
+    number = first_number(
         connection,
         f"SELECT calendarid FROM calendarinstances WHERE principaluri = ? AND uri = ? AND {OWNED}",
         [principal(owner), calendar.name],

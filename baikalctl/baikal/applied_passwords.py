@@ -16,7 +16,7 @@ from baikalctl import paths
 from baikalctl.database import interface
 from baikalctl.host.atomic_write import write
 from baikalctl.host.boundary import confined
-from baikalctl.host.safe_copy import opened
+from baikalctl.host.safe_copy import open_untrusted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,13 +32,13 @@ ADMINISTRATOR = ""
 """The name that stands for the administrator, and that no account can have."""
 
 
-def read(here: Database) -> dict[str, str]:
-    """Return the fingerprint of each password that was declared last, by account; ``here`` has the accounts."""
-    mine = own()
-    return confined(lambda: all_of(here, mine)) if here.shared else mine
+def read(database: Database) -> dict[str, str]:
+    """Return the fingerprint of each password that was declared last, by account; ``database`` has the accounts."""
+    mine = of_this_host()
+    return confined(lambda: all_of(database, mine)) if database.shared else mine
 
 
-def own() -> dict[str, str]:
+def of_this_host() -> dict[str, str]:
     """Return what this machine remembers by itself, in a file of root's."""
     try:
         return _understood(Path(paths.APPLIED).read_text(encoding="utf-8"))
@@ -46,25 +46,25 @@ def own() -> dict[str, str]:
         return {}
 
 
-def all_of(here: Database, mine: Mapping[str, str]) -> dict[str, str]:
-    """Return ``mine`` with what machines that share the database ``here`` remember there; within the boundary."""
-    shared = _understood(here.noted(interface.PASSWORDS)) if here.shared else {}
+def all_of(database: Database, mine: Mapping[str, str]) -> dict[str, str]:
+    """Return ``mine`` with what machines that share the database ``database`` remember there; within the boundary."""
+    shared = _understood(database.noted(interface.PASSWORDS)) if database.shared else {}
     shared.pop(ADMINISTRATOR, None)  # each machine's own
     return {**mine, **shared}
 
 
-def store(here: Database, applied: dict[str, str]) -> None:
+def store(database: Database, applied: dict[str, str]) -> None:
     """Remember these fingerprints, for :func:`read`."""
     write(Path(paths.APPLIED), _text(applied))
-    if here.shared:
+    if database.shared:
         noted = _text({name: value for name, value in applied.items() if name != ADMINISTRATOR})
-        confined(lambda: here.note(interface.PASSWORDS, noted))
+        confined(lambda: database.note(interface.PASSWORDS, noted))
 
 
-def take(archived: Path, target: Path) -> None:
+def take_over(archived: Path, target: Path) -> None:
     """Write the fingerprints in a file of an archive to ``target``, if it is there: only they are taken out of it."""
     if archived.is_file() and archived.stat().st_size <= LARGEST:
-        with opened(archived) as stream:
+        with open_untrusted(archived) as stream:
             found = confined(lambda: _understood(stream.read().decode("utf-8", "replace")), keep=(stream.fileno(),))
         target.parent.mkdir(exist_ok=True)
         # The administrator's password is always set as declared: an archive may be anybody's.

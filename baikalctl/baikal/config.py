@@ -16,7 +16,7 @@ from baikalctl import paths
 from baikalctl.desired.state import REALM, Database
 from baikalctl.errors import HostError
 from baikalctl.host.boundary import confined
-from baikalctl.host.safe_copy import opened, sync
+from baikalctl.host.safe_copy import open_untrusted, sync
 from baikalctl.settings import known_releases
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def read() -> Configuration:
 
 def understood(path: Path) -> Configuration:
     """Return the sections of the baikal.yaml at ``path``; raises :class:`HostError` if it's broken."""
-    with opened(path, largest=LARGEST) as stream:
+    with open_untrusted(path, largest=LARGEST) as stream:
         return confined(lambda: parsed(stream.read(LARGEST + 1), str(path)), keep=(stream.fileno(),))
 
 
@@ -221,21 +221,21 @@ def _merge_database(kept: Mapping[str, Any], wanted: Mapping[str, object]) -> di
     return {**own, **kept, **wanted}
 
 
-def write(configuration: Configuration, place: Path | None = None) -> None:
-    """Write baikal.yaml, or such a file in another ``place``, atomically, for its owner alone."""
-    confined(lambda: _write(configuration, place or Path(paths.BAIKAL_YAML)))
+def write(configuration: Configuration, path: Path | None = None) -> None:
+    """Write baikal.yaml, or such a file in another ``path``, atomically, for its owner alone."""
+    confined(lambda: _write(configuration, path or Path(paths.BAIKAL_YAML)))
 
 
-def _write(configuration: Configuration, place: Path) -> None:
-    beside = place.with_name(place.name + ".new")
-    beside.unlink(missing_ok=True)
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+def _write(configuration: Configuration, path: Path) -> None:
+    temporary = path.with_name(path.name + ".new")
+    temporary.unlink(missing_ok=True)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
         yaml.dump(configuration, stream, Dumper=_Quoting, sort_keys=False, allow_unicode=True)
         stream.flush()
         os.fsync(descriptor)
-    beside.replace(place)
-    sync(place.parent)
+    temporary.replace(path)
+    sync(path.parent)
 
 
 class _Quoting(yaml.SafeDumper):

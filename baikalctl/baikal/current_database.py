@@ -45,15 +45,15 @@ def compared(wanted: Mapping[str, object], found: Configuration | None = None) -
             if wanted["backend"] != "sqlite" or not Path(paths.SQLITE).is_file():
                 raise
             found = {}
-    there = found.get("database")
+    other = found.get("database")
     if (
-        there
-        and interface.backend(there) == "sqlite" != wanted["backend"]
-        and not config.deviation(there, {"backend": "sqlite", "sqlite_file": paths.SQLITE})
+        other
+        and interface.backend(other) == "sqlite" != wanted["backend"]
+        and not config.deviation(other, {"backend": "sqlite", "sqlite_file": paths.SQLITE})
     ):
-        return registry.of(there)  # this host's own file, from which the data is still to be moved
-    if there and (key := config.deviation(there, wanted)):
-        message = config.differs(there, wanted)
+        return registry.of(other)  # this host's own file, from which the data is still to be moved
+    if other and (key := config.deviation(other, wanted)):
+        message = config.differs(other, wanted)
         if message:
             message += "; run baikalctl database move, or declare the database that has the data"
         else:

@@ -21,7 +21,7 @@ from baikalctl.host import maintenance
 from baikalctl.host.boundary import confined
 from baikalctl.host.child_limits import QUICK, THOROUGH
 from baikalctl.host.finding import FAILED, OK, Finding
-from baikalctl.host.runtime import again, in_container
+from baikalctl.host.runtime import apply_remedy, in_container
 
 if TYPE_CHECKING:
     import ssl
@@ -37,7 +37,7 @@ UNAUTHORIZED = 401
 def probe(declared: DesiredState) -> int:
     """Return 0 if calendars work, else 1, having said why on standard output, where the engine keeps it."""
     try:
-        findings = [*answer(declared), *of_data(declared, look(declared))]
+        findings = [*answer_findings(declared), *data_findings(declared, look(declared))]
         failed = [str(finding) for finding in findings if finding.status == FAILED]
     except (HostError, OSError) as error:
         failed = [str(error)]
@@ -45,14 +45,14 @@ def probe(declared: DesiredState) -> int:
     return 1 if failed else 0
 
 
-def answer(declared: DesiredState, *, token: str = "") -> Iterator[Finding]:
+def answer_findings(declared: DesiredState, *, token: str = "") -> Iterator[Finding]:
     """Ask as a stranger: exactly 401. Without a database, or where its version has drifted, Baïkal can't answer: 503.
 
     ``token`` is as for :func:`status`.
     """
     where = f"{declared.scheme}://{declared.hostname}:{declared.port}{declared.base_path}"
     try:
-        dav = status(declared, "PROPFIND", f"{declared.base_path}/dav.php/", token=token)
+        dav = request_status(declared, "PROPFIND", f"{declared.base_path}/dav.php/", token=token)
     except (OSError, ValueError) as error:
         remedy = "is another program on that port, or nginx down? ss -ltnp tells"
         yield Finding("answer", FAILED, f"{where} can't be reached: {error}", remedy)
@@ -68,7 +68,7 @@ def answer(declared: DesiredState, *, token: str = "") -> Iterator[Finding]:
         yield Finding("answer", FAILED, f"{where}/dav.php/ answers {dav} to a stranger, not 401", remedy)
 
 
-def status(declared: DesiredState, method: str, path: str, *, token: str = "") -> int:
+def request_status(declared: DesiredState, method: str, path: str, *, token: str = "") -> int:
     """Return the status of one request to ourselves; raises ValueError where what answers doesn't speak HTTP.
 
     ``token`` is :func:`baikalctl.host.maintenance.probing`'s, for a server that is closed to everybody else.
@@ -91,7 +91,7 @@ def status(declared: DesiredState, method: str, path: str, *, token: str = "") -
     return int(rest[:3])
 
 
-def shown(declared: DesiredState) -> bytes:
+def served_certificate(declared: DesiredState) -> bytes:
     """Return the certificate that clients are shown, in DER form; raises OSError where nobody shows any."""
     with (
         socket.create_connection(("127.0.0.1", declared.port), timeout=REQUEST_SECONDS) as plain,
@@ -116,7 +116,7 @@ def _tls() -> ssl.SSLContext:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Data:
+class DataSummary:
     """What a look at the data tells."""
 
     configured: str
@@ -130,13 +130,13 @@ class Data:
     """Why baikal.yaml can't be read."""
 
 
-def look(declared: DesiredState, *, thorough: bool = False) -> Data:
+def look(declared: DesiredState, *, thorough: bool = False) -> DataSummary:
     """Read version and database as Baïkal does; ``thorough`` reads all of it."""
     wanted = current_database.section(declared)
-    return Data(**confined(lambda: looked(wanted, thorough=thorough), THOROUGH if thorough else QUICK))
+    return DataSummary(**confined(lambda: look_confined(wanted, thorough=thorough), THOROUGH if thorough else QUICK))
 
 
-def looked(wanted: Mapping[str, object], *, thorough: bool = False) -> dict[str, Any]:
+def look_confined(wanted: Mapping[str, object], *, thorough: bool = False) -> dict[str, Any]:
     """Return the fields of :class:`Data`, within the boundary; ``wanted`` is the declared section of the database."""
     unknown, found = "", None
     try:
@@ -147,19 +147,19 @@ def looked(wanted: Mapping[str, object], *, thorough: bool = False) -> dict[str,
     told: dict[str, Any] = {"configured": configured, "unknown": unknown}
     try:
         # Before there is any data, a start waits for the server on which it is to be.
-        here = current_database.compared(wanted, found)
-        with contextlib.closing(here.connect(read_only=thorough)) as connection:
+        database = current_database.compared(wanted, found)
+        with contextlib.closing(database.connect(read_only=thorough)) as connection:
             try:
-                told["accounts"] = interface.one(connection, "SELECT count(*) FROM users") or 0
-                told["damage"] = here.integrity(connection) if thorough else ""
+                told["accounts"] = interface.first_number(connection, "SELECT count(*) FROM users") or 0
+                told["damage"] = database.integrity(connection) if thorough else ""
             except interface.Error as error:
-                raise here.unreadable(error) from None
+                raise database.unreadable(error) from None
     except HostError as error:
         told["unreadable"] = str(error)
     return told
 
 
-def of_data(declared: DesiredState, data: Data, *, thorough: bool = False) -> Iterator[Finding]:
+def data_findings(declared: DesiredState, data: DataSummary, *, thorough: bool = False) -> Iterator[Finding]:
     """Tell whether the data can be read, and whether it is of the declared version."""
     if data.unreadable:
         yield Finding("database", FAILED, data.unreadable)
@@ -173,7 +173,7 @@ def of_data(declared: DesiredState, data: Data, *, thorough: bool = False) -> It
         yield from _one_version(declared, data)
 
 
-def _one_version(declared: DesiredState, data: Data) -> Iterator[Finding]:
+def _one_version(declared: DesiredState, data: DataSummary) -> Iterator[Finding]:
     """Compare the versions of code, data and declaration."""
     try:
         code = release.version_of((Path(paths.CURRENT) / "Core/Distrib.php").read_text(encoding="utf-8"))
@@ -185,4 +185,4 @@ def _one_version(declared: DesiredState, data: Data) -> Iterator[Finding]:
         message = f"code {code}, data {data.configured}, declared {declared.version}"
         # An image is of one release, and so is all that its start declares: only the data can be another's.
         other = f"run an image with {data.configured}, or restore {paths.BAIKAL_YAML} from a backup"
-        yield Finding("version", FAILED, message, f"they must be one; {other if in_container() else again()}")
+        yield Finding("version", FAILED, message, f"they must be one; {other if in_container() else apply_remedy()}")

@@ -35,41 +35,41 @@ RIGHTS = "SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, DROP, INDEX, TRIGGER"
 """What rows, Baïkal's migrations, and our indexes and triggers need."""
 
 
-def steps(declared: DesiredState, here: Database) -> Iterator[Step]:
-    """Yield what is to be done so that Baïkal reaches its database ``here``: nothing where it does."""
-    if reachable(here):
+def steps(declared: DesiredState, target: Database) -> Iterator[Step]:
+    """Yield what is to be done so that Baïkal reaches its database ``target``: nothing where it does."""
+    if reachable(target):
         return
     units = [unit for unit in declared.services if unit.startswith(UNITS)]
     for unit in units:
         if not _runs(unit):
             yield f"start {unit}", partial(_start, unit)
     # Where that was only looked at, nobody can see what is there already.
-    if all(map(_runs, units)) and not reachable(here):
-        yield f"have {here}, and the account {declared.database.user} for it", partial(_make, declared, here)
+    if all(map(_runs, units)) and not reachable(target):
+        yield f"have {target}, and the account {declared.database.user} for it", partial(_make, declared, target)
 
 
-def reachable(here: Database) -> bool:
-    """Tell whether the data's owner can use the database ``here``."""
+def reachable(database: Database) -> bool:
+    """Tell whether the data's owner can use the database ``database``."""
     try:
-        confined(lambda: here.connect().close())
+        confined(lambda: database.connect().close())
     except HostError:
         return False
     return True
 
 
 def _runs(unit: str) -> bool:
-    return not _told("systemctl", "is-active", "--quiet", unit).returncode
+    return not _run("systemctl", "is-active", "--quiet", unit).returncode
 
 
 def _start(unit: str) -> None:
-    _told("systemctl", "reset-failed", unit)
-    done = _told("systemctl", "start", unit)
+    _run("systemctl", "reset-failed", unit)
+    done = _run("systemctl", "start", unit)
     if done.returncode:
         message = f"{unit} can't be started ({_last(done.stderr)}); journalctl -u {unit} tells why"
         raise HostError(message)
 
 
-def _make(declared: DesiredState, here: Database) -> None:
+def _make(declared: DesiredState, target: Database) -> None:
     """Make database and account, or what is missing of them."""
     name, user = declared.database.name, declared.database.user
     if declared.database.backend == "mysql":
@@ -77,12 +77,12 @@ def _make(declared: DesiredState, here: Database) -> None:
     else:
         theirs = _ask(PGSQL, f"SELECT datdba::regrole FROM pg_database WHERE datname = '{name}'")  # noqa: S608 - a word
         if theirs not in ("", user):
-            message = f"{here} belongs to {theirs}; leave it to its owner, and give another database_name"
+            message = f"{target} belongs to {theirs}; leave it to its owner, and give another database_name"
             raise HostError(message)
         _ask(PGSQL, _in_pgsql(name, user))
-    if not reachable(here):
+    if not reachable(target):
         message = (
-            f"{here} lets {user} in only with a password, as somebody has set it up before; remove that account there, "
+            f"{target} lets {user} in only with a password, as somebody has set it up before; remove that account there, "
             'or give its password, with database_host = "127.0.0.1"'
         )
         raise HostError(message)
@@ -114,9 +114,9 @@ def _ask(client: tuple[str, ...], statements: str) -> str:
     stop = ("--set=ON_ERROR_STOP=1", "--dbname=postgres") if client is PGSQL else ()
     command = [*client, *stop]
     if client is PGSQL:  # as the server's own administrator, and with what a child may use at most
-        status, printed, refusal = confined(lambda: _output(_told(*command, said=statements)), account=POSTGRES)
+        status, printed, refusal = confined(lambda: _output(_run(*command, statements=statements)), account=POSTGRES)
     else:
-        status, printed, refusal = _output(_told(*command, said=statements))
+        status, printed, refusal = _output(_run(*command, statements=statements))
     if status:
         message = f"the database server of this machine refuses: {_last(str(refusal))}; fix that, and run again"
         raise HostError(message)
@@ -127,11 +127,11 @@ def _output(done: subprocess.CompletedProcess[str]) -> tuple[int, str, str]:
     return done.returncode, done.stdout, done.stderr
 
 
-def _told(*command: str, said: str = "") -> subprocess.CompletedProcess[str]:
+def _run(*command: str, statements: str = "") -> subprocess.CompletedProcess[str]:
     try:
         return subprocess.run(
             command,
-            input=said,
+            input=statements,
             capture_output=True,
             text=True,
             errors="replace",
@@ -148,5 +148,5 @@ def _told(*command: str, said: str = "") -> subprocess.CompletedProcess[str]:
         raise HostError(message) from None
 
 
-def _last(said: str) -> str:
-    return (said.strip().splitlines() or ["it doesn't say why"])[-1][:LONGEST]
+def _last(output: str) -> str:
+    return (output.strip().splitlines() or ["it doesn't say why"])[-1][:LONGEST]

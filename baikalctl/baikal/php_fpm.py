@@ -31,7 +31,7 @@ def pause(say: Callable[[str], None]) -> None:
             _systemctl("stop", unit)
 
 
-def go_on() -> None:
+def resume() -> None:
     """Have PHP running again, if it is to run at all: also where a run that was killed had stopped it."""
     for unit in _php():
         if _systemctl("is-enabled", unit) and not _systemctl("is-active", unit):

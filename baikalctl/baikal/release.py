@@ -110,11 +110,11 @@ def download(url: str, target: Path) -> None:
     import urllib.error
     import urllib.request
 
-    beside = target.with_name(target.name + ".part")
+    temporary = target.with_name(target.name + ".part")
     try:
-        with urllib.request.urlopen(url, timeout=30) as answer, beside.open("wb") as stream:  # noqa: S310 - http(s) only
+        with urllib.request.urlopen(url, timeout=30) as answer, temporary.open("wb") as stream:  # noqa: S310 - http(s) only
             _copy(answer, stream)
-        beside.replace(target)
+        temporary.replace(target)
     except (urllib.error.URLError, TimeoutError, OSError) as error:
         reason = getattr(error, "reason", error)
         message = (
@@ -123,7 +123,7 @@ def download(url: str, target: Path) -> None:
         )
         raise ArchiveError(message) from None
     finally:
-        beside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def tree_command(folder: str) -> str:
@@ -141,16 +141,16 @@ def standing(version: str) -> str:
 
     Nothing where it isn't installed, or isn't as it was when it was: somebody has edited, added or removed a file.
     """
-    place = Path(paths.CODE) / version
+    path = Path(paths.CODE) / version
     try:
-        origin, tree = ((place / name).read_text(encoding="ascii").strip() for name in (ORIGIN, TREE))
+        origin, tree = ((path / name).read_text(encoding="ascii").strip() for name in (ORIGIN, TREE))
     except FileNotFoundError:
         return ""
-    return origin if tree == _tree(place) else ""
+    return origin if tree == _tree(path) else ""
 
 
-def _tree(place: Path) -> str:
-    command = tree_command(shlex.quote(str(place)))
+def _tree(path: Path) -> str:
+    command = tree_command(shlex.quote(str(path)))
     return subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True).stdout.strip()
 
 
@@ -159,21 +159,21 @@ def install(archive: Path, version: str, sha256: str) -> None:
     import shutil
 
     found = verify(archive, version, sha256)
-    place = Path(paths.CODE) / version
-    beside, old = place.with_name(f".{version}.new"), place.with_name(f".{version}.old")
-    for leftover in (beside, old):
+    path = Path(paths.CODE) / version
+    temporary, old = path.with_name(f".{version}.new"), path.with_name(f".{version}.old")
+    for leftover in (temporary, old):
         shutil.rmtree(leftover, ignore_errors=True)
     try:
-        _unpack(archive, beside)
-        (beside / ORIGIN).write_text(found + "\n", encoding="ascii")
-        (beside / ORIGIN).chmod(0o644)
-        (beside / TREE).write_text(_tree(beside) + "\n", encoding="ascii")
-        (beside / TREE).chmod(0o644)
-        if place.exists():
-            place.replace(old)
-        beside.replace(place)
+        _unpack(archive, temporary)
+        (temporary / ORIGIN).write_text(found + "\n", encoding="ascii")
+        (temporary / ORIGIN).chmod(0o644)
+        (temporary / TREE).write_text(_tree(temporary) + "\n", encoding="ascii")
+        (temporary / TREE).chmod(0o644)
+        if path.exists():
+            path.replace(old)
+        temporary.replace(path)
     finally:
-        for leftover in (beside, old):
+        for leftover in (temporary, old):
             shutil.rmtree(leftover, ignore_errors=True)
 
 
@@ -201,10 +201,10 @@ def activate(version: str) -> None:
     if not numbers(version):
         message = f"{version[:40]!r} is no version of Baïkal; restore {paths.BAIKAL_YAML} from a backup"
         raise HostError(message)
-    beside = Path(paths.CURRENT + ".new")
-    beside.unlink(missing_ok=True)
-    beside.symlink_to(version)
-    beside.replace(paths.CURRENT)
+    temporary = Path(paths.CURRENT + ".new")
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(version)
+    temporary.replace(paths.CURRENT)
 
 
 def _safe(member: zipfile.ZipInfo) -> str:

@@ -46,7 +46,7 @@ CARD = "BEGIN:VCARD\r\nVERSION:3.0\r\nUID:{uid}\r\nFN:A check\r\nN:check;A;;;\r\
 
 
 @dataclasses.dataclass(frozen=True)
-class Visitor:
+class TemporaryUser:
     """An account that is there for a moment."""
 
     name: str
@@ -54,23 +54,23 @@ class Visitor:
 
 
 @contextlib.contextmanager
-def visiting(here: Database, realm: str = REALM) -> Iterator[Visitor]:
+def temporary_user(database: Database, realm: str = REALM) -> Iterator[TemporaryUser]:
     """Have an account with a calendar and an address book in the database, and at the end none of it.
 
     What killed runs have left in a database that machines share goes first; one's own data is put back as it was.
     """
-    if here.shared:
-        _bring(here, *(_account(name, present=False) for name in _left(here)))
-    visitor = Visitor(f"{NAME}{int(time.time()):08x}{secrets.token_hex(4)}", secrets.token_urlsafe(24))
+    if database.shared:
+        _bring(database, *(_account(name, present=False) for name in _left(database)))
+    visitor = TemporaryUser(f"{NAME}{int(time.time()):08x}{secrets.token_hex(4)}", secrets.token_urlsafe(24))
     digest = hashlib.md5(f"{visitor.name}:{realm}:{visitor.password}".encode(), usedforsecurity=False).hexdigest()
-    _bring(here, _account(visitor.name, digest))
+    _bring(database, _account(visitor.name, digest))
     try:
         yield visitor
     finally:
-        _bring(here, _account(visitor.name, present=False))
+        _bring(database, _account(visitor.name, present=False))
 
 
-def make(base: str, visitor: Visitor, headers: Mapping[str, str], *, calendars: bool, contacts: bool) -> None:
+def make(base: str, visitor: TemporaryUser, headers: Mapping[str, str], *, calendars: bool, contacts: bool) -> None:
     """Log in at the address ``base``, and store, read and delete an event and a card; raises :class:`HostError`.
 
     ``headers`` go along with each request; ``calendars`` and ``contacts`` tell which of them are served.
@@ -84,7 +84,7 @@ def make(base: str, visitor: Visitor, headers: Mapping[str, str], *, calendars: 
 
 
 class _Client:
-    def __init__(self, base: str, visitor: Visitor, headers: Mapping[str, str]) -> None:
+    def __init__(self, base: str, visitor: TemporaryUser, headers: Mapping[str, str]) -> None:
         # Over loopback, to ourselves: who it is, is not the question here.
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
@@ -121,8 +121,8 @@ class _Client:
             message = f"{method} /dav.php/{path} gets no answer: {getattr(error, 'reason', error)}"
             raise HostError(message) from None
         if found != status:
-            said = " ".join(body.decode("utf-8", "replace").split())[:300]
-            message = f"{method} /dav.php/{path} answers {found}, not {status}" + (f" ({said})" if said else "")
+            output = " ".join(body.decode("utf-8", "replace").split())[:300]
+            message = f"{method} /dav.php/{path} answers {found}, not {status}" + (f" ({output})" if output else "")
             raise HostError(message)
         return bytes(body)
 
@@ -141,16 +141,16 @@ def _account(name: str, digest: str = "", *, present: bool = True) -> DesiredUse
     )
 
 
-def _left(here: Database) -> list[str]:
+def _left(database: Database) -> list[str]:
     """Return the accounts of runs that were killed: others may be in use, by another machine."""
-    with contextlib.closing(here.connect()) as connection:
+    with contextlib.closing(database.connect()) as connection:
         rows = connection.execute("SELECT username FROM users WHERE username LIKE ?", (f"{NAME}%",)).fetchall()
     made = {str(name): re.fullmatch(rf"{NAME}([0-9a-f]{{8}})[0-9a-f]{{8}}", str(name)) for (name,) in rows}
     return [name for name, found in made.items() if found and time.time() - int(found[1], 16) > LIFE_S]
 
 
-def _bring(here: Database, *accounts: DesiredUser) -> None:
-    with contextlib.closing(here.connect()) as connection:
+def _bring(database: Database, *accounts: DesiredUser) -> None:
+    with contextlib.closing(database.connect()) as connection:
         for _, act in plan(connection, accounts, {}):
             act()
         connection.commit()

@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from baikalctl.desired.state import DesiredState
 
 
-def agreed(found: config.Configuration, declared: DesiredState, section: Mapping[str, object]) -> config.Configuration:
+def with_known_version(
+    found: config.Configuration, declared: DesiredState, section: Mapping[str, object]
+) -> config.Configuration:
     """Return baikal.yaml with the version that the data is of, where a database that several machines share tells.
 
     One of them may have made or upgraded the data; the yaml of the others, or of one that is new, doesn't know it yet.
@@ -40,7 +42,7 @@ def agreed(found: config.Configuration, declared: DesiredState, section: Mapping
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class State:
+class DatabaseState:
     """What a look into the database tells of it, as plain data."""
 
     installed: bool
@@ -55,7 +57,7 @@ class State:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Look:
+class DataState:
     """What a look at the data tells: all that is needed to say what is to be done."""
 
     found: config.Configuration
@@ -64,14 +66,14 @@ class Look:
     """And with the version that the data is of."""
     applied: dict[str, str] = dataclasses.field(default_factory=dict)
     """Fingerprints of the passwords that were declared last."""
-    state: State | None = None
+    state: DatabaseState | None = None
     """Nothing where the database can't be looked into yet: it is to be upgraded, or its server to be started, first."""
 
 
-def look(declared: DesiredState) -> Look:
+def look(declared: DesiredState) -> DataState:
     """Look at the data; raises :class:`HostError` where it is elsewhere, or can't be read."""
-    section, mine = current_database.section(declared), applied_passwords.own()
-    return received(confined(lambda: looked(declared, section, mine), limits(declared)))
+    section, mine = current_database.section(declared), applied_passwords.of_this_host()
+    return from_child(confined(lambda: look_confined(declared, section, mine), limits(declared)))
 
 
 def limits(declared: DesiredState) -> Limits:
@@ -79,51 +81,52 @@ def limits(declared: DesiredState) -> Limits:
     return dataclasses.replace(QUICK, seconds=QUICK.seconds + len(declared.users) / 10)
 
 
-def looked(declared: DesiredState, section: Mapping[str, object], mine: Mapping[str, str]) -> dict[str, Any]:
+def look_confined(declared: DesiredState, section: Mapping[str, object], mine: Mapping[str, str]) -> dict[str, Any]:
     """Return the fields of :class:`Look`, within the boundary.
 
-    ``section`` is the declared one of the database, and ``mine`` what :func:`baikalctl.baikal.applied_passwords.own` tells.
+    ``section`` is the declared one of the database, and ``mine`` what
+    :func:`baikalctl.baikal.applied_passwords.of_this_host` tells.
     """
     found = config.read()
     refuse_other_database(found, section)
-    known = agreed(found, declared, section)
+    known = with_known_version(found, declared, section)
     told: dict[str, Any] = {"found": found, "agreed": known}
-    here = registry.of(section)
-    if migration.outstanding(known, declared.version) or (
-        declared.database.local and not local_database.reachable(here)
+    target = registry.of(section)
+    if migration.older_version(known, declared.version) or (
+        declared.database.local and not local_database.reachable(target)
     ):
         return told
-    applied = applied_passwords.all_of(here, mine)
+    applied = applied_passwords.all_of(target, mine)
     _refuse_other_realm(found, declared, applied)
-    return told | {"applied": applied, "state": _state(here, declared, applied)}
+    return told | {"applied": applied, "state": _state(target, declared, applied)}
 
 
-def received(told: dict[str, Any]) -> Look:
+def from_child(told: dict[str, Any]) -> DataState:
     """Return what has passed the boundary."""
     state = told.get("state")
     configured = str(told["agreed"].get("system", {}).get("configured_version") or "")
     if configured and not known_releases.numbers(configured):
         message = f"the data has the version {configured[:40]!r}, which is none of Baïkal's; restore it from a backup"
         raise HostError(message)
-    return Look(**told | {"state": State(**state) if state else None})
+    return DataState(**told | {"state": DatabaseState(**state) if state else None})
 
 
-def _state(here: Database, declared: DesiredState, applied: Mapping[str, str]) -> dict[str, Any]:
-    """Look into the database ``here``, which needn't be there yet."""
+def _state(database: Database, declared: DesiredState, applied: Mapping[str, str]) -> dict[str, Any]:
+    """Look into the database ``database``, which needn't be there yet."""
     closed = Path(paths.INSTALL_DISABLED).is_file()
-    if not here.installed():
+    if not database.installed():
         return {"installed": False, "closed": closed, "missing": [], "leaving": [], "accounts": []}
-    with contextlib.closing(here.connect()) as connection:
+    with contextlib.closing(database.connect()) as connection:
         return {
             "installed": True,
             "closed": closed,
-            "missing": here.missing_tuning(connection),
+            "missing": database.missing_tuning(connection),
             "leaving": removals(connection, declared.users),
             "accounts": [sentence for sentence, _ in plan(connection, declared.users, applied)],
         }
 
 
-def steps(declared: DesiredState, back_up: Callable[[], None], known: Look | None = None) -> Iterator[Step]:
+def steps(declared: DesiredState, back_up: Callable[[], None], known: DataState | None = None) -> Iterator[Step]:
     """Yield what differs from ``declared``; each step is to be taken before the next is asked for, or none at all.
 
     ``back_up`` makes an archive, before accounts are removed. ``known`` is what :func:`look` has returned just now, if
@@ -131,41 +134,41 @@ def steps(declared: DesiredState, back_up: Callable[[], None], known: Look | Non
     """
     section = current_database.section(declared)
     known = known or look(declared)
-    old = migration.outstanding(known.agreed, declared.version)
+    old = migration.older_version(known.agreed, declared.version)
     if old:  # what else there is to do, the data of the new release tells
         yield f"upgrade Baïkal from {old} to {declared.version}", lambda: None
         return
-    here = registry.of(section)
+    database = registry.of(section)
     if release.current() != declared.version:
         yield f"have Baïkal {declared.version} serve", lambda: release.activate(declared.version)
     if known.state is None:
-        yield from of_server(declared, here)
+        yield from of_server(declared, database)
         known = look(declared)
         if known.state is None:  # so these steps are only looked at
             yield "bring what is in the database to what is declared", lambda: None
             return
-    yield from _content_steps(declared, here, known, known.state, back_up)
+    yield from _content_steps(declared, database, known, known.state, back_up)
 
 
 def _content_steps(
-    declared: DesiredState, here: Database, known: Look, state: State, back_up: Callable[[], None]
+    declared: DesiredState, database: Database, known: DataState, state: DatabaseState, back_up: Callable[[], None]
 ) -> Iterator[Step]:
-    """Yield what differs in the database ``here``, which can be reached, and in baikal.yaml."""
+    """Yield what differs in the database ``database``, which can be reached, and in baikal.yaml."""
     if not state.installed and known.found:
         message = (
-            f"{paths.BAIKAL_YAML} is there, and {here} has nothing in it; restore it from a backup, have the data of "
+            f"{paths.BAIKAL_YAML} is there, and {database} has nothing in it; restore it from a backup, have the data of "
             "another server moved there (baikalctl database move), or, to start empty, move the yaml away"
         )
         raise HostError(message)
     if not state.installed:
-        yield "make the database", lambda: confined(lambda: here.create(declared.version), THOROUGH)
+        yield "make the database", lambda: confined(lambda: database.create(declared.version), THOROUGH)
     if not state.closed:
         yield "close the web installer", lambda: confined(lambda: Path(paths.INSTALL_DISABLED).touch(mode=0o600))
     # The database can only be looked into once it is there: at the first run, after the step above.
     if not state.installed:
         state = look(declared).state or state
     if state.installed:
-        yield from _database_steps(here, declared, known.applied, state, back_up)
+        yield from _database_steps(database, declared, known.applied, state, back_up)
     elif declared.users:
         yield f"make {len(declared.users)} accounts", lambda: None
     section = current_database.section(declared)
@@ -173,13 +176,13 @@ def _content_steps(
     yield from _configuration_steps(declared, known.found, merged, known.applied)
     wanted = _wanted_applied(declared, known.applied)
     if known.applied != wanted:
-        yield "remember which passwords were declared", lambda: applied_passwords.store(here, wanted)
+        yield "remember which passwords were declared", lambda: applied_passwords.store(database, wanted)
 
 
-def of_server(declared: DesiredState, here: Database) -> Iterator[Step]:
+def of_server(declared: DesiredState, target: Database) -> Iterator[Step]:
     """Have this machine's own database server, where it has one, with a database in it."""
     if declared.database.local:
-        yield from local_database.steps(declared, here)
+        yield from local_database.steps(declared, target)
 
 
 def _refuse_other_realm(found: config.Configuration, declared: DesiredState, applied: dict[str, str]) -> None:
@@ -204,29 +207,33 @@ def refuse_other_database(found: config.Configuration, section: Mapping[str, obj
 
 
 def _database_steps(
-    here: Database, declared: DesiredState, applied: Mapping[str, str], state: State, back_up: Callable[[], None]
+    database: Database,
+    declared: DesiredState,
+    applied: Mapping[str, str],
+    state: DatabaseState,
+    back_up: Callable[[], None],
 ) -> Iterator[Step]:
     if state.missing:
-        yield f"make the database fast: {', '.join(state.missing)}", lambda: confined(lambda: _tune(here), THOROUGH)
+        yield f"make the database fast: {', '.join(state.missing)}", lambda: confined(lambda: _tune(database), THOROUGH)
     if state.leaving:
         names = ", ".join(state.leaving)
         yield f"back up everything before {names} are removed", back_up
     # All of them are done together with the last, or none if anything fails.
     for position, sentence in enumerate(state.accounts, 1):
         last = position == len(state.accounts)
-        yield sentence, partial(_bring, here, declared, applied) if last else lambda: None
+        yield sentence, partial(_bring, database, declared, applied) if last else lambda: None
 
 
-def _tune(here: Database) -> None:
-    with contextlib.closing(here.connect()) as connection:
-        here.tune(connection)
+def _tune(database: Database) -> None:
+    with contextlib.closing(database.connect()) as connection:
+        database.tune(connection)
 
 
-def _bring(here: Database, declared: DesiredState, applied: Mapping[str, str]) -> None:
+def _bring(database: Database, declared: DesiredState, applied: Mapping[str, str]) -> None:
     """Have the accounts as they are declared, in one transaction."""
 
     def act() -> None:
-        with contextlib.closing(here.connect()) as connection:
+        with contextlib.closing(database.connect()) as connection:
             for _, step in plan(connection, declared.users, applied):
                 step()
             connection.commit()

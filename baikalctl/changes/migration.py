@@ -30,7 +30,7 @@ UPGRADED = "has been successfully upgraded"
 """What Baïkal's upgrade says when it is done."""
 
 
-def outstanding(found: Configuration, version: str) -> str:
+def older_version(found: Configuration, version: str) -> str:
     """Return the older version that data with the baikal.yaml ``found`` is of, or nothing if it is of ``version``.
 
     Raises :class:`HostError` for data of a newer version, which Baïkal would take without a word, and for data so old
@@ -67,13 +67,13 @@ def complete(found: Configuration, version: str, section: Mapping[str, Any]) -> 
     changed.setdefault("system", {}).setdefault("admin_passwordhash", "")
     copied = {"backend": "sqlite", "mysql": False, "sqlite_file": f"{paths.INCOMING}/{staging.SQLITE}"}
     changed["database"] = {**changed.get("database", {}), **copied}
-    old = outstanding(found, version)
+    old = older_version(found, version)
     before = confined(_counted, THOROUGH)
     config.write(changed, file)
-    said = _upgrade(version) if old else ""
+    output = _upgrade(version) if old else ""
     changed = config.understood(file)
-    if outstanding(changed, version) or (old and UPGRADED not in said):
-        message = f"Baïkal's own upgrade from {old} to {version} failed: {_reason(said)}"
+    if older_version(changed, version) or (old and UPGRADED not in output):
+        message = f"Baïkal's own upgrade from {old} to {version} failed: {_reason(output)}"
         raise HostError(message)
     after = confined(_counted, THOROUGH)
     lost = [f"{number - after[word]} {word}s" for word, number in before.items() if after[word] < number]
@@ -108,9 +108,9 @@ def _upgrade(version: str) -> str:
     return confined(run, THOROUGH)
 
 
-def _reason(said: str) -> str:
+def _reason(output: str) -> str:
     """Return the part of an upgrade's page that tells what went wrong, as one line."""
-    told = said.rpartition("Errors")[2].partition("Stack trace")[0] if "Errors" in said else said
+    told = output.rpartition("Errors")[2].partition("Stack trace")[0] if "Errors" in output else output
     return " ".join(told.split())[-600:]
 
 

@@ -29,16 +29,16 @@ def put_back(kept: Path, version: str, *, of: str = "", loaded: bool) -> None:
     """
     if not (kept / staging.YAML).is_file():
         confined(lambda: Path(paths.BAIKAL_YAML).unlink(missing_ok=True))
-    here = registry.of(staging.section_of(kept))
+    database = registry.of(staging.section_of(kept))
     of = of or version
-    if isinstance(here, sqlite.Sqlite):
+    if isinstance(database, sqlite.Sqlite):
         _put_file_back(kept)
     elif (kept / staging.SQLITE).is_file():
         if loaded:
-            with staging.incoming() as place:
-                safe_copy.copy_in(kept / staging.SQLITE, place / staging.SQLITE)
-                confined(lambda: _load(here, place, version, of), THOROUGH)
-        confined(lambda: _say_version(here, of))
+            with staging.incoming() as path:
+                safe_copy.copy_in(kept / staging.SQLITE, path / staging.SQLITE)
+                confined(lambda: _load(database, path, version, of), THOROUGH)
+        confined(lambda: _say_version(database, of))
     safe_copy.copy_in(kept / staging.YAML, Path(paths.BAIKAL_YAML))
     if not (kept / "state/applied.json").is_file():
         Path(paths.APPLIED).unlink(missing_ok=True)
@@ -63,7 +63,9 @@ def _put_file_back(kept: Path) -> None:
         (kept / (staging.SQLITE + suffix), Path(paths.SQLITE + suffix)) for suffix in (*sqlite_file.COMPANIONS, "")
     ]
     # Who only reads a database leaves an empty log beside it, and an index of that.
-    if all(safe_copy.same(*pair) or _says_nothing(*pair) for pair in pairs if not pair[0].name.endswith("-shm")):
+    if all(
+        safe_copy.same_content(*pair) or _says_nothing(*pair) for pair in pairs if not pair[0].name.endswith("-shm")
+    ):
         return
     *companions, database_file = [target for _, target in pairs]
     going = companions if (kept / staging.SQLITE).is_file() else [database_file, *companions]
@@ -84,21 +86,21 @@ def _remove(files: Iterable[Path]) -> None:
         path.unlink(missing_ok=True)
 
 
-def _load(here: Database, place: Path, version: str, of: str) -> None:
-    if not _untouched(here, place, of):
-        here.load(place / staging.SQLITE, version, exactly=of != version)
+def _load(database: Database, path: Path, version: str, of: str) -> None:
+    if not _untouched(database, path, of):
+        database.load(path / staging.SQLITE, version, exactly=of != version)
 
 
-def _say_version(here: Database, of: str) -> None:
-    if here.version() != of:
-        here.set_version(of)
+def _say_version(database: Database, of: str) -> None:
+    if database.version() != of:
+        database.set_version(of)
 
 
-def _untouched(here: Database, place: Path, version: str) -> bool:
-    """Tell whether a server's database has the very rows of what is in ``place``, of the release ``version``."""
+def _untouched(database: Database, path: Path, version: str) -> bool:
+    """Tell whether a server's database has the very rows of what is in ``path``, of the release ``version``."""
     with contextlib.suppress(HostError):
-        if here.version() == version and here.installed():
-            was, now = place / staging.SQLITE, place / staging.BEFORE
-            here.snapshot(now)
+        if database.version() == version and database.installed():
+            was, now = path / staging.SQLITE, path / staging.BEFORE
+            database.snapshot(now)
             return transfer.all_columns(was) == transfer.all_columns(now) and not transfer.difference(was, now)
     return False

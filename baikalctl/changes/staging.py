@@ -25,7 +25,7 @@ from baikalctl.errors import HostError
 from baikalctl.host import directories, safe_copy
 from baikalctl.host.boundary import confined
 from baikalctl.host.child_limits import THOROUGH
-from baikalctl.host.privileges import owner, privileged
+from baikalctl.host.privileges import data_owner, privileged
 from baikalctl.host.safe_copy import sync
 from baikalctl.host.tempdir import remove_tree
 from baikalctl.mail import dkim_key
@@ -58,16 +58,16 @@ MOST_KEPT = 3
 def incoming() -> Iterator[Path]:
     """Have an empty INCOMING, with the owner's directories for configuration and database; at the end it is gone."""
     clear()
-    place = Path(paths.INCOMING)
-    place.mkdir()
-    place.chmod(0o711)
-    for folder in (place / "config", place / "Specific"):
+    path = Path(paths.INCOMING)
+    path.mkdir()
+    path.chmod(0o711)
+    for folder in (path / "config", path / "Specific"):
         folder.mkdir(mode=0o700)
         if privileged():
-            os.chown(folder, owner().pw_uid, owner().pw_gid)
-    confined(lambda: (place / SQLITE).parent.mkdir(mode=0o700))
+            os.chown(folder, data_owner().pw_uid, data_owner().pw_gid)
+    confined(lambda: (path / SQLITE).parent.mkdir(mode=0o700))
     try:
-        yield place
+        yield path
     finally:
         clear()
 
@@ -77,47 +77,46 @@ def clear() -> None:
     remove_tree(Path(paths.INCOMING))
 
 
-def keep(name: str, here: Database) -> Path:
+def keep(name: str, database: Database) -> Path:
     """Copy what is in place to the backups, and return where it is there; nobody writes meanwhile.
 
     A file is kept as it is, also one that is damaged; of a server's database, what is in it. Raises :class:`HostError`
     where that can't be done; nothing is left of it then.
     """
-    beside = Path(paths.BACKUPS) / ".new"
+    temporary = Path(paths.BACKUPS) / ".new"
     if not re.fullmatch(r"[A-Za-z0-9._-]{1,100}", name):
         message = f"{name[:100]!r} can't be part of a file's name"
         raise HostError(message)
     try:
         folder = directories.backups()
-        beside = folder / ".new"
-        shutil.rmtree(beside, ignore_errors=True)
+        temporary = folder / ".new"
+        shutil.rmtree(temporary, ignore_errors=True)
         for part in ("config", "Specific/db"):
-            (beside / part).mkdir(mode=0o700, parents=True)
-        beside.chmod(0o700)
-        _copy_out(Path(paths.BAIKAL_YAML), beside / YAML)
-        (beside / SECTION).touch(mode=0o600)
-        (beside / SECTION).write_text(json.dumps(here.section()), encoding="utf-8")
-        sync(beside / SECTION)
-        if isinstance(here, sqlite.Sqlite):
-            _keep_file(beside)
+            (temporary / part).mkdir(mode=0o700, parents=True)
+        temporary.chmod(0o700)
+        _copy_out(Path(paths.BAIKAL_YAML), temporary / YAML)
+        (temporary / SECTION).touch(mode=0o600)
+        (temporary / SECTION).write_text(json.dumps(database.section()), encoding="utf-8")
+        sync(temporary / SECTION)
+        if isinstance(database, sqlite.Sqlite):
+            _keep_file(temporary)
         else:
-            _keep_rows(here, beside)
+            _keep_rows(database, temporary)
         for part in OWN:
-            _copy_own(Path(paths.DATA) / part, beside / part)
-        sync(beside)
+            _copy_own(Path(paths.DATA) / part, temporary / part)
+        sync(temporary)
         stamped = f"{PREFIX}{name}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}"
         names = itertools.chain([stamped], (f"{stamped}-{number}" for number in itertools.count(2)))
         target = next(place for place in (folder / each for each in names) if not place.exists())
-        beside.rename(target)
+        temporary.rename(target)
         sync(folder)
     except HostError:
-        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
         raise
     except OSError as error:
-        shutil.rmtree(beside, ignore_errors=True)
-        message = (
-            f"what is to be replaced can't be kept in {beside.parent} ({error}); make that writable, with room for it"
-        )
+        shutil.rmtree(temporary, ignore_errors=True)
+        folder = temporary.parent
+        message = f"what is to be replaced can't be kept in {folder} ({error}); make that writable, with room for it"
         raise HostError(message) from None
     return target
 
@@ -148,22 +147,22 @@ def differs() -> bool:
     def compare() -> bool:
         return (
             not before.is_file()
-            or transfer.shape(before) != transfer.shape(after)
+            or transfer.schema_statements(before) != transfer.schema_statements(after)
             or bool(transfer.difference(before, after))
         )
 
     return confined(compare, THOROUGH)
 
 
-def refuse_written(here: Database, kept: Path) -> None:
-    """Raise :class:`HostError` if another machine has written to the database ``here`` since it was ``kept``."""
+def refuse_written(database: Database, kept: Path) -> None:
+    """Raise :class:`HostError` if another machine has written to the database ``database`` since it was ``kept``."""
     before, now = Path(paths.INCOMING) / KEPT, Path(paths.INCOMING) / NOW
-    if not here.shared or not (kept / SQLITE).is_file():
+    if not database.shared or not (kept / SQLITE).is_file():
         return
     safe_copy.copy_in(kept / SQLITE, before)
 
     def compare() -> str:
-        here.snapshot(now)
+        database.snapshot(now)
         difference = transfer.difference(before, now)
         now.unlink()
         before.unlink()
@@ -171,57 +170,57 @@ def refuse_written(here: Database, kept: Path) -> None:
 
     if written := confined(compare, THOROUGH):
         message = (
-            f"another machine writes to {here} meanwhile ({written}), and its rows are to be replaced; stop all others "
+            f"another machine writes to {database} meanwhile ({written}), and its rows are to be replaced; stop all others "
             "that serve it (docs/clusters.md), and run again"
         )
         raise HostError(message)
 
 
-def put_in_place(here: Database, version: str, *, loads: bool = True) -> None:
-    """Have what is in INCOMING be the data of ``here``, and of the release ``version``; the yaml comes last.
+def put_in_place(database: Database, version: str, *, loads: bool = True) -> None:
+    """Have what is in INCOMING be the data of ``database``, and of the release ``version``; the yaml comes last.
 
     ``loads`` is false where a server's database has those very rows already.
     """
-    place = Path(paths.INCOMING)
+    path = Path(paths.INCOMING)
 
     def act() -> None:
-        if isinstance(here, sqlite.Sqlite):
-            _place_file(place / SQLITE)
+        if isinstance(database, sqlite.Sqlite):
+            _place_file(path / SQLITE)
         elif loads:
-            here.load(place / SQLITE, version)
-        here.set_version(version)
+            database.load(path / SQLITE, version)
+        database.set_version(version)
         Path(paths.INSTALL_DISABLED).touch(mode=0o600)
         sync(Path(paths.SPECIFIC))
-        _replace(place / YAML, Path(paths.BAIKAL_YAML))
+        _replace(path / YAML, Path(paths.BAIKAL_YAML))
 
     confined(act, THOROUGH)
-    place_own(place)
+    place_own(path)
 
 
-def _keep_file(beside: Path) -> None:
+def _keep_file(temporary: Path) -> None:
     # Opened and closed, so that what is only in the write-ahead log is in the database itself: not a damaged one, whose log
     # SQLite would delete.
     with contextlib.suppress(HostError, OSError, interface.Error):
-        with safe_copy.opened(Path(paths.SQLITE)) as stream:
+        with safe_copy.open_untrusted(Path(paths.SQLITE)) as stream:
             sound = stream.read(len(MAGIC)) == MAGIC
         if sound:
             confined(lambda: sqlite.Sqlite(Path(paths.SQLITE)).connect().close(), THOROUGH)
     for suffix in ("", *sqlite_file.COMPANIONS):
-        _copy_out(Path(paths.SQLITE + suffix), beside / (SQLITE + suffix))
+        _copy_out(Path(paths.SQLITE + suffix), temporary / (SQLITE + suffix))
 
 
-def _keep_rows(here: Database, beside: Path) -> None:
-    if not confined(here.installed):
+def _keep_rows(database: Database, temporary: Path) -> None:
+    if not confined(database.installed):
         return
-    with incoming() as place:
-        confined(lambda: here.snapshot(place / SQLITE), THOROUGH)
-        _copy_out(place / SQLITE, beside / SQLITE)
+    with incoming() as path:
+        confined(lambda: database.snapshot(path / SQLITE), THOROUGH)
+        _copy_out(path / SQLITE, temporary / SQLITE)
 
 
 def _copy_out(path: Path, target: Path) -> None:
     """Copy a file of the data, if it is there."""
     with contextlib.suppress(FileNotFoundError):
-        safe_copy.take_out(path, target)
+        safe_copy.copy_out(path, target)
 
 
 def _place_file(fresh: Path) -> None:
@@ -239,10 +238,10 @@ def _replace(source: Path, target: Path) -> None:
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
-        beside = target.with_name(target.name + ".new")
-        shutil.copy2(source, beside)
-        sync(beside)
-        beside.replace(target)
+        temporary = target.with_name(target.name + ".new")
+        shutil.copy2(source, temporary)
+        sync(temporary)
+        temporary.replace(target)
         source.unlink()
     sync(target.parent)
 
@@ -257,10 +256,10 @@ def _copy_own(source: Path, target: Path) -> None:
             _copy_own(path, target / path.name)
     elif source.is_file() and not (target.is_file() and filecmp.cmp(source, target, shallow=False)):
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        beside = target.with_name(f".{target.name}.new")
-        beside.unlink(missing_ok=True)
-        safe_copy.take_out(source, beside)
-        beside.replace(target)
+        temporary = target.with_name(f".{target.name}.new")
+        temporary.unlink(missing_ok=True)
+        safe_copy.copy_out(source, temporary)
+        temporary.replace(target)
         sync(target.parent)
 
 
@@ -268,4 +267,4 @@ def place_own(folder: Path) -> None:
     """Put what is root's in ``folder`` among the data; what the data has besides stays."""
     for part in OWN:
         _copy_own(folder / part, Path(paths.DATA) / part)
-    dkim_key.give_keys()
+    dkim_key.fix_key_owners()

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from baikalctl import paths
 from baikalctl.changes import data_steps
-from baikalctl.host.privileges import owner, privileged
-from baikalctl.host.safe_copy import belongs, give
+from baikalctl.host.privileges import data_owner, privileged
+from baikalctl.host.safe_copy import change_owner, has_owner
 from baikalctl.mail import dkim_key
 from baikalctl.tls import selection
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from baikalctl.baikal.accounts import Step
-    from baikalctl.changes.data_steps import Look
+    from baikalctl.changes.data_steps import DataState
     from baikalctl.desired.state import DesiredState
 
 
-def pending(declared: DesiredState, known: Look | None = None) -> list[str]:
+def pending(declared: DesiredState, known: DataState | None = None) -> list[str]:
     """Return the steps that :func:`apply` would take now, as sentences, and take none; ``known`` is of the data."""
     return [sentence for sentence, _ in steps(declared, lambda: None, known)]
 
 
-def steps(declared: DesiredState, back_up: Callable[[], None], known: Look | None = None) -> Iterator[Step]:
+def steps(declared: DesiredState, back_up: Callable[[], None], known: DataState | None = None) -> Iterator[Step]:
     """Yield what differs from ``declared``; either each step is taken before the next is asked for, or none is.
 
     ``back_up`` makes an archive, before accounts are removed. ``known`` is of the data.
@@ -42,7 +42,7 @@ def ownership_steps() -> Iterator[Step]:
     """Give back what somebody, or a tool run as root, took from the data's owner: Baïkal must be able to write it."""
     if not privileged():
         return
-    account = owner()
+    account = data_owner()
     for path in (paths.BAIKAL_YAML, paths.INSTALL_DISABLED, *(paths.SQLITE + part for part in ("", "-wal", "-shm"))):
-        if not belongs(Path(path), account):
-            yield f"give {path} back to {paths.USER}, for it alone", partial(give, Path(path), account)
+        if not has_owner(Path(path), account):
+            yield f"give {path} back to {paths.USER}, for it alone", partial(change_owner, Path(path), account)

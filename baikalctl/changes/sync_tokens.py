@@ -72,7 +72,7 @@ KINDS = (
 )
 
 
-def go_on(restored: Path, before: Path | None) -> int:
+def continue_tokens(restored: Path, before: Path | None) -> int:
     """Have the tokens in the SQLite file ``restored`` go on from those ``before``; return how many objects are listed.
 
     ``before`` is the database that was in place, as SQLite has it. Where it is missing or damaged, or hasn't got a
@@ -90,14 +90,14 @@ def go_on(restored: Path, before: Path | None) -> int:
 
 
 def _go_on(kind: Kind, connection: Connection, old: Connection | None) -> int:
-    there: dict[tuple[int, str], int] = {}
+    other: dict[tuple[int, str], int] = {}
     if old is not None:
         with contextlib.suppress(interface.Error):
-            there = {(number, name): token for number, token, name in old.execute(kind.named)}
+            other = {(number, name): token for number, token, name in old.execute(kind.named)}
     listed = 0
     for number, token, name in connection.execute(kind.named).fetchall():
         now = _objects(kind, connection, number)
-        reached = there.get((number, name))
+        reached = other.get((number, name))
         if old is None or reached is None or reached < token:
             # Nobody knows what clients have been told since.
             at, different = min(token + LEAP, LARGEST), set(now)
@@ -122,21 +122,21 @@ def _objects(kind: Kind, connection: Connection, number: int) -> dict[str, str]:
     return dict(connection.execute(f"SELECT uri, etag FROM {kind.objects} WHERE {kind.key} = ?", [number]).fetchall())
 
 
-def tell_clients(found: Configuration, say: Callable[[str], None], *, others: bool = True) -> None:
+def notify_clients(found: Configuration, say: Callable[[str], None], *, others: bool = True) -> None:
     """Have clients that had synchronised later than the data in INCOMING be told what is different.
 
     ``found`` is its baikal.yaml. Where what is replaced is another installation's, that is done only with ``others``.
     """
-    place = Path(paths.INCOMING)
+    path = Path(paths.INCOMING)
     kept = transaction.kept()
     before = None
     if kept and (kept / staging.SQLITE).is_file() and _is_successor(kept, found):
-        before = place / REPLACED
+        before = path / REPLACED
         for suffix in ("", *sqlite_file.COMPANIONS):
-            safe_copy.copy_in(kept / (staging.SQLITE + suffix), place / (REPLACED + suffix))
+            safe_copy.copy_in(kept / (staging.SQLITE + suffix), path / (REPLACED + suffix))
     elif not others:
         return
-    listed = confined(lambda: go_on(place / staging.SQLITE, before), THOROUGH)
+    listed = confined(lambda: continue_tokens(path / staging.SQLITE, before), THOROUGH)
     if listed:
         say(f"clients that synchronise will be told of {listed} objects, which may be different from what they have")
 

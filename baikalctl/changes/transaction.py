@@ -90,9 +90,9 @@ def carry_out(change: Change, say: Say) -> Path:
         maintenance.on(change.what)
         say("clients are told to come again in a moment")
         php_fpm.pause(say)
-        here = change.source or change.target
-        kept = staging.keep(change.label, here)
-        of = confined(here.version)
+        database = change.source or change.target
+        kept = staging.keep(change.label, database)
+        of = confined(database.version)
         journal = _write(dataclasses.replace(journal, kept=str(kept), of=of))
         if staging.holds(kept):
             say(f"what is there is kept in {kept}")
@@ -109,7 +109,7 @@ def carry_out(change: Change, say: Say) -> Path:
         if not change.target.shared:  # else what others have written meanwhile would be taken back with it
             journal = _write(dataclasses.replace(journal, loaded=True))  # whatever was loaded: this writes to the rows
         change.finish()
-        php_fpm.go_on()
+        php_fpm.resume()
         _use(change.version)
     except BaseException as error:
         say(f"{change.what} failed ({error or type(error).__name__}); everything is put back as it was")
@@ -140,7 +140,7 @@ def recover(say: Say, *, booting: bool = False) -> None:
     if journal is None:
         if maintenance.reason():
             if not booting:
-                php_fpm.go_on()
+                php_fpm.resume()
             maintenance.off()
         return
     if journal.kept:
@@ -160,7 +160,7 @@ def recover(say: Say, *, booting: bool = False) -> None:
         say(f"{journal.what} was taken back: the data is as it was before")
     _forget()
     if not booting:
-        php_fpm.go_on()
+        php_fpm.resume()
         maintenance.off()
     if journal.kept:  # what is in place again needs no second copy, and who tries again and again would fill the disk
         shutil.rmtree(journal.kept, ignore_errors=True)
@@ -209,15 +209,18 @@ def _use(version: str) -> None:
         return  # nothing serves here yet
     with maintenance.probing() as token:
         declared = dataclasses.replace(declared, version=version)
-        findings = [*health.answer(declared, token=token), *health.of_data(declared, health.look(declared))]
+        findings = [
+            *health.answer_findings(declared, token=token),
+            *health.data_findings(declared, health.look(declared)),
+        ]
         wrong = [finding.message for finding in findings if finding.status == FAILED]
         if wrong:
             raise HostError("; ".join(wrong))
-        here = current_database.of(declared)
-        confined(lambda: _visit(declared, here, token), THOROUGH)
+        database = current_database.of(declared)
+        confined(lambda: _visit(declared, database, token), THOROUGH)
 
 
-def _visit(declared: DesiredState, here: Database, token: str) -> None:
+def _visit(declared: DesiredState, database: Database, token: str) -> None:
     from baikalctl.baikal import smoke_test
 
     system = config.read().get("system", {})
@@ -225,7 +228,7 @@ def _visit(declared: DesiredState, here: Database, token: str) -> None:
     headers = {"Host": declared.hostname, maintenance.HEADER: token}
     calendars, contacts = (bool(system.get(f"{kind}_enabled", True)) for kind in ("cal", "card"))
     realm = str(system.get("auth_realm") or declared.realm)
-    with smoke_test.visiting(here, realm) as visitor:
+    with smoke_test.temporary_user(database, realm) as visitor:
         smoke_test.make(base, visitor, headers, calendars=calendars, contacts=contacts)
 
 

@@ -54,11 +54,11 @@ def try_out(found: Configuration, version: str) -> None:
 
 def _try_out(found: Configuration, version: str) -> None:
     system = found.get("system", {})
-    here = Sqlite(Path(paths.INCOMING) / staging.SQLITE)
+    database = Sqlite(Path(paths.INCOMING) / staging.SQLITE)
     token = secrets.token_hex(32)
     with _stage(found) as folder, _serving(folder, version, token) as (port, log):
         realm = {"realm": str(system["auth_realm"])} if system.get("auth_realm") else {}
-        with smoke_test.visiting(here, **realm) as visitor:
+        with smoke_test.temporary_user(database, **realm) as visitor:
             calendars, contacts = (bool(system.get(f"{kind}_enabled", True)) for kind in ("cal", "card"))
             try:
                 smoke_test.make(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from baikalctl.errors import HostError
 from baikalctl.host.finding import FAILED, OK, WARNING, Finding
-from baikalctl.host.runtime import again, in_container
+from baikalctl.host.runtime import apply_remedy, in_container
 from baikalctl.tls import certificate, selection
 from baikalctl.tls.nginx_reload import is_shown, is_stale
 
@@ -32,9 +32,9 @@ def findings(declared: DesiredState) -> Iterator[Finding]:
     if not declared.served:
         return
     try:
-        pair = selection.look(declared, selection.serving(declared))
+        pair = selection.read_pair(declared, selection.serving_pair(declared))
     except HostError as error:
-        yield Finding(SUBJECT, FAILED, str(error), again())
+        yield Finding(SUBJECT, FAILED, str(error), apply_remedy())
         return
     if declared.asking:
         yield _of_authority(declared, declared.asking, pair)
@@ -44,7 +44,7 @@ def findings(declared: DesiredState) -> Iterator[Finding]:
         fault = pair.fault() or (
             f"it has {pair.days_left} days left" if pair.days_left < certificate.RENEW_DAYS else ""
         )
-        remedy = f"{again()}: that makes a new one" if fault else ""
+        remedy = f"{apply_remedy()}: that makes a new one" if fault else ""
         yield Finding(
             SUBJECT, FAILED if pair.fault() else WARNING if fault else OK, fault or _words(declared, pair), remedy
         )
@@ -60,7 +60,7 @@ def findings(declared: DesiredState) -> Iterator[Finding]:
 def _of_somebody(declared: DesiredState, pair: Pair) -> Finding:
     """Tell of files that somebody brings, and replaces."""
     try:
-        selection.given(declared)
+        selection.declared_pair(declared)
     except HostError as error:
         message = f"{error}; until then this one serves: {_words(declared, pair)}"
         return Finding(SUBJECT, FAILED, message, "put a pair there that is right: it is taken into service by itself")

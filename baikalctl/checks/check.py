@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from baikalctl import paths
 from baikalctl.baikal import applied_passwords, current_database, release
-from baikalctl.baikal.health import Data, answer, looked, of_data, status
+from baikalctl.baikal.health import DataSummary, answer_findings, data_findings, look_confined, request_status
 from baikalctl.changes import data_steps, steps, transaction
 from baikalctl.checks import certificate
 from baikalctl.database import interface
@@ -23,7 +23,7 @@ from baikalctl.errors import HostError
 from baikalctl.host.boundary import confined
 from baikalctl.host.child_limits import THOROUGH
 from baikalctl.host.finding import FAILED, OK, WARNING, Finding
-from baikalctl.host.runtime import again, in_container
+from baikalctl.host.runtime import apply_remedy, in_container
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -35,26 +35,26 @@ LEAST_FREE_MB = 200
 NOT_FOUND = 404
 
 
-def examine(declared: DesiredState, *, thorough: bool = False, wait_s: float = 0) -> list[Finding]:
+def run_checks(declared: DesiredState, *, thorough: bool = False, wait_s: float = 0) -> list[Finding]:
     """Return every finding about this host; ``thorough`` reads the whole database as well.
 
     For ``wait_s`` seconds what fails is looked at again: a service that was just reloaded needs a moment.
     """
     deadline = time.monotonic() + wait_s
-    while not healthy(findings := _examine(_examinations(declared, thorough=thorough))) and time.monotonic() < deadline:
+    while not healthy(findings := _run_one(_checks(declared, thorough=thorough))) and time.monotonic() < deadline:
         time.sleep(0.1)
     # Once: a relay that is asked again and again with a wrong password locks this host out.
-    return findings + _examine({"mail": lambda: _mail(declared)})
+    return findings + _run_one({"mail": lambda: _mail(declared)})
 
 
-def _examinations(declared: DesiredState, *, thorough: bool) -> dict[str, Callable[[], Iterator[Finding]]]:
+def _checks(declared: DesiredState, *, thorough: bool) -> dict[str, Callable[[], Iterator[Finding]]]:
     """Return what is looked at, by subject; the data is looked at once for all of it."""
     known = functools.cache(lambda: _look(declared, thorough=thorough))
     return {
         "services": lambda: _services(declared),
-        "answer": lambda: answer(declared),
+        "answer": lambda: answer_findings(declared),
         "installer": lambda: _installer(declared),
-        "database": lambda: of_data(declared, Data(**known()["data"]), thorough=thorough),
+        "database": lambda: data_findings(declared, DataSummary(**known()["data"]), thorough=thorough),
         "change": _change,
         "certificate": lambda: certificate.findings(declared),
         "permissions": _permissions,
@@ -67,12 +67,12 @@ def _examinations(declared: DesiredState, *, thorough: bool) -> dict[str, Callab
 
 def _look(declared: DesiredState, *, thorough: bool) -> dict[str, Any]:
     """Look at the data in one child process, whose start is most of what a look takes."""
-    section, mine = current_database.section(declared), applied_passwords.own()
+    section, mine = current_database.section(declared), applied_passwords.of_this_host()
 
     def look() -> dict[str, Any]:
-        told: dict[str, Any] = {"data": looked(section, thorough=thorough)}
+        told: dict[str, Any] = {"data": look_confined(section, thorough=thorough)}
         try:
-            told["steps"] = data_steps.looked(declared, section, mine)
+            told["steps"] = data_steps.look_confined(declared, section, mine)
         except (HostError, OSError, interface.Error) as error:
             told["problem"] = str(error)
         return told
@@ -80,7 +80,7 @@ def _look(declared: DesiredState, *, thorough: bool) -> dict[str, Any]:
     return confined(look, THOROUGH if thorough else data_steps.limits(declared))
 
 
-def _examine(examinations: Mapping[str, Callable[[], Iterator[Finding]]]) -> list[Finding]:
+def _run_one(examinations: Mapping[str, Callable[[], Iterator[Finding]]]) -> list[Finding]:
     found: list[Finding] = []
     for subject, examination in examinations.items():
         try:
@@ -88,7 +88,9 @@ def _examine(examinations: Mapping[str, Callable[[], Iterator[Finding]]]) -> lis
         except HostError as error:
             found.append(Finding(subject, FAILED, str(error)))
         except (OSError, subprocess.SubprocessError, interface.Error) as error:
-            found.append(Finding(subject, FAILED, f"can't be looked at: {error}", f"{again()}; it mends what it can"))
+            found.append(
+                Finding(subject, FAILED, f"can't be looked at: {error}", f"{apply_remedy()}; it mends what it can")
+            )
     return found
 
 
@@ -143,16 +145,16 @@ def _change() -> Iterator[Finding]:
 def _installer(declared: DesiredState) -> Iterator[Finding]:
     """Make sure that nobody can reach Baïkal's installer, which would hand the server over."""
     try:
-        installer = status(declared, "GET", f"{declared.base_path}/admin/install/")
+        installer = request_status(declared, "GET", f"{declared.base_path}/admin/install/")
     except (OSError, ValueError):
         return  # that nothing answers, the answer says
     if installer == NOT_FOUND:
         yield Finding("installer", OK, "is out of reach")
     else:
         message = f"/admin/install/ answers {installer}, not 404: anybody could take the server over"
-        yield Finding("installer", FAILED, message, f"{again()}, and close the port until it has passed")
+        yield Finding("installer", FAILED, message, f"{apply_remedy()}, and close the port until it has passed")
     if not Path(paths.INSTALL_DISABLED).is_file():
-        yield Finding("installer", FAILED, f"{paths.INSTALL_DISABLED} is gone", again())
+        yield Finding("installer", FAILED, f"{paths.INSTALL_DISABLED} is gone", apply_remedy())
 
 
 def _permissions() -> Iterator[Finding]:
@@ -168,7 +170,7 @@ def _permissions() -> Iterator[Finding]:
             if Path(path).stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
                 wrong.append(f"{path} is open to others")
     for message in wrong:
-        yield Finding("permissions", FAILED, message, again())
+        yield Finding("permissions", FAILED, message, apply_remedy())
     if not wrong:
         yield Finding("permissions", OK, "code is root's, data is private")
 
@@ -179,7 +181,7 @@ def _code(declared: DesiredState, *, thorough: bool) -> Iterator[Finding]:
     if release.standing(declared.version):
         yield Finding("code", OK, "every file of the release is as it was installed")
     else:
-        remedy = "make the container anew, from its image" if in_container() else again()
+        remedy = "make the container anew, from its image" if in_container() else apply_remedy()
         yield Finding("code", FAILED, "files of the release were changed, added or removed", remedy)
 
 
@@ -192,7 +194,7 @@ def _mail(declared: DesiredState) -> Iterator[Finding]:
 
     yield from mail.queue_findings(declared)
     if declared.mail.mode != "off":
-        yield from mail.findings(declared)
+        yield from mail.delivery_findings(declared)
 
 
 def _backup(declared: DesiredState) -> Iterator[Finding]:
@@ -211,8 +213,8 @@ def _disk() -> Iterator[Finding]:
 def _drift(declared: DesiredState, known: dict[str, Any]) -> Iterator[Finding]:
     if "problem" in known:
         raise HostError(str(known["problem"]))
-    differing = steps.pending(declared, data_steps.received(known["steps"]))
+    differing = steps.pending(declared, data_steps.from_child(known["steps"]))
     for sentence in differing:
-        yield Finding("declared", WARNING, f"still to do: {sentence}", f"{again()}, or run baikalctl apply")
+        yield Finding("declared", WARNING, f"still to do: {sentence}", f"{apply_remedy()}, or run baikalctl apply")
     if not differing:
         yield Finding("declared", OK, "everything is as declared")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 SUBJECT = "mail"
 
 
-def findings(declared: DesiredState) -> Iterator[Finding]:
+def delivery_findings(declared: DesiredState) -> Iterator[Finding]:
     """Look at the way that invitations take, from the calendar to those who get them, where mail is on."""
     from baikalctl.mail import dns_records, unsent_invitations
 

@@ -18,7 +18,7 @@ from baikalctl.desired import state
 from baikalctl.errors import HostError
 from baikalctl.host import lock, runtime
 from baikalctl.host.boundary import confined, confined_while
-from baikalctl.host.lock import held
+from baikalctl.host.lock import hold_lock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 
 def apply(declared: DesiredState, say: Callable[[str], None] = output.line) -> None:
     """Bring this host's Baïkal to what is ``declared``, saying each step; raises :class:`HostError` if it can't be."""
-    with held(paths.LOCK, say):
+    with hold_lock(paths.LOCK, say):
         transaction.recover(say)
         for sentence, act in ownership_steps():  # before any of it is read
             say(sentence)
             act()
         data_steps.refuse_other_database(config.read(), current_database.section(declared))
-        with alone(current_database.of(declared)):
+        with exclusive_on_database(current_database.of(declared)):
             _upgrade(declared, say)
             _take(declared, say)
 
@@ -44,12 +44,12 @@ def move(declared: DesiredState, say: Callable[[str], None] = output.line) -> No
     """Take the data to the database that is ``declared``, and bring it to what else is; raises :class:`HostError`."""
     from baikalctl.commands import move_database  # as below: whoever only looks needs none of it, and looks often
 
-    with lock.volume_not_served("move"), held(paths.LOCK, say):
+    with lock.volume_not_served("move"), hold_lock(paths.LOCK, say):
         transaction.recover(say)
         for sentence, act in data_steps.of_server(declared, current_database.of(declared)):
             say(sentence)
             act()
-        with alone(current_database.of(declared)):
+        with exclusive_on_database(current_database.of(declared)):
             move_database.move(declared, say, lambda: _take(declared, say))
 
 
@@ -60,7 +60,7 @@ def finish(say: Callable[[str], None] = output.line) -> None:
     """
     declared = state.deployed_state()
     # With an older release than the declared one, an upgrade is the next thing to do, and not by this.
-    if declared and not runtime.unstarted() and declared.version == release.current():
+    if declared and not runtime.in_one_off_container() and declared.version == release.current():
         _take(declared, say)
 
 
@@ -71,36 +71,36 @@ def _take(declared: DesiredState, say: Callable[[str], None]) -> None:
             say(sentence)
             act()
     except interface.Error as error:
-        here = current_database.of(declared)
-        remedy = here.remedy(error, "run again, or restore a backup")
-        message = f"{here} can't be brought up to date ({error}); {remedy}"
+        database = current_database.of(declared)
+        remedy = database.remedy(error, "run again, or restore a backup")
+        message = f"{database} can't be brought up to date ({error}); {remedy}"
         raise HostError(message) from None
 
 
 @contextlib.contextmanager
-def alone(here: Database) -> Iterator[None]:
-    """Be the one of several machines with the database ``here`` that brings it up to date, or replaces what is in it."""
+def exclusive_on_database(database: Database) -> Iterator[None]:
+    """Be the one of several machines with the database ``database`` that brings it up to date, or replaces what is in it."""
     with contextlib.ExitStack() as stack:
-        if here.shared:
-            stack.enter_context(confined_while(lambda held: _hold(here, held)))
+        if database.shared:
+            stack.enter_context(confined_while(lambda held: _hold(database, held)))
         yield
 
 
-def _hold(here: Database, held: Callable[[], None]) -> None:
+def _hold(database: Database, held: Callable[[], None]) -> None:
     """Hold the server's lock until ``held`` returns."""
-    with here.exclusive("apply"):
+    with database.exclusive("apply"):
         held()
 
 
 def _upgrade(declared: DesiredState, say: Callable[[str], None]) -> None:
     """Have the declared release be the one that serves: with its data, where that is of an older one."""
     section = current_database.section(declared)
-    found = confined(lambda: data_steps.agreed(config.read(), declared, section))
-    if migration.outstanding(found, declared.version):
+    found = confined(lambda: data_steps.with_known_version(config.read(), declared, section))
+    if migration.older_version(found, declared.version):
         from baikalctl.backup import create
         from baikalctl.commands import upgrade
 
-        create.make(declared, "before-upgrade", say)
+        create.create_archive(declared, "before-upgrade", say)
         upgrade.upgrade(found, section, declared.version, say, lambda: _take(declared, say))
 
 
@@ -108,4 +108,4 @@ def _back_up(declared: DesiredState) -> None:
     """Make an archive before accounts are removed."""
     from baikalctl.backup import create
 
-    create.make(declared, "before-removal", output.line)
+    create.create_archive(declared, "before-removal", output.line)

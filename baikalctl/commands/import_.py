@@ -18,8 +18,8 @@ from baikalctl.errors import HostError
 from baikalctl.host import directories, lock
 from baikalctl.host.boundary import confined
 from baikalctl.host.child_limits import THOROUGH
-from baikalctl.host.lock import held
-from baikalctl.host.privileges import owner, privileged
+from baikalctl.host.lock import hold_lock
+from baikalctl.host.privileges import data_owner, privileged
 from baikalctl.host.tempdir import remove_tree
 from baikalctl.rendering.baikal import data_directories
 
@@ -41,10 +41,10 @@ def import_(source: Path, version: str, *, replace: bool, say: Callable[[str], N
     if not (Path(paths.CODE) / version / "html").is_dir():
         message = f"Baïkal {version} is not installed here; run the deploy first, then import"
         raise HostError(message)
-    migration.outstanding(old.configuration, version)
+    migration.older_version(old.configuration, version)
     directories.refuse_unwritable(Path(paths.DATA), "mount a volume there, without :ro")
     directories.make(data_directories())
-    with lock.volume_not_served("import"), held(paths.LOCK, say):
+    with lock.volume_not_served("import"), hold_lock(paths.LOCK, say):
         transaction.recover(say)
         _refuse_data(replace=replace)
         _take_over(old, version, say)
@@ -63,7 +63,7 @@ def _take_over(old: Installation, version: str, say: Callable[[str], None]) -> N
         configured = _with_declared_administrator(old.configuration, say)
         changed, found = migration.complete(configured, version, target.section())
         counts.update(found)
-        sync_tokens.tell_clients(old.configuration, say, others=False)
+        sync_tokens.notify_clients(old.configuration, say, others=False)
         return changed
 
     change = Change(
@@ -74,9 +74,9 @@ def _take_over(old: Installation, version: str, say: Callable[[str], None]) -> N
         prepare=prepare,
         finish=lambda: apply.finish(say),
     )
-    with apply.alone(target):
+    with apply.exclusive_on_database(target):
         transaction.carry_out(change, say)
-    say(f"taken over: Baïkal {old.version} → {version}, {interface.told(counts)}")
+    say(f"taken over: Baïkal {old.version} → {version}, {interface.counts_in_words(counts)}")
 
 
 def _copy(old: Installation) -> None:
@@ -90,7 +90,7 @@ def _copy(old: Installation) -> None:
     fresh = sources.copy_files(old, stored, folder)
     if privileged():
         for path in (*folder.iterdir(), folder):
-            os.chown(path, owner().pw_uid, owner().pw_gid)
+            os.chown(path, data_owner().pw_uid, data_owner().pw_gid)
 
     def recover() -> None:
         sources.recover(fresh, stored)
@@ -104,11 +104,11 @@ def _refuse_data(*, replace: bool) -> None:
     if replace:
         return
     target = transaction.declared_database()
-    there = [path for path in (paths.BAIKAL_YAML, paths.SQLITE) if Path(path).exists()]
-    if not there and target.shared:
-        there = [str(target)] if confined(target.installed) else []
-    if there:
-        message = f"there is data here already ({there[0]}); with --replace it is replaced, and kept in {paths.BACKUPS}"
+    other = [path for path in (paths.BAIKAL_YAML, paths.SQLITE) if Path(path).exists()]
+    if not other and target.shared:
+        other = [str(target)] if confined(target.installed) else []
+    if other:
+        message = f"there is data here already ({other[0]}); with --replace it is replaced, and kept in {paths.BACKUPS}"
         raise HostError(message)
 
 

@@ -16,7 +16,7 @@ from baikalctl.changes import staging
 from baikalctl.database import interface, registry, sqlite, sqlite_file
 from baikalctl.errors import HostError
 from baikalctl.host.boundary import confined
-from baikalctl.host.safe_copy import copy_bytes, opened, take_out
+from baikalctl.host.safe_copy import copy_bytes, copy_out, open_untrusted
 
 if TYPE_CHECKING:
     from baikalctl.baikal.config import Configuration
@@ -51,16 +51,16 @@ class Installation:
         return str(self.configuration["system"]["configured_version"])
 
 
-def find(given: Path) -> Installation:
-    """Return the installation in ``given``, or in a ``baikal`` directory in it.
+def find(value: Path) -> Installation:
+    """Return the installation in ``value``, or in a ``baikal`` directory in it.
 
     Raises :class:`HostError` if there is none, or none that can be taken over: older than 0.7, not installed to the end,
     or without its database.
     """
     try:
-        folder = _folder(given)
+        folder = _folder(value)
         file = folder / "config/baikal.yaml"
-        with opened(file, below=folder, largest=config.LARGEST) as stream:
+        with open_untrusted(file, below=folder, largest=config.LARGEST) as stream:
             found = confined(lambda: _understood(stream.read(), file), keep=(stream.fileno(),))
         section = found.get("database", {})
         # What was kept of a server's database by a change lies beside its yaml.
@@ -114,8 +114,8 @@ def _unreadable(error: PermissionError) -> HostError:
     return HostError(f"{error.filename} can't be read by this user; run the import as root")
 
 
-def _folder(given: Path) -> Path:
-    for candidate in (given, given / "baikal"):
+def _folder(value: Path) -> Path:
+    for candidate in (value, value / "baikal"):
         if _there(candidate / "config/baikal.yaml"):
             break
         if any(_there(candidate / name) for name in BEFORE_YAML):
@@ -123,7 +123,7 @@ def _folder(given: Path) -> Path:
             raise HostError(message)
     else:
         message = (
-            f"{given} holds no installation of Baïkal: expected config/baikal.yaml and Specific/ in it, "
+            f"{value} holds no installation of Baïkal: expected config/baikal.yaml and Specific/ in it, "
             "which are the two volumes of an old container side by side, or its whole directory"
         )
         raise HostError(message)
@@ -150,10 +150,10 @@ def _database(folder: Path, found: Configuration) -> Path:
     inside = named.rpartition("/Specific/")[2] if "/Specific/" in named else "db/db.sqlite"
     if ".." in PurePosixPath(inside).parts:
         inside = "db/db.sqlite"
-    place = folder / "Specific" / inside
-    if _there(place):
-        return place
-    message = f"the database isn't there: looked for {place}; give its Specific/ as well"
+    path = folder / "Specific" / inside
+    if _there(path):
+        return path
+    message = f"the database isn't there: looked for {path}; give its Specific/ as well"
     if named.startswith("/"):
         message += f", or, if {named} is the database, copy it to {folder}/Specific/db/db.sqlite"
     raise HostError(message)
@@ -165,7 +165,7 @@ def _copied_under_lock(stored: Path, copy: Path, below: Path) -> bool:
     It can't with a write-ahead log, and after a crash, where the journal belongs to what is to be copied.
     """
     journal = Path(f"{stored}-journal")
-    with opened(stored, below=below) as stream, contextlib.suppress(BlockingIOError):
+    with open_untrusted(stored, below=below) as stream, contextlib.suppress(BlockingIOError):
         if stream.read(20)[18:] != ROLLBACK or _there(journal) or _there(Path(f"{stored}-wal")):
             return False
         fcntl.lockf(stream, fcntl.LOCK_SH | fcntl.LOCK_NB, 1, PENDING)
@@ -190,7 +190,7 @@ def _files_copied(stored: Path, copy: Path, below: Path) -> bool:
     for suffix in ("", *JOURNALS):
         Path(f"{copy}{suffix}").unlink(missing_ok=True)
         with contextlib.suppress(FileNotFoundError):
-            take_out(Path(f"{stored}{suffix}"), Path(f"{copy}{suffix}"), below=below)
+            copy_out(Path(f"{stored}{suffix}"), Path(f"{copy}{suffix}"), below=below)
     return _states(stored) == before
 
 

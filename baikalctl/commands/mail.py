@@ -48,19 +48,19 @@ def test(declared: DesiredState, recipient: str, say: Callable[[str], None]) -> 
     except UnfitError as error:
         raise HostError(f"{error}; give one such as jo@example.org") from None
 
-    given = (
+    value = (
         f"To: {recipient}\r\nSubject: A test of Baïkal's mail\r\nReply-To: {declared.mail.sender}\r\n\r\n"
         f"This is a test from {declared.hostname}: invitations leave it the way that this message has taken.\r\n"
     )
     begin = time.time()
-    status, refusal = _filter(declared, given.encode())
+    status, refusal = _filter(declared, value.encode())
     if status:
         say(f"it was not taken by the queue: {refusal}")
         return 1
     say(f"handed to the queue, from {declared.mail.sender} to {recipient}")
     deadline = time.monotonic() + TEST_S
     queue = of(declared)
-    while (told := queue.last_words(recipient, begin)) is None and time.monotonic() < deadline:
+    while (told := queue.last_result(recipient, begin)) is None and time.monotonic() < deadline:
         time.sleep(0.2)
     waits = any(recipient in each.recipients and not each.failed for each in waiting(declared))
     if told is None and not waits:
@@ -87,7 +87,7 @@ def retry(declared: DesiredState, say: Callable[[str], None]) -> int:
     if declared.mail.mode == "relay":
         from baikalctl.mail import nullmailer
 
-        say(f"{nullmailer.put_back()} of those that were refused are in the queue again")
+        say(f"{nullmailer.requeue_failed()} of those that were refused are in the queue again")
     of(declared).flush()
     return status
 
@@ -114,16 +114,16 @@ def drop(declared: DesiredState, say: Callable[[str], None]) -> int:
     return 0
 
 
-def take(say: Callable[[str], None]) -> int:
+def save_queued(say: Callable[[str], None]) -> int:
     """Take out of the queues of this host's mail servers what waits there, before they are taken away."""
     from baikalctl.mail import nullmailer
 
     Path(paths.MAIL_CHANGING).touch()  # from here on nothing goes where nobody looks any more
-    count = nullmailer.take(_keep)
+    count = nullmailer.take_all(_keep)
     if Path("/usr/sbin/postqueue").exists():
         from baikalctl.mail import postfix
 
-        count += postfix.take(_keep)
+        count += postfix.take_all(_keep)
     if count:
         say(f"{count} messages that waited in the queue are kept in {paths.KEPT}")
     return 0
@@ -133,13 +133,13 @@ def _keep(sender: str, recipients: tuple[str, ...], content: bytes) -> None:
     sendmail.keep_queued(sender, recipients, content)
 
 
-def _filter(declared: DesiredState, given: bytes) -> tuple[int, str]:
+def _filter(declared: DesiredState, value: bytes) -> tuple[int, str]:
     """Do as PHP does: call the filter as PHP's account; return its exit status and what it says."""
     command = [paths.COMMAND, "sendmail", "--from", declared.mail.sender]
 
     def run() -> tuple[int, str]:
-        done = subprocess.run(command, input=given, capture_output=True, check=False)
+        done = subprocess.run(command, input=value, capture_output=True, check=False)
         return done.returncode, done.stderr.decode("utf-8", "replace").strip()
 
-    status, said = confined(run, THOROUGH, setuid_programs=True)
-    return int(status), str(said)
+    status, text = confined(run, THOROUGH, setuid_programs=True)
+    return int(status), str(text)

@@ -68,7 +68,9 @@ def move(declared: DesiredState, say: Say, finish: Callable[[], None] = lambda: 
     kept = transaction.carry_out(change, say)
     if isinstance(here, Sqlite):  # nobody else has it, and what lies here would be in the way of a move back
         confined(here.abandon)
-    say(f"moved to {target}: {interface.told(counts)}, every row of them compared; the old data is kept in {kept}")
+    say(
+        f"moved to {target}: {interface.counts_in_words(counts)}, every row of them compared; the old data is kept in {kept}"
+    )
 
 
 def _has(target: Database) -> bool:
@@ -86,18 +88,18 @@ def _refuse_full(target: Database) -> None:
     counts = confined(count)
     if any(counts.values()):
         remedy = "move it away" if isinstance(target, Sqlite) else "empty it, or declare another (database_name)"
-        message = f"{target} has data already ({interface.told(counts)}); {remedy}"
+        message = f"{target} has data already ({interface.counts_in_words(counts)}); {remedy}"
         raise HostError(message)
 
 
-def _compare(here: Database, target: Database) -> None:
-    """Raise :class:`HostError` for the first row that is not in ``target`` as it is ``here``; nobody writes meanwhile."""
-    with staging.incoming() as place:
+def _compare(database: Database, target: Database) -> None:
+    """Raise :class:`HostError` for the first row that is not in ``target`` as it is ``database``; nobody writes meanwhile."""
+    with staging.incoming() as path:
 
         def compare() -> str:
             copies = []
-            for name, each in (("here", here), ("there", target)):
-                copies.append(place / "Specific/db" / name)
+            for name, each in (("here", database), ("there", target)):
+                copies.append(path / "Specific/db" / name)
                 each.snapshot(copies[-1])
             return transfer.difference(*copies)
 

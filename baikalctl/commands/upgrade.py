@@ -34,11 +34,11 @@ def upgrade(
     :class:`HostError` with what went wrong, and all is as it was then. The release before stays, for second thoughts;
     older ones go.
     """
-    here = registry.of(section)
-    old = migration.outstanding(found, version)
+    database = registry.of(section)
+    old = migration.older_version(found, version)
 
     def prepare() -> Configuration:
-        copy_here(here)
+        copy_here(database)
         say(f"migrate a copy of the data from Baïkal {old} to {version}, and try it out")
         return migration.complete(found, version, section)[0]
 
@@ -46,7 +46,7 @@ def upgrade(
         what=f"the upgrade from Baïkal {old} to {version}",
         label=f"upgrade-{old}-to-{version}",
         version=version,
-        target=here,
+        target=database,
         prepare=prepare,
         finish=finish,
     )
@@ -55,20 +55,20 @@ def upgrade(
         f"{old} stays installed, and its data is kept" if (Path(paths.CODE) / old).is_dir() else "the old data is kept"
     )
     say(f"Baïkal {version} serves; {stays}, until the next upgrade")
-    for place in Path(paths.CODE).glob("[0-9]*"):
-        if place.is_dir() and place.name not in (old, version):
-            shutil.rmtree(place, ignore_errors=True)
+    for path in Path(paths.CODE).glob("[0-9]*"):
+        if path.is_dir() and path.name not in (old, version):
+            shutil.rmtree(path, ignore_errors=True)
 
 
-def copy_here(here: Database) -> None:
-    """Copy the data of ``here`` to INCOMING, to be made into new data; nobody writes meanwhile."""
-    place = Path(paths.INCOMING)
+def copy_here(database: Database) -> None:
+    """Copy the data of ``database`` to INCOMING, to be made into new data; nobody writes meanwhile."""
+    path = Path(paths.INCOMING)
 
     def copy() -> None:
-        if isinstance(here, Sqlite):
-            here.snapshot(place / staging.SQLITE)
+        if isinstance(database, Sqlite):
+            database.snapshot(path / staging.SQLITE)
         else:
-            here.snapshot(place / staging.BEFORE)
-            shutil.copyfile(place / staging.BEFORE, place / staging.SQLITE)
+            database.snapshot(path / staging.BEFORE)
+            shutil.copyfile(path / staging.BEFORE, path / staging.SQLITE)
 
     confined(copy, THOROUGH)

@@ -22,8 +22,8 @@ def platform() -> Platform:
     if not found:
         message = "there is no PHP here: baikalctl start is for images that the deploy has baked"
         raise HostError(message)
-    said = subprocess.run(["nginx", "-v"], capture_output=True, text=True, check=True).stderr
-    version = re.search(r"/(\d+)\.(\d+)\.(\d+)", said)
+    output = subprocess.run(["nginx", "-v"], capture_output=True, text=True, check=True).stderr
+    version = re.search(r"/(\d+)\.(\d+)\.(\d+)", output)
     itself = "root" if os.geteuid() == 0 else ""
     return Platform(
         php=found[-1].name.removeprefix("php-fpm"),

@@ -72,7 +72,9 @@ def refuse_unfit_file(path: str, *, run: bool = False) -> None:
         message = f"{path} is not there; mount it"
         raise HostError(message)
     if not os.access(path, os.R_OK | (os.X_OK if run else 0)):
-        message = f"{path} can't be {'run' if run else 'read'} by {directories.account()}; give that account the file"
+        message = (
+            f"{path} can't be {'run' if run else 'read'} by {directories.this_account()}; give that account the file"
+        )
         raise HostError(message)
 
 

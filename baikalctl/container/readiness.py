@@ -54,9 +54,9 @@ def _away(declared: DesiredState) -> str:
     """Return why the declared server can't be reached, or nothing."""
     if not declared.database.host:
         return ""
-    there = current_database.of(declared)
+    other = current_database.of(declared)
     try:
-        confined(lambda: there.connect().close())
+        confined(lambda: other.connect().close())
     except HostError as error:
         return str(error)
     return ""
@@ -65,7 +65,7 @@ def _away(declared: DesiredState) -> str:
 def _outdated(declared: DesiredState) -> bool:
     """Tell whether the data is to be upgraded; what is wrong with it, whoever upgrades it says."""
     try:
-        return bool(migration.outstanding(config.read(), declared.version))
+        return bool(migration.older_version(config.read(), declared.version))
     except HostError:
         return False
 

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 def has_settings(environ: Mapping[str, str]) -> bool:
     """Tell whether a container was given any settings."""
-    given = any(name.startswith(PREFIX) and not is_of_others(name, text) for name, text in environ.items())
-    return given or Path(paths.SETTINGS_FILE).exists()
+    value = any(name.startswith(PREFIX) and not is_of_others(name, text) for name, text in environ.items())
+    return value or Path(paths.SETTINGS_FILE).exists()
 
 
 def read_settings(environ: Mapping[str, str]) -> Settings:
@@ -53,7 +53,9 @@ def _read_file(path: Path) -> dict[str, object]:
         message = f"{path} is a directory: the file that should be mounted there doesn't exist on the host"
         raise HostError(message) from None
     except PermissionError:
-        message = f"{path} can't be read by {directories.account()}; give that account the file (chown {os.geteuid()})"
+        message = (
+            f"{path} can't be read by {directories.this_account()}; give that account the file (chown {os.geteuid()})"
+        )
         raise HostError(message) from None
     except UnicodeDecodeError:
         message = f"{path} is not UTF-8 text; save it as such"

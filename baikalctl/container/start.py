@@ -26,7 +26,7 @@ from baikalctl.desired.build import desired_state
 from baikalctl.desired.state import REALM, DesiredState
 from baikalctl.errors import HostError, SettingsError
 from baikalctl.host import directories, install, lock
-from baikalctl.host.lock import held
+from baikalctl.host.lock import hold_lock
 from baikalctl.host.privileges import privileged
 from baikalctl.host.tempdir import remove_tree
 from baikalctl.mail import nullmailer
@@ -54,7 +54,7 @@ def start(environ: Mapping[str, str]) -> NoReturn:
     Raises :class:`SettingsError` with every fault of the settings, and :class:`HostError` where the container or its
     volume isn't fit.
     """
-    end_when_told()
+    exit_on_signals()
     settings = _of_this_image(environ)
     for name in ("http_port", "https_port") if settings.tls != "off" else ("http_port",):
         refuse_low_port(name, getattr(settings, name))
@@ -79,7 +79,7 @@ def start(environ: Mapping[str, str]) -> NoReturn:
     for sentence, give_back in steps.ownership_steps():
         output.say(sentence)
         give_back()
-    with held(paths.LOCK, output.say):
+    with hold_lock(paths.LOCK, output.say):
         _recover(settings)
     found = config.read()
     wanted = render_contained(settings, platform(), found.get("system", {}).get("auth_realm", REALM))
@@ -115,7 +115,7 @@ def _recover(settings: Settings) -> None:
         output.say(str(error))
 
 
-def prepare_errand(environ: Mapping[str, str]) -> None:
+def prepare_one_off(environ: Mapping[str, str]) -> None:
     """Have a container that does one thing with the data, such as a restore, know what a start with ``environ`` would.
 
     It writes to ``/run/baikal`` alone, and raises what :func:`start` does.
@@ -132,10 +132,10 @@ def prepare_errand(environ: Mapping[str, str]) -> None:
     _write(wanted.files)
 
 
-def end_when_told() -> None:
+def exit_on_signals() -> None:
     """Have this process end as it is told to: the first one of a container ignores what it has no handler for."""
     for ending in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(ending, _end)
+        signal.signal(ending, _exit)
 
 
 def _of_this_image(environ: Mapping[str, str]) -> Settings:
@@ -186,11 +186,11 @@ def _write(files: Iterable[File]) -> None:
 def _lay_out_services(without: Container[str]) -> None:
     """Give s6 its directory of services, ``without`` some: it writes beside what the image has."""
     for folder in (folder for folder in Path(paths.LAID_OUT).iterdir() if folder.name not in without):
-        place = Path(paths.SERVICES) / folder.name
-        place.mkdir(parents=True)
+        path = Path(paths.SERVICES) / folder.name
+        path.mkdir(parents=True)
         for script in folder.iterdir():
-            (place / script.name).symlink_to(script)
+            (path / script.name).symlink_to(script)
 
 
-def _end(number: int, _frame: object) -> NoReturn:
+def _exit(number: int, _frame: object) -> NoReturn:
     sys.exit(128 + number)

@@ -108,7 +108,7 @@ class Rows:
     def __iter__(self) -> Iterator[Any]:
         """Yield the rows."""
         while (row := self._cursor.fetchone()) is not None:
-            yield tuple(transfer.readable(value) for value in row)
+            yield tuple(transfer.decoded(value) for value in row)
 
 
 class Connection:
@@ -123,13 +123,13 @@ class Connection:
         """Run ``query`` with ``values`` for its question marks; raises :data:`baikalctl.database.interface.Error`."""
         with self.errors():
             cursor = self.opened.cursor()
-            cursor.execute(translated(query), tuple(values))
+            cursor.execute(with_driver_marks(query), tuple(values))
             return Rows(cursor)
 
     def executemany(self, query: str, values: Iterable[Sequence[Any]]) -> None:
         """Run ``query`` for each of ``values``."""
         with self.errors():
-            self._many(self.opened.cursor(), translated(query), list(values))
+            self._many(self.opened.cursor(), with_driver_marks(query), list(values))
 
     def insert(self, table: str, **columns: object) -> int:
         """Add a row to ``table`` and return its id."""
@@ -159,9 +159,9 @@ class Connection:
         try:
             yield
         except self._error as error:
-            raise interface.ServerError(in_words(error)) from None
+            raise interface.ServerError(error_text(error)) from None
         except (ValueError, TypeError, LookupError, RuntimeError, struct.error) as error:  # an answer of another form
-            message = f"the server's answer can't be understood ({in_words(error)})"
+            message = f"the server's answer can't be understood ({error_text(error)})"
             raise interface.ServerError(message) from None
 
     def _many(self, cursor: Any, query: str, values: list[Sequence[Any]]) -> None:  # noqa: ANN401 - the driver's
@@ -172,7 +172,7 @@ class Connection:
         return int(cursor.lastrowid)
 
 
-def driver(name: str, package: str) -> Any:  # noqa: ANN401 - a module
+def load_driver(name: str, package: str) -> Any:  # noqa: ANN401 - a module
     """Return the driver's module; raises :class:`HostError` where the distribution's ``package`` isn't installed."""
     try:
         return importlib.import_module(name)
@@ -181,12 +181,12 @@ def driver(name: str, package: str) -> Any:  # noqa: ANN401 - a module
         raise HostError(message) from None
 
 
-def translated(query: str) -> str:
+def with_driver_marks(query: str) -> str:
     """Return ``query`` with the drivers' marks for values in place of question marks."""
     return query.replace("%", "%%").replace("?", "%s")
 
 
-def in_words(error: Exception) -> str:
+def error_text(error: Exception) -> str:
     """Return what a driver's error says, in one line."""
-    said = error.args[-1] if error.args else error
-    return " ".join(str(said)[:LONGEST_MESSAGE].split())
+    output = error.args[-1] if error.args else error
+    return " ".join(str(output)[:LONGEST_MESSAGE].split())

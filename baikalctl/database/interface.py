@@ -216,7 +216,7 @@ def tables() -> set[str]:
     return found
 
 
-def one(connection: Connection, query: str, values: Sequence[Any] = ()) -> int | None:
+def first_number(connection: Connection, query: str, values: Sequence[Any] = ()) -> int | None:
     """Return the first column of the first row of ``query``, which is an id, or None if there is no row."""
     row = connection.execute(query, tuple(values)).fetchone()
     return None if row is None else int(row[0])
@@ -224,9 +224,9 @@ def one(connection: Connection, query: str, values: Sequence[Any] = ()) -> int |
 
 def counts(connection: Connection) -> dict[str, int]:
     """Return how many there are of each of :data:`COUNTED`."""
-    return {word: one(connection, f"SELECT count(*) FROM {table}") or 0 for word, table in COUNTED.items()}  # noqa: S608 - our own names
+    return {word: first_number(connection, f"SELECT count(*) FROM {table}") or 0 for word, table in COUNTED.items()}  # noqa: S608 - our own names
 
 
-def told(numbers: Mapping[str, int]) -> str:
+def counts_in_words(numbers: Mapping[str, int]) -> str:
     """Return in words how many there are of what."""
     return ", ".join(f"{number} {word}{'' if number == 1 else 's'}" for word, number in numbers.items())

@@ -77,7 +77,7 @@ class Mysql(Server):
     text_type: ClassVar[str] = "CHAR"
     prefix: ClassVar[str] = "mysql"
     folder: ClassVar[str] = "MySQL"
-    manner: ClassVar[transfer.Sqlite] = transfer.Bytes()
+    manner: ClassVar[transfer.SqliteValues] = transfer.MysqlValues()
     indexes: ClassVar[Mapping[str, str]] = INDEXES
     own_tables: ClassVar[Mapping[str, str]] = {
         STATE: f"CREATE TABLE IF NOT EXISTS {STATE} (name VARCHAR(190) PRIMARY KEY, value MEDIUMTEXT)"
@@ -115,7 +115,7 @@ class Mysql(Server):
     def _connected(self) -> Connection:
         # While it is imported, it asks who is logged in, and Python 3.13 has no answer for a number without a name.
         os.environ.setdefault("LOGNAME", paths.USER)
-        pymysql = driver.driver("pymysql", "python3-pymysql")
+        pymysql = driver.load_driver("pymysql", "python3-pymysql")
         address = self.address
         where: dict[str, Any] = {"host": address.host, "port": int(address.options.get("port", 3306))}
         if address.host == "localhost":

@@ -61,13 +61,13 @@ class Connection(driver.Connection):
         return int(cursor.fetchone()[0])
 
 
-class Pgsql(Server):
+class Postgresql(Server):
     """A database of PostgreSQL."""
 
     backend: ClassVar[str] = "pgsql"
     prefix: ClassVar[str] = "pgsql"
     folder: ClassVar[str] = "PgSQL"
-    manner: ClassVar[transfer.Sqlite] = transfer.Text()
+    manner: ClassVar[transfer.SqliteValues] = transfer.PostgresqlValues()
     indexes: ClassVar[Mapping[str, str]] = INDEXES
     own_tables: ClassVar[Mapping[str, str]] = {
         STATE: f"CREATE TABLE IF NOT EXISTS {STATE} (name VARCHAR(190) PRIMARY KEY, value TEXT)",
@@ -93,7 +93,7 @@ class Pgsql(Server):
             yield
 
     def _connected(self) -> Connection:
-        psycopg2 = driver.driver("psycopg2", "python3-psycopg2")
+        psycopg2 = driver.load_driver("psycopg2", "python3-psycopg2")
         address = self.address
         try:
             opened = psycopg2.connect(

@@ -20,9 +20,9 @@ def of(section: Mapping[str, Any]) -> Database:
 
         return Mysql(section)
     if kind == "pgsql":
-        from baikalctl.database.postgresql import Pgsql
+        from baikalctl.database.postgresql import Postgresql
 
-        return Pgsql(section)
+        return Postgresql(section)
     from baikalctl.database.sqlite import Sqlite
 
     return Sqlite(Path(paths.SQLITE))

@@ -8,7 +8,7 @@ from abc import abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from baikalctl.database import interface, sync_triggers, transfer
-from baikalctl.database.driver import Address, Connection, in_words
+from baikalctl.database.driver import Address, Connection, error_text
 from baikalctl.errors import HostError
 from baikalctl.settings import known_releases
 
@@ -29,7 +29,7 @@ class Server(interface.Database):
     """What its keys in baikal.yaml begin with."""
     folder: ClassVar[str]
     """Where a release has its schema."""
-    manner: ClassVar[transfer.Sqlite]
+    manner: ClassVar[transfer.SqliteValues]
     indexes: ClassVar[Mapping[str, str]]
     """Indexes that Baïkal's schema lacks, by name."""
     own_tables: ClassVar[Mapping[str, str]]
@@ -91,17 +91,17 @@ class Server(interface.Database):
 
     def missing_tuning(self, connection: interface.Connection) -> list[str]:
         """Return which indexes and triggers are missing."""
-        there = self._indexes(connection)
+        other = self._indexes(connection)
         triggers = sync_triggers.missing(connection, self.backend)
-        return [f"index {name}" for name in self.indexes if name not in there] + [
+        return [f"index {name}" for name in self.indexes if name not in other] + [
             f"trigger {name}" for name in triggers
         ]
 
     def tune(self, connection: interface.Connection) -> None:
         """Add the missing indexes and triggers, and have the server count what is in the tables."""
-        there = self._indexes(connection)
+        other = self._indexes(connection)
         for name, columns in self.indexes.items():
-            if name not in there:
+            if name not in other:
                 connection.execute(f"CREATE INDEX {name} ON {columns}")
         sync_triggers.add(connection, self.backend)
         self._analyze(connection)
@@ -110,8 +110,8 @@ class Server(interface.Database):
     def snapshot(self, target: Path) -> None:
         """Read everything in one transaction, which sees one moment, and write it as SQLite has it."""
         with contextlib.closing(self.connect(read_only=True)) as connection, self._telling():
-            there = self._columns(connection)
-            transfer.write(target, self._everything(connection, there))
+            other = self._columns(connection)
+            transfer.write(target, self._everything(connection, other))
 
     def version(self) -> str:
         """Return the release that the data is of, as one of several machines has noted it when it made or upgraded it."""
@@ -150,10 +150,10 @@ class Server(interface.Database):
 
     def remedy(self, error: interface.Error, otherwise: str) -> str:
         """Return what to do about ``error``: what went wrong while the server answered is in its own log."""
-        said = str(error).lower()
-        if any(word in said for word in ("server closed", "gone away", "lost connection", "terminat", "shut")):
+        output = str(error).lower()
+        if any(word in output for word in ("server closed", "gone away", "lost connection", "terminat", "shut")):
             return "the server went away; look whether it runs, and run again"
-        if any(word in said for word in ("no space", "full", "disk")):
+        if any(word in output for word in ("no space", "full", "disk")):
             return "make room on the database server"
         return otherwise
 
@@ -167,9 +167,9 @@ class Server(interface.Database):
             raise HostError(message) from None
 
     def _everything(
-        self, connection: Connection, there: Mapping[str, list[str]]
+        self, connection: Connection, other: Mapping[str, list[str]]
     ) -> Iterator[tuple[str, list[str], Iterable[tuple[object, ...]]]]:
-        for table, names in there.items():
+        for table, names in other.items():
             yield table, names, self._streamed(connection, f"SELECT {', '.join(names)} FROM {table} ORDER BY id")
 
     def _make_tables(self, connection: Connection, version: str) -> None:
@@ -223,7 +223,7 @@ class Server(interface.Database):
 
     def _unreachable(self, error: Exception) -> HostError:
         return HostError(
-            f"{self} can't be reached ({in_words(error)}); is the server up, does it let {self.address.user} in from "
+            f"{self} can't be reached ({error_text(error)}); is the server up, does it let {self.address.user} in from "
             "here, and are database_* right?"
         )
 

@@ -70,8 +70,8 @@ class Sqlite(interface.Database):
 
     def missing_tuning(self, connection: interface.Connection) -> list[str]:
         """Return which indexes and triggers are missing, and whether the write-ahead log is."""
-        there = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
-        missing = [f"index {name}" for name in INDEXES if name not in there]
+        other = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+        missing = [f"index {name}" for name in INDEXES if name not in other]
         missing += [f"trigger {name}" for name in sync_triggers.missing(connection, self.backend)]
         if _journal_mode(connection) != "wal":
             missing.append("write-ahead log")
@@ -106,7 +106,7 @@ class Sqlite(interface.Database):
 
         with self._replacing() as connection:
             connection.executescript(interface.schema(version, "SQLite"))
-            transfer.copy(source, connection, transfer.Sqlite())
+            transfer.copy(source, connection, transfer.SqliteValues())
 
     def abandon(self) -> None:
         """Remove the file."""
@@ -130,20 +130,20 @@ class Sqlite(interface.Database):
     @contextlib.contextmanager
     def _replacing(self) -> Iterator[Connection]:
         """Give an empty database beside the place; at the end it takes the place, all of it on the disk."""
-        beside = self.path.with_name(f"{self.path.name}.new")
-        beside.unlink(missing_ok=True)
-        beside.touch(mode=0o600)
-        with contextlib.closing(sqlite3.connect(beside, factory=Connection)) as connection:
+        temporary = self.path.with_name(f"{self.path.name}.new")
+        temporary.unlink(missing_ok=True)
+        temporary.touch(mode=0o600)
+        with contextlib.closing(sqlite3.connect(temporary, factory=Connection)) as connection:
             # Nobody needs half of it, so it need not reach the disk table by table; all of it does, before it gets its name.
             connection.execute("PRAGMA synchronous = OFF")
             connection.execute("PRAGMA journal_mode = MEMORY")
             yield connection
             connection.commit()
-        with beside.open("rb") as stream:
+        with temporary.open("rb") as stream:
             os.fsync(stream.fileno())
         for suffix in COMPANIONS:
             self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
-        beside.replace(self.path)
+        temporary.replace(self.path)
 
 
 def integrity(connection: interface.Connection) -> str:
@@ -156,16 +156,16 @@ def save_copy(connection: sqlite3.Connection, target: Path) -> None:
     """Write a consistent copy of the database to ``target``, readable by its owner alone, while clients go on."""
     ((pages,), (size,)) = (connection.execute(f"PRAGMA {name}").fetchone() for name in ("page_count", "page_size"))
     safe_copy.refuse_without_room(pages * size, target.parent, "the database")
-    beside = target.with_name(target.name + ".new")
-    beside.unlink(missing_ok=True)
-    beside.touch(mode=0o600)
-    with contextlib.closing(sqlite3.connect(beside)) as copy:
+    temporary = target.with_name(target.name + ".new")
+    temporary.unlink(missing_ok=True)
+    temporary.touch(mode=0o600)
+    with contextlib.closing(sqlite3.connect(temporary)) as copy:
         connection.backup(copy)
         # Of one file, whatever the original is.
         copy.execute("PRAGMA journal_mode = DELETE")
-    with beside.open("rb") as stream:
+    with temporary.open("rb") as stream:
         os.fsync(stream.fileno())
-    beside.replace(target)
+    temporary.replace(target)
 
 
 def _journal_mode(connection: interface.Connection) -> str:

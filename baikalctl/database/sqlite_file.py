@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from baikalctl.database import sync_triggers
 from baikalctl.errors import HostError
-from baikalctl.host.safe_copy import opened
+from baikalctl.host.safe_copy import open_untrusted
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,7 +68,7 @@ def _quoted(path: Path) -> str:
 def refuse_super_journal(path: Path) -> None:
     """Raise :class:`HostError` if the journal of the database ``path`` names another file for SQLite to delete."""
     journal = path.with_name(f"{path.name}-journal")
-    with contextlib.suppress(FileNotFoundError), opened(journal) as stream:
+    with contextlib.suppress(FileNotFoundError), open_untrusted(journal) as stream:
         size = os.fstat(stream.fileno()).st_size
         stream.seek(max(0, size - len(SUPER_JOURNAL)))
         if stream.read() == SUPER_JOURNAL:

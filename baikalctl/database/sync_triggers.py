@@ -118,8 +118,8 @@ LOGGED: Final = "SELECT @@log_bin AND NOT @@log_bin_trust_function_creators"
 
 def missing(connection: Connection, backend: str) -> list[str]:
     """Return the names of triggers that aren't there, or do something else, and can be made."""
-    there = {row[0]: row[1:] for row in connection.execute(THERE[backend])}
-    names = [name for name, statement in STATEMENTS[backend].items() if not _is_there(statement, there.get(name))]
+    other = {row[0]: row[1:] for row in connection.execute(THERE[backend])}
+    names = [name for name, statement in STATEMENTS[backend].items() if not _is_there(statement, other.get(name))]
     return names if not names or possible(connection, backend) else []
 
 

@@ -31,7 +31,7 @@ NAMED = ("uri", "username", "path", "principaluri", "name")
 """Columns that tell a person which row is meant, the first that there is."""
 
 
-class Sqlite:
+class SqliteValues:
     """How SQLite takes values: as they are."""
 
     least_second: int | None = None
@@ -41,7 +41,7 @@ class Sqlite:
         return value
 
 
-class Bytes(Sqlite):
+class MysqlValues(SqliteValues):
     """How MySQL takes values: bytes or text, and seconds from 1970 on."""
 
     least_second = 0
@@ -55,7 +55,7 @@ class Bytes(Sqlite):
         return value
 
 
-class Text(Bytes):
+class PostgresqlValues(MysqlValues):
     """How PostgreSQL takes values: text in UTF-8 without zeros, and seconds after 1970 began."""
 
     least_second = 1
@@ -70,7 +70,7 @@ class Text(Bytes):
         return super().value(column, value)
 
 
-def readable(value: object) -> object:
+def decoded(value: object) -> object:
     """Return bytes that are text as text: a server may give either."""
     if isinstance(value, (bytes, bytearray, memoryview)):
         content = bytes(value)
@@ -81,7 +81,7 @@ def readable(value: object) -> object:
     return value
 
 
-def copy(source: Path, target: interface.Connection, manner: Sqlite) -> None:
+def copy(source: Path, target: interface.Connection, manner: SqliteValues) -> None:
     """Add every row of the SQLite file ``source`` to the empty tables of ``target``, which take values in its ``manner``.
 
     Raises :class:`HostError` with the row that can't be stored there, or a column that isn't known there.
@@ -108,10 +108,10 @@ def write(target: Path, source: Iterable[tuple[str, list[str], Iterable[tuple[ob
     In an image, that may be a newer one than the data's, and its own migration makes what the data hasn't got. Of what a
     database may leave out and SQLite's tables may not, nothing is lost: the file's tables take it.
     """
-    beside = target.with_name(f"{target.name}.new")
-    beside.unlink(missing_ok=True)
-    beside.touch(mode=0o600)
-    with contextlib.closing(sqlite3.connect(beside)) as connection:
+    temporary = target.with_name(f"{target.name}.new")
+    temporary.unlink(missing_ok=True)
+    temporary.touch(mode=0o600)
+    with contextlib.closing(sqlite3.connect(temporary)) as connection:
         connection.execute("PRAGMA synchronous = OFF")
         connection.execute("PRAGMA journal_mode = OFF")
         connection.executescript(interface.schema("current", "SQLite").replace(" NOT NULL", ""))
@@ -134,7 +134,7 @@ def write(target: Path, source: Iterable[tuple[str, list[str], Iterable[tuple[ob
         for table in absent:
             connection.execute(f"DROP TABLE {table}")
         connection.commit()
-    beside.replace(target)
+    temporary.replace(target)
 
 
 def difference(one: Path, other: Path) -> str:
@@ -154,15 +154,15 @@ def difference(one: Path, other: Path) -> str:
                 for left, right in pairs:
                     if left is None or right is None:
                         return f"{_which(table, names, left or right)} is in one of them alone"
-                    for name, here, there in zip(names, left, right, strict=True):
-                        if _compared(name, here) != _compared(name, there):
+                    for name, database, existing in zip(names, left, right, strict=True):
+                        if _compared(name, database) != _compared(name, existing):
                             return f"{_which(table, names, left)} has another {name}"
             except sqlite3.OperationalError as error:
                 return f"{table}: {error}"
     return ""
 
 
-def shape(path: Path) -> list[tuple[str, str | None]]:
+def schema_statements(path: Path) -> list[tuple[str, str | None]]:
     """Return the statements that such a file's tables, indexes and triggers were made with, by name."""
     with contextlib.closing(sqlite_file.connect(path, "ro")) as connection:
         return connection.execute("SELECT name, sql FROM sqlite_master ORDER BY name, type").fetchall()
@@ -197,14 +197,14 @@ def _batches(rows: Iterable[tuple[object, ...]]) -> Iterator[list[tuple[object, 
 
 
 def _stored(names: list[str], row: tuple[object, ...]) -> tuple[object, ...]:
-    values = (readable(value) for value in row)
+    values = (decoded(value) for value in row)
     return tuple(
         value.encode() if name in RAW and isinstance(value, str) else value
         for name, value in zip(names, values, strict=True)
     )
 
 
-def _converted(table: str, names: list[str], row: tuple[object, ...], manner: Sqlite) -> tuple[object, ...]:
+def _converted(table: str, names: list[str], row: tuple[object, ...], manner: SqliteValues) -> tuple[object, ...]:
     try:
         return tuple(manner.value(name, value) for name, value in zip(names, row, strict=True))
     except ValueError as error:
@@ -237,7 +237,7 @@ def _tell_which(
 def _which(table: str, names: list[str], row: tuple[object, ...]) -> str:
     values = dict(zip(names, row, strict=True))
     name = next((values[column] for column in NAMED if values.get(column)), None)
-    return f"{table}, id {values.get('id')}" + (f" ({readable(name)})" if name else "")
+    return f"{table}, id {values.get('id')}" + (f" ({decoded(name)})" if name else "")
 
 
 def _compared(name: str, value: object) -> object:

@@ -74,8 +74,8 @@ def _plain_collection(item: Collection) -> dict[str, Any]:
     named = {"display_name": item.display_name} if item.displayed else {}
     optional = {"description": item.description, "color": item.color}
     shares = [{"with": share.principal, "access": share.access} for share in item.share]
-    given = {name: text for name, text in optional.items() if text}
-    return {"name": item.name, **named, **given} | ({"share": shares} if shares else {})
+    value = {name: text for name, text in optional.items() if text}
+    return {"name": item.name, **named, **value} | ({"share": shares} if shares else {})
 
 
 def desired_state(

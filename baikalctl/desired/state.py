@@ -226,7 +226,7 @@ class Backup:
 def deployed_state() -> DesiredState | None:
     """Return what this host was told, or nothing in a container that was told nothing yet."""
     try:
-        there = Path(paths.DECLARED).is_file()
+        other = Path(paths.DECLARED).is_file()
     except PermissionError:  # an ordinary user in a container, where its directory is root's
         return None
-    return DesiredState.on_this_host() if there else None
+    return DesiredState.on_this_host() if other else None

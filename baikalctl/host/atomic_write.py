@@ -15,26 +15,26 @@ from baikalctl.errors import HostError
 
 def write(path: Path, text: str) -> None:
     """Put ``text``, which may hold a key, in its place at once or not at all; only its owner may read it."""
-    beside = path.with_name(f".{path.name}.new")
+    temporary = path.with_name(f".{path.name}.new")
     try:
-        with os.fdopen(_held(beside), "w", encoding="utf-8") as stream:
+        with os.fdopen(_open_locked(temporary), "w", encoding="utf-8") as stream:
             stream.write(text)
             stream.flush()
             os.fsync(stream.fileno())
-            beside.replace(path)
+            temporary.replace(path)
     except OSError as error:
-        beside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         message = f"{path} can't be written ({error.strerror}); make room in {paths.DATA}, or mend it"
         raise HostError(message) from None
 
 
-def _held(beside: Path) -> int:
-    """Open the file ``beside``, empty and for its owner alone, and hold it against other processes that write the same."""
+def _open_locked(temporary: Path) -> int:
+    """Open the file ``temporary``, empty and for its owner alone, and hold it against other processes that write the same."""
     while True:
-        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         with contextlib.suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(descriptor), beside.lstat()):
+            if os.path.samestat(os.fstat(descriptor), temporary.lstat()):
                 os.fchmod(descriptor, 0o600)
                 os.ftruncate(descriptor, 0)
                 return descriptor
@@ -46,9 +46,9 @@ def refuse_writable_by_others(program: str) -> None:
 
     Looks at the file, at each folder above it, and at the same of what links lead to.
     """
-    place = Path(os.path.abspath(program))  # noqa: PTH100 - without following links, whose folders count as well
-    there = place.resolve()
-    for path in (there, *place.parents, *there.parents):
+    target = Path(os.path.abspath(program))  # noqa: PTH100 - without following links, whose folders count as well
+    other = target.resolve()
+    for path in (other, *target.parents, *other.parents):
         try:
             found = path.stat()
         except FileNotFoundError:

@@ -3,8 +3,8 @@
 PHP's files, what a database or its server answers, archives, old installations and mail queues may be made to attack
 the program that reads them. So root never opens, parses or queries them itself. :func:`confined` runs a function in a
 child process that has given root up for good, with limits, and returns its answer as plain data. Files pass the
-boundary as descriptors: root opens them with :func:`baikalctl.host.safe_copy.opened`, which follows no link, and hands
-them to the child or copies their bytes.
+boundary as descriptors: root opens them with :func:`baikalctl.host.safe_copy.open_untrusted`, which follows no link,
+and hands them to the child or copies their bytes.
 
 This is the only place where privileges are dropped. For a process that has none, such as in a container with ``--user``,
 the child is the same without the change of accounts.
@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from baikalctl.errors import HostError
 from baikalctl.host import boundary_child
 from baikalctl.host.child_limits import QUICK, THOROUGH, Limits
-from baikalctl.host.privileges import owner, privileged
+from baikalctl.host.privileges import data_owner, privileged
 
 if TYPE_CHECKING:
     import pwd
@@ -170,11 +170,11 @@ def _child(  # noqa: PLR0913 - those of its callers
 def owner_or_nobody(account: str = "") -> pwd.struct_passwd:
     """Return the account of the child: on a machine without any data, one that owns nothing."""
     try:
-        return owner(account)
+        return data_owner(account)
     except HostError:
         if account:
             raise
-        return owner("nobody")
+        return data_owner("nobody")
 
 
 def _end(pid: int, grace_s: float) -> None:

@@ -1,4 +1,4 @@
-"""Directories of the data: is it writable, and who owns it?"""
+"""Directories of the data: whether they can be written, and who owns them."""
 
 from __future__ import annotations
 
@@ -35,36 +35,36 @@ class Directory(Protocol):
         """Return the name of its group."""
 
 
-def refuse_unwritable(place: Path, remedy: str, *, own: str = "") -> None:
-    """Raise :class:`HostError` unless this account may write in ``place``.
+def refuse_unwritable(path: Path, remedy: str, *, own: str = "") -> None:
+    """Raise :class:`HostError` unless this account may write in ``path``.
 
     ``remedy`` is for one that is missing or read-only, ``own`` for one that is somebody else's and no volume.
     """
-    if not place.is_dir():
-        message = f"{place} is not there; {remedy}"
+    if not path.is_dir():
+        message = f"{path} is not there; {remedy}"
         raise HostError(message)
-    if os.access(place, os.W_OK | os.X_OK):
+    if os.access(path, os.W_OK | os.X_OK):
         return
-    read_only = os.statvfs(place).f_flag & os.ST_RDONLY
+    read_only = os.statvfs(path).f_flag & os.ST_RDONLY
     if read_only:
-        message = f"{place} is read-only; {remedy}"
+        message = f"{path} is read-only; {remedy}"
     else:
-        message = f"{place} can't be written by {account()}; {own}" if own else f"{place} {_belonging(place)}"
+        message = f"{path} can't be written by {this_account()}; {own}" if own else f"{path} {_belonging(path)}"
     raise HostError(message)
 
 
-def _belonging(place: Path) -> str:
-    """Return in words whose ``place`` is, and what to do if that is the wrong one."""
-    owner, mode = place.stat().st_uid, place.stat().st_mode & 0o7777
+def _belonging(path: Path) -> str:
+    """Return in words whose ``path`` is, and what to do if that is the wrong one."""
+    owner, mode = path.stat().st_uid, path.stat().st_mode & 0o7777
     # What root has served belongs to two accounts, of which only a root with its capabilities can be both.
     way = f"with --user {owner}" if os.geteuid() else "without --cap-drop"
     return (
-        f"can't be written by {account()}: it belongs to uid {owner}, with mode {mode:o}. Run the container {way}, "
+        f"can't be written by {this_account()}: it belongs to uid {owner}, with mode {mode:o}. Run the container {way}, "
         f"or give {os.geteuid()} all of the volume: chown -R {os.geteuid()} …"
     )
 
 
-def account() -> str:
+def this_account() -> str:
     """Return in words who this process is."""
     return f"uid {os.geteuid()}" if os.geteuid() or privileged() else "uid 0 without capabilities"
 

@@ -61,14 +61,14 @@ def install(bundle: dict[str, Any]) -> None:
         stale = [path for path in recorded if path not in bundle["owned"]]
         displaced = [link for link, target in bundle["displaced"] if _leads(link, target)]
         # Recorded before anything is written, so that the next run takes away what an interrupted one leaves behind.
-        traces = [str(beside(file["path"], suffix)) for file in bundle["files"] for suffix in (NEW, OLD)]
-        traces += [str(beside(path, OLD)) for path in (*stale, *displaced)]
+        traces = [str(temporary_path(file["path"], suffix)) for file in bundle["files"] for suffix in (NEW, OLD)]
+        traces += [str(temporary_path(path, OLD)) for path in (*stale, *displaced)]
         _write_record(record, sorted({*bundle["owned"], *stale, *traces}))
         configuration = [file for file in bundle["files"] if file["service"] or file["together"]]
         for file in bundle["files"]:
             if file not in configuration:
                 _write_beside(file)
-                beside(file["path"], NEW).replace(file["path"])
+                temporary_path(file["path"], NEW).replace(file["path"])
         try:
             _replace(configuration, [*stale, *displaced], bundle)
         except CheckError:
@@ -88,17 +88,17 @@ def _replace(files: list[dict[str, Any]], stale: list[str], bundle: dict[str, An
         _write_beside(file)
     paths = [*(file["path"] for file in files), *stale]
     for path in paths:
-        beside(path, OLD).unlink(missing_ok=True)
+        temporary_path(path, OLD).unlink(missing_ok=True)
         with contextlib.suppress(FileNotFoundError):
-            os.link(path, beside(path, OLD), follow_symlinks=False)
+            os.link(path, temporary_path(path, OLD), follow_symlinks=False)
     for file in files:
-        beside(file["path"], NEW).replace(file["path"])
+        temporary_path(file["path"], NEW).replace(file["path"])
     for path in stale:
         Path(path).unlink(missing_ok=True)
     commands = [bundle["prepare"], *(services[name] for name in sorted(touched))] if files or stale else []
     refusals = [refusal for command in commands if command and (refusal := _refusal(command))]
     for path in paths:
-        old = beside(path, OLD)
+        old = temporary_path(path, OLD)
         if not refusals:
             old.unlink(missing_ok=True)
             _end_unit(Path(path))
@@ -170,7 +170,7 @@ def make_directory(directory: dict[str, Any]) -> None:
 
 def _write_beside(file: dict[str, Any]) -> None:
     """Write the new content next to its place: nobody can read it before it has its owner and mode."""
-    path = beside(file["path"], NEW)
+    path = temporary_path(file["path"], NEW)
     path.unlink(missing_ok=True)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as stream:
@@ -181,10 +181,10 @@ def _write_beside(file: dict[str, Any]) -> None:
         os.fsync(descriptor)
 
 
-def beside(path: str, suffix: str) -> Path:
+def temporary_path(path: str, suffix: str) -> Path:
     """Return what ``path`` is called while it is being replaced; ``suffix`` is :data:`NEW` or :data:`OLD`."""
-    place = Path(path)
-    return place.with_name(f".{place.name}.{suffix}")
+    target = Path(path)
+    return target.with_name(f".{target.name}.{suffix}")
 
 
 def _ids(item: dict[str, Any]) -> tuple[int, int]:
@@ -210,7 +210,7 @@ def _read_record(record: Path) -> list[str]:
 
 
 def _write_record(record: Path, paths: list[str]) -> None:
-    fresh = beside(str(record), NEW)
+    fresh = temporary_path(str(record), NEW)
     fresh.write_text(json.dumps(paths, indent=0) + "\n", encoding="utf-8")
     fresh.replace(record)
 

@@ -20,7 +20,7 @@ LOOK_S = 0.1
 
 
 @contextlib.contextmanager
-def held(path: str, say: Callable[[str], None], patience_s: float = PATIENCE_S) -> Iterator[None]:
+def hold_lock(path: str, say: Callable[[str], None], patience_s: float = PATIENCE_S) -> Iterator[None]:
     """Hold the lock ``path``, saying for whom this waits; raises :class:`HostError` after ``patience_s``."""
     deadline, told = time.monotonic() + patience_s, ""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -30,7 +30,7 @@ def held(path: str, say: Callable[[str], None], patience_s: float = PATIENCE_S) 
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
-                who = holder(descriptor)
+                who = holder_in_words(descriptor)
             if time.monotonic() > deadline:
                 message = f"{who} is still at work after {patience_s:.0f} seconds; let it end, or end it, and run again"
                 raise HostError(message)
@@ -43,20 +43,21 @@ def held(path: str, say: Callable[[str], None], patience_s: float = PATIENCE_S) 
         os.close(descriptor)
 
 
-def holder(descriptor: int) -> str:
+def holder_in_words(descriptor: int) -> str:
     """Return in words which process holds the lock of an open file, as far as the kernel tells (proc(5), /proc/locks)."""
     found = os.fstat(descriptor)
-    place = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
+    path = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
     with contextlib.suppress(OSError, ValueError, IndexError):
         for line in Path("/proc/locks").read_text(encoding="ascii").splitlines():
             words = line.split()
-            if words[1] == "FLOCK" and words[5] == place and int(words[4]) > 0:
+            if words[1] == "FLOCK" and words[5] == path and int(words[4]) > 0:
                 command = Path(f"/proc/{words[4]}/cmdline").read_bytes().split(b"\0")
-                return f"{_verb([word.decode(errors='replace') for word in command if word])} (process {words[4]})"
+                program = _command_in_words([word.decode(errors="replace") for word in command if word])
+                return f"{program} (process {words[4]})"
     return "another run of baikalctl or of the deploy"
 
 
-def _verb(command: list[str]) -> str:
+def _command_in_words(command: list[str]) -> str:
     """Return what a process does, in the words that somebody started it with."""
     if "-c" in command and Path(command[0]).name.startswith("python"):  # baikalctl itself, or what the deploy sends
         verbs = command[command.index("-c") + 2 :]

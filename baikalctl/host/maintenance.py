@@ -27,12 +27,12 @@ TOKEN = re.compile(r"[0-9a-f]{32}")
 def on(reason: str) -> None:
     """Close, from the next request on, also through a power cut. Requests that are under way are PHP's to finish."""
     folder = _folder()
-    beside = Path(f"{paths.CLOSED}.new")
-    with beside.open("w", encoding="utf-8") as stream:
+    temporary = Path(f"{paths.CLOSED}.new")
+    with temporary.open("w", encoding="utf-8") as stream:
         stream.write(reason)
         stream.flush()
         os.fsync(stream.fileno())
-    beside.replace(paths.CLOSED)
+    temporary.replace(paths.CLOSED)
     sync(folder)
 
 

@@ -28,7 +28,7 @@ def may(capability: int) -> bool:
     return bool(int(effective, 16) >> capability & 1)
 
 
-def owner(name: str = "") -> pwd.struct_passwd:
+def data_owner(name: str = "") -> pwd.struct_passwd:
     """Return the account that owns the data, or the one called ``name``; raises :class:`HostError` where there is none."""
     try:
         return pwd.getpwnam(name or paths.USER)

@@ -12,11 +12,11 @@ def in_container() -> bool:
     return Path(paths.SERVICES).is_dir()
 
 
-def unstarted() -> bool:
+def in_one_off_container() -> bool:
     """Tell whether this is a container that was not started to serve, but does one thing with the data, and ends."""
     return Path(paths.LAID_OUT).is_dir() and not in_container()
 
 
-def again() -> str:
+def apply_remedy() -> str:
     """Return what brings everything to what is declared."""
     return "restart the container" if in_container() else "run the deploy"

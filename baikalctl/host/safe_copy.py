@@ -30,7 +30,7 @@ MARGIN = 1 << 20
 """Bytes that a copy leaves free."""
 
 
-def opened(path: Path, *, below: Path | None = None, largest: int | None = None) -> BinaryIO:
+def open_untrusted(path: Path, *, below: Path | None = None, largest: int | None = None) -> BinaryIO:
     """Open for reading a file that others may have put there, without following a link on the way to it.
 
     The way begins at ``below``, by default at the data's directory, or the file's own. It must be a regular file with one
@@ -80,26 +80,26 @@ def _not_a_file(path: Path) -> HostError:
     return HostError(f"{path} is not a file of its own; put the data itself there, or remove it, and run again")
 
 
-def belongs(path: Path, account: pwd.struct_passwd) -> bool:
+def has_owner(path: Path, account: pwd.struct_passwd) -> bool:
     """Tell whether the file is the account's alone; a missing file is, too."""
     try:
-        with opened(path) as stream:
+        with open_untrusted(path) as stream:
             found = os.fstat(stream.fileno())
     except FileNotFoundError:
         return True
     return (found.st_uid, stat.S_IMODE(found.st_mode)) == (account.pw_uid, 0o600)
 
 
-def give(path: Path, account: pwd.struct_passwd) -> None:
+def change_owner(path: Path, account: pwd.struct_passwd) -> None:
     """Make the file the account's alone; raises :class:`HostError` if that would follow a link."""
-    with opened(path) as stream:
+    with open_untrusted(path) as stream:
         os.fchown(stream.fileno(), account.pw_uid, account.pw_gid)
         os.fchmod(stream.fileno(), 0o600)
 
 
-def take_out(path: Path, target: Path, *, below: Path | None = None, largest: int | None = None) -> None:
+def copy_out(path: Path, target: Path, *, below: Path | None = None, largest: int | None = None) -> None:
     """Copy the bytes of a file that others may have put there to root's file ``target``; raises as :func:`opened` does."""
-    with opened(path, below=below, largest=largest) as source:
+    with open_untrusted(path, below=below, largest=largest) as source:
         refuse_without_room(os.fstat(source.fileno()).st_size, target.parent, str(path))
         descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
         with os.fdopen(descriptor, "wb") as stream:
@@ -144,7 +144,7 @@ def copy_in(source: Path, target: Path) -> None:
         confined(lambda: _copied(whole, target), THOROUGH, keep=(whole.fileno(),))
 
 
-def same(source: Path, target: Path) -> bool:
+def same_content(source: Path, target: Path) -> bool:
     """Tell whether a file of root's and one of the data are the same, or neither is there."""
     if not source.is_file():
         return not confined(lambda: os.path.lexists(target))
@@ -168,32 +168,32 @@ def _copied(whole: BinaryIO, target: Path) -> None:
 def _same(whole: BinaryIO, target: Path) -> bool:
     """Tell whether ``target`` is the owner's alone, and has just these bytes."""
     try:
-        there = opened(target)
+        other = open_untrusted(target)
     except (OSError, HostError):
         return False
-    with there:
-        found = os.fstat(there.fileno())
+    with other:
+        found = os.fstat(other.fileno())
         alone = stat.S_IMODE(found.st_mode) == 0o600 and found.st_uid == os.geteuid()
         if not alone or found.st_size != os.fstat(whole.fileno()).st_size:
             return False
         whole.seek(0)
-        return all(piece == there.read(len(piece)) for piece in iter(lambda: whole.read(1 << 20), b""))
+        return all(piece == other.read(len(piece)) for piece in iter(lambda: whole.read(1 << 20), b""))
 
 
 def _written(whole: BinaryIO, target: Path) -> None:
-    beside = target.with_name(f"{target.name}.new")
-    beside.unlink(missing_ok=True)
+    temporary = target.with_name(f"{target.name}.new")
+    temporary.unlink(missing_ok=True)
     whole.seek(0)
     try:
-        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         with os.fdopen(descriptor, "wb") as stream:
             shutil.copyfileobj(whole, stream)
             stream.flush()
             os.fsync(descriptor)
-        beside.replace(target)
+        temporary.replace(target)
     except OSError:
         with contextlib.suppress(OSError):
-            beside.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
         raise
 
 

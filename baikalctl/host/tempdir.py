@@ -17,7 +17,7 @@ PREFIX = ".private-"
 
 
 @contextlib.contextmanager
-def private_folder(where: Path) -> Iterator[Path]:
+def temporary_directory(where: Path) -> Iterator[Path]:
     """Have an empty folder in ``where`` for the block, its owner's alone; what killed runs have left there goes first."""
     clear(where)
     folder, descriptor = _held(where)

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from baikalctl import paths
 from baikalctl.errors import HostError
 from baikalctl.host.atomic_write import write
+from baikalctl.host.openssl import openssl
 from baikalctl.host.privileges import privileged
-from baikalctl.host.safe_copy import belongs, give
-from baikalctl.tls.certificate import openssl
+from baikalctl.host.safe_copy import change_owner, has_owner
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,23 +37,23 @@ def steps(declared: DesiredState) -> Iterator[Step]:
     account = _account()
     if not key.is_file():
         yield f"make the key {key}, which mail is signed with", partial(_make, key, account)
-    elif privileged() and not belongs(key, account):
-        yield f"give {key} back to {paths.DKIM_USER}, for it alone", partial(give, key, account)
+    elif privileged() and not has_owner(key, account):
+        yield f"give {key} back to {paths.DKIM_USER}, for it alone", partial(change_owner, key, account)
 
 
 def _make(key: Path, account: pwd.struct_passwd) -> None:
     write(key, openssl("genpkey", "-algorithm", "RSA", "-pkeyopt", f"rsa_keygen_bits:{BITS}"))
     if privileged():
-        give(key, account)
+        change_owner(key, account)
 
 
-def give_keys() -> None:
+def fix_key_owners() -> None:
     """Give the keys that were just put in place to the signer, where there is one."""
     with contextlib.suppress(KeyError):
         account = pwd.getpwnam(paths.DKIM_USER)
         for key in Path(paths.DKIM).glob("*.pem"):
-            if privileged() and not belongs(key, account):
-                give(key, account)
+            if privileged() and not has_owner(key, account):
+                change_owner(key, account)
 
 
 def _account() -> pwd.struct_passwd:

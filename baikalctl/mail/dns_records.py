@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from baikalctl.errors import HostError
 from baikalctl.host.boundary import confined
 from baikalctl.host.finding import FAILED, OK, WARNING, Finding
-from baikalctl.host.runtime import again
+from baikalctl.host.runtime import apply_remedy
 from baikalctl.settings import validators
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def _dkim(declared: DesiredState, domain: str, look: Lookup) -> Iterator[Finding
     try:
         key = _public_key(Path(declared.mail.key))
     except HostError as error:
-        yield Finding(SUBJECT, FAILED, f"mail can't be signed: {' '.join(str(error).split())}", again())
+        yield Finding(SUBJECT, FAILED, f"mail can't be signed: {' '.join(str(error).split())}", apply_remedy())
         return
     name = f"{declared.mail.selector}._domainkey.{domain}"
     records, line = look(name), _dkim_line(declared, key)
@@ -162,7 +162,7 @@ def _tags(text: str) -> dict[str, str]:
 
 def _public_key(key: Path) -> str:
     """Return the public half of a private key, as DNS has it: DER, in base64."""
-    from baikalctl.tls.certificate import openssl
+    from baikalctl.host.openssl import openssl
 
     if not key.is_file():
         message = f"{key} is not there"

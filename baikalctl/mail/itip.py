@@ -143,8 +143,8 @@ def _take(found: Invitation, name: str, parameters: dict[str, str], value: str, 
         found.properties.setdefault(name, (_unescaped(value), parameters))
 
 
-def _one(given: object) -> str:
-    return given if isinstance(given, str) else ", ".join(map(str, given))  # type: ignore[call-overload]
+def _one(value: object) -> str:
+    return value if isinstance(value, str) else ", ".join(map(str, value))  # type: ignore[call-overload]
 
 
 def _unescaped(value: str) -> str:

@@ -51,13 +51,13 @@ class Outgoing:
     """Header and body, in ASCII, with bare line feeds as queues on Unix want them."""
 
 
-def compose(given: bytes, sender: str) -> Outgoing:
-    """Return the message that ``given``, what PHP hands over, is meant to be, from the address ``sender``.
+def compose(value: bytes, sender: str) -> Outgoing:
+    """Return the message that ``value``, what PHP hands over, is meant to be, from the address ``sender``.
 
     It goes to one recipient. Raises :class:`UnfitError` where there is none, or one that is no address, or one whom the
     calendar in it doesn't name.
     """
-    head, body = _split(given)
+    head, body = _split(value)
     if body.endswith(b"\r\n\r\n"):
         body = body[:-2]  # PHP puts a line end after what it is given
     headers = _headers(head)
@@ -147,10 +147,10 @@ def _calendar(content: bytes, kind: str) -> Message:
     return part
 
 
-def _split(given: bytes) -> tuple[str, bytes]:
+def _split(value: bytes) -> tuple[str, bytes]:
     """Return header and body."""
-    found = re.search(rb"\r?\n\r?\n", given)
-    head, body = (given[: found.start()], given[found.end() :]) if found else (given, b"")
+    found = re.search(rb"\r?\n\r?\n", value)
+    head, body = (value[: found.start()], value[found.end() :]) if found else (value, b"")
     return head.decode("utf-8", "replace"), body
 
 

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from baikalctl import paths
 from baikalctl.errors import HostError
 from baikalctl.host.boundary import confined
-from baikalctl.host.privileges import owner, privileged
+from baikalctl.host.privileges import data_owner, privileged
 from baikalctl.host.runtime import in_container
-from baikalctl.host.safe_copy import belongs, give, opened
+from baikalctl.host.safe_copy import change_owner, has_owner, open_untrusted
 from baikalctl.mail.queue_protocol import Waiting, stop
 
 if TYPE_CHECKING:
@@ -59,12 +59,14 @@ def waiting() -> list[Waiting]:
 
 
 def _waiting(log: str | None) -> list[dict[str, Any]]:
-    said = _outcomes(log)
+    output = _outcomes(log)
     found = []
     for folder in (QUEUE, FAILED):
         for path in folder.iterdir() if folder.is_dir() else ():
             with contextlib.suppress(FileNotFoundError):  # it has just left
-                found.append(_look(path, said[path.name].words if path.name in said else "", failed=folder == FAILED))
+                found.append(
+                    _look(path, output[path.name].words if path.name in output else "", failed=folder == FAILED)
+                )
     return [asdict(each) for each in sorted(found, key=lambda each: each.since)]
 
 
@@ -89,14 +91,14 @@ def _outcomes(log: str | None) -> dict[str, Outcome]:
     return found
 
 
-def last_words(recipient: str, begin: float) -> tuple[bool, str] | None:
+def last_result(recipient: str, begin: float) -> tuple[bool, str] | None:
     """Return whether the last attempt for ``recipient`` since ``begin`` delivered, and what was said; None before any."""
     log = _log()
-    told = confined(lambda: _last_words(log, recipient, begin), account=_account())
+    told = confined(lambda: _last_result(log, recipient, begin), account=_account())
     return (bool(told[0]), str(told[1])) if told else None
 
 
-def _last_words(log: str | None, recipient: str, begin: float) -> tuple[bool, str] | None:
+def _last_result(log: str | None, recipient: str, begin: float) -> tuple[bool, str] | None:
     for name, outcome in reversed(_outcomes(log).items()):
         since = name.partition(".")[0]
         if f"<{recipient}>" in outcome.recipients and since.isdecimal() and int(since) >= int(begin):
@@ -104,7 +106,7 @@ def _last_words(log: str | None, recipient: str, begin: float) -> tuple[bool, st
     return None
 
 
-def put_back() -> int:
+def requeue_failed() -> int:
     """Have what was refused for good tried once more; return how many those are."""
     return int(confined(_put_back, account=_account()))
 
@@ -150,12 +152,12 @@ def prepare(mode: str, say: Callable[[str], None]) -> None:
             say(f"mail is off, and {len(left)} messages stay in the volume: with a relay, they are sent")
         return
     if privileged():  # what another account has left there, an ordinary user's container for example
-        account = owner()
+        account = data_owner()
         for part in ("queue", "failed"):
             for name in _names(spool / part):
                 try:
-                    if not belongs(spool / part / name, account):
-                        give(spool / part / name, account)
+                    if not has_owner(spool / part / name, account):
+                        change_owner(spool / part / name, account)
                 except (HostError, OSError) as error:  # calendars are served all the same
                     say(str(error))
     try:
@@ -181,7 +183,7 @@ def _prepare(spool: Path) -> None:
     os.mkfifo(spool / TRIGGER.name, 0o600)
 
 
-def take(keep: Callable[[str, tuple[str, ...], bytes], object]) -> int:
+def take_all(keep: Callable[[str, tuple[str, ...], bytes], object]) -> int:
     """Take everything out of the queue, each message after ``keep`` has it; return how many those are."""
     if not in_container():
         stop(UNIT)
@@ -196,7 +198,7 @@ def take(keep: Callable[[str, tuple[str, ...], bytes], object]) -> int:
     for name in map(str, names):
         if not re.fullmatch(r"(queue|failed)/[^/\0]{1,255}", name):
             continue
-        with opened(SPOOL / name, below=SPOOL, largest=LARGEST) as stream:
+        with open_untrusted(SPOOL / name, below=SPOOL, largest=LARGEST) as stream:
             confined(lambda stream=stream: _keep(stream.read(), keep), keep=(stream.fileno(),))  # type: ignore[misc]
         confined(lambda name=name: (SPOOL / name).unlink(), account=_account())  # type: ignore[misc]
     return len(names)
@@ -223,7 +225,7 @@ def _look(path: Path, reason: str, *, failed: bool) -> Waiting:
 
 
 def _envelope(path: Path) -> list[str]:
-    with opened(path, below=SPOOL) as stream:
+    with open_untrusted(path, below=SPOOL) as stream:
         head = stream.read(64 * 1024).partition(b"\n\n")[0]
     return head.decode("utf-8", "replace").split("\n")
 
@@ -244,5 +246,5 @@ def _lines(log: str | None) -> Iterator[str]:
         yield from log.splitlines()
         return
     for path in (*sorted(LOG.parent.glob("@*")), LOG):
-        with contextlib.suppress(OSError, HostError), opened(path) as stream:
+        with contextlib.suppress(OSError, HostError), open_untrusted(path) as stream:
             yield from stream.read(LARGEST).decode("utf-8", "replace").splitlines()

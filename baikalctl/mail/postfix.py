@@ -47,7 +47,7 @@ def read(lines: str) -> list[Waiting]:
     return sorted(found, key=lambda message: message.since)
 
 
-def last_words(recipient: str, begin: float) -> tuple[bool, str] | None:
+def last_result(recipient: str, begin: float) -> tuple[bool, str] | None:
     """Return whether the last attempt for ``recipient`` since ``begin`` delivered, and what was said; None before any."""
     command = (
         "journalctl",
@@ -71,7 +71,7 @@ def flush() -> None:
     _run("postqueue", "-f")
 
 
-def take(keep: Callable[[str, tuple[str, ...], bytes], object]) -> int:
+def take_all(keep: Callable[[str, tuple[str, ...], bytes], object]) -> int:
     """Take every message out of the queue, each once ``keep`` has it on the disk; return how many those are.
 
     Postfix is stopped first: what it delivered meanwhile would be sent twice. Raises :class:`HostError` where that fails;
@@ -95,7 +95,9 @@ def _run(*command: str) -> bytes:
         message = f"{command[0]} can't be run ({error}); run the deploy again, which installs Postfix"
         raise HostError(message) from None
     if done.returncode:
-        said = done.stderr.decode(errors="replace").strip()
-        message = f"{' '.join(command)} failed: {said}; journalctl -t postfix/postqueue -t postfix/master may tell more"
+        output = done.stderr.decode(errors="replace").strip()
+        message = (
+            f"{' '.join(command)} failed: {output}; journalctl -t postfix/postqueue -t postfix/master may tell more"
+        )
         raise HostError(message)
     return done.stdout

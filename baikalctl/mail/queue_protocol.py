@@ -58,7 +58,7 @@ class Queue(Protocol):
     def waiting(self) -> list[Waiting]:
         """Return all messages that were not sent, the oldest first."""
 
-    def last_words(self, recipient: str, begin: float) -> tuple[bool, str] | None:
+    def last_result(self, recipient: str, begin: float) -> tuple[bool, str] | None:
         """Return whether the last attempt for ``recipient`` since ``begin`` delivered, and what was said; None before any."""
 
     def flush(self) -> None:

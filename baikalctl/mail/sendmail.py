@@ -16,8 +16,8 @@ from pathlib import Path
 
 from baikalctl import output, paths
 from baikalctl.errors import NOT_YET, HostError
-from baikalctl.host.lock import held
-from baikalctl.host.safe_copy import opened
+from baikalctl.host.lock import hold_lock
+from baikalctl.host.safe_copy import open_untrusted
 from baikalctl.mail.itip import UnfitError
 from baikalctl.mail.message import Outgoing, compose
 
@@ -38,18 +38,18 @@ WHY = b"X-Baikal-Kept: "
 """Begins the first line of a kept message, which says why it is kept."""
 
 
-def sendmail(given: bytes, sender: str) -> int:
+def sendmail(value: bytes, sender: str) -> int:
     """Send what PHP gives, from the address ``sender``; returns the exit status.
 
     What can't be sent is kept, with the reason; that is said on standard error, which is PHP's log.
     """
     try:
-        outgoing = compose(given, sender)
+        outgoing = compose(value, sender)
         _count(outgoing.organizer)
-        hand_over(outgoing)
+        enqueue(outgoing)
     except Exception as error:  # noqa: BLE001 - whatever it is, the message must not be lost
-        output.complain(f"a message is kept, and not sent: {reason(error)}")
-        keep(given, reason(error))
+        output.print_error(f"a message is kept, and not sent: {reason(error)}")
+        keep(value, reason(error))
         return NOT_YET
     return 0
 
@@ -59,7 +59,7 @@ def reason(error: Exception) -> str:
     return str(error) if isinstance(error, UnfitError | HostError) else f"{type(error).__name__}: {error}"
 
 
-def hand_over(outgoing: Outgoing) -> None:
+def enqueue(outgoing: Outgoing) -> None:
     """Put the message in this host's queue: when this returns, it is on the disk. Raises :class:`HostError`."""
     submit(outgoing.sender, (outgoing.recipient,), outgoing.content)
 
@@ -79,14 +79,14 @@ def submit(sender: str, recipients: tuple[str, ...], content: bytes) -> None:
         message = f"the queue doesn't take it ({error})"
         raise HostError(message) from None
     if done.returncode:
-        said = " ".join((done.stderr + done.stdout).decode("utf-8", "replace").split())
-        message = f"the queue refuses it ({said or f'status {done.returncode}'})"
+        text = " ".join((done.stderr + done.stdout).decode("utf-8", "replace").split())
+        message = f"the queue refuses it ({text or f'status {done.returncode}'})"
         raise HostError(message)
 
 
-def keep(given: bytes, why: str) -> Path:
+def keep(value: bytes, why: str) -> Path:
     """Keep a message and why; returns where. Raises OSError where even that is impossible."""
-    return _store(WHY + " ".join(why.split()).encode() + b"\n" + given)
+    return _store(WHY + " ".join(why.split()).encode() + b"\n" + value)
 
 
 def keep_queued(sender: str, recipients: tuple[str, ...], content: bytes) -> Path:
@@ -100,7 +100,7 @@ def kept() -> list[tuple[Path, str, float]]:
     found = []
     for path in sorted(Path(paths.KEPT).glob("*.eml")):
         # One that another retry has just sent is gone, and what is no file is nobody's message.
-        with contextlib.suppress(FileNotFoundError, HostError), opened(path) as stream:
+        with contextlib.suppress(FileNotFoundError, HostError), open_untrusted(path) as stream:
             first = stream.readline(LONGEST_REASON).removeprefix(WHY).decode("utf-8", "replace").strip()
             found.append((path, first, os.fstat(stream.fileno()).st_mtime))
     return found
@@ -108,15 +108,15 @@ def kept() -> list[tuple[Path, str, float]]:
 
 def send_again(path: Path, sender: str) -> None:
     """Try a kept message once more, and forget it once a queue has it; raises :class:`HostError` or UnfitError."""
-    with opened(path) as stream:
-        given = stream.read().partition(b"\n")[2]
+    with open_untrusted(path) as stream:
+        value = stream.read().partition(b"\n")[2]
     mark = b"X-Baikal-Envelope: "
-    if given.startswith(mark):
-        envelope, _, content = given.removeprefix(mark).partition(b"\n")
+    if value.startswith(mark):
+        envelope, _, content = value.removeprefix(mark).partition(b"\n")
         who, *recipients = envelope.decode("ascii").split()
         submit("" if who == "<>" else who, tuple(recipients), content)
     else:
-        hand_over(compose(given, sender))
+        enqueue(compose(value, sender))
     path.unlink()
 
 
@@ -135,10 +135,10 @@ def _count(organizer: str) -> None:
 
 def _past_limit(organizer: str) -> str:
     """Count a recipient; return why it is one too many, or nothing. The file may contain anything: PHP can write it."""
-    place = Path(paths.RECIPIENTS)
+    path = Path(paths.RECIPIENTS)
     hour = str(int(time.time() // 3600))
-    with held(str(place), lambda _: None, COUNTING_S):
-        with opened(place) as stream:
+    with hold_lock(str(path), lambda _: None, COUNTING_S):
+        with open_untrusted(path) as stream:
             first, *before = stream.read(LARGEST_COUNT).decode("utf-8", "replace").split("\n")
         before = [line for line in before if line] if first == hour else []
         for who, count, limit in (
@@ -147,31 +147,31 @@ def _past_limit(organizer: str) -> str:
         ):
             if count >= limit:
                 return f"{who} has sent to {count} recipients within this hour, and the limit is {limit}"
-        place.write_text("\n".join((hour, *before, organizer, "")), encoding="utf-8")
+        path.write_text("\n".join((hour, *before, organizer, "")), encoding="utf-8")
     return ""
 
 
 def _store(content: bytes) -> Path:
     folder = Path(paths.KEPT)
     for attempt in itertools.count():
-        place = folder / f"{int(time.time())}.{threading.get_native_id()}.{attempt}.eml"
-        if not place.exists():
+        path = folder / f"{int(time.time())}.{threading.get_native_id()}.{attempt}.eml"
+        if not path.exists():
             break
-    beside = folder / f".{place.stem}.new"  # not a name that kept() would find
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    temporary = folder / f".{path.stem}.new"  # not a name that kept() would find
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(content)
             stream.flush()
             os.fsync(descriptor)
     except OSError:
-        beside.unlink()
+        temporary.unlink()
         raise
-    beside.rename(place)
+    temporary.rename(path)
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         with contextlib.suppress(OSError):  # the name as well as what it names: it is there, whatever comes of this
             os.fsync(descriptor)
     finally:
         os.close(descriptor)
-    return place
+    return path

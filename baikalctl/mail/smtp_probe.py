@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from baikalctl.errors import HostError
 from baikalctl.host.boundary import confined
-from baikalctl.host.runtime import again
+from baikalctl.host.runtime import apply_remedy
 from baikalctl.output import escaped
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def _password(relay: Relay) -> str:
     try:
         return Path(relay.password).read_text(encoding="utf-8").rstrip("\r\n")
     except OSError:
-        raise RelayError(f"the relay's password can't be read from {relay.password}", again()) from None
+        raise RelayError(f"the relay's password can't be read from {relay.password}", apply_remedy()) from None
 
 
 def _start_tls(connection: smtplib.SMTP, relay: Relay, context: ssl.SSLContext | None) -> None:
@@ -147,11 +147,11 @@ def _log_in(connection: smtplib.SMTP, relay: Relay, password: str) -> None:
     try:
         connection.login(relay.user, password)
     except smtplib.SMTPAuthenticationError as error:
-        said = _said(error, password)
+        output = _said(error, password)
         if 400 <= error.smtp_code < 500:
-            reason = f"{_where(relay)} can't tell for now whether {relay.user} may log in: {said}"
+            reason = f"{_where(relay)} can't tell for now whether {relay.user} may log in: {output}"
             raise RelayError(reason, _later(relay), passing=True) from None
-        reason = f"{_where(relay)} doesn't let {relay.user} log in: {said}"
+        reason = f"{_where(relay)} doesn't let {relay.user} log in: {output}"
         remedy = "correct relay_user and relay_password; some providers want a password made for programs"
         raise RelayError(reason, remedy) from None
 

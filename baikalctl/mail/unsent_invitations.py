@@ -50,13 +50,13 @@ def findings(declared: DesiredState) -> list[Finding]:
     wanted = current_database.section(declared)
 
     def look() -> list[dict[str, Any]]:
-        here = current_database.compared(wanted)
-        with contextlib.closing(here.connect()) as connection:
+        database = current_database.compared(wanted)
+        with contextlib.closing(database.connect()) as connection:
             try:
                 addresses = _addresses(connection)
-                unsent = _unsent(connection, here.text_type, addresses)
+                unsent = _unsent(connection, database.text_type, addresses)
             except interface.Error as error:
-                raise here.unreadable(error) from None
+                raise database.unreadable(error) from None
         return [asdict(finding) for finding in _findings(addresses, unsent)]
 
     return [Finding(**each) for each in confined(look)]

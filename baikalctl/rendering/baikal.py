@@ -7,15 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from baikalctl import paths
-from baikalctl.rendering.model import Directory, File, FileSet, Service
-from baikalctl.rendering.templates import HOME, fill_in
+from baikalctl.rendering.model import Directory, File, FileSet, Platform, Service
+from baikalctl.rendering.templates import HOME, Context, fill_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from baikalctl.rendering.model import Platform
-    from baikalctl.rendering.templates import Context
     from baikalctl.settings.model import Settings
+
 
 PACKAGES = ("ca-certificates", "openssl", "python3", "python3-jinja2", "python3-yaml", "tzdata")
 """What baikalctl needs: it reads and writes baikal.yaml, makes certificates, and knows time zones."""

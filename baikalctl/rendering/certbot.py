@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from baikalctl import paths
-from baikalctl.rendering.model import Directory, File, Service, secret_files
+from baikalctl.rendering.model import Directory, File, Platform, Service, secret_files
 from baikalctl.rendering.timers import CERTIFICATE, timer_files, timer_services
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from baikalctl.rendering.model import Platform
     from baikalctl.rendering.templates import Context
     from baikalctl.settings.model import Settings
+
 
 DNS_PLUGIN = "python3-certbot-dns-"
 """Prefix of the packages of certbot's DNS plugins."""

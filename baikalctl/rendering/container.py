@@ -14,14 +14,14 @@ from baikalctl import paths
 from baikalctl.desired.build import desired_state
 from baikalctl.rendering.baikal import program
 from baikalctl.rendering.machine import SUBSYSTEMS
-from baikalctl.rendering.model import Directory, File, FileSet
+from baikalctl.rendering.model import Directory, File, FileSet, Platform
 from baikalctl.rendering.templates import Context, Layout, fill_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from baikalctl.rendering.model import Platform
     from baikalctl.settings.model import Settings
+
 
 LAYOUT = Layout(socket=f"{paths.RUN}/php.sock", access_log="/dev/stdout", root=paths.RUN)
 OPEN_TO_ALL = 0o1777

@@ -6,14 +6,14 @@ import re
 from typing import TYPE_CHECKING
 
 from baikalctl import paths
-from baikalctl.rendering.model import Directory, File, Service, secret_files, service
+from baikalctl.rendering.model import Directory, File, Platform, Service, secret_files, service
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from baikalctl.rendering.model import Platform
     from baikalctl.rendering.templates import Context
     from baikalctl.settings.model import Settings
+
 
 DRIVERS = {"mysql": ("php-mysql", "python3-pymysql"), "pgsql": ("php-pgsql", "python3-psycopg2")}
 """The drivers of PHP and of baikalctl, by ``database``. SQLite's are always there, because archives are SQLite files."""

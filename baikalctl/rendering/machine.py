@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING
 
 from baikalctl.desired.build import desired_state
 from baikalctl.rendering import backup, baikal, certbot, database, mail, nginx, php
-from baikalctl.rendering.model import FileSet
+from baikalctl.rendering.model import FileSet, Platform, Subsystem
 from baikalctl.rendering.templates import Context, Layout
 
 if TYPE_CHECKING:
-    from baikalctl.rendering.model import Platform, Subsystem
     from baikalctl.settings.model import Settings
 
 SUBSYSTEMS: tuple[Subsystem, ...] = (baikal, database, php, nginx, mail, certbot, backup)

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 from baikalctl import paths
 from baikalctl.rendering import nullmailer, postfix
-from baikalctl.rendering.model import File, secret_files
+from baikalctl.rendering.model import Directory, File, Platform, Service, secret_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from baikalctl.rendering.model import Directory, Platform, Service
     from baikalctl.rendering.templates import Context
     from baikalctl.settings.model import Settings
+
 
 BAIKALCTL_PACKAGES = ("python3-dnspython", "python3-icalendar")
 """What baikalctl looks up DNS records and reads invitations with."""

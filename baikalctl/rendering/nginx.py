@@ -6,14 +6,14 @@ import re
 from typing import TYPE_CHECKING
 
 from baikalctl import paths
-from baikalctl.rendering.model import Directory, EarlyUnit, File, Service
+from baikalctl.rendering.model import Directory, EarlyUnit, File, Platform, Service
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from baikalctl.rendering.model import Platform
     from baikalctl.rendering.templates import Context
     from baikalctl.settings.model import Settings
+
 
 PACKAGES = ("nginx",)
 EARLY = (EarlyUnit(package="nginx", unit="nginx", waits_for=paths.SITE),)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from baikalctl.rendering.templates import Context
 
+
 PACKAGES = ("nullmailer",)
 UNIT = "nullmailer"
 DROP_IN = f"{UNITS}/nullmailer.service.d"

@@ -6,15 +6,15 @@ import re
 from typing import TYPE_CHECKING
 
 from baikalctl import paths
-from baikalctl.rendering.model import Directory, File, Service, service
+from baikalctl.rendering.model import Directory, File, Platform, Service, service
 from baikalctl.rendering.timers import UNITS, timers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from baikalctl.rendering.model import Platform
     from baikalctl.rendering.templates import Context
     from baikalctl.settings.model import Settings
+
 
 PACKAGES = ("php-fpm", "php-mbstring", "php-sqlite3", "php-xml")
 """PHP with the extensions that Baïkal and sabre/dav need. PHP's version is the distribution's."""

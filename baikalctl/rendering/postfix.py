@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from baikalctl.rendering.templates import Context
     from baikalctl.settings.model import Settings
 
+
 POSTFIX, OPENDKIM = "postfix", "opendkim"
 SASL = "libsasl2-modules"
 """What Postfix needs to log in to a relay; a recommendation of its package, so not installed by itself."""

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from baikalctl.rendering.templates import Context
     from baikalctl.settings.model import Settings
 
+
 UNITS = "/etc/systemd/system"
 CERTIFICATE, BACKUP = "baikal-certificate.timer", "baikal-backup.timer"
 

@@ -80,12 +80,12 @@ def _of_release(settings: Settings) -> Conflicts:
 
 def _of_files(settings: Settings) -> Conflicts:
     for name in ("tls_certificate", "tls_key"):
-        given = getattr(settings, name)
-        if settings.tls == "files" and not given:
+        value = getattr(settings, name)
+        if settings.tls == "files" and not value:
             yield ("tls",), Fault(name, 'is missing; tls = "files" needs both tls_certificate and tls_key')
-        elif settings.tls != "files" and given:
+        elif settings.tls != "files" and value:
             problem = f'has no effect with tls = "{settings.tls}"; set tls = "files" or take it away'
-            yield ("tls",), Fault(name, problem, describe(given))
+            yield ("tls",), Fault(name, problem, describe(value))
 
 
 def _of_letsencrypt(settings: Settings) -> Conflicts:
@@ -239,6 +239,6 @@ def _of_backup(settings: Settings, *, complete: bool) -> Conflicts:
 def _of_no_effect(settings: Settings, names: tuple[str, ...], problem: str, *involved: str) -> Conflicts:
     """Yield the ``problem`` of each of ``names`` that somebody has set: to anything but its default."""
     for name in names:
-        given = getattr(settings, name)
-        if given != getattr(type(settings), name):  # where a dataclass keeps the default
-            yield involved, Fault(name, problem, "" if isinstance(given, Secret) else describe(given))
+        value = getattr(settings, name)
+        if value != getattr(type(settings), name):  # where a dataclass keeps the default
+            yield involved, Fault(name, problem, "" if isinstance(value, Secret) else describe(value))

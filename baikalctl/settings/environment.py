@@ -6,7 +6,7 @@ import json
 import re
 from typing import TYPE_CHECKING
 
-from baikalctl.errors import Fault, unknown
+from baikalctl.errors import Fault, unknown_name
 from baikalctl.settings.users import UsersValue
 from baikalctl.settings.value_types import SecretValue, describe
 
@@ -58,7 +58,9 @@ def read_environment(
         elif variable.startswith(PREFIX) and variable not in variables and not is_of_others(variable, text):
             unclear.append(variable)
     elsewhere = set(referred(raw))
-    faults += [Fault(variable, unknown(variable, known, PREFIX)) for variable in unclear if variable not in elsewhere]
+    faults += [
+        Fault(variable, unknown_name(variable, known, PREFIX)) for variable in unclear if variable not in elsewhere
+    ]
     return raw
 
 

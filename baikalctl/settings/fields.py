@@ -34,15 +34,15 @@ class Definition:
         """Whether what was meant as the value may be or hold a secret, so that an error doesn't repeat it."""
         return self.kind.confidential
 
-    def read(self, given: object, environ: Mapping[str, str], *, plain: bool) -> object:
-        """Return ``given`` as the kind reads it; raises ``ValueError`` with what is wrong and the remedy.
+    def read(self, value: object, environ: Mapping[str, str], *, plain: bool) -> object:
+        """Return ``value`` as the kind reads it; raises ``ValueError`` with what is wrong and the remedy.
 
         ``environ`` and ``plain`` say how secrets are read, as in :meth:`baikalctl.settings.value_types.SecretValue.resolve`.
         """
         if not isinstance(self.kind, SecretValue):
-            return self.kind.read(given)
-        if given is not None:
-            return self.kind.resolve(given, environ, plain=plain)
+            return self.kind.read(value)
+        if value is not None:
+            return self.kind.resolve(value, environ, plain=plain)
         if self.kind.optional:
             return None
         message = "is missing; set it"

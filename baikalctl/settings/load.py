@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from baikalctl.errors import Fault, SettingsError, unknown
+from baikalctl.errors import Fault, SettingsError, unknown_name
 from baikalctl.settings.conflicts import Target, conflicts
 from baikalctl.settings.environment import read_environment
 from baikalctl.settings.model import DEFINITIONS, Settings
@@ -46,7 +46,7 @@ def _validated(raw: Mapping[str, object], faults: list[Fault], environ: Mapping[
     for name, value in raw.items():
         definition = DEFINITIONS.get(name)
         if definition is None:
-            faults.append(Fault(name, unknown(name, DEFINITIONS)))
+            faults.append(Fault(name, unknown_name(name, DEFINITIONS)))
         elif any(fault.setting == name for fault in faults):
             continue
         elif isinstance(definition.kind, UsersValue):

@@ -7,7 +7,7 @@ import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from baikalctl.errors import Fault, unknown
+from baikalctl.errors import Fault, unknown_name
 from baikalctl.settings.value_types import Choice, Kind, SecretValue, Text, describe
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ class _Table:
             faults.append(Fault(path, f'should be a table, such as {{"{fields[0]}": …}}'))
             return
         self.raw = raw
-        faults.extend(Fault(f"{path}.{key}", unknown(str(key), fields)) for key in raw if key not in fields)
+        faults.extend(Fault(f"{path}.{key}", unknown_name(str(key), fields)) for key in raw if key not in fields)
 
     def text(self, field: str, kind: Kind[str], default: str | None = "") -> str:
         """Return a field read by ``kind``; ``default`` where it is missing, None meaning that it must be there."""

@@ -86,9 +86,9 @@ class Refusal:
     """Whether the same question may be answered the next time: a nonce of ours was too old (RFC 8555, section 6.5)."""
 
 
-def explain(said: str, log: str, asking: Acme, declared: DesiredState) -> Refusal:
-    """Return why certbot, which ``said`` this and wrote this ``log``, got no certificate."""
-    found = REPORTED.findall(said)
+def explain(output: str, log: str, asking: Acme, declared: DesiredState) -> Refusal:
+    """Return why certbot got no certificate, from its ``output`` and ``log``."""
+    found = REPORTED.findall(output)
     if found:
         name, kind, detail = found[0]
         others = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
@@ -107,11 +107,11 @@ def explain(said: str, log: str, asking: Acme, declared: DesiredState) -> Refusa
             chance=kind == "badNonce",
             account=gone and not external,
         )
-    if ACCOUNT_DAMAGED.search(said):
+    if ACCOUNT_DAMAGED.search(output):
         return Refusal(
             reason="certbot can't read what it keeps of the account", remedy=f"look at {log_file()}", account=True
         )
-    words = LAST_WORDS.findall(log)[:1] or [line for line in said.splitlines() if line.strip()] or ["it said nothing"]
+    words = LAST_WORDS.findall(log)[:1] or [line for line in output.splitlines() if line.strip()] or ["it said nothing"]
     return _from_last_line(_short(words[-1]), asking)
 
 

@@ -16,8 +16,9 @@ from urllib.parse import urlsplit
 
 from baikalctl import output, paths
 from baikalctl.errors import HostError
+from baikalctl.host import openssl
 from baikalctl.host.atomic_write import refuse_writable_by_others, write
-from baikalctl.host.lock import held
+from baikalctl.host.lock import hold_lock
 from baikalctl.settings.validators import ACME_SERVERS
 from baikalctl.tls import certificate, selection
 from baikalctl.tls.acme_errors import REMEDIES, Refusal, explain, log_file
@@ -76,21 +77,21 @@ def _attempt(declared: DesiredState, asking: Acme) -> Refusal | None:
     folder.mkdir(mode=0o700)
     key, request, chain = folder / "key.pem", folder / "request.pem", folder / "fullchain.pem"
     try:
-        write(key, certificate.openssl(*KEYS[asking.key_type]))
+        write(key, openssl.openssl(*KEYS[asking.key_type]))
         subjects = ",".join(f"DNS:{name}" for name in declared.names)
         extension = ("-addext", f"subjectAltName={subjects}")
-        write(request, certificate.openssl("req", "-new", "-key", str(key), "-subj", "/", *extension))
+        write(request, openssl.openssl("req", "-new", "-key", str(key), "-subj", "/", *extension))
         refusal = _certbot(declared, asking, request, chain)
         if refusal:
             return refusal
-        pair = certificate.look(chain, key, declared.names)
-        with held(paths.LOCK, output.say):
-            write(selection.issued(declared), first_line(declared, asking) + pair.text)
+        pair = certificate.read_pair(chain, key, declared.names)
+        with hold_lock(paths.LOCK, output.say):
+            write(selection.issued_path(declared), first_line(declared, asking) + pair.text)
     except HostError as error:
         return Refusal(reason=str(error), remedy="see to that")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    fault = replace(pair, place=selection.issued(declared)).fault()
+    fault = replace(pair, place=selection.issued_path(declared)).fault()
     return Refusal(reason=f"what it gave can't serve: {fault}", remedy="see to that") if fault else None
 
 
@@ -126,7 +127,7 @@ def _certbot(declared: DesiredState, asking: Acme, request: Path, chain: Path) -
     return explain(f"{done.stdout}\n{done.stderr}", log, asking, declared)
 
 
-def _bundle(place: Path, authority: str) -> Path:
+def _bundle(target: Path, authority: str) -> Path:
     """Write what certbot is to trust: the system's authorities and one's own. Plugins talk to others than it as well."""
     paths_read = [Path(path) for path in (SYSTEM, authority) if path == authority or Path(path).is_file()]
     try:
@@ -134,8 +135,8 @@ def _bundle(place: Path, authority: str) -> Path:
     except OSError as error:
         message = f"{error.filename}, which acme_ca names, can't be read: {error.strerror}"
         raise HostError(message) from None
-    write(place, "\n".join(texts))
-    return place
+    write(target, "\n".join(texts))
+    return target
 
 
 def _account(asking: Acme) -> Path:

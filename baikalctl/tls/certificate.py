@@ -6,13 +6,13 @@ import contextlib
 import os
 import re
 import ssl
-import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from baikalctl.errors import HostError
+from baikalctl.host.openssl import openssl
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -85,7 +85,7 @@ class Pair:
         return name not in self.uncovered
 
 
-def look(certificate: Path, key: Path, names: Sequence[str]) -> Pair:
+def read_pair(certificate: Path, key: Path, names: Sequence[str]) -> Pair:
     """Return what is in the two files (or in one, given twice); raises :class:`HostError` unless they belong together.
 
     They are read once, and used against each other as in a connection, in memory: what is returned is what was looked
@@ -118,14 +118,14 @@ def _looked(certificate: Path, key: Path, chain: str, secret: str, names: Sequen
             message = other if key != certificate else f"{key} has a key that isn't its certificate's"
         raise HostError(message) from None
     try:
-        code, said, shown = _refusal(server, itself)
+        code, reason, shown = _refusal(server, itself)
     except ssl.SSLError as error:
         message = (
             f"{certificate} can't be used with {key}: {error.reason}; take a key that every client knows: ECDSA P-256"
         )
         raise HostError(message) from None
     if code:
-        message = f"{certificate} is refused: {said}"
+        message = f"{certificate} is refused: {reason}"
         raise HostError(message)
     begins, ends = (ssl.cert_time_to_seconds(str(shown[date])) for date in ("notBefore", "notAfter"))
     everybody = _client()
@@ -156,28 +156,6 @@ def self_signed(names: Sequence[str]) -> str:
         *("-addext", "basicConstraints=critical,CA:FALSE", "-addext", "extendedKeyUsage=serverAuth"),
     )
     return _joined(CERTIFICATE.findall(made), _keys(made)[0])
-
-
-def openssl(*arguments: str) -> str:
-    """Return what an openssl command prints, keys included; raises :class:`HostError` with what it says if it fails."""
-    command = ["openssl", *arguments]
-    try:
-        done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-            start_new_session=True,  # without a terminal to ask for a passphrase on
-        )
-    except subprocess.TimeoutExpired:
-        message = f"openssl {arguments[0]} takes longer than a minute; is the key damaged?"
-        raise HostError(message) from None
-    if done.returncode:
-        message = f"openssl {arguments[0]} failed: {done.stderr.strip()}"
-        raise HostError(message)
-    return done.stdout
 
 
 def _keys(text: str) -> list[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from baikalctl import paths
-from baikalctl.baikal.health import shown
+from baikalctl.baikal.health import served_certificate
 from baikalctl.host.atomic_write import write
 from baikalctl.host.runtime import in_container
 from baikalctl.tls import selection
@@ -57,10 +57,10 @@ def remember(declared: DesiredState, digest: str = "") -> None:
 
 def is_stale(declared: DesiredState) -> bool:
     """Tell whether nginx shows another certificate than it would after a reload; raises OSError if it can't be asked."""
-    text = selection.serving(declared).read_text(encoding="utf-8", errors="replace")
+    text = selection.serving_pair(declared).read_text(encoding="utf-8", errors="replace")
     begin, end = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
     leaf = begin + text.partition(begin)[2].partition(end)[0] + end
-    return shown(declared) != ssl.PEM_cert_to_DER_cert(leaf)
+    return served_certificate(declared) != ssl.PEM_cert_to_DER_cert(leaf)
 
 
 def is_shown(declared: DesiredState, limit_s: float) -> bool:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from baikalctl import paths
 from baikalctl.errors import NOT_YET, HostError
-from baikalctl.host.lock import held
+from baikalctl.host.lock import hold_lock
 from baikalctl.output import utc
 from baikalctl.tls import certbot, selection
 from baikalctl.tls.attempts import HOUR_S, UNDER_WAY, Attempts, allowed_at, last_attempts, remember
@@ -56,14 +56,14 @@ def maintain(declared: DesiredState, say: Callable[[str], None], manner: Options
     """Bring what serves to the best there can be now; returns 0, or :data:`NOT_YET` with what is left told."""
     status = 0
     if declared.tls == "files":
-        status = _take_files(declared, say, quiet=manner.quiet)
+        status = _use_files(declared, say, quiet=manner.quiet)
     else:
-        _take(declared, say)
+        _use(declared, say)
     if declared.asking and (due(declared, declared.asking) or manner.anew):
         status = _ask(declared, declared.asking, say, manner)
         if _is_outdated(declared):
             return status  # somebody has changed the settings meanwhile, and brought what serves to them
-        _take(declared, say)
+        _use(declared, say)
     refusal = reload_if_changed(declared, say) if declared.served else ""
     if refusal:
         say(refusal)
@@ -81,12 +81,12 @@ def may_request(declared: DesiredState) -> bool:
 
 def due(declared: DesiredState, asking: Acme) -> str:
     """Return why a certificate must be asked for, or nothing; whether it may be by now is another question."""
-    place = selection.issued(declared)
+    path = selection.issued_path(declared)
     try:
-        pair = selection.look(declared, place)
+        pair = selection.read_pair(declared, path)
     except HostError:
         return f"{certbot.authority_name(asking)} has issued none yet"
-    if not place.read_text(encoding="utf-8", errors="replace").startswith(certbot.first_line(declared, asking)):
+    if not path.read_text(encoding="utf-8", errors="replace").startswith(certbot.first_line(declared, asking)):
         return "it was issued for other settings"
     fault = pair.fault()
     if fault and time.time() >= pair.begins:
@@ -100,7 +100,7 @@ def renewal_time(pair: Pair) -> float:
     return pair.begins + (pair.ends - pair.begins) * (LIFE - SPREAD * chance)
 
 
-def next_look_s(declared: DesiredState) -> float:
+def next_check_s(declared: DesiredState) -> float:
     """Return after how many seconds there may be something to do again: in a container, nothing else tells."""
     if declared.tls == "files":
         return 60
@@ -110,16 +110,16 @@ def next_look_s(declared: DesiredState) -> float:
     if before and due(declared, declared.asking):
         return min(HOUR_S, max(10.0, before.until - time.time()))
     try:
-        left = renewal_time(selection.look(declared, selection.issued(declared))) - time.time()
+        left = renewal_time(selection.read_pair(declared, selection.issued_path(declared))) - time.time()
     except HostError:
         return HOUR_S
     return min(HOUR_S, max(10.0, left))
 
 
 def _ask(declared: DesiredState, asking: Acme, say: Callable[[str], None], manner: Options) -> int:
-    place = Path(paths.ACME) / "lock"
-    place.touch(mode=0o600)
-    with place.open("a", encoding="utf-8") as lock:
+    path = Path(paths.ACME) / "lock"
+    path.touch(mode=0o600)
+    with path.open("a", encoding="utf-8") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -150,8 +150,8 @@ def _words(asking: Acme, refused: Attempts, until: float) -> str:
     return f"{refused.reason}; {refused.remedy}; {certbot.authority_name(asking)} is asked again after {utc(until)}"
 
 
-def _take(declared: DesiredState, say: Callable[[str], None]) -> None:
-    with held(paths.LOCK, say):
+def _use(declared: DesiredState, say: Callable[[str], None]) -> None:
+    with hold_lock(paths.LOCK, say):
         for sentence, act in selection.steps(declared):
             say(sentence)
             act()
@@ -165,13 +165,13 @@ def _is_outdated(declared: DesiredState) -> bool:
         return False
 
 
-def _take_files(declared: DesiredState, say: Callable[[str], None], *, quiet: bool) -> int:
+def _use_files(declared: DesiredState, say: Callable[[str], None], *, quiet: bool) -> int:
     """Take the files into service as they are, and again if somebody replaces them meanwhile."""
     status = 0
     for _ in range(ROUNDS):
         before = _state_of_files(declared)
         status = _wait_for_files(declared, say, quiet=quiet)
-        _take(declared, say)
+        _use(declared, say)
         if _state_of_files(declared) == before:
             break
     return status
@@ -183,7 +183,7 @@ def _wait_for_files(declared: DesiredState, say: Callable[[str], None], *, quiet
     deadline = time.monotonic() + COMPLETION_S
     while True:
         try:
-            selection.given(declared)
+            selection.declared_pair(declared)
         except HostError as error:
             wrong = f"{error} {_state_of_files(declared)}"
             if quiet and told.is_file() and told.read_text(encoding="utf-8") == wrong:

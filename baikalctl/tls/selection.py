@@ -56,7 +56,7 @@ def leftovers(declared: DesiredState) -> Iterator[Step]:
     serves = {f"{Path(declared.served).name}.{kind}" for kind in ("pem", "conf")}
     folder = Path(paths.TLS)
     old = [path for path in folder.glob("*") if OURS.fullmatch(path.name) and path.name not in serves]
-    kept = issued(declared)
+    kept = issued_path(declared)
     old += [path for path in Path(paths.ISSUED).glob("*") if path != kept and _of_no_use(path)]
     for path in sorted(old):
         yield f"remove {path}, which no longer serves", path.unlink
@@ -65,25 +65,25 @@ def leftovers(declared: DesiredState) -> Iterator[Step]:
         yield f"remove {interrupted}, which was never finished", partial(shutil.rmtree, interrupted)
 
 
-def serving(declared: DesiredState) -> Path:
+def serving_pair(declared: DesiredState) -> Path:
     """Return the file that the web server reads."""
     return Path(f"{declared.served}.pem")
 
 
-def issued(declared: DesiredState) -> Path:
+def issued_path(declared: DesiredState) -> Path:
     """Return where the certificate stands that the declared authority has issued for this host, if there is one."""
     where = urlsplit(declared.asking.server).netloc if declared.asking else "nobody"
     return Path(paths.ISSUED) / f"{where}_{declared.hostname}.pem"
 
 
-def look(declared: DesiredState, place: Path) -> Pair:
+def read_pair(declared: DesiredState, path: Path) -> Pair:
     """Return the pair in one file; raises :class:`HostError` where there is none."""
-    return certificate.look(place, place, declared.names)
+    return certificate.read_pair(path, path, declared.names)
 
 
-def given(declared: DesiredState) -> Pair:
+def declared_pair(declared: DesiredState) -> Pair:
     """Return the pair that somebody brings with ``tls = "files"``; raises :class:`HostError` if it can't serve."""
-    pair = certificate.look(Path(declared.tls_certificate), Path(declared.tls_key), declared.names)
+    pair = certificate.read_pair(Path(declared.tls_certificate), Path(declared.tls_key), declared.names)
     fault = pair.fault()
     if not fault and not pair.complete:
         fault = (
@@ -97,7 +97,7 @@ def given(declared: DesiredState) -> Pair:
 
 def put(declared: DesiredState, pair: Pair) -> None:
     """Have the web server read ``pair`` from its next reload on."""
-    parts = [(serving(declared), pair.text), (Path(f"{declared.served}.conf"), _configuration(pair))]
+    parts = [(serving_pair(declared), pair.text), (Path(f"{declared.served}.conf"), _configuration(pair))]
     # Never is a browser told to insist, for two years, on a certificate that isn't there yet.
     for path, text in parts if pair.trusted else reversed(parts):
         write(path, text)
@@ -107,11 +107,11 @@ def _best(declared: DesiredState) -> tuple[Pair | None, str]:
     """Return the best pair there is, or why a self-signed one must be made."""
     if declared.tls == "files":
         return _best_of_files(declared), ""
-    places = [serving(declared)]
+    places = [serving_pair(declared)]
     if declared.tls == "letsencrypt":
         # What served before is better than nothing that clients believe.
-        others = sorted(set(Path(paths.TLS).glob(f"*-{declared.hostname}.pem")) - {serving(declared)})
-        places = [issued(declared), *places, *others]
+        others = sorted(set(Path(paths.TLS).glob(f"*-{declared.hostname}.pem")) - {serving_pair(declared)})
+        places = [issued_path(declared), *places, *others]
     found = list(_found(declared, places))
     pairs = [pair for pair, _ in found if pair]
     signed = [pair for pair in pairs if not pair.self_signed and pair.covers(declared.hostname)]
@@ -133,9 +133,9 @@ def _weakness(pair: Pair) -> str:
 def _best_of_files(declared: DesiredState) -> Pair:
     """Return what somebody brings, or what serves already where that is of no use: the doctor tells which."""
     try:
-        return given(declared)
+        return declared_pair(declared)
     except HostError:
-        for pair, _ in _found(declared, [serving(declared)]):
+        for pair, _ in _found(declared, [serving_pair(declared)]):
             if pair and pair.covers(declared.hostname):
                 return pair
         raise
@@ -143,21 +143,21 @@ def _best_of_files(declared: DesiredState) -> Pair:
 
 def _found(declared: DesiredState, places: Iterable[Path]) -> Iterator[tuple[Pair | None, str]]:
     """Yield each place's pair, or why there is none."""
-    for place in places:
+    for path in places:
         try:
-            yield look(declared, place), ""
+            yield read_pair(declared, path), ""
         except HostError as error:
             yield None, str(error)
 
 
 def _make(declared: DesiredState) -> None:
     write(Path(f"{declared.served}.conf"), "")
-    write(serving(declared), certificate.self_signed(declared.names))
+    write(serving_pair(declared), certificate.self_signed(declared.names))
 
 
 def _differs(declared: DesiredState, pair: Pair) -> bool:
     """Tell whether the web server reads anything else than ``pair`` by now."""
-    wanted = {serving(declared): pair.text, Path(f"{declared.served}.conf"): _configuration(pair)}
+    wanted = {serving_pair(declared): pair.text, Path(f"{declared.served}.conf"): _configuration(pair)}
     return any(not path.is_file() or path.read_bytes() != text.encode() for path, text in wanted.items())
 
 
@@ -172,6 +172,6 @@ def _of_no_use(path: Path) -> bool:
     if path.name.startswith("."):
         return True
     try:
-        return certificate.look(path, path, ("localhost",)).days_left < 0
+        return certificate.read_pair(path, path, ("localhost",)).days_left < 0
     except HostError:
         return True

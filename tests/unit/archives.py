@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-CREATED = manifest.moment("20261125T031500Z")
+CREATED = manifest.parse_time("20261125T031500Z")
 KEY = "-----BEGIN PRIVATE KEY-----\n"
 DATABASE = archive_members.DATABASE
 

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
     from baikalctl.rendering.model import FileSet
 
+
 DEBIAN = ["system=debian", "like=", "pretty=Debian GNU/Linux 12 (bookworm)", "cores=4", "memory=4194304", "ipv6=yes"]
 UBUNTU = ["system=ubuntu", "like=debian", "pretty=Ubuntu 22.04.5 LTS", "cores=4", "memory=4194304"]
 SITE = "/etc/nginx/conf.d/baikal.conf"

@@ -11,8 +11,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import AuthorityInformationAccessOID, NameOID
 
+from baikalctl.host import openssl
 from baikalctl.host.atomic_write import write
-from baikalctl.tls import certificate, selection
+from baikalctl.tls import selection
 from tests.unit.samples import declared
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ def trust(monkeypatch: pytest.MonkeyPatch, folder: Path, *roots: x509.Certificat
     for number, root in enumerate(roots):
         place = store / f"{number}.pem"
         place.write_bytes(pem(root))
-        subject = certificate.openssl("x509", "-in", str(place), "-noout", "-hash").strip()
+        subject = openssl.openssl("x509", "-in", str(place), "-noout", "-hash").strip()
         (store / f"{subject}.0").symlink_to(place.name)
     defaults = ssl.get_default_verify_paths()._replace(openssl_capath=str(store))
     monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: defaults)

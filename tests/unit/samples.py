@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from baikalctl.desired.state import DesiredState
     from baikalctl.settings.model import Settings
 
+
 HOME = Path(__file__).resolve().parents[2]
 """This checkout."""
 SCHEMA = HOME / "tests/lab/standin/Core/Resources/Db/SQLite/db.sql"

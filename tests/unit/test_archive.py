@@ -25,7 +25,7 @@ import pytest
 from baikalctl import paths
 from baikalctl.backup import archive, archive_folder, catalog, extract, manifest
 from baikalctl.errors import HostError
-from baikalctl.host.tempdir import private_folder
+from baikalctl.host.tempdir import temporary_directory
 from tests.unit.archives import CREATED, DATABASE, content, described, member, repacked, unpacked
 
 if TYPE_CHECKING:
@@ -106,19 +106,19 @@ def test_what_is_stored_is_listed_the_newest_first(folder: Path, empty_database:
         archive.write(folder, said)
     for name in ("baikal-2026.tar.gz", "baikal-20261325T031500Z.tar.gz", "replaced-20261125T031500Z"):
         (Path(paths.BACKUPS) / name).touch()
-    assert [(found.created, found.label) for found in catalog.stored()] == [
+    assert [(found.created, found.label) for found in catalog.all_archives()] == [
         (CREATED + 2 * 86400, "before-upgrade"),
         (CREATED + 86400, ""),
         (CREATED, ""),
     ]
-    assert catalog.find("latest") == catalog.stored()[0].path
-    assert catalog.find("baikal-20261125T031500Z.tar.gz") == catalog.stored()[2].path
+    assert catalog.find("latest") == catalog.all_archives()[0].path
+    assert catalog.find("baikal-20261125T031500Z.tar.gz") == catalog.all_archives()[2].path
     assert catalog.find("/elsewhere/a.tar.gz") == Path("/elsewhere/a.tar.gz")
 
 
 def test_where_there_is_no_archive_latest_is_none(host: Path) -> None:
     """It says how to make one."""
-    assert catalog.stored() == []
+    assert catalog.all_archives() == []
     with pytest.raises(HostError, match=f"no archive in {host}.*; baikalctl backup makes one"):
         catalog.find("latest")
 
@@ -414,7 +414,7 @@ def test_a_folder_that_others_have_unpacked(folder: Path, said: Manifest, host: 
     def taken() -> Path:
         target = host / f"taken-{next(numbers)}"
         target.mkdir()
-        assert archive_folder.take_folder(folder, "it", target) == said
+        assert archive_folder.copy_folder(folder, "it", target) == said
         return target
 
     with pytest.raises(HostError, match=r"^it is not an archive of ours \(it has no manifest\.json\); name another"):
@@ -446,7 +446,7 @@ def test_what_a_killed_run_has_left_goes_with_the_next(good: Path) -> None:
     backups = Path(paths.BACKUPS)
     (backups / ".private-killed").mkdir()
     (backups / ".private-killed/baikal-20261125T031500Z.tar.gz").touch()
-    with private_folder(backups) as held:
+    with temporary_directory(backups) as held:
         extract.verify(good)
         assert [path for path in backups.iterdir() if path.is_dir()] == [held]
     assert list(backups.iterdir()) == [good]
@@ -508,9 +508,9 @@ def test_a_folder_that_changes_while_it_is_taken(
     target = host / "taken"
     target.mkdir()
     if change == "more":
-        assert archive_folder.take_folder(folder, "it", target) == said
+        assert archive_folder.copy_folder(folder, "it", target) == said
         assert not (target / "tls/late.conf").exists()
         return
     with pytest.raises(HostError, match=last.replace(".", r"\.")):
-        archive_folder.take_folder(folder, "it", target)
+        archive_folder.copy_folder(folder, "it", target)
     assert b"secret" not in b"".join(path.read_bytes() for path in target.rglob("*") if path.is_file())

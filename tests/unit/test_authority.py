@@ -505,7 +505,7 @@ def test_what_an_authority_gives_stands_with_its_key_in_one_file(
     """Chain, then key, for root alone, below a line that says what was asked for; nothing else is left."""
     it = declared(**LETSENCRYPT, acme_server=SERVER, acme_key_type=kind, hostnames=["dav.example.org"])
     assert certbot_client.request_certificate(it, asking(it)) is None
-    place = selection.issued(it)
+    place = selection.issued_path(it)
     text = place.read_text(encoding="utf-8")
     assert text.startswith(
         f"# {kind} from {SERVER}, for cal.example.org dav.example.org\n-----BEGIN CERTIFICATE-----\n"
@@ -513,7 +513,7 @@ def test_what_an_authority_gives_stands_with_its_key_in_one_file(
     assert text.count("BEGIN CERTIFICATE") == 2
     assert stat.S_IMODE(place.stat().st_mode) == 0o600
     assert isinstance(x509.load_pem_x509_certificate(text.encode()).public_key(), key)
-    pair = selection.look(it, place)
+    pair = selection.read_pair(it, place)
     assert (pair.fault(), pair.uncovered, pair.self_signed) == ("", (), False)
     assert sorted(path.name for path in Path(paths.ACME).iterdir()) == ["issued"]
     assert asked(certbot) == 1
@@ -524,7 +524,7 @@ def test_a_new_certificate_has_a_new_key(certbot: Path, it: DesiredState) -> Non
     keys = set()
     for _ in range(2):
         assert certbot_client.request_certificate(it, asking(it)) is None
-        keys.add(selection.issued(it).read_text(encoding="utf-8").partition("PRIVATE KEY")[2])
+        keys.add(selection.issued_path(it).read_text(encoding="utf-8").partition("PRIVATE KEY")[2])
     assert len(keys) == 2
     assert asked(certbot) == 2
 
@@ -600,18 +600,18 @@ def test_nothing_is_issued_while_somebody_else_is_at_work(
 
     monkeypatch.setattr(certbot_client, "write", write)
     assert certbot_client.request_certificate(it, asking(it)) is None
-    assert held == {"key.pem": False, "request.pem": False, selection.issued(it).name: True}
+    assert held == {"key.pem": False, "request.pem": False, selection.issued_path(it).name: True}
     assert asked(certbot) == 1
 
 
 def test_a_refusal_leaves_what_was_issued(certbot: Path, it: DesiredState) -> None:
     """And nothing half done beside it; certbot's log of the attempt stays, for whoever wants to know more."""
-    before = put(selection.issued(it), pem(issue(x509.DNSName("cal.example.org"))), first="# old\n").read_bytes()
+    before = put(selection.issued_path(it), pem(issue(x509.DNSName("cal.example.org"))), first="# old\n").read_bytes()
     answer(certbot, "unauthorized")
     refusal = certbot_client.request_certificate(it, asking(it))
     assert refusal is not None
     assert refusal.remedy == ELSEWHERE
-    assert selection.issued(it).read_bytes() == before
+    assert selection.issued_path(it).read_bytes() == before
     assert sorted(path.name for path in Path(paths.ACME).iterdir()) == ["issued", "letsencrypt.log"]
     assert [path.name for path in Path(paths.ISSUED).iterdir()] == ["localhost:14000_cal.example.org.pem"]
     assert asked(certbot) == 1
@@ -685,7 +685,7 @@ def test_what_does_not_cover_our_names_is_told(certbot: Path, it: DesiredState) 
     (certbot / "names").write_text("other.example.org", encoding="ascii")
     refusal = certbot_client.request_certificate(it, asking(it))
     assert refusal is not None
-    assert refusal.reason == f"what it gave can't serve: {selection.issued(it)} doesn't cover cal.example.org"
+    assert refusal.reason == f"what it gave can't serve: {selection.issued_path(it)} doesn't cover cal.example.org"
 
 
 def test_a_full_disk_is_told_before_anybody_is_asked(

@@ -28,7 +28,7 @@ from tests.unit.moving import soon
 from tests.unit.samples import PASSWORD, VERSION, declared
 
 if TYPE_CHECKING:
-    from baikalctl.backup.create import Made
+    from baikalctl.backup.create import Result
     from baikalctl.database.interface import Database
     from baikalctl.desired.state import DesiredState
 
@@ -47,7 +47,7 @@ def it(host: Path, release_standing: Path) -> DesiredState:
     return good
 
 
-def made(it: DesiredState) -> Made:
+def made(it: DesiredState) -> Result:
     """Return a new archive."""
     done = create.run(it, lambda _: None)
     assert done
@@ -145,7 +145,7 @@ def test_it_says_what_it_does_and_what_came_of_it(it: DesiredState, capsys: pyte
     assert cli.main(["backup"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[:2] == ["baikalctl: copy the database, and all that belongs to it", "baikalctl: pack it"]
-    (stored,) = catalog.stored()
+    (stored,) = catalog.all_archives()
     assert lines[2:] == [
         f"{stored.path}, {stored.size / 1024:.1f} KiB: 1 account, 1 calendar, 0 events, 1 address book, 0 cards"
     ]
@@ -157,7 +157,7 @@ def test_for_programs_it_says_the_checksum(it: DesiredState, capsys: pytest.Capt
     assert it.backup.on
     assert cli.main(["backup", "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
-    assert said["path"] == str(catalog.stored()[0].path)
+    assert said["path"] == str(catalog.all_archives()[0].path)
     assert said["sha256"] == archive.describe(Path(said["path"])).sha256
     assert said["counts"]["users"] == 1
 
@@ -193,7 +193,7 @@ def test_a_run_that_was_killed_is_remembered_as_such(it: DesiredState, monkeypat
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(collect, "gather", killed)
+        patch.setattr(collect, "collect_files", killed)
         with pytest.raises(KeyboardInterrupt):
             create.run(it, lambda _: None)
     assert status.read().error == status.UNDER_WAY
@@ -222,7 +222,7 @@ def test_a_database_that_is_damaged_is_said(it: DesiredState) -> None:
     Path(paths.SQLITE).write_bytes(b"this is no database" * 1000)
     with pytest.raises(HostError, match=r"^the database .* can't be "):
         create.run(it, lambda _: None)
-    assert catalog.stored() == []
+    assert catalog.all_archives() == []
     assert "the database" in status.read().error
 
 
@@ -260,9 +260,9 @@ def test_older_archives_are_thinned_out(it: DesiredState, monkeypatch: pytest.Mo
         now = begin + day * DAY
         monkeypatch.setattr(time, "time", lambda now=now: now)
         create.run(few, said.append)
-    create.make(few, "before-upgrade", said.append)
-    assert [found.label for found in catalog.stored()] == ["before-upgrade", "", ""] or [
-        found.label for found in catalog.stored()
+    create.create_archive(few, "before-upgrade", said.append)
+    assert [found.label for found in catalog.all_archives()] == ["before-upgrade", "", ""] or [
+        found.label for found in catalog.all_archives()
     ] == ["", "before-upgrade", ""]
     assert "1 older archive removed, 2 kept" in said
 
@@ -275,7 +275,7 @@ def test_one_that_was_just_made_stays_whatever_the_clock_says(
     monkeypatch.setattr(time, "time", lambda: 5000.0)
     done = made(it)
     assert done.stored.path.exists()
-    assert len(catalog.stored()) == 2
+    assert len(catalog.all_archives()) == 2
 
 
 def test_another_run_is_waited_for(it: DesiredState) -> None:
@@ -301,12 +301,12 @@ def test_it_is_time_once_a_day(it: DesiredState, monkeypatch: pytest.MonkeyPatch
     assert not create.due(it)
     now = noon + 15 * 3600
     assert not create.due(it)
-    assert create.next_look_s(it) == 900
+    assert create.next_check_s(it) == 900
     now = noon + 15.25 * 3600
     assert create.due(it)
     made(it)
     assert not create.due(it)
-    assert create.next_look_s(it) == 3600
+    assert create.next_check_s(it) == 3600
     now += 2.5 * DAY
     assert create.due(it)
     status.remember(attempt=now, error="it rains")

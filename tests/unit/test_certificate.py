@@ -79,7 +79,7 @@ def it(host: Path) -> DesiredState:
 
 def look(it: DesiredState) -> Pair:
     """Return what is in the files of somebody's own."""
-    return certificate.look(Path(it.tls_certificate), Path(it.tls_key), it.names)
+    return certificate.read_pair(Path(it.tls_certificate), Path(it.tls_key), it.names)
 
 
 @pytest.fixture
@@ -138,7 +138,7 @@ def test_one_file_may_have_both(folder: Path) -> None:
     """In any order; chain first, then key, is what serves."""
     for content in (GOOD + GOOD_KEY, GOOD_KEY + GOOD):
         (folder / "both.pem").write_bytes(content)
-        pair = certificate.look(folder / "both.pem", folder / "both.pem", [NAME])
+        pair = certificate.read_pair(folder / "both.pem", folder / "both.pem", [NAME])
         assert (pair.fault(), pair.text) == ("", (GOOD + GOOD_KEY).decode())
 
 
@@ -147,7 +147,7 @@ def test_a_file_without_a_last_newline_is_joined_well(folder: Path) -> None:
     pair = look(brought(folder, GOOD.rstrip(), GOOD_KEY))
     assert pair.text == (GOOD + GOOD_KEY).decode()
     put(folder / "both.pem", pair.text.encode(), b"")
-    assert certificate.look(folder / "both.pem", folder / "both.pem", [NAME]).fault() == ""
+    assert certificate.read_pair(folder / "both.pem", folder / "both.pem", [NAME]).fault() == ""
 
 
 @pytest.mark.parametrize(
@@ -196,7 +196,7 @@ def test_a_certificate_for_another_name_is_refused(folder: Path, names: list[x50
     it = brought(folder, pem(issue(*names)), hostname=hostname)
     assert not look(it).covers(hostname)
     with pytest.raises(HostError, match=rf"cal\.pem doesn't cover {hostname}$"):
-        selection.given(it)
+        selection.declared_pair(it)
 
 
 @pytest.mark.parametrize(
@@ -227,13 +227,13 @@ def test_an_expired_certificate_is_refused(folder: Path) -> None:
     assert look(it).remaining < 0
     assert look(it).days_left == -1
     with pytest.raises(HostError, match=r"cal\.pem has expired$"):
-        selection.given(it)
+        selection.declared_pair(it)
 
 
 def test_a_certificate_of_tomorrow_is_refused(folder: Path) -> None:
     """Most often the clock is wrong."""
     with pytest.raises(HostError, match=r"cal\.pem is not valid yet; is the clock right\?$"):
-        selection.given(brought(folder, pem(issue(DNS, starts=1))))
+        selection.declared_pair(brought(folder, pem(issue(DNS, starts=1))))
 
 
 def test_a_certificate_for_clients_is_refused(folder: Path) -> None:
@@ -334,7 +334,7 @@ def test_of_an_unknown_authority_nobody_is_expected_to_know_the_intermediate(fol
         match=r"cal\.pem lacks its chain: who signed it is neither in the file nor known to this host; add the "
         r"authority's intermediate certificates below it \(or, of an authority of your own, its root\)$",
     ):
-        selection.given(it)
+        selection.declared_pair(it)
 
 
 def test_a_chain_that_stops_before_its_root_is_incomplete_unless_the_root_is_known(
@@ -344,9 +344,9 @@ def test_a_chain_that_stops_before_its_root_is_incomplete_unless_the_root_is_kno
     it = brought(folder, pem(signed(), CA))
     assert not look(it).complete
     with pytest.raises(HostError, match="or, of an authority of your own, its root"):
-        selection.given(it)
+        selection.declared_pair(it)
     trust(monkeypatch, folder, ROOT)
-    assert selection.given(it).complete
+    assert selection.declared_pair(it).complete
 
 
 def test_the_wrong_intermediate_is_as_bad_as_none(known: Path) -> None:
@@ -364,7 +364,7 @@ def test_a_chain_up_to_its_own_root_is_taken(folder: Path) -> None:
     it = brought(folder, pem(signed(), CA, ROOT))
     pair = look(it)
     assert (pair.trusted, pair.complete, pair.self_signed) == (False, True, False)
-    assert selection.given(it).days_left == 89
+    assert selection.declared_pair(it).days_left == 89
 
 
 def test_a_self_signed_certificate_of_ones_own_is_taken(folder: Path) -> None:
@@ -372,7 +372,7 @@ def test_a_self_signed_certificate_of_ones_own_is_taken(folder: Path) -> None:
     it = brought(folder, GOOD)
     pair = look(it)
     assert (pair.trusted, pair.complete, pair.self_signed) == (False, True, True)
-    assert selection.given(it).days_left == 100
+    assert selection.declared_pair(it).days_left == 100
 
 
 def test_a_self_signed_certificate_can_be_trusted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -388,7 +388,7 @@ def test_nobody_is_trusted_but_whom_the_host_trusts(folder: Path) -> None:
     (folder / "ca.pem").write_bytes(pem(ROOT))
     settings = LETSENCRYPT | {"acme_server": "https://ca.lan/acme", "acme_ca": str(folder / "ca.pem")}
     place = put(folder / "both.pem", pem(signed(), CA))
-    assert not selection.look(declared(**settings), place).trusted
+    assert not selection.read_pair(declared(**settings), place).trusted
 
 
 def test_a_host_without_a_store_trusts_nobody(known: Path) -> None:
@@ -416,8 +416,8 @@ def test_an_authority_that_has_expired_is_not_trusted(known: Path) -> None:
     expected = f"{it.tls_certificate} has a chain that has expired; take the authority's newer one"
     assert pair.fault() == expected
     with pytest.raises(HostError, match=re.escape(expected)):
-        selection.given(it)
-    assert selection.given(brought(known, pem(signed(), CA))).trusted
+        selection.declared_pair(it)
+    assert selection.declared_pair(brought(known, pem(signed(), CA))).trusted
 
 
 def test_an_expired_root_is_an_expired_chain(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -473,7 +473,7 @@ def test_whoever_replaces_files_meanwhile_gets_no_half_of_them_served(folder: Pa
     try:
         for _ in range(400):
             try:
-                accepted.append(certificate.look(place, place if single else key, [NAME]).text)
+                accepted.append(certificate.read_pair(place, place if single else key, [NAME]).text)
             except HostError as error:
                 refused.append(str(error))
     finally:
@@ -501,7 +501,7 @@ def test_each_file_is_read_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -
 
     both = put(folder / "both.pem", *PAIRS[0])
     monkeypatch.setattr(certificate, "_read", read_once)
-    assert look(it).text == certificate.look(both, both, [NAME]).text == b"".join(PAIRS[0]).decode()
+    assert look(it).text == certificate.read_pair(both, both, [NAME]).text == b"".join(PAIRS[0]).decode()
     assert read == ["cal.pem", "cal.key", "both.pem"]
 
 
@@ -516,8 +516,8 @@ def test_a_self_signed_certificate_serves_its_name(host: Path, hostname: str) ->
     """For names and addresses, also for longer names than a subject can hold, as long as browsers accept."""
     assert host.is_dir()
     it = declared(hostname=hostname)
-    assert take(it) == [f"make a self-signed certificate: {selection.serving(it)} is not there"]
-    pair = selection.look(it, selection.serving(it))
+    assert take(it) == [f"make a self-signed certificate: {selection.serving_pair(it)} is not there"]
+    pair = selection.read_pair(it, selection.serving_pair(it))
     assert (pair.days_left, pair.fault(), pair.self_signed) == (396, "", True)
     assert take(it) == []
 
@@ -527,9 +527,9 @@ def test_a_self_signed_certificate_serves_further_names(host: Path) -> None:
     assert host.is_dir()
     one, more = declared(), declared(hostnames=["dav.example.org", "192.0.2.7"])
     take(one)
-    reason = f"{selection.serving(one)} doesn't cover dav.example.org and 192.0.2.7"
+    reason = f"{selection.serving_pair(one)} doesn't cover dav.example.org and 192.0.2.7"
     assert take(more) == [f"make a self-signed certificate: {reason}"]
-    assert selection.look(more, selection.serving(more)).uncovered == ()
+    assert selection.read_pair(more, selection.serving_pair(more)).uncovered == ()
     assert take(one) == [], "one that covers more is as good"
 
 
@@ -562,11 +562,11 @@ def test_each_self_signed_certificate_has_a_key_of_its_own(it: DesiredState) -> 
 
 def test_a_self_signed_certificate_is_made_anew_before_it_ends(it: DesiredState) -> None:
     """Not a day earlier than need be, and in time."""
-    put(selection.serving(it), pem(issue(DNS, days=30)))
+    put(selection.serving_pair(it), pem(issue(DNS, days=30)))
     assert [sentence for sentence, _ in selection.steps(it) if sentence.startswith("make")] == []
-    put(selection.serving(it), pem(issue(DNS, days=29)))
-    assert take(it) == [f"make a self-signed certificate: {selection.serving(it)} has 29 days left"]
-    assert selection.look(it, selection.serving(it)).days_left == 396
+    put(selection.serving_pair(it), pem(issue(DNS, days=29)))
+    assert take(it) == [f"make a self-signed certificate: {selection.serving_pair(it)} has 29 days left"]
+    assert selection.read_pair(it, selection.serving_pair(it)).days_left == 396
 
 
 def test_another_name_gets_a_certificate_of_its_own(it: DesiredState) -> None:
@@ -579,15 +579,15 @@ def test_another_name_gets_a_certificate_of_its_own(it: DesiredState) -> None:
 
 def test_a_pair_for_another_name_in_its_place_is_made_anew(it: DesiredState) -> None:
     """As somebody may have copied it there."""
-    put(selection.serving(it), pem(issue(x509.DNSName("other.example.org"))))
-    assert take(it) == [f"make a self-signed certificate: {selection.serving(it)} doesn't cover cal.example.org"]
+    put(selection.serving_pair(it), pem(issue(x509.DNSName("other.example.org"))))
+    assert take(it) == [f"make a self-signed certificate: {selection.serving_pair(it)} doesn't cover cal.example.org"]
 
 
 def test_a_damaged_pair_is_made_anew(it: DesiredState) -> None:
     """A file that somebody has cut, or the key of another in it."""
-    put(selection.serving(it), GOOD, secret(OTHER_KEY))
+    put(selection.serving_pair(it), GOOD, secret(OTHER_KEY))
     assert "has a key that isn't its certificate's" in take(it)[0]
-    put(selection.serving(it), GOOD[:300])
+    put(selection.serving_pair(it), GOOD[:300])
     assert "can't be used" in take(it)[0]
     assert take(it) == []
 
@@ -637,7 +637,7 @@ def openssl_here() -> str:
 
 def test_what_openssl_says_is_passed_on(host: Path, it: DesiredState, monkeypatch: pytest.MonkeyPatch) -> None:
     """A failure names its reason, and the pair that was there still is."""
-    place = put(selection.serving(it), pem(issue(DNS, days=3)))
+    place = put(selection.serving_pair(it), pem(issue(DNS, days=3)))
     before = place.read_bytes()
     fake_openssl(host, monkeypatch, "echo no entropy today >&2; exit 3")
     with pytest.raises(HostError, match=r"openssl req failed: no entropy today$"):
@@ -647,7 +647,7 @@ def test_what_openssl_says_is_passed_on(host: Path, it: DesiredState, monkeypatc
 
 def test_a_full_disk_replaces_nothing(it: DesiredState, monkeypatch: pytest.MonkeyPatch) -> None:
     """What doesn't fit leaves no trace, what serves goes on serving, and the sentence says what to do."""
-    place = put(selection.serving(it), pem(issue(DNS, days=3)))
+    place = put(selection.serving_pair(it), pem(issue(DNS, days=3)))
     before = place.read_bytes()
 
     def full(_: int) -> None:
@@ -663,7 +663,7 @@ def test_a_full_disk_replaces_nothing(it: DesiredState, monkeypatch: pytest.Monk
 
 def test_a_really_full_disk_replaces_nothing(it: DesiredState) -> None:
     """With the kernel's own refusal: files of this process may not grow beyond nothing."""
-    place = put(selection.serving(it), pem(issue(DNS, days=3)))
+    place = put(selection.serving_pair(it), pem(issue(DNS, days=3)))
     before = place.read_bytes()
     program = (
         "import resource, signal, sys; from pathlib import Path; from baikalctl.host.atomic_write import write;"
@@ -687,7 +687,7 @@ def test_what_an_interrupted_run_left_is_no_hindrance(it: DesiredState) -> None:
     beside.write_text("half of a", encoding="ascii")
     take(it)
     assert not beside.exists()
-    assert selection.look(it, selection.serving(it)).fault() == ""
+    assert selection.read_pair(it, selection.serving_pair(it)).fault() == ""
 
 
 def test_openssl_agrees_with_what_was_made(it: DesiredState) -> None:

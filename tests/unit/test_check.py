@@ -106,7 +106,7 @@ def it(host: Path, server: Server, release_standing: Path, empty_database: bytes
 def findings(it: DesiredState, *, thorough: bool = False) -> dict[str, list[Finding]]:
     """Return what the doctor finds, by subject."""
     found: dict[str, list[Finding]] = {}
-    for finding in check.examine(it, thorough=thorough):
+    for finding in check.run_checks(it, thorough=thorough):
         found.setdefault(finding.subject, []).append(finding)
     return found
 
@@ -247,7 +247,7 @@ def test_before_there_is_any_data_it_is_the_declared_server_that_is_asked(
     it: DesiredState, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As in a container whose database has been away since its first start; or this host's file, until that is moved."""
-    monkeypatch.setattr(postgresql, "Pgsql", Elsewhere)
+    monkeypatch.setattr(postgresql, "Postgresql", Elsewhere)
     Path(paths.DATABASE_PASSWORD).write_text("secret\n", encoding="ascii")
     settings = {"database": "pgsql", "database_host": "db.example.org", "database_password": "secret"}
     told = dataclasses.replace(it, database=declared(**settings).database)
@@ -393,7 +393,7 @@ def test_a_failure_is_looked_at_again_for_a_while(it: DesiredState, server: Serv
     server.statuses["/dav.php/"] = 502
     heal = threading.Timer(0.15, server.statuses.update, [{"/dav.php/": 401}])
     heal.start()
-    found = {finding.subject: finding for finding in check.examine(it, wait_s=5)}
+    found = {finding.subject: finding for finding in check.run_checks(it, wait_s=5)}
     heal.join()
     assert found["answer"].status == OK
 
@@ -403,7 +403,7 @@ def test_with_all_patience_a_relay_is_logged_in_to_once(it: DesiredState, host: 
     assert host.is_dir()
     with relaying(tmp_path, Answers(login="535 no")) as answers:
         wrong = Mail(mode="relay", sender="cal@lab.test", relay=relay(tmp_path, answers.port), selector="")
-        found = check.examine(dataclasses.replace(it, mail=wrong, version="0.11.1"), wait_s=1)
+        found = check.run_checks(dataclasses.replace(it, mail=wrong, version="0.11.1"), wait_s=1)
     assert FAILED in [finding.status for finding in found if finding.subject == "mail"]
     assert answers.heard.count("AUTH") == 1
 
@@ -412,7 +412,7 @@ def test_without_patience_a_failure_is_said_at_once(it: DesiredState, server: Se
     """A timer that asks every minute wants to know now."""
     server.statuses["/dav.php/"] = 502
     start = time.monotonic()
-    assert not check.healthy(check.examine(it))
+    assert not check.healthy(check.run_checks(it))
     assert time.monotonic() - start < 2
 
 

@@ -106,7 +106,7 @@ def test_a_container_for_one_errand_is_asked_for_its_settings_where_it_needs_the
     """Others it may do without; one that was started has its settings, and is asked for none."""
     for name in [name for name in os.environ if name.startswith("BAIKAL_")]:
         monkeypatch.delenv(name)
-    monkeypatch.setattr(start, "end_when_told", lambda: None)
+    monkeypatch.setattr(start, "exit_on_signals", lambda: None)
     Path(paths.LAID_OUT).mkdir(parents=True)
     Path(paths.CURRENT).symlink_to(VERSION)
     asked = "BAIKAL_HOSTNAME: is missing"
@@ -160,7 +160,7 @@ def test_an_error_of_a_database_that_nobody_expected_is_one_sentence(
         message = "server closed the connection"
         raise interface.ServerError(message)
 
-    monkeypatch.setattr(check, "examine", fail)
+    monkeypatch.setattr(check, "run_checks", fail)
     if broken:
         Path(paths.BAIKAL_YAML).write_text("- broken", encoding="ascii")
     assert main(["check"]) == 1

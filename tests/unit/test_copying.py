@@ -50,7 +50,7 @@ def test_what_is_no_file_holds_nobody(host: Path, kind: str) -> None:
             listening.bind(str(place))
         else:
             place.mkdir()
-    for read in (safe_copy.opened, config.understood):
+    for read in (safe_copy.open_untrusted, config.understood):
         with soon(), pytest.raises(HostError, match=rf"^{place} is not a file of its own; put the data itself there"):
             read(place)
 
@@ -67,7 +67,7 @@ def test_directories_on_the_way_to_a_file_need_not_be_readable(monkeypatch: pyte
             path.chmod(0o311)
 
         def read() -> str:
-            with safe_copy.opened(folder / "file", below=Path(name)) as stream:
+            with safe_copy.open_untrusted(folder / "file", below=Path(name)) as stream:
                 return stream.read().decode()
 
         try:
@@ -79,10 +79,10 @@ def test_directories_on_the_way_to_a_file_need_not_be_readable(monkeypatch: pyte
 
 def test_a_file_of_the_data_is_opened_as_any() -> None:
     """And what isn't there is told as such."""
-    with safe_copy.opened(Path(__file__)) as stream:
+    with safe_copy.open_untrusted(Path(__file__)) as stream:
         assert stream.read() == Path(__file__).read_bytes()
     with pytest.raises(FileNotFoundError):
-        safe_copy.opened(Path("/nonexistent/file"))
+        safe_copy.open_untrusted(Path("/nonexistent/file"))
 
 
 def test_what_is_the_same_already_is_not_written_again(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,7 +140,7 @@ def test_a_file_with_holes_does_not_fill_the_disk(host: Path) -> None:
     Path(paths.SQLITE).touch()
     os.truncate(paths.SQLITE, 1 << 50)
     with pytest.raises(OSError, match=r"No space left .*db\.sqlite has 1099511627776 KiB, and \d+ are free"):
-        safe_copy.take_out(Path(paths.SQLITE), host / "copy")
+        safe_copy.copy_out(Path(paths.SQLITE), host / "copy")
     assert not (host / "copy").exists()
 
 
@@ -150,7 +150,7 @@ def test_no_directory_on_the_way_is_a_link(host: Path) -> None:
     (host / "secrets/db.sqlite").write_text("secret", encoding="ascii")
     Path(paths.SQLITE).parent.rmdir()
     Path(paths.SQLITE).parent.symlink_to(host / "secrets")
-    with pytest.raises(HostError, match="is not a file of its own"), safe_copy.opened(Path(paths.SQLITE)):
+    with pytest.raises(HostError, match="is not a file of its own"), safe_copy.open_untrusted(Path(paths.SQLITE)):
         pass
 
 
@@ -158,5 +158,5 @@ def test_a_file_with_another_name_elsewhere_is_refused(host: Path) -> None:
     """It may be any file of the host."""
     (host / "secret").write_text("secret", encoding="ascii")
     os.link(host / "secret", paths.SQLITE)
-    with pytest.raises(HostError, match="is not a file of its own"), safe_copy.opened(Path(paths.SQLITE)):
+    with pytest.raises(HostError, match="is not a file of its own"), safe_copy.open_untrusted(Path(paths.SQLITE)):
         pass

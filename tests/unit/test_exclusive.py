@@ -8,7 +8,7 @@ import pytest
 
 from baikalctl.database import interface
 from baikalctl.database.mysql import Mysql
-from baikalctl.database.postgresql import Pgsql
+from baikalctl.database.postgresql import Postgresql
 from baikalctl.errors import HostError
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 LONG = "a" * 64
-SECTIONS: dict[type[Server], str] = {Mysql: "mysql", Pgsql: "pgsql"}
+SECTIONS: dict[type[Server], str] = {Mysql: "mysql", Postgresql: "pgsql"}
 
 
 class Told:
@@ -82,7 +82,7 @@ def test_the_name_of_mysqls_lock_is_one_that_it_takes(monkeypatch: pytest.Monkey
     assert max(map(len, names)) <= 64
 
 
-@pytest.mark.parametrize("kind", [Mysql, Pgsql])
+@pytest.mark.parametrize("kind", [Mysql, Postgresql])
 def test_a_server_that_goes_away_meanwhile_is_told(kind: type[Server], monkeypatch: pytest.MonkeyPatch) -> None:
     """As a sentence with a remedy."""
     there = server(kind, Told(1, away=True), monkeypatch)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from baikalctl.errors import Fault, SettingsError, unknown
+from baikalctl.errors import Fault, SettingsError, unknown_name
 
 
 def test_a_fault_is_one_line_with_setting_value_and_remedy() -> None:
@@ -29,9 +29,9 @@ def test_all_faults_are_said_each_on_its_line_in_order() -> None:
 )
 def test_a_misspelt_name_gets_the_nearest_as_a_suggestion(given: str, meant: str) -> None:
     """One letter too many or too few is named as what was meant."""
-    assert unknown(given, ["hostname", "http_port", "base_path"]) == f"no such setting; did you mean {meant}?"
+    assert unknown_name(given, ["hostname", "http_port", "base_path"]) == f"no such setting; did you mean {meant}?"
 
 
 def test_a_name_near_nothing_gets_the_list() -> None:
     """Where nothing is near, everything that there is, is named."""
-    assert unknown("zzz", ["name", "email"]) == "no such setting; there are email, name"
+    assert unknown_name("zzz", ["name", "email"]) == "no such setting; there are email, name"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from baikalctl.errors import HostError
-from baikalctl.host.lock import held
+from baikalctl.host.lock import hold_lock
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,18 +27,18 @@ def test_who_holds_it_is_said_and_after_a_while_it_is_an_error(tmp_path: Path) -
         assert other.stdout
         assert other.stdout.readline() == "held\n"
         said: list[str] = []
-        with pytest.raises(HostError) as error, held(str(lock), said.append, patience_s=0.15):
+        with pytest.raises(HostError) as error, hold_lock(str(lock), said.append, patience_s=0.15):
             pytest.fail("it was held by two")
         assert re.fullmatch(rf"wait for baikalctl apply {lock} \(process {other.pid}\)", said[0])
         assert len(said) == 1
         assert str(error.value).startswith(f"baikalctl apply {lock} (process {other.pid}) is still at work after ")
         other.stdin.close()
-        with held(str(lock), said.append, patience_s=10):
+        with hold_lock(str(lock), said.append, patience_s=10):
             pass
 
 
 def test_nobody_waits_for_a_lock_that_is_free(tmp_path: Path) -> None:
     """Nothing is said, and whoever comes next finds it free."""
     for _ in range(2):
-        with held(str(tmp_path / "lock"), pytest.fail):
+        with hold_lock(str(tmp_path / "lock"), pytest.fail):
             pass

@@ -131,7 +131,7 @@ def test_libpq_gets_nothing_that_it_loads_or_looks_for(monkeypatch: pytest.Monke
             given.update(options)
             raise ValueError
 
-    monkeypatch.setattr(driver, "driver", lambda *_: Psycopg2)
+    monkeypatch.setattr(driver, "load_driver", lambda *_: Psycopg2)
     with pytest.raises(HostError, match="can't be reached"):
         registry.of({"backend": "pgsql", "pgsql_host": "db;port=1;sslmode=require", "pgsql_dbname": "b"}).connect()
     assert given["sslkey"] == given["sslcert"] == given["passfile"] == "/nonexistent"
@@ -156,9 +156,9 @@ def test_root_connects_to_nothing_that_was_not_declared(
     """Health, check and apply say what differs, and no connection is made."""
     with_database(**changed)
     monkeypatch.setattr(mysql.Mysql, "connect", lambda *_, **__: pytest.fail("it connected"))
-    monkeypatch.setattr(postgresql.Pgsql, "connect", lambda *_, **__: pytest.fail("it connected"))
+    monkeypatch.setattr(postgresql.Postgresql, "connect", lambda *_, **__: pytest.fail("it connected"))
     assert key in health.look(deployed).unreadable
-    findings = {finding.subject: finding for finding in check.examine(deployed)}
+    findings = {finding.subject: finding for finding in check.run_checks(deployed)}
     assert (findings["database"].status, findings["declared"].status) == (FAILED, FAILED)
     with pytest.raises(HostError, match=r"baikal|declared"):
         apply.apply(deployed, lambda _: None)

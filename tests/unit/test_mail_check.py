@@ -24,7 +24,7 @@ PRIVATE = "noreply@cal.lan"
 def through(folder: Path, answers: Answers) -> list[Finding]:
     """Return what is found with such a relay."""
     with relaying(folder, answers):
-        return list(mail.findings(mailing("relay", relay(folder, answers.port), sender=PRIVATE)))
+        return list(mail.delivery_findings(mailing("relay", relay(folder, answers.port), sender=PRIVATE)))
 
 
 @pytest.mark.usefixtures("connection")
@@ -52,6 +52,6 @@ def test_without_a_relay_records_and_organisers_are_looked_at(
     connection.execute("INSERT INTO principals (uri) VALUES ('principals/jo')")
     connection.commit()
     words = ("example.org has no SPF record", "example.org has no DMARC record", "nothing is sent for jo")
-    found = list(mail.findings(mailing("postfix")))
+    found = list(mail.delivery_findings(mailing("postfix")))
     assert [finding.status for finding in found] == [WARNING] * 3
     assert all(finding.message.startswith(word) for finding, word in zip(found, words, strict=True))

@@ -196,11 +196,11 @@ def test_only_what_was_refused_is_dropped(spool: Path) -> None:
 def test_what_waits_is_kept_before_its_server_goes() -> None:
     """All of it, and only where there is some is it said."""
     heard: list[str] = []
-    assert mail.take(heard.append) == 0
+    assert mail.save_queued(heard.append) == 0
     assert heard == []
     put("queue", BOB, "bob@example.net")
     put("failed", ANN, "ann@example.net")
-    assert mail.take(heard.append) == 0
+    assert mail.save_queued(heard.append) == 0
     assert heard == [f"2 messages that waited in the queue are kept in {paths.KEPT}"]
     assert len(sendmail.kept()) == 2
     assert mail.queue(OURS).count("kept ") == 2

@@ -64,7 +64,7 @@ def bring() -> list[str]:
     said: list[str] = []
     transaction.recover(said.append)
     found = config.read()
-    if migration.outstanding(found, VERSION):
+    if migration.older_version(found, VERSION):
         upgrade.upgrade(found, found.get("database", {}), VERSION, said.append)
     return said
 
@@ -103,27 +103,27 @@ def write_and_be_killed() -> None:
 @pytest.mark.parametrize("version", ["0.9.5", "0.10.1", "0.11.1", "0.12.0", "0.2.4"])
 def test_older_data_is_to_be_migrated(version: str) -> None:
     """Numbers are compared as numbers: 0.9 is older than 0.12."""
-    assert migration.outstanding(system(version), VERSION) == version
+    assert migration.older_version(system(version), VERSION) == version
 
 
 @pytest.mark.parametrize("found", [{}, {"system": {}}, system(VERSION)])
 def test_data_of_the_release_itself_and_no_data_need_no_migration(found: config.Configuration) -> None:
     """Nor does a file that says no version: a first installation sets it."""
-    assert migration.outstanding(found, VERSION) == ""
+    assert migration.older_version(found, VERSION) == ""
 
 
 @pytest.mark.parametrize("version", ["0.12.2", "0.13.0", "1.0.0"])
 def test_newer_data_is_refused_with_both_versions_and_the_remedy(version: str) -> None:
     """Baïkal itself would take it, and say nothing."""
     with pytest.raises(HostError, match=rf"of Baïkal {version}, and 0\.12\.1 is older.*at least {version}, or restore"):
-        migration.outstanding(system(version), VERSION)
+        migration.older_version(system(version), VERSION)
 
 
 @pytest.mark.parametrize(("version", "said"), [("0.2.3", "too new to migrate"), ("soon", "'soon', which is none")])
 def test_data_that_baikal_cannot_migrate_is_refused(version: str, said: str) -> None:
     """With what to do."""
     with pytest.raises(HostError, match=said):
-        migration.outstanding(system(version), VERSION)
+        migration.older_version(system(version), VERSION)
 
 
 @needs_php

@@ -80,8 +80,8 @@ def test_a_queue_that_is_not_there_is_empty(spool: Path) -> None:
     for part in ("queue", "failed"):
         (spool / part).rmdir()
     assert nullmailer.waiting() == []
-    assert nullmailer.put_back() == 0
-    assert nullmailer.take(lambda *_: None) == 0
+    assert nullmailer.requeue_failed() == 0
+    assert nullmailer.take_all(lambda *_: None) == 0
 
 
 def test_a_file_of_another_name_or_of_nothing_is_told_all_the_same(spool: Path) -> None:
@@ -110,7 +110,7 @@ def test_what_was_refused_is_put_back_as_if_it_had_just_come(spool: Path) -> Non
     place = put("failed", ANN, "ann@example.net")
     os.utime(place, (1, 1))
     put("failed", BOB, "cal@example.org", sender="")
-    assert nullmailer.put_back() == 1
+    assert nullmailer.requeue_failed() == 1
     assert [path.name for path in (spool / "queue").iterdir()] == [ANN]
     assert time.time() - (spool / "queue" / ANN).stat().st_mtime < 60
     assert [path.name for path in (spool / "failed").iterdir()] == [BOB]
@@ -136,7 +136,7 @@ def taken() -> tuple[int, list[tuple[str, tuple[str, ...], bytes]]]:
         with kept.open("a", encoding="utf-8") as stream:
             stream.write(f"{message!r}\n")
 
-    count = nullmailer.take(keep)
+    count = nullmailer.take_all(keep)
     return count, sorted(map(ast.literal_eval, kept.read_text(encoding="utf-8").splitlines()))
 
 
@@ -163,7 +163,7 @@ def test_what_can_not_be_kept_stays_in_the_queue(spool: Path) -> None:
         raise OSError(28, "No space left on device")
 
     with pytest.raises(OSError, match="No space left"):
-        nullmailer.take(full)
+        nullmailer.take_all(full)
     assert (spool / "queue" / BOB).is_file()
 
 
@@ -172,7 +172,7 @@ def test_nobody_sends_what_is_being_taken(host: Path) -> None:
     calls = host / "calls"
     (host / "programs/systemctl").write_text(f'#!/bin/sh\necho "$*" >>{calls}\n', encoding="utf-8")
     put("queue", BOB, "bob@example.net")
-    nullmailer.take(lambda *_: calls.open("a").write("kept\n"))
+    nullmailer.take_all(lambda *_: calls.open("a").write("kept\n"))
     assert calls.read_text(encoding="utf-8").splitlines() == ["stop nullmailer", "is-active nullmailer", "kept"]
 
 

@@ -40,7 +40,7 @@ def put(
 ) -> None:
     """Put an event of these lines into the calendar of an account."""
     query = "SELECT calendarid FROM calendarinstances WHERE principaluri = ? AND (access = 1 OR access IS NULL)"
-    number = interface.one(connection, query, (f"principals/{name}",))
+    number = interface.first_number(connection, query, (f"principals/{name}",))
     data = calendar(*lines)
     values = (data.encode() if blob else data, number, int(time.time() - days_ago * 86400), kind)
     connection.execute(

@@ -182,7 +182,7 @@ def test_steps_that_name_what_others_wrote(capsys: pytest.CaptureFixture[str], m
 def test_findings(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """One line each, as text; as JSON, the message is whole."""
     declare()
-    monkeypatch.setattr(check, "examine", lambda *_, **__: [Finding("mail", FAILED, EVIL, EVIL)])
+    monkeypatch.setattr(check, "run_checks", lambda *_, **__: [Finding("mail", FAILED, EVIL, EVIL)])
     assert printed(capsys, "check", status=1) == [f"failed   mail         {SHOWN}; {SHOWN}"]
     (line,) = printed(capsys, "check", "--json", status=1)
     assert json.loads(line)["findings"][0]["message"] == EVIL

@@ -79,7 +79,7 @@ def loaded(source: Path) -> Path:
     return target
 
 
-def copied(source: Path, manner: transfer.Sqlite, schema: str | None = None) -> Path:
+def copied(source: Path, manner: transfer.SqliteValues, schema: str | None = None) -> Path:
     """Return a file that got the rows as a server would take them."""
     target = source.with_name("served.sqlite")
     with contextlib.closing(sqlite3.connect(target)) as connection:
@@ -126,7 +126,7 @@ def test_what_servers_want_a_value_for_gets_the_one_that_they_have(source: Path)
     change(source, "DELETE FROM calendarobjects WHERE calendardata IN (x'00', 7) OR id IN (11, 17)")
     change(source, "UPDATE calendarobjects SET firstoccurence = -86400, lastmodified = 0")
     change(source, "DELETE FROM propertystorage")  # SQLite alone would make a number of a text such as 007
-    for manner, least in ((transfer.Bytes(), 0), (transfer.Text(), 1)):
+    for manner, least in ((transfer.MysqlValues(), 0), (transfer.PostgresqlValues(), 1)):
         served = copied(source, manner)
         query = "SELECT access, calendarorder, share_invitestatus, transparent FROM calendarinstances"
         assert rows(served, query) == [(1, 0, 2, 0)]
@@ -150,7 +150,7 @@ def test_a_value_that_is_no_text_is_named_where_only_text_can_be(source: Path, k
     others = ", ".join(str(3 * number + 5) for number, name in enumerate(EVERY_KIND) if name != kind)
     change(source, f"DELETE FROM calendarobjects WHERE id IN ({others})")  # noqa: S608 - our own numbers
     with pytest.raises(HostError, match=said):
-        copied(source, transfer.Text())
+        copied(source, transfer.PostgresqlValues())
 
 
 def test_a_row_that_is_refused_is_named_among_many(source: Path) -> None:
@@ -162,7 +162,7 @@ def test_a_row_that_is_refused_is_named_among_many(source: Path) -> None:
     assert strict != whole
     change(source, "UPDATE calendarobjects SET lastmodified = 3000000000 WHERE id = 14")
     with pytest.raises(HostError, match=r"calendarobjects, id 14 \(3\.ics\) can't be stored .*: CHECK .*; mend"):
-        copied(source, transfer.Sqlite(), strict)
+        copied(source, transfer.SqliteValues(), strict)
 
 
 def test_a_row_without_a_name_is_named_by_its_number(source: Path) -> None:
@@ -171,7 +171,7 @@ def test_a_row_without_a_name_is_named_by_its_number(source: Path) -> None:
     change(source, "INSERT INTO groupmembers (id, principal_id, member_id) VALUES (6, 1, 2)")
     strict = whole.replace("member_id INTEGER NOT NULL", "member_id INTEGER NOT NULL CHECK (member_id > 2)")
     with pytest.raises(HostError, match=r"^groupmembers, id 6 can't be stored"):
-        copied(source, transfer.Sqlite(), strict)
+        copied(source, transfer.SqliteValues(), strict)
 
 
 @pytest.mark.parametrize("statement", ["ALTER TABLE users ADD COLUMN colour TEXT", "CREATE TABLE colours (id INTEGER)"])
@@ -204,7 +204,7 @@ def test_a_file_that_is_read_is_not_written_to(source: Path) -> None:
     before = source.read_bytes()
     source.chmod(0o400)
     loaded(source)
-    copied(source, transfer.Sqlite())
+    copied(source, transfer.SqliteValues())
     transfer.difference(source, source)
     assert source.read_bytes() == before
     assert sorted(path.name for path in source.parent.glob("source.*")) == ["source.sqlite"]

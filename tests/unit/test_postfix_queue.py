@@ -83,7 +83,7 @@ def test_mail_is_taken_out_exactly(queue: Path) -> None:
     """Its bytes are the same, and the queue is empty afterwards."""
     content = (queue / "2B88F184337").read_bytes()
     taken = queue / "taken"
-    assert postfix.take(lambda *message: taken.write_text(repr(message), encoding="utf-8")) == 1
+    assert postfix.take_all(lambda *message: taken.write_text(repr(message), encoding="utf-8")) == 1
     assert ast.literal_eval(taken.read_text(encoding="utf-8")) == (
         "noreply@cal.example.org",
         ("a@example.com", "b@example.com"),
@@ -99,7 +99,7 @@ def test_what_cant_be_kept_stays_in_the_queue(queue: Path) -> None:
         raise OSError(28, "No space left on device")
 
     with pytest.raises(OSError, match="No space"):
-        postfix.take(full)
+        postfix.take_all(full)
     assert (queue / "2B88F184337").is_file()
 
 
@@ -108,7 +108,7 @@ def test_what_cant_be_read_stays_in_the_queue(queue: Path) -> None:
     (queue / "2B88F184337").rename(queue / "elsewhere")
     taken = queue / "taken"
     with pytest.raises(HostError, match="postcat -q -h -b 2B88F184337 failed"):
-        postfix.take(lambda *_: taken.touch())
+        postfix.take_all(lambda *_: taken.touch())
     assert (queue / "lines").stat().st_size
     assert not taken.exists()
 
@@ -122,8 +122,8 @@ def test_the_last_attempt_is_found_from_the_very_second_on(queue: Path, status: 
     script = f"#!/bin/sh\n[ \"$5\" = @1795611328 ] && cat <<'END'\n{lines}\nEND\n"
     (programs / "journalctl").write_text(script, encoding="ascii")
     (programs / "journalctl").chmod(0o755)
-    assert postfix.last_words("a@b.org", 1795611328.9) == (sent, "250 Ok: a@b.org")
-    assert postfix.last_words("x@y.org", 1795611328.9) is None
+    assert postfix.last_result("a@b.org", 1795611328.9) == (sent, "250 Ok: a@b.org")
+    assert postfix.last_result("x@y.org", 1795611328.9) is None
 
 
 def test_without_postfix_it_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ def test_a_server_that_wants_digests_is_logged_in_to(found: Configuration, libra
     shutil.rmtree(Path(paths.CODE) / VERSION)
     shutil.copytree(libraries, Path(paths.CODE) / VERSION)
     here = Sqlite(Path(paths.INCOMING) / staging.SQLITE)
-    with trial_run._stage(found) as folder, smoke_test.visiting(here) as visitor:
+    with trial_run._stage(found) as folder, smoke_test.temporary_user(here) as visitor:
         file = Path(folder) / "config/baikal.yaml"
         staged = config.understood(file)
         staged["system"]["dav_auth_type"] = "Digest"
@@ -137,7 +137,7 @@ def test_no_other_account_of_the_machine_is_answered(
     """Each can connect to loopback while the copy is tried out: it gets 404 from every script, the installer included."""
     answered = Path(paths.DATA) / "answered"
 
-    def make(base: str, visitor: smoke_test.Visitor, headers: dict[str, str], **_: object) -> None:
+    def make(base: str, visitor: smoke_test.TemporaryUser, headers: dict[str, str], **_: object) -> None:
         login = base64.b64encode(f"{visitor.name}:{visitor.password}".encode()).decode()
         own = {} if secret is None else {trial_run.HEADER: secret.encode().decode("latin-1")}
         paths_ = (f"dav.php/principals/{visitor.name}/", "dav.php/", "index.php", "admin/", "admin/install/", "nothing")

@@ -74,9 +74,9 @@ def reload(it: DesiredState) -> tuple[str, list[str]]:
 
 def test_what_has_changed_is_checked_and_reread_once(root: Path) -> None:
     """Until it changes again, be it the pair or what stands beside it."""
-    put(selection.serving(declared()), pem(issue(DNS)))
+    put(selection.serving_pair(declared()), pem(issue(DNS)))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(selection.serving(declared()))
+    context.load_cert_chain(selection.serving_pair(declared()))
     with serving(context) as web:
         it = declared(https_port=web.port)
         for change in ("pem", "conf"):
@@ -91,7 +91,7 @@ def test_what_has_changed_is_checked_and_reread_once(root: Path) -> None:
 def test_what_was_read_is_remembered_as_the_deploy_does(root: Path) -> None:
     """The same stamp, so that neither reloads after the other."""
     it = declared()
-    put(selection.serving(it), pem(issue(DNS)))
+    put(selection.serving_pair(it), pem(issue(DNS)))
     assert root.is_dir()
     nginx_reload.remember(it)
     nginx = Service(name="nginx", unit="nginx", check=("true",), reads=it.read_by_nginx())
@@ -104,7 +104,7 @@ def test_what_was_read_is_remembered_as_the_deploy_does(root: Path) -> None:
 def test_where_nginx_does_not_run_there_is_nothing_to_reread(root: Path, state: str) -> None:
     """It reads all when it starts."""
     programs(root, active=state)
-    put(selection.serving(declared()), pem(issue(DNS)))
+    put(selection.serving_pair(declared()), pem(issue(DNS)))
     assert reload(declared()) == ("", [])
     assert called(root) == ["systemctl is-active nginx"]
 
@@ -112,7 +112,7 @@ def test_where_nginx_does_not_run_there_is_nothing_to_reread(root: Path, state: 
 def test_what_nginx_refuses_is_never_loaded(root: Path) -> None:
     """With its own words, each time, until it is fixed."""
     programs(root, refused=1)
-    put(selection.serving(declared()), pem(issue(DNS)))
+    put(selection.serving_pair(declared()), pem(issue(DNS)))
     for _ in range(2):
         refusal, said = reload(declared())
         assert (
@@ -127,7 +127,7 @@ def test_what_nginx_refuses_is_never_loaded(root: Path) -> None:
 def test_what_nginx_does_not_show_is_not_remembered(root: Path, failed: int) -> None:
     """A reload that failed, or one that had no effect, is tried again."""
     programs(root, failed=failed)
-    put(selection.serving(declared()), pem(issue(DNS)))
+    put(selection.serving_pair(declared()), pem(issue(DNS)))
     it = declared(https_port=9)
     for _ in range(2):
         assert reload(it)[0] == "nginx doesn't show the new certificate; its log tells why"
@@ -140,7 +140,7 @@ def test_in_a_container_the_supervisor_is_asked(root: Path) -> None:
     site = Path(f"{paths.RUN}{paths.SITE}")
     site.parent.mkdir(parents=True)
     site.write_text("server { }\n", encoding="ascii")
-    pair = put(selection.serving(declared()), pem(issue(DNS)))
+    pair = put(selection.serving_pair(declared()), pem(issue(DNS)))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pair)
     with serving(context) as web:
@@ -160,7 +160,7 @@ def test_in_a_container_that_is_still_starting_there_is_nothing_to_reread(root: 
     """An nginx that runs but isn't ready yet would be ended by the signal; it reads all that there is anyway."""
     Path(paths.SERVICES).mkdir(parents=True)
     programs(root, ready=state)
-    put(selection.serving(declared()), pem(issue(DNS)))
+    put(selection.serving_pair(declared()), pem(issue(DNS)))
     assert reload(declared()) == ("", [])
     assert called(root) == [f"s6-svstat -o ready {paths.SERVICES}/nginx"]
     assert not Path(f"{paths.RUN}/nginx.read").exists()

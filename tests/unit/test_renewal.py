@@ -114,7 +114,7 @@ def asking(it: DesiredState) -> Acme:
 def issued(it: DesiredState, *certificates: x509.Certificate) -> Path:
     """Have an authority have issued this chain, for what is declared."""
     first = certbot.first_line(it, asking(it))
-    return put(selection.issued(it), pem(*certificates or (signed(*names(it)), CA)), first=first)
+    return put(selection.issued_path(it), pem(*certificates or (signed(*names(it)), CA)), first=first)
 
 
 def names(it: DesiredState) -> tuple[x509.DNSName, ...]:
@@ -141,7 +141,7 @@ def due(it: DesiredState) -> str:
 def test_nothing_issued_is_due(it: DesiredState) -> None:
     """Neither is what can't be used."""
     assert due(it) == "Let's Encrypt has issued none yet"
-    put(selection.issued(it), pem(signed(), CA), secret(OTHER_KEY), first=certbot.first_line(it, asking(it)))
+    put(selection.issued_path(it), pem(signed(), CA), secret(OTHER_KEY), first=certbot.first_line(it, asking(it)))
     assert due(it) == "Let's Encrypt has issued none yet"
     issued(it)
     assert due(it) == ""
@@ -221,15 +221,15 @@ def test_one_is_due_after_two_thirds_of_its_life(it: DesiredState, clock: Clock,
     moments = set()
     for _ in range(8):
         place = issued(it, signed(starts=0, days=life - 0.5), CA)
-        begun = selection.look(it, place).begins
-        at = renewal.renewal_time(selection.look(it, place))
+        begun = selection.read_pair(it, place).begins
+        at = renewal.renewal_time(selection.read_pair(it, place))
         assert (LIFE - SPREAD) * life * DAY_S <= at - begun <= LIFE * life * DAY_S
-        assert at == renewal.renewal_time(selection.look(it, place)), "and always the same for the same one"
+        assert at == renewal.renewal_time(selection.read_pair(it, place)), "and always the same for the same one"
         moments.add(round(at - begun))
         clock.now = at - 1
         assert due(it) == ""
         clock.now = at + 1
-        assert due(it) == f"it has {selection.look(it, place).days_left} days left"
+        assert due(it) == f"it has {selection.read_pair(it, place).days_left} days left"
     assert len(moments) > 4
 
 
@@ -239,11 +239,11 @@ def test_a_certificate_is_asked_for_and_serves_at_once(it: DesiredState, ca: Aut
     status, said = care(it)
     assert status == 0
     assert said == [
-        f"make a self-signed certificate: {selection.issued(it)} is not there",
+        f"make a self-signed certificate: {selection.issued_path(it)} is not there",
         "ask Let's Encrypt for a certificate for cal.example.org",
-        f"take the certificate of {selection.issued(it)} into service",
+        f"take the certificate of {selection.issued_path(it)} into service",
     ]
-    assert selection.look(it, selection.serving(it)).days_left == 89
+    assert selection.read_pair(it, selection.serving_pair(it)).days_left == 89
     assert care(it) == (0, [])
     assert len(ca.asked) == 1
     assert not Path(paths.ATTEMPTS).exists()
@@ -264,7 +264,7 @@ def test_a_refusal_is_told_and_tried_again_later(it: DesiredState, ca: Authority
     assert status == NOT_YET == 75
     again = output.utc(ca.asked[0] + 600)
     assert said[-1] == f"{REFUSAL.reason}; {REFUSAL.remedy}; Let's Encrypt is asked again after {again}"
-    assert selection.look(it, selection.serving(it)).days_left == 2
+    assert selection.read_pair(it, selection.serving_pair(it)).days_left == 2
 
 
 def test_moments_are_told_as_people_read_them() -> None:
@@ -292,7 +292,7 @@ def test_a_success_is_forgetting(it: DesiredState, ca: Authority, clock: Clock) 
     ca.answer = issues
     assert care(it)[0] == 0
     ca.answer = lambda _: REFUSAL
-    selection.issued(it).unlink()
+    selection.issued_path(it).unlink()
     care(it)
     clock.wait(601)
     care(it)
@@ -553,22 +553,22 @@ def test_a_good_certificate_is_asked_for_anew_on_request(it: DesiredState, ca: A
     """As after its key was lost to somebody; the new one serves at once."""
     issued(it)
     care(it)
-    before = selection.serving(it).read_text(encoding="utf-8")
+    before = selection.serving_pair(it).read_text(encoding="utf-8")
     assert care(it, HURRY) == (0, [])
     assert ca.asked == []
     ca.answer = issues
     assert care(it, ANEW)[0] == 0
     assert len(ca.asked) == 1
-    assert selection.serving(it).read_text(encoding="utf-8") != before
+    assert selection.serving_pair(it).read_text(encoding="utf-8") != before
 
 
 def test_a_refusal_of_a_new_one_leaves_the_good_one(it: DesiredState, ca: Authority) -> None:
     """And isn't due, so the clock doesn't ask again."""
     issued(it)
     care(it)
-    before = selection.serving(it).read_text(encoding="utf-8")
+    before = selection.serving_pair(it).read_text(encoding="utf-8")
     assert care(it, ANEW)[0] == NOT_YET
-    assert selection.serving(it).read_text(encoding="utf-8") == before
+    assert selection.serving_pair(it).read_text(encoding="utf-8") == before
     assert care(it) == (0, [])
     assert len(ca.asked) == 1
 
@@ -609,7 +609,7 @@ def test_whoever_comes_second_asks_only_if_that_is_still_due(
     monkeypatch.setattr(fcntl, "flock", flock)
     assert care(it)[0] == 0
     assert ca.asked == []
-    assert selection.look(it, selection.serving(it)).days_left == 89
+    assert selection.read_pair(it, selection.serving_pair(it)).days_left == 89
 
 
 def test_the_data_is_not_locked_while_an_authority_is_asked(it: DesiredState, ca: Authority) -> None:
@@ -647,14 +647,14 @@ def test_whoever_was_overtaken_by_a_deploy_takes_nothing(
 
     ca.answer = answer
     take(it)
-    before = selection.serving(it).read_text(encoding="utf-8")
+    before = selection.serving_pair(it).read_text(encoding="utf-8")
     status, said = care(it)
     assert (status, len(said)) == (NOT_YET if refusal else 0, 2 if refusal else 1)
-    assert selection.serving(it).read_text(encoding="utf-8") == before
+    assert selection.serving_pair(it).read_text(encoding="utf-8") == before
     assert reloads == []
     Path(paths.DECLARED).write_text(it.to_json(), encoding="utf-8")
     care(it)
-    assert selection.serving(it).read_text(encoding="utf-8") != before
+    assert selection.serving_pair(it).read_text(encoding="utf-8") != before
     assert reloads == ["letsencrypt"]
 
 
@@ -665,7 +665,7 @@ def test_settings_that_cannot_be_read_overtake_nobody(it: DesiredState, ca: Auth
         Path(paths.DECLARED).write_text(content, encoding="utf-8")
     ca.answer = issues
     assert care(it)[0] == 0
-    assert not selection.look(it, selection.serving(it)).self_signed
+    assert not selection.read_pair(it, selection.serving_pair(it)).self_signed
 
 
 @pytest.mark.parametrize("tls", ["selfsigned", "off"])
@@ -702,37 +702,37 @@ def test_a_container_looks_after_a_self_signed_certificate_once_an_hour(
     """It is made anew by the days that it has left, not by the part of its life that has gone."""
     assert host.is_dir()
     it = declared()
-    put(selection.serving(it), pem(*chain))
-    assert renewal.next_look_s(it) == HOUR_S
+    put(selection.serving_pair(it), pem(*chain))
+    assert renewal.next_check_s(it) == HOUR_S
 
 
 def test_a_container_looks_after_files_every_minute(host: Path) -> None:
     """Nothing tells it that somebody has replaced them."""
-    assert renewal.next_look_s(brought(host, pem(issue(DNS)))) == 60
+    assert renewal.next_check_s(brought(host, pem(issue(DNS)))) == 60
 
 
 def test_a_container_sleeps_until_the_next_attempt(it: DesiredState, ca: Authority, clock: Clock) -> None:
     """An hour at most, and a little at least; and with a good certificate, until it is due."""
     care(it)
-    assert round(renewal.next_look_s(it)) == 600
+    assert round(renewal.next_check_s(it)) == 600
     clock.wait(597)
-    assert renewal.next_look_s(it) == 10
+    assert renewal.next_check_s(it) == 10
     clock.wait(4)
     care(it)
-    assert renewal.next_look_s(it) == HOUR_S, "6000 s would be too long"
+    assert renewal.next_check_s(it) == HOUR_S, "6000 s would be too long"
     place = issued(it)
-    assert renewal.next_look_s(it) == HOUR_S
-    clock.now = renewal.renewal_time(selection.look(it, place)) - 100
-    assert round(renewal.next_look_s(it)) == 100
+    assert renewal.next_check_s(it) == HOUR_S
+    clock.now = renewal.renewal_time(selection.read_pair(it, place)) - 100
+    assert round(renewal.next_check_s(it)) == 100
     clock.wait(200)
     Path(paths.ATTEMPTS).unlink()
-    assert renewal.next_look_s(it) == 10
+    assert renewal.next_check_s(it) == 10
     assert len(ca.asked) == 2
 
 
 def test_a_container_that_never_asked_looks_again_in_time(it: DesiredState) -> None:
     """Somebody else may have been at work."""
-    assert renewal.next_look_s(it) == HOUR_S
+    assert renewal.next_check_s(it) == HOUR_S
 
 
 def test_replaced_files_are_taken_into_service(host: Path) -> None:
@@ -759,7 +759,7 @@ def test_files_that_are_replaced_while_they_are_taken_are_taken_again(
     chains = [pem(issue(DNS, days=days)) for days in (50, 60, 70)]
     it = brought(host, chains[0])
     later = chains[1:]
-    true_take = renewal._take
+    true_take = renewal._use
 
     def take_(it: DesiredState, say: Callable[[str], None]) -> None:
         true_take(it, say)
@@ -768,9 +768,9 @@ def test_files_that_are_replaced_while_they_are_taken_are_taken_again(
             place.write_bytes(later.pop(0))
             place.replace(it.tls_certificate)
 
-    monkeypatch.setattr(renewal, "_take", take_)
+    monkeypatch.setattr(renewal, "_use", take_)
     assert care(it) == (0, [f"take the certificate of {it.tls_certificate} into service"] * 3)
-    assert selection.serving(it).read_bytes() == chains[2] + GOOD_KEY
+    assert selection.serving_pair(it).read_bytes() == chains[2] + GOOD_KEY
 
 
 def test_files_that_never_stay_as_they_are_end_at_some_time(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -782,7 +782,7 @@ def test_files_that_never_stay_as_they_are_end_at_some_time(host: Path, monkeypa
         rounds.append(1)
         os.utime(it.tls_certificate, ns=(0, len(rounds)))
 
-    monkeypatch.setattr(renewal, "_take", touch)
+    monkeypatch.setattr(renewal, "_use", touch)
     assert care(it)[0] == 0
     assert len(rounds) == renewal.ROUNDS == 5
 
@@ -823,7 +823,7 @@ def test_files_that_stay_broken_are_told_once(host: Path, monkeypatch: pytest.Mo
     assert care(it, QUIET)[0] == 0
     brought(host, pem(issue(DNS)), secret(OTHER_KEY))
     assert care(it, QUIET) == (NOT_YET, [broken])
-    assert selection.look(it, selection.serving(it)).fault() == ""
+    assert selection.read_pair(it, selection.serving_pair(it)).fault() == ""
 
 
 def test_files_that_are_broken_where_nothing_serves_are_an_error(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,7 +34,7 @@ def at(moment: datetime, label: str = "") -> Made:
 
 def thin(there: list[Made], now: datetime, keep: dict[str, int] = KEEP) -> list[Made]:
     """Return what is left, the newest first."""
-    return retention.kept(there, keep, now.timestamp())
+    return retention.to_keep(there, keep, now.timestamp())
 
 
 def simulated(days: int, step: timedelta = DAY, begin: datetime = BEGIN) -> list[Made]:
@@ -164,8 +164,8 @@ def test_days_are_those_of_the_servers_time_zone() -> None:
     zone = ZoneInfo("Pacific/Auckland")
     there = [at(datetime(2026, 6, 5, hour, tzinfo=zone)) for hour in (1, 9, 23)]
     only = {"daily": 9, "weekly": 0, "monthly": 0}
-    assert retention.kept(there, only, there[-1].created, zone) == [there[-1]]
-    assert retention.kept(there, only, there[-1].created) == [there[-1], there[1]]
+    assert retention.to_keep(there, only, there[-1].created, zone) == [there[-1]]
+    assert retention.to_keep(there, only, there[-1].created) == [there[-1], there[1]]
 
 
 def test_a_container_that_starts_again_and_again_fills_no_disk() -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from baikalctl import paths
 from baikalctl.baikal import smoke_test
-from baikalctl.baikal.smoke_test import Visitor
+from baikalctl.baikal.smoke_test import TemporaryUser
 from baikalctl.database import sqlite, transfer
 from baikalctl.errors import HostError
 from tests.unit.moving import names
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from baikalctl.database.sqlite_file import Connection
 
 
-VISITOR = Visitor("visitor", "secret")
+VISITOR = TemporaryUser("visitor", "secret")
 EVENT, CARD = "calendars/visitor/default/check.ics", "addressbooks/visitor/default/check.vcf"
 
 
@@ -140,7 +140,7 @@ def test_the_account_is_there_for_the_time_and_leaves_nothing(connection: Connec
     connection.commit()
     before = host / "before.sqlite"
     shutil.copy(paths.SQLITE, before)
-    with contextlib.suppress(ZeroDivisionError), smoke_test.visiting(here(), "Realm") as visitor:
+    with contextlib.suppress(ZeroDivisionError), smoke_test.temporary_user(here(), "Realm") as visitor:
         assert names(paths.SQLITE) == [visitor.name, "jo"]
         owner = (f"principals/{visitor.name}",)
         for table in ("calendarinstances", "addressbooks"):
@@ -157,7 +157,7 @@ def test_the_account_is_there_for_the_time_and_leaves_nothing(connection: Connec
 
 def test_no_two_visitors_are_the_same(connection: Connection) -> None:
     """Several machines may try out the same database at once."""
-    with smoke_test.visiting(here()) as one, smoke_test.visiting(here()) as other:
+    with smoke_test.temporary_user(here()) as one, smoke_test.temporary_user(here()) as other:
         assert one.name != other.name
         assert one.password != other.password
         assert len(names(paths.SQLITE)) == 2
@@ -174,14 +174,14 @@ def test_what_killed_runs_have_left_goes_and_what_others_use_stays(
     now = time.time()
     with monkeypatch.context() as patch:
         patch.setattr(time, "time", lambda: now - smoke_test.LIFE_S - 2)
-        with smoke_test.visiting(here()) as killed:
+        with smoke_test.temporary_user(here()) as killed:
             left = killed.name
     smoke_test._bring(here(), smoke_test._account(left))
-    with smoke_test.visiting(here()) as other:
-        with smoke_test.visiting(here()) as mine:
+    with smoke_test.temporary_user(here()) as other:
+        with smoke_test.temporary_user(here()) as mine:
             assert set(names(paths.SQLITE)) == {someone, left, other.name, mine.name}
         monkeypatch.setattr(sqlite.Sqlite, "shared", True)
-        with smoke_test.visiting(here()) as mine:
+        with smoke_test.temporary_user(here()) as mine:
             assert set(names(paths.SQLITE)) == {someone, other.name, mine.name}
     assert connection.execute("SELECT count(*) FROM principals").fetchone() == (0,)
     assert connection.execute("SELECT count(*) FROM calendars").fetchone() == (0,)

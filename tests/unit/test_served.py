@@ -59,7 +59,7 @@ def issued(it: DesiredState, *certificates: x509.Certificate) -> Path:
     """Have an authority have issued this chain, for what is declared."""
     assert it.asking is not None
     first = certbot.first_line(it, it.asking)
-    return put(selection.issued(it), pem(*certificates or (signed(), CA)), first=first)
+    return put(selection.issued_path(it), pem(*certificates or (signed(), CA)), first=first)
 
 
 def pair(place: Path) -> str:
@@ -70,7 +70,7 @@ def pair(place: Path) -> str:
 
 def serves(it: DesiredState) -> str:
     """Return what the web server reads as its certificate."""
-    return selection.serving(it).read_text(encoding="utf-8")
+    return selection.serving_pair(it).read_text(encoding="utf-8")
 
 
 def besides(it: DesiredState) -> str:
@@ -88,7 +88,7 @@ def test_files_of_somebodys_own_are_copied_into_one(host: Path) -> None:
     it = brought(host, OWN)
     assert take(it) == [f"take the certificate of {it.tls_certificate} into service"]
     assert serves(it) == (OWN + GOOD_KEY).decode()
-    assert stat.S_IMODE(selection.serving(it).stat().st_mode) == 0o600
+    assert stat.S_IMODE(selection.serving_pair(it).stat().st_mode) == 0o600
     assert take(it) == []
 
 
@@ -122,7 +122,7 @@ def test_files_that_are_broken_leave_the_old_pair_serving(host: Path, chain: byt
     assert take(it) == []
     assert serves(it) == (OWN + GOOD_KEY).decode()
     with pytest.raises(HostError):
-        selection.given(it)
+        selection.declared_pair(it)
 
 
 def test_files_that_went_leave_the_old_pair_serving(host: Path) -> None:
@@ -137,7 +137,7 @@ def test_files_that_went_leave_the_old_pair_serving(host: Path) -> None:
 def test_an_old_pair_that_has_expired_goes_on_serving_all_the_same(host: Path) -> None:
     """Whoever clicks the warning away gets on; and nobody gets a self-signed one in the place of somebody's own."""
     it = brought(host, b"")
-    put(selection.serving(it), pem(signed(starts=-90, days=-1), CA, ROOT))
+    put(selection.serving_pair(it), pem(signed(starts=-90, days=-1), CA, ROOT))
     assert [sentence for sentence, _ in selection.steps(it) if "make" in sentence] == []
     take(it)
     assert "BEGIN CERTIFICATE" in serves(it)
@@ -154,7 +154,7 @@ def test_files_that_are_broken_from_the_beginning_are_refused(host: Path) -> Non
 def test_an_old_pair_for_another_name_is_no_stopgap(host: Path) -> None:
     """As somebody may have copied it there."""
     it = brought(host, b"")
-    put(selection.serving(it), pem(issue(FURTHER)))
+    put(selection.serving_pair(it), pem(issue(FURTHER)))
     with pytest.raises(HostError, match="is no certificate in PEM form"):
         take(it)
 
@@ -166,7 +166,7 @@ def test_an_old_pair_without_a_further_name_is_one(host: Path) -> None:
     assert take(it) == []
     assert serves(it) == (OWN + GOOD_KEY).decode()
     with pytest.raises(HostError, match=r"doesn't cover dav\.example\.org"):
-        selection.given(it)
+        selection.declared_pair(it)
 
 
 @pytest.mark.parametrize("junk", [b"\xff\xfe\x00garbage", b"", OWN[:700]], ids=["binary", "empty", "cut"])
@@ -174,7 +174,7 @@ def test_what_was_damaged_is_mended(host: Path, junk: bytes) -> None:
     """As after a disk's failure: what is declared is what serves."""
     it = brought(host, OWN)
     take(it)
-    for part in (selection.serving(it), Path(f"{it.served}.conf")):
+    for part in (selection.serving_pair(it), Path(f"{it.served}.conf")):
         part.write_bytes(junk + b"\n")
         assert len(take(it)) == 1
         assert serves(it) == (OWN + GOOD_KEY).decode()
@@ -214,7 +214,7 @@ def test_a_run_that_dies_between_two_files_leaves_what_can_serve(
 ) -> None:
     """Browsers are never told to insist on a certificate that isn't there, neither before nor after; the next run mends."""
     it = declared(**trusting)
-    put(selection.serving(it), pem(issue(DNS)) if trusted else pem(signed(), CA))
+    put(selection.serving_pair(it), pem(issue(DNS)) if trusted else pem(signed(), CA))
     Path(f"{it.served}.conf").write_text("" if trusted else HSTS, encoding="utf-8")
     issued(it, *((signed(), CA) if trusted else (signed(),)))
     replacing: list[Path] = []
@@ -230,10 +230,10 @@ def test_a_run_that_dies_between_two_files_leaves_what_can_serve(
         patch.setattr(Path, "replace", replace)
         with pytest.raises(KeyboardInterrupt):
             take(it)
-    assert selection.look(it, selection.serving(it)).fault() == ""
-    assert selection.look(it, selection.serving(it)).trusted or besides(it) == ""
+    assert selection.read_pair(it, selection.serving_pair(it)).fault() == ""
+    assert selection.read_pair(it, selection.serving_pair(it)).trusted or besides(it) == ""
     assert len(take(it)) == 1
-    assert (besides(it) == HSTS) == selection.look(it, selection.serving(it)).trusted == trusted
+    assert (besides(it) == HSTS) == selection.read_pair(it, selection.serving_pair(it)).trusted == trusted
 
 
 def test_hsts_and_stapling_are_told_of_a_certificate_that_clients_believe(trusting: dict[str, object]) -> None:
@@ -260,7 +260,7 @@ def test_nothing_is_told_of_a_certificate_that_clients_refuse(
 ) -> None:
     """HSTS would lock everybody out, and a responder of somebody unknown is nobody's business."""
     it = declared(**trusting)
-    put(selection.serving(it), pem(*chain))
+    put(selection.serving_pair(it), pem(*chain))
     Path(f"{it.served}.conf").write_text(HSTS, encoding="utf-8")
     take(it)
     assert besides(it) == ""
@@ -291,7 +291,7 @@ def test_a_trusted_certificate_of_somebodys_own_is_told_of_too(host: Path, monke
     """Where this host's system knows the root, as clients' do."""
     trust(monkeypatch, host, ROOT)
     it = brought(host, pem(signed(), CA))
-    assert selection.given(it).trusted
+    assert selection.declared_pair(it).trusted
     take(it)
     assert besides(it) == HSTS
 
@@ -300,8 +300,8 @@ def test_before_an_authority_has_issued_anything_a_self_signed_one_serves(host: 
     """So that there is a server that the authority can ask."""
     assert host.is_dir()
     it = declared(**LETSENCRYPT)
-    assert take(it) == [f"make a self-signed certificate: {selection.issued(it)} is not there"]
-    assert selection.look(it, selection.serving(it)).self_signed
+    assert take(it) == [f"make a self-signed certificate: {selection.issued_path(it)} is not there"]
+    assert selection.read_pair(it, selection.serving_pair(it)).self_signed
     assert besides(it) == ""
     assert take(it) == []
 
@@ -329,7 +329,7 @@ def test_whoever_asks_an_authority_falls_back_in_this_order(host: Path, gone: in
     it = declared(**LETSENCRYPT)
     places = (
         issued(it),
-        put(selection.serving(it), pem(signed(days=40), CA)),
+        put(selection.serving_pair(it), pem(signed(days=40), CA)),
         put(other(it, "files"), pem(signed(days=30), CA)),
         put(other(it, "selfsigned"), pem(issue(DNS, days=150))),
     )
@@ -340,7 +340,7 @@ def test_whoever_asks_an_authority_falls_back_in_this_order(host: Path, gone: in
     if gone < len(places):
         assert serves(it) == contents[gone]
     else:
-        assert selection.look(it, selection.serving(it)).days_left == 396
+        assert selection.read_pair(it, selection.serving_pair(it)).days_left == 396
 
 
 def test_a_good_pair_goes_before_a_better_one_that_is_broken(host: Path) -> None:
@@ -356,8 +356,8 @@ def test_a_good_pair_goes_before_a_better_one_that_is_broken(host: Path) -> None
         (pem(signed(FURTHER), CA), GOOD_KEY),
         (b"", b""),
     ):
-        put(selection.serving(it), before)
-        put(selection.issued(it), chain, key)
+        put(selection.serving_pair(it), before)
+        put(selection.issued_path(it), chain, key)
         take(it)
         assert serves(it) == (before + GOOD_KEY).decode()
 
@@ -366,11 +366,11 @@ def test_a_good_pair_goes_before_one_whose_chain_has_expired(trusting: dict[str,
     """Clients refuse it, however young it is; where there is no other, it is still an authority's."""
     it = declared(**trusting)
     old = issue(DNS, signer=(OLD_CA, CA_KEY))
-    good = put(selection.serving(it), pem(signed(days=3), CA)).read_text(encoding="utf-8")
+    good = put(selection.serving_pair(it), pem(signed(days=3), CA)).read_text(encoding="utf-8")
     place = issued(it, old, OLD_CA)
     take(it)
     assert serves(it) == good
-    selection.serving(it).unlink()
+    selection.serving_pair(it).unlink()
     take(it)
     assert serves(it) == pair(place)
     assert besides(it) == ""
@@ -384,7 +384,7 @@ def test_files_whose_chain_has_expired_leave_the_old_pair_serving(host: Path, mo
     assert take(it) == []
     assert serves(it) == (OWN + GOOD_KEY).decode()
     with pytest.raises(HostError, match=r"cal\.pem has a chain that has expired; take the authority's newer one$"):
-        selection.given(it)
+        selection.declared_pair(it)
 
 
 def test_another_authority_has_a_place_of_its_own(host: Path) -> None:
@@ -411,7 +411,7 @@ def test_another_modes_pair_for_another_name_is_not_taken(host: Path) -> None:
     it = declared(**LETSENCRYPT)
     put(Path(f"{paths.TLS}/files-dav.example.org.pem"), pem(signed(DNS), CA))
     take(it)
-    assert selection.look(it, selection.serving(it)).self_signed
+    assert selection.read_pair(it, selection.serving_pair(it)).self_signed
 
 
 def test_an_expired_certificate_of_an_authority_goes_before_a_self_signed_one(host: Path) -> None:
@@ -435,7 +435,7 @@ def test_a_further_name_keeps_what_was_issued_until_a_better_comes(host: Path) -
     assert serves(more) == before
     issued(more, signed(DNS, FURTHER), CA)
     assert len(take(more)) == 1
-    assert selection.look(more, selection.serving(more)).uncovered == ()
+    assert selection.read_pair(more, selection.serving_pair(more)).uncovered == ()
 
 
 @pytest.mark.parametrize("mode", ["selfsigned", "off"])
@@ -448,7 +448,7 @@ def test_whoever_asks_no_authority_is_served_nothing_of_one(host: Path, mode: st
     if mode == "off":
         assert names(paths.TLS) == []
     else:
-        assert selection.look(it, selection.serving(it)).self_signed
+        assert selection.read_pair(it, selection.serving_pair(it)).self_signed
 
 
 def leave(*files: str) -> None:

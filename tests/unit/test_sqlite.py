@@ -53,7 +53,7 @@ def test_what_an_interrupted_run_left_beside_is_no_hindrance(host: Path) -> None
     Path(paths.SQLITE + ".new").write_bytes(b"half")
     here().create(VERSION)
     with contextlib.closing(here().connect()) as opened:
-        assert interface.one(opened, "SELECT count(*) FROM users") == 0
+        assert interface.first_number(opened, "SELECT count(*) FROM users") == 0
 
 
 def test_a_database_that_is_not_there_is_not_made_by_looking(host: Path) -> None:
@@ -77,9 +77,9 @@ def test_a_damaged_database_asks_for_a_backup(host: Path, content: bytes) -> Non
 
 def test_reading_changes_nothing(connection: sqlite_file.Connection) -> None:
     """A connection for reading refuses to write."""
-    assert interface.one(connection, "SELECT count(*) FROM users") == 0
+    assert interface.first_number(connection, "SELECT count(*) FROM users") == 0
     with contextlib.closing(here().connect(read_only=True)) as reader:
-        assert interface.one(reader, "SELECT count(*) FROM users") == 0
+        assert interface.first_number(reader, "SELECT count(*) FROM users") == 0
         with pytest.raises(sqlite3.OperationalError, match="readonly"):
             reader.execute("INSERT INTO users (username, digesta1) VALUES ('x', 'x')")
 
@@ -138,7 +138,7 @@ def test_readers_go_on_while_somebody_writes(connection: sqlite_file.Connection)
     assert synchronous == 2, "FULL"
     connection.execute("INSERT INTO users (username, digesta1) VALUES ('x', 'x')")
     with contextlib.closing(here().connect()) as other:
-        assert interface.one(other, "SELECT count(*) FROM users") == 0
+        assert interface.first_number(other, "SELECT count(*) FROM users") == 0
 
 
 def test_the_journal_is_switched_when_others_let_go(connection: sqlite_file.Connection) -> None:

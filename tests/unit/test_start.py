@@ -290,7 +290,7 @@ def test_an_errand_knows_what_a_start_would_and_touches_no_data(errand: Path, ya
     if yaml:
         Path(paths.BAIKAL_YAML).write_text(yaml, encoding="utf-8")
     before = sorted(Path(paths.DATA).rglob("*"))
-    start.prepare_errand(RIGHT | SERVER | {"BAIKAL_DATABASE_TLS": "off"})
+    start.prepare_one_off(RIGHT | SERVER | {"BAIKAL_DATABASE_TLS": "off"})
     assert sorted(Path(paths.DATA).rglob("*")) == before
     assert not (errand / "left").exists()
     assert (errand / "etc/told").read_text(encoding="utf-8") == f"db.example.org 0.12.1 {realm}"
@@ -300,10 +300,10 @@ def test_an_errand_knows_what_a_start_would_and_touches_no_data(errand: Path, ya
 def test_an_errand_is_refused_as_a_start_would_be(tmp_path: Path) -> None:
     """With every fault of the settings, and where a file is missing."""
     with pytest.raises(SettingsError, match="BAIKAL_HOSTNAME"):
-        start.prepare_errand({"BAIKAL_DATABASE": "pgsql"})
+        start.prepare_one_off({"BAIKAL_DATABASE": "pgsql"})
     missing = {"BAIKAL_DATABASE_CA": str(tmp_path / "none.pem")}
     with pytest.raises(HostError, match=r"none\.pem is not there; mount it"):
-        start.prepare_errand(RIGHT | SERVER | missing)
+        start.prepare_one_off(RIGHT | SERVER | missing)
 
 
 def test_what_can_not_be_taken_back_while_a_server_is_away_waits_for_it(

@@ -95,7 +95,7 @@ def test_whoever_synchronised_after_the_archive_is_told_of_the_difference(calend
         tokens.append(calendar.token())
     calendar.delete("b.ics")
     tokens.append(calendar.token())
-    assert sync_tokens.go_on(archive, Path(paths.SQLITE)) == 4
+    assert sync_tokens.continue_tokens(archive, Path(paths.SQLITE)) == 4
     expected = {"a.ics": 2, "b.ics": 2, "c.ics": 3, "d.ics": 3}
     for since in tokens:
         assert told(archive, calendar.number, since) == expected
@@ -107,7 +107,7 @@ def test_whoever_synchronised_after_the_archive_is_told_of_the_difference(calend
 def test_where_nothing_is_different_nobody_is_told_anything(calendar: Calendar, archive: Path) -> None:
     """Neither is the token another."""
     before = archive.read_bytes()
-    assert sync_tokens.go_on(archive, Path(paths.SQLITE)) == 0
+    assert sync_tokens.continue_tokens(archive, Path(paths.SQLITE)) == 0
     assert archive.read_bytes() == before
     assert calendar.token() == 3
 
@@ -129,7 +129,7 @@ def test_where_nobody_knows_what_was_told_every_object_is_listed(
             connection.execute("UPDATE calendarinstances SET principaluri = 'principals/ann'")
             connection.execute("UPDATE calendars SET synctoken = 50")
             connection.commit()
-    assert sync_tokens.go_on(archive, None if before == "nothing" else place) == 2
+    assert sync_tokens.continue_tokens(archive, None if before == "nothing" else place) == 2
     assert told(archive, calendar.number, 39 + sync_tokens.LEAP) == {"a.ics": 2, "b.ics": 2}
     with contextlib.closing(Sqlite(archive).connect()) as connection:
         assert token(connection, calendar.number) == 41 + sync_tokens.LEAP

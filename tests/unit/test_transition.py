@@ -87,7 +87,7 @@ class Host:
         """Have the newer release serve."""
         transaction.recover(silent)
         found = config.read()
-        if migration.outstanding(found, VERSION):
+        if migration.older_version(found, VERSION):
             upgrade_command.upgrade(found, found["database"], VERSION, silent, finish or apply)
 
     def import_(self) -> None:
@@ -156,7 +156,7 @@ def arrived(kind: str) -> None:
 @pytest.fixture
 def it(host: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
     """Return a host with data."""
-    monkeypatch.setattr(postgresql, "Pgsql", Elsewhere)
+    monkeypatch.setattr(postgresql, "Postgresql", Elsewhere)
     return Host(host)
 
 

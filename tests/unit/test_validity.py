@@ -60,13 +60,13 @@ def one(it: DesiredState) -> Finding:
 
 def serve(it: DesiredState, *chain: x509.Certificate) -> None:
     """Have this chain serve, whatever else there is."""
-    put(selection.serving(it), pem(*chain))
+    put(selection.serving_pair(it), pem(*chain))
 
 
 def issued(it: DesiredState, *chain: x509.Certificate) -> None:
     """Have an authority have issued this chain, for what is declared."""
     assert it.asking is not None
-    put(selection.issued(it), pem(*chain), first=certbot.first_line(it, it.asking))
+    put(selection.issued_path(it), pem(*chain), first=certbot.first_line(it, it.asking))
 
 
 def refuse(it: DesiredState, monkeypatch: pytest.MonkeyPatch, refusal: Refusal = REFUSAL) -> str:
@@ -98,7 +98,7 @@ def test_what_is_not_there_or_damaged_is_a_failure(changed: dict[str, object]) -
     """With it, nginx would not start; the deploy mends it."""
     it = declared(**CLOSED | changed)
     assert one(it) == Finding("certificate", FAILED, f"{it.served}.pem is not there", "run the deploy")
-    put(selection.serving(it), pem(issue(DNS)), secret(OTHER_KEY))
+    put(selection.serving_pair(it), pem(issue(DNS)), secret(OTHER_KEY))
     assert one(it).status == FAILED
     assert one(it).message == f"{it.served}.pem has a key that isn't its certificate's"
 
@@ -217,7 +217,7 @@ def test_one_of_an_authority_is_told_with_when_it_is_renewed() -> None:
     it = declared(**ASKING)
     issued(it, signed(), CA)
     take(it)
-    at = output.utc(renewal.renewal_time(selection.look(it, selection.issued(it))))
+    at = output.utc(renewal.renewal_time(selection.read_pair(it, selection.issued_path(it))))
     assert one(it) == Finding(
         "certificate",
         OK,
@@ -355,7 +355,7 @@ def test_what_nginx_shows_must_be_what_serves(monkeypatch: pytest.MonkeyPatch, *
     it = declared(**LETSENCRYPT)
     issued(it, signed(), CA)
     take(it)
-    shown = selection.serving(it)
+    shown = selection.serving_pair(it)
     if not shows:
         shown = put(Path(paths.TLS) / "old.pem", pem(signed(), CA))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -376,7 +376,7 @@ def test_what_nginx_shows_while_it_reloads_is_no_finding() -> None:
     take(it)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(put(Path(paths.TLS) / "old.pem", pem(signed(), CA)))
-    reload = threading.Timer(0.3, context.load_cert_chain, [selection.serving(it)])
+    reload = threading.Timer(0.3, context.load_cert_chain, [selection.serving_pair(it)])
     with serving(context) as web:
         reload.start()
         found = list(certificate.findings(declared(**LETSENCRYPT, https_port=web.port)))
