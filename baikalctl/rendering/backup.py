@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from baikalctl import paths
-from baikalctl.rendering.model import Directory, File, Platform, Service, secret_files
+from baikalctl.rendering.subsystem import secret_files
 from baikalctl.rendering.timers import BACKUP, timer_files, timer_services
 from baikalctl.settings import schedule
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from baikalctl.rendering.templates import Context
+    from baikalctl.rendering.model import Directory, File, Platform, Service
+    from baikalctl.rendering.subsystem import Context
     from baikalctl.settings.model import Settings
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from baikalctl import paths
-from baikalctl.rendering.model import Directory, File, Platform, Service, secret_files
+from baikalctl.rendering.model import Directory, File, Platform, Service
+from baikalctl.rendering.subsystem import secret_files
 from baikalctl.rendering.timers import CERTIFICATE, timer_files, timer_services
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from baikalctl.rendering.templates import Context
+    from baikalctl.rendering.subsystem import Context
     from baikalctl.settings.model import Settings
 
 

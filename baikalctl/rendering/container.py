@@ -15,7 +15,8 @@ from baikalctl.desired.build import desired_state
 from baikalctl.rendering.baikal import program
 from baikalctl.rendering.machine import SUBSYSTEMS
 from baikalctl.rendering.model import Directory, File, FileSet, Platform
-from baikalctl.rendering.templates import Context, Layout, fill_in
+from baikalctl.rendering.subsystem import Context, Layout
+from baikalctl.rendering.templates import fill_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,12 +6,13 @@ import re
 from typing import TYPE_CHECKING
 
 from baikalctl import paths
-from baikalctl.rendering.model import Directory, File, Platform, Service, secret_files, service
+from baikalctl.rendering.model import Directory, File, Platform, Service, service
+from baikalctl.rendering.subsystem import secret_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from baikalctl.rendering.templates import Context
+    from baikalctl.rendering.subsystem import Context
     from baikalctl.settings.model import Settings
 
 

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 from baikalctl import paths
 from baikalctl.rendering import nullmailer, postfix
-from baikalctl.rendering.model import Directory, File, Platform, Service, secret_files
+from baikalctl.rendering.model import Directory, File, Platform, Service
+from baikalctl.rendering.subsystem import secret_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from baikalctl.rendering.templates import Context
+    from baikalctl.rendering.subsystem import Context
     from baikalctl.settings.model import Settings
 
 

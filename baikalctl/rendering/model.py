@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from baikalctl import paths
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
-
-    from baikalctl.rendering.templates import Context
-    from baikalctl.settings.model import Settings
-    from baikalctl.settings.secret import Secret
+    from collections.abc import Iterable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,34 +97,7 @@ class FileSet:
         return f"<{len(self.files)} files>"
 
 
-class Subsystem(Protocol):
-    """What each module of a subsystem has: the one description for machines, images and containers."""
-
-    def packages(self, settings: Settings, *, image: bool) -> Iterable[str]:
-        """Return the distribution's packages; in an ``image``, all that its containers may be configured to use."""
-
-    def units(self, settings: Settings, platform: Platform) -> tuple[str, ...]:
-        """Return the systemd units of a machine, in the order in which they start."""
-
-    def directories(self, context: Context) -> Iterable[Directory]:
-        """Return the directories, parents first."""
-
-    def files(self, context: Context) -> Iterable[File]:
-        """Return the files."""
-
-    def services(self, context: Context, files: tuple[File, ...]) -> Iterable[Service]:
-        """Return the services of a machine, in the order in which they start; ``files`` are those of all subsystems."""
-
-
 def service(name: str, unit: str, check: str, files: Iterable[File], *, reloads: bool = True) -> Service:
     """Return the service ``name``, which reads those ``files`` that name it."""
     reads = tuple(file.path for file in files if file.service == name)
     return Service(name=name, unit=unit, check=tuple(check.split()), reads=reads, reloads=reloads)
-
-
-def secret_files(context: Context, secrets: Mapping[str, Secret | None]) -> Iterator[File]:
-    """Yield a file, for root alone, for each of the ``secrets`` (by path on a machine) that is set."""
-    for path, secret in secrets.items():
-        if secret:
-            content = f"{secret.reveal()}\n".encode()
-            yield File(path=f"{context.layout.root}{path}", content=content, mode=0o600, together=True)

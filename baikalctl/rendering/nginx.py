@@ -11,7 +11,7 @@ from baikalctl.rendering.model import Directory, EarlyUnit, File, Platform, Serv
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from baikalctl.rendering.templates import Context
+    from baikalctl.rendering.subsystem import Context
     from baikalctl.settings.model import Settings
 
 

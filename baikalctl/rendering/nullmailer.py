@@ -11,7 +11,7 @@ from baikalctl.rendering.timers import UNITS
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from baikalctl.rendering.templates import Context
+    from baikalctl.rendering.subsystem import Context
 
 
 PACKAGES = ("nullmailer",)

@@ -12,7 +12,7 @@ from baikalctl.rendering.timers import UNITS, timers
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from baikalctl.rendering.templates import Context
+    from baikalctl.rendering.subsystem import Context
     from baikalctl.settings.model import Settings
 
 

@@ -9,7 +9,7 @@ from baikalctl.rendering.model import File, Service, service
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from baikalctl.rendering.templates import Context
+    from baikalctl.rendering.subsystem import Context
     from baikalctl.settings.model import Settings
 
 
