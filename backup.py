@@ -6,8 +6,8 @@ keep those. A host that fails is red, and the others go on.
 
 from pyinfra.context import host
 
-from tasks.archives import archived, brought_home
-from tasks.summary import at_the_end_of
+from tasks.fetch_archives import archived, brought_home
+from tasks.fleet.summary import at_the_end_of
 
 if host == next(iter(host.state.inventory.get_active_hosts())):
     at_the_end_of(host.state)  # once

@@ -1,29 +1,39 @@
-"""Provision Baïkal: pyinfra inventory.py deploy.py, or pyinfra @docker/ubuntu:24.04 deploy.py for an image.
+"""Provision Baïkal: pyinfra inventory.py deploy.py, or pyinfra @docker/ubuntu:24.04 deploy.py for an image."""
 
-The table of contents. Each host is surveyed first, so that whatever is wrong is said before anything is touched.
-"""
+import sys
+from pathlib import Path
 
 from pyinfra.context import host
 
-from tasks import baikal, check, database, image, mail, packages, tls, web
-from tasks.rollout import in_batches
-from tasks.survey import survey
+sys.path.insert(
+    0, str(Path(__file__).resolve().parent)
+)  # for another deploy.py that includes this one (docs/fleets.md)
 
-target = survey(host)  # what is wanted, what the host is; stops here if they don't fit
+from tasks import backup, baikal, certbot, configuration, database, image, mail, nginx, packages, php
+from tasks.fleet.batches import in_batches
+from tasks.preflight import preflight
 
-for _ in in_batches(host, target.batches):  # once: for all hosts together, or when its batch's turn comes
-    mail.prepare(target=target)  # nothing that waits in a queue is lost when its mail server goes
-    database.prepare(target=target)  # a server that was there before is somebody's own
-    packages.install(target=target)
-    baikal.install(target=target)
 
-    # What needs a booted machine; an image skips it, and its container does the same when it starts
-    # (baikalctl/container/start.py).
-    baikal.configure(target=target)
-    web.activate(target=target)
-    tls.activate(target=target)
-    mail.activate(target=target)
-    check.activate(target=target)
+def deploy() -> None:
+    """Bring this host to its settings; raises DeployError, with nothing changed anywhere, if any host has a fault."""
+    target = preflight(host)
+    for _ in in_batches(host, target.batches):  # once: with all hosts together, or when this host's batch is next
+        mail.prepare(target)  # saves queued mail if its server is about to be removed
+        database.prepare(target)
+        packages.install(target)  # of all subsystems, in one run of apt
+        configuration.upload(target)  # of all subsystems, in one transaction
+        baikal.install(target)
+        baikal.configure(target)
 
-    image.finish(target=target)
-    image.tag(target=target)
+        # These need a running machine. For an image, its containers do the same at their start (container/start.py).
+        database.activate(target)
+        php.activate(target)
+        nginx.activate(target)
+        mail.activate(target)
+        certbot.activate(target)
+        backup.activate(target)
+        baikal.check(target)
+        image.finish(target)
+
+
+deploy()

@@ -8,7 +8,7 @@ can't serve.
 from pyinfra import local
 from pyinfra.context import host
 
-from tasks.restoring import chosen, restored
+from tasks.restore import chosen, restored
 
 source = chosen(host)  # stops here if there is none
 

@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Final
 
 from bench.contenders import Bench, BenchmarkError
 from bench.report import OURS, Goal, Row
-from tasks.distribution import PACKAGES
 from tests.lab.asking import HOSTNAME
 from tests.lab.certificates import Signer
-from tests.lab.images import machine_image
+from tests.lab.images import PACKAGES, machine_image
 from tests.lab.machine import Machine
 from tests.lab.scanner import Scan, scan
 from tests.lab.server import Server

@@ -17,8 +17,7 @@ from bench.peers.equality import State, refuse_differences, refuse_other_limit, 
 from bench.peers.payload import Wanted, platform_of, wanted
 from bench.report import OURS, Goal, Row, alternating
 from bench.slow_line import slow_line
-from tasks.distribution import PACKAGES
-from tests.lab.images import machine_image
+from tests.lab.images import PACKAGES, machine_image
 from tests.lab.machine import Machine
 
 if TYPE_CHECKING:

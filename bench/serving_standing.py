@@ -11,9 +11,8 @@ from baikalctl import paths
 from bench import load
 from bench.contenders import BenchmarkError
 from bench.corpus import PASSWORD, Corpus, build
-from tasks.distribution import PACKAGES
 from tests.lab.engine import Engine, wait_until
-from tests.lab.images import machine_image
+from tests.lab.images import PACKAGES, machine_image
 from tests.lab.machine import Machine
 from tests.lab.objects import STORED
 from tests.lab.server import Server

@@ -17,9 +17,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
+from baikalctl.rendering.database import DRIVERS
 from bench.contenders import Bench, BenchmarkError
 from bench.report import OURS, Row, alternating
-from tasks.distribution import DRIVERS, PACKAGES
 from tests.lab import release as releases
 from tests.lab.acme import Network
 from tests.lab.asking import PASSWORD
@@ -31,7 +31,7 @@ from tests.lab.deploying import REPOSITORY, Outcome, pyinfra
 from tests.lab.engine import cache_directory
 from tests.lab.filling import fill
 from tests.lab.holding import Holder, SqliteFile
-from tests.lab.images import machine_image
+from tests.lab.images import PACKAGES, machine_image
 from tests.lab.machine import Machine
 from tests.lab.server import Server
 

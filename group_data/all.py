@@ -3,7 +3,7 @@
 The same list with environment variables and what each takes: docs/settings.md.
 """
 
-from tasks.transport import prompt
+from tasks.ssh import prompt
 
 # --- Identity
 

@@ -1,33 +1,36 @@
-"""Baïkal: baikalctl, the release, and the state of its data."""
+"""Baïkal: the release, and its settings.
+
+The packages and files of baikalctl are described in ``baikalctl/rendering/baikal.py``.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pyinfra.api.deploy import deploy
-
-from tasks.operations import applied, files_brought, release_installed
+from tasks.operations import baikalctl, release
 
 if TYPE_CHECKING:
-    from tasks.survey import Target
+    from tasks.target import Target
 
 
-@deploy("Baïkal")
 def install(target: Target) -> None:
-    """Have baikalctl, all configuration (in an image: none yet) and the release on the host."""
-    settings, archive = target.settings, target.archive
-    files_brought(name="Bring every file of ours to the host", files=target.wanted, run=target.run)
-    release_installed(
+    """Install the release."""
+    release.installed(
         name="Install Baïkal",  # without its version: hosts share an operation's name, and may differ in that
-        version=settings.baikal_version,
-        archive=archive.source,
-        sha256=archive.sha256,
-        run=target.run,
+        version=target.settings.baikal_version,
+        archive=target.archive.source,
+        sha256=target.archive.sha256,
+        facts=target.facts,
     )
 
 
-@deploy("Baïkal")
 def configure(target: Target) -> None:
-    """Have certificate, configuration, database and accounts as declared; an image has none of them."""
-    if target.machine.booted:
-        applied(name="Apply the declared state", run=target.run)
+    """Apply the settings to certificate, baikal.yaml, database and accounts; an image has none of them."""
+    if target.booted:
+        baikalctl.applied(name="Apply settings", facts=target.facts)
+
+
+def check(target: Target) -> None:
+    """Fail unless ``baikalctl check`` on the host is healthy."""
+    if target.booted:
+        baikalctl.healthy(name="Check health", facts=target.facts)

@@ -1,18 +1,19 @@
-"""What a host tells of itself: one question for one answer, however many things it is about."""
+"""The state of what the deploy has put on a host: files, release, services, and the result of ``baikalctl check``.
+
+Each is one command with one answer, however many files or services it is about.
+"""
 
 from __future__ import annotations
 
 import json
-import re
 import shlex
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pyinfra.api.facts import FactBase
 
 from baikalctl import paths
 from baikalctl.baikal.release import ORIGIN, TREE, tree_command
-from tasks.distribution import KNOWN
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,131 +21,8 @@ if TYPE_CHECKING:
     from baikalctl.rendering.model import FileSet, Service
 
 
-@dataclass(frozen=True, kw_only=True)
-class Machine:
-    """The host as it is now."""
-
-    system: str
-    """ID of os-release, such as ``debian``."""
-    pretty: str
-    root: bool
-    sudo: str
-    """Nothing where sudo works without a password, otherwise what it says."""
-    booted: bool
-    """Whether systemd runs here, which an image and most containers lack."""
-    cores: int
-    memory_mb: int
-    ipv6: bool
-    release: str
-    """The release of Baïkal that ``current`` leads to, or nothing."""
-    mail_servers: tuple[str, ...]
-    """The packages of mail servers that the deploy has installed; any other that is here is somebody else's."""
-    database_servers: tuple[str, ...]
-    """The same of database servers."""
-    installed: dict[str, str]
-    """Version by package, of those that concern us and are wholly installed."""
-
-    def missing(self, packages: Iterable[str]) -> tuple[str, ...]:
-        """Return which of these packages aren't installed."""
-        return tuple(name for name in packages if name not in self.installed)
-
-
-class MachineFact(FactBase[Machine]):
-    """Everything about the machine itself. Asked as the user who logs in, because what needs no root must not fail."""
-
-    def command(self) -> str:
-        """Print ``key=value`` lines."""
-        return rf"""
-            export LC_ALL=C
-            . /etc/os-release 2>/dev/null
-            echo "system=$ID"; echo "like=$ID_LIKE"; echo "pretty=$PRETTY_NAME"; echo "uid=$(id -u)"
-            [ "$(id -u)" = 0 ] || said=$(sudo -n true 2>&1 </dev/null) || echo "sudo=$(echo "$said" | tail -n 1)"
-            [ ! -d /run/systemd/system ] || echo booted=yes
-            [ ! -e /proc/net/if_inet6 ] || echo ipv6=yes
-            echo "cores=$(nproc 2>/dev/null)"
-            while read -r key value unit; do [ "$key" != MemTotal: ] || echo "memory=$value"; done < /proc/meminfo
-            echo "release=$(readlink {paths.CURRENT})"; echo "mail=$(cat {paths.MAIL_SERVERS} 2>/dev/null)"
-            echo "database=$(cat {paths.DATABASE_SERVERS} 2>/dev/null)"
-            dpkg-query -W -f '${{db:Status-Status}}=${{Package}} ${{Version}}\n' {" ".join(KNOWN)} 2>/dev/null || true
-        """
-
-    def process(self, output: list[str]) -> Machine:
-        """Read the lines."""
-        text: dict[str, str] = {}
-        installed = {}
-        for line in output:
-            key, _, value = line.partition("=")
-            if key == "installed":
-                package, _, version = value.partition(" ")
-                installed[package] = version
-            else:
-                text[key.strip()] = value.strip()
-        # Without the package that stands for the distribution's own, somebody has chosen one.
-        chosen = [name.partition("-")[2] for name in installed if re.fullmatch(r"postgresql-\d+", name)]
-        if chosen:
-            installed.setdefault("postgresql", max(chosen, key=int))
-        known = ("debian", "ubuntu")
-        like = [name for name in known if name in (text.get("system"), *text.get("like", "").split())]
-        return Machine(
-            system=like[-1] if like else text.get("system", ""),
-            pretty=text.get("pretty", "an unknown system"),
-            root=text.get("uid") == "0",
-            sudo=text.get("sudo", ""),
-            booted="booted" in text,
-            cores=int(text.get("cores") or 1),
-            # Rounded, because the kernel's figure varies a little from boot to boot.
-            memory_mb=int(text.get("memory") or 0) // 1024 // 64 * 64,
-            ipv6="ipv6" in text,
-            release=text.get("release", ""),
-            mail_servers=tuple(text.get("mail", "").split()),
-            database_servers=tuple(text.get("database", "").split()),
-            installed=installed,
-        )
-
-
-class CandidateFact(FactBase[dict[str, str]]):
-    """Version by package of what apt would install; refreshes lists that are missing or over a day old first."""
-
-    UNREACHABLE = "unreachable"
-    """Under this name, instead of a package's: why the lists couldn't be refreshed."""
-
-    def command(self, packages: tuple[str, ...]) -> str:
-        """Print apt's paragraphs, after the reason why the lists couldn't be refreshed, if they couldn't."""
-        fresh = "find /var/lib/apt/lists -maxdepth 1 -name '*_Packages*' -mtime -1 2>/dev/null | grep -q ."
-        update = "apt-get -q -o Acquire::Retries=3 -o APT::Update::Error-Mode=any update 2>&1"
-        # apt waits for dpkg's lock if told to, but not for that of the lists, which a daily timer may hold.
-        return f"""
-            export LC_ALL=C DEBIAN_FRONTEND=noninteractive
-            for attempt in $(seq 60); do
-                {fresh} && break
-                said=$({update}) && break
-                case $said in *'Could not get lock'*) sleep 2; continue ;; esac
-                echo "{self.UNREACHABLE}: $(echo "$said" | grep -E '^(E|W|Err)' | head -n 1)"
-                break
-            done
-            apt-cache policy {" ".join(packages)}
-        """
-
-    def process(self, output: list[str]) -> dict[str, str]:
-        """Read apt-cache's paragraphs."""
-        found, package = {}, ""
-        for line in output:
-            if line.startswith(f"{self.UNREACHABLE}:"):
-                found[self.UNREACHABLE] = line.partition(":")[2].strip()
-            elif line and not line.startswith(" "):
-                package = line.rstrip(":")
-            elif line.strip().startswith("Candidate:") and "(none)" not in line:
-                found[package] = line.split(":", 1)[1].strip()
-        return found
-
-    @staticmethod
-    def default() -> dict[str, str]:
-        """Return what a host without apt would say."""
-        return {}
-
-
 class FilesFact(FactBase[dict[str, Any]]):
-    """What stands where our files belong: content by checksum, owner, group, mode, and what we recorded as ours."""
+    """The files at the paths of ours: checksum, owner, group and mode, and the record of which files are ours."""
 
     def command(self, files: FileSet) -> str:
         """Print checksums, then states, then the record, each in a part of its own."""
@@ -181,12 +59,12 @@ class FilesFact(FactBase[dict[str, Any]]):
 
     @staticmethod
     def default() -> dict[str, Any]:
-        """Return what an empty host would say."""
+        """Return the answer of an empty host."""
         return {"checksums": {}, "states": {}, "links": {}, "owned": []}
 
 
 class ReleaseFact(FactBase[tuple[str, str, bool]]):
-    """The current release of Baïkal, the checksum of its archive if it is intact, and whether nothing was left behind."""
+    """The current release of Baïkal, the checksum of its archive if it is intact, and whether no temporary file is left."""
 
     def command(self, version: str) -> str:
         """Print three lines."""
@@ -202,13 +80,13 @@ class ReleaseFact(FactBase[tuple[str, str, bool]]):
 
     @staticmethod
     def default() -> tuple[str, str, bool]:
-        """Return what a host without a release would say."""
+        """Return the answer of a host without a release."""
         return "", "", True
 
 
 @dataclass(frozen=True, kw_only=True)
 class ServiceState:
-    """A service as it is: whether it runs, starts at boot, and has read what its files say now."""
+    """Whether a service runs, starts at boot, and has read its present files."""
 
     running: bool
     enabled: bool
@@ -244,25 +122,8 @@ class ServicesFact(FactBase[dict[str, ServiceState]]):
 
     @staticmethod
     def default() -> dict[str, ServiceState]:
-        """Return what a host without systemd would say."""
+        """Return the answer of a host without systemd."""
         return {}
-
-
-class PathsFact(FactBase[list[str]]):
-    """Which of some paths are files."""
-
-    def command(self, paths: list[str]) -> str:
-        """Print those that are."""
-        return f'for path in {_quoted(paths)}; do [ ! -f "$path" ] || echo "$path"; done'
-
-    def process(self, output: list[str]) -> list[str]:
-        """Return the lines."""
-        return output
-
-    @staticmethod
-    def default() -> list[str]:
-        """Return what is said of nothing."""
-        return []
 
 
 def read_digest(service: Service) -> str:
@@ -277,3 +138,53 @@ def stamp(service: Service) -> str:
 
 def _quoted(words: Iterable[str]) -> str:
     return " ".join(shlex.quote(word) for word in words)
+
+
+class CheckFact(FactBase[dict[str, Any]]):
+    """The result of ``baikalctl check``; ``wait_s`` gives services that were just reloaded a moment."""
+
+    def command(self, wait_s: int = 0) -> str:
+        """Print its JSON, whatever its exit status."""
+        return f"[ ! -x {paths.COMMAND} ] || {paths.COMMAND} check --json --wait {wait_s} || true"
+
+    def process(self, output: list[str]) -> dict[str, Any]:
+        """Read the JSON."""
+        try:
+            found = json.loads("\n".join(output))
+        except (ValueError, RecursionError):
+            found = None
+        return found if self._is_proper(found) else self.IMPROPER
+
+    IMPROPER: ClassVar[dict[str, Any]] = {
+        "healthy": False,
+        "pending": [],
+        "due": False,
+        "findings": [
+            {
+                "subject": "check",
+                "status": "failed",
+                "message": "baikalctl check on the host gives no proper answer",
+                "remedy": "log in to the host and run baikalctl check",
+            }
+        ],
+    }
+    """Stands for an answer of another form, such as that of a compromised host."""
+
+    @staticmethod
+    def _is_proper(found: object) -> bool:
+        if not isinstance(found, dict) or not isinstance(found.get("healthy"), bool):
+            return False
+        pending, findings = found.get("pending"), found.get("findings")
+        if not isinstance(pending, list) or not isinstance(findings, list):
+            return False
+        texts = [*pending]
+        for finding in findings:
+            if not isinstance(finding, dict):
+                return False
+            texts += [finding.get(key) for key in ("subject", "status", "message", "remedy")]
+        return all(isinstance(text, str) for text in texts)
+
+    @staticmethod
+    def default() -> dict[str, Any]:
+        """Return the answer of a host without baikalctl."""
+        return {"healthy": False, "pending": ["everything"], "due": False, "findings": []}

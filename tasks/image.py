@@ -1,4 +1,4 @@
-"""The end of baking an image: what only a machine needs goes, and the image gets what the Dockerfile says and its name."""
+"""An image: cleaned of what only baking needed, and tagged with the metadata of the Dockerfile."""
 
 from __future__ import annotations
 
@@ -8,51 +8,109 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pyinfra import local, logger
-from pyinfra.api.deploy import deploy
-from pyinfra.connectors.docker import DockerConnector
+from pyinfra.api.command import FunctionCommand, StringCommand
+from pyinfra.api.facts import FactBase
+from pyinfra.api.operation import operation
+from pyinfra.context import host
 
-from tasks.baking import image_finished
-from tasks.operations import called
+from baikalctl import paths
+from baikalctl.mail import nullmailer
+from tasks import pyinfra_internals
 
 if TYPE_CHECKING:
-    from tasks.survey import Target
+    from collections.abc import Callable, Generator
+
+    from tasks.pyinfra_internals import Container
+    from tasks.target import Target
 
 DOCKERFILE = Path(__file__).resolve().parent.parent / "Dockerfile"
+CLEAN = f"""
+set -eu
+mkdir -p /var/backups
+ln -sfn {paths.RUN}{paths.DECLARED} {paths.DECLARED}
+ln -sfn {paths.DATA}/backups {paths.BACKUPS}
+[ -L {nullmailer.SPOOL} ] || rm -rf {nullmailer.SPOOL} /etc/nullmailer
+ln -sfn {paths.SPOOL} {nullmailer.SPOOL}
+ln -sfn {paths.RUN}{paths.NULLMAILER} /etc/nullmailer
+ln -sfn {paths.RUN}/etc/mailname /etc/mailname
+echo 'nullmailer shared/mailname string localhost' | debconf-set-selections
+python3 -m compileall -q -f --invalidation-mode checked-hash {paths.LIBRARY}/baikalctl
+touch {paths.LIBRARY}/baikalctl/__pycache__
+find / -xdev -type f -perm /6000 -exec chmod ug-s {{}} +
+apt-get clean
+rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin /var/cache/debconf/*-old /var/cache/ldconfig/aux-cache
+rm -rf /var/lib/dpkg/*-old /var/log/apt/* /var/log/dpkg.log /var/log/alternatives.log {paths.BAKING_LOCK} /tmp/*
+""".strip()
+"""Links from the paths of a machine to those of a container; bytecode, because a container may not be able to write its
+own; no setuid and setgid programs; no lists, logs and leftovers of apt."""
+END = "this is all"
 
 
-@deploy("Image")
+class UncleanFact(FactBase[bool]):
+    """Whether anything in an image differs from a finished one."""
+
+    def command(self) -> str:
+        """Print the first of each kind of thing that is left to do, and a last line: no output means no answer to pyinfra."""
+        compiled = f"{paths.LIBRARY}/baikalctl"
+        return f"""
+            for link in {paths.DECLARED} {paths.BACKUPS} {nullmailer.SPOOL}; do [ -L $link ] || echo links; done
+            [ -d {compiled}/__pycache__ ] || echo bytecode
+            find {compiled} -name '*.py' -newer {compiled}/__pycache__ -print -quit 2>/dev/null
+            find / -xdev -type f -perm /6000 -print -quit
+            find /var/lib/apt/lists /var/log/apt /tmp -mindepth 1 -print -quit 2>/dev/null
+            echo {END}
+        """
+
+    def process(self, output: list[str]) -> bool:
+        """Tell whether there is any other line."""
+        return output != [END]
+
+    @staticmethod
+    def default() -> bool:
+        """Return the answer for an image that hasn't been examined."""
+        return True
+
+
+@operation()
+def cleaned() -> Generator[StringCommand, None, None]:
+    """Leave nothing in the image that only baking needed."""
+    if host.get_fact(UncleanFact):
+        yield StringCommand(CLEAN)
+
+
+@operation(is_idempotent=False)
+def tagged(build: Callable[[], None]) -> Generator[FunctionCommand, None, None]:
+    """Call ``build`` on this machine, once everything before it has succeeded on the host."""
+    yield FunctionCommand(build, [], {})
+
+
 def finish(target: Target) -> None:
-    """Leave in an image nothing that only baking it needed; a container that was there before keeps all it had."""
-    if not target.machine.booted and not _was_there(target):
-        image_finished(name="Leave nothing behind that only baking needed")
+    """Clean the image and tag it ``baikal:<version>``, with the metadata of the Dockerfile.
 
-
-@deploy("Image")
-def tag(target: Target) -> None:
-    """Name what was baked ``baikal:<version>``, with the metadata that stand in the Dockerfile.
-
-    This is the last operation, and pyinfra stops a host at its first failure, so neither a failed run nor a dry one
-    names anything. A container that was there before this run is somebody's own and gets no name either.
+    These are the last operations, and pyinfra stops a host at its first failure, so a failed run tags nothing, nor does
+    a dry one. A container that ran before this run keeps everything, and no image is made of it.
     """
-    connector = target.host.connector
-    if not isinstance(connector, DockerConnector) or _was_there(target):
+    container = pyinfra_internals.container_of(target.host)
+    if container is not None and container.was_running:
         return
-    name = f"baikal:{target.settings.baikal_version}"
-    docker, container = connector.docker_cmd, shlex.quote(connector.container_id)
-    nameless = f"baikal-baked:{connector.container_id[:12]}"
+    if not target.booted:
+        cleaned(name="Clean image")
+    if container is not None:
+        name = f"baikal:{target.settings.baikal_version}"
+        tagged(name=f"Tag image {name}", build=lambda: _build(target, container, name))
 
-    def build() -> None:
-        local.shell(f"{docker} commit {container} {nameless}")
-        try:
-            local.shell(_build_command(target, docker, nameless, name))
-        finally:
-            local.shell(f"{docker} rmi {nameless}")
-        local.shell(f"{docker} rm --force --volumes {container}")
-        logger.info(f"{target.host.print_prefix}tagged {name}")
-        # It would commit the container once more, without a name, and so take twice the disk.
-        connector.disconnect = lambda: None  # type: ignore[method-assign]
 
-    called(name=f"Tag the image {name}", function=build)
+def _build(target: Target, container: Container, name: str) -> None:
+    program, identifier = container.program, shlex.quote(container.identifier)
+    untagged = f"baikal-baked:{container.identifier[:12]}"
+    local.shell(f"{program} commit {identifier} {untagged}")
+    try:
+        local.shell(_build_command(target, program, untagged, name))
+    finally:
+        local.shell(f"{program} rmi {untagged}")
+    local.shell(f"{program} rm --force --volumes {identifier}")
+    logger.info(f"{target.host.print_prefix}tagged {name}")
+    container.leave_to_us()
 
 
 def metadata(dockerfile: str) -> str:
@@ -62,27 +120,21 @@ def metadata(dockerfile: str) -> str:
     return "\n".join(lines[last + 1 :]) + "\n"
 
 
-def _build_command(target: Target, docker: str, base: str, name: str) -> str:
-    """Return the shell command that adds the metadata: any builder of Docker's or Podman's can do that much."""
+def _build_command(target: Target, program: str, base: str, name: str) -> str:
+    """Return the shell command that adds the metadata; any builder of Docker or Podman can do that."""
     image, _, digest = str(target.host.data.docker_identifier).partition("@")
-    given = {
+    values = {
         "BAIKAL_VERSION": target.settings.baikal_version,
         "DISTRIBUTION": image,
         "DISTRIBUTION_DIGEST": digest,
     }
     arguments = ["build", "--quiet", "--tag", name]
-    arguments += [word for key, value in given.items() for word in ("--build-arg", f"{key}={value}")]
-    if docker == "podman":
+    arguments += [word for key, value in values.items() for word in ("--build-arg", f"{key}={value}")]
+    if program == "podman":
         arguments += ["--format", "docker"]  # the other format has no health check
     if target.host.data.get("docker_platform"):
         arguments += ["--platform", target.host.data.docker_platform]
     text = f"FROM {base}\n{metadata(DOCKERFILE.read_text(encoding='utf-8'))}"
     empty = tempfile.mkdtemp(prefix="baikal-")
-    build = shlex.join([docker, *arguments, "--file", "-", empty])
+    build = shlex.join([program, *arguments, "--file", "-", empty])
     return f"printf %s {shlex.quote(text)} | {build}; status=$?; rmdir {empty}; exit $status"
-
-
-def _was_there(target: Target) -> bool:
-    """Tell whether the target is a container that ran before this run: somebody's own."""
-    connector = target.host.connector
-    return isinstance(connector, DockerConnector) and connector.no_stop

@@ -1,22 +1,18 @@
-"""The distribution's packages: nginx, PHP, and what baikalctl needs."""
+"""The distribution's packages of all subsystems, in one run of apt: each run costs a second or more.
+
+Which packages, and why: ``PACKAGES`` and ``packages`` in ``baikalctl/rendering/<subsystem>.py``.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pyinfra.api.deploy import deploy
-
-from tasks.operations import packages_installed
+from tasks.operations import packages
 
 if TYPE_CHECKING:
-    from tasks.survey import Target
+    from tasks.target import Target
 
 
-@deploy("Packages")
 def install(target: Target) -> None:
-    """Have everything from the distribution installed; PHP is whatever version it offers, compared beforehand."""
-    packages_installed(
-        name="Install what is missing of the distribution's packages",
-        packages=target.lacking(),
-        booted=target.machine.booted,
-    )
+    """Install the packages that the host lacks. PHP's version is the distribution's; the preflight has compared it."""
+    packages.installed(name="Install packages", packages=target.missing_packages(), booted=target.booted)

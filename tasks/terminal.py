@@ -7,13 +7,9 @@ from __future__ import annotations
 
 import logging
 import re
-from typing import Any
-
-import click
-from pyinfra import logger
-from pyinfra.api.output import set_echo
 
 from baikalctl.output import escaped
+from tasks import pyinfra_internals
 
 STYLE = re.compile(r"(\x1b\[(?:0|1|3[0-7]|9[0-7])m|\n)")
 """Colours and bold, which pyinfra's own messages have, and ends of lines."""
@@ -35,10 +31,4 @@ def shown(text: str) -> str:
 
 def escape_all_output() -> None:
     """Have pyinfra print nothing else; more than once is the same as once."""
-    if not any(isinstance(each, Escaping) for each in logger.filters):
-        logger.addFilter(Escaping())
-    set_echo(_echo)
-
-
-def _echo(message: object = None, **options: Any) -> None:  # noqa: ANN401 - click's own
-    click.echo(shown(message) if isinstance(message, str) else message, **options)
+    pyinfra_internals.filter_output(Escaping(), shown)

@@ -27,6 +27,8 @@ OLD = "baikal-old"
 """What a file is called while it is being replaced. Hidden, so that no include pattern of nginx or PHP matches it."""
 
 
+REFUSED = 3
+"""The exit status when a service has refused its configuration; standard output has the reasons as JSON."""
 PATIENCE_S = 600
 """How long a run waits for another one."""
 UNITS = "/etc/systemd/system"
@@ -35,12 +37,17 @@ UNITS = "/etc/systemd/system"
 class CheckError(Exception):
     """A service's own check refuses the new configuration; the old one is back in place."""
 
+    def __init__(self, refusals: dict[str, str]) -> None:
+        """Hold the reason by service."""
+        super().__init__("\n".join(refusals.values()))
+        self.refusals = refusals
+
 
 def install(bundle: dict[str, Any]) -> None:
     """Bring the files of ``bundle`` to this host; raises :class:`CheckError` if a service refuses its new ones.
 
     ``bundle`` has ``user`` (a system account to make), ``directories``, ``files`` (only those that differ), ``owned``
-    (every path that we own from now on), ``prepare`` (a command that makes what the checks need), ``services`` (name →
+    (every path that we own from now on), ``prepare`` (name → command that makes what the checks need), ``services`` (name →
     check command) and the places of ``stamps``, ``record`` and ``lock``. Files of no service come first. The others, and
     those marked ``together``, are put in place at once, checked, and taken back at once if a check fails. A service
     whose files change loses its stamp first, so that whatever happens here, a later run knows that it has to check and
@@ -95,8 +102,8 @@ def _replace(files: list[dict[str, Any]], stale: list[str], bundle: dict[str, An
         temporary_path(file["path"], NEW).replace(file["path"])
     for path in stale:
         Path(path).unlink(missing_ok=True)
-    commands = [bundle["prepare"], *(services[name] for name in sorted(touched))] if files or stale else []
-    refusals = [refusal for command in commands if command and (refusal := _refusal(command))]
+    checks = {**bundle["prepare"], **{name: services[name] for name in sorted(touched)}} if files or stale else {}
+    refusals = {name: refusal for name, command in checks.items() if (refusal := _refusal(command))}
     for path in paths:
         old = temporary_path(path, OLD)
         if not refusals:
@@ -107,7 +114,7 @@ def _replace(files: list[dict[str, Any]], stale: list[str], bundle: dict[str, An
         else:
             Path(path).unlink(missing_ok=True)
     if refusals:
-        raise CheckError("\n".join(refusals))
+        raise CheckError(refusals)
 
 
 def _end_unit(path: Path) -> None:
@@ -234,12 +241,17 @@ def locked(path: str, *, patience_s: float = PATIENCE_S) -> Iterator[bool]:
 
 
 def main(bundle: str) -> None:
-    """Install the JSON text ``bundle``; ends the process with status 1 and one sentence if it can't be."""
+    """Install the JSON text ``bundle``.
+
+    If a service refuses its configuration, this prints the reasons and exits with :data:`REFUSED`. If anything else
+    fails, it exits with status 1 and one sentence.
+    """
     try:
         install(json.loads(bundle))
     except CheckError as error:
-        sys.exit(f"The new configuration was refused, and the old one is back in place:\n{error}")
+        print(json.dumps({"refused": error.refusals}))
+        sys.exit(REFUSED)
     except subprocess.CalledProcessError as error:
-        sys.exit(f"{' '.join(map(str, error.cmd))} failed with status {error.returncode}; mend it, and run again")
+        sys.exit(f"{' '.join(map(str, error.cmd))} failed with status {error.returncode}; fix it, and run again")
     except OSError as error:
-        sys.exit(f"The files can't be written: {error}; make room or mend it, and run again")
+        sys.exit(f"The files can't be written: {error}; free space or fix it, and run again")

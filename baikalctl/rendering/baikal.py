@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from baikalctl import paths
+from baikalctl.rendering import templates
 from baikalctl.rendering.model import Directory, File, FileSet, Platform, Service
-from baikalctl.rendering.templates import HOME, Context, fill_in
+from baikalctl.rendering.templates import HOME
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from baikalctl.rendering.subsystem import Context
     from baikalctl.settings.model import Settings
 
 
@@ -74,25 +76,35 @@ def data_directories() -> tuple[Directory, ...]:
     )
 
 
-@functools.cache
 def program() -> FileSet:
     """Return baikalctl with the templates, which every machine and every image has."""
-    library = [*_tree("baikalctl", "*.py"), *_tree("templates", "*")]
-    command = fill_in("usr/local/sbin/baikalctl", library=paths.LIBRARY)
-    php = (HOME / "templates" / paths.LIBRARY[1:]).glob("*.php")
+    return _program(templates.folders())
+
+
+@functools.cache
+def _program(_: tuple[Path, ...]) -> FileSet:
+    """Return the same, once for each choice of folders with templates."""
+    names = [path.relative_to(HOME) for path in _files("baikalctl") if path.suffix == ".py"]
+    library = [_copy(HOME / name, str(name)) for name in names]
+    texts = [str(path.relative_to(HOME / "templates")) for path in _files("templates")]
+    library += [_copy(templates.source(name), f"templates/{name}") for name in texts]
+    here = f"{paths.LIBRARY[1:]}/"
+    php = [name for name in texts if name.startswith(here) and name.endswith(".php")]
+    library += [_copy(templates.source(name), name.removeprefix(here)) for name in php]
     folders = {str(folder) for file in library for folder in Path(file.path).parents if paths.LIBRARY in str(folder)}
+    command = templates.fill_in("usr/local/sbin/baikalctl", library=paths.LIBRARY)
     return FileSet(
         directories=(Directory(path=paths.CODE), *(Directory(path=folder) for folder in sorted(folders))),
-        files=(
-            *library,
-            *(File(path=f"{paths.LIBRARY}/{file.name}", content=file.read_bytes()) for file in sorted(php)),
-            File(path=paths.COMMAND, content=command, mode=0o755),
-        ),
+        files=(*library, File(path=paths.COMMAND, content=command, mode=0o755)),
     )
 
 
-def _tree(folder: str, pattern: str) -> Iterator[File]:
-    """Yield the files below ``folder`` with their paths in a host's library."""
-    for source in sorted((HOME / folder).rglob(pattern)):
-        if source.is_file() and "__pycache__" not in source.parts:
-            yield File(path=f"{paths.LIBRARY}/{source.relative_to(HOME)}", content=source.read_bytes())
+def _files(folder: str) -> list[Path]:
+    """Return the files below a ``folder`` of this checkout, without compiled ones."""
+    every = sorted((HOME / folder).rglob("*"))
+    return [path for path in every if path.is_file() and "__pycache__" not in path.parts]
+
+
+def _copy(source: Path, name: str) -> File:
+    """Return the copy of ``source`` at the path ``name`` in a host's library."""
+    return File(path=f"{paths.LIBRARY}/{name}", content=source.read_bytes())

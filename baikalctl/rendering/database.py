@@ -20,6 +20,8 @@ DRIVERS = {"mysql": ("php-mysql", "python3-pymysql"), "pgsql": ("php-pgsql", "py
 """The drivers of PHP and of baikalctl, by ``database``. SQLite's are always there, because archives are SQLite files."""
 SERVERS = {"mysql": "mariadb-server", "pgsql": "postgresql"}
 """The package of a server on the machine itself, by ``database``."""
+CONFLICTING = ("mysql-server-", "mysql-community-server", "percona-server-server")
+"""Prefixes of the packages of servers that can't be installed together with MariaDB's."""
 SERVICE = "database"
 
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from baikalctl.desired.build import desired_state
 from baikalctl.rendering import backup, baikal, certbot, database, mail, nginx, php
-from baikalctl.rendering.model import FileSet, Platform, Subsystem
-from baikalctl.rendering.subsystem import Context, Layout
+from baikalctl.rendering.model import FileSet, Platform
+from baikalctl.rendering.subsystem import Context, Layout, Subsystem
 
 if TYPE_CHECKING:
     from baikalctl.settings.model import Settings

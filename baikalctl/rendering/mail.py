@@ -19,6 +19,22 @@ if TYPE_CHECKING:
 BAIKALCTL_PACKAGES = ("python3-dnspython", "python3-icalendar")
 """What baikalctl looks up DNS records and reads invitations with."""
 
+CONFLICTING = (
+    "citadel-server",
+    "courier-mta",
+    "dma",
+    "esmtp-run",
+    "exim4-daemon-heavy",
+    "exim4-daemon-light",
+    "masqmail",
+    "msmtp-mta",
+    "opensmtpd",
+    "qmail-run",
+    "sendmail-bin",
+    "ssmtp",
+)
+"""Other mail servers of Debian and Ubuntu. A machine can have only one: apt would remove it to install ours."""
+
 
 def packages(settings: Settings, *, image: bool) -> tuple[str, ...]:
     """Return the distribution's packages; in an image, nullmailer's, because containers have no Postfix."""

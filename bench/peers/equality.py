@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from bench.contenders import BenchmarkError
 from bench.peers.payload import USER, Wanted
-from tasks.distribution import PACKAGES
-from tasks.facts import MachineFact
+from tasks.machine import MachineFact
 from tests.lab.engine import wait_until
+from tests.lab.images import PACKAGES
 from tests.lab.server import Server
 
 if TYPE_CHECKING:

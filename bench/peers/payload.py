@@ -15,12 +15,12 @@ from baikalctl.baikal import accounts, config
 from baikalctl.database import sync_triggers
 from baikalctl.database.sqlite import INDEXES
 from baikalctl.desired.build import desired_state
+from baikalctl.rendering import nginx, php
 from baikalctl.rendering.machine import render
 from baikalctl.rendering.model import Platform
 from baikalctl.rendering.templates import HOME
 from baikalctl.settings import load
-from tasks.distribution import nginx_version, php_version
-from tasks.facts import MachineFact
+from tasks.machine import MachineFact
 from tests.lab.asking import HOSTNAME, PASSWORD
 
 if TYPE_CHECKING:
@@ -118,8 +118,8 @@ def platform_of(machine: Machine) -> Platform:
     fact = MachineFact()
     found = fact.process(machine.run(fact.command()).splitlines())
     return Platform(
-        php=php_version(found.installed["php-fpm"]),
-        nginx=nginx_version(found.installed["nginx"]),
+        php=php.version(found.installed["php-fpm"]),
+        nginx=nginx.version(found.installed["nginx"]),
         cores=found.cores,
         memory_mb=found.memory_mb,
         ipv6=found.ipv6,

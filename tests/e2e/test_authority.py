@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import pytest
 
-from tasks.distribution import PACKAGES
 from tests.lab.acme import AcmeServer, Network, address
 from tests.lab.certificates import Signer
 from tests.lab.engine import Engine, wait_until
-from tests.lab.images import machine_image
+from tests.lab.images import PACKAGES, machine_image
 from tests.lab.machine import Machine
 from tests.lab.server import Server
 from tests.lab.shown import Visitor, shown
@@ -28,7 +27,7 @@ TRUSTED: Final = "/etc/ssl/lab-authority.pem"
 ISSUED: Final = "/var/lib/baikal/acme/issued"
 PAIR: Final = f"{ISSUED}/acme.lab.test:14000_{NAME}.pem"
 ATTEMPTS: Final = "/var/lib/baikal/acme/attempts.json"
-ASK: Final = "TLS | Ask for a certificate where that is due"
+ASK: Final = "Request certificate"
 NOT_YET: Final = 75
 
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tasks.distribution import PACKAGES
 from tests.lab import filling
 from tests.lab.asking import PASSWORD
 from tests.lab.contents import Contents, compare, everything
@@ -16,7 +15,7 @@ from tests.lab.dav import Dav
 from tests.lab.deploying import REPOSITORY, pyinfra
 from tests.lab.engine import Engine, wait_until
 from tests.lab.holding import SqliteFile
-from tests.lab.images import machine_image
+from tests.lab.images import PACKAGES, machine_image
 from tests.lab.machine import Machine
 from tests.lab.objects import md5
 from tests.lab.server import Server

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from tasks.distribution import PACKAGES
 from tests.lab.acme import AcmeServer, Network, address
-from tests.lab.images import machine_image
+from tests.lab.images import PACKAGES, machine_image
 from tests.lab.machine import Machine
 from tests.lab.server import Server
 from tests.lab.shown import shown

@@ -130,7 +130,10 @@ def test_a_machine_that_dies_in_the_middle_stops_the_roll_out(fleet: Fleet) -> N
     """Its power is cut while its batch is at work: the others of the batch are finished, the next is not begun."""
     before = fleet.snapshots(6, 9)
     status, output = _disturbed(
-        fleet, "Batch 2 of 4 | Baïkal | Bring", lambda _: fleet.servers[DYING].machine.kill(), request_timeout_s=302
+        fleet,
+        "Batch 2 of 4 | Upload configuration",
+        lambda _: fleet.servers[DYING].machine.kill(),
+        request_timeout_s=302,
     )
     assert status == 1
     told = summary(output)

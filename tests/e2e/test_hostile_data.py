@@ -21,12 +21,12 @@ from typing import TYPE_CHECKING, Final
 import pytest
 import yaml
 
-from tasks.distribution import DATABASE_SERVERS, DRIVERS, PACKAGES
+from baikalctl.rendering.database import DRIVERS, SERVERS
 from tests.lab import php_attacks
 from tests.lab.certificates import Signer
 from tests.lab.container import Container, Volume
 from tests.lab.engine import Engine, wait_until
-from tests.lab.images import machine_image
+from tests.lab.images import PACKAGES, machine_image
 from tests.lab.machine import Machine
 from tests.lab.old_installation import OldInstallation, build
 from tests.lab.php_account import LIMIT_S, Host, Ran
@@ -146,7 +146,7 @@ def test_library_named_in_baikal_yaml_is_not_loaded(host: Host, library: Path) -
 
 def test_library_is_not_loaded_where_postgresql_is_declared(engine: Engine, release: Release, library: Path) -> None:
     """Root connects to the declared server, whatever baikal.yaml says."""
-    packages = (*PACKAGES, *DRIVERS["pgsql"], DATABASE_SERVERS["pgsql"])
+    packages = (*PACKAGES, *DRIVERS["pgsql"], SERVERS["pgsql"])
     with Machine.start(engine, machine_image(engine, "debian:12", packages)) as machine:
         server = Server(machine, release, data={"database": "pgsql", "database_host": "local"})
         outcome = server.deploy()

@@ -43,8 +43,8 @@ RANDOM = (
 )
 """Ends of paths whose content is never the same twice: keys, the database, and the stamp over the certificate."""
 
-PACKAGES, FILES, RELEASE = "Packages | Install what is missing", "Bring every file", "Install Baïkal"
-APPLY, SERVE, CHECK = "Apply the declared state", "Run PHP and nginx", "Ask the server"
+PACKAGES, FILES, RELEASE = "Install packages", "Upload configuration", "Install Baïkal"
+APPLY, SERVE, CHECK = "Apply settings", "Start PHP", "Check health"
 MOMENTS = [
     pytest.param(PACKAGES, 5.0, "machine", id="dpkg at work, power cut"),
     pytest.param(PACKAGES, 5.0, "pyinfra", id="dpkg at work, pyinfra killed"),

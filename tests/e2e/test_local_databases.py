@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tasks.distribution import DATABASE_SERVERS, DRIVERS, PACKAGES
+from baikalctl.rendering.database import DRIVERS, SERVERS
 from tests.lab.archived import newest
 from tests.lab.asking import PASSWORD
 from tests.lab.clients import EVENT
 from tests.lab.databases import BACKENDS
 from tests.lab.dav import Dav
-from tests.lab.images import machine_image
+from tests.lab.images import PACKAGES, machine_image
 from tests.lab.life import open_again, said, stand_still
 from tests.lab.machine import Machine
 from tests.lab.server import USERS, Server
@@ -49,7 +49,7 @@ CALENDAR = "/dav.php/calendars/jo/work/"
 def local(request: pytest.FixtureRequest, engine: Engine, release: Release) -> Iterator[Server]:
     """Give a machine that has its own database server."""
     backend: str = request.param
-    packages = (*PACKAGES, *DRIVERS[backend], DATABASE_SERVERS[backend])
+    packages = (*PACKAGES, *DRIVERS[backend], SERVERS[backend])
     with Machine.start(engine, machine_image(engine, "debian:12", packages)) as machine:
         server = Server(machine, release, data={"database": backend, "database_host": "local"})
         outcome = server.deploy()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tasks.distribution import DRIVERS, PACKAGES
+from baikalctl.rendering.database import DRIVERS
 from tests.lab import filling
 from tests.lab.acme import Network
 from tests.lab.archived import FOLDER, newest
@@ -17,7 +17,7 @@ from tests.lab.corpus import SMALL
 from tests.lab.databases import BACKENDS, DatabaseServer, attach
 from tests.lab.dav import Dav
 from tests.lab.holding import SqliteFile, Statement
-from tests.lab.images import machine_image
+from tests.lab.images import PACKAGES, machine_image
 from tests.lab.life import Life, go_on, open_again, said, stand_still
 from tests.lab.machine import Machine
 from tests.lab.server import Server

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from tasks.distribution import PACKAGES
 from tests.lab.acme import Network
 from tests.lab.certificates import Signer
 from tests.lab.engine import Engine, wait_until
-from tests.lab.images import machine_image
+from tests.lab.images import PACKAGES, machine_image
 from tests.lab.inviting import Event, Person
 from tests.lab.machine import Machine
 from tests.lab.mail import MailSink

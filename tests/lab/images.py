@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from baikalctl.rendering import baikal, nginx, php
 from tests.lab.engine import Engine, apt_install, cache_directory, can_install, locked
 from tests.lab.errors import LabError
 
@@ -27,6 +28,8 @@ MACHINE_PACKAGES = (
     *("systemd", "systemd-sysv", "dbus", "openssh-server", "python3-minimal", "sudo"),
     *("iproute2", "procps", "curl", "ca-certificates", "cron"),
 )
+PACKAGES = tuple(sorted((*baikal.PACKAGES, *nginx.PACKAGES, *php.PACKAGES)))
+"""What the deploy installs on every machine."""
 DEPLOYER_UID, NOSUDO_UID = 2001, 2002
 """Fixed, so that keys can be handed to a machine before it boots; far from the 1000 that Ubuntu's image uses."""
 

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from unittest import mock
 
-from tasks.distribution import PACKAGES
 from tests.lab.acme import Network
 from tests.lab.certificates import Signer
-from tests.lab.images import machine_image
+from tests.lab.images import PACKAGES, machine_image
 from tests.lab.inviting import Organiser
 from tests.lab.machine import Machine
 from tests.lab.mail import MailSink

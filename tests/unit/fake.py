@@ -8,7 +8,8 @@ import hashlib
 import json
 import re
 import runpy
-from typing import TYPE_CHECKING, Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from pyinfra.api.config import Config
@@ -20,19 +21,16 @@ from pyinfra.api.state import State, StateStage
 from pyinfra.context import ctx_config, ctx_host, ctx_inventory, ctx_state
 
 from baikalctl.baikal import release
+from baikalctl.rendering.backup import RESTIC, RESTIC_NEEDS
+from baikalctl.rendering.database import SERVERS
 from baikalctl.rendering.machine import render
-from tasks.distribution import (
-    DATABASE_SERVERS,
-    KNOWN,
-    MAIL_SERVERS,
-    OPENDKIM,
-    OTHER_MAIL_SERVERS,
-    RESTIC,
-    RESTIC_NEEDS,
-    SASL,
-    TMPFILES,
-)
-from tests.unit.samples import HOME, PLATFORM, VERSION, settings
+from baikalctl.rendering.mail import CONFLICTING
+from baikalctl.rendering.php import TMPFILES
+from baikalctl.rendering.postfix import OPENDKIM, SASL
+from tasks.machine import ASKED
+from tasks.release_download import Archive
+from tasks.target import Target
+from tests.unit.samples import HOME, MAIL_SERVERS, PLATFORM, VERSION, settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,7 +39,9 @@ if TYPE_CHECKING:
     from pyinfra.api.command import PyinfraCommand
     from pyinfra.api.host import Host
 
-    from baikalctl.rendering.model import FileSet
+    from baikalctl.rendering.model import FileSet, Platform
+    from baikalctl.settings.model import Settings
+    from tasks.machine import Machine
 
 
 DEBIAN = ["system=debian", "like=", "pretty=Debian GNU/Linux 12 (bookworm)", "cores=4", "memory=4194304", "ipv6=yes"]
@@ -49,10 +49,10 @@ UBUNTU = ["system=ubuntu", "like=debian", "pretty=Ubuntu 22.04.5 LTS", "cores=4"
 SITE = "/etc/nginx/conf.d/baikal.conf"
 ROOT, BOOTED = "uid=0", "booted=yes"
 BARE = [*DEBIAN, ROOT, BOOTED, "release="]
-OFFERED = dict.fromkeys(KNOWN, "1.0") | {"php-fpm": "2:8.2+93", "nginx": "1.22.1-9+deb12u2"}
+OFFERED = dict.fromkeys(ASKED, "1.0") | {"php-fpm": "2:8.2+93", "nginx": "1.22.1-9+deb12u2"}
 ABSENT = {
-    *(TMPFILES, OPENDKIM, SASL, *MAIL_SERVERS.values(), *OTHER_MAIL_SERVERS),
-    *(RESTIC, *RESTIC_NEEDS.values(), *DATABASE_SERVERS.values()),
+    *(TMPFILES, OPENDKIM, SASL, *MAIL_SERVERS.values(), *CONFLICTING),
+    *(RESTIC, *RESTIC_NEEDS.values(), *SERVERS.values()),
 }
 """What a machine doesn't have on which everything is as declared: nobody asked for mail, a server or a repository."""
 INSTALLED = [f"installed={name} {version}" for name, version in OFFERED.items() if name not in ABSENT]
@@ -62,21 +62,27 @@ UNWELL = {"healthy": False, "pending": ["make the database"], "due": False, "fin
 TIMERS = ("baikal-certificate.timer", "baikal-backup.timer")
 """What has the certificate cared for, wherever there is one, and archives made."""
 SERVICES = [f"php nginx {' '.join(TIMERS)}", " ".join(["active"] * 4), " ".join(["enabled"] * 4), *["current"] * 4]
-DOING = [
-    "Packages | Install what is missing of the distribution's packages",
-    "Baïkal | Bring every file of ours to the host",
-    "Baïkal | Install Baïkal",
-    "Baïkal | Apply the declared state",
-    "Web server | Run PHP and nginx, on the present configuration",
-]
-"""What a bare machine is given, in order."""
 NAMES = [
-    "Mail | Keep mail that waits where its server changes",
-    *DOING,
-    "Mail | Take away the mail server left behind",
-    "Check | Ask the server whether all is well",
+    "Save queued mail",
+    "Install packages",
+    "Upload configuration",
+    "Check certificate configuration",
+    "Check PHP configuration",
+    "Check nginx configuration",
+    "Check backup configuration",
+    "Install Baïkal",
+    "Apply settings",
+    "Start PHP",
+    "Start nginx",
+    "Remove old mail server",
+    "Start certificate timer",
+    "Start backup timer",
+    "Check health",
 ]
-"""All that a run does or looks at."""
+"""All operations of a run without mail, in order."""
+STARTING = ["Start PHP", "Start nginx", "Start certificate timer", "Start backup timer"]
+DOING = ["Install packages", "Upload configuration", "Install Baïkal", "Apply settings", *STARTING]
+"""Those that change a bare machine, in order."""
 
 BRING = "/usr/bin/python3 -I -X utf8 -c "
 """How the command begins that brings files."""
@@ -128,6 +134,26 @@ def settled(archive: Path, **changed: object) -> Answers:
     )
 
 
+class UnchangedHost:
+    """A host of a run that has changed nothing yet."""
+
+    def __init__(self) -> None:
+        """Have no operations."""
+        config = SimpleNamespace(PARALLEL=1)
+        self.state = SimpleNamespace(ops={self: {}}, config=config, active_hosts={self})
+
+    def get_fact(self, _: type, **__: object) -> dict[Any, Any]:
+        """Answer nothing."""
+        return {}
+
+
+def platform(settings: Settings, machine: Machine, versions: dict[str, str]) -> Platform:
+    """Return the platform of ``machine``, where apt offers these ``versions``."""
+    archive = Archive("/b.zip", "0" * 64)
+    host = cast("Host", UnchangedHost())
+    return Target(host=host, settings=settings, machine=machine, candidates=versions, archive=archive).platform()
+
+
 QUESTIONS = {
     "FilesFact": "stat -c '%F",
     "ReleaseFact": "/.archive-sha256",
@@ -160,6 +186,7 @@ class Ran:
 
     names: list[str]
     changed: list[str]
+    finished: list[str]
     commands: list[str]
     """Every command on the host, facts included."""
     done: list[PyinfraCommand]
@@ -243,6 +270,7 @@ def _ran(state: State, host: Host) -> Ran:
     finished = [(meta, data) for meta, data in operations if data.operation_meta.is_complete()]
     return Ran(
         names=[next(iter(meta.names)) for meta, _ in operations],
+        finished=[next(iter(meta.names)) for meta, _ in finished],
         changed=[next(iter(meta.names)) for meta, data in finished if data.operation_meta.did_change()],
         commands=list(getattr(host.connector, "executed_commands")),  # noqa: B009 - @fake alone has it
         done=[command for _, data in finished for command in data.operation_meta._commands or ()],

@@ -11,6 +11,7 @@ from baikalctl import paths
 from baikalctl.baikal import release
 from baikalctl.database.sqlite import Sqlite
 from baikalctl.desired.build import desired_state
+from baikalctl.rendering import database, mail, nullmailer
 from baikalctl.rendering.model import Platform
 from baikalctl.settings import load
 
@@ -37,6 +38,17 @@ RELAY: dict[str, object] = {
     "relay_password": "relay-secret",
 }
 """All that has to be declared for mail through a relay that asks for a login."""
+IMAGE_PACKAGES = (
+    "certbot",
+    "s6",
+    *nullmailer.PACKAGES,
+    *mail.BAIKALCTL_PACKAGES,
+    *database.DRIVERS["mysql"],
+    *database.DRIVERS["pgsql"],
+)
+"""What an image has in addition to what every machine has."""
+MAIL_SERVERS = {"relay": "nullmailer", "postfix": "postfix"}
+"""The package of the mail server, by the setting."""
 PLATFORM = Platform(php="8.2", nginx=(1, 22, 1), cores=4, memory_mb=4096, ipv6=True)
 
 

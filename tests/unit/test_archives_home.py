@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from baikalctl.backup import catalog as names
-from tasks import archives
-from tasks.archives import PieceFact, announced, bring_home, bring_or_complain
+from tasks import fetch_archives
+from tasks.fetch_archives import PieceFact, announced, bring_home, bring_or_complain
 
 if TYPE_CHECKING:
     from pyinfra.api.host import Host
@@ -66,7 +66,7 @@ class Said:
 def said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Have an archive of three pieces on the host; return what it has said of it."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(archives, "PIECE_MB", 1)
+    monkeypatch.setattr(fetch_archives, "PIECE_MB", 1)
     place = tmp_path / "host's own" / name()
     place.parent.mkdir()
     place.write_bytes(os.urandom((2 << 20) + 12345))
@@ -140,7 +140,7 @@ def test_archive_with_other_content_never_replaces_one(said: dict[str, Any]) -> 
 def test_archive_that_appears_during_the_transfer_is_kept(said: dict[str, Any]) -> None:
     """The file gets its name only if there is none of that name."""
     host = Answering()
-    place = archives.folder_of(HOST) / Path(said["path"]).name
+    place = fetch_archives.folder_of(HOST) / Path(said["path"]).name
 
     def other(fact: type[PieceFact], path: str, number: int, **_: object) -> bytes:
         place.write_bytes(b"other")
@@ -232,7 +232,7 @@ def test_host_that_printed_nothing_is_one_red_line(caplog: pytest.LogCaptureFixt
 
 def test_first_archive_of_a_host_is_limited(said: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """A host can't fill the operator's disk; the message says how a large archive is taken over by hand."""
-    monkeypatch.setattr(archives, "LEAST_LIMIT_BYTES", 2 << 20)
+    monkeypatch.setattr(fetch_archives, "LEAST_LIMIT_BYTES", 2 << 20)
     host = Answering()
     with pytest.raises(
         ValueError, match=r"is larger than 2 MiB, the limit .*copy it there yourself, once: scp "
@@ -245,8 +245,8 @@ def test_first_archive_of_a_host_is_limited(said: dict[str, Any], monkeypatch: p
 
 def test_limit_grows_with_the_newest_archive(said: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """Four times the newest, which the operator may have copied there."""
-    monkeypatch.setattr(archives, "LEAST_LIMIT_BYTES", 1 << 20)
-    folder = archives.folder_of(HOST)
+    monkeypatch.setattr(fetch_archives, "LEAST_LIMIT_BYTES", 1 << 20)
+    folder = fetch_archives.folder_of(HOST)
     folder.mkdir(parents=True)
     (folder / name(DAY_S)).write_bytes(bytes(1 << 19))
     (folder / name(3 * DAY_S)).write_bytes(bytes(1 << 20))
@@ -276,7 +276,7 @@ def test_unexpected_error_is_one_red_line(
     def broken(*_: object) -> Path:
         raise TypeError("no such thing")
 
-    monkeypatch.setattr(archives, "bring_home", broken)
+    monkeypatch.setattr(fetch_archives, "bring_home", broken)
     assert "TypeError: no such thing; check that host" in complaint(caplog, json.dumps(said))
 
 

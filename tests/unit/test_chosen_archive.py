@@ -12,8 +12,8 @@ import pytest
 from pyinfra.api.exceptions import DeployError
 
 from baikalctl.backup import archive, catalog, extract
-from tasks.archives import folder_of
-from tasks.restoring import chosen
+from tasks.fetch_archives import folder_of
+from tasks.restore import chosen
 from tests.unit.archives import content, member, repacked
 
 if TYPE_CHECKING:

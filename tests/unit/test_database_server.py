@@ -11,17 +11,19 @@ import pytest
 
 from baikalctl import paths
 from baikalctl.errors import HostError
+from baikalctl.rendering import database
+from baikalctl.rendering.database import DRIVERS, SERVERS
+from baikalctl.rendering.machine import packages as machine_packages
 from baikalctl.rendering.machine import render
-from tasks.database import database_server_chosen, refuse_other_database_server
-from tasks.distribution import DATABASE_SERVERS, DRIVERS, needed, platform, postgresql_version
-from tasks.facts import Machine, MachineFact
-from tests.unit.fake import OFFERED, SETTLED
+from tasks.database import refuse_other_server, server_recorded
+from tasks.machine import Machine, MachineFact
+from tests.unit.fake import OFFERED, SETTLED, platform
 from tests.unit.samples import PLATFORM, settings
 
 if TYPE_CHECKING:
     from baikalctl.settings.model import Settings
 
-BACKENDS = tuple(DATABASE_SERVERS)
+BACKENDS = tuple(SERVERS)
 DROP_INS = {"mysql": "/etc/mysql/mariadb.conf.d/99-baikal.cnf", "pgsql": "/etc/postgresql/15/main/conf.d/baikal.conf"}
 UNITS = {"mysql": "mariadb", "pgsql": "postgresql@15-main"}
 
@@ -38,7 +40,7 @@ def machine(*installed: str, ours: str = "") -> Machine:
 
 def chosen(server: str, found: Machine) -> list[str]:
     """Return the commands before packages change."""
-    return [str(command) for command in database_server_chosen._inner(server=server, machine=found)]
+    return [str(command) for command in server_recorded._inner(server=server, machine=found)]
 
 
 @pytest.mark.usefixtures("host")
@@ -52,7 +54,7 @@ def test_a_server_of_ours_is_written_down_before_it_is_installed() -> None:
     assert chosen("postgresql", machine("postgresql", ours=said)) == []
 
 
-@pytest.mark.parametrize("server", DATABASE_SERVERS.values())
+@pytest.mark.parametrize("server", SERVERS.values())
 def test_a_server_that_was_there_before_is_never_ours(server: str) -> None:
     """Somebody else uses it, perhaps over the network: it is told nothing."""
     assert chosen(server, machine(server)) == []
@@ -61,7 +63,7 @@ def test_a_server_that_was_there_before_is_never_ours(server: str) -> None:
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_server_of_ours_listens_to_this_machine_alone(backend: str) -> None:
     """It starts at boot before PHP does, is watched by the doctor, and is restarted where it is told otherwise."""
-    server = DATABASE_SERVERS[backend]
+    server = SERVERS[backend]
     for found in (machine(), machine(server, ours=server)):
         versions = OFFERED | found.installed | {"postgresql": "15+248"}
         rendered = render(local(backend), platform(local(backend), found, versions))
@@ -76,7 +78,7 @@ def test_a_server_of_ours_listens_to_this_machine_alone(backend: str) -> None:
 @pytest.mark.parametrize(("backend", "unit"), [("mysql", "mariadb"), ("pgsql", "postgresql")])
 def test_somebody_elses_server_is_watched_and_told_nothing(backend: str, unit: str) -> None:
     """Neither configured nor restarted; what we have on it is a database and an account."""
-    found = machine(DATABASE_SERVERS[backend])
+    found = machine(SERVERS[backend])
     rendered = render(local(backend), platform(local(backend), found, OFFERED | found.installed))
     assert not [file.path for file in rendered.files if file.path.startswith(("/etc/mysql", "/etc/postgresql"))]
     assert unit not in {service.unit for service in rendered.services}
@@ -96,7 +98,7 @@ def test_a_postgresql_that_somebody_chose_is_not_joined_by_another() -> None:
 @pytest.mark.parametrize(("package", "version"), [("15+248", "15"), ("17+278", "17"), ("16", "16"), ("", "")])
 def test_postgresqls_version_is_read_from_its_package(package: str, version: str) -> None:
     """As Debian and Ubuntu number it."""
-    assert postgresql_version(package) == version
+    assert database.version(package) == version
 
 
 @pytest.mark.parametrize("package", ["mysql-server-8.0", "mysql-community-server", "percona-server-server"])
@@ -106,22 +108,22 @@ def test_a_mysql_that_mariadb_would_take_the_place_of_is_left_alone(package: str
     with pytest.raises(
         HostError, match=rf'^{package} is this machine.*database_host = "127.0.0.1", database_tls = "off"'
     ):
-        refuse_other_database_server(found, local("mysql"))
-    refuse_other_database_server(found, local("pgsql"))
-    refuse_other_database_server(found, settings())
+        refuse_other_server(found, local("mysql"))
+    refuse_other_server(found, local("pgsql"))
+    refuse_other_server(found, settings())
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_machine_gets_what_its_database_needs(backend: str) -> None:
     """The drivers of that one, and a server only where it is the machine's own; an image has all drivers and no server."""
     remote = dataclasses.replace(local(backend), database_host="db.example.org")
-    usual = set(needed(settings(), booted=True))
-    assert set(needed(remote, booted=True)) - usual == set(DRIVERS[backend])
-    assert set(needed(local(backend), booted=True)) - usual == {*DRIVERS[backend], DATABASE_SERVERS[backend]}
+    usual = set(machine_packages(settings(), image=False))
+    assert set(machine_packages(remote, image=False)) - usual == set(DRIVERS[backend])
+    assert set(machine_packages(local(backend), image=False)) - usual == {*DRIVERS[backend], SERVERS[backend]}
     for wanted in (settings(), remote):
-        image = set(needed(wanted, booted=False))
+        image = set(machine_packages(wanted, image=True))
         assert set().union(*DRIVERS.values()) <= image
-        assert not image & set(DATABASE_SERVERS.values())
+        assert not image & set(SERVERS.values())
 
 
 @pytest.mark.parametrize(
@@ -136,8 +138,8 @@ def test_a_machine_gets_what_its_database_needs(backend: str) -> None:
 def test_restic_is_installed_where_there_is_a_repository(repository: str, packages: set[str]) -> None:
     """With what it calls to get there; an image has it only if it is baked with one."""
     wanted = settings(restic_repository=repository, restic_password="secret")
-    assert set(needed(wanted, booted=True)) - set(needed(settings(), booted=True)) == packages
-    assert set(needed(wanted, booted=False)) - set(needed(settings(), booted=False)) == {"restic"}
+    assert set(machine_packages(wanted, image=False)) - set(machine_packages(settings(), image=False)) == packages
+    assert set(machine_packages(wanted, image=True)) - set(machine_packages(settings(), image=True)) == {"restic"}
 
 
 def test_a_platform_without_a_server_of_its_own_knows_nothing_of_one() -> None:

@@ -21,8 +21,8 @@ from baikalctl import paths
 from baikalctl.baikal import release
 from baikalctl.rendering.container import baked
 from baikalctl.rendering.machine import render
-from tasks import releases, survey
-from tasks.distribution import IMAGE_PACKAGES, PACKAGES
+from tasks import preflight, release_download
+from tests.lab.images import PACKAGES
 from tests.unit.fake import (
     BARE,
     BOOTED,
@@ -35,6 +35,7 @@ from tests.unit.fake import (
     SERVICES,
     SETTLED,
     SITE,
+    STARTING,
     TIMERS,
     UBUNTU,
     UNWELL,
@@ -46,7 +47,7 @@ from tests.unit.fake import (
     bundle,
     settled,
 )
-from tests.unit.samples import HOME, PASSWORD, PLATFORM, VERSION, release_zip, settings
+from tests.unit.samples import HOME, IMAGE_PACKAGES, PASSWORD, PLATFORM, VERSION, release_zip, settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,8 +59,8 @@ def deploy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Deploy:
     """Return a way to run the deploy, with a password in the environment and nothing remembered of other runs."""
     monkeypatch.setenv("BAIKAL_ADMIN_PASSWORD", PASSWORD)
     monkeypatch.setenv("PYINFRA_PROGRESS", "off")
-    monkeypatch.setattr(survey, "_surveyed", {})
-    monkeypatch.setattr(releases, "_obtained", {})
+    monkeypatch.setattr(preflight, "_examined", {})
+    monkeypatch.setattr(release_download, "_obtained", {})
     # What pyinfra works out anew each time: the metadata of every installed package, and its own type hints.
     monkeypatch.setattr(connectors, "entry_points", functools.cache(entry_points))
     monkeypatch.setattr(arguments, "all_global_arguments", functools.cache(arguments.all_global_arguments))
@@ -109,7 +110,7 @@ def test_a_bare_machine_gets_the_files_of_the_php_it_will_have(deploy: Deploy) -
         "nginx": ["/usr/sbin/nginx", "-t", "-q"],
         **{name: ["/usr/bin/systemctl", "daemon-reload"] for name in TIMERS},
     }
-    assert sent["prepare"] == [paths.COMMAND, "certificate", "--prepare"]
+    assert sent["prepare"] == {"certificate": [paths.COMMAND, "certificate", "--prepare"]}
     assert sent["owned"] == sorted(file["path"] for file in sent["files"])
     assert [file["path"] for file in sent["files"] if file["together"]] == [paths.DECLARED]
     assert sent["user"] == paths.USER
@@ -134,14 +135,14 @@ def test_only_who_asks_an_authority_gets_what_that_needs(
     offered = [line for name in packages for line in (f"{name}:", "  Candidate: 2.1.0-4")]
     ran = deploy.one(answers(BARE, candidates=[*apt(certbot="(none)"), *offered]), **declared)
     assert not ran.failed
-    assert f"--no-install-recommends {' '.join([*PACKAGES, *packages])} ||" in ran.texts()[1]
+    assert f"--no-install-recommends {' '.join(sorted([*PACKAGES, *packages]))} ||" in ran.texts()[1]
 
 
 @pytest.mark.parametrize("due", [True, False])
 def test_an_authority_is_asked_once_the_server_is_up_and_only_where_that_is_due(deploy: Deploy, *, due: bool) -> None:
     """It looks whether the server answers; its refusal is no failure, because the server serves all the same."""
     ran = deploy.one(answers(BARE, before=json.dumps(UNWELL | {"due": due})), **AUTHORITY)
-    assert ran.names == [*NAMES[:-2], "TLS | Ask for a certificate where that is due", *NAMES[-2:]]
+    assert ran.names == [*NAMES[:-2], "Request certificate", *NAMES[-2:]]
     asked = [text for text in ran.texts() if f"{paths.COMMAND} certificate" in text]
     assert asked == ([f"{paths.COMMAND} certificate --now || [ $? -eq 75 ]"] if due else [])
 
@@ -150,7 +151,7 @@ def test_a_plugin_that_there_is_none_of_names_its_setting(deploy: Deploy) -> Non
     """And how to find those that there are."""
     said = deploy.refusal(answers(BARE), **AUTHORITY, acme_dns_plugin="nonesuch")
     assert (
-        "python3-certbot-dns-nonesuch is not to be had on this host: no source has it; look at acme_dns_plugin" in said
+        "python3-certbot-dns-nonesuch is not available on this host: no source has it; look at acme_dns_plugin" in said
     )
 
 
@@ -173,23 +174,24 @@ def test_a_machine_that_is_to_send_mail_gets_what_that_needs(deploy: Deploy) -> 
     """Its server is written down as ours before it is there, and installed with the rest."""
     ran = deploy.one(answers(BARE), **MAIL)
     assert not ran.failed
-    assert ran.names == NAMES
-    assert ran.changed == [NAMES[0], *DOING, NAMES[-2]]
+    timers = STARTING[2:]
+    assert {*ran.names} - {*NAMES} == {"Check mail configuration", "Start mail server"}
+    assert ran.changed == [NAMES[0], *DOING[:-2], "Start mail server", "Remove old mail server", *timers]
     texts = ran.texts()
     assert f"echo nullmailer > {paths.MAIL_SERVERS}.new" in texts[0]
     installing = next(text for text in texts if " install --yes" in text)
-    assert " nullmailer python3-dnspython python3-icalendar ||" in installing
+    assert {"nullmailer", "python3-dnspython", "python3-icalendar"} <= {*installing.split()}
     assert [text for text in texts if "reload-or-restart nullmailer" in text]
 
 
 def test_a_machine_that_is_to_have_a_server_gets_it_before_all_else(deploy: Deploy) -> None:
     """First it is written down as ours, then it is installed, then it is told to listen to nobody, then it is used."""
     ran = deploy.one(answers(BARE), database="mysql", database_host="local")
-    assert ran.changed[0] == "Database | Remember whose the database server is"
+    assert ran.changed[0] == "Record database server"
     texts = ran.texts()
     assert f"echo mariadb-server > {paths.DATABASE_SERVERS}.new" in texts[0]
     (installing,) = [text for text in texts if " install --yes " in text]
-    assert " php-mysql python3-pymysql mariadb-server " in installing
+    assert {"php-mysql", "python3-pymysql", "mariadb-server"} <= {*installing.split()}
     (restarting,) = [text for text in texts if "systemctl restart mariadb" in text]
     assert texts.index(installing) < texts.index(f"{paths.COMMAND} apply") < texts.index(restarting)
 
@@ -198,7 +200,7 @@ def test_mail_that_is_off_takes_our_server_away_and_keeps_what_waited(deploy: De
     """First of all, and last but for the check."""
     settled_machine = [*SETTLED, "installed=nullmailer 1:2.2-3", "mail=nullmailer"]
     ran = deploy.one(settled(deploy.archive) | {"db:Status-Status": settled_machine})
-    assert ran.changed == [NAMES[0], NAMES[-2]]
+    assert ran.changed == ["Save queued mail", "Remove old mail server"]
     texts = ran.texts()
     assert texts[0].endswith(f"{paths.COMMAND} mail take")
     assert " purge --yes nullmailer" in texts[1]
@@ -210,7 +212,7 @@ def test_a_machine_with_a_mail_server_of_its_own_is_left_alone_while_mail_is_off
     assert deploy.one(settled(deploy.archive) | {"db:Status-Status": theirs}).changed == []
     said = deploy.refusal(answers(theirs), **MAIL)
     assert "exim4-daemon-light is this machine's mail server" in said
-    assert 'remove it (apt-get remove exim4-daemon-light) if nobody needs it, or set mail = "off"' in said
+    assert "remove it (apt-get remove exim4-daemon-light) if it isn't needed, or set mail = " in said
 
 
 def test_what_a_relay_is_checked_with_must_be_on_the_host(deploy: Deploy) -> None:
@@ -280,13 +282,13 @@ def services(active: str = SERVICES[1], enabled: str = SERVICES[2]) -> list[str]
         ("release", [VERSION, "0" * 64, ""], [DOING[2]]),
         ("release", [VERSION, "as it is", f"{paths.CODE}/.{VERSION}.new"], [DOING[2]]),
         ("before", json.dumps(WELL | {"pending": ["make the account jo"]}), [DOING[3]]),
-        ("services", services(active="active inactive active"), [DOING[4]]),
-        ("services", services(enabled="enabled disabled enabled"), [DOING[4]]),
-        ("services", services(enabled="enabled enabled disabled"), [DOING[4]]),
-        ("services", [*SERVICES[:3], "changed", "current", "current"], [DOING[4]]),
-        ("services", [*SERVICES[:4], "changed", "current"], [DOING[4]]),
-        ("services", [*SERVICES[:5], "changed"], [DOING[4]]),
-        ("services", [], [DOING[4]]),
+        ("services", services(active="active inactive active active"), ["Start nginx"]),
+        ("services", services(enabled="enabled disabled enabled enabled"), ["Start nginx"]),
+        ("services", services(enabled="enabled enabled disabled enabled"), ["Start certificate timer"]),
+        ("services", [*SERVICES[:3], "changed", *["current"] * 3], ["Start PHP"]),
+        ("services", [*SERVICES[:4], "changed", *["current"] * 2], ["Start nginx"]),
+        ("services", [*SERVICES[:5], "changed", "current"], ["Start certificate timer"]),
+        ("services", [], STARTING),
         ("files", [], [DOING[1]]),
     ],
     ids=[
@@ -332,6 +334,18 @@ def test_what_somebody_changed_is_mended_and_nothing_else(deploy: Deploy) -> Non
     assert {item["path"] for item in (*sent["files"], *sent["directories"])} == changed
 
 
+def test_refused_nginx_configuration_fails_under_a_name_that_says_nginx(deploy: Deploy) -> None:
+    """The upload is rolled back on the host; the operation of the service that refused it is red, and the last."""
+    reason = 'nginx: [emerg] unknown directive "serverr"'
+    refusal = {re.compile(f"^{re.escape(BRING)}"): json.dumps({"refused": {"nginx": reason}})}
+    ran = deploy.one(refusal | {re.compile("^printf"): {"success": False}} | answers(BARE))
+    assert ran.failed
+    assert ran.changed == ["Install packages", "Upload configuration"]
+    assert reason in ran.texts()[-1]
+    assert "the old one is back in place" in ran.texts()[-1]
+    assert ran.finished[-1] == "Check nginx configuration"
+
+
 def test_what_an_older_version_left_is_known(deploy: Deploy) -> None:
     """A record with more than we own now is reason enough to go there."""
     good = settled(deploy.archive)
@@ -346,11 +360,11 @@ def test_an_image_gets_code_and_no_state(deploy: Deploy) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("BAIKAL_ADMIN_PASSWORD")
         ran = deploy.one(answers([*DEBIAN, ROOT, "release="]), hostname="")
-    assert ran.names == [*DOING[:3], "Image | Leave nothing behind that only baking needed"]
+    assert ran.names == [*DOING[:3], "Clean image"]
     assert ran.changed == ran.names
     installing = next(text for text in ran.texts() if " install --yes" in text)
     assert " -o Dpkg::Options::='--path-exclude=/usr/share/man/*' " in installing, "nobody reads manuals in a container"
-    assert f" {' '.join(IMAGE_PACKAGES)} systemd-standalone-tmpfiles ||" in installing, (
+    assert {*IMAGE_PACKAGES, "systemd-standalone-tmpfiles"} <= {*installing.split()}, (
         "a supervisor, and not all of systemd"
     )
     (command,) = [done for done in ran.done if str(done).startswith(BRING)]
@@ -358,7 +372,7 @@ def test_an_image_gets_code_and_no_state(deploy: Deploy) -> None:
     assert {file["path"] for file in sent["files"]} == {file.path for file in baked().files}
     assert (sent["lock"], sent["record"]) == (paths.BAKING_LOCK, paths.BAKED), "the volume stays empty"
     assert sent["services"] == {}
-    assert sent["prepare"] == []
+    assert sent["prepare"] == {}
     assert not [text for text in ran.commands if "systemctl" in text or f"{paths.COMMAND} apply" in text]
 
 
@@ -427,12 +441,12 @@ REFUSED: dict[str, tuple[Answers, dict[str, Any], list[str]]] = {
     "no nginx": (
         answers(BARE, candidates=apt(nginx="(none)")),
         {},
-        ["nginx is not to be had on this host: no source has it; mend its package sources"],
+        ["nginx is not available on this host: no source has it; fix its package sources"],
     ),
     "no way to the packages": (
         answers(BARE, candidates=["unreachable: Err:1 http://deb.example.org bookworm InRelease"]),
         {},
-        ["its package lists can't be refreshed (Err:1 http://deb.example.org bookworm InRelease); mend"],
+        ["its package lists can't be refreshed (Err:1 http://deb.example.org bookworm InRelease); fix"],
     ),
     "no sudo": (answers([*DEBIAN, BOOTED, "uid=1000", "sudo="]), {}, ["isn't root; set _sudo = True for this host"]),
     "sudo with password": (
@@ -529,7 +543,7 @@ def test_what_the_remedies_say_is_taken(
     deploy.archive = release_zip(tmp_path / "other.zip", version)
     ran = deploy.one(answers(machine, candidates=apt(php_fpm=php)), **declared)
     assert not ran.failed
-    assert len(ran.changed) == 5
+    assert ran.changed == DOING
 
 
 def test_faults_of_all_hosts_are_said_at_once(deploy: Deploy) -> None:
@@ -623,6 +637,6 @@ def test_the_command_line_does_the_same(command_line: subprocess.Popen[bytes], m
     out, err = ((memory / name).read_text(encoding="utf-8") for name in ("out", "err"))
     assert status == 0, err
     totals = json.loads(out)["results"]["totals"]
-    assert (totals["success"], totals["error"]) == (5, 0)
+    assert (totals["success"], totals["error"]) == (len(DOING), 0)
     assert "Traceback" not in err
     assert PASSWORD not in out + err

@@ -7,8 +7,11 @@ import dataclasses
 import pytest
 
 from baikalctl import paths
-from tasks.distribution import MAIL_PACKAGES, PACKAGES, needed, postfix_version
-from tasks.operations import packages_installed
+from baikalctl.rendering import postfix
+from baikalctl.rendering.machine import packages as machine_packages
+from baikalctl.rendering.mail import BAIKALCTL_PACKAGES
+from tasks.operations.packages import installed
+from tests.lab.images import PACKAGES
 from tests.unit.samples import settings
 
 
@@ -16,18 +19,18 @@ from tests.unit.samples import settings
     ("changed", "packages"),
     [
         ({"mail": "off"}, ()),
-        ({"mail": "relay", "relay_user": "cal"}, ("nullmailer", *MAIL_PACKAGES)),
-        ({}, ("postfix", "opendkim", *MAIL_PACKAGES)),
-        ({"dkim_selector": ""}, ("postfix", *MAIL_PACKAGES)),
-        ({"relay_user": "cal"}, ("postfix", "libsasl2-modules", "opendkim", *MAIL_PACKAGES)),
+        ({"mail": "relay", "relay_user": "cal"}, ("nullmailer", *BAIKALCTL_PACKAGES)),
+        ({}, ("postfix", "opendkim", *BAIKALCTL_PACKAGES)),
+        ({"dkim_selector": ""}, ("postfix", *BAIKALCTL_PACKAGES)),
+        ({"relay_user": "cal"}, ("postfix", "libsasl2-modules", "opendkim", *BAIKALCTL_PACKAGES)),
     ],
     ids=["no mail", "a relay", "signed", "unsigned", "a login"],
 )
 def test_a_machine_gets_what_its_mail_needs(changed: dict[str, str], packages: tuple[str, ...]) -> None:
     """An image never gets Postfix."""
     wanted = dataclasses.replace(settings(), **{"mail": "postfix"} | changed)  # type: ignore[arg-type]
-    assert needed(wanted, booted=True) == (*PACKAGES, *packages)
-    assert not {"postfix", "opendkim"} & set(needed(wanted, booted=False))
+    assert set(machine_packages(wanted, image=False)) == {*PACKAGES, *packages}
+    assert not {"postfix", "opendkim"} & set(machine_packages(wanted, image=True))
 
 
 @pytest.mark.parametrize(
@@ -36,12 +39,12 @@ def test_a_machine_gets_what_its_mail_needs(changed: dict[str, str], packages: t
 )
 def test_the_version_is_read_from_the_package(package: str, version: tuple[int, int, int]) -> None:
     """An epoch and what the distribution adds are none of it."""
-    assert postfix_version(package) == version
+    assert postfix.version(package) == version
 
 
 def commands(*packages: str, booted: bool = True) -> list[str]:
     """Return what is run to install ``packages``."""
-    return [str(command) for command in packages_installed._inner(packages=packages, booted=booted)]
+    return [str(command) for command in installed._inner(packages=packages, booted=booted)]
 
 
 def test_nothing_starts_before_it_has_our_configuration() -> None:

@@ -15,30 +15,24 @@ import pytest
 
 from baikalctl import paths
 from baikalctl.baikal import release
+from baikalctl.rendering import nginx, php
+from baikalctl.rendering.machine import packages as machine_packages
+from baikalctl.rendering.mail import CONFLICTING
 from baikalctl.rendering.model import Directory, File, FileSet, Service
-from tasks.check_fact import CheckFact
-from tasks.distribution import (
+from tasks.facts import CheckFact, FilesFact, ReleaseFact, ServicesFact, ServiceState, read_digest, stamp
+from tasks.machine import CandidateFact, Machine, MachineFact, PathsFact
+from tests.lab.images import PACKAGES
+from tests.unit.samples import (
     IMAGE_PACKAGES,
+    LETSENCRYPT,
     MAIL_SERVERS,
-    OTHER_MAIL_SERVERS,
-    PACKAGES,
-    needed,
-    nginx_version,
-    php_version,
+    RELAY,
+    VERSION,
+    installed,
+    own_postfix,
+    release_zip,
+    settings,
 )
-from tasks.facts import (
-    CandidateFact,
-    FilesFact,
-    Machine,
-    MachineFact,
-    PathsFact,
-    ReleaseFact,
-    ServicesFact,
-    ServiceState,
-    read_digest,
-    stamp,
-)
-from tests.unit.samples import LETSENCRYPT, RELAY, VERSION, installed, own_postfix, release_zip, settings
 
 if TYPE_CHECKING:
     from pyinfra.api.facts import FactBase
@@ -152,8 +146,8 @@ def test_what_is_needed_depends_on_where_the_certificate_comes_from(
     changed: dict[str, object], machine: tuple[str, ...], image: tuple[str, ...]
 ) -> None:
     """A machine gets certbot only if it asks; an image has all that its containers may be told to use."""
-    assert needed(settings(**changed), booted=True) == (*PACKAGES, *machine)
-    assert needed(settings(**changed), booted=False) == (*PACKAGES, *image)
+    assert set(machine_packages(settings(**changed), image=False)) == {*PACKAGES, *machine}
+    assert set(machine_packages(settings(**changed), image=True)) == {*PACKAGES, *image}
 
 
 def test_an_image_can_do_all_that_its_containers_may_be_told() -> None:
@@ -161,7 +155,7 @@ def test_an_image_can_do_all_that_its_containers_may_be_told() -> None:
     drivers = {"php-mysql", "php-pgsql", "python3-pymysql", "python3-psycopg2"}
     assert set(IMAGE_PACKAGES) == {"certbot", "s6", "nullmailer", "python3-dnspython", "python3-icalendar", *drivers}
     for changed in ({}, RELAY):
-        assert needed(settings(**changed), booted=False) == (*PACKAGES, *IMAGE_PACKAGES)
+        assert set(machine_packages(settings(**changed), image=True)) == {*PACKAGES, *IMAGE_PACKAGES}
 
 
 @pytest.mark.parametrize(
@@ -171,14 +165,14 @@ def test_an_image_can_do_all_that_its_containers_may_be_told() -> None:
 )
 def test_a_machine_gets_what_its_mail_needs_and_none_without(wanted: Settings, servers: list[str]) -> None:
     """The one server of the mode, and what reads calendars and the DNS; nobody who sends no mail gets a mail server."""
-    assert needed(wanted, booted=True) == (*PACKAGES, *servers, "python3-dnspython", "python3-icalendar")
-    assert needed(settings(), booted=True) == PACKAGES
+    assert set(machine_packages(wanted, image=False)) == {*PACKAGES, *servers, "python3-dnspython", "python3-icalendar"}
+    assert machine_packages(settings(), image=False) == PACKAGES
 
 
 def test_a_host_is_asked_about_every_mail_server_that_there_is() -> None:
     """Or else the deploy would take away one that it doesn't know of."""
     question = MachineFact().command()
-    for name in (*MAIL_SERVERS.values(), *OTHER_MAIL_SERVERS):
+    for name in (*MAIL_SERVERS.values(), *CONFLICTING):
         assert f" {name} " in question
 
 
@@ -190,7 +184,7 @@ def test_which_mail_servers_are_ours_is_what_was_written_down() -> None:
 
 def test_dns_plugins_are_among_what_a_host_is_asked_about() -> None:
     """Whatever their names are: dpkg-query takes a pattern."""
-    assert " 'python3-certbot-dns-*' 2>/dev/null" in MachineFact().command()
+    assert " 'python3-certbot-dns-*' " in MachineFact().command()
     assert machine("installed=python3-certbot-dns-rfc2136 2.1.0-4").missing(["python3-certbot-dns-rfc2136"]) == ()
 
 
@@ -433,7 +427,7 @@ def test_a_stamp_holds_the_checksum_of_all_that_is_read(host: Path, services: tu
 )
 def test_phps_version_is_that_of_its_package(package: str, version: str) -> None:
     """Debian's and Ubuntu's names for it."""
-    assert php_version(package) == version
+    assert php.version(package) == version
 
 
 @pytest.mark.parametrize(
@@ -448,4 +442,4 @@ def test_phps_version_is_that_of_its_package(package: str, version: str) -> None
 )
 def test_nginxs_version_is_that_of_its_package(package: str, version: tuple[int, int, int]) -> None:
     """Where it can't be read, an old one is assumed, whose configuration every nginx understands."""
-    assert nginx_version(package) == version
+    assert nginx.version(package) == version

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from baikalctl import paths
+from baikalctl.rendering.machine import packages
 from baikalctl.settings import load
 from baikalctl.settings.model import DEFINITIONS
-from tasks.distribution import needed
 from tasks.image import DOCKERFILE, metadata
 from tests.unit.samples import HOME
 
@@ -92,7 +92,7 @@ def test_restic_is_baked_where_the_build_is_told_so(tmp_path: Path, given: str, 
     """It would be a sixth of the image; what the build hands to the deploy is a repository of no matter where."""
     repository = handed_over(tmp_path, RESTIC=given)["restic_repository"]
     image = load.from_data({"restic_repository": repository}, image=True)
-    assert ("restic" in needed(image, booted=False)) == baked
+    assert ("restic" in packages(image, image=True)) == baked
 
 
 def test_each_stage_that_takes_a_distribution_takes_the_one_that_is_pinned() -> None:
@@ -111,10 +111,10 @@ def test_a_build_gets_what_the_deploy_needs() -> None:
     product = {"baikalctl", "tasks", "templates", "group_data", "config.py", "deploy.py", "inventory.py"}
     assert product <= {line.removeprefix("!") for line in through}
     locked = (HOME / "requirements-deploy.lock").read_text(encoding="utf-8")
-    needed = tomllib.loads((HOME / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
+    packages = tomllib.loads((HOME / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
     pinned = dict(re.findall(r"^([a-z0-9.-]+)==(\S+)", locked, re.MULTILINE))
     developers = dict(
         re.findall(r"^([a-z0-9.-]+)==(\S+)", (HOME / "requirements.lock").read_text(encoding="utf-8"), re.MULTILINE)
     )
-    assert {re.split(r"[<>=]", name)[0] for name in needed} <= set(pinned)
+    assert {re.split(r"[<>=]", name)[0] for name in packages} <= set(pinned)
     assert {name: developers.get(name) for name in pinned} == pinned, "the same versions as are tested"

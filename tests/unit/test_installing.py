@@ -21,7 +21,7 @@ import pytest
 
 from baikalctl.host import install as host_install
 from baikalctl.host.install import CheckError
-from tasks.operations import LOADER
+from tasks.operations.files import LOADER
 from tests.unit.samples import HOME
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class Place:
             "files": entries,
             "owned": [entry["path"] for entry in entries],
             "displaced": self.displaced,
-            "prepare": [],
+            "prepare": {},
             "services": self.services,
             "stamps": str(self.stamps),
             "record": str(self.root / "files.json"),
@@ -409,7 +409,7 @@ def test_a_run_that_is_killed_while_it_prepares_is_mended_by_the_next(place: Pla
     """The stamp is gone by then, so the next run checks what stands there."""
     place.install({"web.conf": GOOD})
     (place.stamps / "nginx").touch()
-    _killed(place, place.bundle({"web.conf": NEWER, "library.py": "x"}, prepare=KILL))
+    _killed(place, place.bundle({"web.conf": NEWER, "library.py": "x"}, prepare={"certificate": KILL}))
     assert "nginx" not in place.stamped()
     place.install({"web.conf": NEWER, "library.py": "x"})
     assert place.content() == {"web.conf": NEWER, "library.py": "x"}
@@ -433,7 +433,7 @@ def test_the_same_bundle_twice_gives_the_same(place: Place) -> None:
 def test_preparation_happens_before_the_check_and_sees_all_files(place: Place) -> None:
     """It makes the certificate that the check reads, for the name that has just been declared."""
     place.services["nginx"] = ["/bin/sh", "-c", f"grep -q name {place.root}/certificate"]
-    prepare = ["/bin/sh", "-c", f"cat {place.etc}/lib {place.etc}/told > {place.root}/certificate"]
+    prepare = {"certificate": ["/bin/sh", "-c", f"cat {place.etc}/lib {place.etc}/told > {place.root}/certificate"]}
     place.install({"web.conf": GOOD, "lib": "x", "told": "name"}, prepare=prepare)
     assert place.content() == {"web.conf": GOOD, "lib": "x", "told": "name"}
 
@@ -443,14 +443,15 @@ def test_a_failed_preparation_takes_the_configuration_back(place: Place) -> None
     place.install({"web.conf": GOOD, "told": "old"})
     with pytest.raises(CheckError, match="no certificate today"):
         place.install(
-            {"web.conf": NEWER, "told": "new"}, prepare=["/bin/sh", "-c", "echo no certificate today >&2; exit 3"]
+            {"web.conf": NEWER, "told": "new"},
+            prepare={"certificate": ["/bin/sh", "-c", "echo no certificate today >&2; exit 3"]},
         )
     assert place.content() == {"web.conf": GOOD, "told": "old"}
 
 
 def test_nothing_is_prepared_for_a_library_alone(place: Place) -> None:
     """A new baikalctl needs neither certificate nor check."""
-    place.install({"library.py": "x"}, prepare=["/bin/false"])
+    place.install({"library.py": "x"}, prepare={"certificate": ["/bin/false"]})
     assert place.content() == {"library.py": "x"}
 
 
@@ -511,21 +512,27 @@ def test_it_works_as_it_is_sent(place: Place) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "service"),
     [
-        (lambda place: {"files": place.bundle({"web.conf": BAD})["files"]}, "the old one is back in place:\n/bin/sh"),
-        (lambda _: {"prepare": ["/bin/sh", "-c", "echo no >&2; exit 3"]}, "the old one is back in place:\n/bin/sh"),
-        (lambda place: {"record": str(place.root / "no/such/directory")}, "The files can't be written: "),
+        (lambda place: {"files": place.bundle({"web.conf": BAD})["files"]}, "nginx"),
+        (lambda _: {"prepare": {"certificate": ["/bin/sh", "-c", "echo no >&2; exit 3"]}}, "certificate"),
     ],
-    ids=["refused", "preparation", "unwritable"],
+    ids=["check", "preparation"],
 )
-def test_what_goes_wrong_is_one_sentence_and_a_status(
-    place: Place, change: Callable[[Place], dict[str, Any]], words: str
-) -> None:
-    """No stack trace reaches the person who runs the deploy."""
+def test_refusal_is_reported_by_service(place: Place, change: Callable[[Place], dict[str, Any]], service: str) -> None:
+    """With a status of its own, so that the deploy can fail under the name of the service."""
     done = place.run(place.bundle({"web.conf": GOOD}, **change(place)))
+    assert done.returncode == host_install.REFUSED
+    (reason,) = [json.loads(done.stdout)["refused"][service]]
+    assert reason.startswith("/bin/sh")
+    assert done.stderr == ""
+
+
+def test_unwritable_file_is_one_sentence_and_status_1(place: Place) -> None:
+    """No stack trace reaches the person who runs the deploy."""
+    done = place.run(place.bundle({"web.conf": GOOD}, record=str(place.root / "no/such/directory")))
     assert done.returncode == 1
-    assert words in done.stderr
+    assert "The files can't be written: " in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -13,11 +13,11 @@ import pytest
 
 from baikalctl import paths
 from baikalctl.errors import HostError
-from tasks.distribution import MAIL_SERVERS, OTHER_MAIL_SERVERS
-from tasks.facts import Machine, MachineFact
-from tasks.mail import mail_server_chosen, mail_server_left, refuse_other_mail_server
+from baikalctl.rendering.mail import CONFLICTING
+from tasks.machine import Machine, MachineFact
+from tasks.mail import old_server_removed, queue_saved, refuse_other_server
 from tests.unit.fake import SETTLED
-from tests.unit.samples import RELAY, own_postfix, settings
+from tests.unit.samples import MAIL_SERVERS, RELAY, own_postfix, settings
 
 if TYPE_CHECKING:
     from baikalctl.settings.model import Settings
@@ -37,12 +37,12 @@ def machine(*installed: str, ours: str = "") -> Machine:
 
 def chosen(wanted: str, found: Machine) -> list[str]:
     """Return the commands before packages change."""
-    return [str(command) for command in mail_server_chosen._inner(wanted=wanted.split(), machine=found)]
+    return [str(command) for command in queue_saved._inner(wanted=wanted.split(), machine=found)]
 
 
 def left(wanted: str, found: Machine) -> list[str]:
     """Return the commands once the new one runs."""
-    return [str(command) for command in mail_server_left._inner(wanted=wanted.split(), machine=found)]
+    return [str(command) for command in old_server_removed._inner(wanted=wanted.split(), machine=found)]
 
 
 def remembered(command: str) -> list[str]:
@@ -140,35 +140,35 @@ def test_taking_away_what_systemd_was_told_is_no_error_where_nothing_is(tmp_path
     assert (place / "own.conf").exists()
 
 
-@pytest.mark.parametrize("name", [*OTHER_MAIL_SERVERS, *SERVERS])
+@pytest.mark.parametrize("name", [*CONFLICTING, *SERVERS])
 @pytest.mark.parametrize("wanted", [settings(**RELAY), own_postfix()], ids=["relay", "postfix"])
 def test_somebody_elses_mail_server_is_never_replaced(wanted: Settings, name: str) -> None:
     """Ours conflicts with every other, and apt would take that away without a word."""
     with pytest.raises(HostError) as caught:
-        refuse_other_mail_server(machine(name), wanted)
+        refuse_other_server(machine(name), wanted)
     said = str(caught.value)
     assert said.startswith(f'{name} is this machine\'s mail server, and mail = "{wanted.mail}" would put ')
     assert f"(apt-get remove {name})" in said
-    refuse_other_mail_server(machine(name), dataclasses.replace(wanted, mail="off"))
+    refuse_other_server(machine(name), dataclasses.replace(wanted, mail="off"))
 
 
 def test_a_mail_server_that_we_have_installed_is_nobody_elses() -> None:
     """Whichever of both is wanted now."""
     for name in SERVERS:
         for wanted in (settings(**RELAY), own_postfix()):
-            refuse_other_mail_server(machine(name, ours=name), wanted)
-            refuse_other_mail_server(machine(), wanted)
+            refuse_other_server(machine(name, ours=name), wanted)
+            refuse_other_server(machine(), wanted)
 
 
 def test_a_signer_of_somebody_elses_is_left_alone() -> None:
     """Its configuration would be ours afterwards; without a selector, none is wanted."""
-    with pytest.raises(HostError, match="somebody's own opendkim is here"):
-        refuse_other_mail_server(machine("opendkim"), own_postfix())
-    refuse_other_mail_server(machine("opendkim"), dataclasses.replace(own_postfix(), dkim_selector=""))
-    refuse_other_mail_server(machine("opendkim"), settings(**RELAY))
+    with pytest.raises(HostError, match="opendkim is installed here, and not by this deploy"):
+        refuse_other_server(machine("opendkim"), own_postfix())
+    refuse_other_server(machine("opendkim"), dataclasses.replace(own_postfix(), dkim_selector=""))
+    refuse_other_server(machine("opendkim"), settings(**RELAY))
 
 
 def test_ours_beside_somebody_elses_is_still_refused() -> None:
     """The machine can't have both, so what was written down is old."""
     with pytest.raises(HostError, match="exim4-daemon-light is this machine's mail server"):
-        refuse_other_mail_server(machine("exim4-daemon-light", ours="nullmailer"), settings(**RELAY))
+        refuse_other_server(machine("exim4-daemon-light", ours="nullmailer"), settings(**RELAY))

@@ -16,6 +16,8 @@ import pytest
 
 from baikalctl import paths
 from baikalctl.desired.state import REALM, DesiredState
+from baikalctl.errors import HostError, SettingsError
+from baikalctl.rendering import templates
 from baikalctl.rendering.baikal import program
 from baikalctl.rendering.container import render_contained
 from baikalctl.rendering.machine import render
@@ -842,14 +844,61 @@ def test_distributions_default_site_makes_way() -> None:
     ).displaced
 
 
-def test_a_misspelt_variable_in_a_template_fails() -> None:
+@pytest.fixture
+def overlay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return an empty overlay, which no other test sees."""
+    monkeypatch.setattr(templates, "_overlay", [])
+    return tmp_path / "template_overlay"
+
+
+def put(overlay: Path, template: str, content: str) -> None:
+    """Write a template to the ``overlay``, and use that."""
+    path = overlay / template
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content, encoding="utf-8")
+    templates.use_overlay(overlay)
+
+
+def test_overlaid_template_replaces_ours_on_machine_image_and_container(overlay: Path) -> None:
+    """By the same path, with the same variables; an image has it for its containers."""
+    put(overlay, "etc/nginx/conf.d/baikal.conf", "# ours for {{ settings.hostname }}\n")
+    machine = {file.path: file.content for file in render(settings(), PLATFORM).files}
+    assert machine[NGINX] == b"# ours for cal.example.org\n"
+    contained = {file.path: file.content for file in render_contained(settings(), PLATFORM, "BaikalDAV").files}
+    assert contained[f"/run/baikal{NGINX}"] == b"# ours for cal.example.org\n"
+    library = {file.path: file.content for file in program().files}
+    assert library[f"{paths.LIBRARY}/templates{NGINX}"] == b"# ours for {{ settings.hostname }}\n"
+
+
+def test_overlaid_php_file_replaces_ours(overlay: Path) -> None:
+    """It is in the library twice: as a template, and where PHP reads it."""
+    put(overlay, "usr/local/lib/baikalctl/away.php", "<?php // ours\n")
+    library = {file.path: file.content for file in program().files}
+    for path in (f"{paths.LIBRARY}/away.php", f"{paths.LIBRARY}/templates{paths.LIBRARY}/away.php"):
+        assert library[path] == b"<?php // ours\n"
+
+
+def test_overlay_with_unknown_path_is_refused(overlay: Path) -> None:
+    """It would have no effect."""
+    with pytest.raises(SettingsError) as caught:
+        put(overlay, "etc/nginx/baikal.conf", "")
+    (fault,) = caught.value.faults
+    assert str(fault).startswith("template_overlay/etc/nginx/baikal.conf: replaces no template of ours")
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("{{ settings.hostnam }}", "baikal.conf can't be rendered: .*has no attribute 'hostnam'; fix it there"),
+        ("\n{% if %}", r"baikal.conf:2 can't be rendered: .*; fix it there"),
+    ],
+    ids=["misspelt variable", "syntax error"],
+)
+def test_template_that_cannot_be_rendered_is_one_line(overlay: Path, content: str, reason: str) -> None:
     """Rendering stops instead of writing nothing in its place."""
-    import jinja2
-
-    from baikalctl.rendering.templates import environment
-
-    with pytest.raises(jinja2.UndefinedError, match="hostnam"):
-        environment().from_string("{{ settings.hostnam }}").render(settings=settings())
+    put(overlay, "etc/nginx/conf.d/baikal.conf", content)
+    with pytest.raises(HostError, match=f"template_overlay/etc/nginx/conf.d/{reason}"):
+        render(settings(), PLATFORM)
 
 
 def test_every_map_fits_into_nginx_on_every_processor() -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from baikalctl import paths
 from baikalctl.baikal import release
-from tasks.rollout import split
+from tasks.fleet.batches import split
 from tests.lab.engine import wait_until
 from tests.unit.fake import BARE, DEBIAN, ROOT, answers
 from tests.unit.samples import HOME, PASSWORD, release_zip
@@ -152,16 +152,14 @@ def test_a_batch_that_fails_stops_the_roll_out(run: Any) -> None:  # noqa: ANN40
     """The others of its batch are finished, those after it aren't begun, and status and summary tell all that."""
     ran = run("-y", "--data", "batches=2", odd={"c": {"said": FAILING}})
     assert ran.status == 1
-    assert (
-        "the roll-out stops, because @fake/c failed; the 1 hosts of the batches that follow are as they were" in ran.err
-    )
+    assert "the roll-out stops, because @fake/c failed; the 1 hosts of the batches that follow are unchanged" in ran.err
     assert not [entry for entry in ran.begun() if entry.startswith("Batch 3")]
     assert "Traceback" not in ran.err
     assert ran.summary[0] == "of 5 hosts: 1 failed, 1 not begun, 3 changed"
     text = "\n".join(ran.summary)
-    assert "failed       @fake/c\nApply the declared state: E: the disk is full" in text
+    assert "failed       @fake/c\nApply settings: E: the disk is full" in text
     assert "not begun    @fake/e\n" in text
-    assert "changed      @fake/a, @fake/b, @fake/d\nInstall what is missing" in text
+    assert "changed      @fake/a, @fake/b, @fake/d\nInstall packages" in text
 
 
 def test_a_whole_batch_that_fails_stops_the_roll_out(run: Any) -> None:  # noqa: ANN401
@@ -232,7 +230,7 @@ def test_images_can_be_baked_in_batches_as_well(run: Any) -> None:  # noqa: ANN4
     assert ran.status == 0, ran.err
     names = [operation["name"] for operation in json.loads(ran.out)["results"]["operations"]]
     assert len(names) == 4 + 1 + 4
-    assert names[4] == "After batch 1 of 2: go on if all is well"
+    assert names[4] == "After batch 1 of 2: continue if all hosts are healthy"
 
 
 OTHERS = """
@@ -260,7 +258,7 @@ def test_ctrl_c_tells_what_was_under_way(run: Any) -> None:  # noqa: ANN401
     ran = run("-y", "--data", "batches=3", interrupted=("Starting operation: Batch 1", 0.1))
     assert ran.status == 128 + signal.SIGINT
     assert ran.summary[0] == "of 5 hosts: 3 unfinished, 2 not begun"
-    assert "stopped at: Install what is missing of the distribution's packages" in ran.summary
+    assert "stopped at: Install packages" in ran.summary
     assert "Traceback" not in ran.err
 
 

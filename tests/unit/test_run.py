@@ -15,9 +15,8 @@ from pyinfra.api.exceptions import PyinfraError
 
 from baikalctl import paths
 from baikalctl.rendering.model import File, FileSet
-from tasks.check_fact import CheckFact
-from tasks.facts import FilesFact, ReleaseFact, ServicesFact
-from tasks.run import FRESH_SECONDS, Run, StandingFact
+from tasks.fact_cache import FRESH_SECONDS, CombinedFact, FactCache
+from tasks.facts import CheckFact, FilesFact, ReleaseFact, ServicesFact
 
 if TYPE_CHECKING:
     from pyinfra.api.host import Host
@@ -41,8 +40,8 @@ class Asked:
     def get_fact(self, fact: type, **_: object) -> Any:  # noqa: ANN401 - as pyinfra's
         """Answer all four where they are asked together."""
         self.questions.append(fact.__name__)
-        if fact is StandingFact:
-            return {each: len(self.questions) for each in (*StandingFact.QUICK, CheckFact)}
+        if fact is CombinedFact:
+            return {each: len(self.questions) for each in (*CombinedFact.QUICK, CheckFact)}
         return len(self.questions)
 
 
@@ -52,14 +51,14 @@ def asked() -> Asked:
     return Asked()
 
 
-def said(run: Run, fact: type[Any]) -> Any:  # noqa: ANN401 - a number, from this host
+def said(run: FactCache, fact: type[Any]) -> Any:  # noqa: ANN401 - a number, from this host
     """Return what the run makes of the host's answer."""
     return run.ask(fact)
 
 
-def settled(asked: Asked) -> Run:
+def settled(asked: Asked) -> FactCache:
     """Return the run of a host that may be as declared already."""
-    return Run(cast("Host", asked), standing=lambda: (FILES, "0.12.1"))
+    return FactCache(cast("Host", asked), expected=lambda: (FILES, "0.12.1"))
 
 
 def test_a_settled_host_is_asked_once(asked: Asked) -> None:
@@ -68,17 +67,17 @@ def test_a_settled_host_is_asked_once(asked: Asked) -> None:
     for fact in (FilesFact, ReleaseFact, CheckFact, ServicesFact, CheckFact):
         assert said(run, fact) == 1
         asked.did(changed=False)
-    assert asked.questions == ["StandingFact"]
+    assert asked.questions == ["CombinedFact"]
 
 
 def test_what_is_asked_ahead_is_not_asked_again(asked: Asked) -> None:
     """It has arrived when the first operation needs it."""
     run = settled(asked)
-    run.foresee()
+    run.prefetch()
     gevent.sleep(0)  # the question leaves when this machine waits for anything
-    assert asked.questions == ["StandingFact"]
+    assert asked.questions == ["CombinedFact"]
     assert said(run, FilesFact) == 1
-    assert asked.questions == ["StandingFact"]
+    assert asked.questions == ["CombinedFact"]
 
 
 def test_why_nothing_was_answered_is_told_to_whoever_needs_it(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,7 +89,7 @@ def test_why_nothing_was_answered_is_told_to_whoever_needs_it(asked: Asked, monk
 
     monkeypatch.setattr(asked, "get_fact", no_host_left)
     run = settled(asked)
-    run.foresee()
+    run.prefetch()
     gevent.sleep(0)
     with pytest.raises(PyinfraError, match="No hosts remaining"):
         run.ask(FilesFact)
@@ -105,7 +104,7 @@ def test_a_change_makes_all_answers_old(asked: Asked) -> None:
     assert said(run, CheckFact) == 2
     asked.did(changed=True)
     assert said(run, CheckFact) == 3
-    assert asked.questions == ["StandingFact", "CheckFact", "CheckFact"]
+    assert asked.questions == ["CombinedFact", "CheckFact", "CheckFact"]
 
 
 def test_time_makes_answers_old(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,12 +117,12 @@ def test_time_makes_answers_old(asked: Asked, monkeypatch: pytest.MonkeyPatch) -
     assert said(run, CheckFact) == 1
     now += 2
     assert said(run, CheckFact) == 2
-    assert asked.questions == ["StandingFact", "StandingFact"]
+    assert asked.questions == ["CombinedFact", "CombinedFact"]
 
 
 def test_a_bare_host_is_asked_what_is_needed(asked: Asked) -> None:
     """It will have changed by the time that the next question comes up."""
-    run = Run(cast("Host", asked))
+    run = FactCache(cast("Host", asked))
     assert said(run, FilesFact) == 1
     assert said(run, ReleaseFact) == 2
     assert asked.questions == ["FilesFact", "ReleaseFact"]
@@ -131,7 +130,7 @@ def test_a_bare_host_is_asked_what_is_needed(asked: Asked) -> None:
 
 def test_a_host_that_has_stopped_answering_is_not_asked_on(asked: Asked) -> None:
     """Each question could cost minutes; the operation's own command fails instead, once."""
-    run = Run(cast("Host", asked))
+    run = FactCache(cast("Host", asked))
     asked.state.failed_hosts.add(asked)
     assert said(run, FilesFact) == FilesFact.default()
     assert asked.questions == []
@@ -145,9 +144,9 @@ def test_the_four_questions_together_are_right_shell() -> None:
     command = Path(paths.COMMAND)
     command.write_text(f"#!/bin/sh\necho noise >&2\necho '{json.dumps(said)}'\n", encoding="utf-8")
     command.chmod(0o755)
-    question = StandingFact().command(files=FILES, version="0.12.1")
+    question = CombinedFact().command(files=FILES, version="0.12.1")
     done = subprocess.run(["/bin/sh", "-c", question], capture_output=True, text=True, check=True)
-    answers = StandingFact().process(done.stdout.splitlines())
+    answers = CombinedFact().process(done.stdout.splitlines())
     assert answers == {
         FilesFact: {"checksums": {}, "states": {}, "links": {}, "owned": []},
         ReleaseFact: ("", "", True),
@@ -158,5 +157,5 @@ def test_the_four_questions_together_are_right_shell() -> None:
 
 def test_nothing_is_made_of_no_answer() -> None:
     """Of lines that belong to no question, too."""
-    assert StandingFact.default() == {}
-    assert StandingFact().process(["noise before the first part"])[FilesFact] == FilesFact.default()
+    assert CombinedFact.default() == {}
+    assert CombinedFact().process(["noise before the first part"])[FilesFact] == FilesFact.default()

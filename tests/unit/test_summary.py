@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from tasks.summary import Ending, lines
+from tasks.fleet.summary import Ending, lines
 
 
 def shown(endings: dict[str, Ending], width: int = 100) -> list[str]:
@@ -50,7 +50,7 @@ def test_different_reasons_stand_apart() -> None:
 
 def test_whoever_must_act_is_told_what_to_do() -> None:
     """And where all is well, there is nothing to add."""
-    advice = "Mend what failed and run again: what is as declared is left alone."
+    advice = "Fix what failed and run again: hosts that are up to date don't change."
     assert shown({"a": Ending("not begun")})[-1] == advice
     assert shown({"a": Ending("unreachable", "why")})[-1] == advice
     assert advice not in shown({"a": Ending("changed", "x"), "b": Ending("unchanged")})

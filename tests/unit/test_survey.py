@@ -7,9 +7,9 @@ from typing import Any, cast
 
 import pytest
 
-from tasks.facts import MachineFact
-from tasks.releases import Archive
-from tasks.survey import Target
+from tasks.machine import MachineFact
+from tasks.release_download import Archive
+from tasks.target import Target
 from tests.unit.fake import BARE, INSTALLED, OFFERED, SETTLED
 from tests.unit.samples import PLATFORM, settings
 
@@ -63,5 +63,5 @@ def test_only_as_many_hosts_are_asked_ahead_as_are_worked_on_at_a_time(active: i
         candidates={},
         archive=Archive("/b.zip", "0" * 64),
     )
-    assert made.run.standing is not None
-    assert (made.run._coming is not None) == asked
+    assert made.facts.expected is not None
+    assert (made.facts._coming is not None) == asked

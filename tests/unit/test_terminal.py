@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tasks.summary import _reason
+from tasks.fleet.summary import _reason
 from tasks.terminal import shown
 from tests.unit.fake import BOOTED, ROOT, WELL, Deploy, answers, settled
 from tests.unit.samples import HOME, PASSWORD, release_zip
@@ -78,5 +78,5 @@ def test_refusal_that_repeats_a_hosts_answer_is_escaped(tmp_path: Path) -> None:
 
 def test_summary_repeats_errors_escaped() -> None:
     """The line that tells why a host failed."""
-    meta: Any = SimpleNamespace(stderr_lines=[f"E: {EVIL}"], stdout_lines=[])
-    assert _reason(meta) == f"E: {SHOWN}"
+    result: Any = SimpleNamespace(stderr=(f"E: {EVIL}",), stdout=())
+    assert _reason(result) == f"E: {SHOWN}"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import paramiko
 import pytest
 
-from tasks.transport import ASK_SECONDS, SILENCE_SECONDS, PromptSocket, prompt
+from tasks.ssh import ASK_SECONDS, SILENCE_SECONDS, PromptSocket, prompt
 from tests.unit.samples import HOME
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""What has happened so far in this run on one host, and what the host has said that is still true."""
+"""A host's answers, several facts in one command, kept as long as they must still be true."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import gevent
 from pyinfra.api.exceptions import PyinfraError
 from pyinfra.api.facts import FactBase
 
-from tasks.check_fact import CheckFact
-from tasks.facts import FilesFact, ReleaseFact, ServicesFact
+from tasks import pyinfra_internals
+from tasks.facts import CheckFact, FilesFact, ReleaseFact, ServicesFact
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,21 +25,20 @@ T = TypeVar("T")
 Answers: TypeAlias = "dict[type[FactBase[Any]], Any]"
 
 ANSWER_SECONDS = 120
-"""How long a host may take to answer: the longest is a check that finds its server hanging, 30 seconds for a request."""
+"""How long a host may take to answer. The longest is a check of a server that hangs: 30 seconds for each request."""
 FRESH_SECONDS = 20
-"""How long an answer is believed of a host where this run has changed nothing: somebody else may."""
+"""How long an answer is used on a host where this run has changed nothing: other processes may change it."""
 
 
-class StandingFact(FactBase["Answers"]):
-    """All that a host which is as declared is asked: four questions in one command, so two round trips instead of eight.
+class CombinedFact(FactBase["Answers"]):
+    """Everything that an unchanged host is asked: four facts in one command, so two round trips instead of eight.
 
-    The doctor takes longest, so it works while the host answers the other three; its answer comes last, as it is printed
-    when all of it is there.
+    The check takes longest, so it runs while the host answers the other three. Its answer comes last.
     """
 
     QUICK: ClassVar = (FilesFact, ReleaseFact, ServicesFact)
     MARK = "=== "
-    """Begins the line before each answer, which no answer has at the start of a line."""
+    """Begins the line before each answer; no answer has it at the start of a line."""
 
     def command(self, files: FileSet, version: str) -> str:
         """Print every fact's name before its answer."""
@@ -68,38 +67,38 @@ class StandingFact(FactBase["Answers"]):
 
     @staticmethod
     def default() -> Answers:
-        """Return what is said of nothing."""
+        """Return the answer of a host that says nothing."""
         return {}
 
 
 @dataclass
-class Run:
-    """One host's part of the run. pyinfra keeps no fact; this keeps those that are asked together."""
+class FactCache:
+    """The answers of one host. pyinfra itself caches no fact."""
 
     host: Host
-    standing: Callable[[], tuple[FileSet, str]] | None = None
-    """On a host that may be as declared already: which files and which release to ask about, with all the rest."""
+    expected: Callable[[], tuple[FileSet, str]] | None = None
+    """For a host that may be unchanged: the files and the release to ask about, together with the other facts."""
     _answers: Answers = field(default_factory=dict)
     _asked: float = 0.0
     _changes: int = 0
     """How many operations had done anything when the answers were given."""
     _coming: gevent.Greenlet[[], Answers | PyinfraError] | None = None
 
-    def foresee(self) -> None:
-        """Ask already, without waiting: while the host looks, this machine has work of its own."""
+    def prefetch(self) -> None:
+        """Ask now, without waiting: while the host works, this machine does its own part."""
 
         def ahead() -> Answers | PyinfraError:
             try:
                 return self._all()
-            except PyinfraError as error:  # such as that no host is left: for whoever needs the answer
+            except PyinfraError as error:  # such as that no host is left: raised where the answer is needed
                 return error
 
         self._asked = time.monotonic()
         self._coming = gevent.spawn(ahead)
 
     def ask(self, fact: type[FactBase[T]], **arguments: object) -> T:
-        """Return what the host answers: what it has said already, where that must still be true."""
-        if self._coming is not None:  # not its truth: a greenlet that has ended is false
+        """Return the host's answer: the one that is kept, if it must still be true."""
+        if self._coming is not None:  # not its truth value: a greenlet that has ended is false
             arrived, self._coming = self._coming.get(), None
             if isinstance(arrived, PyinfraError):
                 raise arrived
@@ -109,20 +108,19 @@ class Run:
             self._asked, self._changes = time.monotonic(), self.changes()
             self._answers = {} if self._changes else self._all()
         if fact not in self._answers:
-            if self.host in self.host.state.failed_hosts:
-                return fact.default()  # it has stopped answering: the operation's own command will fail, once
+            if pyinfra_internals.has_failed(self.host):
+                return fact.default()  # it has stopped answering, so the operation's own command will fail
             self._answers[fact] = self.host.get_fact(fact, _timeout=ANSWER_SECONDS, **arguments)
         answer: T = self._answers[fact]
         return answer
 
     def changes(self) -> int:
-        """Return how many operations have done anything on the host so far: ours, and those of other deploy files."""
-        operations = (data.operation_meta for data in self.host.state.ops[self.host].values())
-        return sum(operation.is_complete() and operation.executed for operation in operations)
+        """Return how many operations have changed anything on the host so far."""
+        return pyinfra_internals.changes(self.host)
 
     def _all(self) -> Answers:
-        if self.standing is None:
+        if self.expected is None:
             return {}
-        files, version = self.standing()
-        found: Answers = self.host.get_fact(StandingFact, files=files, version=version, _timeout=ANSWER_SECONDS)
+        files, version = self.expected()
+        found: Answers = self.host.get_fact(CombinedFact, files=files, version=version, _timeout=ANSWER_SECONDS)
         return dict(found)

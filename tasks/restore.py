@@ -15,9 +15,11 @@ from baikalctl import paths
 from baikalctl.backup import extract
 from baikalctl.errors import HostError
 from baikalctl.output import escaped
-from tasks.archives import at_home, folder_of
-from tasks.operations import SENDING_SECONDS, Sent, in_pieces
-from tasks.survey import RESTORE_FROM
+from tasks.fetch_archives import at_home, folder_of
+from tasks.operations.files import SENDING_SECONDS
+from tasks.operations.release import base64_lines
+from tasks.preflight import RESTORE_FROM
+from tasks.pyinfra_internals import Stdin
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -93,5 +95,5 @@ def restored(source: str) -> Generator[StringCommand, None, None]:
     with gevent.Timeout(SENDING_SECONDS, TimeoutError):
         yield StringCommand(
             f"{receive} && mv {temporary} {path} && {paths.COMMAND} restore {path}",
-            _stdin=Sent(lambda: in_pieces(source)),
+            _stdin=Stdin(lambda: base64_lines(source)),
         )

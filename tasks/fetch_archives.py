@@ -24,7 +24,7 @@ from pyinfra.api.operation import operation
 from baikalctl import paths
 from baikalctl.backup import catalog
 from baikalctl.output import escaped
-from tasks.run import ANSWER_SECONDS
+from tasks.fact_cache import ANSWER_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Generator

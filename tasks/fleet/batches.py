@@ -1,8 +1,8 @@
-"""Batches: so many hosts at a time, and the next only when those before are well.
+"""Batches: a number of hosts at a time, and the next batch only if those before are healthy.
 
-pyinfra runs each operation on all hosts before the next operation. Here each batch goes through all of them, and ends
-with the doctor's word; a gate stands between it and the next. The gates are operations that the hosts on both sides
-share, so pyinfra's own ordering keeps the batches apart, and everything else (facts, output, JSON, --limit) is as ever.
+pyinfra runs each operation on all hosts before the next operation. Here each batch runs all operations, and ends with the
+health check. Between two batches there is an operation that the hosts of both share, so pyinfra's own order keeps the
+batches apart, and everything else (facts, output, JSON, --limit) works as usual.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from pyinfra.api.exceptions import DeployError
 from pyinfra.api.operation import operation
 from pyinfra.api.state import BaseStateCallback
+
+from tasks import pyinfra_internals
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
@@ -36,33 +38,32 @@ def split(hosts: Sequence[Host], sizes: Sequence[int | str]) -> list[list[Host]]
 
 
 def in_batches(host: Host, batches: Sequence[Sequence[Host]]) -> Iterator[None]:
-    """Yield once, for the host's operations: when its batch's turn comes, where ``batches`` says so."""
+    """Yield once, for the host's operations, placed in the order of its batch if there are several."""
     if len(batches) < 2:
         yield
         return
     number = next(number for number, batch in enumerate(batches) if host in batch)
     for gate in (number, number + 1):
         if 0 < gate < len(batches):
-            # The same line for the hosts on both sides: pyinfra knows an operation by where it is called, and by this.
-            host.loop_position = [2 * gate]
+            # The same for the hosts of both batches, so that it is one operation.
+            pyinfra_internals.set_position(host, [2 * gate])
             passed(name=gate_name(gate, len(batches)))
         if gate == number:
-            host.loop_position = [2 * number + 1]
+            pyinfra_internals.set_position(host, [2 * number + 1])
             with host.deploy(f"Batch {number + 1} of {len(batches)}", None, None):
                 yield
-    host.loop_position = []
+    pyinfra_internals.set_position(host, [])
 
 
 class Conductor(BaseStateCallback):
-    """Leads pyinfra from batch to batch.
+    """Lets no batch begin after one that isn't healthy.
 
-    It lets no batch begin after one that isn't well. And it has pyinfra run each operation on the hosts that have it
-    alone: of 200 hosts in 20 batches it would say 28,000 times that one is skipped. pyinfra makes its list of active
-    hosts right after it has told of an operation's start.
+    It also has pyinfra run each operation only on the hosts that have it: with 200 hosts in 20 batches, pyinfra would log
+    28,000 times that a host is skipped.
     """
 
     def __init__(self, batches: list[list[Host]]) -> None:
-        """Lead through ``batches``."""
+        """Watch these ``batches``."""
         self._before = {
             gate_name(gate, len(batches)): [host for batch in batches[:gate] for host in batch]
             for gate in range(1, len(batches))
@@ -70,36 +71,36 @@ class Conductor(BaseStateCallback):
         self._hosts = sum(len(batch) for batch in batches)
 
     def operation_start(self, state: State, op_hash: str) -> None:  # type: ignore[override]
-        """Show pyinfra the operation's own hosts; raises DeployError at the gate after a batch that isn't well."""
-        for name in state.op_meta[op_hash].names & set(self._before):
-            self._stop_unless_well(state, self._before[name])
-        state.active_hosts = {host for host in state.active_hosts if op_hash in state.ops[host]}
+        """Show pyinfra the operation's own hosts; raises DeployError before a batch if one before isn't healthy."""
+        for name in pyinfra_internals.operation_names(state, op_hash) & set(self._before):
+            self._stop_unless_healthy(state, self._before[name])
+        pyinfra_internals.show_only_hosts_with(state, op_hash)
 
     def operation_host_start(self, state: State, host: Host, op_hash: str) -> None:  # type: ignore[override]  # noqa: ARG002
-        """Show pyinfra all hosts again, now that it has its list: what counts failures needs them."""
-        state.active_hosts = state.activated_hosts - state.failed_hosts
+        """Show pyinfra all hosts again, now that it has its list."""
+        pyinfra_internals.show_all_hosts(state)
 
     def operation_end(self, state: State, op_hash: str) -> None:  # type: ignore[override]  # noqa: ARG002
-        """Show pyinfra all hosts again, also where nobody was left for the operation."""
-        state.active_hosts = state.activated_hosts - state.failed_hosts
+        """Show pyinfra all hosts again, also if the operation had no host left."""
+        pyinfra_internals.show_all_hosts(state)
 
-    def _stop_unless_well(self, state: State, before: list[Host]) -> None:
-        failed = [host.name for host in before if host in state.failed_hosts]
-        asked = state.should_raise_failed_hosts is not None  # somebody sits there, and was asked about each failure
+    def _stop_unless_healthy(self, state: State, before: list[Host]) -> None:
+        failed = [host.name for host in before if pyinfra_internals.has_failed(host)]
+        asked = pyinfra_internals.asks_on_failure(state)  # the operator has decided about each failure
         if failed and not asked and len(failed) * WHOLE > (state.config.FAIL_PERCENT or 0) * len(before):
             message = (
                 f"the roll-out stops, because {', '.join(failed)} failed; "
-                f"the {self._hosts - len(before)} hosts of the batches that follow are as they were"
+                f"the {self._hosts - len(before)} hosts of the batches that follow are unchanged"
             )
             raise DeployError(message)
 
 
 @operation()
 def passed() -> Generator[None, None, None]:
-    """Do nothing on a host: the operation stands between two batches, for the :class:`Conductor`."""
+    """Do nothing: the operation separates two batches, for the :class:`Conductor`."""
     yield from ()
 
 
 def gate_name(gate: int, batches: int) -> str:
-    """Return how what stands between two batches is called."""
-    return f"{GATE} {gate} of {batches}: go on if all is well"
+    """Return the name of the operation between two batches."""
+    return f"{GATE} {gate} of {batches}: continue if all hosts are healthy"

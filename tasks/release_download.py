@@ -28,7 +28,7 @@ class Archive:
 
 _obtained: dict[tuple[str, str, str, str], Archive | Fault] = {}
 _one_at_a_time = BoundedSemaphore()
-"""Hosts are surveyed in parallel; what many of them want is looked for once, also when it isn't found."""
+"""Hosts are examined in parallel; an archive that several want is looked for once, also if it isn't found."""
 
 
 def obtain(settings: Settings) -> Archive:

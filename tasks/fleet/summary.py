@@ -1,6 +1,6 @@
-"""The last word of a run over many hosts: which are in which state, what changed where, what failed and why.
+"""The summary of a run: the state of each host, what changed there, what failed and why.
 
-pyinfra's own table counts by operation and isn't printed when a run is stopped. This one is by host and always comes.
+pyinfra's own table counts by operation and isn't printed when a run is stopped. This one is by host and always printed.
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import gevent
-import pyinfra
 from pyinfra import logger
 from pyinfra.api.output import format_text
 from pyinfra.api.state import BaseStateCallback
 
 from baikalctl.output import escaped
-from tasks.rollout import GATE
+from tasks import pyinfra_internals
+from tasks.fleet.batches import GATE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import FrameType
 
     from pyinfra.api.host import Host
-    from pyinfra.api.operation import OperationMeta
     from pyinfra.api.state import State
+
+    from tasks.pyinfra_internals import Result
 
 COLORS = {"failed": "red", "unreachable": "red", "unfinished": "yellow", "not begun": "yellow", "changed": "green"}
 ORDER = ("unreachable", "failed", "unfinished", "not begun", "changed", "unchanged")
@@ -57,40 +57,39 @@ class Watch(BaseStateCallback):
         self.last: dict[Host, str] = {}
         """The operation that each host began last, by its key."""
 
-    def operation_host_start(self, state: State, host: Host, op_hash: str) -> None:  # type: ignore[override]
+    def operation_host_start(self, state: State, host: Host, op_hash: str) -> None:  # type: ignore[override]  # noqa: ARG002
         """Remember where the host is."""
-        if op_hash in state.ops[host]:
+        if op_hash in host.op_hash_order:
             self.last[host] = op_hash
 
     def operation_host_error(  # type: ignore[override]
-        self, state: State, host: Host, op_hash: str, retry_count: int = 0, max_retries: int = 0
+        self,
+        state: State,  # noqa: ARG002 - pyinfra passes it
+        host: Host,
+        op_hash: str,
+        retry_count: int = 0,
+        max_retries: int = 0,
     ) -> None:
         """Count the host as failed, unless that was to be ignored or is tried again."""
-        if retry_count >= max_retries and not _ignored(state, host, op_hash):
-            state.failed_hosts.add(host)
+        if retry_count >= max_retries and not pyinfra_internals.ignores_errors(host, op_hash):
+            pyinfra_internals.mark_failed(host)
 
 
 def at_the_end_of(state: State) -> None:
     """Have the summary printed when pyinfra's process ends, however it ends."""
-    if not pyinfra.is_cli:  # whoever calls pyinfra from a program of their own has the state itself
+    if not pyinfra_internals.is_command_line():  # a program that uses pyinfra has the state itself
         return
     watch = Watch()
-    state.add_callback_handler(watch)  # type: ignore[no-untyped-call]
+    pyinfra_internals.add_callback(state, watch)
     atexit.register(_print, state, watch)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, functools.partial(_interrupted, state))
 
 
 def _interrupted(state: State, number: int, _: FrameType | None) -> None:
-    """End the run, and not with the status 0 that pyinfra has for Ctrl-C.
-
-    The signal may come while any greenlet is at work. Raised in one of Paramiko's, SystemExit would end that one alone,
-    and the run would wait for it for ever; so it goes to the main one. Those at work are ended, because the pool that
-    they fill is needed for disconnecting.
-    """
-    logger.error(f"--> Stopped by {signal.Signals(number).name}; run again, and it goes on where it is needed")
-    state.pool.kill(block=False)
-    gevent.get_hub().handle_system_error(SystemExit, SystemExit(INTERRUPTED + number))
+    """End the run, with an exit status other than the 0 that pyinfra has for Ctrl-C."""
+    logger.error(f"--> Stopped by {signal.Signals(number).name}; run again to continue")
+    pyinfra_internals.stop(state, INTERRUPTED + number)
 
 
 def _print(state: State, watch: Watch) -> None:
@@ -98,18 +97,14 @@ def _print(state: State, watch: Watch) -> None:
         return  # nothing has begun
     endings = endings_of(state, watch)
     if len(endings) == 1 and not state.failed_hosts:
-        return  # pyinfra's table has said it all
+        return  # pyinfra's table has everything
     for line in lines(endings, shutil.get_terminal_size().columns):
         logger.info(line)
 
 
 def endings_of(state: State, watch: Watch) -> dict[str, Ending]:
     """Return how the run ended for every host that it was to reach, by name, in the inventory's order."""
-    return {
-        host.name: _ending(state, host, watch.last.get(host, ""))
-        for host in state.inventory
-        if state.is_host_in_limit(host)
-    }
+    return {host.name: _ending(host, watch.last.get(host, "")) for host in pyinfra_internals.selected_hosts(state)}
 
 
 def lines(endings: dict[str, Ending], width: int) -> Iterator[str]:
@@ -128,46 +123,35 @@ def lines(endings: dict[str, Ending], width: int) -> Iterator[str]:
             if words:
                 yield f"{'':<12}     {words}"
     if by_state["failed"] or by_state["unfinished"] or by_state["not begun"] or by_state["unreachable"]:
-        yield "Mend what failed and run again: what is as declared is left alone."
+        yield "Fix what failed and run again: hosts that are up to date don't change."
 
 
-def _ending(state: State, host: Host, last: str) -> Ending:
-    if host not in state.activated_hosts:
+def _ending(host: Host, last: str) -> Ending:
+    """Return how the run ended for the host, whose operation with the key ``last`` began last."""
+    if not pyinfra_internals.is_connected(host):
         return Ending("unreachable", "why stands above, where pyinfra connected")
-    keys = [key for key in host.op_hash_order if key in state.ops[host] and not _title(state, key).startswith(GATE)]
-    operations = {key: state.ops[host][key].operation_meta for key in keys}
-    complete = {key: meta for key, meta in operations.items() if meta.is_complete()}
-    done = "; ".join(_title(state, key) for key, meta in complete.items() if meta.did_change())
-    if host in state.failed_hosts:
-        wrong = [key for key, meta in complete.items() if not meta.did_succeed() and not _ignored(state, host, key)]
-        what = f"{_title(state, wrong[0])}: {_reason(complete[wrong[0]])}" if wrong else UNANSWERED
-        return Ending("failed", what)
-    if len(complete) == len(operations):
+    results = [each for each in pyinfra_internals.results(host) if not each.title.startswith(GATE)]
+    complete = [each for each in results if each.complete]
+    done = "; ".join(each.title for each in complete if each.changed)
+    if pyinfra_internals.has_failed(host):
+        wrong = [each for each in complete if not each.succeeded and not each.ignored]
+        return Ending("failed", f"{wrong[0].title}: {_reason(wrong[0])}" if wrong else UNANSWERED)
+    if len(complete) == len(results):
         return Ending("changed", done) if done else Ending("unchanged")
-    under_way = _title(state, last) if last in operations and last not in complete else ""
+    under_way = next((each.title for each in results if each.key == last and not each.complete), "")
     if not complete and not under_way:
         return Ending("not begun")
     words = [f"stopped at: {under_way}" if under_way else "", f"done so far: {done}" if done else ""]
     return Ending("unfinished", "; ".join(word for word in words if word))
 
 
-def _ignored(state: State, host: Host, key: str) -> bool:
-    """Tell whether the operation's errors are to be ignored, as somebody else's may be."""
-    return bool(state.ops[host][key].global_arguments.get("_ignore_errors"))
-
-
-def _title(state: State, key: str) -> str:
-    """Return an operation's own sentence, without the names of its batch and subsystem."""
-    return next(iter(state.op_meta[key].names)).rpartition(" | ")[2]
-
-
-def _reason(meta: OperationMeta) -> str:
-    """Return the one line of what a failed operation said that tells most."""
-    output = [line.strip() for line in (*meta.stderr_lines, *meta.stdout_lines) if line.strip()]
+def _reason(result: Result) -> str:
+    """Return the one line of a failed operation's output that says most."""
+    output = [line.strip() for line in (*result.stderr, *result.stdout) if line.strip()]
     if not output:
         return "the reason stands above; if nothing does, the connection broke, or it stopped answering"
-    # apt's, nginx's and PHP's errors and the doctor's findings: first what is wrong, then what else that leads to.
+    # Errors of apt, nginx and PHP and findings of baikalctl check: first the fault, then its consequences.
     telling = [line for line in output if line.startswith(("E: ", "failed ")) or "[emerg]" in line or "ERROR" in line]
-    errors = [line.strip() for line in meta.stderr_lines if line.strip()]
+    errors = [line.strip() for line in result.stderr if line.strip()]
     chosen = escaped(telling[0] if telling else (errors or output)[-1])
     return chosen if len(chosen) <= SENTENCE_LENGTH else f"{chosen[:SENTENCE_LENGTH]}…"

@@ -1,0 +1,56 @@
+"""What ``baikalctl`` does on a host: apply settings, request a certificate, check health."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pyinfra import logger
+from pyinfra.api.command import StringCommand
+from pyinfra.api.operation import operation
+from pyinfra.context import host
+
+from baikalctl import paths
+from baikalctl.errors import NOT_YET
+from baikalctl.output import escaped
+from tasks import pyinfra_internals
+from tasks.fact_cache import ANSWER_SECONDS
+from tasks.facts import CheckFact
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from tasks.fact_cache import FactCache
+
+SERVICE_SECONDS = 15
+"""How long a service that was just reloaded may take to answer."""
+
+
+@operation()
+def applied(facts: FactCache) -> Generator[StringCommand, None, None]:
+    """Bring certificate, configuration, database and accounts to the desired state."""
+    if facts.ask(CheckFact)["pending"]:
+        yield StringCommand(paths.COMMAND, "apply")
+
+
+@operation()
+def certificate_requested(facts: FactCache) -> Generator[StringCommand, None, None]:
+    """Request a certificate if that is due. A refusal is no failure: the server serves with the present certificate."""
+    if facts.ask(CheckFact).get("due"):  # a baikalctl from before may have no such key
+        yield StringCommand(f"{paths.COMMAND} certificate --now || [ $? -eq {NOT_YET} ]")
+
+
+@operation()
+def healthy(facts: FactCache) -> Generator[StringCommand, None, None]:
+    """Fail unless ``baikalctl check`` is healthy; its warnings are logged."""
+    result = facts.ask(CheckFact, wait_s=SERVICE_SECONDS)
+    if not result["healthy"] and not facts.changes() and not pyinfra_internals.has_failed(host):
+        # The kept answer was asked without a wait, and another process may be restarting a service.
+        result = host.get_fact(CheckFact, wait_s=SERVICE_SECONDS, _timeout=ANSWER_SECONDS)
+    if host.state.is_executing:
+        for finding in result["findings"]:
+            if finding["status"] == "warning":
+                text = escaped(f"{finding['subject']}: {finding['message']}; {finding['remedy']}")
+                logger.warning(f"{host.print_prefix}{text}")
+    if not result["healthy"]:
+        # A service may have failed to apply its configuration, such as a port in use: the next run reloads it.
+        yield StringCommand(f"{paths.COMMAND} check || {{ rm -f {paths.STAMPS}/*; false; }}", _timeout=ANSWER_SECONDS)

@@ -1,0 +1,129 @@
+"""All our files on a host, replaced in one transaction that is rolled back if a service refuses its configuration."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import inspect
+import json
+import shlex
+from typing import TYPE_CHECKING, Any
+
+import gevent
+from pyinfra.api.command import QuoteString, StringCommand
+from pyinfra.api.operation import operation
+
+from baikalctl import paths
+from baikalctl.host import install as host_install
+from tasks.facts import FilesFact
+from tasks.pyinfra_internals import Stdin
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+    from pyinfra.api.operation import OperationMeta
+
+    from baikalctl.rendering.model import Directory, File, FileSet
+    from tasks.fact_cache import FactCache
+
+LOADER = """
+import sys
+program = sys.stdin.read()
+exec(program) if program else sys.exit("the program did not arrive on standard input; log in as root, or use _sudo")
+""".strip()
+"""Runs the program on standard input; without this check, Python would run an empty one successfully."""
+SENDING_SECONDS = 1800
+"""How long a host may take to read its standard input: pyinfra's own limit begins only after that."""
+PREPARE = [paths.COMMAND, "certificate", "--prepare"]
+"""Makes what the services' checks need: a certificate."""
+CERTIFICATE = "certificate"
+"""The name under which :data:`PREPARE` is reported."""
+
+
+@operation()
+def synced(files: Callable[[], FileSet], facts: FactCache) -> Generator[StringCommand, None, None]:
+    """Upload those of our files that differ, and remove those that an older configuration of ours left.
+
+    ``files`` is called when the host has its packages, because our files depend on their versions. Contents are sent on
+    standard input: never in a command line, never in a temporary file. If a service refuses its new configuration, all
+    of it is rolled back, and :func:`accepted` fails for that service.
+    """
+    wanted = files()
+    present = facts.ask(FilesFact, files=wanted)
+    directories = [directory for directory in wanted.directories if _differs(directory, present, "directory")]
+    differing = [file for file in wanted.files if _differs(file, present, "regular file") or _unfinished(file, present)]
+    owned = sorted(file.path for file in wanted.files)
+    displaced = [link for link, target in wanted.displaced if present["links"].get(link) == target]
+    if not (directories or differing or displaced or set(present["owned"]) != set(owned)):
+        return
+
+    def bundle() -> dict[str, Any]:
+        return {
+            "user": paths.USER,
+            "directories": [_entry(directory) for directory in directories],
+            "files": [_file(file) for file in differing],
+            "owned": owned,
+            "displaced": wanted.displaced,
+            "prepare": {CERTIFICATE: PREPARE} if wanted.services else {},
+            "services": {service.name: service.check for service in wanted.services},
+            "stamps": paths.STAMPS,
+            "record": wanted.record,
+            "lock": wanted.lock,
+        }
+
+    program = Stdin(lambda: [f"{inspect.getsource(host_install)}\n\nmain({json.dumps(bundle())!r})\n"])
+    tolerated = f"|| [ $? -eq {host_install.REFUSED} ]"
+    with gevent.Timeout(SENDING_SECONDS, TimeoutError):
+        yield StringCommand(
+            "/usr/bin/python3", "-I", "-X", "utf8", "-c", QuoteString(LOADER), tolerated, _stdin=program
+        )
+
+
+@operation()
+def accepted(upload: OperationMeta, services: tuple[str, ...]) -> Generator[StringCommand, None, None]:
+    """Fail if the ``upload`` was rolled back because one of these ``services`` refused its configuration."""
+    for service, reason in _refusals(upload).items():
+        if service in services:
+            text = f"{service} refused its new configuration, and the old one is back in place:\n{reason}"
+            yield StringCommand(f"printf '%s\\n' {shlex.quote(text)} >&2; false")
+
+
+def _refusals(upload: OperationMeta) -> dict[str, str]:
+    """Return which services refused the upload, and why; nothing before it has run."""
+    if not upload.is_complete():
+        return {}
+    for line in upload.stdout_lines:
+        with contextlib.suppress(ValueError, RecursionError):
+            answer = json.loads(line)
+            if isinstance(answer, dict) and isinstance(answer.get("refused"), dict):
+                return {str(service): str(reason) for service, reason in answer["refused"].items()}
+    return {}
+
+
+def _differs(item: File | Directory, present: dict[str, Any], kind: str) -> bool:
+    """Tell whether ``item`` differs from what is at its path: in kind, mode, owner, group, or content."""
+    state = present["states"].get(item.path)
+    if state is None or state != [state[0], f"{item.mode:o}", item.owner, item.group] or kind not in _kinds(state[0]):
+        return True
+    content = getattr(item, "content", None)
+    return content is not None and present["checksums"].get(item.path) != hashlib.sha256(content).hexdigest()
+
+
+def _unfinished(file: File, present: dict[str, Any]) -> bool:
+    """Tell whether an interrupted run may have left ``file`` in place unchecked: then it is uploaded again."""
+    return str(host_install.temporary_path(file.path, host_install.OLD)) in present["owned"]
+
+
+def _kinds(word: str) -> tuple[str, ...]:
+    """Return the kind that stat's ``word`` means; it has one of its own for an empty file."""
+    return ("regular file",) if word in ("regular file", "regular empty file") else (word,)
+
+
+def _entry(item: File | Directory) -> dict[str, Any]:
+    return {"path": item.path, "owner": item.owner, "group": item.group, "mode": item.mode}
+
+
+def _file(file: File) -> dict[str, Any]:
+    content = base64.b64encode(file.content).decode("ascii")
+    return _entry(file) | {"content": content, "service": file.service, "together": file.together}
