@@ -5,9 +5,8 @@ from pathlib import Path
 
 from pyinfra.context import host
 
-sys.path.insert(
-    0, str(Path(__file__).resolve().parent)
-)  # for another deploy.py that includes this one (docs/fleets.md)
+# For another deploy.py that includes this one (docs/fleets.md).
+sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from tasks import backup, baikal, certbot, configuration, database, image, mail, nginx, packages, php
 from tasks.fleet.batches import in_batches

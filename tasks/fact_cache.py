@@ -10,8 +10,8 @@ import gevent
 from pyinfra.api.exceptions import PyinfraError
 from pyinfra.api.facts import FactBase
 
-from tasks import pyinfra_internals
 from tasks.facts import CheckFact, FilesFact, ReleaseFact, ServicesFact
+from tasks.pyinfra_internals import operations
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -108,7 +108,7 @@ class FactCache:
             self._asked, self._changes = time.monotonic(), self.changes()
             self._answers = {} if self._changes else self._all()
         if fact not in self._answers:
-            if pyinfra_internals.has_failed(self.host):
+            if operations.has_failed(self.host):
                 return fact.default()  # it has stopped answering, so the operation's own command will fail
             self._answers[fact] = self.host.get_fact(fact, _timeout=ANSWER_SECONDS, **arguments)
         answer: T = self._answers[fact]
@@ -116,7 +116,7 @@ class FactCache:
 
     def changes(self) -> int:
         """Return how many operations have changed anything on the host so far."""
-        return pyinfra_internals.changes(self.host)
+        return operations.changes(self.host)
 
     def _all(self) -> Answers:
         if self.expected is None:

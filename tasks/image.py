@@ -15,13 +15,14 @@ from pyinfra.context import host
 
 from baikalctl import paths
 from baikalctl.mail import nullmailer
-from tasks import pyinfra_internals
+from tasks.pyinfra_internals import containers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-    from tasks.pyinfra_internals import Container
+    from tasks.pyinfra_internals.containers import Container
     from tasks.target import Target
+
 
 DOCKERFILE = Path(__file__).resolve().parent.parent / "Dockerfile"
 CLEAN = f"""
@@ -90,7 +91,7 @@ def finish(target: Target) -> None:
     These are the last operations, and pyinfra stops a host at its first failure, so a failed run tags nothing, nor does
     a dry one. A container that ran before this run keeps everything, and no image is made of it.
     """
-    container = pyinfra_internals.container_of(target.host)
+    container = containers.container_of(target.host)
     if container is not None and container.was_running:
         return
     if not target.booted:

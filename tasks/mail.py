@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from tasks.machine import Machine
     from tasks.target import Target
 
+
 SERVICES = (nullmailer.UNIT, "postfix", "postfix@-", postfix.OPENDKIM)
 """All services that send or sign mail."""
 

@@ -22,11 +22,13 @@ from baikalctl.rendering import php, templates
 from baikalctl.rendering.certbot import DNS_PLUGIN
 from baikalctl.settings import load
 from baikalctl.settings.known_releases import needed_php, numbers
-from tasks import database, mail, pyinfra_internals
+from tasks import database, mail
 from tasks.fact_cache import ANSWER_SECONDS
 from tasks.fleet.batches import Conductor, split
 from tasks.fleet.summary import at_the_end_of
 from tasks.machine import CandidateFact, Machine, MachineFact, PathsFact
+from tasks.pyinfra_internals import containers, operations
+from tasks.pyinfra_internals import hosts as pyinfra_hosts
 from tasks.release_download import obtain
 from tasks.target import Target
 from tasks.terminal import escape_all_output
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from pyinfra.api.state import State
 
     from baikalctl.settings.model import Settings
+
 
 SYSTEMS = ("debian", "ubuntu")
 """And their derivatives; whether they are new enough, the PHP that they offer tells."""
@@ -66,7 +69,7 @@ def preflight(host: Host) -> Target:
         if host not in _examined:
             escape_all_output()
             state = host.state
-            pyinfra_internals.on_all(state, _ours(state, host), _examine)
+            pyinfra_hosts.on_all(state, _ours(state, host), _examine)
             # Greenlets only run while others wait: this sends the questions asked ahead before this machine's own work.
             gevent.sleep(LEAVING_SECONDS)
             _plan(state)
@@ -84,8 +87,8 @@ def _ours(state: State, host: Host) -> list[Host]:
 
     Raises DeployError if only others have it, and not this ``host``.
     """
-    hosts = pyinfra_internals.active_hosts(state)
-    named = [each for each in hosts if OURS in pyinfra_internals.host_data(each)]
+    hosts = pyinfra_hosts.active_hosts(state)
+    named = [each for each in hosts if OURS in pyinfra_hosts.host_data(each)]
     if named and host not in named:
         message = f"{host.name} has no data named {OURS}, which other hosts of this run have; put its settings there"
         raise DeployError(message)
@@ -99,15 +102,15 @@ def _plan(state: State) -> None:
     if len(sizes) > 1:
         _examined.update({host: [DIFFERENT_BATCHES] for host in targets})
     elif sizes and sizes != {()}:
-        selected = pyinfra_internals.selected_hosts(state)
+        selected = pyinfra_hosts.selected_hosts(state)
         if {"--serial", "--no-wait"} & set(sys.argv):
             _examined[next(iter(targets))] = [OTHER_ORDER]
-        batches = split([host for host in selected if pyinfra_internals.is_connected(host)], sizes.pop())
+        batches = split([host for host in selected if pyinfra_hosts.is_connected(host)], sizes.pop())
         for target in targets.values():
             target.batches = batches
-        pyinfra_internals.add_callback(state, Conductor(batches))
+        operations.add_callback(state, Conductor(batches))
         if state.config.FAIL_PERCENT is None:
-            unreachable = (host for host in selected if not pyinfra_internals.is_connected(host))
+            unreachable = (host for host in selected if not pyinfra_hosts.is_connected(host))
             _examined.update({host: [UNREACHABLE] for host in unreachable})
     refused = any(isinstance(result, list) for result in _examined.values())
     for target in targets.values():
@@ -124,7 +127,7 @@ def _examine(host: Host) -> None:
 
 
 def _target(host: Host) -> Target:
-    pyinfra_internals.keep_running(host)
+    containers.keep_running(host)
     machine: Machine | None = host.get_fact(MachineFact, _sudo=False, _timeout=ANSWER_SECONDS)
     if machine is None:
         message = "it doesn't answer; its output stands above"
@@ -152,13 +155,13 @@ def _target(host: Host) -> Target:
 
 def _data(host: Host) -> dict[str, object]:
     """Return the host's settings: its data without that of pyinfra and of other software."""
-    data = pyinfra_internals.host_data(host)
+    data = pyinfra_hosts.host_data(host)
     if OURS in data:
         settings = data[OURS]
         if not isinstance(settings, Mapping):
             raise SettingsError([Fault(OURS, 'is not a dictionary; write {"hostname": "cal.example.org"}')])
         return dict(settings)
-    own = pyinfra_internals.own_data_names()
+    own = pyinfra_hosts.own_data_names()
     return {
         name: value
         for name, value in data.items()
@@ -178,7 +181,7 @@ def _refuse_unfit(machine: Machine, host: Host) -> None:
     if machine.system not in SYSTEMS:
         message = f"this is {machine.pretty}; Baïkal is deployed on Debian 12 and newer and on Ubuntu 24.04 and newer"
         raise HostError(message)
-    if not machine.booted and pyinfra_internals.is_ssh(host):
+    if not machine.booted and pyinfra_hosts.is_ssh(host):
         message = "systemd doesn't run here, so nothing could be started; boot the machine with systemd"
         raise HostError(message)
     if host.data.get("_su_user") or host.data.get("_doas") or host.data.get("_dzdo"):
@@ -188,11 +191,11 @@ def _refuse_unfit(machine: Machine, host: Host) -> None:
         raise HostError(message)
     if machine.root:
         return
-    if not pyinfra_internals.has_sudo(host):
+    if not pyinfra_hosts.has_sudo(host):
         message = "the user who logs in isn't root; set _sudo = True for this host, or log in as root (ssh_user)"
         raise HostError(message)
     if "password" in machine.sudo or "authentication is required" in machine.sudo:
-        if not pyinfra_internals.has_sudo_password(host):
+        if not pyinfra_hosts.has_sudo_password(host):
             message = "sudo asks for a password; run pyinfra with --same-sudo-password, or allow it without (NOPASSWD)"
             raise HostError(message)
     elif machine.sudo:

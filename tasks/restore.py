@@ -19,7 +19,7 @@ from tasks.fetch_archives import at_home, folder_of
 from tasks.operations.files import SENDING_SECONDS
 from tasks.operations.release import base64_lines
 from tasks.preflight import RESTORE_FROM
-from tasks.pyinfra_internals import Stdin
+from tasks.pyinfra_internals.operations import Stdin
 
 if TYPE_CHECKING:
     from collections.abc import Generator

@@ -7,17 +7,15 @@ from typing import TYPE_CHECKING
 
 from baikalctl.rendering import database, machine, nginx, php, postfix
 from baikalctl.rendering.container import baked
-from baikalctl.rendering.model import Platform
-from tasks import pyinfra_internals
+from baikalctl.rendering.model import FileSet, Platform, Service
 from tasks.fact_cache import ANSWER_SECONDS, FactCache
-from tasks.machine import MachineFact
+from tasks.machine import Machine, MachineFact
+from tasks.pyinfra_internals import hosts
 
 if TYPE_CHECKING:
     from pyinfra.api.host import Host
 
-    from baikalctl.rendering.model import FileSet, Service
     from baikalctl.settings.model import Settings
-    from tasks.machine import Machine
     from tasks.release_download import Archive
 
 
@@ -45,7 +43,7 @@ class Target:
         if self.booted and not self._absent and self.machine.release == self.settings.baikal_version:
             self.facts.expected = lambda: (self.files(), self.settings.baikal_version)
             # With batches, or more hosts than are worked on at a time, its turn may come much later.
-            if not self.settings.batches and pyinfra_internals.all_at_once(self.host.state):
+            if not self.settings.batches and hosts.all_at_once(self.host.state):
                 self.facts.prefetch()
 
     @property

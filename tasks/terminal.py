@@ -9,7 +9,7 @@ import logging
 import re
 
 from baikalctl.output import escaped
-from tasks import pyinfra_internals
+from tasks.pyinfra_internals import process
 
 STYLE = re.compile(r"(\x1b\[(?:0|1|3[0-7]|9[0-7])m|\n)")
 """Colours and bold, which pyinfra's own messages have, and ends of lines."""
@@ -31,4 +31,4 @@ def shown(text: str) -> str:
 
 def escape_all_output() -> None:
     """Have pyinfra print nothing else; more than once is the same as once."""
-    pyinfra_internals.filter_output(Escaping(), shown)
+    process.filter_output(Escaping(), shown)

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING
 from baikalctl import paths
 from baikalctl.rendering import nullmailer, postfix
 from baikalctl.rendering.model import Directory, File, Platform, Service
-from baikalctl.rendering.subsystem import secret_files
+from baikalctl.rendering.subsystem import Context, secret_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from baikalctl.rendering.subsystem import Context
     from baikalctl.settings.model import Settings
 
 

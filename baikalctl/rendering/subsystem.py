@@ -6,14 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from baikalctl import paths
-from baikalctl.rendering.model import File
+from baikalctl.rendering.model import Directory, File, Platform, Service
 from baikalctl.rendering.templates import fill_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from baikalctl.desired.state import DesiredState
-    from baikalctl.rendering.model import Directory, Platform, Service
     from baikalctl.settings.model import Settings
     from baikalctl.settings.secret import Secret
 

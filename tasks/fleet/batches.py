@@ -13,7 +13,7 @@ from pyinfra.api.exceptions import DeployError
 from pyinfra.api.operation import operation
 from pyinfra.api.state import BaseStateCallback
 
-from tasks import pyinfra_internals
+from tasks.pyinfra_internals import operations
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
@@ -46,13 +46,13 @@ def in_batches(host: Host, batches: Sequence[Sequence[Host]]) -> Iterator[None]:
     for gate in (number, number + 1):
         if 0 < gate < len(batches):
             # The same for the hosts of both batches, so that it is one operation.
-            pyinfra_internals.set_position(host, [2 * gate])
+            operations.set_position(host, [2 * gate])
             passed(name=gate_name(gate, len(batches)))
         if gate == number:
-            pyinfra_internals.set_position(host, [2 * number + 1])
+            operations.set_position(host, [2 * number + 1])
             with host.deploy(f"Batch {number + 1} of {len(batches)}", None, None):
                 yield
-    pyinfra_internals.set_position(host, [])
+    operations.set_position(host, [])
 
 
 class Conductor(BaseStateCallback):
@@ -72,21 +72,21 @@ class Conductor(BaseStateCallback):
 
     def operation_start(self, state: State, op_hash: str) -> None:  # type: ignore[override]
         """Show pyinfra the operation's own hosts; raises DeployError before a batch if one before isn't healthy."""
-        for name in pyinfra_internals.operation_names(state, op_hash) & set(self._before):
+        for name in operations.operation_names(state, op_hash) & set(self._before):
             self._stop_unless_healthy(state, self._before[name])
-        pyinfra_internals.show_only_hosts_with(state, op_hash)
+        operations.show_only_hosts_with(state, op_hash)
 
     def operation_host_start(self, state: State, host: Host, op_hash: str) -> None:  # type: ignore[override]  # noqa: ARG002
         """Show pyinfra all hosts again, now that it has its list."""
-        pyinfra_internals.show_all_hosts(state)
+        operations.show_all_hosts(state)
 
     def operation_end(self, state: State, op_hash: str) -> None:  # type: ignore[override]  # noqa: ARG002
         """Show pyinfra all hosts again, also if the operation had no host left."""
-        pyinfra_internals.show_all_hosts(state)
+        operations.show_all_hosts(state)
 
     def _stop_unless_healthy(self, state: State, before: list[Host]) -> None:
-        failed = [host.name for host in before if pyinfra_internals.has_failed(host)]
-        asked = pyinfra_internals.asks_on_failure(state)  # the operator has decided about each failure
+        failed = [host.name for host in before if operations.has_failed(host)]
+        asked = operations.asks_on_failure(state)  # the operator has decided about each failure
         if failed and not asked and len(failed) * WHOLE > (state.config.FAIL_PERCENT or 0) * len(before):
             message = (
                 f"the roll-out stops, because {', '.join(failed)} failed; "

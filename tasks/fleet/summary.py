@@ -18,8 +18,8 @@ from pyinfra.api.output import format_text
 from pyinfra.api.state import BaseStateCallback
 
 from baikalctl.output import escaped
-from tasks import pyinfra_internals
 from tasks.fleet.batches import GATE
+from tasks.pyinfra_internals import hosts, operations, process
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from pyinfra.api.host import Host
     from pyinfra.api.state import State
 
-    from tasks.pyinfra_internals import Result
+    from tasks.pyinfra_internals.operations import Result
+
 
 COLORS = {"failed": "red", "unreachable": "red", "unfinished": "yellow", "not begun": "yellow", "changed": "green"}
 ORDER = ("unreachable", "failed", "unfinished", "not begun", "changed", "unchanged")
@@ -71,16 +72,16 @@ class Watch(BaseStateCallback):
         max_retries: int = 0,
     ) -> None:
         """Count the host as failed, unless that was to be ignored or is tried again."""
-        if retry_count >= max_retries and not pyinfra_internals.ignores_errors(host, op_hash):
-            pyinfra_internals.mark_failed(host)
+        if retry_count >= max_retries and not operations.ignores_errors(host, op_hash):
+            operations.mark_failed(host)
 
 
 def at_the_end_of(state: State) -> None:
     """Have the summary printed when pyinfra's process ends, however it ends."""
-    if not pyinfra_internals.is_command_line():  # a program that uses pyinfra has the state itself
+    if not process.is_command_line():  # a program that uses pyinfra has the state itself
         return
     watch = Watch()
-    pyinfra_internals.add_callback(state, watch)
+    operations.add_callback(state, watch)
     atexit.register(_print, state, watch)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, functools.partial(_interrupted, state))
@@ -89,14 +90,14 @@ def at_the_end_of(state: State) -> None:
 def _interrupted(state: State, number: int, _: FrameType | None) -> None:
     """End the run, with an exit status other than the 0 that pyinfra has for Ctrl-C."""
     logger.error(f"--> Stopped by {signal.Signals(number).name}; run again to continue")
-    pyinfra_internals.stop(state, INTERRUPTED + number)
+    process.stop(state, INTERRUPTED + number)
 
 
 def _print(state: State, watch: Watch) -> None:
     if not state.is_executing:
         return  # nothing has begun
     endings = endings_of(state, watch)
-    if len(endings) == 1 and not state.failed_hosts:
+    if len(endings) == 1 and not any(ending.state == "failed" for ending in endings.values()):
         return  # pyinfra's table has everything
     for line in lines(endings, shutil.get_terminal_size().columns):
         logger.info(line)
@@ -104,7 +105,7 @@ def _print(state: State, watch: Watch) -> None:
 
 def endings_of(state: State, watch: Watch) -> dict[str, Ending]:
     """Return how the run ended for every host that it was to reach, by name, in the inventory's order."""
-    return {host.name: _ending(host, watch.last.get(host, "")) for host in pyinfra_internals.selected_hosts(state)}
+    return {host.name: _ending(host, watch.last.get(host, "")) for host in hosts.selected_hosts(state)}
 
 
 def lines(endings: dict[str, Ending], width: int) -> Iterator[str]:
@@ -128,12 +129,12 @@ def lines(endings: dict[str, Ending], width: int) -> Iterator[str]:
 
 def _ending(host: Host, last: str) -> Ending:
     """Return how the run ended for the host, whose operation with the key ``last`` began last."""
-    if not pyinfra_internals.is_connected(host):
+    if not hosts.is_connected(host):
         return Ending("unreachable", "why stands above, where pyinfra connected")
-    results = [each for each in pyinfra_internals.results(host) if not each.title.startswith(GATE)]
+    results = [each for each in operations.results(host) if not each.title.startswith(GATE)]
     complete = [each for each in results if each.complete]
     done = "; ".join(each.title for each in complete if each.changed)
-    if pyinfra_internals.has_failed(host):
+    if operations.has_failed(host):
         wrong = [each for each in complete if not each.succeeded and not each.ignored]
         return Ending("failed", f"{wrong[0].title}: {_reason(wrong[0])}" if wrong else UNANSWERED)
     if len(complete) == len(results):

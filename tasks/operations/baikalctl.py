@@ -12,14 +12,13 @@ from pyinfra.context import host
 from baikalctl import paths
 from baikalctl.errors import NOT_YET
 from baikalctl.output import escaped
-from tasks import pyinfra_internals
-from tasks.fact_cache import ANSWER_SECONDS
+from tasks.fact_cache import ANSWER_SECONDS, FactCache
 from tasks.facts import CheckFact
+from tasks.pyinfra_internals import operations
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from tasks.fact_cache import FactCache
 
 SERVICE_SECONDS = 15
 """How long a service that was just reloaded may take to answer."""
@@ -43,7 +42,7 @@ def certificate_requested(facts: FactCache) -> Generator[StringCommand, None, No
 def healthy(facts: FactCache) -> Generator[StringCommand, None, None]:
     """Fail unless ``baikalctl check`` is healthy; its warnings are logged."""
     result = facts.ask(CheckFact, wait_s=SERVICE_SECONDS)
-    if not result["healthy"] and not facts.changes() and not pyinfra_internals.has_failed(host):
+    if not result["healthy"] and not facts.changes() and not operations.has_failed(host):
         # The kept answer was asked without a wait, and another process may be restarting a service.
         result = host.get_fact(CheckFact, wait_s=SERVICE_SECONDS, _timeout=ANSWER_SECONDS)
     if host.state.is_executing:

@@ -17,7 +17,7 @@ from pyinfra.api.operation import operation
 from baikalctl import paths
 from baikalctl.host import install as host_install
 from tasks.facts import FilesFact
-from tasks.pyinfra_internals import Stdin
+from tasks.pyinfra_internals.operations import Stdin
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from baikalctl.rendering.model import Directory, File, FileSet
     from tasks.fact_cache import FactCache
+
 
 LOADER = """
 import sys

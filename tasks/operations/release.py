@@ -15,12 +15,13 @@ from pyinfra.api.operation import operation
 from baikalctl import paths
 from tasks.facts import ReleaseFact
 from tasks.operations.files import SENDING_SECONDS
-from tasks.pyinfra_internals import Stdin
+from tasks.pyinfra_internals.operations import Stdin
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
     from tasks.fact_cache import FactCache
+
 
 PIECE_BYTES = 48 * 1024
 """The size of a line that is sent, before base64; a multiple of three, so that no line but the last has padding."""

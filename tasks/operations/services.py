@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from baikalctl.rendering.model import Service
     from tasks.fact_cache import FactCache
 
+
 REPLACED = """
 for attempt in $(seq 100); do
     busy=

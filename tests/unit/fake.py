@@ -27,7 +27,7 @@ from baikalctl.rendering.machine import render
 from baikalctl.rendering.mail import CONFLICTING
 from baikalctl.rendering.php import TMPFILES
 from baikalctl.rendering.postfix import OPENDKIM, SASL
-from tasks.machine import ASKED
+from tasks.machine import ASKED, Machine
 from tasks.release_download import Archive
 from tasks.target import Target
 from tests.unit.samples import HOME, MAIL_SERVERS, PLATFORM, VERSION, settings
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 
     from baikalctl.rendering.model import FileSet, Platform
     from baikalctl.settings.model import Settings
-    from tasks.machine import Machine
 
 
 DEBIAN = ["system=debian", "like=", "pretty=Debian GNU/Linux 12 (bookworm)", "cores=4", "memory=4194304", "ipv6=yes"]

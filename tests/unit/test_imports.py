@@ -1,0 +1,152 @@
+"""Imports point one way: an order of the packages of baikalctl, and no cycle among its modules or those of tasks."""
+
+from __future__ import annotations
+
+import ast
+import functools
+from typing import TYPE_CHECKING
+
+from tests.unit.samples import HOME
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ORDER = (
+    {"paths", "errors", "output"},
+    {"settings", "host"},
+    {"database", "desired"},
+    {"rendering", "baikal"},
+    {"tls", "mail"},
+    {"changes"},
+    {"backup"},
+    {"commands", "checks"},
+    {"container"},
+    {"arguments"},
+    {"cli"},
+    {"__main__"},
+)
+"""The packages and top modules of baikalctl, lowest first. Each imports only from those below it, and from itself."""
+LEVELS = 11
+"""How many packages may be imported one through another."""
+
+
+@functools.cache
+def imports(folder: str) -> dict[str, set[str]]:
+    """Return which modules each module below ``folder`` imports, in functions and for types as well."""
+    modules = {name(path): path for path in (HOME / folder).rglob("*.py")}
+    return {
+        module: {
+            target if target in modules else source
+            for source, target in imported(path)
+            if source.partition(".")[0] == folder
+        }
+        - {module}
+        for module, path in modules.items()
+    }
+
+
+def name(path: Path) -> str:
+    """Return the name of the module in a file of this checkout."""
+    return ".".join(path.relative_to(HOME).with_suffix("").parts).removesuffix(".__init__")
+
+
+def imported(path: Path) -> list[tuple[str, str]]:
+    """Return each import of the file as the module, and as a module that the name may be."""
+    nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+    froms = [node for node in nodes if isinstance(node, ast.ImportFrom)]
+    assert all(node.level == 0 for node in froms), f"{path} has a relative import"
+    found = [(node.module or "", f"{node.module}.{alias.name}") for node in froms for alias in node.names]
+    plain = (alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names)
+    return found + [(module, module) for module in plain]
+
+
+def package(module: str) -> str:
+    """Return the package or top module of a module of baikalctl."""
+    return module.split(".")[1] if "." in module else module
+
+
+def cycle(graph: dict[str, set[str]]) -> list[str]:
+    """Return a cycle in the ``graph``; nothing if there is none."""
+    done: set[str] = set()
+
+    def search(node: str, way: list[str]) -> list[str]:
+        if node in way:
+            return [*way[way.index(node) :], node]
+        if node not in done:
+            for target in sorted(graph.get(node, ())):
+                if found := search(target, [*way, node]):
+                    return found
+            done.add(node)
+        return []
+
+    return next((found for node in sorted(graph) if (found := search(node, []))), [])
+
+
+def test_each_package_imports_only_from_lower_ones() -> None:
+    """Also in functions and for types: a reader finds what a package stands on above it in CONTRIBUTING's list."""
+    ranks = {each: rank for rank, names in enumerate(ORDER) for each in names}
+    modules = imports("baikalctl")
+    assert {package(module) for module in modules if "." in module} == set(ranks)
+    upward = [
+        f"{module} imports {target}"
+        for module, targets in modules.items()
+        for target in targets
+        if "." in module and package(module) != package(target) and ranks[package(target)] >= ranks[package(module)]
+    ]
+    assert upward == []
+
+
+def test_no_module_imports_itself_through_others() -> None:
+    """Not even in a function or for types alone."""
+    assert cycle(imports("baikalctl")) == []
+    assert cycle(imports("tasks")) == []
+
+
+def test_packages_are_few_levels_deep() -> None:
+    """As a graph of the packages shows it."""
+    graph: dict[str, set[str]] = {}
+    for module, targets in imports("baikalctl").items():
+        graph.setdefault(package(module), set()).update(package(target) for target in targets)
+
+    @functools.cache
+    def level(node: str) -> int:
+        return 1 + max((level(target) for target in graph.get(node, set()) - {node}), default=0)
+
+    assert max(map(level, graph)) <= LEVELS
+
+
+def test_sent_program_imports_nothing_of_ours() -> None:
+    """It runs alone on a bare host."""
+    assert imports("baikalctl")["baikalctl.host.install"] == set()
+
+
+def test_cycle_is_found() -> None:
+    """The search itself: through two others, and none where ways only meet."""
+    assert cycle({"a": {"b"}, "b": {"c"}, "c": {"a"}}) == ["a", "b", "c", "a"]
+    assert cycle({"a": {"b", "c"}, "b": {"d"}, "c": {"d"}}) == []
+
+
+DOCUMENTED = {
+    "pyinfra": {"local", "logger"},
+    "pyinfra.api.command": {"FunctionCommand", "QuoteString", "StringCommand"},
+    "pyinfra.api.exceptions": {"DeployError", "PyinfraError"},
+    "pyinfra.api.facts": {"FactBase"},
+    "pyinfra.api.host": {"Host"},
+    "pyinfra.api.operation": {"OperationMeta", "operation"},
+    "pyinfra.api.output": {"format_text"},
+    "pyinfra.api.state": {"BaseStateCallback", "State"},
+    "pyinfra.context": {"host"},
+}
+"""What pyinfra documents for deploys, operations, facts and callbacks."""
+
+
+def test_only_one_package_uses_pyinfras_internals() -> None:
+    """So that a new pyinfra has one place to be compared with."""
+    others = [
+        f"{path.relative_to(HOME)}: {target}"
+        for path in (HOME / "tasks").rglob("*.py")
+        if path.parent.name != "pyinfra_internals"
+        for source, target in imported(path)
+        if source.partition(".")[0] == "pyinfra" and target.rpartition(".")[2] not in DOCUMENTED.get(source, set())
+    ]
+    assert others == []
