@@ -139,9 +139,9 @@ def test_a_full_disk_leaves_nothing_behind(folder: Path, said: Manifest, monkeyp
 
 
 def test_a_database_larger_than_memory_passes_through(folder: Path, said: Manifest) -> None:
-    """Packing and reading hold a few MiB, whatever the size: here 300 MiB in a process that may not have 150."""
+    """Packing and reading hold a few MiB, whatever the size: here 200 MiB in a process that may not have 150."""
     with (folder / DATABASE).open("r+b") as file:
-        file.truncate(300 << 20)
+        file.truncate(200 << 20)
     large = described(folder, counts=said.counts)
     (folder / manifest.NAME).write_text(large.to_json(), encoding="utf-8")
     program = (
