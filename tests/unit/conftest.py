@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import gc
 import grp
 import os
 import pwd
@@ -36,6 +37,17 @@ def _surroundings() -> Iterator[None]:
         patch.setenv("no_proxy", "*")
         patch.setattr(zoneinfo, "available_timezones", functools.cache(zoneinfo.available_timezones))
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _frozen_heap() -> None:
+    """Exclude the collected tests and their modules from garbage collection.
+
+    Tests fork thousands of times. A collection in a child writes to every object's header, so the kernel would copy
+    the whole heap for each child.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
