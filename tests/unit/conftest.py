@@ -23,6 +23,7 @@ from baikalctl import paths
 from baikalctl.baikal import config
 from baikalctl.changes import migration, staging, trial_run
 from baikalctl.database import interface, sqlite, sqlite_file
+from baikalctl.host import boundary_child
 from baikalctl.mail import nullmailer
 from tests.unit.samples import SCHEMA, VERSION, here
 
@@ -73,8 +74,12 @@ def me() -> dict[str, str]:
 
 @pytest.fixture(autouse=True)
 def _own(monkeypatch: pytest.MonkeyPatch, me: dict[str, str]) -> None:
-    """Have the data belong to the account that runs the tests, unless a test says otherwise."""
+    """Have the data belong to the account that runs the tests, unless a test says otherwise.
+
+    Also restore ``boundary_child.inside``, which a test may change.
+    """
     monkeypatch.setattr(paths, "USER", me["owner"])
+    monkeypatch.setattr(boundary_child, "inside", False)
 
 
 @pytest.fixture

@@ -31,6 +31,8 @@ TOUCHING |= {"sqlite3.connect", "subprocess.Popen", "socket.connect"}
 FILLING = {"open", "os.mkdir", "os.symlink"}
 """Those of them that need room."""
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
+CONFINED_EACH = 24
+"""How many steps lie between two of :func:`steps` after which the boundary's child processes are real."""
 
 if os.environ.get("CI") and not shutil.which("php") and can_install():
     apt_install(("php-cli", "php-mbstring", "php-sqlite3", "php-xml"))
@@ -107,12 +109,19 @@ def _apart(act: Callable[[], object], step: int, meet: Callable[[str], object]) 
 def steps(
     act: Callable[[], object], prepare: Callable[[], object], ends: Callable[[Callable[[], object], int], bool] = dies
 ) -> Iterator[int]:
-    """Yield each third step after ``act`` died at it, every time on what ``prepare`` makes, until ``act`` gets through."""
+    """Yield each third step after ``act`` died at it, every time on what ``prepare`` makes, until ``act`` gets through.
+
+    After each eighth of them, the caller's run reads data in real child processes. After the others it calls
+    confined functions directly, because several forks for each step would take most of the time of all tests.
+    The ``_own`` fixture resets this at the end of the test.
+    """
     step = 0
     while True:
+        boundary_child.inside = False
         prepare()
         if not ends(act, step):
             return
+        boundary_child.inside = step % CONFINED_EACH != 0
         yield step
         step += 3
 
