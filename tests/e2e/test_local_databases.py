@@ -139,7 +139,7 @@ def test_an_archive_comes_back_through_a_power_cut(local: Server) -> None:
     machine.run("baikalctl backup")
     made = newest(machine)
     assert put(local, "later") == 201
-    stand_still(machine, "portable.copy", "restore", made)
+    stand_still(machine, "database.transfer.copy", "restore", made)
     machine.kill()
     machine.power_on()
     assert open_again(machine)

@@ -35,7 +35,7 @@ STANDS_AT = "/etc/baikal/database-password"
 SECRET = """pass word: "it's" #1 \\ 100% $HOME;"""
 USER = SMALL.names()[0]
 CALENDAR = f"/dav.php/calendars/{USER}/default/"
-CUT = ("portable.copy", "portable.difference", "transition._use")
+CUT = ("database.transfer.copy", "database.transfer.difference", "changes.transaction._use")
 """Moments of a move: the tables are there and empty; all rows have arrived; PHP serves the new ones, behind the door."""
 
 
@@ -140,7 +140,7 @@ def test_a_database_that_cant_be_reached_changes_nothing(pair: Pair) -> None:
 
 def test_a_database_that_goes_away_half_way_changes_nothing(pair: Pair) -> None:
     """Where nothing is there yet, and where all has arrived."""
-    for moment in ("portable.copy", "portable.difference"):
+    for moment in ("database.transfer.copy", "database.transfer.difference"):
         stand_still(pair.machine, moment, "database", "move")
         pair.database.kill()
         lines = go_on(pair.machine)
@@ -272,7 +272,7 @@ def in_step(pair: Pair, life: Life) -> bool:
 def cut_while_restoring(pair: Pair, archive: str) -> None:
     """Cut the power when the rows of a server's database have been replaced; all of them are back afterwards."""
     now = changed(pair)
-    stand_still(pair.machine, "transition._use", "restore", archive)
+    stand_still(pair.machine, "changes.transaction._use", "restore", archive)
     pair.cut_the_power()
     assert open_again(pair.machine)
     assert now.wrong(pair.server) == []

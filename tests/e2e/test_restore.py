@@ -31,7 +31,12 @@ USER = SMALL.names()[0]
 CALENDAR = f"/dav.php/calendars/{USER}/default/"
 DATA = ("/var/lib/baikal/config", "/var/lib/baikal/Specific", "/var/lib/baikal/tls", "/etc/baikal")
 LATER = f"{CALENDAR}later.ics"
-BEFORE = ("placing.keep", "migration.complete", "transition._switch", "transition._use")
+BEFORE = (
+    "changes.staging.keep",
+    "changes.migration.complete",
+    "changes.transaction._switch",
+    "changes.transaction._use",
+)
 """Moments at which a power cut leaves the old data; the last is when the new has been in its place for a while."""
 
 
@@ -102,7 +107,7 @@ def test_a_client_that_was_in_step_after_the_archive_was_made_is_told_what_is_di
     assert len(fresh.sync().changed) == SMALL.events
 
 
-@pytest.mark.parametrize("moment", [*BEFORE, "maintenance.off"])
+@pytest.mark.parametrize("moment", [*BEFORE, "host.maintenance.off"])
 def test_a_power_cut_leaves_the_old_data_or_the_new(
     server: Server, archived: tuple[str, Life], newer: Life, moment: str
 ) -> None:
@@ -123,7 +128,7 @@ def test_a_power_cut_leaves_the_old_data_or_the_new(
 def test_what_is_killed_is_taken_back_by_the_next_run(server: Server, archived: tuple[str, Life], newer: Life) -> None:
     """Without a boot: clients are told to come again until somebody runs anything."""
     machine = server.machine
-    stand_still(machine, "transition._switch", "restore", archived[0])
+    stand_still(machine, "changes.transaction._switch", "restore", archived[0])
     machine.run(f"kill -9 $(cat {STANDS})")
     assert server.ask("PROPFIND", CALENDAR, user=USER).status == 503
     assert said(machine, "recover")[-1] == "status 0"
@@ -193,7 +198,7 @@ def test_a_server_that_doesnt_answer_in_the_end_has_its_old_data_back(
 ) -> None:
     """The data is well, and in its place; the web server is away."""
     machine = server.machine
-    stand_still(machine, "transition._use", "restore", archived[0])
+    stand_still(machine, "changes.transaction._use", "restore", archived[0])
     machine.run("systemctl stop nginx")
     lines = go_on(machine)
     machine.run("systemctl start nginx")

@@ -153,7 +153,7 @@ def test_a_database_that_becomes_read_only_amid_it_is_not_touched(today: Server)
     server = as_version(today, FUTURE, Kind.NEW_STEP)
     today.machine.run(f"mount --bind {place} {place}")
     try:
-        with Halting(today.machine, "placing.put_in_place", server.deploy) as run:
+        with Halting(today.machine, "changes.staging.put_in_place", server.deploy) as run:
             today.machine.run(f"mount -o remount,bind,ro {place}")
         (outcome,) = run.result
         assert outcome.status == 1

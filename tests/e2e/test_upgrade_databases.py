@@ -111,7 +111,7 @@ def test_a_power_cut_while_rows_are_loaded_is_taken_back(pair: Pair, *, away: bo
     machine = pair.server.machine
     future = as_version(pair.server, FUTURE, Kind.NEW_STEP)
     with Crowd(pair.server, writing=2, powered=False) as crowd:
-        with Halting(machine, "portable._converted", future.deploy, times=40):
+        with Halting(machine, "database.transfer._converted", future.deploy, times=40):
             machine.kill()
             if away:
                 pair.database.stop()

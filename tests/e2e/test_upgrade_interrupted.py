@@ -25,16 +25,16 @@ if TYPE_CHECKING:
 
 
 OLD_SERVES: Final = {
-    "amid keeping it": ("placing._copy_own", 1),
-    "about to be migrated": ("migration._upgrade", 1),
-    "amid being tried out": ("round_trip.make", 1),
-    "database about to be replaced": ("placing._replace", 1),
-    "database replaced, its yaml not": ("placing._replace", 2),
-    "release switched": ("apply._take", 1),
-    "amid being used": ("round_trip.make", 2),
-    "about to be done": ("transition._forget", 1),
+    "amid keeping it": ("changes.staging._copy_own", 1),
+    "about to be migrated": ("changes.migration._upgrade", 1),
+    "amid being tried out": ("baikal.smoke_test.make", 1),
+    "database about to be replaced": ("changes.staging._replace", 1),
+    "database replaced, its yaml not": ("changes.staging._replace", 2),
+    "release switched": ("commands.apply._take", 1),
+    "amid being used": ("baikal.smoke_test.make", 2),
+    "about to be done": ("changes.transaction._forget", 1),
 }
-NEW_SERVES: Final = {"about to open": ("maintenance.off", 1)}
+NEW_SERVES: Final = {"about to open": ("host.maintenance.off", 1)}
 
 
 @pytest.fixture(scope="module")
@@ -80,11 +80,15 @@ def test_after_a_power_cut_the_machine_serves_by_itself(old: Server, moment: str
 
 
 FULL: Final = {
-    "about to keep the old data": ("placing.keep", "/var/backups/baikal", "make that writable, with room for it"),
-    "about to be copied": ("upgrading.copy_here", "/var/lib/baikal", "make room in /var/lib/baikal"),
-    "about to be migrated": ("migration._upgrade", "/var/lib/baikal", "database or disk is full"),
-    "about to be tried out": ("rehearsal.try_out", "/var/lib/baikal", "make room in /var/lib/baikal"),
-    "about to be used": ("transition._use", "/var/lib/baikal", "make room in /var/lib/baikal"),
+    "about to keep the old data": (
+        "changes.staging.keep",
+        "/var/backups/baikal",
+        "make that writable, with room for it",
+    ),
+    "about to be copied": ("commands.upgrade.copy_here", "/var/lib/baikal", "make room in /var/lib/baikal"),
+    "about to be migrated": ("changes.migration._upgrade", "/var/lib/baikal", "database or disk is full"),
+    "about to be tried out": ("changes.trial_run.try_out", "/var/lib/baikal", "make room in /var/lib/baikal"),
+    "about to be used": ("changes.transaction._use", "/var/lib/baikal", "make room in /var/lib/baikal"),
 }
 """The steps, the disk that becomes full, and what is said."""
 

@@ -34,13 +34,14 @@ REPACK: Final = """
 import dataclasses, subprocess, sys
 from pathlib import Path
 sys.path.insert(0, "/usr/local/lib/baikalctl")
-from baikalctl import archive, private, trial, unpacking
+from baikalctl.backup import archive, extract, verify_database
+from baikalctl.host.tempdir import temporary_directory
 path, command = sys.argv[1:]
-with private.private_folder(Path("/root")) as folder:
-    said = unpacking.unpack(Path(path), folder)
+with temporary_directory(Path("/root")) as folder:
+    said = extract.unpack(Path(path), folder)
     subprocess.run(command, shell=True, cwd=folder, check=True)
     files = {name: archive.describe(folder / name) for name in said.files}
-    counts = trial.count(folder / "database.sqlite")
+    counts = verify_database.count(folder / "database.sqlite")
     print(archive.write(folder, dataclasses.replace(said, files=files, counts=counts, label="repacked")).path)
 """
 

@@ -35,7 +35,7 @@ def prepare(library: str, root: str, user: str) -> None:
         if name.isupper() and isinstance(value, str) and value.startswith("/"):
             setattr(paths, name, f"{root}{value}")
     paths.USER = user
-    for module in pkgutil.iter_modules(baikalctl.__path__, "baikalctl."):
+    for module in pkgutil.walk_packages(baikalctl.__path__, "baikalctl."):
         if not module.name.endswith("__main__"):
             with contextlib.suppress(ImportError):  # a database's library that isn't installed
                 importlib.import_module(module.name)

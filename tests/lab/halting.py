@@ -30,9 +30,9 @@ import os, sys, time
 wanted, times = open("{PLACE}/step").read().split()
 times = int(times)
 def profile(frame, event, _):
-    if event != "call" or frame.f_code.co_name != wanted.partition(".")[2]:
+    if event != "call" or frame.f_code.co_name != wanted.rpartition(".")[2]:
         return
-    if frame.f_globals.get("__name__") != "baikalctl." + wanted.partition(".")[0]:
+    if frame.f_globals.get("__name__") != "baikalctl." + wanted.rpartition(".")[0]:
         return
     with open("{PLACE}/count", "a") as count:  # processes that baikalctl starts count as well
         count.write("x")
@@ -51,7 +51,7 @@ class Halting(Generic[T]):
 
     machine: Machine
     step: str
-    """A module and a function of baikalctl that is about to be called, such as ``placing.keep``."""
+    """A module and a function of baikalctl that is about to be called, such as ``changes.staging.keep``."""
     act: Callable[[], T]
     """What runs baikalctl on the machine."""
     times: int = 1

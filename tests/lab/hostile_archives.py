@@ -9,9 +9,10 @@ import json
 import tarfile
 from typing import TYPE_CHECKING, Any, Final
 
-from tests.lab.hostile_files import BOMB, ESCAPES, SQL_ATTACKS, VALUES, YAML, Change
+from tests.lab.hostile_files import BOMB, ESCAPES, SQL_ATTACKS, VALUES, YAML
 
 if TYPE_CHECKING:
+    from tests.lab.hostile_files import Change
     from collections.abc import Callable, Mapping
     from pathlib import Path
 

@@ -89,13 +89,13 @@ def _everything(server: Server, corpus: Corpus, *, exact: bool) -> Contents:
 
 
 def stand_still(machine: Machine, moment: str, *words: str) -> None:
-    """Have ``baikalctl`` with these ``words`` stand still at ``moment``, such as ``placing.keep``; return when it is there.
+    """Have ``baikalctl`` with these ``words`` stand still at ``moment``, such as ``changes.staging.keep``; return when it is there.
 
     ``go_on`` lets it go on.
     """
     machine.run(f"rm -rf {PLACE} && mkdir -m 1777 {PLACE}")
     program = STANDING.format(stands=STANDS, may_go=MAY_GO)
-    command = shlex.join(["python3", "-c", program, *moment.split("."), *words])
+    command = shlex.join(["python3", "-c", program, *moment.rsplit(".", 1), *words])
     machine.run(f"nohup sh -c {shlex.quote(command + '; echo status $?')} > {SAID} 2>&1 < /dev/null &")
 
     def stands() -> bool:
