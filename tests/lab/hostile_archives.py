@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, Final
 from tests.lab.hostile_files import BOMB, ESCAPES, SQL_ATTACKS, VALUES, YAML
 
 if TYPE_CHECKING:
-    from tests.lab.hostile_files import Change
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from tests.lab.fuzzing import Tree
+    from tests.lab.hostile_files import Change
 
 
 def valid(tree: Tree) -> Path:

@@ -89,7 +89,7 @@ def _everything(server: Server, corpus: Corpus, *, exact: bool) -> Contents:
 
 
 def stand_still(machine: Machine, moment: str, *words: str) -> None:
-    """Have ``baikalctl`` with these ``words`` stand still at ``moment``, such as ``changes.staging.keep``; return when it is there.
+    """Have ``baikalctl`` with these ``words`` stop at ``moment``, such as ``changes.staging.keep``; return when it is there.
 
     ``go_on`` lets it go on.
     """
