@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.e2e.test_wrong_input import INDEX
 from tests.lab.deploying import REPOSITORY, Outcome, command_line, pyinfra
 from tests.lab.engine import wait_until
 from tests.lab.server import Server
+from tests.lab.wrong_packages import INDEX
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -12,7 +12,8 @@ from baikalctl.settings.known_releases import KNOWN_RELEASES
 from tests.lab.deploying import pyinfra
 from tests.lab.release import Release, standin
 from tests.lab.server import Server
-from tests.unit.test_settings import SECRET, VARIABLES, WRONG_DATA
+from tests.lab.wrong_packages import INDEX
+from tests.unit.wrong_settings import SECRET, VARIABLES, WRONG_DATA
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,15 +25,6 @@ if TYPE_CHECKING:
 HOSTS_A_RUN = 8
 """As many connections at once as sshd takes without dropping any (its MaxStartups is 10)."""
 TOUCHABLE = ("/etc", "/opt", "/usr/local", "/var/lib/baikal", "/var/lib/dpkg/status", "/srv")
-INDEX = """Package: php-fpm
-Version: 2:8.1+92ubuntu1
-Architecture: all
-Maintainer: the lab
-Filename: ./php-fpm.deb
-Size: 1
-SHA256: 0000000000000000000000000000000000000000000000000000000000000000
-Description: an old PHP, as far as apt knows
-"""
 
 
 @pytest.fixture(scope="module")

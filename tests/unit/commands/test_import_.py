@@ -30,7 +30,7 @@ from baikalctl.errors import HostError
 from baikalctl.host import maintenance
 from tests.lab.old_installation import COUNTS, PASSWORDS, OldInstallation, build, listing
 from tests.unit.moving import KILLED, dies, empty, leftovers, names, needs_php, stand_release, steps
-from tests.unit.samples import VERSION, declared
+from tests.unit.samples import HOME, VERSION, declared
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -547,7 +547,7 @@ def test_another_import_after_one_that_was_killed_begins_afresh(old: OldInstalla
 def test_help_says_what_a_source_is() -> None:
     """On the command line."""
     command = [sys.executable, "-m", "baikalctl", "import", "--help"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=HOME)
     assert "directory that holds its config/ and Specific/" in done.stdout
 
 

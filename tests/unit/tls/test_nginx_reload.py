@@ -16,7 +16,7 @@ from baikalctl.tls import nginx_reload, selection
 from tasks.facts import read_digest, stamp
 from tests.unit.pairs import DNS, issue, pem, put
 from tests.unit.samples import declared
-from tests.unit.test_check import serving
+from tests.unit.serving import serving
 
 if TYPE_CHECKING:
     from baikalctl.desired.state import DesiredState

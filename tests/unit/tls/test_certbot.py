@@ -28,7 +28,7 @@ from tests.unit.samples import HOME, LETSENCRYPT, declared
 if TYPE_CHECKING:
     from baikalctl.desired.state import Acme, DesiredState
 
-RECORDED = HOME / "tests/unit/certbot"
+RECORDED = HOME / "tests/unit/tls/certbot"
 """What certbot said and what it wrote to its log, of which only the end is kept, without tracebacks and signatures."""
 SERVER = "https://localhost:14000/dir"
 PORT_80 = REMEDIES["connection"].format(name="cal.example.org")

@@ -35,7 +35,7 @@ from tests.unit.pairs import (
     trust,
 )
 from tests.unit.samples import LETSENCRYPT, declared
-from tests.unit.test_check import serving
+from tests.unit.serving import serving
 
 if TYPE_CHECKING:
     from cryptography import x509
