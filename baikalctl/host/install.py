@@ -32,6 +32,8 @@ REFUSED = 3
 PATIENCE_S = 600
 """How long a run waits for another one."""
 UNITS = "/etc/systemd/system"
+LIBRARY = "/usr/local/lib/baikalctl"
+COMPILED = "__pycache__"
 
 
 class CheckError(Exception):
@@ -48,10 +50,10 @@ def install(bundle: dict[str, Any]) -> None:
 
     ``bundle`` has ``user`` (a system account to make), ``directories``, ``files`` (only those that differ), ``owned``
     (every path that we own from now on), ``prepare`` (name → command that makes what the checks need), ``services`` (name →
-    check command) and the places of ``stamps``, ``record`` and ``lock``. Files of no service come first. The others, and
-    those marked ``together``, are put in place at once, checked, and taken back at once if a check fails. A service
-    whose files change loses its stamp first, so that whatever happens here, a later run knows that it has to check and
-    reload.
+    check command) and the places of ``stamps``, ``record`` and ``lock``. All new files are written under temporary names
+    first. Then they are renamed in one quick sequence, because other processes start the program at any time. The files
+    of services, and those marked ``together``, are rolled back if a check fails; the program is not. A service whose
+    files change loses its stamp first, so that whatever happens here, a later run knows that it has to check and reload.
     """
     _ensure_user(bundle["user"])
     for directory in bundle["directories"]:
@@ -65,44 +67,46 @@ def install(bundle: dict[str, Any]) -> None:
         for trace in [path for path in recorded if path.endswith((NEW, OLD))]:
             _undo(Path(trace))
             recorded.remove(trace)
-        stale = [path for path in recorded if path not in bundle["owned"]]
+        unowned = [path for path in recorded if path not in bundle["owned"]]
+        modules = [path for path in unowned if path.startswith(f"{LIBRARY}/") and path.endswith(".py")]
+        stale = [path for path in unowned if path not in modules]
         displaced = [link for link, target in bundle["displaced"] if _leads(link, target)]
         # Recorded before anything is written, so that the next run takes away what an interrupted one leaves behind.
         traces = [str(temporary_path(file["path"], suffix)) for file in bundle["files"] for suffix in (NEW, OLD)]
         traces += [str(temporary_path(path, OLD)) for path in (*stale, *displaced)]
-        _write_record(record, sorted({*bundle["owned"], *stale, *traces}))
-        configuration = [file for file in bundle["files"] if file["service"] or file["together"]]
-        for file in bundle["files"]:
-            if file not in configuration:
-                _write_beside(file)
-                temporary_path(file["path"], NEW).replace(file["path"])
-        try:
-            _replace(configuration, [*stale, *displaced], bundle)
-        except CheckError:
-            _write_record(record, sorted({*bundle["owned"], *stale}))
-            raise
-        _write_record(record, sorted(bundle["owned"]))
+        _write_record(record, sorted({*bundle["owned"], *unowned, *traces}))
+        refusals = _replace(bundle, modules, [*stale, *displaced])
+        if any(path.startswith(f"{LIBRARY}/") for path in unowned):
+            _prune(Path(LIBRARY))
+        _write_record(record, sorted({*bundle["owned"], *(stale if refusals else ())}))
+        if refusals:
+            raise CheckError(refusals)
 
 
-def _replace(files: list[dict[str, Any]], stale: list[str], bundle: dict[str, Any]) -> None:
-    """Put configuration ``files`` in place and take ``stale`` ones away; all of it, or nothing if a check fails."""
+def _replace(bundle: dict[str, Any], modules: list[str], stale: list[str]) -> dict[str, str]:
+    """Put the files of ``bundle`` in place, remove ``modules`` and ``stale`` files, and return the refusals by service.
+
+    If there are any, the configuration is as before, ``stale`` files too. Removed ``modules`` of the program are not
+    restored: Python could load them instead of new ones.
+    """
+    files, services = bundle["files"], bundle["services"]
+    configuration = [file for file in files if file["service"] or file["together"]]
     # What is stale may have been any service's, so then all are checked.
-    services = bundle["services"]
-    touched = set(services) if stale else {file["service"] for file in files} - {""}
+    touched = set(services) if stale else {file["service"] for file in configuration} - {""}
     for name in touched:
         (Path(bundle["stamps"]) / name).unlink(missing_ok=True)
     for file in files:
         _write_beside(file)
-    paths = [*(file["path"] for file in files), *stale]
+    paths = [*(file["path"] for file in configuration), *stale]
     for path in paths:
         temporary_path(path, OLD).unlink(missing_ok=True)
         with contextlib.suppress(FileNotFoundError):
             os.link(path, temporary_path(path, OLD), follow_symlinks=False)
     for file in files:
         temporary_path(file["path"], NEW).replace(file["path"])
-    for path in stale:
+    for path in (*modules, *stale):
         Path(path).unlink(missing_ok=True)
-    checks = {**bundle["prepare"], **{name: services[name] for name in sorted(touched)}} if files or stale else {}
+    checks = {**bundle["prepare"], **{name: services[name] for name in sorted(touched)}} if paths else {}
     refusals = {name: refusal for name, command in checks.items() if (refusal := _refusal(command))}
     for path in paths:
         old = temporary_path(path, OLD)
@@ -113,8 +117,20 @@ def _replace(files: list[dict[str, Any]], stale: list[str], bundle: dict[str, An
             old.replace(path)
         else:
             Path(path).unlink(missing_ok=True)
-    if refusals:
-        raise CheckError(refusals)
+    return refusals
+
+
+def _prune(library: Path) -> None:
+    """Remove the compiled files of modules that are gone, and then the directories that are empty."""
+    for name, _, files in os.walk(library, topdown=False):
+        directory = Path(name)
+        for file in files if directory.name == COMPILED else ():
+            module = directory.with_name(f"{file.partition('.')[0]}.py")
+            if not module.exists():
+                (directory / file).unlink(missing_ok=True)
+        if directory != library:
+            with contextlib.suppress(OSError):  # it isn't empty
+                directory.rmdir()
 
 
 def _end_unit(path: Path) -> None:

@@ -8,6 +8,7 @@ import binascii
 import contextlib
 import json
 import os
+import py_compile
 import signal
 import stat
 import subprocess
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from baikalctl import paths
 from baikalctl.host import install as host_install
 from baikalctl.host.install import CheckError
 from tasks.operations.files import LOADER
@@ -551,6 +553,150 @@ def test_it_speaks_the_python_of_the_oldest_host() -> None:
     imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     imported |= {str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     assert {name.partition(".")[0] for name in imported} <= sys.stdlib_module_names
+
+
+@pytest.mark.parametrize("last", ["zone.py", "web.conf", "told"])
+def test_a_file_that_cannot_be_written_keeps_all_others_as_they_were(place: Place, last: str) -> None:
+    """The program that a host starts in that moment is the old one, whole; the next run installs the new one."""
+    old, new = {"cli.py": "old", last: GOOD}, {"cli.py": "new", last: NEWER}
+    place.install(old)
+    bundle = place.bundle(new)
+    bundle["files"][-1]["content"] = "not base64"
+    with pytest.raises(binascii.Error):
+        host_install.install(bundle)
+    assert place.content().items() >= old.items()
+    place.install(new)
+    assert place.content() == new
+
+
+class Library:
+    """The program on a host, with files that Python has compiled."""
+
+    def __init__(self, place: Place) -> None:
+        """Make its directory."""
+        self.place, self.root = place, place.root / "library"
+        self.root.mkdir()
+
+    def install(self, *names: str, configuration: str = GOOD, **changed: Any) -> None:  # noqa: ANN401 - parts of a bundle
+        """Install a program of these files, and nginx's configuration."""
+        self.place.install(self.files(*names, configuration=configuration), **changed)
+
+    def files(self, *names: str, configuration: str = GOOD) -> dict[str, str]:
+        """Return the contents by path, and make the directories."""
+        for name in names:
+            (self.root / name).parent.mkdir(parents=True, exist_ok=True)
+        return {str(self.root / name): "" for name in names} | {"web.conf": configuration}
+
+    def compile(self) -> None:
+        """Compile every module, with and without assertions."""
+        for path in self.root.rglob("*.py"):
+            for level in (0, 1):
+                py_compile.compile(str(path), optimize=level)
+
+    def names(self) -> set[str]:
+        """Return all that is there, without the part of a compiled file's name that is Python's version."""
+        names = {str(path.relative_to(self.root)) for path in self.root.rglob("*")}
+        return {name.replace(f".{sys.implementation.cache_tag}", "") for name in names}
+
+
+@pytest.fixture
+def library(place: Place, monkeypatch: pytest.MonkeyPatch) -> Library:
+    """Have the program's library in the test's directory."""
+    library = Library(place)
+    monkeypatch.setattr(host_install, "LIBRARY", str(library.root))
+    return library
+
+
+FLAT = ("cli.py", "backup.py", "areas/mail.py", "areas/web.py", "templates/x.conf")
+PACKAGES = ("cli.py", "backup/create.py")
+PACKAGES_COMPILED = {"cli.py", "backup", "backup/create.py", "__pycache__"} | {
+    f"__pycache__/cli{level}.pyc" for level in ("", ".opt-1")
+}
+
+
+def test_removed_modules_leave_nothing_behind(library: Library) -> None:
+    """Neither compiled files nor empty directories; a kept module stays compiled."""
+    library.install(*FLAT)
+    library.compile()
+    library.install(*PACKAGES)
+    assert library.names() == PACKAGES_COMPILED
+
+
+def test_directory_that_holds_a_file_of_others_stays(library: Library) -> None:
+    """With that file alone."""
+    library.install(*FLAT)
+    library.compile()
+    (library.root / "areas/notes").touch()
+    library.install(*PACKAGES)
+    assert library.names() == PACKAGES_COMPILED | {"areas", "areas/notes"}
+
+
+def test_compiled_files_of_modules_that_were_removed_earlier_go_with_the_next(library: Library) -> None:
+    """Such as those that a process compiled while a run replaced the program."""
+    library.install(*FLAT)
+    library.compile()
+    (library.root / "__pycache__/earlier.cpython-310.pyc").touch()
+    library.install(*PACKAGES)
+    assert library.names() == PACKAGES_COMPILED
+
+
+def test_modules_are_removed_only_after_the_new_ones_are_in_place(library: Library) -> None:
+    """A run that ends before that is completed by the next one."""
+    library.install(*FLAT)
+    library.compile()
+    before = library.names()
+    obstacle = library.root / "cli.py"
+    obstacle.unlink()
+    obstacle.mkdir()
+    with pytest.raises(IsADirectoryError):
+        library.install(*reversed(PACKAGES))
+    assert library.names() >= before
+    obstacle.rmdir()
+    library.install(*PACKAGES)
+    assert library.names() == PACKAGES_COMPILED
+    assert library.place.recorded() == ["web.conf", "create.py", "cli.py"]
+
+
+def test_run_that_is_killed_after_modules_were_removed_is_completed_by_the_next(library: Library) -> None:
+    """Their compiled files are removed then."""
+    library.install(*FLAT)
+    library.compile()
+    bundle = library.place.bundle(library.files(*PACKAGES, configuration=NEWER), services={"nginx": KILL})
+    text = PROGRAM.read_text(encoding="utf-8").replace(paths.LIBRARY, str(library.root))
+    program = f"{text}\n\nmain({json.dumps(bundle)!r})\n"
+    done = subprocess.run([sys.executable, "-I", "-c", LOADER], input=program, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert "backup.py" not in library.names()
+    library.install(*PACKAGES, configuration=NEWER)
+    assert library.names() == PACKAGES_COMPILED
+
+
+def test_removed_module_does_not_return_after_a_refused_check(library: Library) -> None:
+    """A package that returned would hide the new module of its name; configuration and other files do return."""
+    library.install("cli.py", "backup/__init__.py", "prepend.php")
+    with pytest.raises(CheckError):
+        library.install("cli.py", "backup.py", configuration=BAD)
+    assert library.names() == {"cli.py", "backup.py", "prepend.php"}
+    assert library.place.content() == {"web.conf": GOOD}
+    library.install("cli.py", "backup.py")
+    assert library.names() == {"cli.py", "backup.py"}
+
+
+def test_removed_module_takes_away_no_stamp(library: Library) -> None:
+    """As a module that changes."""
+    library.install(*FLAT)
+    (library.place.stamps / "nginx").touch()
+    files = library.files("cli.py", "backup.py", "areas/mail.py", "templates/x.conf")
+    del files["web.conf"]
+    owned = [*files, str(library.place.path("web.conf"))]
+    library.place.install(files, owned=owned)
+    assert "areas/web.py" not in library.names()
+    assert library.place.stamped() == {"php", "nginx"}
+
+
+def test_the_library_is_where_the_program_is_installed() -> None:
+    """The module that is sent alone has the path written out."""
+    assert host_install.LIBRARY == paths.LIBRARY
 
 
 @pytest.fixture
