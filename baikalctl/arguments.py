@@ -1,4 +1,4 @@
-"""What can be said to ``baikalctl``: its verbs and their options, each with its line of help."""
+"""The command line of ``baikalctl``: its commands with their options, and the module that runs each."""
 
 from __future__ import annotations
 
@@ -25,14 +25,17 @@ def parser() -> argparse.ArgumentParser:
     everything = Parser(prog="baikalctl", description="Care for this host's Baïkal; on a machine, as root.")
     verbs = everything.add_subparsers(dest="verb", required=True, metavar="VERB")
     check = verbs.add_parser("check", help="tell whether everything is well, and what to do where it isn't")
+    check.set_defaults(module="baikalctl.checks.check")
     check.add_argument("--json", action="store_true", help="for machines")
     check.add_argument("--thorough", action="store_true", help="read the whole database as well")
     check.add_argument("--wait", type=float, default=0, metavar="SECONDS", help="give what was just reloaded a moment")
     applying = verbs.add_parser(
         "apply", help="bring certificate, configuration, database and accounts to what is declared"
     )
+    applying.set_defaults(module="baikalctl.commands.apply")
     applying.add_argument("--plan", action="store_true", help="only say what would be done")
     importing = verbs.add_parser("import", help="take over the data of another installation of Baïkal")
+    importing.set_defaults(module="baikalctl.commands.import_")
     importing.add_argument("source", help="directory that holds its config/ and Specific/, which is only read")
     importing.add_argument(
         "--replace", action="store_true", help="replace the data that is here, and keep a copy of it"
@@ -43,6 +46,7 @@ def parser() -> argparse.ArgumentParser:
         description="Care for the certificate. A timer calls this every few minutes, and a container as often as needed. "
         f"Ends with status {NOT_YET} where something is left to be tried again.",
     )
+    caring.set_defaults(module="baikalctl.commands.certificate")
     urgency = caring.add_mutually_exclusive_group()
     urgency.add_argument("--now", action="store_true", help="ask again although the next attempt isn't due yet")
     urgency.add_argument("--renew", action="store_true", help="ask for a new one although the present one is good")
@@ -56,16 +60,21 @@ def parser() -> argparse.ArgumentParser:
     _add_data(verbs)
     _add_mail(verbs)
     _add_backup(verbs)
-    verbs.add_parser("start", help="become the server that the environment describes: what a container runs")
-    verbs.add_parser("health", help="tell in a moment whether calendars work: what a container is probed with")
-    verbs.add_parser("settings", help="print every setting, its environment variable, default and meaning")
+    start = verbs.add_parser("start", help="become the server that the environment describes: what a container runs")
+    start.set_defaults(module="baikalctl.container.start")
+    health = verbs.add_parser("health", help="tell in a moment whether calendars work: what a container is probed with")
+    health.set_defaults(module="baikalctl.baikal.health")
+    settings = verbs.add_parser("settings", help="print every setting, its environment variable, default and meaning")
+    settings.set_defaults(module="baikalctl.settings.reference")
     return everything
 
 
 def _add_data(verbs: Verbs) -> None:
     of_database = verbs.add_parser("database", help="move the data to the database that is declared")
+    of_database.set_defaults(module="baikalctl.commands.move_database")
     of_database.add_argument("action", choices=["move"], help="from where it is, with every row compared there")
     recovering = verbs.add_parser("recover", help="take back what an interrupted upgrade, restore or import has begun")
+    recovering.set_defaults(module="baikalctl.commands.recover")
     recovering.add_argument("--booting", action="store_true", help="before anything runs: what the machine does itself")
     restoring = verbs.add_parser(
         "restore",
@@ -73,8 +82,10 @@ def _add_data(verbs: Verbs) -> None:
         description="Verify the archive, keep what is here, and have what the archive holds serve in its place; data of "
         "an older Baïkal is migrated. Whatever fails, all is as it was.",
     )
+    restoring.set_defaults(module="baikalctl.commands.restore")
     restoring.add_argument("archive", help="path, name, restic:ID, or latest; baikalctl backup list shows them")
     releasing = verbs.add_parser("release", help="install a release of Baïkal and make it current")
+    releasing.set_defaults(module="baikalctl.commands.release")
     releasing.add_argument("version", help="such as 0.12.1")
     releasing.add_argument("archive", help="path or address of its zip")
     releasing.add_argument("--sha256", default="", help="what the zip's checksum must be")
@@ -86,8 +97,10 @@ def _add_mail(verbs: Verbs) -> None:
         help="send the message on standard input: what PHP calls",
         description="Make right what Baïkal hands over, and put it into this host's queue. What can't be sent is kept.",
     )
+    sendmail.set_defaults(module="baikalctl.mail.sendmail")
     sendmail.add_argument("--from", dest="sender", required=True, metavar="ADDRESS", help="whom it is to come from")
     mailing = verbs.add_parser("mail", help="try the way that invitations take, or look at what waits on it")
+    mailing.set_defaults(module="baikalctl.commands.mail")
     mail = mailing.add_subparsers(dest="mail", required=True, metavar="WHAT")
     mail.add_parser("test", help="send a message, and tell where it got to").add_argument("address")
     mail.add_parser("queue", help="show what waits, and why")
@@ -104,6 +117,7 @@ def _add_backup(verbs: Verbs) -> None:
         description="Make one archive of all that is needed to have this server back, thin out older ones, and bring it "
         "to restic's repository where one is declared.",
     )
+    backing.set_defaults(module="baikalctl.commands.backup")
     backing.add_argument("--json", action="store_true", help="for machines")
     manner = backing.add_mutually_exclusive_group()
     manner.add_argument("--quiet", action="store_true", help="say only what was made: for a timer")

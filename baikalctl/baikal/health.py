@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from baikalctl import output, paths
 from baikalctl.baikal import config, current_database, release
 from baikalctl.database import interface
+from baikalctl.desired.state import DesiredState
 from baikalctl.errors import HostError
 from baikalctl.host import maintenance
 from baikalctl.host.boundary import confined
@@ -24,14 +25,18 @@ from baikalctl.host.finding import FAILED, OK, Finding
 from baikalctl.host.runtime import apply_remedy, in_container
 
 if TYPE_CHECKING:
+    import argparse
     import ssl
     from collections.abc import Iterator, Mapping
-
-    from baikalctl.desired.state import DesiredState
 
 
 REQUEST_SECONDS = 30
 UNAUTHORIZED = 401
+
+
+def run(_: argparse.Namespace) -> int:
+    """Probe, as a container's engine does every few seconds."""
+    return probe(DesiredState.on_this_host())
 
 
 def probe(declared: DesiredState) -> int:

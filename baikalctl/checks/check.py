@@ -13,12 +13,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from baikalctl import paths
+from baikalctl import output, paths
 from baikalctl.baikal import applied_passwords, current_database, release
 from baikalctl.baikal.health import DataSummary, answer_findings, data_findings, look_confined, request_status
 from baikalctl.changes import data_steps, steps, transaction
 from baikalctl.checks import certificate
 from baikalctl.database import interface
+from baikalctl.desired.state import DesiredState
 from baikalctl.errors import HostError
 from baikalctl.host.boundary import confined
 from baikalctl.host.child_limits import THOROUGH
@@ -26,13 +27,28 @@ from baikalctl.host.finding import FAILED, OK, WARNING, Finding
 from baikalctl.host.runtime import apply_remedy, in_container
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Callable, Iterator, Mapping
-
-    from baikalctl.desired.state import DesiredState
 
 
 LEAST_FREE_MB = 200
 NOT_FOUND = 404
+
+
+def run(chosen: argparse.Namespace) -> int:
+    """Check, print the findings, and return 0 if nothing failed, else 1."""
+    declared = DesiredState.on_this_host()
+    findings = run_checks(declared, thorough=chosen.thorough, wait_s=chosen.wait)
+    output.page(report(findings, as_json=chosen.json, due=chosen.json and _may_request_certificate(declared)))
+    return 0 if healthy(findings) else 1
+
+
+def _may_request_certificate(declared: DesiredState) -> bool:
+    if declared.asking is None:
+        return False
+    from baikalctl.tls import renewal
+
+    return renewal.may_request(declared)
 
 
 def run_checks(declared: DesiredState, *, thorough: bool = False, wait_s: float = 0) -> list[Finding]:

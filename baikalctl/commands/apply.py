@@ -12,19 +12,30 @@ from typing import TYPE_CHECKING
 from baikalctl import output, paths
 from baikalctl.baikal import config, current_database, release
 from baikalctl.changes import data_steps, migration, transaction
-from baikalctl.changes.steps import ownership_steps, steps
+from baikalctl.changes.steps import ownership_steps, pending, steps
 from baikalctl.database import interface
 from baikalctl.desired import state
+from baikalctl.desired.state import DesiredState
 from baikalctl.errors import HostError
-from baikalctl.host import lock, runtime
+from baikalctl.host import runtime
 from baikalctl.host.boundary import confined, confined_while
 from baikalctl.host.lock import hold_lock
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Callable, Iterator
 
     from baikalctl.database.interface import Database
-    from baikalctl.desired.state import DesiredState
+
+
+def run(chosen: argparse.Namespace) -> int:
+    """Apply, or print what would be done (``--plan``)."""
+    declared = DesiredState.on_this_host()
+    if chosen.plan:
+        output.lines(pending(declared) or ["nothing to do"])
+    else:
+        apply(declared)
+    return 0
 
 
 def apply(declared: DesiredState, say: Callable[[str], None] = output.line) -> None:
@@ -37,20 +48,7 @@ def apply(declared: DesiredState, say: Callable[[str], None] = output.line) -> N
         data_steps.refuse_other_database(config.read(), current_database.section(declared))
         with exclusive_on_database(current_database.of(declared)):
             _upgrade(declared, say)
-            _take(declared, say)
-
-
-def move(declared: DesiredState, say: Callable[[str], None] = output.line) -> None:
-    """Take the data to the database that is ``declared``, and bring it to what else is; raises :class:`HostError`."""
-    from baikalctl.commands import move_database  # as below: whoever only looks needs none of it, and looks often
-
-    with lock.volume_not_served("move"), hold_lock(paths.LOCK, say):
-        transaction.recover(say)
-        for sentence, act in data_steps.of_server(declared, current_database.of(declared)):
-            say(sentence)
-            act()
-        with exclusive_on_database(current_database.of(declared)):
-            move_database.move(declared, say, lambda: _take(declared, say))
+            take_steps(declared, say)
 
 
 def finish(say: Callable[[str], None] = output.line) -> None:
@@ -61,10 +59,10 @@ def finish(say: Callable[[str], None] = output.line) -> None:
     declared = state.deployed_state()
     # With an older release than the declared one, an upgrade is the next thing to do, and not by this.
     if declared and not runtime.in_one_off_container() and declared.version == release.current():
-        _take(declared, say)
+        take_steps(declared, say)
 
 
-def _take(declared: DesiredState, say: Callable[[str], None]) -> None:
+def take_steps(declared: DesiredState, say: Callable[[str], None]) -> None:
     """Take every step."""
     try:
         for sentence, act in steps(declared, lambda: _back_up(declared)):
@@ -101,7 +99,7 @@ def _upgrade(declared: DesiredState, say: Callable[[str], None]) -> None:
         from baikalctl.commands import upgrade
 
         create.create_archive(declared, "before-upgrade", say)
-        upgrade.upgrade(found, section, declared.version, say, lambda: _take(declared, say))
+        upgrade.upgrade(found, section, declared.version, say, lambda: take_steps(declared, say))
 
 
 def _back_up(declared: DesiredState) -> None:

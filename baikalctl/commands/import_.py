@@ -6,7 +6,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from baikalctl import paths
+from baikalctl import output, paths
+from baikalctl.baikal import release
 from baikalctl.changes import migration, staging, sync_tokens, transaction
 from baikalctl.changes.transaction import Change
 from baikalctl.commands import apply
@@ -24,10 +25,21 @@ from baikalctl.host.tempdir import remove_tree
 from baikalctl.rendering.baikal import data_directories
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Callable
 
     from baikalctl.baikal.config import Configuration
     from baikalctl.commands.import_source import Installation
+
+
+def run(chosen: argparse.Namespace) -> int:
+    """Import the installation."""
+    current = release.current()
+    if not current:
+        message = "no release of Baïkal is installed here; run the deploy first, then import"
+        raise HostError(message)
+    import_(Path(chosen.source), current, replace=chosen.replace, say=output.line)
+    return 0
 
 
 def import_(source: Path, version: str, *, replace: bool, say: Callable[[str], None]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from baikalctl import output, paths
+from baikalctl.desired.state import DesiredState
 from baikalctl.errors import HostError
 from baikalctl.host.boundary import confined
 from baikalctl.host.child_limits import THOROUGH
@@ -17,13 +18,32 @@ from baikalctl.mail.itip import UnfitError
 from baikalctl.mail.queues import age, kept, of, waiting
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Callable
-
-    from baikalctl.desired.state import DesiredState
 
 
 TEST_S = 30
 """How long a test waits for the relay's word."""
+
+
+def run(chosen: argparse.Namespace) -> int:
+    """Do what was asked."""
+    if chosen.mail == "take":
+        return save_queued(output.say)
+    declared = DesiredState.on_this_host()
+    if chosen.mail == "test":
+        return test(declared, chosen.address, output.say)
+    if chosen.mail == "retry":
+        return retry(declared, output.say)
+    if chosen.mail == "drop":
+        return drop(declared, output.say)
+    if chosen.mail == "dns":
+        from baikalctl.mail import dns_records
+
+        output.lines(dns_records.lines(declared) or ["mail is off: no record is needed"])
+    else:
+        output.page(queue(declared))
+    return 0
 
 
 def queue(declared: DesiredState) -> str:

@@ -6,24 +6,44 @@ import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from baikalctl import paths
-from baikalctl.baikal import config
-from baikalctl.changes import migration, staging, transaction
+from baikalctl import output, paths
+from baikalctl.baikal import config, current_database
+from baikalctl.changes import data_steps, migration, staging, transaction
 from baikalctl.changes.transaction import Change
+from baikalctl.commands import apply
 from baikalctl.database import interface, registry, transfer
 from baikalctl.database.sqlite import Sqlite
+from baikalctl.desired.state import DesiredState
 from baikalctl.errors import HostError
+from baikalctl.host import lock
 from baikalctl.host.boundary import confined
 from baikalctl.host.child_limits import THOROUGH
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Callable
 
     from baikalctl.baikal.config import Configuration
     from baikalctl.database.interface import Database
-    from baikalctl.desired.state import DesiredState
 
     Say = Callable[[str], None]
+
+
+def run(_: argparse.Namespace) -> int:
+    """Move the data, and apply all settings to it."""
+    move_here(DesiredState.on_this_host(), output.say)
+    return 0
+
+
+def move_here(declared: DesiredState, say: Say) -> None:
+    """Move the data to the database that is ``declared``, and apply all settings to it; raises :class:`HostError`."""
+    with lock.volume_not_served("move"), lock.hold_lock(paths.LOCK, say):
+        transaction.recover(say)
+        for sentence, act in data_steps.of_server(declared, current_database.of(declared)):
+            say(sentence)
+            act()
+        with apply.exclusive_on_database(current_database.of(declared)):
+            move(declared, say, lambda: apply.take_steps(declared, say))
 
 
 def move(declared: DesiredState, say: Say, finish: Callable[[], None] = lambda: None) -> None:

@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from baikalctl import paths
+from baikalctl import output, paths
 from baikalctl.backup import archive_folder, catalog, create, extract, manifest, restic
 from baikalctl.baikal import applied_passwords, config, release
 from baikalctl.changes import members, migration, staging, sync_tokens, transaction
@@ -27,6 +27,7 @@ from baikalctl.rendering.baikal import data_directories
 from baikalctl.tls import certificate, nginx_reload, selection
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Callable
 
     from baikalctl.backup.manifest import Manifest
@@ -37,6 +38,12 @@ if TYPE_CHECKING:
 
 MOMENT = dataclasses.replace(QUICK, seconds=5, cpu_s=4)
 ARCHIVED = "Specific/db/archived.sqlite"
+
+
+def run(chosen: argparse.Namespace) -> int:
+    """Restore the archive."""
+    restore(chosen.archive, output.say)
+    return 0
 
 
 def restore(value: str, say: Say) -> None:

@@ -38,6 +38,7 @@ from baikalctl.settings.model import DEFINITIONS, Settings
 from baikalctl.tls import nginx_reload
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Container, Iterable, Mapping
 
     from baikalctl.rendering.model import File
@@ -46,6 +47,11 @@ if TYPE_CHECKING:
 SUPERVISOR = "/usr/bin/s6-svscan"
 KEPT = ("PATH", "TZ", "LANG", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
 """What services get of the environment: nothing of ours, because it may hold passwords."""
+
+
+def run(_: argparse.Namespace) -> NoReturn:
+    """Start with this process's environment."""
+    start(os.environ)
 
 
 def start(environ: Mapping[str, str]) -> NoReturn:

@@ -10,9 +10,11 @@ import contextlib
 import itertools
 import os
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from baikalctl import output, paths
 from baikalctl.errors import NOT_YET, HostError
@@ -20,6 +22,9 @@ from baikalctl.host.lock import hold_lock
 from baikalctl.host.safe_copy import open_untrusted
 from baikalctl.mail.itip import UnfitError
 from baikalctl.mail.message import Outgoing, compose
+
+if TYPE_CHECKING:
+    import argparse
 
 NULLMAILER = "/usr/sbin/nullmailer-queue"
 SENDMAIL = "/usr/sbin/sendmail"
@@ -36,6 +41,11 @@ COUNTING_S = 5
 """How long to wait for other processes that count."""
 WHY = b"X-Baikal-Kept: "
 """Begins the first line of a kept message, which says why it is kept."""
+
+
+def run(chosen: argparse.Namespace) -> int:
+    """Send the message on standard input."""
+    return sendmail(sys.stdin.buffer.read(), chosen.sender)
 
 
 def sendmail(value: bytes, sender: str) -> int:

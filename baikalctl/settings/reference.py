@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
+from baikalctl import output
 from baikalctl.settings.environment import PREFIX
 from baikalctl.settings.model import DEFINITIONS
+
+if TYPE_CHECKING:
+    import argparse
 
 HEAD = """# Settings
 
@@ -17,6 +22,12 @@ for one run `--data name=value`. In a container they are environment variables, 
 also as the variable itself, as a variable that ends in `_FILE`, or plain in settings.toml. Data of your own, which
 other deploys use, starts with `x_`.
 """
+
+
+def run(_: argparse.Namespace) -> int:
+    """Print the page."""
+    output.page(markdown().removesuffix("\n"))
+    return 0
 
 
 def markdown() -> str:

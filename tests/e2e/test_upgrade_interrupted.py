@@ -30,7 +30,7 @@ OLD_SERVES: Final = {
     "amid being tried out": ("baikal.smoke_test.make", 1),
     "database about to be replaced": ("changes.staging._replace", 1),
     "database replaced, its yaml not": ("changes.staging._replace", 2),
-    "release switched": ("commands.apply._take", 1),
+    "release switched": ("commands.apply.take_steps", 1),
     "amid being used": ("baikal.smoke_test.make", 2),
     "about to be done": ("changes.transaction._forget", 1),
 }

@@ -1,0 +1,41 @@
+"""``baikalctl certificate``: bring the certificate that serves up to date, and request one where that is due."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from baikalctl import output
+from baikalctl.desired.state import DesiredState
+from baikalctl.host import atomic_write
+from baikalctl.mail import dkim_key
+from baikalctl.tls import renewal, selection
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def run(chosen: argparse.Namespace) -> int:
+    """Do what was asked; with ``--sleep``, this process then waits until there may be something to do again."""
+    declared = DesiredState.on_this_host()
+    if chosen.prepare:
+        _prepare(declared)
+        return 0
+    options = renewal.Options(hurry=chosen.now, anew=chosen.renew, quiet=chosen.quiet or chosen.sleep)
+    status = renewal.maintain(declared, output.say, options)
+    if chosen.sleep:
+        pause = str(int(renewal.next_check_s(declared)))
+        os.execv("/usr/bin/sleep", ["sleep", pause])  # noqa: S606 - no shell is meant
+    return status
+
+
+def _prepare(declared: DesiredState) -> None:
+    """Make the keys that the services' checks need, within a deploy, which holds the lock; refuse unusable files."""
+    if declared.tls == "files":
+        selection.declared_pair(declared)
+    hook = str(declared.settings.get("acme_dns_hook") or "")
+    if hook and declared.asking:
+        atomic_write.refuse_writable_by_others(hook)
+    for steps in (selection.steps, dkim_key.steps):
+        for _, act in steps(declared):
+            act()
