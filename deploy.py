@@ -8,8 +8,9 @@ from pyinfra.context import host
 # For another deploy.py that includes this one (docs/fleets.md).
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from tasks import backup, baikal, certbot, configuration, database, image, mail, nginx, packages, php
+from tasks import backup, baikal, certbot, configuration, database, image, mail, nginx, php
 from tasks.fleet.batches import in_batches
+from tasks.operations import packages
 from tasks.preflight import preflight
 
 
@@ -19,7 +20,8 @@ def deploy() -> None:
     for _ in in_batches(host, target.batches):  # once: with all hosts together, or when this host's batch is next
         mail.prepare(target)  # saves queued mail if its server is about to be removed
         database.prepare(target)
-        packages.install(target)  # of all subsystems, in one run of apt
+        # Of all subsystems (PACKAGES in baikalctl/rendering/<subsystem>.py), in one run of apt.
+        packages.installed(name="Install packages", packages=target.missing_packages(), booted=target.booted)
         configuration.upload(target)  # of all subsystems, in one transaction
         baikal.install(target)
         baikal.configure(target)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from baikalctl import paths
 from baikalctl.desired.state import deployed_state
 from baikalctl.errors import HostError
+from baikalctl.host import runtime
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,7 +41,7 @@ def resume() -> None:
 
 def _php() -> list[str]:
     """Return PHP's unit, on a machine that was deployed to."""
-    declared = deployed_state() if Path(paths.BOOTED).is_dir() else None
+    declared = deployed_state() if runtime.is_booted() else None
     return [unit for unit in declared.services if unit.startswith("php")] if declared else []
 
 

@@ -205,7 +205,7 @@ def declared_database() -> Database:
 def _use(version: str) -> None:
     """Use the server as a client would, through the web server; raises :class:`HostError` where that doesn't work."""
     declared = state.deployed_state()
-    if declared is None or runtime.in_container() or not Path(paths.BOOTED).is_dir():
+    if declared is None or runtime.in_container() or not runtime.is_booted():
         return  # nothing serves here yet
     with maintenance.probing() as token:
         declared = dataclasses.replace(declared, version=version)

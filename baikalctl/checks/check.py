@@ -24,7 +24,7 @@ from baikalctl.errors import HostError
 from baikalctl.host.boundary import confined
 from baikalctl.host.child_limits import THOROUGH
 from baikalctl.host.finding import FAILED, OK, WARNING, Finding
-from baikalctl.host.runtime import apply_remedy, in_container
+from baikalctl.host.runtime import apply_remedy, in_container, is_booted
 
 if TYPE_CHECKING:
     import argparse
@@ -130,7 +130,7 @@ def healthy(findings: list[Finding]) -> bool:
 def _services(declared: DesiredState) -> Iterator[Finding]:
     if in_container():
         yield from _supervised(declared)
-    if not Path(paths.BOOTED).is_dir():
+    if not is_booted():
         return
     done = subprocess.run(["systemctl", "is-active", *declared.services], capture_output=True, text=True, check=False)
     for unit, state in zip(declared.services, done.stdout.split("\n"), strict=False):

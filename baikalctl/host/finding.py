@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from baikalctl import output
 
 OK, WARNING, FAILED = "ok", "warning", "failed"
+"""The statuses of a finding. Only the last makes ``baikalctl check`` exit with 1."""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,11 @@ from pathlib import Path
 from baikalctl import paths
 
 
+def is_booted() -> bool:
+    """Tell whether this is a machine that systemd has booted."""
+    return Path(paths.BOOTED).is_dir()
+
+
 def in_container() -> bool:
     """Tell whether this is a container that ``baikalctl start`` has started."""
     return Path(paths.SERVICES).is_dir()
