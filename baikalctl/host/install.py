@@ -27,6 +27,12 @@ OLD = "baikal-old"
 """What a file is called while it is being replaced. Hidden, so that no include pattern of nginx or PHP matches it."""
 
 
+LOADER = """
+import sys
+program = sys.stdin.read()
+exec(program) if program else sys.exit("the program did not arrive on standard input; log in as root, or use _sudo")
+""".strip()
+"""Runs the program on standard input; without this check, Python would run an empty one successfully."""
 REFUSED = 3
 """The exit status when a service has refused its configuration; standard output has the reasons as JSON."""
 PATIENCE_S = 600

@@ -28,12 +28,6 @@ if TYPE_CHECKING:
     from tasks.fact_cache import FactCache
 
 
-LOADER = """
-import sys
-program = sys.stdin.read()
-exec(program) if program else sys.exit("the program did not arrive on standard input; log in as root, or use _sudo")
-""".strip()
-"""Runs the program on standard input; without this check, Python would run an empty one successfully."""
 SENDING_SECONDS = 1800
 """How long a host may take to read its standard input: pyinfra's own limit begins only after that."""
 PREPARE = [paths.COMMAND, "certificate", "--prepare"]
@@ -77,7 +71,7 @@ def synced(files: Callable[[], FileSet], facts: FactCache) -> Generator[StringCo
     tolerated = f"|| [ $? -eq {host_install.REFUSED} ]"
     with gevent.Timeout(SENDING_SECONDS, TimeoutError):
         yield StringCommand(
-            "/usr/bin/python3", "-I", "-X", "utf8", "-c", QuoteString(LOADER), tolerated, _stdin=program
+            "/usr/bin/python3", "-I", "-X", "utf8", "-c", QuoteString(host_install.LOADER), tolerated, _stdin=program
         )
 
 

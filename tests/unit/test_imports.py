@@ -150,3 +150,18 @@ def test_only_one_package_uses_pyinfras_internals() -> None:
         if source.partition(".")[0] == "pyinfra" and target.rpartition(".")[2] not in DOCUMENTED.get(source, set())
     ]
     assert others == []
+
+
+def test_tests_of_the_program_load_no_pyinfra() -> None:
+    """`make unit` runs them in processes of their own: they fork thousands of times, and pyinfra makes that slow."""
+    makefile = (HOME / "Makefile").read_text(encoding="utf-8")
+    folders = makefile.partition("PROGRAM_TESTS := $(addprefix tests/unit/,")[2].partition(")")[0].split()
+    assert "changes" in folders
+    loading = {"pyinfra", "tasks", "tests.unit.fake"}
+    assert [
+        f"{path.relative_to(HOME)}: {source}"
+        for folder in folders
+        for path in (HOME / "tests/unit" / folder).rglob("*.py")
+        for source, _ in imported(path)
+        if source.partition(".")[0] in loading or source in loading
+    ] == []

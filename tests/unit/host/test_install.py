@@ -23,7 +23,6 @@ import pytest
 from baikalctl import paths
 from baikalctl.host import install as host_install
 from baikalctl.host.install import CheckError
-from tasks.operations.files import LOADER
 from tests.unit.samples import HOME
 
 if TYPE_CHECKING:
@@ -101,7 +100,7 @@ class Place:
     def run(self, bundle: dict[str, Any]) -> subprocess.CompletedProcess[str]:
         """Bring ``bundle`` as the deploy does: the module's text and the bundle on Python's standard input."""
         program = f"{PROGRAM.read_text(encoding='utf-8')}\n\nmain({json.dumps(bundle)!r})\n"
-        command = [sys.executable, "-I", "-X", "utf8", "-c", LOADER]
+        command = [sys.executable, "-I", "-X", "utf8", "-c", host_install.LOADER]
         return subprocess.run(command, input=program, capture_output=True, text=True, check=False)
 
 
@@ -540,7 +539,7 @@ def test_unwritable_file_is_one_sentence_and_status_1(place: Place) -> None:
 
 def test_a_program_that_did_not_arrive_is_no_success(place: Place) -> None:
     """As where su or doas takes the standard input for itself; Python would do nothing and be content."""
-    command = [sys.executable, "-I", "-X", "utf8", "-c", LOADER]
+    command = [sys.executable, "-I", "-X", "utf8", "-c", host_install.LOADER]
     done = subprocess.run(command, input="", capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "did not arrive" in done.stderr
@@ -664,7 +663,7 @@ def test_run_that_is_killed_after_modules_were_removed_is_completed_by_the_next(
     bundle = library.place.bundle(library.files(*PACKAGES, configuration=NEWER), services={"nginx": KILL})
     text = PROGRAM.read_text(encoding="utf-8").replace(paths.LIBRARY, str(library.root))
     program = f"{text}\n\nmain({json.dumps(bundle)!r})\n"
-    done = subprocess.run([sys.executable, "-I", "-c", LOADER], input=program, text=True, check=False)
+    done = subprocess.run([sys.executable, "-I", "-c", host_install.LOADER], input=program, text=True, check=False)
     assert done.returncode == -signal.SIGKILL
     assert "backup.py" not in library.names()
     library.install(*PACKAGES, configuration=NEWER)

@@ -19,15 +19,18 @@ from baikalctl.rendering import nginx, php
 from baikalctl.rendering.machine import packages as machine_packages
 from baikalctl.rendering.mail import CONFLICTING
 from baikalctl.rendering.model import Directory, File, FileSet, Service
+from baikalctl.tls import nginx_reload, selection
 from tasks.facts import CheckFact, FilesFact, ReleaseFact, ServicesFact, ServiceState, read_digest, stamp
 from tasks.machine import CandidateFact, Machine, MachineFact, PathsFact
 from tests.lab.images import PACKAGES
+from tests.unit.pairs import DNS, issue, pem, put
 from tests.unit.samples import (
     IMAGE_PACKAGES,
     LETSENCRYPT,
     MAIL_SERVERS,
     RELAY,
     VERSION,
+    declared,
     installed,
     own_postfix,
     release_zip,
@@ -443,3 +446,16 @@ def test_phps_version_is_that_of_its_package(package: str, version: str) -> None
 def test_nginxs_version_is_that_of_its_package(package: str, version: tuple[int, int, int]) -> None:
     """Where it can't be read, an old one is assumed, whose configuration every nginx understands."""
     assert nginx.version(package) == version
+
+
+def test_stamp_of_the_deploy_is_that_of_baikalctl(host: Path) -> None:
+    """So that neither reloads nginx after the other."""
+    it = declared()
+    put(selection.serving_pair(it), pem(issue(DNS)))
+    Path(paths.SITE).parent.mkdir(parents=True)
+    Path(paths.SITE).write_text("server {}\n", encoding="ascii")
+    assert host.is_dir()
+    nginx_reload.remember(it)
+    nginx = Service(name="nginx", unit="nginx", check=("true",), reads=it.read_by_nginx())
+    done = subprocess.run(["sh", "-c", read_digest(nginx)], capture_output=True, text=True, check=True)
+    assert Path(stamp(nginx)).read_text(encoding="ascii") == done.stdout
