@@ -127,13 +127,19 @@ def _replace(bundle: dict[str, Any], modules: list[str], stale: list[str]) -> di
 
 
 def _prune(library: Path) -> None:
-    """Remove the compiled files of modules that are gone, and then the directories that are empty."""
+    """Remove the compiled files of modules that are gone, and then the directories that are empty.
+
+    A directory of compiled files keeps its time: when an image is baked, it tells whether modules are newer
+    (``tasks/image.py``).
+    """
     for name, _, files in os.walk(library, topdown=False):
         directory = Path(name)
-        for file in files if directory.name == COMPILED else ():
-            module = directory.with_name(f"{file.partition('.')[0]}.py")
-            if not module.exists():
-                (directory / file).unlink(missing_ok=True)
+        if directory.name == COMPILED:
+            modified = directory.stat().st_mtime_ns
+            for file in files:
+                if not directory.with_name(f"{file.partition('.')[0]}.py").exists():
+                    (directory / file).unlink(missing_ok=True)
+            os.utime(directory, ns=(modified, modified))
         if directory != library:
             with contextlib.suppress(OSError):  # it isn't empty
                 directory.rmdir()

@@ -639,6 +639,16 @@ def test_compiled_files_of_modules_that_were_removed_earlier_go_with_the_next(li
     assert library.names() == PACKAGES_COMPILED
 
 
+def test_directory_of_compiled_files_keeps_its_time(library: Library) -> None:
+    """So modules that are new are newer, and an image's deploy compiles them."""
+    library.install(*FLAT)
+    library.compile()
+    os.utime(library.root / "__pycache__", (1, 1))
+    library.install(*PACKAGES)
+    assert library.names() == PACKAGES_COMPILED
+    assert (library.root / "__pycache__").stat().st_mtime == 1
+
+
 def test_modules_are_removed_only_after_the_new_ones_are_in_place(library: Library) -> None:
     """A run that ends before that is completed by the next one."""
     library.install(*FLAT)
