@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 import secrets
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from baikalctl import paths
 from tests.lab.container import LABELS
 from tests.lab.deploying import REPOSITORY, pyinfra
 from tests.lab.engine import Engine, locked
@@ -43,17 +45,53 @@ def baked(engine: Engine, release: Release, distribution: str = BASE) -> str:
     with locked(f"baked-{distribution.replace(':', '-')}"):
         if not engine.has_image(tag):
             engine.say(f"lab: baking {tag} (half a minute)")
-            name = f"baikal:{release.version}"
-            with set_aside(engine, name):
-                target = f"@docker/{base_image(engine, distribution).tag}"
-                outcome = pyinfra(target, "-y", *release_data(release))
-                if outcome.status or not engine.has_image(name):
-                    message = f"the deploy did not bake an image:\n{outcome.output[-4000:]}"
-                    raise LabError(message)
-                engine.docker("tag", name, tag)
-                engine.docker("rmi", name)
+            _bake(engine, release, base_image(engine, distribution).tag, tag)
             _forget_older(engine, tag)
     return tag
+
+
+@contextlib.contextmanager
+def baked_on(engine: Engine, base: str, release: Release, tree: Path = REPOSITORY) -> Iterator[str]:
+    """Give the tag of an image that the checkout ``tree`` bakes on another image; it is removed at the end of the block."""
+    tag = f"{ANOTHER}:{os.getpid()}-{secrets.token_hex(4)}"
+    try:
+        _bake(engine, release, base, tag, tree)
+        yield tag
+    finally:
+        engine.docker("rmi", "-f", tag, check=False)
+
+
+@contextlib.contextmanager
+def packages_alone(engine: Engine, image: str) -> Iterator[str]:
+    """Give the tag of a base image with the packages of a baked one; it is removed at the end of the block.
+
+    So baking on it takes seconds.
+    """
+    tag = f"{ANOTHER}:{os.getpid()}-{secrets.token_hex(4)}"
+    ours = (paths.LIBRARY, paths.COMMAND, paths.CODE, "/etc/baikal")
+    name = engine.docker("create", *LABELS, "--entrypoint", "rm", image, "-r", *ours).strip()
+    try:
+        engine.docker("start", "--attach", name)
+        metadata = ("ENTRYPOINT []", 'CMD ["bash"]', "HEALTHCHECK NONE")
+        engine.docker("commit", *(word for line in metadata for word in ("--change", line)), name, tag)
+        yield tag
+    finally:
+        engine.docker("rm", "-f", "-v", name, check=False)
+        engine.docker("rmi", "-f", tag, check=False)
+
+
+def _bake(engine: Engine, release: Release, base: str, tag: str, tree: Path = REPOSITORY) -> None:
+    """Have the deploy of the checkout ``tree`` bake an image on another one, and give it the ``tag``."""
+    name = f"baikal:{release.version}"
+    with set_aside(engine, name):
+        outcome = pyinfra(f"@docker/{base}", "-y", *release_data(release), tree=tree)
+        if outcome.status or not engine.has_image(name):
+            if unfinished := re.search(r"image ID: (\w+)", outcome.output):  # pyinfra commits it all the same
+                engine.docker("rmi", "-f", unfinished[1], check=False)
+            message = f"the deploy did not bake an image:\n{outcome.output[-4000:]}"
+            raise LabError(message)
+        engine.docker("tag", name, tag)
+        engine.docker("rmi", name)
 
 
 @contextlib.contextmanager

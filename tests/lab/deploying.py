@@ -45,15 +45,19 @@ def pyinfra(
     target: str | Sequence[tuple[str, Mapping[str, object]]],
     *arguments: str,
     deploy: str = "deploy.py",
+    tree: Path = REPOSITORY,
     environment: Mapping[str, str] | None = None,
     secrets: Mapping[str, str] | None = None,
 ) -> Outcome:
-    """Run ``deploy`` against ``target``, which is pyinfra's own word for one or a list of hosts with their data."""
+    """Run ``deploy`` against ``target``, which is pyinfra's own word for one or a list of hosts with their data.
+
+    ``tree`` is the checkout that it is of.
+    """
     with tempfile.TemporaryDirectory(prefix="baikal-lab-inventory-") as folder:
         command = [*command_line(target, Path(folder), *arguments), deploy]
         done = subprocess.run(
             command,
-            cwd=REPOSITORY,
+            cwd=tree,
             env={**os.environ, **(environment or {}), **(secrets or {})},
             capture_output=True,
             text=True,

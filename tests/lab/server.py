@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tests.lab.asking import HOSTNAME, PASSWORD, Answer, ask
 from tests.lab.clients import Account
-from tests.lab.deploying import Outcome, pyinfra
+from tests.lab.deploying import REPOSITORY, Outcome, pyinfra
 
 if TYPE_CHECKING:
     from tests.lab.machine import Machine
@@ -43,6 +43,8 @@ class Server:
     user: str = "root"
     data: dict[str, object] = field(default_factory=dict)
     """Host data beside what every lab machine has."""
+    tree: Path = REPOSITORY
+    """The checkout that deploys."""
 
     def host(self, **changes: object) -> tuple[str, dict[str, object]]:
         """Return the machine's entry in an inventory, with ``changes`` for this once."""
@@ -58,7 +60,7 @@ class Server:
 
     def deploy(self, *arguments: str, **changes: object) -> Outcome:
         """Run the deploy against this machine alone, as CI would: without questions, reporting in JSON."""
-        return pyinfra([self.host(**changes)], "-y", "--json", *arguments)
+        return pyinfra([self.host(**changes)], "-y", "--json", *arguments, tree=self.tree)
 
     @property
     def port(self) -> int:
