@@ -60,7 +60,7 @@ def test_a_plugin_of_certbots_sets_the_record(engine: Engine, release: Release, 
         write("c29tZWJvZHkgZWxzZSdzIGtleQ==")
         unknown = server.deploy(acme_dns_plugin="nosuch")
         assert unknown.status == 1
-        assert "python3-certbot-dns-nosuch is not to be had on this host" in unknown.output
+        assert "python3-certbot-dns-nosuch is not available on this host" in unknown.output
         assert "look at acme_dns_plugin" in unknown.output
         refused = server.deploy()
         assert refused.status == 0, refused.output

@@ -153,7 +153,7 @@ def test_ctrl_c_is_no_success(fleet: Fleet) -> None:
         fleet, "Batch 2 of 4", lambda run: run.send_signal(signal.SIGINT), request_timeout_s=303
     )
     assert status == 128 + signal.SIGINT
-    assert "Stopped by SIGINT; run again, and it goes on where it is needed" in output
+    assert "Stopped by SIGINT; run again to continue" in output
     assert "not begun    " in summary(output)
     outcome = fleet.deploy(request_timeout_s=303)
     assert outcome.status == 0, outcome.output
