@@ -15,12 +15,15 @@ OF_THE_LAB: Final = ("test_bench.py", "test_corpus.py", "test_databases_lab.py",
 """Tests of the lab itself and of the benchmarks, in tests/e2e: they show nothing about the product."""
 LAB: Final = ("tests/lab", "bench", *(f"tests/e2e/{name}" for name in OF_THE_LAB))
 RECENT_DAYS: Final = 3
+OF_THE_HISTORY: Final = "test_layout_upgrade.py"
+REMOVED: Final = "baikalctl/installing.py"
+"""The test that deploys an earlier version, and a file of that version that was removed since."""
 
 LONGEST: Final = (
     *("moving_databases", "mail", "postfix", "releases", "interruption", "local_databases", "fleet", "container_data"),
     *("upgrade_databases", "image", "restic", "database_servers_away", "container_authority", "authority", "upgrade"),
     *("container_security", "swarm", "handover", "own_certificate", "proxies", "container", "corpus", "machine"),
-    *("moving_in", "restore", "upgrade_interrupted", "bench", "disaster", "tls", "container_load"),
+    *("moving_in", "layout_upgrade", "restore", "upgrade_interrupted", "bench", "disaster", "tls", "container_load"),
 )
 """The files that take more than a minute, longest first, so that no worker is left with a long one at the end."""
 
@@ -54,7 +57,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Leave out the tests of the lab itself unless it was changed lately; pytest asks of no file that is named to it."""
+    """Leave out what needs a history that git doesn't have, and the tests of the lab itself unless it was changed lately.
+
+    pytest asks of no file that is named to it.
+    """
+    if collection_path == END_TO_END / OF_THE_HISTORY and not has_removal(config.rootpath, REMOVED):
+        note(LEFT_OUT, f"{OF_THE_HISTORY}: this clone has no commit that removed {REMOVED} (git fetch --unshallow)")
+        return True
     if collection_path.parent != END_TO_END or collection_path.name not in OF_THE_LAB or config.getoption("--all"):
         return None
     if lab_changed(config.rootpath):
@@ -68,6 +77,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if not _is_controller(config):
         order = {f"test_{name}.py": number for number, name in enumerate(LONGEST)}
         items.sort(key=lambda item: order.get(item.path.name, len(order)))
+
+
+def has_removal(repository: Path, file: str) -> bool:
+    """Tell whether git has a commit that removed the ``file``, and the one before it."""
+    command = ["git", "-C", str(repository), "log", "-1", "--format=%P", "--diff-filter=D", "--", file]
+    try:
+        return bool(subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip())
+    except (OSError, subprocess.CalledProcessError):
+        return False
 
 
 def lab_changed(repository: Path) -> bool:
