@@ -1,6 +1,7 @@
 """Certificates: self-signed at once, from an ACME authority as soon as it issues one, renewed by a timer.
 
-certbot's package and configuration and the timer are described in ``baikalctl/rendering/certbot.py``.
+certbot's package and configuration and the timer are described in ``baikalctl/rendering/certbot.py``. The timer calls
+``baikalctl certificate``; when a certificate is renewed is decided in ``baikalctl/tls/renewal.py``.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ def run(chosen: argparse.Namespace) -> int:
     if chosen.prepare:
         _prepare(declared)
         return 0
-    options = renewal.Options(hurry=chosen.now, anew=chosen.renew, quiet=chosen.quiet or chosen.sleep)
+    options = renewal.Options(skip_delay=chosen.now, force=chosen.renew, quiet=chosen.quiet or chosen.sleep)
     status = renewal.maintain(declared, output.say, options)
     if chosen.sleep:
         pause = str(int(renewal.next_check_s(declared)))

@@ -113,7 +113,7 @@ def _replace(bundle: dict[str, Any], modules: list[str], stale: list[str]) -> di
     for path in (*modules, *stale):
         Path(path).unlink(missing_ok=True)
     checks = {**bundle["prepare"], **{name: services[name] for name in sorted(touched)}} if paths else {}
-    refusals = {name: refusal for name, command in checks.items() if (refusal := _refusal(command))}
+    refusals = {name: refusal for name, command in checks.items() if (refusal := _run_check(command))}
     for path in paths:
         old = temporary_path(path, OLD)
         if not refusals:
@@ -165,8 +165,8 @@ def _undo(trace: Path) -> None:
         trace.replace(trace.with_name(trace.name[1:].removesuffix(f".{OLD}")))
 
 
-def _refusal(command: list[str]) -> str:
-    """Return what the check ``command`` says against the configuration, or nothing if it passes."""
+def _run_check(command: list[str]) -> str:
+    """Run the check ``command``; return its error, or nothing if it passes."""
     if not Path(command[0]).exists():
         return ""
     try:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 PACKAGES = ("ca-certificates", "openssl", "python3", "python3-jinja2", "python3-yaml", "tzdata")
-"""What baikalctl needs: it reads and writes baikal.yaml, makes certificates, and knows time zones."""
+"""What every machine and image needs: baikalctl reads and writes baikal.yaml, makes certificates, and knows time zones."""
 SUPERVISOR = "s6"
 """In an image, in the place of systemd."""
 

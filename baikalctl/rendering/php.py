@@ -83,7 +83,7 @@ def _drop_ins(context: Context) -> str:
 
 
 def workers(platform: Platform) -> int:
-    """Return how many PHP processes to run: twice as many as cores, at least two, and 96 MiB of memory for each.
+    """Return how many PHP processes to run: twice the cores, at most 12 and one for 96 MiB of memory, and at least 2.
 
     Measured on a CalDAV load with two cores: compared with as many as cores, 1.06 times the requests of a mixed load and
     1.33 times those of writers, because a write waits for the disk. From 16 on, writers block each other. At least two,

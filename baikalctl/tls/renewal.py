@@ -44,23 +44,23 @@ COMPLETION_S = 10
 class Options:
     """How to go about it."""
 
-    hurry: bool = False
+    skip_delay: bool = False
     """Ask the authority although the time for the next attempt hasn't come, within its limits."""
-    anew: bool = False
+    force: bool = False
     """Ask for a new certificate although the present one is good."""
     quiet: bool = False
     """Say nothing of what has been said already, for whoever looks again and again."""
 
 
-def maintain(declared: DesiredState, say: Callable[[str], None], manner: Options) -> int:
+def maintain(declared: DesiredState, say: Callable[[str], None], options: Options) -> int:
     """Bring what serves to the best there can be now; returns 0, or :data:`NOT_YET` with what is left told."""
     status = 0
     if declared.tls == "files":
-        status = _use_files(declared, say, quiet=manner.quiet)
+        status = _use_files(declared, say, quiet=options.quiet)
     else:
         _use(declared, say)
-    if declared.asking and (due(declared, declared.asking) or manner.anew):
-        status = _ask(declared, declared.asking, say, manner)
+    if declared.asking and (due(declared, declared.asking) or options.force):
+        status = _ask(declared, declared.asking, say, options)
         if _is_outdated(declared):
             return status  # somebody has changed the settings meanwhile, and brought what serves to them
         _use(declared, say)
@@ -116,7 +116,7 @@ def next_check_s(declared: DesiredState) -> float:
     return min(HOUR_S, max(10.0, left))
 
 
-def _ask(declared: DesiredState, asking: Acme, say: Callable[[str], None], manner: Options) -> int:
+def _ask(declared: DesiredState, asking: Acme, say: Callable[[str], None], options: Options) -> int:
     path = Path(paths.ACME) / "lock"
     path.touch(mode=0o600)
     with path.open("a", encoding="utf-8") as lock:
@@ -125,12 +125,12 @@ def _ask(declared: DesiredState, asking: Acme, say: Callable[[str], None], manne
         except BlockingIOError:
             say(f"{certbot.authority_name(asking)} is being asked already")
             return NOT_YET
-        if not (due(declared, asking) or manner.anew):
+        if not (due(declared, asking) or options.force):
             return 0  # whoever held the lock just now has got one
         before = last_attempts(declared, asking)
-        until = allowed_at(before, hurry=manner.hurry or manner.anew)
+        until = allowed_at(before, hurry=options.skip_delay or options.force)
         if before and until > time.time():
-            if not manner.quiet:
+            if not options.quiet:
                 say(_words(asking, before, until))
             return NOT_YET
         say(f"ask {certbot.authority_name(asking)} for a certificate for {', '.join(declared.names)}")

@@ -80,7 +80,7 @@ def accepted(upload: OperationMeta, services: tuple[str, ...]) -> Generator[Stri
     """Fail if the ``upload`` was rolled back because one of these ``services`` refused its configuration."""
     for service, reason in _refusals(upload).items():
         if service in services:
-            text = f"{service} refused its new configuration, and the old one is back in place:\n{reason}"
+            text = f"{service} refused its new configuration; that of all services was rolled back:\n{reason}"
             yield StringCommand(f"printf '%s\\n' {shlex.quote(text)} >&2; false")
 
 

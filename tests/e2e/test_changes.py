@@ -43,7 +43,7 @@ def test_a_refused_configuration_leaves_all_of_the_old_state_and_every_run_red(o
         for _ in range(2):
             outcome = own.deploy(**wanted)
             assert outcome.status == 1
-            assert "nginx refused its new configuration, and the old one is back in place" in outcome.output
+            assert "nginx refused its new configuration; that of all services was rolled back" in outcome.output
             assert "somebody-elses.conf" in outcome.output
             assert own.machine.read(SITE) == before
             assert own.ask("PROPFIND", "/dav.php/", user="jo").status == 207

@@ -72,7 +72,7 @@ def issued(it: DesiredState, *chain: x509.Certificate) -> None:
 def refuse(it: DesiredState, monkeypatch: pytest.MonkeyPatch, refusal: Refusal = REFUSAL) -> str:
     """Have an authority refuse somebody in a hurry, and return until when."""
     monkeypatch.setattr(certbot, "request_certificate", lambda *_: refusal)
-    renewal.maintain(it, lambda _: None, Options(hurry=True))
+    renewal.maintain(it, lambda _: None, Options(skip_delay=True))
     assert it.asking is not None
     refused = attempts.last_attempts(it, it.asking)
     assert refused is not None

@@ -342,7 +342,7 @@ def test_refused_nginx_configuration_fails_under_a_name_that_says_nginx(deploy: 
     assert ran.failed
     assert ran.changed == ["Install packages", "Upload configuration"]
     assert reason in ran.texts()[-1]
-    assert "the old one is back in place" in ran.texts()[-1]
+    assert "that of all services was rolled back" in ran.texts()[-1]
     assert ran.finished[-1] == "Check nginx configuration"
 
 

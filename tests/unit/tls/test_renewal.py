@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from baikalctl.desired.state import Acme, DesiredState
 
 
-HURRY, ANEW, QUIET = Options(hurry=True), Options(anew=True), Options(quiet=True)
+HURRY, ANEW, QUIET = Options(skip_delay=True), Options(force=True), Options(quiet=True)
 REFUSAL = Refusal(reason="cal.example.org: connection refused", remedy="let port 80 lead here")
 DAY_S = 86400
 
@@ -127,10 +127,10 @@ def issues(it: DesiredState) -> None:
     issued(it)
 
 
-def care(it: DesiredState, manner: Options | None = None) -> tuple[int, list[str]]:
+def care(it: DesiredState, options: Options | None = None) -> tuple[int, list[str]]:
     """Care for the certificate, and return the status and what was said."""
     said: list[str] = []
-    return renewal.maintain(it, said.append, manner or Options()), said
+    return renewal.maintain(it, said.append, options or Options()), said
 
 
 def due(it: DesiredState) -> str:
