@@ -1,4 +1,4 @@
-"""``baikalctl check``: the doctor. Each finding says what is so and, where it is wrong, what to do."""
+"""``baikalctl check``: look for problems on this host. Each finding has a message and, if it failed, a remedy."""
 
 from __future__ import annotations
 
