@@ -21,18 +21,23 @@ class Parser(argparse.ArgumentParser):
 
 
 def parser() -> argparse.ArgumentParser:
-    """Return the parser of everything."""
+    """Return the parser of the whole command line.
+
+    It sets ``module``, whose ``run`` is the command, and ``needs_state``: whether the command is refused on a host that
+    has no readable ``declared.json``.
+    """
     everything = Parser(prog="baikalctl", description="Care for this host's Baïkal; on a machine, as root.")
+    everything.set_defaults(needs_state=False)
     verbs = everything.add_subparsers(dest="verb", required=True, metavar="VERB")
     check = verbs.add_parser("check", help="tell whether everything is well, and what to do where it isn't")
-    check.set_defaults(module="baikalctl.checks.check")
+    check.set_defaults(module="baikalctl.checks.check", needs_state=True)
     check.add_argument("--json", action="store_true", help="for machines")
     check.add_argument("--thorough", action="store_true", help="read the whole database as well")
     check.add_argument("--wait", type=float, default=0, metavar="SECONDS", help="give what was just reloaded a moment")
     applying = verbs.add_parser(
         "apply", help="bring certificate, configuration, database and accounts to what is declared"
     )
-    applying.set_defaults(module="baikalctl.commands.apply")
+    applying.set_defaults(module="baikalctl.commands.apply", needs_state=True)
     applying.add_argument("--plan", action="store_true", help="only say what would be done")
     importing = verbs.add_parser("import", help="take over the data of another installation of Baïkal")
     importing.set_defaults(module="baikalctl.commands.import_")
@@ -46,7 +51,7 @@ def parser() -> argparse.ArgumentParser:
         description="Care for the certificate. A timer calls this every few minutes, and a container as often as needed. "
         f"Ends with status {NOT_YET} where something is left to be tried again.",
     )
-    caring.set_defaults(module="baikalctl.commands.certificate")
+    caring.set_defaults(module="baikalctl.commands.certificate", needs_state=True)
     urgency = caring.add_mutually_exclusive_group()
     urgency.add_argument("--now", action="store_true", help="ask again although the next attempt isn't due yet")
     urgency.add_argument("--renew", action="store_true", help="ask for a new one although the present one is good")
@@ -63,7 +68,7 @@ def parser() -> argparse.ArgumentParser:
     start = verbs.add_parser("start", help="become the server that the environment describes: what a container runs")
     start.set_defaults(module="baikalctl.container.start")
     health = verbs.add_parser("health", help="tell in a moment whether calendars work: what a container is probed with")
-    health.set_defaults(module="baikalctl.baikal.health")
+    health.set_defaults(module="baikalctl.baikal.health", needs_state=True)
     settings = verbs.add_parser("settings", help="print every setting, its environment variable, default and meaning")
     settings.set_defaults(module="baikalctl.settings.reference")
     return everything
@@ -71,7 +76,7 @@ def parser() -> argparse.ArgumentParser:
 
 def _add_data(verbs: Verbs) -> None:
     of_database = verbs.add_parser("database", help="move the data to the database that is declared")
-    of_database.set_defaults(module="baikalctl.commands.move_database")
+    of_database.set_defaults(module="baikalctl.commands.move_database", needs_state=True)
     of_database.add_argument("action", choices=["move"], help="from where it is, with every row compared there")
     recovering = verbs.add_parser("recover", help="take back what an interrupted upgrade, restore or import has begun")
     recovering.set_defaults(module="baikalctl.commands.recover")
@@ -100,14 +105,15 @@ def _add_mail(verbs: Verbs) -> None:
     sendmail.set_defaults(module="baikalctl.mail.sendmail")
     sendmail.add_argument("--from", dest="sender", required=True, metavar="ADDRESS", help="whom it is to come from")
     mailing = verbs.add_parser("mail", help="try the way that invitations take, or look at what waits on it")
-    mailing.set_defaults(module="baikalctl.commands.mail")
+    mailing.set_defaults(module="baikalctl.commands.mail", needs_state=True)
     mail = mailing.add_subparsers(dest="mail", required=True, metavar="WHAT")
     mail.add_parser("test", help="send a message, and tell where it got to").add_argument("address")
     mail.add_parser("queue", help="show what waits, and why")
     mail.add_parser("retry", help="try again now, also what was refused or is kept")
     mail.add_parser("drop", help="delete what was refused for good")
     mail.add_parser("dns", help="print the records that the sender's domain should have")
-    mail.add_parser("take", help="keep what waits before its mail server goes: the deploy's step")
+    take = mail.add_parser("take", help="keep what waits before its mail server goes: the deploy's step")
+    take.set_defaults(needs_state=False)
 
 
 def _add_backup(verbs: Verbs) -> None:

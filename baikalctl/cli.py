@@ -7,9 +7,8 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from baikalctl import output
+from baikalctl import output, paths
 from baikalctl.arguments import parser
-from baikalctl.desired.state import DesiredState
 from baikalctl.errors import HostError, SettingsError
 
 if TYPE_CHECKING:
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one verb; returns the exit status: 0 done or healthy, 1 it isn't, 2 the call was wrong."""
+    """Run one command; returns the exit status: 0 done or healthy, 1 failed or not healthy, 2 wrong arguments or settings."""
     sys.excepthook = output.traceback
     chosen = parser().parse_args(arguments)
     try:
@@ -45,14 +44,15 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _database_errors() -> tuple[type[Error], ...]:
-    """Return what a database may have raised: nothing where none was in use, and none is imported to know that."""
+    """Return the exceptions of databases, or none if no database module is imported: then none was used."""
     database = sys.modules.get("baikalctl.database.interface")
     return (database.Error,) if database else ()
 
 
 def _of_database(error: Error) -> str:
-    """Return what to say of an error that nobody has said more of."""
+    """Return the message for a database error that no command has handled."""
     from baikalctl.baikal import current_database
+    from baikalctl.desired.state import DesiredState
 
     try:
         database = current_database.of(DesiredState.on_this_host())
@@ -65,12 +65,25 @@ def _run(chosen: argparse.Namespace) -> int:
     """Run the command; its modules are imported only now, because start-up time counts."""
     if chosen.verb in ("backup", "database", "import", "restore"):
         _prepare_one_off(chosen)
+    if chosen.needs_state and not os.access(paths.DECLARED, os.R_OK):
+        _refuse_without_state()
     status: int = importlib.import_module(chosen.module).run(chosen)
     return status
 
 
+def _refuse_without_state() -> None:
+    """Raise :class:`HostError` with the reason why ``declared.json`` can't be read.
+
+    This is before the command's modules are imported: a container that is still starting is probed every few seconds,
+    and a host without a deploy may lack the packages that these modules import.
+    """
+    from baikalctl.desired.state import DesiredState
+
+    DesiredState.on_this_host()
+
+
 def _prepare_one_off(chosen: argparse.Namespace) -> None:
-    """Where this is all that a container is for, have it know what its environment declares: some verbs can do without."""
+    """Write the settings from the environment in a one-off container, for commands that need them or if there are any."""
     from baikalctl.host import runtime
 
     if runtime.in_one_off_container():

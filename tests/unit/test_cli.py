@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import functools
 import hashlib
 import http.server
+import importlib
 import json
 import os
 import re
@@ -18,6 +20,7 @@ from pathlib import Path
 import pytest
 
 from baikalctl import paths
+from baikalctl.arguments import parser
 from baikalctl.baikal import release
 from baikalctl.checks import check
 from baikalctl.cli import main
@@ -100,10 +103,10 @@ def test_a_host_that_was_never_deployed_to_is_one_sentence(
         (["import", "/old"], False),
     ],
 )
-def test_a_container_for_one_errand_is_asked_for_its_settings_where_it_needs_them(
+def test_one_off_container_without_settings_is_refused_only_if_the_command_needs_them(
     host: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str], *, told: bool
 ) -> None:
-    """Others it may do without; one that was started has its settings, and is asked for none."""
+    """A container that was started has its settings already."""
     for name in [name for name in os.environ if name.startswith("BAIKAL_")]:
         monkeypatch.delenv(name)
     monkeypatch.setattr(start, "exit_on_signals", lambda: None)
@@ -366,11 +369,51 @@ def test_a_missing_directory_is_one_sentence(host: Path, capsys: pytest.CaptureF
     assert capsys.readouterr().err.startswith("baikalctl: ")
 
 
-def test_starting_costs_no_module_that_a_verb_does_not_need() -> None:
-    """A deploy starts baikalctl several times, so only the verb's own modules are imported."""
-    program = (
-        "import sys; before = set(sys.modules); import baikalctl.cli;"
-        "print(*{'yaml', 'jinja2', 'sqlite3', 'ssl', 'urllib.request', 'zipfile'} & (set(sys.modules) - before))"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=HOME)
-    assert done.stdout.strip() == ""
+def modules_of(statement: str, *words: str) -> set[str]:
+    """Return which of ``SLOW`` a new process has imported after the Python ``statement``, called with these ``words``."""
+    program = f"import sys; before = set(sys.modules); {statement}; print(*set(sys.modules) - before)"
+    command = [sys.executable, "-c", program, *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=HOME)
+    return SLOW & set(done.stdout.split())
+
+
+SLOW = {"yaml", "jinja2", "sqlite3", "ssl", "urllib.request", "zipfile", "baikalctl.desired.state"}
+"""Modules that take time to import, and that not every command needs."""
+IMPORT = "import importlib; from baikalctl.cli import parser; importlib.import_module(parser().parse_args().module)"
+
+
+def test_command_line_alone_imports_no_slow_module() -> None:
+    """A deploy starts baikalctl several times."""
+    assert modules_of("import baikalctl.cli") == set()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "needed"),
+    [
+        ("check", {"yaml", "sqlite3", "ssl", "baikalctl.desired.state"}),
+        ("health", {"yaml", "sqlite3", "baikalctl.desired.state"}),
+        ("mail queue", {"baikalctl.desired.state"}),
+        ("release 0.12.1 baikal.zip", set()),
+        ("sendmail --from cal@example.org", set()),
+        ("settings", set()),
+    ],
+)
+def test_command_imports_only_the_slow_modules_that_it_needs(arguments: str, needed: set[str]) -> None:
+    """Also through other modules: health is called every few seconds, check by each deploy, sendmail for each message."""
+    assert modules_of(IMPORT, *arguments.split()) <= needed
+
+
+@pytest.mark.parametrize("arguments", ["apply", "certificate", "check", "database move", "health", "mail queue"])
+def test_command_without_a_deploy_is_refused_before_its_modules_are_imported(arguments: str, tmp_path: Path) -> None:
+    """A container that is still starting is probed all the time, and a new host may have no packages yet."""
+    statement = f"from baikalctl import cli, paths; paths.DECLARED = {str(tmp_path / 'none')!r}; cli.main()"
+    assert modules_of(statement, *arguments.split()) == {"baikalctl.desired.state"}
+
+
+def test_every_command_has_a_module_with_run() -> None:
+    """Which is imported when the command is called, so a wrong name would show only then."""
+    (commands,) = [action for action in parser()._actions if isinstance(action, argparse._SubParsersAction)]
+    modules = {
+        name: importlib.import_module(command.get_default("module")) for name, command in commands.choices.items()
+    }
+    assert [name for name, module in modules.items() if not callable(getattr(module, "run", None))] == []
