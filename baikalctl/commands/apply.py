@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 
 from baikalctl import output, paths
 from baikalctl.baikal import config, current_database, release
-from baikalctl.changes import data_steps, migration, transaction
-from baikalctl.changes.steps import ownership_steps, pending, steps
+from baikalctl.changes import data_steps, migration, steps, transaction
 from baikalctl.database import interface
 from baikalctl.desired import state
 from baikalctl.desired.state import DesiredState
@@ -32,7 +31,7 @@ def run(chosen: argparse.Namespace) -> int:
     """Apply, or print what would be done (``--plan``)."""
     declared = DesiredState.on_this_host()
     if chosen.plan:
-        output.lines(pending(declared) or ["nothing to do"])
+        output.lines(steps.pending(declared) or ["nothing to do"])
     else:
         apply(declared)
     return 0
@@ -42,7 +41,7 @@ def apply(declared: DesiredState, say: Callable[[str], None] = output.line) -> N
     """Bring this host's Baïkal to what is ``declared``, saying each step; raises :class:`HostError` if it can't be."""
     with hold_lock(paths.LOCK, say):
         transaction.recover(say)
-        for sentence, act in ownership_steps():  # before any of it is read
+        for sentence, act in steps.ownership_steps():  # before any of it is read
             say(sentence)
             act()
         data_steps.refuse_other_database(config.read(), current_database.section(declared))
@@ -65,7 +64,7 @@ def finish(say: Callable[[str], None] = output.line) -> None:
 def take_steps(declared: DesiredState, say: Callable[[str], None]) -> None:
     """Take every step."""
     try:
-        for sentence, act in steps(declared, lambda: _back_up(declared)):
+        for sentence, act in steps.steps(declared, lambda: _back_up(declared)):
             say(sentence)
             act()
     except interface.Error as error:
