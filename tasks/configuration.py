@@ -23,3 +23,5 @@ def upload(target: Target) -> None:
     nginx.configure(target, transaction)
     mail.configure(target, transaction)
     backup.configure(target, transaction)
+    if target.booted:
+        files.accepted(name="Check configuration", upload=transaction)  # whatever refused it

@@ -10,6 +10,7 @@ import gevent
 from pyinfra.api.exceptions import PyinfraError
 from pyinfra.api.facts import FactBase
 
+from baikalctl.errors import HostError
 from tasks.facts import CheckFact, FilesFact, ReleaseFact, ServicesFact
 from tasks.pyinfra_internals import operations
 
@@ -82,15 +83,18 @@ class FactCache:
     _asked: float = 0.0
     _changes: int = 0
     """How many operations had done anything when the answers were given."""
-    _coming: gevent.Greenlet[[], Answers | PyinfraError] | None = None
+    _coming: gevent.Greenlet[[], Answers | HostError | PyinfraError] | None = None
 
     def prefetch(self) -> None:
         """Ask now, without waiting: while the host works, this machine does its own part."""
 
-        def ahead() -> Answers | PyinfraError:
+        def ahead() -> Answers | HostError | PyinfraError:
             try:
                 return self._all()
-            except PyinfraError as error:  # such as that no host is left: raised where the answer is needed
+            except (
+                HostError,
+                PyinfraError,
+            ) as error:  # such as that no host is left: raised where the answer is needed
                 return error
 
         self._asked = time.monotonic()
@@ -100,7 +104,7 @@ class FactCache:
         """Return the host's answer: the one that is kept, if it must still be true."""
         if self._coming is not None:  # not its truth value: a greenlet that has ended is false
             arrived, self._coming = self._coming.get(), None
-            if isinstance(arrived, PyinfraError):
+            if isinstance(arrived, Exception):
                 raise arrived
             self._answers = arrived
         current = self._changes == self.changes() and time.monotonic() - self._asked < FRESH_SECONDS

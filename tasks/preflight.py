@@ -69,7 +69,13 @@ def preflight(host: Host) -> Target:
         if host not in _examined:
             escape_all_output()
             state = host.state
-            pyinfra_hosts.on_all(state, _ours(state, host), _examine)
+            hosts = _ours(pyinfra_hosts.active_hosts(state))
+            if host not in hosts:
+                message = (
+                    f"{host.name} has no data named {OURS}, which other hosts of this run have; put its settings there"
+                )
+                raise DeployError(message)
+            pyinfra_hosts.on_all(state, hosts, _examine)
             # Greenlets only run while others wait: this sends the questions asked ahead before this machine's own work.
             gevent.sleep(LEAVING_SECONDS)
             _plan(state)
@@ -82,17 +88,9 @@ def preflight(host: Host) -> Target:
     raise DeployError("nothing was changed anywhere, because this is wrong:\n" + "\n".join(faults))
 
 
-def _ours(state: State, host: Host) -> list[Host]:
-    """Return the hosts of this run that get Baïkal: those with data named :data:`OURS`, or all if none has any.
-
-    Raises DeployError if only others have it, and not this ``host``.
-    """
-    hosts = pyinfra_hosts.active_hosts(state)
-    named = [each for each in hosts if OURS in pyinfra_hosts.host_data(each)]
-    if named and host not in named:
-        message = f"{host.name} has no data named {OURS}, which other hosts of this run have; put its settings there"
-        raise DeployError(message)
-    return named or hosts
+def _ours(hosts: list[Host]) -> list[Host]:
+    """Return those of ``hosts`` that get Baïkal: those with data named :data:`OURS`, or all if none has any."""
+    return [host for host in hosts if OURS in pyinfra_hosts.host_data(host)] or hosts
 
 
 def _plan(state: State) -> None:
@@ -102,7 +100,7 @@ def _plan(state: State) -> None:
     if len(sizes) > 1:
         _examined.update({host: [DIFFERENT_BATCHES] for host in targets})
     elif sizes and sizes != {()}:
-        selected = pyinfra_hosts.selected_hosts(state)
+        selected = _ours(pyinfra_hosts.selected_hosts(state))
         if {"--serial", "--no-wait"} & set(sys.argv):
             _examined[next(iter(targets))] = [OTHER_ORDER]
         batches = split([host for host in selected if pyinfra_hosts.is_connected(host)], sizes.pop())

@@ -269,13 +269,13 @@ def locked(path: str, *, patience_s: float = PATIENCE_S) -> Iterator[bool]:
 
 
 def main(bundle: str) -> None:
-    """Install the JSON text ``bundle``.
+    """Install the JSON text ``bundle``, and print which services refused their configuration, and why.
 
-    If a service refuses its configuration, this prints the reasons and exits with :data:`REFUSED`. If anything else
-    fails, it exits with status 1 and one sentence.
+    If any did, this exits with :data:`REFUSED`. If anything else fails, it exits with status 1 and one sentence.
     """
     try:
         install(json.loads(bundle))
+        print(json.dumps({"refused": {}}))
     except CheckError as error:
         print(json.dumps({"refused": error.refusals}))
         sys.exit(REFUSED)

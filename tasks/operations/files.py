@@ -76,24 +76,30 @@ def synced(files: Callable[[], FileSet], facts: FactCache) -> Generator[StringCo
 
 
 @operation()
-def accepted(upload: OperationMeta, services: tuple[str, ...]) -> Generator[StringCommand, None, None]:
-    """Fail if the ``upload`` was rolled back because one of these ``services`` refused its configuration."""
-    for service, reason in _refusals(upload).items():
-        if service in services:
+def accepted(upload: OperationMeta, services: tuple[str, ...] = ()) -> Generator[StringCommand, None, None]:
+    """Fail if the ``upload`` was rolled back because one of these ``services``, or any, refused its configuration.
+
+    For any service, it fails as well if the host doesn't say whether there was a refusal.
+    """
+    if not upload.is_complete() or not upload.did_change():
+        return
+    refusals = _refusals(upload)
+    if refusals is None:
+        refusals = {} if services else {"the host": "it gave no proper answer to the upload; run again"}
+    for service, reason in refusals.items():
+        if not services or service in services:
             text = f"{service} refused its new configuration; that of all services was rolled back:\n{reason}"
             yield StringCommand(f"printf '%s\\n' {shlex.quote(text)} >&2; false")
 
 
-def _refusals(upload: OperationMeta) -> dict[str, str]:
-    """Return which services refused the upload, and why; nothing before it has run."""
-    if not upload.is_complete():
-        return {}
+def _refusals(upload: OperationMeta) -> dict[str, str] | None:
+    """Return which services refused the upload, and why; None if its output doesn't say."""
     for line in upload.stdout_lines:
         with contextlib.suppress(ValueError, RecursionError):
             answer = json.loads(line)
             if isinstance(answer, dict) and isinstance(answer.get("refused"), dict):
                 return {str(service): str(reason) for service, reason in answer["refused"].items()}
-    return {}
+    return None
 
 
 def _differs(item: File | Directory, present: dict[str, Any], kind: str) -> bool:

@@ -74,8 +74,8 @@ def ignores_errors(host: Host, key: str) -> bool:
 
 
 def operation_names(state: State, key: str) -> set[str]:
-    """Return the names of an operation, which may differ by host."""
-    return set(state.op_meta[key].names)
+    """Return the names of an operation, which may differ by host, without those of the deploys that it is in."""
+    return {name.rpartition(" | ")[2] for name in state.op_meta[key].names}
 
 
 def set_position(host: Host, position: list[int]) -> None:

@@ -69,12 +69,13 @@ NAMES = [
     "Check PHP configuration",
     "Check nginx configuration",
     "Check backup configuration",
+    "Check configuration",
     "Install Baïkal",
     "Apply settings",
     "Start PHP",
     "Start nginx",
-    "Remove old mail server",
     "Start certificate timer",
+    "Remove old mail server",
     "Start backup timer",
     "Check health",
 ]
@@ -106,6 +107,7 @@ def answers(machine: list[str], **changed: object) -> Answers:
         "before": json.dumps(UNWELL),
         "services": [],
         "paths": [],
+        "upload": json.dumps({"refused": {}}),
     }
     given |= changed
     questions = {
@@ -117,6 +119,7 @@ def answers(machine: list[str], **changed: object) -> Answers:
         "before": "check --json --wait 0",
         "services": "systemctl is-active",
         "paths": "for path in",
+        "upload": BRING,
     }
     return {questions[name]: given[name] for name in questions}
 

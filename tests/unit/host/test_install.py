@@ -508,7 +508,7 @@ def test_it_works_as_it_is_sent(place: Place) -> None:
     """By itself, on the standard input of an isolated Python, with any text in the files."""
     awkward = "quotes ' \" ''' \\ \\n ä {{ }}\n"
     done = place.run(place.bundle({"web.conf": GOOD, "lib": awkward}))
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert (done.returncode, json.loads(done.stdout), done.stderr) == (0, {"refused": {}}, "")
     assert place.content() == {"web.conf": GOOD, "lib": awkward}
 
 

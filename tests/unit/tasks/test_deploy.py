@@ -142,7 +142,8 @@ def test_only_who_asks_an_authority_gets_what_that_needs(
 def test_an_authority_is_asked_once_the_server_is_up_and_only_where_that_is_due(deploy: Deploy, *, due: bool) -> None:
     """It looks whether the server answers; its refusal is no failure, because the server serves all the same."""
     ran = deploy.one(answers(BARE, before=json.dumps(UNWELL | {"due": due})), **AUTHORITY)
-    assert ran.names == [*NAMES[:-2], "Request certificate", *NAMES[-2:]]
+    before = NAMES.index("Start certificate timer") + 1
+    assert ran.names == [*NAMES[:before], "Request certificate", *NAMES[before:]]
     asked = [text for text in ran.texts() if f"{paths.COMMAND} certificate" in text]
     assert asked == ([f"{paths.COMMAND} certificate --now || [ $? -eq 75 ]"] if due else [])
 
@@ -174,9 +175,9 @@ def test_a_machine_that_is_to_send_mail_gets_what_that_needs(deploy: Deploy) -> 
     """Its server is written down as ours before it is there, and installed with the rest."""
     ran = deploy.one(answers(BARE), **MAIL)
     assert not ran.failed
-    timers = STARTING[2:]
     assert {*ran.names} - {*NAMES} == {"Check mail configuration", "Start mail server"}
-    assert ran.changed == [NAMES[0], *DOING[:-2], "Start mail server", "Remove old mail server", *timers]
+    mail = ["Start mail server", "Remove old mail server"]
+    assert ran.changed == [NAMES[0], *DOING[:-1], *mail, DOING[-1]]
     texts = ran.texts()
     assert f"echo nullmailer > {paths.MAIL_SERVERS}.new" in texts[0]
     installing = next(text for text in texts if " install --yes" in text)
@@ -346,6 +347,25 @@ def test_refused_nginx_configuration_fails_under_a_name_that_says_nginx(deploy: 
     assert ran.finished[-1] == "Check nginx configuration"
 
 
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (json.dumps({"refused": {"certificate": "openssl failed: no space"}}), "certificate refused"),
+        (json.dumps({"refused": {"nonesuch": "no"}}), "nonesuch refused"),
+        ("", "no proper answer"),
+        ("[1]", "no proper answer"),
+    ],
+    ids=["preparation without TLS", "unknown service", "no answer", "another answer"],
+)
+def test_every_refusal_fails_the_run(deploy: Deploy, answer: str, reason: str) -> None:
+    """Also one that no subsystem in use is responsible for."""
+    upload = {re.compile(f"^{re.escape(BRING)}"): answer, re.compile("^printf"): {"success": False}}
+    ran = deploy.one(upload | answers(BARE), tls="off")
+    assert ran.failed
+    assert ran.finished[-1] == "Check configuration"
+    assert reason in ran.texts()[-1]
+
+
 def test_what_an_older_version_left_is_known(deploy: Deploy) -> None:
     """A record with more than we own now is reason enough to go there."""
     good = settled(deploy.archive)
@@ -387,7 +407,7 @@ def test_an_image_gets_code_and_no_state(deploy: Deploy) -> None:
 )
 def test_a_failure_stops_the_host_there(deploy: Deploy, broken: str, last: int) -> None:
     """What comes after it isn't tried, and the run is red."""
-    ran = deploy.one({broken: {"success": False}} | answers(BARE))
+    ran = deploy.one({re.compile(re.escape(broken)): {"success": False}} | answers(BARE))
     assert ran.failed
     following = {
         1: BRING,

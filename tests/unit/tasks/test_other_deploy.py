@@ -36,12 +36,17 @@ class Other:
         self.release = {"baikal_archive": str(archive), "baikal_sha256": release.digest(archive)}
         self.settled = together(settled(archive))
 
-    def run(self, calendars: dict[str, Any], *deploys: str) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, calendars: dict[str, Any], *deploys: str, others: dict[str, dict[str, Any]] | None = None
+    ) -> subprocess.CompletedProcess[str]:
         """Run pyinfra on the example's inventory, with other data for its host with Baïkal."""
         example = runpy.run_path(str(EXAMPLE / "inventory.py"))
         ((_, data),) = example["calendars"]
         hosts = {
-            "calendars": [("@fake/cal", data | FAKE | {"baikal": data["baikal"] | self.release} | calendars)],
+            "calendars": [
+                (f"@fake/{name}", data | FAKE | {"baikal": data["baikal"] | self.release} | changed)
+                for name, changed in {"cal": calendars, **(others or {})}.items()
+            ],
             "websites": [(f"@fake/{name}", data | FAKE | {"fake_responses": {}}) for name, data in example["websites"]],
         }
         (self.folder / "inventory.py").write_text(
@@ -114,3 +119,15 @@ def test_overlay_beside_the_inventory_is_used(other: Other) -> None:
     done = other.run({"fake_responses": together(answers(BARE))})
     assert done.returncode != 0
     assert "template_overlay/etc/nginx/baikal.conf: replaces no template of ours" in done.stderr
+
+
+def test_batches_stop_after_one_that_failed(other: Other) -> None:
+    """Hosts of the other application are in no batch, and don't count."""
+    batches = {"baikal": {"hostname": "cal.example.org", "batches": [1]} | other.release}
+    failing = {f"{paths.COMMAND} apply": {"success": False}} | together(answers(BARE))
+    second = {"second": batches | {"fake_responses": together(answers(BARE))}}
+    done = other.run(batches | {"fake_responses": failing}, others=second)
+    assert done.returncode != 0
+    stopped = "the roll-out stops, because @fake/cal failed; the 1 hosts of the batches that follow are unchanged"
+    assert stopped in done.stderr
+    assert "not begun    @fake/second" in done.stderr
