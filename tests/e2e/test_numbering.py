@@ -120,7 +120,7 @@ def race(
     order = {
         "backend": database.backend,
         "connect": database.kind.connect,
-        "numbering": (REPOSITORY / "baikalctl" / "numbering.py").read_text(encoding="utf-8"),
+        "numbering": (REPOSITORY / "baikalctl/database/sync_triggers.py").read_text(encoding="utf-8"),
         "schema": schema,
         "triggers": triggers,
         "kind": kind,
