@@ -135,8 +135,8 @@ class _Child:
 
     def _why_it_ended(self) -> str:
         _kill(self.pid)  # it may only have closed the pipe
-        used = os.wait4(self.pid, 0)[2]
-        if used.ru_utime + used.ru_stime > self.limits.cpu_s * 0.7:
+        status = os.waitpid(self.pid, 0)[1]
+        if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGXCPU:
             return f"this took more than {self.limits.cpu_s} seconds of processor time and was stopped"
         return "the process that reads the data ended without an answer; run again, and look at the system's log"
 

@@ -94,7 +94,8 @@ def _limit(limits: Limits) -> None:
     with contextlib.suppress(OSError, ValueError):
         present = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * resource.getpagesize()
         _at_most(resource.RLIMIT_AS, present + limits.memory)
-    _at_most(resource.RLIMIT_CPU, limits.cpu_s)
+    # At the soft limit the kernel sends SIGXCPU, from which the parent knows the reason; a child that ignores it is killed.
+    _at_most(resource.RLIMIT_CPU, limits.cpu_s, limits.cpu_s + 1)
     with contextlib.suppress(OSError):
         system = os.statvfs(paths.DATA)
         _at_most(resource.RLIMIT_FSIZE, system.f_blocks * system.f_frsize)
@@ -103,10 +104,12 @@ def _limit(limits: Limits) -> None:
         Path("/proc/self/oom_score_adj").write_text("500", encoding="ascii")
 
 
-def _at_most(which: int, number: int) -> None:
-    hard = resource.getrlimit(which)[1]
-    value = number if hard == resource.RLIM_INFINITY else min(number, hard)
-    resource.setrlimit(which, (value, value))
+def _at_most(which: int, soft: int, hard: int | None = None) -> None:
+    present = resource.getrlimit(which)[1]
+    highest = soft if hard is None else hard
+    if present != resource.RLIM_INFINITY:
+        soft, highest = min(soft, present), min(highest, present)
+    resource.setrlimit(which, (soft, highest))
 
 
 def _give_up_root(identity: pwd.struct_passwd | None, *, setuid_programs: bool) -> None:
