@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 SECONDS: Final = float(os.environ.get("FUZZ_SECONDS", "100"))
 """No case is begun later, so that all of it takes two minutes at most."""
-DEADLINE_S: Final = 30.0
+DEADLINE_S: Final = 15.0
 """For a command on as little data as here; without hostile data, each takes less than a second."""
 HOSTS: Final = 2
 LEAST: Final = 200

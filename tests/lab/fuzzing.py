@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import importlib.util
 import json
 import os
 import pwd
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from tests.lab.deploying import REPOSITORY
+from tests.lab.engine import apt_install
 from tests.lab.errors import LabError
 from tests.unit.samples import VERSION, declared, release_zip, user
 
@@ -28,8 +28,8 @@ ACCOUNT: Final = "games"
 """Takes the place of PHP's account: every Debian has it, with a group of the same name, and nothing runs as it."""
 MAIL: Final = "mail"
 """The account of Debian's nullmailer, whose queue may be hostile as well."""
-PACKAGES: Final = ("yaml", "jinja2", "markupsafe")
-"""What baikalctl needs besides Python."""
+PACKAGES: Final = ("python3-jinja2", "python3-yaml")
+"""The packages that baikalctl imports, as hosts have them: this yaml reads large files with libyaml."""
 SECRET: Final = "only root may read this 4711"
 LARGEST_SUM: Final = 64 << 20
 """Files that are larger are compared by their size: they are sparse ones of a test."""
@@ -183,16 +183,12 @@ def _python() -> str:
 
 
 def _library(place: Path, python: str) -> Path:
-    """Copy what the commands import, unless that Python has it, to where every account can read it."""
+    """Copy baikalctl to where every account can read it, and have the ``python`` find what it imports."""
     shutil.copytree(REPOSITORY / "baikalctl", place / "baikalctl", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(REPOSITORY / "templates", place / "templates")
     shutil.copy(REPOSITORY / "tests/lab/forking.py", place)
-    has_all = subprocess.run([python, "-I", "-c", f"import {', '.join(PACKAGES)}"], capture_output=True, check=False)
-    for name in PACKAGES if has_all.returncode else ():
-        spec = importlib.util.find_spec(name)
-        assert spec is not None
-        assert spec.origin is not None
-        shutil.copytree(Path(spec.origin).parent, place / name, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
+    if subprocess.run([python, "-I", "-c", "import jinja2, yaml"], capture_output=True, check=False).returncode:
+        apt_install(PACKAGES)
     for path in place.rglob("*"):
         path.chmod(0o755 if path.is_dir() else 0o644)
     return place
