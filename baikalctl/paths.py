@@ -20,7 +20,7 @@ ATTEMPTS = f"{ACME}/attempts.json"
 CHALLENGES = f"{DATA}/challenges"
 """The webroot of HTTP-01: what a certificate authority reads at port 80."""
 MAINTENANCE = f"{DATA}/maintenance"
-"""What is in it closes the door to clients, or opens it to the doctor. Others find a file there by its name alone."""
+"""Files that turn on maintenance mode, or let ``baikalctl check`` through. Others find a file there by its name alone."""
 CLOSED = f"{MAINTENANCE}/on"
 MAIL = f"{DATA}/mail"
 KEPT = f"{MAIL}/kept"
@@ -81,7 +81,7 @@ DNS_CREDENTIALS = "/etc/baikal/dns.ini"
 NULLMAILER = "/etc/baikal/nullmailer"
 """What nullmailer is told; it finds that at /etc/nullmailer."""
 RELAY_PASSWORD = "/etc/baikal/relay-password"  # noqa: S105 - where it stands
-"""What the doctor logs in to the relay with, to see whether it could."""
+"""The password with which ``baikalctl check`` tries to log in to the relay."""
 DATABASE_PASSWORD = "/etc/baikal/database-password"  # noqa: S105 - where it stands
 """What the database server wants; baikal.yaml has it too, for PHP."""
 RESTIC_PASSWORD = "/etc/baikal/restic-password"  # noqa: S105 - where it stands

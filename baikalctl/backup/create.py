@@ -59,7 +59,7 @@ def run(declared: DesiredState, say: Say, *, by_clock: bool = False) -> Result |
     """Make an archive, thin out the older ones, and bring it to restic's repository where there is one.
 
     ``by_clock`` is for whatever calls this when it is time: of several machines with one database, one does it then, and
-    for all others there is nothing to do. What became of it is remembered for the doctor. Raises :class:`HostError`.
+    for all others there is nothing to do. The result is stored for ``baikalctl check``. Raises :class:`HostError`.
     """
     status.remember(attempt=time.time(), error=status.UNDER_WAY)
     with contextlib.ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""What became of the backups so far, for the doctor and for the clock: state/backup.json."""
+"""The results of the backups so far, for ``baikalctl check`` and for the timer: state/backup.json."""
 
 from __future__ import annotations
 

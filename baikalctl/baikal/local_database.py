@@ -82,7 +82,7 @@ def _make(declared: DesiredState, target: Database) -> None:
         _ask(PGSQL, _in_pgsql(name, user))
     if not reachable(target):
         message = (
-            f"{target} lets {user} in only with a password, as somebody has set it up before; remove that account there, "
+            f"{target} lets {user} in only with a password: the account was there before; remove it there, "
             'or give its password, with database_host = "127.0.0.1"'
         )
         raise HostError(message)

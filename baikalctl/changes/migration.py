@@ -59,7 +59,7 @@ def complete(found: Configuration, version: str, section: Mapping[str, Any]) -> 
     :data:`baikalctl.database.interface.COUNTED`. Raises :class:`HostError` if Baïkal's upgrade fails, or if what comes
     out of it isn't whole, or isn't served.
     """
-    from baikalctl.changes import trial_run  # which needs an HTTP client, and whoever only looks at versions doesn't
+    from baikalctl.changes import trial_run  # it imports an HTTP client, which a look at versions doesn't need
 
     file = Path(paths.INCOMING) / staging.YAML
     changed = {name: dict(each) for name, each in found.items()}

@@ -78,7 +78,7 @@ def clear() -> None:
 
 
 def keep(name: str, database: Database) -> Path:
-    """Copy what is in place to the backups, and return where it is there; nobody writes meanwhile.
+    """Copy the present data to the backups, and return the folder. No process may write during this.
 
     A file is kept as it is, also one that is damaged; of a server's database, what is in it. Raises :class:`HostError`
     where that can't be done; nothing is left of it then.
@@ -170,7 +170,7 @@ def refuse_written(database: Database, kept: Path) -> None:
 
     if written := confined(compare, THOROUGH):
         message = (
-            f"another machine writes to {database} meanwhile ({written}), and its rows are to be replaced; stop all others "
+            f"another machine is writing to {database} ({written}), whose rows are to be replaced; stop all other machines "
             "that serve it (docs/clusters.md), and run again"
         )
         raise HostError(message)

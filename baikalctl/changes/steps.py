@@ -39,7 +39,7 @@ def steps(declared: DesiredState, back_up: Callable[[], None], known: DataState 
 
 
 def ownership_steps() -> Iterator[Step]:
-    """Give back what somebody, or a tool run as root, took from the data's owner: Baïkal must be able to write it."""
+    """Yield files whose owner was changed, for example by a tool run as root: Baïkal must be able to write them."""
     if not privileged():
         return
     account = data_owner()

@@ -1,4 +1,4 @@
-"""What the doctor says of the backups: it reads what became of them, and no archive, because every run asks him."""
+"""Findings about backups: from the results that were stored, without reading an archive, because every run checks."""
 
 from __future__ import annotations
 

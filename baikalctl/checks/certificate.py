@@ -1,4 +1,4 @@
-"""What the doctor says of the certificate: whose it is, for which names, for how long, and what stands in its way."""
+"""Findings about the certificate: its issuer, names and lifetime, and why a better one is missing."""
 
 from __future__ import annotations
 

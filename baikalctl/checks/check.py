@@ -105,7 +105,7 @@ def _run_one(examinations: Mapping[str, Callable[[], Iterator[Finding]]]) -> lis
             found.append(Finding(subject, FAILED, str(error)))
         except (OSError, subprocess.SubprocessError, interface.Error) as error:
             found.append(
-                Finding(subject, FAILED, f"can't be looked at: {error}", f"{apply_remedy()}; it mends what it can")
+                Finding(subject, FAILED, f"can't be looked at: {error}", f"{apply_remedy()}; it fixes what it can")
             )
     return found
 
@@ -197,7 +197,7 @@ def _code(declared: DesiredState, *, thorough: bool) -> Iterator[Finding]:
     if release.standing(declared.version):
         yield Finding("code", OK, "every file of the release is as it was installed")
     else:
-        remedy = "make the container anew, from its image" if in_container() else apply_remedy()
+        remedy = "remove the container and create it again from its image" if in_container() else apply_remedy()
         yield Finding("code", FAILED, "files of the release were changed, added or removed", remedy)
 
 

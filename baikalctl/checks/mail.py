@@ -1,4 +1,4 @@
-"""What the doctor says of mail: whether the relay takes it, whether others believe it, and what is never sent."""
+"""Findings about mail: the relay, the sender's DNS records, and invitations that are never sent."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _of_relay(relay: Relay, hostname: str) -> Finding:
 
 
 LATE_S = 3600
-"""How long mail may wait before the doctor speaks of it: greylisting takes minutes, an outage longer."""
+"""How long mail may wait before ``baikalctl check`` warns: greylisting takes minutes, an outage longer."""
 
 
 def queue_findings(declared: DesiredState) -> Iterator[Finding]:
@@ -48,7 +48,7 @@ def queue_findings(declared: DesiredState) -> Iterator[Finding]:
     kept_mail = kept()
     if kept_mail:
         message = f"{message_count(kept_mail)} kept and not sent, the first because {kept_mail[0][1]}"
-        remedy = f"look at {paths.KEPT}; then baikalctl mail retry, or delete what nobody needs"
+        remedy = f"look at {paths.KEPT}; then baikalctl mail retry, or delete those that are not needed"
         yield Finding("mail", WARNING, message, remedy)
     queue = waiting(declared) if declared.mail.mode != "off" else []
     refused = [each for each in queue if each.failed]

@@ -113,7 +113,7 @@ def _refuse_full(target: Database) -> None:
 
 
 def _compare(database: Database, target: Database) -> None:
-    """Raise :class:`HostError` for the first row that is not in ``target`` as it is ``database``; nobody writes meanwhile."""
+    """Raise :class:`HostError` for the first row that differs between ``database`` and ``target``; none may be written."""
     with staging.incoming() as path:
 
         def compare() -> str:

@@ -61,7 +61,7 @@ def upgrade(
 
 
 def copy_here(database: Database) -> None:
-    """Copy the data of ``database`` to INCOMING, to be made into new data; nobody writes meanwhile."""
+    """Copy the data of ``database`` to INCOMING, to be migrated there. No process may write during this."""
     path = Path(paths.INCOMING)
 
     def copy() -> None:

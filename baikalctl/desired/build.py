@@ -47,7 +47,7 @@ def _backup(settings: Settings, root: str = "") -> Backup:
 
 
 def without_secrets(settings: Settings) -> dict[str, object]:
-    """Return the settings by name, as group data says them, without secrets and what only whoever deploys needs."""
+    """Return the settings by name, as group data says them, without secrets and those that only the deploy needs."""
     from baikalctl.settings.model import DEFINITIONS
 
     names = (name for name, definition in DEFINITIONS.items() if not definition.secret and not definition.machine_only)
@@ -103,7 +103,7 @@ def desired_state(
             "card_enabled": settings.carddav,
             "dav_auth_type": settings.dav_auth.capitalize(),
             "base_uri": f"{settings.base_path}/" if settings.base_path else "",
-            # With nothing there, Baïkal sends none, and tells clients that nobody was told (Core/Server.php).
+            # If it is empty, Baïkal sends no invitations, and tells clients so (Core/Server.php).
             "invite_from": "" if settings.mail == "off" else settings.sender,
         },
         tls=settings.tls,

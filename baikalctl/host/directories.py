@@ -38,7 +38,7 @@ class Directory(Protocol):
 def refuse_unwritable(path: Path, remedy: str, *, own: str = "") -> None:
     """Raise :class:`HostError` unless this account may write in ``path``.
 
-    ``remedy`` is for one that is missing or read-only, ``own`` for one that is somebody else's and no volume.
+    ``remedy`` is for one that is missing or read-only, ``own`` for one of another account that is no volume.
     """
     if not path.is_dir():
         message = f"{path} is not there; {remedy}"

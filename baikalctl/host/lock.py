@@ -66,7 +66,7 @@ def _command_in_words(command: list[str]) -> str:
 
 
 def try_volume() -> tuple[int, bool]:
-    """Return the open lock of whoever serves the data, and whether it is this process's now."""
+    """Return the open lock of the process that serves the data, and whether it is this process now."""
     lock = os.open(paths.SERVING, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,7 +1,7 @@
-"""Closed for maintenance: every request is answered with 503 and when to come again, but for the doctor's own.
+"""Maintenance mode: every request is answered with 503 and Retry-After, but for those of ``baikalctl check``.
 
 The web server looks for files in :data:`paths.MAINTENANCE`, so closing and opening need no reload, and hold through a
-crash and a power cut until somebody opens again. Whoever closes holds the host's lock.
+crash and a power cut until the mode is ended. The process that begins it holds the host's lock.
 """
 
 from __future__ import annotations

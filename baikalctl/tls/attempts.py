@@ -27,12 +27,12 @@ HOUR_S = 3600
 
 
 PATIENCE = 4
-"""So many refusals within an hour are all that somebody in a hurry gets: the authority allows five for each name
+"""How many refusals within an hour ``--now`` and ``--renew`` may get: the authority allows five for each name
 (https://letsencrypt.org/docs/rate-limits/, "Authorization Failures")."""
 
 
 LASTING_PATIENCE = 10
-"""And so many within a day: a run that somebody has a timer do is always in a hurry."""
+"""The same within a day: an operator's own timer may run the deploy, which uses ``--now``, again and again."""
 
 
 UNDER_WAY = Refusal(reason="an attempt is under way, or was interrupted", remedy="wait")

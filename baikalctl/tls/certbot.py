@@ -1,7 +1,7 @@
 """Asking a certificate authority, by certbot, and understanding why it refuses.
 
 certbot is given a key's signing request and gives back a chain; it keeps nothing but its accounts. So there are no
-lineages to go stale or to be repaired, and what a failed attempt leaves behind serves nobody.
+lineages to go stale or to be repaired, and what a failed attempt leaves behind is never served.
 """
 
 from __future__ import annotations

@@ -72,7 +72,7 @@ def maintain(declared: DesiredState, say: Callable[[str], None], options: Option
 
 
 def may_request(declared: DesiredState) -> bool:
-    """Tell whether a certificate is to be asked for that may be asked for at once by somebody in a hurry."""
+    """Tell whether a certificate is due, and ``--now`` may request it at once."""
     asking = declared.asking
     if asking is None or not due(declared, asking):
         return False

@@ -131,7 +131,7 @@ def _weakness(pair: Pair) -> str:
 
 
 def _best_of_files(declared: DesiredState) -> Pair:
-    """Return what somebody brings, or what serves already where that is of no use: the doctor tells which."""
+    """Return the operator's files, or the pair that serves already if they are unusable; ``baikalctl check`` says which."""
     try:
         return declared_pair(declared)
     except HostError:

@@ -1,5 +1,5 @@
 <?php
-// What PHP does before each of Baïkal's scripts: the door, sessions, and a way out where the database is away.
+// What PHP does before each of Baïkal's scripts: maintenance mode, sessions, and an answer where the database can't be reached.
 
 namespace Baikalctl;
 
