@@ -10,6 +10,8 @@ from typing import Final, NoReturn
 
 import pytest
 
+from tests.lab.history import before_removal
+
 END_TO_END: Final = Path(__file__).parent / "e2e"
 OF_THE_LAB: Final = ("test_bench.py", "test_corpus.py", "test_databases_lab.py", "test_mail_lab.py", "test_releases.py")
 """Tests of the lab itself and of the benchmarks, in tests/e2e: they show nothing about the product."""
@@ -61,7 +63,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
     pytest asks of no file that is named to it.
     """
-    if collection_path == END_TO_END / OF_THE_HISTORY and not has_removal(config.rootpath, REMOVED):
+    if collection_path == END_TO_END / OF_THE_HISTORY and not before_removal(REMOVED, config.rootpath):
         note(LEFT_OUT, f"{OF_THE_HISTORY}: this clone has no commit that removed {REMOVED} (git fetch --unshallow)")
         return True
     if collection_path.parent != END_TO_END or collection_path.name not in OF_THE_LAB or config.getoption("--all"):
@@ -77,15 +79,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if not _is_controller(config):
         order = {f"test_{name}.py": number for number, name in enumerate(LONGEST)}
         items.sort(key=lambda item: order.get(item.path.name, len(order)))
-
-
-def has_removal(repository: Path, file: str) -> bool:
-    """Tell whether git has a commit that removed the ``file``, and the one before it."""
-    command = ["git", "-C", str(repository), "log", "-1", "--format=%P", "--diff-filter=D", "--", file]
-    try:
-        return bool(subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip())
-    except (OSError, subprocess.CalledProcessError):
-        return False
 
 
 def lab_changed(repository: Path) -> bool:

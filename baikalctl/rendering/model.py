@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -101,3 +102,9 @@ def service(name: str, unit: str, check: str, files: Iterable[File], *, reloads:
     """Return the service ``name``, which reads those ``files`` that name it."""
     reads = tuple(file.path for file in files if file.service == name)
     return Service(name=name, unit=unit, check=tuple(check.split()), reads=reads, reloads=reloads)
+
+
+def upstream_version(package_version: str, *, otherwise: tuple[int, int, int]) -> tuple[int, int, int]:
+    """Return the first three numbers of a package's version, such as (1, 22, 1) of ``1.22.1-9+deb12u2``."""
+    match = re.match(r"(?:\d+:)?(\d+)\.(\d+)\.(\d+)", package_version)
+    return (int(match[1]), int(match[2]), int(match[3])) if match else otherwise

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from baikalctl import paths
-from baikalctl.rendering.model import Directory, EarlyUnit, File, Platform, Service
+from baikalctl.rendering.model import Directory, EarlyUnit, File, Platform, Service, upstream_version
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,5 +59,4 @@ def services(context: Context, files: tuple[File, ...]) -> Iterator[Service]:  #
 
 def version(package_version: str) -> tuple[int, int, int]:
     """Return nginx's version from that of its package, such as (1, 22, 1) from ``1.22.1-9+deb12u2``."""
-    match = re.match(r"(?:\d+:)?(\d+)\.(\d+)\.(\d+)", package_version)
-    return (int(match[1]), int(match[2]), int(match[3])) if match else OLDEST
+    return upstream_version(package_version, otherwise=OLDEST)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from baikalctl import paths
-from baikalctl.rendering.model import Directory, EarlyUnit, File, Service, service
+from baikalctl.rendering.model import Directory, EarlyUnit, File, Service, service, upstream_version
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -82,8 +81,7 @@ def services(context: Context, files: tuple[File, ...]) -> Iterator[Service]:
 
 def version(package_version: str) -> tuple[int, int, int]:
     """Return Postfix's version from that of its package, such as (3, 7, 11) from ``3.7.11-0+deb12u1``."""
-    match = re.match(r"(?:\d+:)?(\d+)\.(\d+)\.(\d+)", package_version)
-    return (int(match[1]), int(match[2]), int(match[3])) if match else (0, 0, 0)
+    return upstream_version(package_version, otherwise=(0, 0, 0))
 
 
 def _signs(settings: Settings) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
@@ -10,11 +9,11 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Self
 import pytest
 
 from baikalctl import paths
+from tests.conftest import REMOVED
 from tests.lab.baking import baked_on, packages_alone
 from tests.lab.clients import EVENT
 from tests.lab.container import LABELS, Container, Volume
 from tests.lab.deploying import REPOSITORY
-from tests.lab.errors import LabError
 from tests.lab.history import export_before_removal
 from tests.lab.server import Server
 
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
     from tests.lab.release import Release
 
 
-FLAT_MODULE: Final = "baikalctl/installing.py"
-"""A module of the flat layout alone."""
 COMPILE: Final = f"/usr/bin/python3 -m compileall -q {paths.LIBRARY}/baikalctl"
 LIST: Final = ("find", f"{paths.LIBRARY}/baikalctl", "-printf", r"baikalctl/%P\n")
 
@@ -41,12 +38,7 @@ pytestmark = pytest.mark.usefixtures("flat")
 def flat(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give the project as it was before its modules became packages."""
     tree = tmp_path_factory.mktemp("flat")
-    try:
-        export_before_removal(FLAT_MODULE, tree)
-    except LabError as error:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(str(error))
+    export_before_removal(REMOVED, tree)
     return tree
 
 
@@ -122,11 +114,11 @@ def test_volume_of_a_flat_image_is_served_by_an_image_of_this_tree(engine: Engin
     """A client finds the event that it stored before."""
     with Volume(engine) as volume:
         with Container.run(engine, flat_image, volume=volume) as container:
-            container.execute("test", "-f", f"{paths.LIBRARY}/{FLAT_MODULE}")
+            container.execute("test", "-f", f"{paths.LIBRARY}/{REMOVED}")
             store(container.account())
             container.stop()
         with Container.run(engine, image, volume=volume) as container:
-            container.execute("test", "!", "-e", f"{paths.LIBRARY}/{FLAT_MODULE}")
+            container.execute("test", "!", "-e", f"{paths.LIBRARY}/{REMOVED}")
             assert stored(container.account()) == "Prüfung 🎉"
 
 

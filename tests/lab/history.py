@@ -19,22 +19,25 @@ def export_before_removal(file: str, directory: Path, repository: Path = REPOSIT
 
     Raises LabError if the repository has no such commit, for example because the clone is shallow.
     """
-    try:
-        removal = _git(repository, "log", "--format=%H", "-1", "--diff-filter=D", "--", file).decode().strip()
-        commit = _git(repository, "rev-parse", "--verify", f"{removal}^").decode().strip() if removal else ""
-        archive = _git(repository, "archive", commit) if commit else b""
-    except (OSError, subprocess.CalledProcessError) as error:
-        said = getattr(error, "stderr", b"").decode(errors="replace").strip()
-        message = f"git does not give the last commit with {file}: {said or error}"
-        raise LabError(message) from error
-    if not archive:
+    commit = before_removal(file, repository)
+    if not commit:
         message = (
             f"the last commit with {file} is not in {repository}; if the clone is shallow, run git fetch --unshallow"
         )
         raise LabError(message)
+    archive = _git(repository, "archive", commit)
     with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
         tar.extractall(directory, filter="data")
     return commit
+
+
+def before_removal(file: str, repository: Path = REPOSITORY) -> str:
+    """Return the hash of the last commit that has ``file``, which a later one removed; empty if git has no such commit."""
+    try:
+        parents = _git(repository, "log", "--format=%P", "-1", "--diff-filter=D", "--", file).decode().split()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return parents[0] if parents else ""
 
 
 def _git(repository: Path, *arguments: str) -> bytes:

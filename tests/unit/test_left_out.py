@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conftest import END_TO_END, LAB, LONGEST, OF_THE_HISTORY, OF_THE_LAB, has_removal, lab_changed
+from tests.conftest import END_TO_END, LAB, LONGEST, OF_THE_HISTORY, OF_THE_LAB, lab_changed
+from tests.lab.history import before_removal
 from tests.unit.samples import HOME
 
 if TYPE_CHECKING:
@@ -72,15 +73,15 @@ def test_where_there_is_no_history_the_lab_is_tested(repository: Path, tmp_path:
 
 def test_removed_file_is_found_in_a_full_history_alone(repository: Path, tmp_path: Path) -> None:
     """A shallow clone doesn't have the version with the file, which could not be deployed."""
-    assert not has_removal(repository, "baikalctl/cli.py")
+    assert not before_removal("baikalctl/cli.py", repository)
     git(repository, "rm", "--quiet", "baikalctl/cli.py")
     git(repository, "commit", "--quiet", "--message", "A removal")
     commit(repository, "baikalctl/other.py")
-    assert has_removal(repository, "baikalctl/cli.py")
+    assert before_removal("baikalctl/cli.py", repository)
     shallow = tmp_path / "shallow"
     git(tmp_path, "clone", "--quiet", "--depth=1", f"file://{repository}", str(shallow))
-    assert not has_removal(shallow, "baikalctl/cli.py")
-    assert not has_removal(HOME.parent / "nowhere", "baikalctl/cli.py")
+    assert not before_removal("baikalctl/cli.py", shallow)
+    assert not before_removal("baikalctl/cli.py", HOME.parent / "nowhere")
 
 
 def test_all_that_is_listed_exists() -> None:
