@@ -118,6 +118,11 @@ class FactCache:
         answer: T = self._answers[fact]
         return answer
 
+    def keep(self, fact: type[FactBase[Any]]) -> None:
+        """Keep the answer to ``fact`` through the change of the present operation, which makes all others old."""
+        self._answers = {fact: self._answers[fact]}
+        self._changes += 1
+
     def changes(self) -> int:
         """Return how many operations have changed anything on the host so far."""
         return operations.changes(self.host)

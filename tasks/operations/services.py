@@ -44,12 +44,15 @@ def running(
     if not chosen:
         return
     states = facts.ask(ServicesFact, services=every)
+    acted = False
     for service in chosen:
         state = states.get(service.name)
         if state is None or not state.enabled:
+            acted = True
             yield StringCommand(f"systemctl enable --quiet {service.unit}")
         if state is not None and state.running and state.current:
             continue
+        acted = True
         reread = "reload-or-restart" if service.reloads else "restart"
         action = "start" if state is not None and state.current else reread
         unit, mark = service.unit, stamp(service)
@@ -61,3 +64,5 @@ def running(
             f" && old=$(cat /proc/$main/task/$main/children 2>/dev/null || true) && {{ {explained}; }} && {{ {REPLACED}; }}"
             f" && echo $digest > {mark}.new && mv {mark}.new {mark}"
         )
+    if acted:
+        facts.keep(ServicesFact)  # the other services are as they were

@@ -100,6 +100,12 @@ def test_a_bare_machines_services_are_checked_before_they_start(deploy: Deploy) 
         assert re.search(begin, timer, re.DOTALL)
 
 
+def test_starting_a_service_keeps_the_known_state_of_the_others(deploy: Deploy) -> None:
+    """The state is read when the operation is prepared and when it runs, however many services start."""
+    states = [text for text in deploy.one(answers(BARE)).commands if "systemctl is-active" in text]
+    assert len(states) == 2
+
+
 def test_a_bare_machine_gets_the_files_of_the_php_it_will_have(deploy: Deploy) -> None:
     """It has none yet; what apt offers counts."""
     (command,) = [done for done in deploy.one(answers(BARE)).done if str(done).startswith(BRING)]
