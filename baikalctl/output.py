@@ -75,3 +75,8 @@ def _shown(character: str) -> str:
 def utc(seconds: float) -> str:
     """Return a time as people read it."""
     return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(seconds))
+
+
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """Return a number and its noun in the right form: ``1 account``, ``2 accounts``; ``plural`` where it isn't noun + s."""
+    return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"

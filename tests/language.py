@@ -153,7 +153,7 @@ def _prose(text: str) -> Iterator[tuple[int, str]]:
 def _python(text: str) -> Iterator[tuple[int, str]]:
     """Yield comments, strings and the words of the names of functions and classes, each with its line."""
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
-        if token.type == tokenize.COMMENT or token.type == FSTRING_MIDDLE:
+        if token.type in {tokenize.COMMENT, FSTRING_MIDDLE}:
             yield token.start[0], token.string
         elif token.type == tokenize.STRING:
             written = re.sub(r"^\w*('''|\"\"\"|'|\")|('''|\"\"\"|'|\")$", "", token.string)

@@ -273,3 +273,12 @@ def test_one_module_prints() -> None:
     assert found == []
     for path, reason in PRINTERS.items():
         assert list(printing(HOME / path)), f"{path} prints nothing any more: {reason}"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [((1, "account"), "1 account"), ((0, "account"), "0 accounts"), ((2, "entry", "entries"), "2 entries")],
+)
+def test_a_counted_noun_has_the_right_form(arguments: tuple[int, str], text: str) -> None:
+    """English has one form for 1 and another for all other numbers."""
+    assert output.counted(*arguments) == text
