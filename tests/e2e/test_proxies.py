@@ -12,8 +12,9 @@ import pytest
 from tests.lab.asking import HOSTNAME
 from tests.lab.clients import CARD
 from tests.lab.compose import COMPOSE_LIMIT_S, EXAMPLES, Project, compose_command
-from tests.lab.engine import Engine, wait_until
+from tests.lab.engine import Engine, locked, wait_until
 from tests.lab.images import machine_image
+from tests.lab.stack import SWARM
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -41,6 +42,16 @@ while part := safe.recv(65536):
     print(part.decode("utf-8", "replace"), end="")
 """
 """A client that says its own address, then shows the page that it gets while it claims to be somebody else."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_swarm() -> Iterator[None]:
+    """Keep the tests of the swarm from running at the same time.
+
+    An engine that leaves a swarm disconnects all containers from attachable networks, and docker-compose 1 makes those.
+    """
+    with locked(SWARM):
+        yield
 
 
 @pytest.fixture(scope="module")

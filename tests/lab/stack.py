@@ -32,6 +32,8 @@ GONE_LIMIT_S: Final = 60
 UPDATE_LIMIT_S: Final = 300
 SUBNET: Final = "10.47.12.0/24"
 """The number that the example gives its inner network."""
+SWARM: Final = "swarm"
+"""The lock of the process that makes the engine a swarm, or that has containers which would not survive the swarm's end."""
 OWNER: Final = "baikal-lab"
 """What the names of all stacks of ours begin with."""
 POSTGRESQL: Final = """\
@@ -60,7 +62,7 @@ def swarm(engine: Engine) -> Iterator[None]:
 
     Raises LabError if it takes part in one already, which isn't ours to deploy to.
     """
-    with locked("swarm"):
+    with locked(SWARM):
         state = engine.docker("info", "--format", "{{.Swarm.LocalNodeState}}").strip()
         if state == "active" and not swarm_owner(engine):
             message = "this engine takes part in a swarm; the lab makes one of its own (docker swarm leave --force)"
