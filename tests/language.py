@@ -62,6 +62,7 @@ INSTEAD: Final[Mapping[str, str]] = {
 NAMES: Final = frozenset({"beside", "found", "given", "here", "place", "places", "said", "there", "told"})
 """Names that don't say what a variable holds."""
 
+VARIABLES: Final = re.compile(rf"\b(?:{'|'.join(sorted(NAMES))})\b")
 WORDS: Final = re.compile(
     r"(?<![\w/-])(?:" + "|".join(f"(?P<w{number}>{word})" for number, word in enumerate(INSTEAD)) + r")(?![\w/-])",
     re.IGNORECASE,
@@ -152,6 +153,7 @@ def _prose(text: str) -> Iterator[tuple[int, str]]:
 
 def _python(text: str) -> Iterator[tuple[int, str]]:
     """Yield comments, strings and the words of the names of functions and classes, each with its line."""
+    before = ""
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
         if token.type in {tokenize.COMMENT, FSTRING_MIDDLE}:
             yield token.start[0], token.string
@@ -160,12 +162,15 @@ def _python(text: str) -> Iterator[tuple[int, str]]:
             if written != "nobody":  # the account of that name
                 for number, line in enumerate(written.splitlines()):
                     yield token.start[0] + number, line
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.FunctionDef):
-            yield node.lineno, node.name.replace("_", " ").strip()
+        elif before in {"def", "class"}:
+            yield token.start[0], token.string.replace("_", " ").strip()
+        before = token.string
 
 
 def _variables(text: str) -> Iterator[tuple[int, str]]:
+    """Yield variables and parameters that have one of ``NAMES``, each with its line."""
+    if not VARIABLES.search(text):
+        return
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and node.id in NAMES:
             yield node.lineno, node.id
