@@ -2,7 +2,7 @@
 
     pyinfra examples/fleet/inventory.py deploy.py
 
-Each group's own data is in the file of its name in group_data/ beside this one, what is the same for all in all.py there.
+The data of a group is in the file with its name in group_data/, next to this file; the data of all groups is in all.py there.
 """
 
 canary = [

@@ -1,4 +1,4 @@
-"""Baïkal next to something else: baikal-deploy is a git submodule in the folder of the same name."""
+"""Baïkal and other software in one deploy. baikal-deploy is a git submodule in the folder with its name."""
 
 from pyinfra import local
 from pyinfra.context import host

@@ -1,5 +1,5 @@
--- Baïkal's account in PostgreSQL, the owner of its own database and of nothing else; made once, with the empty volume.
--- The password is random: many rounds of hashing would protect nothing more, and cost every request 3 ms.
+-- Baïkal's account in PostgreSQL. It owns its own database and nothing else. PostgreSQL runs this once, on the empty volume.
+-- The password is random, so more rounds of hashing would not protect it better, and would cost every request 3 ms.
 SET scram_iterations = 1;
 \set password `cat /run/secrets/database`
 CREATE ROLE baikal LOGIN PASSWORD :'password';

@@ -1,8 +1,8 @@
-# The hosts come from Terraform: pyinfra's own connector reads this output. Run where the state is:
+# Hosts from Terraform: pyinfra's Terraform connector reads this output. Run it in the directory with the state:
 #
 #     pyinfra @terraform deploy.py
 #
-# Each key is a group (its data goes to group_data/<group>.py), each object a host: what SSH needs, and its settings.
+# Each key is a group (its data is in group_data/<group>.py). Each object is a host: the data for SSH, and its settings.
 output "pyinfra_inventory" {
   value = {
     calendars = [

@@ -1,16 +1,20 @@
-"""What is written down is so."""
+"""The documentation matches the code."""
 
 from __future__ import annotations
 
+import argparse
+import ast
 import dataclasses
 import re
 import runpy
 import tomllib
+import xml.dom.minidom
 from typing import TYPE_CHECKING
 
 import pytest
 
 from baikalctl import paths
+from baikalctl.arguments import parser
 from baikalctl.desired.state import REALM
 from baikalctl.rendering.container import baked, render_contained
 from baikalctl.rendering.machine import render
@@ -22,17 +26,23 @@ from baikalctl.settings.users import ACCESS, STATE
 from tests.unit.samples import HOME, LETSENCRYPT, PLATFORM, RELAY, settings
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 GROUP_DATA = HOME / "group_data/all.py"
 OF_PYINFRA = {"ssh_paramiko_connect_kwargs", "_timeout"}
-"""What group_data says beside our settings."""
+"""Data in group_data that is not a setting."""
+INTERNAL = {"release", "sendmail"}
+"""Commands that the deploy or PHP calls, and operators don't."""
+README_WORDS = 900
+SCREEN_LINES = 26
 PAGES = sorted([*HOME.glob("*.md"), *HOME.glob("docs/*.md")])
+each_page = pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(HOME)) for page in PAGES])
 TARGETS = re.findall(r"^([a-z-]+):", (HOME / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
 
 
 def text(path: Path) -> str:
-    """Return what a file says."""
+    """Return the content of a file."""
     return path.read_text(encoding="utf-8")
 
 
@@ -55,37 +65,37 @@ def anchors(page: Path) -> set[str]:
 
 
 def test_group_data_has_every_setting_in_order() -> None:
-    """Exactly those that there are, so that the file is the manual."""
+    """No setting is missing and none is unknown, so operators find all of them in this file."""
     names = re.findall(r"^(\w+) = ", text(GROUP_DATA), re.MULTILINE)
     assert [name for name in names if name not in OF_PYINFRA] == list(DEFINITIONS)
 
 
 @pytest.mark.parametrize("name", DEFINITIONS)
-def test_group_data_says_a_settings_default_and_meaning(name: str) -> None:
-    """The value is the default, and the comment above it the sentence of the reference."""
+def test_group_data_has_the_default_and_meaning_of_each_setting(name: str) -> None:
+    """The value is the default, and the comment above it is the sentence of the reference."""
     assert runpy.run_path(str(GROUP_DATA))[name] == DEFINITIONS[name].raw_default
     assert comment_above(name) == DEFINITIONS[name].meaning
 
 
-def test_group_data_has_the_areas_of_the_reference() -> None:
-    """A heading for each area, in the same order."""
+def test_group_data_has_a_heading_for_each_area() -> None:
+    """In the order of the reference."""
     areas = list(dict.fromkeys(definition.area.lower() for definition in DEFINITIONS.values()))
     headings = re.findall(r"^# --- (.+)$", text(GROUP_DATA), re.MULTILINE)
     assert [heading.lower() for heading in headings] == [*areas, "pyinfra itself"]
 
 
-def test_the_reference_is_up_to_date() -> None:
+def test_settings_page_is_up_to_date() -> None:
     """``make docs`` would change nothing."""
     assert text(HOME / "docs/settings.md") == markdown()
 
 
-def _unnumbered(found: re.Match[str]) -> str:
-    """Return a folder of a package's without its version, which the templates' folders don't have."""
-    return f"/etc/{found[1].partition('/')[0]}/"
+def _without_version(match: re.Match[str]) -> str:
+    """Return a package's folder without its version, which the folders of templates don't have."""
+    return f"/etc/{match[1].partition('/')[0]}/"
 
 
 def test_every_template_becomes_a_file_or_is_included_by_one() -> None:
-    """Templates lie where their files go; one that nothing renders is dead."""
+    """The path of a template is the path of its file. A template that nothing renders is unused."""
     files = settings(tls="files", tls_certificate="/c.pem", tls_key="/k.pem")
     postfix = dataclasses.replace(settings(), mail="postfix", relay_host="relay", relay_password=Secret("x"))
     wanted = (settings(), files, settings(**LETSENCRYPT), settings(**RELAY), postfix)
@@ -94,20 +104,20 @@ def test_every_template_becomes_a_file_or_is_included_by_one() -> None:
     machines = (render(each, platform) for each in (*wanted, *databases))
     sets = (*machines, render_contained(settings(), PLATFORM, REALM), baked())
     written = {
-        re.sub("^/etc/(php/8.2|postgresql/15)/", _unnumbered, file.path).replace("php8.2-fpm", "php-fpm")
-        for found in sets
-        for file in found.files
+        re.sub("^/etc/(php/8.2|postgresql/15)/", _without_version, file.path).replace("php8.2-fpm", "php-fpm")
+        for rendered in sets
+        for file in rendered.files
     }
-    written.add(f"{paths.LAID_OUT}/finish")  # every service's
-    written |= {f"{paths.TLS}/hsts.conf", f"{paths.TLS}/stapling.conf"}  # into what stands beside a certificate
+    written.add(f"{paths.LAID_OUT}/finish")  # of every service
+    written |= {f"{paths.TLS}/hsts.conf", f"{paths.TLS}/stapling.conf"}  # included in the file of each certificate
     templates = {
         f"/{path.relative_to(HOME / 'templates')}" for path in (HOME / "templates").rglob("*") if path.is_file()
     }
     assert templates <= written
 
 
-def test_every_kind_of_file_that_is_rendered_is_a_template() -> None:
-    """All text of ours below /etc, but the declared state, has its template."""
+def test_every_rendered_file_has_a_template() -> None:
+    """All files below /etc, except the declared state."""
     written = {
         file.path.replace("/etc/php/8.2/", "/etc/php/").replace("php8.2-fpm", "php-fpm")
         for file in render(settings(), PLATFORM).files
@@ -121,21 +131,21 @@ def test_every_kind_of_file_that_is_rendered_is_a_template() -> None:
 @pytest.mark.parametrize(
     "name", ["LICENSE", "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "docs/security.md"]
 )
-def test_what_people_look_for_is_there(name: str) -> None:
-    """And isn't empty."""
+def test_usual_pages_exist(name: str) -> None:
+    """They have content."""
     assert len(text(HOME / name)) > 200
 
 
-@pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(HOME)) for page in PAGES])
+@each_page
 def test_every_make_target_in_a_page_exists(page: Path) -> None:
-    """Whoever types it gets what the page says."""
+    """The Makefile has each target that a page names."""
     named = re.findall(r"(?:`|^|&& )make ([a-z][a-z-]*)", text(page), re.MULTILINE)
     assert [target for target in named if target not in TARGETS] == []
 
 
-@pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(HOME)) for page in PAGES])
-def test_every_link_in_a_page_leads_somewhere(page: Path) -> None:
-    """To a file of this checkout, and to a heading in it."""
+@each_page
+def test_every_link_in_a_page_has_a_target(page: Path) -> None:
+    """The target is a file of this checkout, and a heading in it."""
     for target in re.findall(r"\]\(([^)\s]+)\)", text(page)):
         if "://" in target:
             continue
@@ -145,27 +155,27 @@ def test_every_link_in_a_page_leads_somewhere(page: Path) -> None:
         assert not anchor or anchor in anchors(leads_to), target
 
 
-@pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(HOME)) for page in PAGES])
+@each_page
 def test_every_file_named_in_a_page_exists(page: Path) -> None:
     """Files of this checkout that are named in backquotes."""
-    rooms = ("baikalctl/", "tasks/", "templates/", "group_data/", "tests/", "docs/", "examples/")
+    folders = ("baikalctl/", "tasks/", "templates/", "group_data/", "tests/", "docs/", "examples/")
     for name in re.findall(r"`([^`\s]+)`", text(page)):
-        if name.startswith(rooms):
+        if name.startswith(folders):
             assert list(HOME.glob(name.rstrip("/"))), name
 
 
-@pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(HOME)) for page in PAGES])
+@each_page
 def test_every_variable_named_in_a_page_exists(page: Path) -> None:
-    """Environment variables of ours are spelt as they are read."""
+    """Environment variables are spelled as they are read."""
     known = {PREFIX + name.upper() for name in DEFINITIONS} | {f"{PREFIX}{name}" for name in ("ARCHIVE", "PATH_CONFIG")}
     known |= {f"{PREFIX}PATH_SPECIFIC"}
-    said = "\n".join(line for line in text(page).splitlines() if "no such setting" not in line)
-    for name in re.findall(rf"\b{PREFIX}[A-Z_]+[A-Z]\b", said):
+    lines = "\n".join(line for line in text(page).splitlines() if "no such setting" not in line)
+    for name in re.findall(rf"\b{PREFIX}[A-Z_]+[A-Z]\b", lines):
         assert name.removesuffix("_FILE") in known, name
 
 
-def test_makes_targets_are_declared_and_explained() -> None:
-    """Each is phony, or a directory of its name would hide it, and has its line in ``make help``."""
+def test_make_targets_are_phony_and_explained() -> None:
+    """A directory with the name of a target would hide it otherwise. Each has a line in ``make help``."""
     makefile = text(HOME / "Makefile")
     (phony,) = re.findall(r"^\.PHONY: (.+)$", makefile, re.MULTILINE)
     assert set(phony.split()) == set(TARGETS)
@@ -173,27 +183,96 @@ def test_makes_targets_are_declared_and_explained() -> None:
         assert re.search(rf"^{target}:.*## \S", makefile, re.MULTILINE), target
 
 
-def test_the_page_on_accounts_has_every_field() -> None:
-    """Whatever can be declared of somebody is explained."""
+def test_users_page_has_every_field() -> None:
+    """All fields of an account, a calendar and a share, with their values."""
     page = text(HOME / "docs/users.md")
     fields = ("name", "display_name", "email", "password", "calendars", "address_books", "state")
     for word in (*fields, "color", "description", "share", "with", "access", *ACCESS.words, *STATE.words):
         assert re.search(rf"\b{word}\b", page), word
 
 
-def test_the_changelog_is_kept() -> None:
-    """With a heading for what is to come or for the version that is."""
+def _subjects() -> Iterator[str]:
+    """Yield the subject of each finding of ``baikalctl check``: the first argument of Finding, or the module's SUBJECT."""
+    for path in (HOME / "baikalctl").rglob("*.py"):
+        tree = ast.parse(text(path))
+        constants = {
+            node.targets[0].id: node.value.value
+            for node in tree.body
+            if isinstance(node, ast.Assign)
+            and isinstance(node.targets[0], ast.Name)
+            and isinstance(node.value, ast.Constant)
+        }
+        for node in ast.walk(tree):
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Name)
+                and node.func.id == "Finding"
+                and node.args
+            ):
+                first = node.args[0]
+                if isinstance(first, ast.Constant):
+                    yield str(first.value)
+                elif isinstance(first, ast.Name) and first.id in constants:
+                    yield str(constants[first.id])
+
+
+def test_troubleshooting_has_every_subject_of_a_finding() -> None:
+    """An operator finds the section for each line of ``baikalctl check``."""
+    page = text(HOME / "docs/troubleshooting.md")
+    named = {name for row in re.findall(r"^\| (`.+?) \|", page, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)}
+    subjects = set(_subjects())
+    assert {"services", "answer", "certificate", "mail", "backup"} <= subjects
+    assert subjects == named
+
+
+def test_reference_has_every_command() -> None:
+    """All commands of baikalctl, except internal ones."""
+    page = text(HOME / "docs/reference.md")
+    (commands,) = [action for action in parser()._actions if isinstance(action, argparse._SubParsersAction)]
+    for name in set(commands.choices) - INTERNAL:
+        assert re.search(rf"^\| `baikalctl {name}\b", page, re.MULTILINE), name
+
+
+def test_readme_fits_a_minute() -> None:
+    """At most 900 words, with ``make demo`` and ``make test`` as its first commands."""
+    page = text(HOME / "README.md")
+    assert len(page.split()) <= README_WORDS
+    (first, *_) = re.findall(r"^```sh\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    assert first.split("\n")[:2] == ["make demo", "make test"]
+
+
+@pytest.mark.parametrize("heading", ["Quick start: a machine", "Quick start: Docker"])
+def test_quick_start_fits_a_screen(heading: str) -> None:
+    """At most as many lines, with the text around the commands, as a terminal shows."""
+    page = text(HOME / "README.md")
+    section = page.partition(f"## {heading}\n")[2].partition("\n## ")[0]
+    assert 5 < len([line for line in section.splitlines() if line.strip()]) <= SCREEN_LINES
+
+
+def test_picture_is_readable_in_light_and_dark_mode() -> None:
+    """It is well-formed, has a background, and other colours where the reader prefers dark pages."""
+    picture = HOME / "docs/architecture.svg"
+    root = xml.dom.minidom.parse(str(picture)).documentElement  # noqa: S318 - our own file
+    assert root is not None
+    assert root.tagName == "svg"
+    assert "prefers-color-scheme: dark" in text(picture)
+    assert 'class="page"' in text(picture)
+    assert "](docs/architecture.svg)" in text(HOME / "README.md")
+
+
+def test_changelog_has_the_current_version() -> None:
+    """Or a heading for unreleased changes."""
     version = tomllib.loads(text(HOME / "pyproject.toml"))["project"]["version"]
     assert re.search(rf"^## \[?(Unreleased|{re.escape(version)})\]?", text(HOME / "CHANGELOG.md"), re.MULTILINE)
 
 
-def test_deploy_is_a_table_of_contents() -> None:
-    """Whoever opens it understands the whole in a minute."""
+def test_deploy_is_short() -> None:
+    """At most 40 lines, so that a reader understands the whole in a minute."""
     assert len(text(HOME / "deploy.py").splitlines()) <= 40
 
 
-def test_no_module_is_two_modules() -> None:
-    """None is longer than 300 lines."""
+def test_modules_are_short() -> None:
+    """At most 300 lines."""
     lengths = {
         str(path.relative_to(HOME)): len(text(path).splitlines())
         for folder in ("baikalctl", "tasks")

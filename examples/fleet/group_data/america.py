@@ -1,3 +1,3 @@
-"""What differs in America."""
+"""Settings of the hosts in America."""
 
 timezone = "America/New_York"

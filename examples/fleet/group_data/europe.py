@@ -1,3 +1,3 @@
-"""What differs in Europe."""
+"""Settings of the hosts in Europe."""
 
 timezone = "Europe/Berlin"
