@@ -11,8 +11,8 @@ from tests.lab.crowd import FEW, Crowd
 from tests.lab.engine import cache_directory
 from tests.lab.future import VERSION as FUTURE
 from tests.lab.future import Kind
-from tests.lab.halting import Halting
 from tests.lab.holding import SqliteFile
+from tests.lab.pause_at_step import PausedAtStep
 from tests.lab.release import Release, standin
 from tests.lab.server import Server
 from tests.lab.upgrading import amiss, as_version, rewind, save
@@ -153,7 +153,7 @@ def test_a_database_that_becomes_read_only_amid_it_is_not_touched(today: Server)
     server = as_version(today, FUTURE, Kind.NEW_STEP)
     today.machine.run(f"mount --bind {place} {place}")
     try:
-        with Halting(today.machine, "changes.staging.put_in_place", server.deploy) as run:
+        with PausedAtStep(today.machine, "changes.staging.put_in_place", server.deploy) as run:
             today.machine.run(f"mount -o remount,bind,ro {place}")
         (outcome,) = run.result
         assert outcome.status == 1

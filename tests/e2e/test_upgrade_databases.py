@@ -15,7 +15,7 @@ from tests.lab.databases import BACKENDS, DatabaseServer, attach
 from tests.lab.engine import Engine, wait_until
 from tests.lab.future import VERSION as FUTURE
 from tests.lab.future import Kind
-from tests.lab.halting import Halting
+from tests.lab.pause_at_step import PausedAtStep
 from tests.lab.server import Server
 from tests.lab.upgrading import amiss, as_version
 
@@ -111,7 +111,7 @@ def test_a_power_cut_while_rows_are_loaded_is_taken_back(pair: Pair, *, away: bo
     machine = pair.server.machine
     future = as_version(pair.server, FUTURE, Kind.NEW_STEP)
     with Crowd(pair.server, writing=2, powered=False) as crowd:
-        with Halting(machine, "database.transfer._converted", future.deploy, times=40):
+        with PausedAtStep(machine, "database.transfer._converted", future.deploy, times=40):
             machine.kill()
             if away:
                 pair.database.stop()

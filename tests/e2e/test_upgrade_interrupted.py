@@ -12,8 +12,8 @@ from tests.lab.crowd import FEW, Crowd
 from tests.lab.engine import wait_until
 from tests.lab.future import VERSION as FUTURE
 from tests.lab.future import Kind
-from tests.lab.halting import Halting
 from tests.lab.holding import SqliteFile
+from tests.lab.pause_at_step import PausedAtStep
 from tests.lab.server import Server
 from tests.lab.upgrading import amiss, as_version, rewind, save
 
@@ -67,7 +67,7 @@ def test_after_a_power_cut_the_machine_serves_by_itself(old: Server, moment: str
     """The old data by the old release, or once all was done the new by the new; and the next run arrives."""
     step, times = (OLD_SERVES | NEW_SERVES)[moment]
     with Crowd(old, writing=2, powered=False) as crowd:
-        with Halting(old.machine, step, lambda: upgrade(old), times):
+        with PausedAtStep(old.machine, step, lambda: upgrade(old), times):
             old.machine.kill()
             old.machine.power_on()
         assert wait_until(lambda: old.ask("PROPFIND", "/dav.php/").status == 401, 10)
@@ -104,7 +104,7 @@ def test_a_disk_that_becomes_full_is_said_and_the_old_data_serves(old: Server, m
         f"mount -t tmpfs -o size=24m,mode=0755 none {place}; cp -a /mnt/before/. {place}; systemctl start $unit"
     )
     try:
-        with Halting(machine, step, lambda: upgrade(old)) as run:
+        with PausedAtStep(machine, step, lambda: upgrade(old)) as run:
             machine.run(f"head -c 30m /dev/zero >{place}/filler", check=False)
         (told,) = run.result
         assert said in told

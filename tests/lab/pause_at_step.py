@@ -46,7 +46,7 @@ sys.setprofile(profile)
 
 
 @dataclass
-class Halting(Generic[T]):
+class PausedAtStep(Generic[T]):
     """``act`` runs beside the block, in which it has reached ``step``, and ends with it."""
 
     machine: Machine
