@@ -30,10 +30,10 @@ from tests.lab.dav import Dav
 from tests.lab.deploying import REPOSITORY, Outcome, pyinfra
 from tests.lab.engine import cache_directory
 from tests.lab.filling import fill
-from tests.lab.holding import Holder, SqliteFile
 from tests.lab.images import PACKAGES, machine_image
 from tests.lab.machine import Machine
 from tests.lab.server import Server
+from tests.lab.sql import SqlDatabase, SqliteFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -60,7 +60,7 @@ class Kept:
     """A deployed machine that has a corpus in its database, wherever that is."""
 
     server: Server
-    holder: Holder
+    holder: SqlDatabase
     corpus: Corpus
 
     @property
@@ -310,7 +310,7 @@ def _served(bench: Bench, corpus: Corpus, network: Network, backend: Backend) ->
         yield database.kind.title, _filled(bench, Server(machine, bench.release, data=data), corpus, database)
 
 
-def _filled(bench: Bench, server: Server, corpus: Corpus, holder: Holder | None = None) -> Kept:
+def _filled(bench: Bench, server: Server, corpus: Corpus, holder: SqlDatabase | None = None) -> Kept:
     _well(server.deploy(), "the deploy")
     kept = Kept(server, holder or SqliteFile(bench.engine, server.machine.name), corpus)
     fill(kept.holder, corpus)

@@ -15,9 +15,9 @@ from bench.peers.payload import platform_of, wanted
 from tests.lab.baking import BASE, baked
 from tests.lab.corpus import SMALL
 from tests.lab.filling import fill
-from tests.lab.holding import SqliteFile
 from tests.lab.images import base_image
 from tests.lab.server import Server
+from tests.lab.sql import SqliteFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -19,7 +19,7 @@ from tests.lab.corpus import KINDS, SMALL, Corpus
 from tests.lab.databases import BACKENDS, DatabaseServer
 from tests.lab.dav import Dav
 from tests.lab.engine import Engine, wait_until
-from tests.lab.holding import SqliteFile
+from tests.lab.sql import SqliteFile
 from tests.lab.syncing import Syncer
 from tests.lab.writers import Writers
 

@@ -14,11 +14,11 @@ from tests.lab.corpus import Corpus, book_uri, calendar_uri
 from tests.lab.dav import Dav
 from tests.lab.deploying import REPOSITORY, pyinfra
 from tests.lab.engine import Engine, wait_until
-from tests.lab.holding import SqliteFile
 from tests.lab.images import PACKAGES, machine_image
 from tests.lab.machine import Machine
 from tests.lab.objects import md5
 from tests.lab.server import Server
+from tests.lab.sql import SqliteFile
 from tests.lab.syncing import Syncer
 from tests.lab.writers import Writers
 

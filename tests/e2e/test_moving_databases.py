@@ -16,11 +16,11 @@ from tests.lab.certificates import Signer
 from tests.lab.corpus import SMALL
 from tests.lab.databases import BACKENDS, DatabaseServer, attach
 from tests.lab.dav import Dav
-from tests.lab.holding import SqliteFile, Statement
 from tests.lab.images import PACKAGES, machine_image
 from tests.lab.life import Life, go_on, open_again, said, stand_still
 from tests.lab.machine import Machine
 from tests.lab.server import Server
+from tests.lab.sql import SqliteFile, Statement
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,9 +14,9 @@ from tests.lab.clients import EVENT
 from tests.lab.corpus import SMALL
 from tests.lab.dav import Dav
 from tests.lab.deploying import pyinfra
-from tests.lab.holding import SqliteFile
 from tests.lab.life import STANDS, Life, go_on, open_again, said, stand_still
 from tests.lab.server import Server
+from tests.lab.sql import SqliteFile
 from tests.lab.syncing import Syncer
 
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ from tests.lab.archived import newest
 from tests.lab.corpus import SMALL
 from tests.lab.engine import cache_directory
 from tests.lab.future import Kind
-from tests.lab.holding import SqliteFile
 from tests.lab.life import Life, open_again, said
 from tests.lab.release import Release, standin
 from tests.lab.server import Server
+from tests.lab.sql import SqliteFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,10 +11,10 @@ from tests.lab.crowd import FEW, Crowd
 from tests.lab.engine import cache_directory
 from tests.lab.future import VERSION as FUTURE
 from tests.lab.future import Kind
-from tests.lab.holding import SqliteFile
 from tests.lab.pause_at_step import PausedAtStep
 from tests.lab.release import Release, standin
 from tests.lab.server import Server
+from tests.lab.sql import SqliteFile
 from tests.lab.upgrading import amiss, as_version, rewind, save
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from tests.lab.container import LABELS
 from tests.lab.database_image import ACCOUNT, FOLDER, GRANTS, HBA, KINDS, NAME, SESSIONS, Backend, Kind
 from tests.lab.engine import Engine, wait_until
 from tests.lab.errors import LabError
-from tests.lab.holding import TELL, Statement, written
 from tests.lab.machine import LOCAL, START_ATTEMPTS, free_port
+from tests.lab.sql import EXECUTE, Statement, to_json
 
 if TYPE_CHECKING:
     from tests.lab.acme import Network
@@ -226,7 +226,7 @@ class DatabaseServer:
 
     def _tell(self, database: str, *statements: Statement) -> list[list[Any]]:
         """Run the statements in one transaction, or each on its own without a database; return the last one's rows."""
-        order = written(database, statements)
+        order = to_json(database, statements)
         command = (
             "exec",
             "-i",
@@ -235,7 +235,7 @@ class DatabaseServer:
             self.name,
             "python3",
             "-c",
-            TELL.format(connect=self.kind.connect, many=self.kind.many),
+            EXECUTE.format(connect=self.kind.connect, many=self.kind.many),
         )
         found: list[list[Any]] = json.loads(self.engine.docker(*command, input=order))
         return found

@@ -13,7 +13,7 @@ from tests.lab.objects import BERLIN, STORED, event, md5
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.lab.holding import Holder, Statement
+    from tests.lab.sql import SqlDatabase, Statement
 
 
 REALM: Final = "BaikalDAV"
@@ -31,7 +31,7 @@ TABLES: Final = ("calendars", "addressbooks")
 """Whose ids others refer to."""
 
 
-def fill(holder: Holder, corpus: Corpus) -> None:
+def fill(holder: SqlDatabase, corpus: Corpus) -> None:
     """Add all of ``corpus`` to Baïkal's tables, in one transaction, as Baïkal and sabre/dav would have written it.
 
     What is there already stays. The users can log in, with ``corpus.people()``.
@@ -50,7 +50,7 @@ def fill(holder: Holder, corpus: Corpus) -> None:
     holder.execute(*statements)
 
 
-def remove(holder: Holder, corpus: Corpus) -> None:
+def remove(holder: SqlDatabase, corpus: Corpus) -> None:
     """Take away all that ``fill`` added, and what clients have added to its calendars and address books since."""
     names = corpus.names()
     principals = ", ".join(f"'principals/{name}'" for name in names)

@@ -38,7 +38,7 @@ PASSWORD: Final = """pass word: "it's" #1 \\ 100% $HOME Müll"""
 """What no notation of a configuration file takes as it is."""
 
 
-TELL: Final = f"""\
+EXECUTE: Final = f"""\
 import shutil, socket, sys
 control = socket.socket(socket.AF_UNIX)
 control.connect("{CONTROL}")
@@ -249,7 +249,7 @@ class MailSink:
 
     def _tell(self, **order: object) -> dict[str, Any]:
         """Give the relay an order and return what it knows."""
-        command = ("exec", self.name, "python3", "-Sc", TELL, json.dumps(order))
+        command = ("exec", self.name, "python3", "-Sc", EXECUTE, json.dumps(order))
         told: dict[str, Any] = json.loads(self.engine.docker(*command))
         return told
 

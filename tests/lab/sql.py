@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 # Values that JSON has no notation for are lists of one: the base64 of bytes.
-TELL: Final = """\
+EXECUTE: Final = """\
 import base64, json, sys
 name, statements = json.load(sys.stdin)
 {connect}
@@ -49,7 +49,7 @@ Statement = tuple[Any, ...]
 """SQL, and the rows of values that it is to be executed with, one after the other; without rows, once as it is."""
 
 
-class Holder(Protocol):
+class SqlDatabase(Protocol):
     """Whatever holds Baïkal's rows: a database server, or the SQLite file of a machine."""
 
     @property
@@ -76,13 +76,13 @@ class SqliteFile:
 
     def execute(self, *statements: Statement) -> list[list[Any]]:
         """Do all of this in one transaction, and return what the last statement found; values stand for ``%s``."""
-        program = TELL.format(connect=SQLITE_CONNECT, many='cursor.executemany(sql.replace("%s", "?"), values)')
+        program = EXECUTE.format(connect=SQLITE_CONNECT, many='cursor.executemany(sql.replace("%s", "?"), values)')
         command = ("exec", "-i", "-u", "root", self.name, "python3", "-c", program)
-        found: list[list[Any]] = json.loads(self.engine.docker(*command, input=written(self.path, statements)))
+        found: list[list[Any]] = json.loads(self.engine.docker(*command, input=to_json(self.path, statements)))
         return found
 
 
-def written(database: str, statements: Sequence[Statement]) -> str:
+def to_json(database: str, statements: Sequence[Statement]) -> str:
     """Write statements in JSON's notation, bytes as a list of one."""
 
     def row(values: Sequence[object]) -> list[object]:
