@@ -22,8 +22,8 @@ from tests.lab.databases import BACKENDS, DatabaseServer
 from tests.lab.dav import Dav
 from tests.lab.engine import Engine, cache_directory, wait_until
 from tests.lab.errors import LabError
-from tests.lab.future import VERSION as FUTURE
-from tests.lab.future import Kind
+from tests.lab.future_release import VERSION as FUTURE
+from tests.lab.future_release import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

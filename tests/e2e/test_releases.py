@@ -16,8 +16,8 @@ from tests.lab.certificates import Signer
 from tests.lab.clients import CARD, EVENT
 from tests.lab.databases import BACKENDS, DatabaseServer
 from tests.lab.engine import Engine, cache_directory
-from tests.lab.future import VERSION as FUTURE
-from tests.lab.future import Kind
+from tests.lab.future_release import VERSION as FUTURE
+from tests.lab.future_release import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -10,7 +10,7 @@ from tests.lab import filling
 from tests.lab.archived import newest
 from tests.lab.corpus import SMALL
 from tests.lab.engine import cache_directory
-from tests.lab.future import Kind
+from tests.lab.future_release import Kind
 from tests.lab.life import Life, open_again, said
 from tests.lab.release import Release, standin
 from tests.lab.server import Server

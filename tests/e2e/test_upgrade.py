@@ -9,8 +9,8 @@ import pytest
 from tests.lab import filling
 from tests.lab.crowd import FEW, Crowd
 from tests.lab.engine import cache_directory
-from tests.lab.future import VERSION as FUTURE
-from tests.lab.future import Kind
+from tests.lab.future_release import VERSION as FUTURE
+from tests.lab.future_release import Kind
 from tests.lab.pause_at_step import PausedAtStep
 from tests.lab.release import Release, standin
 from tests.lab.server import Server

@@ -13,8 +13,8 @@ from tests.lab.certificates import Signer
 from tests.lab.crowd import FEW, Crowd
 from tests.lab.databases import BACKENDS, DatabaseServer, attach
 from tests.lab.engine import Engine, wait_until
-from tests.lab.future import VERSION as FUTURE
-from tests.lab.future import Kind
+from tests.lab.future_release import VERSION as FUTURE
+from tests.lab.future_release import Kind
 from tests.lab.pause_at_step import PausedAtStep
 from tests.lab.server import Server
 from tests.lab.upgrading import amiss, as_version

@@ -10,8 +10,8 @@ from tests.lab import filling
 from tests.lab.contents import everything
 from tests.lab.crowd import FEW, Crowd
 from tests.lab.engine import wait_until
-from tests.lab.future import VERSION as FUTURE
-from tests.lab.future import Kind
+from tests.lab.future_release import VERSION as FUTURE
+from tests.lab.future_release import Kind
 from tests.lab.pause_at_step import PausedAtStep
 from tests.lab.server import Server
 from tests.lab.sql import SqliteFile

@@ -21,7 +21,7 @@ from typing import Final
 
 from tests.lab.engine import locked
 from tests.lab.errors import LabError
-from tests.lab.future import Kind, make
+from tests.lab.future_release import Kind, make
 
 VERSION: Final = "0.12.1"
 URL: Final = f"https://github.com/sabre-io/Baikal/releases/download/{VERSION}/baikal-{VERSION}.zip"

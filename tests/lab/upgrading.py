@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from tests.lab.engine import cache_directory
-from tests.lab.future import Kind
+from tests.lab.future_release import Kind
 from tests.lab.release import standin
 from tests.lab.server import Server
 

@@ -71,6 +71,6 @@ def _change(file: Path, how: Callable[[str], str]) -> None:
     before = file.read_text(encoding="utf-8")
     after = how(before)
     if after == before:
-        message = f"{file} has no place any more for what a release to come changes; see tests/lab/future.py"
+        message = f"{file} has no place any more for what a release to come changes; see tests/lab/future_release.py"
         raise ValueError(message)
     file.write_text(after, encoding="utf-8")
