@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Final
 from bench import grading, picture, provisioning, report, scale, serving, survival
 from bench.contenders import Bench, BenchmarkError
 from tests.lab import release as releases
-from tests.lab.asking import PASSWORD
 from tests.lab.deploying import REPOSITORY
 from tests.lab.engine import cache_directory, ensure_engine
 from tests.lab.errors import LabError
+from tests.lab.http_request import PASSWORD
 from tests.lab.leftovers import remove_leftovers
 
 if TYPE_CHECKING:

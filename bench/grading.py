@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 from bench.contenders import Bench, BenchmarkError
 from bench.report import OURS, Goal, Row
-from tests.lab.asking import HOSTNAME
 from tests.lab.certificates import Signer
+from tests.lab.http_request import HOSTNAME
 from tests.lab.images import PACKAGES, machine_image
 from tests.lab.machine import Machine
 from tests.lab.scanner import Scan, scan

@@ -12,7 +12,7 @@ from bench.load import BODIES
 
 if TYPE_CHECKING:
     from bench.serving_standing import Standing
-    from tests.lab.asking import Answer
+    from tests.lab.http_request import Answer
 
 KINDS: Final = (0, 1, 3, 6, 7)
 """One object of each kind: a series without and one with an end, a whole day, a task, an appointment."""

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Final
 from bench.baking import SECTION
 from bench.contenders import Bench, BenchmarkError
 from bench.report import OURS, Goal, Row, alternating
-from tests.lab.asking import HOSTNAME
 from tests.lab.baking import baked
 from tests.lab.container import Container, Volume
+from tests.lab.http_request import HOSTNAME
 from tests.lab.machine import LOCAL
 
 if TYPE_CHECKING:

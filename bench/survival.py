@@ -22,7 +22,6 @@ from bench.contenders import Bench, BenchmarkError
 from bench.report import OURS, Row, alternating
 from tests.lab import release as releases
 from tests.lab.acme import Network
-from tests.lab.asking import PASSWORD
 from tests.lab.certificates import Signer
 from tests.lab.corpus import Corpus
 from tests.lab.databases import BACKENDS, DatabaseServer, attach
@@ -30,6 +29,7 @@ from tests.lab.dav import Dav
 from tests.lab.deploying import REPOSITORY, Outcome, pyinfra
 from tests.lab.engine import cache_directory
 from tests.lab.filling import fill
+from tests.lab.http_request import PASSWORD
 from tests.lab.images import PACKAGES, machine_image
 from tests.lab.machine import Machine
 from tests.lab.server import Server

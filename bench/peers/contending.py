@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.contenders import COLOUR, SHOWN_CHARACTERS, BenchmarkError, Command, Contender, Host, OurDeploy
-from tests.lab.asking import HOSTNAME
+from tests.lab.http_request import HOSTNAME
 from tests.lab.machine import LOCAL
 
 if TYPE_CHECKING:

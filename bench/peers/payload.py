@@ -21,7 +21,7 @@ from baikalctl.rendering.model import Platform
 from baikalctl.rendering.templates import HOME
 from baikalctl.settings import load
 from tasks.machine import MachineFact
-from tests.lab.asking import HOSTNAME, PASSWORD
+from tests.lab.http_request import HOSTNAME, PASSWORD
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,10 +9,10 @@ import pytest
 
 from tests.conftest import TESTED_WITH, note
 from tests.lab import release as releases
-from tests.lab.asking import PASSWORD
 from tests.lab.baking import BASE, baked
 from tests.lab.engine import Engine, cache_directory, ensure_engine
 from tests.lab.errors import LabError
+from tests.lab.http_request import PASSWORD
 from tests.lab.images import PACKAGES, base_image, machine_image
 from tests.lab.leftovers import remove_leftovers
 from tests.lab.machine import Machine

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab.asking import PASSWORD
 from tests.lab.engine import wait_until
+from tests.lab.http_request import PASSWORD
 from tests.lab.server import REFERENCE, USERS, Server
 
 if TYPE_CHECKING:

@@ -14,10 +14,10 @@ import pytest
 
 from baikalctl.settings.environment import PREFIX
 from baikalctl.settings.model import DEFINITIONS
-from tests.lab.asking import HOSTNAME, PASSWORD, Answer
 from tests.lab.clients import EVENT, Account
 from tests.lab.container import LABELS, USERS, Container, Volume
 from tests.lab.engine import Engine, wait_until
+from tests.lab.http_request import HOSTNAME, PASSWORD, Answer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from tests.lab.acme import AcmeServer, Network, address
-from tests.lab.asking import PASSWORD
 from tests.lab.certificates import Signer
 from tests.lab.container import Container, Volume
 from tests.lab.engine import Engine, wait_until
+from tests.lab.http_request import PASSWORD
 from tests.lab.shown import Visitor, shown
 
 if TYPE_CHECKING:

@@ -12,7 +12,6 @@ import pytest
 
 from tests.lab import release as releases
 from tests.lab.acme import Network
-from tests.lab.asking import PASSWORD, Answer
 from tests.lab.baking import with_release
 from tests.lab.certificates import Signer
 from tests.lab.clients import CARD, EVENT
@@ -24,6 +23,7 @@ from tests.lab.engine import Engine, cache_directory, wait_until
 from tests.lab.errors import LabError
 from tests.lab.future_release import VERSION as FUTURE
 from tests.lab.future_release import Kind
+from tests.lab.http_request import PASSWORD, Answer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from tests.lab.asking import PASSWORD
 from tests.lab.baking import built
 from tests.lab.container import Container
+from tests.lab.http_request import PASSWORD
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,7 +11,6 @@ import pytest
 from tests.lab import corpus as corpora
 from tests.lab import filling
 from tests.lab.acme import Network
-from tests.lab.asking import PASSWORD
 from tests.lab.bare import CA, SQLITE, Bare
 from tests.lab.certificates import Signer
 from tests.lab.contents import compare, everything
@@ -19,6 +18,7 @@ from tests.lab.corpus import KINDS, SMALL, Corpus
 from tests.lab.databases import BACKENDS, DatabaseServer
 from tests.lab.dav import Dav
 from tests.lab.engine import Engine, wait_until
+from tests.lab.http_request import PASSWORD
 from tests.lab.sql import SqliteFile
 from tests.lab.syncing import Syncer
 from tests.lab.writers import Writers

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.lab.asking import PASSWORD
 from tests.lab.clients import EVENT
+from tests.lab.http_request import PASSWORD
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -11,11 +11,11 @@ import pytest
 
 from baikalctl.desired.state import REALM
 from tests.lab.acme import Network
-from tests.lab.asking import PASSWORD, Answer
 from tests.lab.certificates import Signer
 from tests.lab.clients import EVENT
 from tests.lab.databases import BACKENDS, DatabaseServer, attach
 from tests.lab.engine import Engine, wait_until
+from tests.lab.http_request import PASSWORD, Answer
 from tests.lab.server import Server
 
 if TYPE_CHECKING:

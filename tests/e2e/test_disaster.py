@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.lab import filling
-from tests.lab.asking import PASSWORD
 from tests.lab.contents import Contents, compare, everything
 from tests.lab.corpus import Corpus, book_uri, calendar_uri
 from tests.lab.dav import Dav
 from tests.lab.deploying import REPOSITORY, pyinfra
 from tests.lab.engine import Engine, wait_until
+from tests.lab.http_request import PASSWORD
 from tests.lab.images import PACKAGES, machine_image
 from tests.lab.machine import Machine
 from tests.lab.objects import md5

@@ -9,10 +9,10 @@ import pytest
 
 from baikalctl.rendering.database import DRIVERS, SERVERS
 from tests.lab.archived import newest
-from tests.lab.asking import PASSWORD
 from tests.lab.clients import EVENT
 from tests.lab.databases import BACKENDS
 from tests.lab.dav import Dav
+from tests.lab.http_request import PASSWORD
 from tests.lab.images import PACKAGES, machine_image
 from tests.lab.life import open_again, said, stand_still
 from tests.lab.machine import Machine

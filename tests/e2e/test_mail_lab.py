@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from tests.lab.acme import Network
-from tests.lab.asking import PASSWORD
 from tests.lab.certificates import Signer
 from tests.lab.errors import LabError
+from tests.lab.http_request import PASSWORD
 from tests.lab.mail import MailSink
 from tests.lab.mail_rules import ALIAS
 

@@ -11,11 +11,11 @@ from baikalctl.rendering.database import DRIVERS
 from tests.lab import filling
 from tests.lab.acme import Network
 from tests.lab.archived import FOLDER, newest
-from tests.lab.asking import PASSWORD
 from tests.lab.certificates import Signer
 from tests.lab.corpus import SMALL
 from tests.lab.databases import BACKENDS, DatabaseServer, attach
 from tests.lab.dav import Dav
+from tests.lab.http_request import PASSWORD
 from tests.lab.images import PACKAGES, machine_image
 from tests.lab.life import Life, go_on, open_again, said, stand_still
 from tests.lab.machine import Machine

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from tests.lab.asking import HOSTNAME
 from tests.lab.certificates import Pair, Signer
 from tests.lab.engine import wait_until
+from tests.lab.http_request import HOSTNAME
 from tests.lab.server import Server
 from tests.lab.shown import Visitor, shown
 

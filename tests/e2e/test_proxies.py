@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.lab.asking import HOSTNAME
 from tests.lab.clients import CARD
 from tests.lab.compose import COMPOSE_LIMIT_S, EXAMPLES, Project, compose_command
 from tests.lab.engine import Engine, wait_until
+from tests.lab.http_request import HOSTNAME
 from tests.lab.images import machine_image
 
 if TYPE_CHECKING:

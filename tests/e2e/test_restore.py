@@ -9,11 +9,11 @@ import pytest
 
 from tests.lab import filling
 from tests.lab.archived import DAMAGES, damage, newest, repacked
-from tests.lab.asking import PASSWORD
 from tests.lab.clients import EVENT
 from tests.lab.corpus import SMALL
 from tests.lab.dav import Dav
 from tests.lab.deploying import pyinfra
+from tests.lab.http_request import PASSWORD
 from tests.lab.life import STANDS, Life, go_on, open_again, said, stand_still
 from tests.lab.server import Server
 from tests.lab.sql import SqliteFile

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab.asking import HOSTNAME, PASSWORD
 from tests.lab.clients import CARD, EVENT
 from tests.lab.errors import LabError
 from tests.lab.fastcgi import ask_php
+from tests.lab.http_request import HOSTNAME, PASSWORD
 
 if TYPE_CHECKING:
     from tests.lab.server import Server

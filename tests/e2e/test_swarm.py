@@ -10,9 +10,9 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from tests.lab.asking import HOSTNAME, PASSWORD, Answer
 from tests.lab.database_image import KINDS
 from tests.lab.engine import Engine, wait_until
+from tests.lab.http_request import HOSTNAME, PASSWORD, Answer
 from tests.lab.images import machine_image
 from tests.lab.stack import POSTGRESQL, UPDATE_LIMIT_S, Stack, swarm
 from tests.lab.streams import CALENDAR, USER, Fate, Put, Streams

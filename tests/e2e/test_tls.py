@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from tests.lab.asking import HOSTNAME, PASSWORD
 from tests.lab.certificates import Signer
+from tests.lab.http_request import HOSTNAME, PASSWORD
 from tests.lab.scanner import scan
 from tests.lab.server import Server
 

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import yaml
 
-from tests.lab.asking import PASSWORD, Answer, ask
 from tests.lab.container import LABELS
 from tests.lab.engine import Engine, wait_until
 from tests.lab.errors import LabError
+from tests.lab.http_request import PASSWORD, Answer, ask
 from tests.lab.images import INSTALL, base_image, built_image
 from tests.lab.machine import LOCAL, free_port
 

@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import yaml
 
-from tests.lab.asking import HOSTNAME, PASSWORD, Answer
 from tests.lab.clients import Account
 from tests.lab.container import LABELS, READY_LIMIT_S, Container
 from tests.lab.deploying import REPOSITORY
 from tests.lab.engine import Engine, apt_install, can_install, locked, wait_until
 from tests.lab.errors import LabError
+from tests.lab.http_request import HOSTNAME, PASSWORD, Answer
 from tests.lab.machine import LOCAL, START_ATTEMPTS, free_port
 
 if TYPE_CHECKING:

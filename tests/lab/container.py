@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from tests.lab.asking import HOSTNAME, PASSWORD, Answer, ask
 from tests.lab.clients import Account
 from tests.lab.engine import Engine, wait_until
 from tests.lab.errors import LabError
+from tests.lab.http_request import HOSTNAME, PASSWORD, Answer, ask
 from tests.lab.machine import HOST_LABEL, LOCAL, RUN_LABEL, START_ATTEMPTS, free_port
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
-from tests.lab.asking import PASSWORD
 from tests.lab.dav import Dav
 from tests.lab.errors import LabError
+from tests.lab.http_request import PASSWORD
 from tests.lab.objects import (
     BERLIN,
     PLACES,

@@ -12,11 +12,11 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Self
 
-from tests.lab.asking import PASSWORD
 from tests.lab.contents import Contents, compare, everything
 from tests.lab.corpus import Corpus
 from tests.lab.dav import Dav
 from tests.lab.errors import LabError
+from tests.lab.http_request import PASSWORD
 from tests.lab.syncing import Syncer
 from tests.lab.writers import Writers
 

@@ -6,8 +6,8 @@ import itertools
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from tests.lab.asking import PASSWORD
 from tests.lab.corpus import Corpus, book_uri, calendar_uri
+from tests.lab.http_request import PASSWORD
 from tests.lab.objects import BERLIN, STORED, event, md5
 
 if TYPE_CHECKING:

@@ -6,11 +6,11 @@ import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
-from tests.lab.asking import PASSWORD
 from tests.lab.contents import Contents, compare, everything
 from tests.lab.dav import Dav
 from tests.lab.engine import wait_until
 from tests.lab.errors import LabError
+from tests.lab.http_request import PASSWORD
 from tests.lab.syncing import Syncer
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from tests.lab.asking import HOSTNAME
+from tests.lab.http_request import HOSTNAME
 from tests.lab.images import machine_image
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from tests.lab.asking import HOSTNAME, PASSWORD, Answer, ask
 from tests.lab.clients import Account
 from tests.lab.deploying import REPOSITORY, Outcome, pyinfra
+from tests.lab.http_request import HOSTNAME, PASSWORD, Answer, ask
 
 if TYPE_CHECKING:
     from tests.lab.machine import Machine

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import yaml
 
-from tests.lab.asking import HOSTNAME, PASSWORD, Answer, ask
 from tests.lab.clients import Account
 from tests.lab.deploying import REPOSITORY
 from tests.lab.engine import Engine, locked, wait_until
 from tests.lab.errors import LabError
+from tests.lab.http_request import HOSTNAME, PASSWORD, Answer, ask
 from tests.lab.machine import free_port
 
 if TYPE_CHECKING:

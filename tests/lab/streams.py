@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, Self
 
-from tests.lab.asking import HOSTNAME, PASSWORD
 from tests.lab.clients import EVENT
 from tests.lab.errors import LabError
+from tests.lab.http_request import HOSTNAME, PASSWORD
 from tests.lab.machine import LOCAL
 
 if TYPE_CHECKING:
