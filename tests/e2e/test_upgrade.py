@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from tests.lab import filling
-from tests.lab.crowd import FEW, Crowd
+from tests.lab.active_users import FEW, ActiveUsers
 from tests.lab.engine import cache_directory
 from tests.lab.future_release import VERSION as FUTURE
 from tests.lab.future_release import Kind
@@ -55,10 +55,10 @@ def today(oldest: Server, release: Release) -> Server:
 
 def upgraded_under_load(server: Server) -> Outcome:
     """Deploy while people use the machine; assert that none has anything to complain of."""
-    with Crowd(server) as crowd:
+    with ActiveUsers(server) as crowd:
         outcome = server.deploy()
     print(f"{server.release.version}, {server.release.origin}: {crowd}")
-    assert crowd.complaints() == []
+    assert crowd.problems() == []
     assert crowd.writers.acknowledged > 20
     return outcome
 

@@ -9,8 +9,8 @@ import pytest
 
 from tests.lab import filling
 from tests.lab.acme import Network
+from tests.lab.active_users import FEW, ActiveUsers
 from tests.lab.certificates import Signer
-from tests.lab.crowd import FEW, Crowd
 from tests.lab.databases import BACKENDS, DatabaseServer, attach
 from tests.lab.engine import Engine, wait_until
 from tests.lab.future_release import VERSION as FUTURE
@@ -80,11 +80,11 @@ def pair(
 def test_an_upgrade_that_fails_leaves_every_row_as_it_was(pair: Pair) -> None:
     """The release is tried out with a copy of the rows, and none of theirs is touched."""
     future = as_version(pair.server, FUTURE, Kind.FAILS_HALF_WAY)
-    with Crowd(future) as crowd:
+    with ActiveUsers(future) as crowd:
         outcome = future.deploy()
     assert outcome.status == 1
     assert "step 2 of 3 has failed" in outcome.output
-    assert crowd.complaints() == []
+    assert crowd.problems() == []
     assert pair.amiss() == []
 
 
@@ -110,7 +110,7 @@ def test_a_power_cut_while_rows_are_loaded_is_taken_back(pair: Pair, *, away: bo
     """Some tables are empty by then, and some are missing; when the machine has power again, all are there again."""
     machine = pair.server.machine
     future = as_version(pair.server, FUTURE, Kind.NEW_STEP)
-    with Crowd(pair.server, writing=2, powered=False) as crowd:
+    with ActiveUsers(pair.server, writing=2, powered=False) as crowd:
         with PausedAtStep(machine, "database.transfer._converted", future.deploy, times=40):
             machine.kill()
             if away:
@@ -120,18 +120,18 @@ def test_a_power_cut_while_rows_are_loaded_is_taken_back(pair: Pair, *, away: bo
             assert pair.server.ask("PROPFIND", "/dav.php/").status == 503
             pair.database.start()
         assert wait_until(lambda: pair.server.ask("PROPFIND", "/dav.php/").status == STRANGER, 60)
-    assert crowd.complaints() == []
+    assert crowd.problems() == []
     assert pair.amiss() == []
 
 
 def test_an_upgrade_arrives(pair: Pair) -> None:
     """With the rows, the column that is new, and everything that makes the database fast."""
     future = as_version(pair.server, FUTURE, Kind.NEW_STEP)
-    with Crowd(future) as crowd:
+    with ActiveUsers(future) as crowd:
         outcome = future.deploy()
     print(f"{pair.database.backend}: {crowd}")
     assert outcome.status == 0, outcome.output
-    assert crowd.complaints() == []
+    assert crowd.problems() == []
     assert amiss(future.machine, FUTURE) == []
     assert pair.database.rows(NEW_COLUMN) != []
     assert future.check()["healthy"], future.check()

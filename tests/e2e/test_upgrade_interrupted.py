@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from tests.lab import filling
+from tests.lab.active_users import FEW, ActiveUsers
 from tests.lab.contents import everything
-from tests.lab.crowd import FEW, Crowd
 from tests.lab.engine import wait_until
 from tests.lab.future_release import VERSION as FUTURE
 from tests.lab.future_release import Kind
@@ -66,13 +66,13 @@ def upgrade(server: Server) -> str:
 def test_after_a_power_cut_the_machine_serves_by_itself(old: Server, moment: str) -> None:
     """The old data by the old release, or once all was done the new by the new; and the next run arrives."""
     step, times = (OLD_SERVES | NEW_SERVES)[moment]
-    with Crowd(old, writing=2, powered=False) as crowd:
+    with ActiveUsers(old, writing=2, powered=False) as crowd:
         with PausedAtStep(old.machine, step, lambda: upgrade(old), times):
             old.machine.kill()
             old.machine.power_on()
         assert wait_until(lambda: old.ask("PROPFIND", "/dav.php/").status == 401, 10)
     print(moment, crowd)
-    assert crowd.complaints() == []
+    assert crowd.problems() == []
     assert amiss(old.machine, old.release.version if moment in OLD_SERVES else FUTURE) == []
     said = upgrade(old)
     assert amiss(old.machine, FUTURE) == [], said

@@ -37,7 +37,7 @@ STRANGER: Final = 401
 
 
 @dataclass
-class Crowd:
+class ActiveUsers:
     """They come at the beginning of the block and leave at its end; what they complain of is asked for after that."""
 
     server: Server
@@ -47,7 +47,7 @@ class Crowd:
     window_s: float = 0.0
     """For how long strangers got another answer than to say who they are: the longest time in one piece."""
     _before: Contents = field(default_factory=Contents)
-    _complaints: list[str] = field(default_factory=list)
+    _problems: list[str] = field(default_factory=list)
     _over: threading.Event = field(default_factory=threading.Event)
     _threads: list[threading.Thread] = field(default_factory=list)
     writers: Writers = field(init=False)
@@ -79,10 +79,10 @@ class Crowd:
         """Say what they did."""
         return f"{self.writers}; closed for {self.window_s:.1f} s"
 
-    def complaints(self) -> list[str]:
+    def problems(self) -> list[str]:
         """Return what was wrong, one sentence each: in any answer, and in what is there now."""
         found = everything(self.server.url, {WRITER: PASSWORD})
-        told = [*self._complaints, *self.writers.wrong, *self.writers.lost(found)]
+        told = [*self._problems, *self.writers.wrong, *self.writers.lost(found)]
         told += compare(self._before, everything(self.server.url, FEW.people()))
         if self.writers.without_retry_after:
             told.append(f"{self.writers.without_retry_after} answers 503 did not say when to come again")
@@ -90,7 +90,7 @@ class Crowd:
             told.append(f"requests without an answer: {dict(self.writers.unanswered)}")
         self._in_step()
         told += [text for text in self._syncer.wrong() if self.powered or not self._unsure(text)]
-        return told + [text for text in self._complaints if text not in told]
+        return told + [text for text in self._problems if text not in told]
 
     def _unsure(self, sentence: str) -> bool:
         """Tell whether it is about a write that the power cut has kept from being acknowledged.
@@ -109,14 +109,14 @@ class Crowd:
 
     def _in_step(self) -> None:
         if self._syncer.sync().started_over:
-            self._complaints.append("the client that keeps in step had to start over")
+            self._problems.append("the client that keeps in step had to start over")
 
     def _watch(self) -> None:
         """Be a stranger until the answer is another, and then until it is as it was again."""
         began = time.monotonic()
         while (answer := self.server.ask("PROPFIND", "/dav.php/")).status != STRANGER:
             if answer.status != 503 or answer.headers.get("retry-after") != "30":
-                self._complaints.append(f"a stranger got {answer.status} with {answer.headers}")
+                self._problems.append(f"a stranger got {answer.status} with {answer.headers}")
             if self._over.wait(PAUSE_S):
                 break
         self.window_s = max(self.window_s, time.monotonic() - began)
@@ -127,7 +127,7 @@ class Crowd:
                 act()
             except (OSError, http.client.HTTPException) as error:
                 if self.powered:
-                    self._complaints.append(f"no answer: {error!r}")
+                    self._problems.append(f"no answer: {error!r}")
             except LabError as error:
-                self._complaints.append(str(error))
+                self._problems.append(str(error))
             self._over.wait(PAUSE_S)
