@@ -11,8 +11,8 @@ from tests.lab.certificates import Signer
 from tests.lab.engine import Engine, wait_until
 from tests.lab.images import PACKAGES, machine_image
 from tests.lab.machine import Machine
+from tests.lab.served_certificate import PollingClient, served_certificate
 from tests.lab.server import Server
-from tests.lab.shown import Visitor, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -66,7 +66,7 @@ class Place(NamedTuple):
 
     def serial(self) -> int:
         """Return the serial number of what is served now."""
-        return shown(self.server.port, NAME).serial
+        return served_certificate(self.server.port, NAME).serial
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +104,7 @@ def test_a_name_that_leads_nowhere_yet_is_told_and_the_server_is_up_all_the_same
     answer = place.server.ask("PROPFIND", "/dav.php/", user="jo", headers={"Host": NAME})
     assert answer.status == 207
     assert "strict-transport-security" not in answer.headers
-    assert shown(place.server.port, NAME).names == (NAME,)
+    assert served_certificate(place.server.port, NAME).names == (NAME,)
     assert place.authority.issued() == 0
     assert place.server.machine.run(f"stat -c '%a %U' {ATTEMPTS} /var/lib/baikal/acme").split() == 2 * [
         "600",
@@ -133,7 +133,7 @@ def test_once_the_name_leads_here_a_run_gets_the_certificate_and_the_next_change
     place.time_passes()
     outcome = place.server.deploy()
     assert (outcome.status, outcome.changed) == (0, [ASK]), outcome.output
-    assert "Pebble" in shown(place.server.port, NAME).issuer
+    assert "Pebble" in served_certificate(place.server.port, NAME).issuer
     found = place.certificate()
     assert found["status"] == "ok"
     assert "89 days left" in found["message"]
@@ -149,7 +149,7 @@ def test_once_the_name_leads_here_a_run_gets_the_certificate_and_the_next_change
 def test_a_renewal_fails_no_request(place: Place) -> None:
     """A client that asks all the time, and believes this authority alone, sees two serial numbers and no error."""
     before = place.serial()
-    with Visitor(place.server.port, NAME, place.authority.root()) as visitor:
+    with PollingClient(place.server.port, NAME, place.authority.root()) as visitor:
         assert wait_until(lambda: visitor.answers > 10, 20)
         status, said = place.care("--renew")
         assert status == 0, said
@@ -256,15 +256,15 @@ def test_another_name_is_a_setting_and_a_run(place: Place) -> None:
         outcome = server.deploy(hostnames=[OTHER])
         assert outcome.status == 0, outcome.output
         assert "until then this one serves" in outcome.output, "the old name goes on with the certificate that it had"
-        assert "Pebble" in shown(server.port, NAME).issuer
+        assert "Pebble" in served_certificate(server.port, NAME).issuer
         authority.lead(OTHER, place.address)
         assert server.deploy(hostnames=[OTHER]).changed == [ASK]
-        assert set(shown(server.port, OTHER).names) == {NAME, OTHER}
+        assert set(served_certificate(server.port, OTHER).names) == {NAME, OTHER}
         redirect = server.ask("GET", "/x", port=80, headers={"Host": OTHER})
         assert redirect.headers["location"] == f"https://{OTHER}/x"
         outcome = server.deploy(hostname=OTHER)
         assert outcome.status == 0, outcome.output
-        assert shown(server.port, OTHER).names == (OTHER,)
+        assert served_certificate(server.port, OTHER).names == (OTHER,)
         assert server.deploy(hostname=OTHER).changes == 0
         files = server.machine.run("ls /var/lib/baikal/tls").split()
         assert files == [f"letsencrypt-{OTHER}.conf", f"letsencrypt-{OTHER}.pem"]
@@ -272,7 +272,7 @@ def test_another_name_is_a_setting_and_a_run(place: Place) -> None:
     finally:
         authority.forget(OTHER)
     assert server.deploy().status == 0
-    assert shown(server.port, NAME).names == (NAME,)
+    assert served_certificate(server.port, NAME).names == (NAME,)
     assert server.deploy().changes == 0
     assert authority.issued() == issued + 3, "the certificate for both names was for other settings"
 
@@ -318,7 +318,7 @@ def test_a_certificate_whose_end_is_near_is_renewed_by_the_timer(place: Place) -
     above = machine.read(f"{PAIR}").partition("\n")[0]
     machine.write(f"{PAIR}", f"{above}\n{aged.chain}{aged.key}", "0600")
     machine.run("baikalctl apply && systemctl reload nginx")
-    assert wait_until(lambda: shown(place.server.port, NAME).pem.strip() == aged.certificate.strip(), 10)
+    assert wait_until(lambda: served_certificate(place.server.port, NAME).pem.strip() == aged.certificate.strip(), 10)
     old = place.serial()
     folder = "/etc/systemd/system/baikal-certificate.timer.d"
     machine.run(f"mkdir -p {folder}")

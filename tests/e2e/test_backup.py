@@ -98,8 +98,8 @@ def test_a_machine_that_is_new_says_when_its_first_archive_is_due(server: Server
         "active",
         "enabled",
     ]
-    shown = machine.run("systemctl show -p NextElapseUSecRealtime --value baikal-backup.timer")
-    assert " 03:15:00 " in shown
+    served_certificate = machine.run("systemctl show -p NextElapseUSecRealtime --value baikal-backup.timer")
+    assert " 03:15:00 " in served_certificate
     said = finding(server)
     assert said["status"] == "ok"
     assert said["message"].startswith("no archive was made yet; the next is due in ")

@@ -104,7 +104,7 @@ def log_in(container: Container, user: str, password: str, path: str = "/dav.php
 
 def listing(engine: Engine, image: str, volume: Volume) -> str:
     """Return what is in a volume."""
-    shown = (
+    served_certificate = (
         "--entrypoint",
         "find",
         "-v",
@@ -116,7 +116,7 @@ def listing(engine: Engine, image: str, volume: Volume) -> str:
         "-printf",
         r"%p %s %m %U\n",
     )
-    return engine.docker("run", "--rm", *LABELS, *shown)
+    return engine.docker("run", "--rm", *LABELS, *served_certificate)
 
 
 @contextlib.contextmanager

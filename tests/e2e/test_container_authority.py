@@ -12,7 +12,7 @@ from tests.lab.certificates import Signer
 from tests.lab.container import Container, Volume
 from tests.lab.engine import Engine, wait_until
 from tests.lab.http_request import PASSWORD
-from tests.lab.shown import Visitor, shown
+from tests.lab.served_certificate import PollingClient, served_certificate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,7 +58,7 @@ class Place:
 
 
 def _issuer(container: Container) -> str:
-    return shown(container.ports[443], NAME).issuer
+    return served_certificate(container.ports[443], NAME).issuer
 
 
 def _care(container: Container, *options: str) -> str:
@@ -87,20 +87,20 @@ def test_a_container_is_up_at_once_and_gets_its_certificate_by_itself(place: Pla
             said = _care(first, "--now")
             assert SERVES in said
             assert "Pebble" in _issuer(first)
-            before = shown(first.ports[443], NAME).serial
-            with Visitor(first.ports[443], NAME, place.authority.root()) as visitor:
+            before = served_certificate(first.ports[443], NAME).serial
+            with PollingClient(first.ports[443], NAME, place.authority.root()) as visitor:
                 assert wait_until(lambda: visitor.answers > 10, 20)
                 assert SERVES in _care(first, "--renew")
                 seen = visitor.answers
                 assert wait_until(lambda: visitor.answers > seen + 20, 20)
             assert visitor.failures == []
             assert len(visitor.serials) == 2
-            serial = shown(first.ports[443], NAME).serial
+            serial = served_certificate(first.ports[443], NAME).serial
             assert serial != before
             assert "ok       certificate" in first.execute("baikalctl", "check")
         assert place.authority.issued() == issued + 2
         with place.run(volume, *HARDENED) as second:
-            assert shown(second.ports[443], NAME).serial == serial, "from its first moment on"
+            assert served_certificate(second.ports[443], NAME).serial == serial, "from its first moment on"
             assert second.execute("baikalctl", "certificate") == ""
             assert not second.execute("find", "/var/lib/baikal/acme", "-type", "f", "-perm", "/077")
     assert place.authority.issued() == issued + 2
@@ -150,9 +150,11 @@ def test_certificates_that_end_in_a_minute_are_renewed_in_time_whatever_the_auth
             assert wait_until(lambda: "Pebble" in _issuer(container) or "asked again" in container.log(), 30)
             _care(container, "--now")
             assert wait_until(lambda: "Pebble" in _issuer(container), 30), container.log()
-            first = shown(container.ports[443], NAME)
-            with Visitor(container.ports[443], NAME, authority.root()) as visitor:
-                assert wait_until(lambda: shown(container.ports[443], NAME).serial != first.serial, 60), container.log()
+            first = served_certificate(container.ports[443], NAME)
+            with PollingClient(container.ports[443], NAME, authority.root()) as visitor:
+                assert wait_until(lambda: served_certificate(container.ports[443], NAME).serial != first.serial, 60), (
+                    container.log()
+                )
             assert visitor.failures == []
             assert dt.datetime.now(dt.UTC) < first.ends, "the old one was still good"
             assert authority.eab_hmac_key not in container.log()
@@ -184,15 +186,17 @@ def test_replaced_files_are_taken_into_service_without_a_restart(engine: Engine,
         engine, image, environment=environment, options=("--volume", f"{tmp_path}:/own:ro")
     ) as container:
         port = container.ports[443]
-        assert shown(port, NAME).pem.strip() == first.certificate.strip()
+        assert served_certificate(port, NAME).pem.strip() == first.certificate.strip()
         bring(second)
-        assert wait_until(lambda: shown(port, NAME).pem.strip() == second.certificate.strip(), REFRESH_LIMIT_S, 1)
+        assert wait_until(
+            lambda: served_certificate(port, NAME).pem.strip() == second.certificate.strip(), REFRESH_LIMIT_S, 1
+        )
         bring(first, key=second.key)
         said = _care(container)
         assert "/own/cal.key is not the key of /own/cal.pem" in said
         engine.docker("restart", container.name)
         container.wait_until_serving()
-        assert shown(container.ports[443], NAME).pem.strip() == second.certificate.strip()
+        assert served_certificate(container.ports[443], NAME).pem.strip() == second.certificate.strip()
         assert "failed   certificate" in container.execute("baikalctl", "check", check=False)
         assert container.ask("PROPFIND", "/dav.php/", user="jo", password=PASSWORD).status == 207
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 from tests.lab.acme import AcmeServer, Network, address
 from tests.lab.images import PACKAGES, machine_image
 from tests.lab.machine import Machine
+from tests.lab.served_certificate import served_certificate
 from tests.lab.server import Server
-from tests.lab.shown import shown
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,7 +69,7 @@ def test_a_plugin_of_certbots_sets_the_record(engine: Engine, release: Release, 
         write(authority.tsig_secret)
         outcome = server.deploy()
         assert outcome.status == 0, outcome.output
-        found = shown(server.port, NAME)
+        found = served_certificate(server.port, NAME)
         assert "Pebble" in found.issuer
         assert set(found.names) == {NAME, "dav.lab.test"}
         assert "Public Key Algorithm: rsaEncryption" in machine.run(

@@ -112,11 +112,13 @@ def _read(run: subprocess.Popen[str], lines: list[str]) -> None:
 def _tree(machine: Machine) -> dict[str, tuple[str, ...]]:
     """Return the managed tree, without what is random or a by-product."""
 
-    def shown(path: str, entry: Entry) -> tuple[str, ...]:
+    def served_certificate(path: str, entry: Entry) -> tuple[str, ...]:
         return (*entry[:-1], "random" if path.endswith(RANDOM) and entry.kind == "f" else entry.content)
 
     entries = machine.snapshot(TREE)
     by_products = ("__pycache__", "/sess_", "-wal", "-shm")
     return {
-        path: shown(path, entry) for path, entry in entries.items() if not any(part in path for part in by_products)
+        path: served_certificate(path, entry)
+        for path, entry in entries.items()
+        if not any(part in path for part in by_products)
     }

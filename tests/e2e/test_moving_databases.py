@@ -56,8 +56,8 @@ class Pair:
 
     def find(self) -> None:
         """Have the machine know where the database is by itself: an engine's own names come and go as containers do."""
-        shown = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
-        address = self.machine.engine.docker("inspect", "-f", shown, self.database.name).strip()
+        served_certificate = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
+        address = self.machine.engine.docker("inspect", "-f", served_certificate, self.database.name).strip()
         host = self.database.host
         self.machine.run(f"sed '/ {host}$/d' /etc/hosts > /run/hosts; echo {address} {host} >> /run/hosts")
         self.machine.run("cat /run/hosts > /etc/hosts")

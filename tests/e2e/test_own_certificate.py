@@ -9,8 +9,8 @@ import pytest
 from tests.lab.certificates import Pair, Signer
 from tests.lab.engine import wait_until
 from tests.lab.http_request import HOSTNAME
+from tests.lab.served_certificate import PollingClient, served_certificate
 from tests.lab.server import Server
-from tests.lab.shown import Visitor, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,7 +65,7 @@ def bring(server: Server, pair: Pair, *, chain: str = "", key: str = "") -> str:
 
 def serves(server: Server) -> str:
     """Return the certificate that clients are shown."""
-    return shown(server.port, HOSTNAME).pem.strip()
+    return served_certificate(server.port, HOSTNAME).pem.strip()
 
 
 def settle(server: Server) -> None:
@@ -78,7 +78,7 @@ def test_replaced_files_are_taken_into_service_by_themselves(own: Server) -> Non
     """Without a run, without a request that fails, and a run afterwards has nothing to do."""
     assert own.ask("GET", "/").headers["strict-transport-security"] == "max-age=63072000"
     second = INTERMEDIATE.issue(HOSTNAME)
-    with Visitor(own.port, HOSTNAME, ROOT.pem) as visitor:
+    with PollingClient(own.port, HOSTNAME, ROOT.pem) as visitor:
         assert wait_until(lambda: visitor.answers > 10, 20)
         bring(own, second)
         assert wait_until(lambda: len(visitor.serials) == 2, 20)

@@ -17,7 +17,7 @@ LIMIT_S = 10
 
 
 @dataclass(frozen=True)
-class Shown:
+class ServedCertificate:
     """A certificate as clients see it."""
 
     serial: int
@@ -27,7 +27,7 @@ class Shown:
     pem: str
 
 
-def shown(port: int, name: str) -> Shown:
+def served_certificate(port: int, name: str) -> ServedCertificate:
     """Return the certificate that a port of loopback shows to who asks for ``name``, trusted or not."""
     context = ssl.create_default_context()
     context.check_hostname = False
@@ -39,7 +39,7 @@ def shown(port: int, name: str) -> Shown:
         der = connection.getpeercert(binary_form=True) or b""
     found = x509.load_der_x509_certificate(der)
     names = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    return Shown(
+    return ServedCertificate(
         serial=found.serial_number,
         names=tuple(str(name.value) for name in names),
         issuer=found.issuer.rfc4514_string(),
@@ -49,7 +49,7 @@ def shown(port: int, name: str) -> Shown:
 
 
 @dataclass
-class Visitor:
+class PollingClient:
     """Somebody who asks for DAV on a new connection each time, trusts one authority alone, and counts.
 
     As a context manager, asks from the block's beginning to its end.
