@@ -24,11 +24,11 @@ from tests.lab import release as releases
 from tests.lab.acme import Network
 from tests.lab.certificates import Signer
 from tests.lab.corpus import Corpus
+from tests.lab.corpus_rows import fill
 from tests.lab.databases import BACKENDS, DatabaseServer, attach
 from tests.lab.dav import Dav
 from tests.lab.deploying import REPOSITORY, Outcome, pyinfra
 from tests.lab.engine import cache_directory
-from tests.lab.filling import fill
 from tests.lab.http_request import PASSWORD
 from tests.lab.images import PACKAGES, machine_image
 from tests.lab.machine import Machine

@@ -14,7 +14,7 @@ from bench.peers.equality import refuse_differences, state_of
 from bench.peers.payload import platform_of, wanted
 from tests.lab.baking import BASE, baked
 from tests.lab.corpus import SMALL
-from tests.lab.filling import fill
+from tests.lab.corpus_rows import fill
 from tests.lab.images import base_image
 from tests.lab.server import Server
 from tests.lab.sql import SqliteFile

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import pytest
 
 from tests.lab import corpus as corpora
-from tests.lab import filling
+from tests.lab import corpus_rows
 from tests.lab.acme import Network
 from tests.lab.bare import CA, SQLITE, Bare
 from tests.lab.certificates import Signer
@@ -43,9 +43,9 @@ WRITES: Final = 60
 def filled(server: Server) -> Iterator[Server]:
     """Give the server with a small corpus, which is taken away afterwards."""
     holder = SqliteFile(server.machine.engine, server.machine.name)
-    filling.fill(holder, SMALL)
+    corpus_rows.fill(holder, SMALL)
     yield server
-    filling.remove(holder, SMALL)
+    corpus_rows.remove(holder, SMALL)
 
 
 def client(server: Server, user: str = USER) -> Dav:
@@ -212,7 +212,7 @@ def fits(bare: Bare, holder: Any, release: Release) -> None:  # noqa: ANN401 - w
     """Fill, look, store, empty and look."""
     bare.install(bare.add(release))
     bare.serve(release.version)
-    filling.fill(holder, SMALL)
+    corpus_rows.fill(holder, SMALL)
     url = f"http://127.0.0.1:{bare.port}"
     found = everything(url, SMALL.people())
     assert len(found.objects) == SMALL.users * (3 * SMALL.events + SMALL.contacts)
@@ -222,6 +222,6 @@ def fits(bare: Bare, holder: Any, release: Release) -> None:  # noqa: ANN401 - w
     assert dav.send("MKCALENDAR", f"/dav.php/calendars/{USER}/new/").status == 201
     assert dav.send("PUT", f"{CALENDAR}again.ics", next(SMALL.things(USER, 0)).data.encode()).status == 201
     assert holder.execute(("SELECT COUNT(*) FROM calendars",)) == [[SMALL.users * SMALL.calendars + 2]]
-    filling.remove(holder, SMALL)
+    corpus_rows.remove(holder, SMALL)
     assert holder.execute(("SELECT COUNT(*) FROM calendarobjects",)) == [[0]]
     assert holder.execute(("SELECT COUNT(*) FROM users",)) == [[1]]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab import filling
+from tests.lab import corpus_rows
 from tests.lab.contents import Contents, compare, everything
 from tests.lab.corpus import Corpus, book_uri, calendar_uri
 from tests.lab.dav import Dav
@@ -90,7 +90,7 @@ def test_a_whole_life_comes_back_on_a_new_machine(engine: Engine, release: Relea
         server = Server(machine, release)
         outcome = server.deploy()
         assert outcome.status == 0, outcome.output
-        filling.fill(SqliteFile(engine, machine.name), corpus)
+        corpus_rows.fill(SqliteFile(engine, machine.name), corpus)
         syncers = [
             Syncer(Dav(server.url, user, PASSWORD), f"/dav.php/calendars/{user}/default/") for user in corpus.names()
         ]

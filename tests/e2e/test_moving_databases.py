@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from baikalctl.rendering.database import DRIVERS
-from tests.lab import filling
+from tests.lab import corpus_rows
 from tests.lab.acme import Network
 from tests.lab.archived import FOLDER, newest
 from tests.lab.certificates import Signer
@@ -102,7 +102,7 @@ def pair(
         server = Server(machine, release)
         outcome = server.deploy()
         assert outcome.status == 0, outcome.output
-        filling.fill(SqliteFile(engine, machine.name), SMALL)
+        corpus_rows.fill(SqliteFile(engine, machine.name), SMALL)
         there = database.settings(password, CA)
         found = Pair(server, database, Life.on(server, SMALL, exact=False), there)
         found.find()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab import filling
+from tests.lab import corpus_rows
 from tests.lab.archived import DAMAGES, damage, newest, repacked
 from tests.lab.clients import EVENT
 from tests.lab.corpus import SMALL
@@ -46,7 +46,7 @@ def server(boot: Callable[..., Machine], release: Release) -> Server:
     own = Server(boot(), release)
     outcome = own.deploy()
     assert outcome.status == 0, outcome.output
-    filling.fill(SqliteFile(own.machine.engine, own.machine.name), SMALL)
+    corpus_rows.fill(SqliteFile(own.machine.engine, own.machine.name), SMALL)
     return own
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab import filling
+from tests.lab import corpus_rows
 from tests.lab.archived import newest
 from tests.lab.corpus import SMALL
 from tests.lab.engine import cache_directory
@@ -33,7 +33,7 @@ def old(boot: Callable[..., Machine]) -> Server:
     own = Server(boot(), standin(cache_directory(), OLD))
     outcome = own.deploy()
     assert outcome.status == 0, outcome.output
-    filling.fill(SqliteFile(own.machine.engine, own.machine.name), SMALL)
+    corpus_rows.fill(SqliteFile(own.machine.engine, own.machine.name), SMALL)
     return own
 
 

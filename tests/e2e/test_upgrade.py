@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from tests.lab import filling
+from tests.lab import corpus_rows
 from tests.lab.active_users import FEW, ActiveUsers
 from tests.lab.engine import cache_directory
 from tests.lab.future_release import VERSION as FUTURE
@@ -39,7 +39,7 @@ def oldest(boot: Callable[..., Machine]) -> Server:
     server = Server(boot(), standin(cache_directory(), OLDEST))
     outcome = server.deploy()
     assert outcome.status == 0, outcome.output
-    filling.fill(SqliteFile(server.machine.engine, server.machine.name), FEW)
+    corpus_rows.fill(SqliteFile(server.machine.engine, server.machine.name), FEW)
     save(server.machine)
     return server
 

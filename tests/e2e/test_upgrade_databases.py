@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from tests.lab import filling
+from tests.lab import corpus_rows
 from tests.lab.acme import Network
 from tests.lab.active_users import FEW, ActiveUsers
 from tests.lab.certificates import Signer
@@ -73,7 +73,7 @@ def pair(
         server = Server(machine, release, data=there)
         outcome = server.deploy()
         assert outcome.status == 0, outcome.output
-        filling.fill(database, FEW)
+        corpus_rows.fill(database, FEW)
         yield Pair(server, database)
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from tests.lab import filling
+from tests.lab import corpus_rows
 from tests.lab.active_users import FEW, ActiveUsers
 from tests.lab.contents import everything
 from tests.lab.engine import wait_until
@@ -43,7 +43,7 @@ def upgradable(boot: Callable[..., Machine], release: Release) -> Server:
     server = Server(boot(), release)
     outcome = server.deploy()
     assert outcome.status == 0, outcome.output
-    filling.fill(SqliteFile(server.machine.engine, server.machine.name), FEW)
+    corpus_rows.fill(SqliteFile(server.machine.engine, server.machine.name), FEW)
     save(server.machine)
     outcome = as_version(server, FUTURE, Kind.NEW_STEP).deploy()
     assert outcome.status == 0, outcome.output
