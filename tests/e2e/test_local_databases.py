@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from baikalctl.rendering.database import DRIVERS, SERVERS
-from tests.lab.archived import newest
+from tests.lab.archives import newest
 from tests.lab.clients import EVENT
 from tests.lab.databases import BACKENDS
 from tests.lab.dav import Dav

@@ -10,7 +10,7 @@ import pytest
 from baikalctl.rendering.database import DRIVERS
 from tests.lab import corpus_rows
 from tests.lab.acme import Network
-from tests.lab.archived import FOLDER, newest
+from tests.lab.archives import FOLDER, newest
 from tests.lab.certificates import Signer
 from tests.lab.corpus import SMALL
 from tests.lab.databases import BACKENDS, DatabaseServer, attach

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.lab import corpus_rows
-from tests.lab.archived import DAMAGES, damage, newest, repacked
+from tests.lab.archives import DAMAGES, damage, newest, repacked
 from tests.lab.clients import EVENT
 from tests.lab.corpus import SMALL
 from tests.lab.dav import Dav

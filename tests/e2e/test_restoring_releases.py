@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.lab import corpus_rows
-from tests.lab.archived import newest
+from tests.lab.archives import newest
 from tests.lab.corpus import SMALL
 from tests.lab.engine import cache_directory
 from tests.lab.future_release import Kind
