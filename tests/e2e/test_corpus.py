@@ -11,7 +11,7 @@ import pytest
 from tests.lab import corpus as corpora
 from tests.lab import corpus_rows
 from tests.lab.acme import Network
-from tests.lab.bare import CA, SQLITE, Bare
+from tests.lab.bare_release import CA, SQLITE, BareRelease
 from tests.lab.certificates import Signer
 from tests.lab.contents import compare, everything
 from tests.lab.corpus import KINDS, SMALL, Corpus
@@ -194,7 +194,7 @@ def test_writers_tell_answers_apart() -> None:
 def test_a_corpus_fits_every_database(engine: Engine, release: Release, backend: Literal["sqlite"] | Backend) -> None:
     """The same is there on all three, new objects get numbers of their own afterwards, and all of it can be removed."""
     if backend == "sqlite":
-        with Bare.run(engine, None, SQLITE) as bare:
+        with BareRelease.run(engine, None, SQLITE) as bare:
             bare.run_shell(
                 "command -v python3 >/dev/null || (apt-get update && apt-get install -y python3) >/dev/null 2>&1"
             )
@@ -203,12 +203,12 @@ def test_a_corpus_fits_every_database(engine: Engine, release: Release, backend:
     with (
         Network(engine) as network,
         DatabaseServer.run(engine, network, backend, Signer.root()) as database,
-        Bare.run(engine, network, database.section(CA), database.ca) as bare,
+        BareRelease.run(engine, network, database.section(CA), database.ca) as bare,
     ):
         fits(bare, database, release)
 
 
-def fits(bare: Bare, holder: Any, release: Release) -> None:  # noqa: ANN401 - whatever holds rows
+def fits(bare: BareRelease, holder: Any, release: Release) -> None:  # noqa: ANN401 - whatever holds rows
     """Fill, look, store, empty and look."""
     bare.install(bare.add(release))
     bare.serve(release.version)

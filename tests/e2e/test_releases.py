@@ -11,7 +11,7 @@ import pytest
 
 from tests.lab import release as releases
 from tests.lab.acme import Network
-from tests.lab.bare import CA, SQLITE, USER, Bare
+from tests.lab.bare_release import CA, SQLITE, USER, BareRelease
 from tests.lab.certificates import Signer
 from tests.lab.clients import CARD, EVENT
 from tests.lab.databases import BACKENDS, DatabaseServer
@@ -54,17 +54,17 @@ def databases(engine: Engine) -> Iterator[dict[str, DatabaseServer]]:
 
 
 @pytest.fixture
-def bare(engine: Engine, databases: dict[str, DatabaseServer]) -> Iterator[Callable[[str], Bare]]:
+def bare(engine: Engine, databases: dict[str, DatabaseServer]) -> Iterator[Callable[[str], BareRelease]]:
     """Give a function that returns a container for a release whose data is in an empty database of that kind."""
-    made: list[Bare] = []
+    made: list[BareRelease] = []
 
-    def start(backend: str) -> Bare:
+    def start(backend: str) -> BareRelease:
         if backend == "sqlite":
-            made.append(Bare.run(engine, None, SQLITE))
+            made.append(BareRelease.run(engine, None, SQLITE))
         else:
             server = databases[backend]
             server.empty()
-            made.append(Bare.run(engine, server.network, server.section(CA), server.ca))
+            made.append(BareRelease.run(engine, server.network, server.section(CA), server.ca))
         return made[-1]
 
     yield start
@@ -85,13 +85,13 @@ def either(request: pytest.FixtureRequest, release: Release) -> Release:
     return release
 
 
-def logs_in(bare: Bare) -> int:
+def logs_in(bare: BareRelease) -> int:
     """Return how a server answers a client who logs in."""
     return bare.ask("PROPFIND", CALENDAR, user=USER, headers={"Depth": "0"}).status
 
 
 @pytest.mark.parametrize("backend", ["sqlite", *BACKENDS])
-def test_what_clients_store_comes_back(bare: Callable[[str], Bare], either: Release, backend: str) -> None:
+def test_what_clients_store_comes_back(bare: Callable[[str], BareRelease], either: Release, backend: str) -> None:
     """Events and contacts, byte for byte; what changed since; new calendars."""
     it = bare(backend)
     it.install(it.add(either))
@@ -117,7 +117,7 @@ def test_what_clients_store_comes_back(bare: Callable[[str], Bare], either: Rele
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_database_that_is_away_is_a_sentence_with_status_200(
-    bare: Callable[[str], Bare], databases: dict[str, DatabaseServer], either: Release, backend: str
+    bare: Callable[[str], BareRelease], databases: dict[str, DatabaseServer], either: Release, backend: str
 ) -> None:
     """Which is why something else has to notice; and with the database, the answers are back."""
     it = bare(backend)
@@ -133,7 +133,7 @@ def test_a_database_that_is_away_is_a_sentence_with_status_200(
 @pytest.mark.parametrize(
     ("backend", "key"), [("mysql", f"mysql_{key}") for key in ("host", "dbname", "username", "password")]
 )
-def test_mysql_needs_every_key(bare: Callable[[str], Bare], either: Release, backend: str, key: str) -> None:
+def test_mysql_needs_every_key(bare: Callable[[str], BareRelease], either: Release, backend: str, key: str) -> None:
     """A password, too: an account without one, as over a Unix socket, still has to be given something."""
     it = bare(backend)
     it.install(it.add(either), section={**it.section, key: ""})
@@ -144,7 +144,7 @@ def test_mysql_needs_every_key(bare: Callable[[str], Bare], either: Release, bac
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_the_stand_in_has_a_releases_tables(
-    bare: Callable[[str], Bare], databases: dict[str, DatabaseServer], release: Release, backend: Backend
+    bare: Callable[[str], BareRelease], databases: dict[str, DatabaseServer], release: Release, backend: Backend
 ) -> None:
     """Columns, types, defaults and keys, as the server itself tells them."""
     found = []
@@ -166,7 +166,7 @@ def test_the_stand_in_has_a_releases_tables(
     assert len(found[0][0]) > 70
 
 
-def test_before_0_10_state_lies_beside_the_code(bare: Callable[[str], Bare]) -> None:
+def test_before_0_10_state_lies_beside_the_code(bare: Callable[[str], BareRelease]) -> None:
     """Whatever the environment says: without the links to it, there is none."""
     it = bare("sqlite")
     it.install(it.add(standin("0.9.5")), section={"sqlite_file": SQLITE["sqlite_file"], "mysql": False})
@@ -180,7 +180,7 @@ def test_before_0_10_state_lies_beside_the_code(bare: Callable[[str], Bare]) -> 
 @pytest.mark.parametrize("backend", ["sqlite", "mysql"])
 @pytest.mark.parametrize("version", OLD)
 def test_data_of_old_versions_is_upgraded(
-    bare: Callable[[str], Bare], release: Release, version: str, backend: str
+    bare: Callable[[str], BareRelease], release: Release, version: str, backend: str
 ) -> None:
     """To the release that all tests install; before that it sends everybody to its installer."""
     it = bare(backend)
@@ -208,7 +208,7 @@ def test_data_of_old_versions_is_upgraded(
 @pytest.mark.parametrize("backend", ["sqlite", *BACKENDS])
 @pytest.mark.parametrize("kind", Kind)
 def test_a_release_to_come_is_as_its_kind_says(
-    bare: Callable[[str], Bare], release: Release, kind: Kind, backend: str
+    bare: Callable[[str], BareRelease], release: Release, kind: Kind, backend: str
 ) -> None:
     """Upgraded from the newest there is: it serves, or it fails in the way that tests of upgrades need."""
     it = bare(backend)
@@ -229,7 +229,7 @@ def test_a_release_to_come_is_as_its_kind_says(
     assert put == (500 if kind in {Kind.ANSWERS_500, Kind.REFUSES_WRITES} else 201)
 
 
-def has_column(bare: Bare) -> bool:
+def has_column(bare: BareRelease) -> bool:
     """Whether the migration of a release to come has changed the table."""
     if bare.section["backend"] == "sqlite":
         found = bare.sql(("SELECT COUNT(*) FROM pragma_table_info('users') WHERE name = 'disabled'",))
@@ -239,7 +239,7 @@ def has_column(bare: Bare) -> bool:
     return int(found[0][0]) == 1
 
 
-def test_a_new_database_of_a_release_to_come_has_the_column(bare: Callable[[str], Bare]) -> None:
+def test_a_new_database_of_a_release_to_come_has_the_column(bare: Callable[[str], BareRelease]) -> None:
     """So that a fresh installation of it logs people in."""
     it = bare("pgsql")
     it.install(it.add(standin(FUTURE, Kind.NEW_STEP)))

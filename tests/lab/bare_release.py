@@ -63,7 +63,7 @@ echo json_encode($found, JSON_INVALID_UTF8_SUBSTITUTE);
 
 
 @dataclass
-class Bare:
+class BareRelease:
     """A container with releases and data; as a context manager, removed at the end of the block."""
 
     engine: Engine
