@@ -11,7 +11,7 @@ import pytest
 
 from tests.lab.engine import Engine, wait_until
 from tests.lab.inviting import Event, Person
-from tests.lab.relayed import RELAY_PASSWORD, SENDER, Relayed, relayed
+from tests.lab.mail_machine import RELAY_PASSWORD, SENDER, MailMachine, mail_machine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +25,7 @@ RETRIED_S: Final = 90
 
 
 @dataclass
-class Place(Relayed):
+class Place(MailMachine):
     """A machine that sends through the lab's relay, with nullmailer."""
 
     def findings(self) -> list[dict[str, Any]]:
@@ -54,7 +54,7 @@ class Place(Relayed):
 @pytest.fixture(scope="module")
 def machine_with_relay(engine: Engine, release: Release) -> Iterator[Place]:
     """Give the machine, deployed to once, and the relay beside it."""
-    with relayed(engine, release, "debian:13", "relay") as found:
+    with mail_machine(engine, release, "debian:13", "relay") as found:
         yield Place(found.server, found.relay, found.organiser)
 
 

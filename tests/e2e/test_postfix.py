@@ -14,7 +14,7 @@ from tests.lab.images import PACKAGES, machine_image
 from tests.lab.inviting import Event, Person
 from tests.lab.machine import Machine
 from tests.lab.mail import MailSink
-from tests.lab.relayed import RELAY_PASSWORD, SENDER, Relayed, relayed
+from tests.lab.mail_machine import RELAY_PASSWORD, SENDER, MailMachine, mail_machine
 from tests.lab.server import Server
 
 if TYPE_CHECKING:
@@ -32,20 +32,20 @@ sys.exit(0 if dkim.verify(sys.stdin.buffer.read(), dnsfunc=lambda name, timeout=
 
 
 @pytest.fixture(scope="module")
-def place(engine: Engine, release: Release) -> Iterator[Relayed]:
+def place(engine: Engine, release: Release) -> Iterator[MailMachine]:
     """Give the machine, deployed to once, and the relay beside it."""
-    with relayed(engine, release, "debian:12", "postfix") as found:
+    with mail_machine(engine, release, "debian:12", "postfix") as found:
         yield found
 
 
-def test_a_second_run_changes_nothing(place: Relayed) -> None:
+def test_a_second_run_changes_nothing(place: MailMachine) -> None:
     """Nothing, with all that mail needs in place."""
     again = place.server.deploy()
     assert again.status == 0, again.output
     assert again.changed == []
 
 
-def test_an_invitation_arrives_signed(place: Relayed) -> None:
+def test_an_invitation_arrives_signed(place: MailMachine) -> None:
     """Over TLS, logged in, in seven bits whatever the relay can; and what the DNS should have verifies it."""
     place.relay.rules(smtputf8=False, eight_bit=False)
     place.organiser.invite(Event((JANE,), summary="Bücher, 🎉 lesen"))
@@ -64,7 +64,7 @@ def test_an_invitation_arrives_signed(place: Relayed) -> None:
     place.relay.rules()
 
 
-def test_no_mail_server_listens(place: Relayed) -> None:
+def test_no_mail_server_listens(place: MailMachine) -> None:
     """Not even on loopback, where any account and any program that can be made to ask there would have mail signed."""
     listening = place.server.machine.run("ss -Hltn | awk '{print $4}'").split()
     assert "127.0.0.1:8891" in listening, "the signer"
@@ -73,7 +73,7 @@ def test_no_mail_server_listens(place: Relayed) -> None:
     place.server.machine.run("postfix status")
 
 
-def test_what_the_relay_refuses_comes_back_to_the_sender(place: Relayed) -> None:
+def test_what_the_relay_refuses_comes_back_to_the_sender(place: MailMachine) -> None:
     """With the relay's words, and ``mail test`` says the same."""
     place.relay.forget()
     place.relay.rules(refuse_recipients=["gone@example.net"])
@@ -88,7 +88,7 @@ def test_what_the_relay_refuses_comes_back_to_the_sender(place: Relayed) -> None
     assert (status, "relay.lab.test says 250" in told) == (0, True), told
 
 
-def test_it_waits_for_the_relay(place: Relayed) -> None:
+def test_it_waits_for_the_relay(place: MailMachine) -> None:
     """Nothing is lost or sent twice while that is down, whatever is killed."""
     place.relay.forget()
     place.relay.stop()
@@ -106,7 +106,7 @@ def test_it_waits_for_the_relay(place: Relayed) -> None:
     assert sorted(each.rcpt_tos[0] for each in place.relay.messages()) == sorted(person.address for person in people)
 
 
-def test_what_waits_goes_along_from_one_server_to_the_next(place: Relayed) -> None:
+def test_what_waits_goes_along_from_one_server_to_the_next(place: MailMachine) -> None:
     """From Postfix to nullmailer and back: the one left behind is gone, and its mail arrives once."""
     machine = place.server.machine
     for mode, left in (("relay", "postfix opendkim"), ("postfix", "nullmailer")):
@@ -141,7 +141,7 @@ def test_what_waits_goes_along_from_one_server_to_the_next(place: Relayed) -> No
     assert received.rcpt_tos == [JANE.address]
 
 
-def test_it_delivers_by_itself(place: Relayed) -> None:
+def test_it_delivers_by_itself(place: MailMachine) -> None:
     """Without a relay, to the server of the recipient's domain."""
     place.relay.forget()
     alone: dict[str, object] = dict.fromkeys(("relay_host", "relay_user", "relay_ca"), "")

@@ -30,7 +30,7 @@ SENDER: Final = "calendar@lab.test"
 
 
 @dataclass
-class Relayed:
+class MailMachine:
     """The machine, its relay, and the one who invites."""
 
     server: Server
@@ -45,7 +45,7 @@ class Relayed:
 
 
 @contextlib.contextmanager
-def relayed(engine: Engine, release: Release, distribution: str, mail: str) -> Iterator[Relayed]:
+def mail_machine(engine: Engine, release: Release, distribution: str, mail: str) -> Iterator[MailMachine]:
     """Give a machine that was deployed to once, with ``mail`` as its setting, and the relay beside it."""
     image = machine_image(engine, distribution, PACKAGES)
     signer = Signer.root()
@@ -67,4 +67,4 @@ def relayed(engine: Engine, release: Release, distribution: str, mail: str) -> I
         server = Server(machine, release, data=data)
         done = server.deploy()
         assert done.status == 0, done.output
-        yield Relayed(server, relay, Organiser(server.account()))
+        yield MailMachine(server, relay, Organiser(server.account()))
