@@ -10,7 +10,7 @@ from tests.lab.acme import Network
 from tests.lab.certificates import Signer
 from tests.lab.container import Container, Volume
 from tests.lab.engine import Engine, wait_until
-from tests.lab.inviting import Event, Organiser, Person
+from tests.lab.invitations import Event, Organiser, Person
 from tests.lab.mail import MailSink
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import pytest
 
 from tests.lab.errors import LabError
 from tests.lab.handover import SENDER, Handover
-from tests.lab.inviting import Event, Organiser, Person
+from tests.lab.invitations import Event, Organiser, Person
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from tests.lab.engine import Engine, wait_until
-from tests.lab.inviting import Event, Person
+from tests.lab.invitations import Event, Person
 from tests.lab.mail_machine import RELAY_PASSWORD, SENDER, MailMachine, mail_machine
 
 if TYPE_CHECKING:

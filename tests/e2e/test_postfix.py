@@ -11,7 +11,7 @@ from tests.lab.acme import Network
 from tests.lab.certificates import Signer
 from tests.lab.engine import Engine, wait_until
 from tests.lab.images import PACKAGES, machine_image
-from tests.lab.inviting import Event, Person
+from tests.lab.invitations import Event, Person
 from tests.lab.machine import Machine
 from tests.lab.mail import MailSink
 from tests.lab.mail_machine import RELAY_PASSWORD, SENDER, MailMachine, mail_machine

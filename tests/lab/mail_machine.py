@@ -11,7 +11,7 @@ from unittest import mock
 from tests.lab.acme import Network
 from tests.lab.certificates import Signer
 from tests.lab.images import PACKAGES, machine_image
-from tests.lab.inviting import Organiser
+from tests.lab.invitations import Organiser
 from tests.lab.machine import Machine
 from tests.lab.mail import MailSink
 from tests.lab.server import Server
