@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from tests.lab.errors import LabError
-from tests.lab.handover import SENDER, Handover
 from tests.lab.invitations import Event, Organiser, Person
+from tests.lab.sendmail_capture import SENDER, SendmailCapture
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,21 +30,21 @@ WEEKLY: Final = "RRULE:FREQ=WEEKLY;COUNT=3"
 
 
 @pytest.fixture(scope="module", params=["debian:12", "debian:13"])
-def running(engine: Engine, release: Release, request: pytest.FixtureRequest) -> Iterator[Handover]:
+def running(engine: Engine, release: Release, request: pytest.FixtureRequest) -> Iterator[SendmailCapture]:
     """Give a release that serves."""
-    with Handover.start(engine, release, request.param) as handover:
+    with SendmailCapture.start(engine, release, request.param) as handover:
         yield handover
 
 
 @pytest.fixture
-def handover(running: Handover) -> Handover:
+def handover(running: SendmailCapture) -> SendmailCapture:
     """Give it as if nothing had been handed over."""
     running.handed()
     return running
 
 
 @pytest.fixture(scope="module")
-def anna(running: Handover) -> Organiser:
+def anna(running: SendmailCapture) -> Organiser:
     """Give somebody with an account, found once."""
     return Organiser(running.account())
 
@@ -59,7 +59,7 @@ def lines(body: str, *names: str) -> list[str]:
     return [line for line in body.replace("\r\n ", "").split("\r\n") if re.split("[;:]", line)[0] in names]
 
 
-def test_everybody_gets_a_message_of_his_own_as_it_is_written(handover: Handover, anna: Organiser) -> None:
+def test_everybody_gets_a_message_of_his_own_as_it_is_written(handover: SendmailCapture, anna: Organiser) -> None:
     """In raw UTF-8, with the names unquoted, and with no Date and no Message-ID; the organizer gets none."""
     stored = anna.invite(event(ZOE, KIM, ANNA, summary="Müll, more; \\ 🗑"))
     first, second = handover.handed()
@@ -106,7 +106,14 @@ def test_everybody_gets_a_message_of_his_own_as_it_is_written(handover: Handover
     ],
 )
 def test_names_are_handed_over_as_they_are(  # noqa: PLR0913 - the parts of a header
-    *, handover: Handover, anna: Organiser, organizer: str, attendee: str, recipient: str, reply_to: str, sender: str
+    *,
+    handover: SendmailCapture,
+    anna: Organiser,
+    organizer: str,
+    attendee: str,
+    recipient: str,
+    reply_to: str,
+    sender: str,
 ) -> None:
     """Only in the recipient are control characters blanks, which is PHP's own doing."""
     anna.invite(event(replace(ZOE, name=attendee), organizer=replace(ANNA, name=organizer)))
@@ -115,7 +122,7 @@ def test_names_are_handed_over_as_they_are(  # noqa: PLR0913 - the parts of a he
     assert found == (recipient, reply_to, f"{sender} <{SENDER}>")
 
 
-def test_a_line_break_in_the_organizers_name_makes_headers(handover: Handover, anna: Organiser) -> None:
+def test_a_line_break_in_the_organizers_name_makes_headers(handover: SendmailCapture, anna: Organiser) -> None:
     """Whoever may store an event may write any header."""
     anna.invite(event(ZOE, organizer=replace(ANNA, name="Anna\nBcc: spy@lab.test,")))
     (handed,) = handover.handed()
@@ -124,7 +131,7 @@ def test_a_line_break_in_the_organizers_name_makes_headers(handover: Handover, a
     )
 
 
-def test_an_empty_line_in_the_organizers_name_is_an_error(handover: Handover, anna: Organiser) -> None:
+def test_an_empty_line_in_the_organizers_name_is_an_error(handover: SendmailCapture, anna: Organiser) -> None:
     """PHP refuses it, and so the event is not stored."""
     refused = event(ZOE, organizer=replace(ANNA, name="Anna\n\nbody"))
     with pytest.raises(LabError, match="the server answers 500"):
@@ -132,7 +139,7 @@ def test_an_empty_line_in_the_organizers_name_is_an_error(handover: Handover, an
     assert handover.handed() == []
 
 
-def test_a_line_break_in_the_summary_is_a_blank(handover: Handover, anna: Organiser) -> None:
+def test_a_line_break_in_the_summary_is_a_blank(handover: SendmailCapture, anna: Organiser) -> None:
     """In the subject; the calendar has it as it was."""
     anna.invite(event(ZOE, summary="one\nBcc: spy@lab.test"))
     (handed,) = handover.handed()
@@ -154,7 +161,7 @@ def test_a_line_break_in_the_summary_is_a_blank(handover: Handover, anna: Organi
     ],
 )
 def test_an_address_is_handed_over_as_it_is_in_small_letters(
-    handover: Handover, anna: Organiser, uri: str, handed_over: str
+    handover: SendmailCapture, anna: Organiser, uri: str, handed_over: str
 ) -> None:
     """Whatever it is, and be it two."""
     stored = anna.invite(event(Person(uri, "N")))
@@ -164,7 +171,7 @@ def test_an_address_is_handed_over_as_it_is_in_small_letters(
 
 
 @pytest.mark.parametrize("uri", ["urn:uuid:1", "https://lab.test/zoe", "tel:+49123"])
-def test_who_has_no_address_for_mail_gets_none(handover: Handover, anna: Organiser, uri: str) -> None:
+def test_who_has_no_address_for_mail_gets_none(handover: SendmailCapture, anna: Organiser, uri: str) -> None:
     """And the organizer can see it."""
     stored = anna.invite(event(Person(uri)))
     assert handover.handed() == []
@@ -173,7 +180,7 @@ def test_who_has_no_address_for_mail_gets_none(handover: Handover, anna: Organis
 
 @pytest.mark.parametrize("organizer", [Person("anna@elsewhere.test"), Person("bo.berg@example.org"), None])
 def test_who_organizes_by_another_address_invites_nobody(
-    handover: Handover, anna: Organiser, organizer: Person | None
+    handover: SendmailCapture, anna: Organiser, organizer: Person | None
 ) -> None:
     """Nobody is told, neither."""
     stored = anna.invite(event(ZOE, organizer=organizer))
@@ -181,7 +188,7 @@ def test_who_organizes_by_another_address_invites_nobody(
     assert list(anna.statuses(stored).values()) == [""]
 
 
-def test_an_account_whose_address_has_a_capital_invites_nobody(handover: Handover, anna: Organiser) -> None:
+def test_an_account_whose_address_has_a_capital_invites_nobody(handover: SendmailCapture, anna: Organiser) -> None:
     """The organizer's is made small before the two are compared, and the account's is not."""
     handover.set_address("anna", "Anna@example.org")
     try:
@@ -209,7 +216,7 @@ def test_an_account_whose_address_has_a_capital_invites_nobody(handover: Handove
     ],
 )
 def test_a_change_is_told_if_it_is_one_of_time(
-    handover: Handover, anna: Organiser, changes: dict[str, Any], told: int
+    handover: SendmailCapture, anna: Organiser, changes: dict[str, Any], told: int
 ) -> None:
     """Who is told nothing has no status afterwards; who is new is told anyway."""
     invited = anna.invite(event(ZOE, KIM, lines=(WEEKLY,)))
@@ -221,7 +228,9 @@ def test_a_change_is_told_if_it_is_one_of_time(
     assert list(anna.statuses(updated).values()).count("1.1") == told
 
 
-def test_who_is_left_out_and_who_is_left_in_the_end_get_a_cancellation(handover: Handover, anna: Organiser) -> None:
+def test_who_is_left_out_and_who_is_left_in_the_end_get_a_cancellation(
+    handover: SendmailCapture, anna: Organiser
+) -> None:
     """Of the event as it is now, which nobody else attends; deleted, it is of the next sequence."""
     invited = anna.invite(event(ZOE, KIM))
     handover.handed()
@@ -238,7 +247,7 @@ def test_who_is_left_out_and_who_is_left_in_the_end_get_a_cancellation(handover:
     assert lines(deleted.body, "SEQUENCE", "ATTENDEE") == ["SEQUENCE:2", "ATTENDEE;CN=Zoë:mailto:zoe@lab.test"]
 
 
-def test_a_cancelled_event_is_a_cancellation(handover: Handover, anna: Organiser) -> None:
+def test_a_cancelled_event_is_a_cancellation(handover: SendmailCapture, anna: Organiser) -> None:
     """And so it is when it is one instance of many that is."""
     invited = anna.invite(event(ZOE, lines=(WEEKLY,)))
     handover.handed()
@@ -247,7 +256,7 @@ def test_a_cancelled_event_is_a_cancellation(handover: Handover, anna: Organiser
     assert handed.header("Subject") == "Cancelled: Müll & more"
 
 
-def test_clients_may_ask_to_do_it_themselves(handover: Handover, anna: Organiser) -> None:
+def test_clients_may_ask_to_do_it_themselves(handover: SendmailCapture, anna: Organiser) -> None:
     """For one attendee, by SCHEDULE-AGENT=CLIENT; NONE is not understood."""
     agents = [
         Person(f"{agent.lower()}@lab.test", parameters=f";SCHEDULE-AGENT={agent}") for agent in ("CLIENT", "NONE")
@@ -256,7 +265,7 @@ def test_clients_may_ask_to_do_it_themselves(handover: Handover, anna: Organiser
     assert [each.header("To") for each in handover.handed()] == ["none@lab.test"]
 
 
-def test_who_has_an_account_gets_mail_too(handover: Handover, anna: Organiser) -> None:
+def test_who_has_an_account_gets_mail_too(handover: SendmailCapture, anna: Organiser) -> None:
     """Like everybody else."""
     stored = anna.invite(event(BO))
     (handed,) = handover.handed()
@@ -264,7 +273,7 @@ def test_who_has_an_account_gets_mail_too(handover: Handover, anna: Organiser) -
     assert list(anna.statuses(stored).values()) == ["1.1"]
 
 
-def test_without_a_sender_there_is_no_mail(handover: Handover, anna: Organiser) -> None:
+def test_without_a_sender_there_is_no_mail(handover: SendmailCapture, anna: Organiser) -> None:
     """And the organizer can see it."""
     handover.send_from("")
     try:
@@ -275,13 +284,13 @@ def test_without_a_sender_there_is_no_mail(handover: Handover, anna: Organiser) 
     assert anna.statuses(stored) == {"mailto:bo.berg@example.org": "1.2", "mailto:zoe@lab.test": "3.7"}
 
 
-def test_a_task_invites_nobody(handover: Handover, anna: Organiser) -> None:
+def test_a_task_invites_nobody(handover: SendmailCapture, anna: Organiser) -> None:
     """Only events do."""
     anna.invite(event(ZOE, component="VTODO"))
     assert handover.handed() == []
 
 
-def test_an_answer_goes_to_the_organizer(handover: Handover, anna: Organiser) -> None:
+def test_an_answer_goes_to_the_organizer(handover: SendmailCapture, anna: Organiser) -> None:
     """Once for each that is another than before; a deleted event is declined."""
     boss = Person("boss@lab.test", "Boß, der")
     invited = anna.invite(event(ANNA, KIM, organizer=boss))
@@ -301,7 +310,7 @@ def test_an_answer_goes_to_the_organizer(handover: Handover, anna: Organiser) ->
     assert "ATTENDEE;PARTSTAT=DECLINED;CN=Anna Groß:mailto:anna@example.org\r\n" in handed.body
 
 
-def test_what_becomes_of_it_is_not_asked(handover: Handover, anna: Organiser) -> None:
+def test_what_becomes_of_it_is_not_asked(handover: SendmailCapture, anna: Organiser) -> None:
     """A program that fails is a message that was sent."""
     with handover.failing():
         stored = anna.invite(event(ZOE))
@@ -309,7 +318,7 @@ def test_what_becomes_of_it_is_not_asked(handover: Handover, anna: Organiser) ->
     assert list(anna.statuses(stored).values()) == ["1.1"]
 
 
-def test_seventy_are_seventy_messages(handover: Handover, anna: Organiser) -> None:
+def test_seventy_are_seventy_messages(handover: SendmailCapture, anna: Organiser) -> None:
     """One after the other, while the client waits."""
     guests = [Person(f"guest{number}@lab.test", f"Guest {number}") for number in range(70)]
     anna.invite(event(*guests, start=dt.date(2030, 6, 3)))

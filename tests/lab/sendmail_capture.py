@@ -56,7 +56,7 @@ $database->prepare("UPDATE principals SET email = ? WHERE uri = ?")->execute([$a
 
 
 @dataclass(frozen=True)
-class Handed:
+class CapturedMessage:
     """What the program behind sendmail_path gets on its standard input."""
 
     raw: bytes
@@ -81,7 +81,7 @@ class Handed:
 
 
 @dataclass
-class Handover:
+class SendmailCapture:
     """A release that serves, with the accounts of an old installation; as a context manager, removed at the end."""
 
     container: Container
@@ -131,10 +131,10 @@ class Handover:
         finally:
             self.container.execute("mv", "/srv/state/aside", "/srv/state/record")
 
-    def handed(self) -> list[Handed]:
+    def handed(self) -> list[CapturedMessage]:
         """Return what was handed over since this was asked last, the oldest first."""
         told: list[str] = json.loads(self.container.execute("php", "-r", READ))
-        return [Handed(base64.b64decode(raw)) for raw in told]
+        return [CapturedMessage(base64.b64decode(raw)) for raw in told]
 
     def _bring(self, release: Release) -> None:
         engine, name = self.container.engine, self.container.name
