@@ -10,11 +10,11 @@ import pytest
 from baikalctl.rendering.database import DRIVERS, SERVERS
 from tests.lab.archives import newest
 from tests.lab.clients import EVENT
+from tests.lab.data_snapshot import open_again, said, stand_still
 from tests.lab.databases import BACKENDS
 from tests.lab.dav import Dav
 from tests.lab.http_request import PASSWORD
 from tests.lab.images import PACKAGES, machine_image
-from tests.lab.life import open_again, said, stand_still
 from tests.lab.machine import Machine
 from tests.lab.server import USERS, Server
 

@@ -13,11 +13,11 @@ from tests.lab.acme import Network
 from tests.lab.archives import FOLDER, newest
 from tests.lab.certificates import Signer
 from tests.lab.corpus import SMALL
+from tests.lab.data_snapshot import DataSnapshot, go_on, open_again, said, stand_still
 from tests.lab.databases import BACKENDS, DatabaseServer, attach
 from tests.lab.dav import Dav
 from tests.lab.http_request import PASSWORD
 from tests.lab.images import PACKAGES, machine_image
-from tests.lab.life import Life, go_on, open_again, said, stand_still
 from tests.lab.machine import Machine
 from tests.lab.server import Server
 from tests.lab.sql import SqliteFile, Statement
@@ -45,7 +45,7 @@ class Pair:
 
     server: Server
     database: DatabaseServer
-    life: Life
+    life: DataSnapshot
     there: dict[str, object]
     """Settings that declare the database server."""
 
@@ -104,7 +104,7 @@ def pair(
         assert outcome.status == 0, outcome.output
         corpus_rows.fill(SqliteFile(engine, machine.name), SMALL)
         there = database.settings(password, CA)
-        found = Pair(server, database, Life.on(server, SMALL, exact=False), there)
+        found = Pair(server, database, DataSnapshot.on(server, SMALL, exact=False), there)
         found.find()
         found.declare(**there)
         yield found
@@ -206,7 +206,7 @@ def test_what_the_database_cant_hold_is_named_in_one_line(pair: Pair) -> None:
 
 def test_data_moves_there_and_back_and_archives_of_either_come_back_in_both(pair: Pair) -> None:
     """Every object as it was, by each one's own log-in; clients that were in step go on; a deploy has nothing to do."""
-    machine, life = pair.machine, Life.on(pair.server, SMALL)
+    machine, life = pair.machine, DataSnapshot.on(pair.server, SMALL)
     of_file = archived(machine)
     lines = pair.move()
     assert lines[-1] == "status 0", lines
@@ -249,7 +249,7 @@ def archived(machine: Machine) -> str:
     return f"/root/{name}"
 
 
-def changed(pair: Pair) -> Life:
+def changed(pair: Pair) -> DataSnapshot:
     """Have somebody delete something, and another write; return what there is then, with clients that are in step."""
     dav = Dav(pair.server.url, USER, PASSWORD)
     thing = list(SMALL.things(USER, 0))[-1]
@@ -257,10 +257,10 @@ def changed(pair: Pair) -> Life:
     again = thing.data.replace(f"UID:{thing.uid}", "UID:later").encode()
     assert dav.send("PUT", f"{CALENDAR}later.ics", again, Content_Type="text/calendar").status == 201
     dav.close()
-    return Life.on(pair.server, SMALL, exact=False)
+    return DataSnapshot.on(pair.server, SMALL, exact=False)
 
 
-def in_step(pair: Pair, life: Life) -> bool:
+def in_step(pair: Pair, life: DataSnapshot) -> bool:
     """Tell whether clients that were in step before something was undone are told so."""
     for syncer in life.syncers:
         syncer.dav.close()

@@ -11,10 +11,10 @@ from tests.lab import corpus_rows
 from tests.lab.archives import DAMAGES, damage, newest, repacked
 from tests.lab.clients import EVENT
 from tests.lab.corpus import SMALL
+from tests.lab.data_snapshot import STANDS, DataSnapshot, go_on, open_again, said, stand_still
 from tests.lab.dav import Dav
 from tests.lab.deploying import pyinfra
 from tests.lab.http_request import PASSWORD
-from tests.lab.life import STANDS, Life, go_on, open_again, said, stand_still
 from tests.lab.server import Server
 from tests.lab.sql import SqliteFile
 from tests.lab.syncing import Syncer
@@ -51,9 +51,9 @@ def server(boot: Callable[..., Machine], release: Release) -> Server:
 
 
 @pytest.fixture(scope="module")
-def archived(server: Server) -> tuple[str, Life]:
+def archived(server: Server) -> tuple[str, DataSnapshot]:
     """Give an archive, and what people had when it was made."""
-    life = Life.on(server, SMALL)
+    life = DataSnapshot.on(server, SMALL)
     server.machine.run("baikalctl backup")
     path = f"/root/{newest(server.machine)}"
     server.machine.run(f"cp /var/backups/baikal/{newest(server.machine)} {path}")
@@ -61,7 +61,7 @@ def archived(server: Server) -> tuple[str, Life]:
 
 
 @pytest.fixture
-def newer(server: Server, archived: tuple[str, Life]) -> Life:
+def newer(server: Server, archived: tuple[str, DataSnapshot]) -> DataSnapshot:
     """Give what people have now: something was changed and added since the archive was made."""
     assert archived[0]
     dav = Dav(server.url, USER, PASSWORD)
@@ -70,11 +70,11 @@ def newer(server: Server, archived: tuple[str, Life]) -> Life:
     dav.send("DELETE", f"{CALENDAR}{things[-1]}")
     assert dav.send("PUT", LATER, body, Content_Type="text/calendar").status in {201, 204}
     dav.close()
-    return Life.on(server, SMALL, exact=False)
+    return DataSnapshot.on(server, SMALL, exact=False)
 
 
 def test_what_was_archived_takes_the_place_of_newer_data_which_is_kept(
-    server: Server, archived: tuple[str, Life], newer: Life
+    server: Server, archived: tuple[str, DataSnapshot], newer: DataSnapshot
 ) -> None:
     """Clients that were in step when it was archived go on; what was there since is kept, and comes back as easily."""
     path, life = archived
@@ -93,7 +93,7 @@ def test_what_was_archived_takes_the_place_of_newer_data_which_is_kept(
 
 
 def test_a_client_that_was_in_step_after_the_archive_was_made_is_told_what_is_different(
-    server: Server, archived: tuple[str, Life], newer: Life
+    server: Server, archived: tuple[str, DataSnapshot], newer: DataSnapshot
 ) -> None:
     """Or it would believe for ever in what was undone."""
     lines = said(server.machine, "restore", archived[0])
@@ -109,7 +109,7 @@ def test_a_client_that_was_in_step_after_the_archive_was_made_is_told_what_is_di
 
 @pytest.mark.parametrize("moment", [*BEFORE, "host.maintenance.off"])
 def test_a_power_cut_leaves_the_old_data_or_the_new(
-    server: Server, archived: tuple[str, Life], newer: Life, moment: str
+    server: Server, archived: tuple[str, DataSnapshot], newer: DataSnapshot, moment: str
 ) -> None:
     """The old until the very end, without anybody's help, when the machine has booted; repeating it arrives."""
     machine, (path, life) = server.machine, archived
@@ -125,7 +125,9 @@ def test_a_power_cut_leaves_the_old_data_or_the_new(
     assert life.wrong(server) == []
 
 
-def test_what_is_killed_is_taken_back_by_the_next_run(server: Server, archived: tuple[str, Life], newer: Life) -> None:
+def test_what_is_killed_is_taken_back_by_the_next_run(
+    server: Server, archived: tuple[str, DataSnapshot], newer: DataSnapshot
+) -> None:
     """Without a boot: clients are told to come again until somebody runs anything."""
     machine = server.machine
     stand_still(machine, "changes.transaction._switch", "restore", archived[0])
@@ -138,7 +140,7 @@ def test_what_is_killed_is_taken_back_by_the_next_run(server: Server, archived: 
 
 @pytest.mark.parametrize("kind", [*DAMAGES])
 def test_what_is_no_whole_archive_of_ours_is_refused_in_one_line(
-    server: Server, archived: tuple[str, Life], kind: str
+    server: Server, archived: tuple[str, DataSnapshot], kind: str
 ) -> None:
     """And nothing is touched for it."""
     machine = server.machine
@@ -154,7 +156,9 @@ def test_what_is_no_whole_archive_of_ours_is_refused_in_one_line(
 
 
 @pytest.mark.parametrize("kind", ["garbage", "byte"])
-def test_pyinfra_refuses_the_same(server: Server, archived: tuple[str, Life], tmp_path: Path, kind: str) -> None:
+def test_pyinfra_refuses_the_same(
+    server: Server, archived: tuple[str, DataSnapshot], tmp_path: Path, kind: str
+) -> None:
     """What can be seen here before anything runs, and the rest on the host; the run has failed then."""
     machine = server.machine
     place = tmp_path / "baikal-20260101T000000Z.tar.gz"
@@ -181,7 +185,7 @@ TAMPERED = {
 
 @pytest.mark.parametrize("how", [*TAMPERED])
 def test_data_that_this_release_cant_serve_changes_nothing(
-    server: Server, archived: tuple[str, Life], newer: Life, how: str
+    server: Server, archived: tuple[str, DataSnapshot], newer: DataSnapshot, how: str
 ) -> None:
     """Though every checksum is right: newer data, tables that aren't Baïkal's, a yaml that is none."""
     command, reason = TAMPERED[how]
@@ -194,7 +198,7 @@ def test_data_that_this_release_cant_serve_changes_nothing(
 
 
 def test_a_server_that_doesnt_answer_in_the_end_has_its_old_data_back(
-    server: Server, archived: tuple[str, Life], newer: Life
+    server: Server, archived: tuple[str, DataSnapshot], newer: DataSnapshot
 ) -> None:
     """The data is well, and in its place; the web server is away."""
     machine = server.machine
@@ -208,7 +212,9 @@ def test_a_server_that_doesnt_answer_in_the_end_has_its_old_data_back(
     assert newer.wrong(server) == []
 
 
-def test_a_full_disk_is_said_and_loses_nothing(server: Server, archived: tuple[str, Life], newer: Life) -> None:
+def test_a_full_disk_is_said_and_loses_nothing(
+    server: Server, archived: tuple[str, DataSnapshot], newer: DataSnapshot
+) -> None:
     """With nothing free, with a little, and with more, until there is enough: old data or new, and nothing between."""
     machine, (path, life) = server.machine, archived
     machine.run(

@@ -9,9 +9,9 @@ import pytest
 from tests.lab import corpus_rows
 from tests.lab.archives import newest
 from tests.lab.corpus import SMALL
+from tests.lab.data_snapshot import DataSnapshot, open_again, said
 from tests.lab.engine import cache_directory
 from tests.lab.future_release import Kind
-from tests.lab.life import Life, open_again, said
 from tests.lab.release import Release, standin
 from tests.lab.server import Server
 from tests.lab.sql import SqliteFile
@@ -57,7 +57,7 @@ def carried(one: Machine, other: Machine, folder: Path) -> str:
 
 def test_an_older_archive_is_migrated_and_a_newer_one_refused(old: Server, new: Server, tmp_path: Path) -> None:
     """Clients of the old server go on with the new one."""
-    life = Life.on(old, SMALL)
+    life = DataSnapshot.on(old, SMALL)
     made = carried(old.machine, new.machine, tmp_path)
     lines = said(new.machine, "restore", made)
     assert lines[-1] == "status 0", lines

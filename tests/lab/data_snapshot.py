@@ -43,7 +43,7 @@ sys.exit(main(words))
 
 
 @dataclass
-class Life:
+class DataSnapshot:
     """What all of a corpus' people had at one moment, and a client of each collection that was in step with it then."""
 
     corpus: Corpus
