@@ -154,7 +154,7 @@ def _cache_as_it_was(engine: Engine) -> Iterator[None]:
 
 def _cached(engine: Engine) -> set[str]:
     """Return what the builder keeps; nothing of an engine that doesn't tell."""
-    told = engine.docker("system", "df", "-v", "--format", "{{json .BuildCache}}", check=False)
+    output = engine.docker("system", "df", "-v", "--format", "{{json .BuildCache}}", check=False)
     with contextlib.suppress(ValueError, TypeError, KeyError):
-        return {entry["ID"] for entry in json.loads(told)}
+        return {entry["ID"] for entry in json.loads(output)}
     return set()

@@ -210,5 +210,5 @@ def _done(words: Sequence[str], command: Command) -> subprocess.CompletedProcess
 
 def _last(done: subprocess.CompletedProcess[str]) -> str:
     """Return the end of what was said for people, without colours."""
-    said = done.stderr if done.stdout.startswith("{") else done.stdout + done.stderr
-    return COLOUR.sub("", said)[-SHOWN_CHARACTERS:]
+    output = done.stderr if done.stdout.startswith("{") else done.stdout + done.stderr
+    return COLOUR.sub("", output)[-SHOWN_CHARACTERS:]

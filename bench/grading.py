@@ -60,7 +60,7 @@ def _scan(bench: Bench, set_up: Callable[[Bench, Machine], None]) -> Scan:
         machine.write(KEY, pair.key, mode="0600")
         set_up(bench, machine)
         seen = scan(machine, root.pem)
-    if (trust := seen.found.get("cert_chain_of_trust", "")) != "passed.":
+    if (trust := seen.findings.get("cert_chain_of_trust", "")) != "passed.":
         message = f"testssl.sh doesn't believe the certificate: {trust}"
         raise BenchmarkError(message)
     return seen
@@ -68,8 +68,8 @@ def _scan(bench: Bench, set_up: Callable[[Bench, Machine], None]) -> Scan:
 
 def _told(seen: Scan) -> str:
     """Return the grade, why it is no better, and what else somebody should do something about."""
-    reasons = [said for name, said in seen.found.items() if name.startswith("grade_cap_reason")]
-    return ", ".join([seen.grade, *reasons, *(f"{name}: {said}" for name, said in seen.grave.items())])
+    reasons = [text for name, text in seen.findings.items() if name.startswith("grade_cap_reason")]
+    return ", ".join([seen.grade, *reasons, *(f"{name}: {text}" for name, text in seen.problems.items())])
 
 
 def _deploy(bench: Bench, machine: Machine) -> None:

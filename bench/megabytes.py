@@ -58,11 +58,11 @@ def by_group(engine: Engine, image: str, base: str) -> dict[str, float]:
     owners = dict(_owners(engine, image))
     sizes: Counter[str] = Counter()
     counted: set[str] = set()
-    for path, found in _files(engine, image):
-        unchanged = path in before and before[path][:2] == found[:2]
-        if not unchanged and found.inode not in counted:
-            counted.add(found.inode)
-            sizes[_group(path, owners)] += found.size
+    for path, content in _files(engine, image):
+        unchanged = path in before and before[path][:2] == content[:2]
+        if not unchanged and content.inode not in counted:
+            counted.add(content.inode)
+            sizes[_group(path, owners)] += content.size
     return {group: size / MB for group, size in sizes.most_common()}
 
 
@@ -74,7 +74,7 @@ def above(engine: Engine, image: str, base: str) -> float:
 def _group(path: str, owners: Mapping[str, str]) -> str:
     if package := owners.get(COMPILED.sub(r"/\1.py", path)):
         return next(group for group, names in GROUPS.items() if re.fullmatch(names, package))
-    return next((group for place, group in PLACES.items() if path.startswith(place)), REST)
+    return next((group for prefix, group in PLACES.items() if path.startswith(prefix)), REST)
 
 
 def _files(engine: Engine, image: str) -> Iterator[tuple[str, Found]]:

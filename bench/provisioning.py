@@ -81,8 +81,8 @@ class Workshop:
         """Return the state to bring hosts to, rendered for the peers once for each value of the setting that changes."""
         if upload_limit_mb not in self.rendered:
             folder = self.folder / f"limit-{upload_limit_mb}"
-            given = wanted(folder, self.bench.release, self.platform, upload_limit_mb=upload_limit_mb)
-            self.rendered[upload_limit_mb] = given
+            payload = wanted(folder, self.bench.release, self.platform, upload_limit_mb=upload_limit_mb)
+            self.rendered[upload_limit_mb] = payload
         return self.rendered[upload_limit_mb]
 
     def measured(
@@ -163,7 +163,7 @@ def _one_machine(workshop: Workshop) -> Iterator[Row]:
     with Machines(bench.engine) as machines:
         yield _fresh(workshop, machines, [again[0], ShellScript(bench), *again[1:]])
         hosts = {contender.name: machines.hosts(contender.name) for contender in again}
-        local = (Goal(at_most=0.6), Goal(beside=Ansible.name, at_most=1 / 12))
+        local = (Goal(at_most=0.6), Goal(compared_to=Ansible.name, at_most=1 / 12))
         yield _unchanged(workshop, "nothing to change, local link", [*again, BareSsh(bench)], hosts, goals=local)
         with _slow(hosts) as far:
             name = f"nothing to change, {1000 * ROUND_TRIP_S:g} ms round trip"
@@ -188,7 +188,7 @@ def _fresh(workshop: Workshop, machines: Machines, contenders: Sequence[Contende
         "One machine",
         "bare machine to an answering server",
         _by_name(contenders, measure),
-        goals=(Goal(beside=ShellScript.name, at_most=1.10),),
+        goals=(Goal(compared_to=ShellScript.name, at_most=1.10),),
         note=FRESH_NOTE,
     )
 
@@ -216,8 +216,8 @@ def _changed(workshop: Workshop, contenders: Sequence[Contender], hosts: dict[st
     def measure(contender: Contender) -> float:
         limit = limits[contender.name]
         limits[contender.name] -= 1
-        given = workshop.wanted(limit)
-        run = contender.run(hosts[contender.name], given)
+        payload = workshop.wanted(limit)
+        run = contender.run(hosts[contender.name], payload)
         refuse_other_limit(hosts[contender.name][0].machine, workshop.bench.release, limit)
         return run.seconds
 
@@ -248,7 +248,7 @@ def _many_machines(workshop: Workshop) -> Iterator[Row]:
             return ours.unchanged(machines.hosts(section)[:1], workshop.wanted()).seconds
 
         measures = _by_name([ours, ansible], unchanged) | {ONE_OF_THEM: one}
-        goals = (Goal(beside=ONE_OF_THEM, at_most=2.5),)
+        goals = (Goal(compared_to=ONE_OF_THEM, at_most=2.5),)
         note = (
             "both on the same machines, provisioned by ours: twenty that boot systemd are more than many kernels allow"
         )

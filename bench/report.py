@@ -21,14 +21,14 @@ OURS = "baikal-deploy"
 class Goal:
     """What a figure should reach: our median over ``beside``'s (or alone, where that is empty), between two bounds."""
 
-    beside: str = ""
+    compared_to: str = ""
     at_most: float | None = None
     at_least: float | None = None
 
     def value(self, row: Row) -> float:
         """Return the ratio, or our median itself."""
         ours = row.median(row.ours)
-        return ours / row.median(self.beside) if self.beside else ours
+        return ours / row.median(self.compared_to) if self.compared_to else ours
 
     def met(self, row: Row) -> bool:
         """Tell whether ``row`` reaches the goal."""
@@ -38,8 +38,8 @@ class Goal:
     def sentence(self, row: Row) -> str:
         """Return the goal and how it ended, as a line of the report."""
         bound = f"at most {self.at_most:g}" if self.at_most is not None else f"at least {self.at_least:g}"
-        what = f"{bound} × {self.beside}" if self.beside else f"{bound} {row.unit}"
-        shown = f"{self.value(row):.3g}{' ×' if self.beside else ''}"
+        what = f"{bound} × {self.compared_to}" if self.compared_to else f"{bound} {row.unit}"
+        shown = f"{self.value(row):.3g}{' ×' if self.compared_to else ''}"
         return f"{'met' if self.met(row) else '**not met**'}: {what}; it is {shown}"
 
 

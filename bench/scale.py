@@ -48,9 +48,9 @@ def rows(bench: Bench) -> Iterator[Row]:
 
 def hosts(count: int, state: str, archive: str) -> list[tuple[str, dict[str, Any]]]:
     """Return an inventory of ``count`` simulated hosts in this ``state``; called by the inventory file that pyinfra reads."""
-    said = settled(Path(archive)) if state == "as declared" else answers(BARE)
+    answers_given = settled(Path(archive)) if state == "as declared" else answers(BARE)
     data = {
-        "fake_responses": together(said),
+        "fake_responses": together(answers_given),
         "fake_delay": DELAY_S,
         "fake_delay_jitter": JITTER_S,
         "baikal_archive": archive,

@@ -83,7 +83,7 @@ def _beside(bench: Bench, corpus: Corpus, clients: int, ours: Standing, defaults
         standing.start()
         _warm_up(standing, corpus, clients)
     rates = alternating({OURS: turn(OURS, ours), DEFAULTS: turn(DEFAULTS, defaults)}, bench.runs, bench.say)
-    goals = (Goal(beside=DEFAULTS, at_least=AT_LEAST[corpus.name]),) if clients == USUAL else ()
+    goals = (Goal(compared_to=DEFAULTS, at_least=AT_LEAST[corpus.name]),) if clients == USUAL else ()
     yield Row(section=SECTION, name=f"Mixed load, {what}", unit=RATE, figures=rates, goals=goals, note=_told(corpus))
     yield Row(section=SECTION, name=f"Mixed load, {what}: 95 of 100 answered within", unit="ms", figures=tails)
 

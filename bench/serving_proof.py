@@ -36,14 +36,14 @@ def prove(standing: Standing, corpus: Corpus) -> None:
         _expect(f"the status of storing {thing.uri} again", answer.status, 204)
     _expect("what the server notes beside objects", standing.sql(query), before)
 
-    everything = _ask(standing, user, "REPORT", "", BODIES["sync"].replace("@TOKEN@", ""))
-    _expect("the objects of a first synchronisation", everything.body.count(".ics</d:href>"), corpus.events)
+    synced = _ask(standing, user, "REPORT", "", BODIES["sync"].replace("@TOKEN@", ""))
+    _expect("the objects of a first synchronisation", synced.body.count(".ics</d:href>"), corpus.events)
 
     begin, end = (int(moment.timestamp()) for moment in WEEK)
     expected = {one.uid for one in objects if one.first is not None and one.first < end and (one.last or 0) > begin}
     asked = BODIES["query"].replace("@FROM@", f"{WEEK[0]:%Y%m%d}").replace("@TO@", f"{WEEK[1]:%Y%m%d}")
-    found = _ask(standing, user, "REPORT", "", asked)
-    _expect("the events of a week", set(re.findall(r"\bUID:([\w-]+)", found.body)), expected)
+    answer = _ask(standing, user, "REPORT", "", asked)
+    _expect("the events of a week", set(re.findall(r"\bUID:([\w-]+)", answer.body)), expected)
 
 
 def _ask(standing: Standing, user: str, method: str, uri: str, body: str) -> Answer:
@@ -53,7 +53,7 @@ def _ask(standing: Standing, user: str, method: str, uri: str, body: str) -> Ans
     return standing.server.ask(method, path, user=user, password=PASSWORD, body=body, headers=headers)
 
 
-def _expect(what: str, found: object, wanted: object) -> None:
-    if found != wanted:
-        message = f"the benchmark's own calendars are not right: {what} should be {wanted!r}, the server has {found!r}"
+def _expect(what: str, actual: object, wanted: object) -> None:
+    if actual != wanted:
+        message = f"the benchmark's own calendars are not right: {what} should be {wanted!r}, the server has {actual!r}"
         raise BenchmarkError(message[:4000])

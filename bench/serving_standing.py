@@ -216,8 +216,8 @@ for statement in {list(statements)!r}:
 connection.close()
 print(json.dumps(answer))
 """
-        told = self.machine.engine.docker("exec", "-i", self.machine.name, "python3", "-", input=program)
-        rows: list[list[Any]] = json.loads(told)
+        output = self.machine.engine.docker("exec", "-i", self.machine.name, "python3", "-", input=program)
+        rows: list[list[Any]] = json.loads(output)
         return rows
 
     def edit(self, path: str, pattern: str, replacement: str = "") -> None:

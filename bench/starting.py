@@ -140,11 +140,11 @@ def _ask(port: int, *, secure: bool = True) -> bytes:
 def _prove(bench: Bench, image: str) -> None:
     """Raise :class:`BenchmarkError` if the same question gets the same answer where the database is gone."""
     with Container.run(bench.engine, image, ports=(443,)) as container:
-        there = _ask(container.ports[443])
+        answer = _ask(container.ports[443])
         container.execute("mv", DATABASE, f"{DATABASE}.away")
         gone = _ask(container.ports[443])
-    if UNAUTHORIZED not in there or UNAUTHORIZED in gone:
-        message = f"with its database a container answers {there!r}, without it {gone!r}: 401 doesn't tell them apart"
+    if UNAUTHORIZED not in answer or UNAUTHORIZED in gone:
+        message = f"with its database a container answers {answer!r}, without it {gone!r}: 401 doesn't tell them apart"
         raise BenchmarkError(message)
 
 

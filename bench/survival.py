@@ -259,8 +259,8 @@ def _drill(bench: Bench, corpus: Corpus) -> Row:
                 server = Server(machine, bench.release)
                 began = time.monotonic()
                 if restored:
-                    given = [server.host(restore_from=str(archive))]
-                    done = pyinfra(given, "-y", "--json", deploy="restore.py")
+                    inventory = [server.host(restore_from=str(archive))]
+                    done = pyinfra(inventory, "-y", "--json", deploy="restore.py")
                 else:
                     done = server.deploy()
                 taken = time.monotonic() - began

@@ -59,7 +59,7 @@ class Ansible(Contender):
 
     def changes(self, output: str) -> int:
         """Read the recap; raises :class:`BenchmarkError` where there is none, or where it tells of failures."""
-        recap = [tuple(map(int, found)) for found in RECAP.findall(COLOUR.sub("", output))]
+        recap = [tuple(map(int, counts)) for counts in RECAP.findall(COLOUR.sub("", output))]
         if not recap or any(unreachable or failed for _, unreachable, failed in recap):
             message = f"{self.name} doesn't say that all went well:\n{output[-SHOWN_CHARACTERS:]}"
             raise BenchmarkError(message)
@@ -82,9 +82,9 @@ class ShellScript(Contender):
         del folder
         (host,) = hosts
         arguments = f"{wanted.version} {wanted.php} {HOSTNAME}"
-        there = f'set -eu; cd "$(mktemp -d)"; tar -x; sh ./provision.sh {arguments}; rm -r "$PWD"'
+        script = f'set -eu; cd "$(mktemp -d)"; tar -x; sh ./provision.sh {arguments}; rm -r "$PWD"'
         sending = 'tar -C "$0" -h -c . | "$@"'
-        return Command(["sh", "-c", sending, str(wanted.folder), *host.ssh_command(), there])
+        return Command(["sh", "-c", sending, str(wanted.folder), *host.ssh_command(), script])
 
     def changes(self, output: str) -> int:
         """Return nothing worth knowing."""

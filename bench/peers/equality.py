@@ -70,19 +70,19 @@ def state_of(machine: Machine, release: Release, wanted: Wanted) -> State:
             mode = "0644" if RELEASE.match(path) and entry.kind == "f" and entry.mode == RUNNABLE else entry.mode
             content = "" if RANDOM.match(path) or OWN_COMMAND.match(path) else entry.content
             state[path] = (mode, entry.owner, entry.group, entry.kind, content)
-    said = machine.engine.docker("exec", "-i", machine.name, "python3", "-", *wanted.units, input=PROBE)
+    output = machine.engine.docker("exec", "-i", machine.name, "python3", "-", *wanted.units, input=PROBE)
     fact = MachineFact()
     missing = fact.process(machine.run(fact.command()).splitlines()).missing(PACKAGES)
-    found: State = json.loads(said)
-    return state | found | {"packages that are missing": missing}
+    probed: State = json.loads(output)
+    return state | probed | {"packages that are missing": missing}
 
 
 def refuse_differences(ours: State, theirs: State, contender: str) -> None:
     """Raise :class:`BenchmarkError` with what differs: figures for another end state would mean nothing."""
     differing = [
-        f"    {place}: ours {ours.get(place)}, theirs {theirs.get(place)}"
-        for place in sorted({*ours, *theirs})
-        if ours.get(place) != theirs.get(place)
+        f"    {path}: ours {ours.get(path)}, theirs {theirs.get(path)}"
+        for path in sorted({*ours, *theirs})
+        if ours.get(path) != theirs.get(path)
     ]
     if differing:
         more = f"\n    and {len(differing) - SHOWN} more" if len(differing) > SHOWN else ""
@@ -106,8 +106,8 @@ def refuse_other_limit(machine: Machine, release: Release, limit_mb: int) -> Non
 def _refuse_unserved(machine: Machine, release: Release) -> None:
     server = Server(machine, release)
     stranger = _asked(server, "GET", "/dav.php/")
-    place = f"/dav.php/calendars/{USER}/default/"
-    calendar = _asked(server, "PROPFIND", place, user=USER, headers={"Depth": "1"})
+    href = f"/dav.php/calendars/{USER}/default/"
+    calendar = _asked(server, "PROPFIND", href, user=USER, headers={"Depth": "1"})
     if (stranger, calendar) != (401, 207):
         message = f"the server answers {stranger} to a stranger and {calendar} to its user, not 401 and 207"
         raise BenchmarkError(message)

@@ -116,13 +116,13 @@ def wanted(folder: Path, release: Release, platform: Platform, **changes: object
 def platform_of(machine: Machine) -> Platform:
     """Return what our files depend on, of a machine that has the distribution's packages."""
     fact = MachineFact()
-    found = fact.process(machine.run(fact.command()).splitlines())
+    value = fact.process(machine.run(fact.command()).splitlines())
     return Platform(
-        php=php.version(found.installed["php-fpm"]),
-        nginx=nginx.version(found.installed["nginx"]),
-        cores=found.cores,
-        memory_mb=found.memory_mb,
-        ipv6=found.ipv6,
+        php=php.version(value.installed["php-fpm"]),
+        nginx=nginx.version(value.installed["nginx"]),
+        cores=value.cores,
+        memory_mb=value.memory_mb,
+        ipv6=value.ipv6,
     )
 
 

@@ -40,21 +40,21 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 def engine() -> Engine:
     """Give a container engine; tests/conftest.py ends it after all workers, if it was started for this."""
     try:
-        found = ensure_engine()
+        answering = ensure_engine()
     except LabError as error:
         if os.environ.get("CI"):
             raise
         pytest.skip(f"end-to-end tests need a container engine: {error}")
-    remove_leftovers(found)
-    return found
+    remove_leftovers(answering)
+    return answering
 
 
 @pytest.fixture(scope="session")
 def release() -> Release:
     """Give the release that all tests install; which it was stands at the end of the report."""
-    found = releases.obtain(cache_directory())
-    note(TESTED_WITH, f"release: Baïkal {found.version}, {found.origin}")
-    return found
+    installed = releases.obtain(cache_directory())
+    note(TESTED_WITH, f"release: Baïkal {installed.version}, {installed.origin}")
+    return installed
 
 
 @pytest.fixture(scope="session")

@@ -69,9 +69,9 @@ def writers(server: Server) -> Iterator[set[str]]:
 
 def finding(server: Server, words: str = "") -> dict[str, Any]:
     """Return what the doctor says of the backups, where several things the one with ``words``."""
-    found = [each for each in server.check()["findings"] if each["subject"] == "backup" and words in each["message"]]
-    assert len(found) == 1, found
-    return dict(found[0])
+    findings = [each for each in server.check()["findings"] if each["subject"] == "backup" and words in each["message"]]
+    assert len(findings) == 1, findings
+    return dict(findings[0])
 
 
 def hidden(machine: Machine) -> list[str]:
@@ -100,9 +100,9 @@ def test_a_machine_that_is_new_says_when_its_first_archive_is_due(server: Server
     ]
     served_certificate = machine.run("systemctl show -p NextElapseUSecRealtime --value baikal-backup.timer")
     assert " 03:15:00 " in served_certificate
-    said = finding(server)
-    assert said["status"] == "ok"
-    assert said["message"].startswith("no archive was made yet; the next is due in ")
+    message = finding(server)
+    assert message["status"] == "ok"
+    assert message["message"].startswith("no archive was made yet; the next is due in ")
 
 
 def test_what_was_acknowledged_before_it_began_is_in_it(server: Server, writers: set[str]) -> None:
@@ -179,10 +179,10 @@ def test_a_full_disk_is_said_in_one_line_and_nothing_is_left(server: Server) -> 
     machine = server.machine
     machine.run(f"mkdir -p /mnt/small && mount -t tmpfs -o size=200k tmpfs {BACKUPS}")
     try:
-        said = machine.run("baikalctl backup 2>&1; echo status $?").splitlines()
-        assert said[-1] == "status 1"
-        assert len([line for line in said if "No space left" in line or "can't be" in line]) == 1, said
-        assert "make room in " in said[-2]
+        lines = machine.run("baikalctl backup 2>&1; echo status $?").splitlines()
+        assert lines[-1] == "status 1"
+        assert len([line for line in lines if "No space left" in line or "can't be" in line]) == 1, lines
+        assert "make room in " in lines[-2]
         assert machine.run(f"ls -A {BACKUPS}") == ""
         warned = finding(server)
         assert warned["status"] == "warning"

@@ -33,15 +33,15 @@ def test_peers_arrive_at_the_same_state_and_a_difference_is_noticed(
     """Ours and the shell script, compared as the benchmark does; then with one mode changed, and nothing that renews."""
     bench = Bench(engine=engine, release=release, runs=1, say=print, ansible=Path("unused"))
     ours, theirs = boot(), boot()
-    given = wanted(tmp_path / "files", release, platform_of(ours))
-    OurDeploy(bench).run([Host.of(ours)], given)
-    ShellScript(bench).run([Host.of(theirs)], given)
-    state = state_of(ours, release, given)
-    refuse_differences(state, state_of(theirs, release, given), "shell script")
+    payload = wanted(tmp_path / "files", release, platform_of(ours))
+    OurDeploy(bench).run([Host.of(ours)], payload)
+    ShellScript(bench).run([Host.of(theirs)], payload)
+    state = state_of(ours, release, payload)
+    refuse_differences(state, state_of(theirs, release, payload), "shell script")
     theirs.run("chmod 755 /var/lib/baikal/Specific; rm /usr/local/sbin/baikal-certificate")
     theirs.run("systemctl stop baikal-certificate.timer")
     with pytest.raises(BenchmarkError, match="arrives at another state than ours; make them one:") as raised:
-        refuse_differences(state, state_of(theirs, release, given), "shell script")
+        refuse_differences(state, state_of(theirs, release, payload), "shell script")
     lines = str(raised.value).splitlines()[1:]
     assert [line.partition(": ours")[0].strip() for line in lines] == [
         *("/var/lib/baikal/Specific", "services", "started by timers"),
@@ -54,16 +54,16 @@ def test_a_run_that_changes_what_it_should_not_is_no_figure(
     """A contender is believed to have had nothing to do only if it says so itself, watched or not."""
     bench = Bench(engine=engine, release=release, runs=1, say=print, ansible=Path("unused"))
     machine = boot()
-    given = wanted(tmp_path / "files", release, platform_of(machine))
+    payload = wanted(tmp_path / "files", release, platform_of(machine))
     contender = OurDeploy(bench)
     with pytest.raises(BenchmarkError, match="should have had nothing to change and changed"):
-        contender.unchanged([Host.of(machine)], given)
-    run = contender.unchanged([Host.of(machine)], given, watched=True)
+        contender.unchanged([Host.of(machine)], payload)
+    run = contender.unchanged([Host.of(machine)], payload, watched=True)
     assert run.changes == 0
     assert run.memory_mib > 20
     assert run.cpu_s > 0.1
     with pytest.raises(BenchmarkError, match=r"failed with status 1:\n(.|\n)*can't be reached|No hosts remaining"):
-        IdiomaticPyinfra(bench).run([Host(machine, 1)], given)
+        IdiomaticPyinfra(bench).run([Host(machine, 1)], payload)
 
 
 def test_an_images_megabytes_are_all_accounted_for(engine: Engine, release: Release) -> None:
@@ -72,8 +72,8 @@ def test_an_images_megabytes_are_all_accounted_for(engine: Engine, release: Rele
         pytest.skip("this engine counts what it keeps packed as well")
     image, base = baked(engine, release), base_image(engine, BASE).tag
     groups = megabytes.by_group(engine, image, base)
-    told = [int(engine.docker("image", "inspect", "-f", "{{.Size}}", tag)) for tag in (image, base)]
-    assert sum(groups.values()) == pytest.approx((told[0] - told[1]) / megabytes.MB, rel=0.005)
+    sizes = [int(engine.docker("image", "inspect", "-f", "{{.Size}}", tag)) for tag in (image, base)]
+    assert sum(groups.values()) == pytest.approx((sizes[0] - sizes[1]) / megabytes.MB, rel=0.005)
     assert groups["PHP"] > 20
     assert groups["Baïkal"] > 1
     assert 5 < groups["certbot"] < groups["Python, Jinja2, PyYAML"]

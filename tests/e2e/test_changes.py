@@ -220,9 +220,9 @@ def test_check_finds_what_is_wrong_and_says_what_to_do(own: Server, breakages: d
         before = {finding["subject"] for finding in own.check()["findings"] if finding["status"] == "failed"}
         assert subject not in before, "what is broken already doesn't show this"
         own.machine.run(command)
-        found = own.check()
-        assert not found["healthy"], command
-        failed = [finding for finding in found["findings"] if finding["status"] == "failed"]
+        report = own.check()
+        assert not report["healthy"], command
+        failed = [finding for finding in report["findings"] if finding["status"] == "failed"]
         assert subject in {finding["subject"] for finding in failed}, (command, failed)
         assert all(finding["remedy"] or ";" in finding["message"] for finding in failed), failed
     if "version" in breakages:  # a deploy never touches the version of the data

@@ -68,9 +68,9 @@ class Refusal(NamedTuple):
 
     def line(self, start: str) -> str:
         """Return the one line that starts like this."""
-        found = [line for line in self.lines if line.startswith(f"baikalctl: {start}")]
-        assert len(found) == 1, self.lines
-        return found[0]
+        matches = [line for line in self.lines if line.startswith(f"baikalctl: {start}")]
+        assert len(matches) == 1, self.lines
+        return matches[0]
 
 
 def refused(
@@ -136,8 +136,8 @@ def owned_by(uid: int, engine: Engine, image: str, folder: Path) -> Iterator[Non
 
 def asked_for_health(container: Container) -> tuple[int, str]:
     """Return the status of ``baikalctl health``, and what it said."""
-    said, _, status = container.execute("sh", "-c", "baikalctl health 2>&1; echo $?").rstrip().rpartition("\n")
-    return int(status), said
+    output, _, status = container.execute("sh", "-c", "baikalctl health 2>&1; echo $?").rstrip().rpartition("\n")
+    return int(status), output
 
 
 # What a container becomes
@@ -340,16 +340,16 @@ def test_every_wrong_variable_is_said_at_once_and_nothing_is_written(
     assert set(WRONG) == {name for name, item in DEFINITIONS.items() if not item.machine_only}
     unknown = {"BAIKAL_HOSTNAM": "x", "BAIKAL_VERSION": "0.11.1"}
     environment = {PREFIX + name.upper(): text for name, (text, _) in WRONG.items()} | unknown
-    said = refused(engine, image, environment, volume=volume)
-    assert said.status == 2
-    assert len(said.lines) == len(environment) + 1
+    output = refused(engine, image, environment, volume=volume)
+    assert output.status == 2
+    assert len(output.lines) == len(environment) + 1
     for name, (_, words) in WRONG.items():
         start = PREFIX + name.upper()
-        (line,) = [line for line in said.lines if re.match(rf"baikalctl: {start}( = |:)", line)]
+        (line,) = [line for line in output.lines if re.match(rf"baikalctl: {start}( = |:)", line)]
         assert words in line
-    assert "did you mean BAIKAL_HOSTNAME?" in said.line("BAIKAL_HOSTNAM:")
-    assert "choose an image with that release" in said.line("BAIKAL_VERSION:")
-    assert said.lines[-1].startswith("baikalctl: nothing was touched")
+    assert "did you mean BAIKAL_HOSTNAME?" in output.line("BAIKAL_HOSTNAM:")
+    assert "choose an image with that release" in output.line("BAIKAL_VERSION:")
+    assert output.lines[-1].startswith("baikalctl: nothing was touched")
     assert listing(engine, image, volume) == ""
 
 
@@ -421,12 +421,12 @@ def test_an_environment_that_is_wrong_as_a_whole_is_refused(
     engine: Engine, image: str, environment: dict[str, str | None], expected: list[str]
 ) -> None:
     """What is missing or contradicts itself: a line each and nothing else, and no password is shown."""
-    said = refused(engine, image, environment)
-    assert said.status == 2
+    output = refused(engine, image, environment)
+    assert output.status == 2
     for start in expected:
-        said.line(start)
-    assert len(said.lines) == len(expected) + 1
-    assert PASSWORD not in str(said.lines)
+        output.line(start)
+    assert len(output.lines) == len(expected) + 1
+    assert PASSWORD not in str(output.lines)
 
 
 @pytest.mark.parametrize(
@@ -454,10 +454,10 @@ def test_a_mounted_file_that_is_wrong_is_refused(  # noqa: PLR0913, PLR0917 - tw
         file.mkdir()
     else:
         file.write_bytes(content)
-    said = refused(engine, image, options=[f"--volume={file}:{TOML}:ro"])
-    assert said.status == status
-    said.line(expected)
-    assert len(said.lines) == status
+    output = refused(engine, image, options=[f"--volume={file}:{TOML}:ro"])
+    assert output.status == status
+    output.line(expected)
+    assert len(output.lines) == status
 
 
 @pytest.mark.parametrize(
@@ -503,10 +503,10 @@ def test_a_container_that_may_not_says_what_would_let_it(  # noqa: PLR0913, PLR0
     secret.touch(mode=0o600)
     where = mount.format(volume=volume.name, folder=folder, secret=secret)
     with owned_by(1234, engine, image, tmp_path):
-        said = refused(engine, image, options=[*options, *([f"--volume={where}"] if where else [])])
-    assert said.status == 1
-    said.line(expected)
-    assert len(said.lines) == 1
+        output = refused(engine, image, options=[*options, *([f"--volume={where}"] if where else [])])
+    assert output.status == 1
+    output.line(expected)
+    assert len(output.lines) == 1
 
 
 # Volumes
@@ -545,9 +545,9 @@ def test_data_of_a_newer_release_is_left_alone(engine: Engine, image: str, volum
     with Container.run(engine, image, volume=volume) as container:
         container.execute("sed", "-i", 's/configured_version: .*/configured_version: "0.99.0"/', YAML)
     before = listing(engine, image, volume)
-    said = refused(engine, image, volume=volume)
-    assert said.status == 1
-    line = said.line("the data is of Baïkal 0.99.0, and ")
+    output = refused(engine, image, volume=volume)
+    assert output.status == 1
+    line = output.line("the data is of Baïkal 0.99.0, and ")
     assert "run a release that is at least 0.99.0, or restore a backup from before" in line
     assert listing(engine, image, volume) == before
 
@@ -556,9 +556,9 @@ def test_data_of_a_newer_release_is_left_alone(engine: Engine, image: str, volum
 def test_a_volume_too_small_to_begin_with_is_said(engine: Engine, image: str, size: str) -> None:
     """However far a first start gets: one line asks for room."""
     with Volume(engine, size=size) as volume:
-        said = refused(engine, image, volume=volume)
-    assert said.status == 1
-    assert [line.endswith(FULL) for line in said.lines if "full" in line] == [True]
+        output = refused(engine, image, volume=volume)
+    assert output.status == 1
+    assert [line.endswith(FULL) for line in output.lines if "full" in line] == [True]
 
 
 def test_a_volume_that_fills_up_keeps_what_was_acknowledged(engine: Engine, image: str) -> None:
@@ -573,9 +573,9 @@ def test_a_volume_that_fills_up_keeps_what_was_acknowledged(engine: Engine, imag
         container.execute("rm", f"{DATA}/else")
         assert asked_for_health(container) == (0, HEALTHY)
         assert put(container, "after").status == 201
-        there = container.ask("PROPFIND", f"{CALENDAR}/", user="jo", headers={"Depth": "1"}).body
+        listing = container.ask("PROPFIND", f"{CALENDAR}/", user="jo", headers={"Depth": "1"}).body
         assert acknowledged
-        assert set(acknowledged) <= set(re.findall(r"event-\d+\.ics", there))
+        assert set(acknowledged) <= set(re.findall(r"event-\d+\.ics", listing))
         for name in (acknowledged[0], acknowledged[-1]):
             assert "END:VCALENDAR" in container.ask("GET", f"{CALENDAR}/{name}", user="jo").body
 
@@ -584,8 +584,8 @@ def test_on_a_full_volume_health_and_the_next_start_ask_for_room(engine: Engine,
     """SQLite, which can't even read then, speaks of an error of the disk; and it goes on when there is room."""
     with Volume(engine, size="1m") as volume, Container.run(engine, image, volume=volume) as container:
         fill(container, "else")
-        status, said = asked_for_health(container)
-        assert (status, said.endswith(FULL)) == (1, True), said
+        status, output = asked_for_health(container)
+        assert (status, output.endswith(FULL)) == (1, True), output
         assert put(container, "refused").status >= 500
         # Of such a volume nothing is left between two containers, so the one that has it says what the next would.
         assert FULL in container.execute("sh", "-c", "baikalctl apply 2>&1 || true")
@@ -606,7 +606,7 @@ def fill(container: Container, name: str, blocks: int = 0) -> None:
 
 
 @pytest.mark.parametrize(
-    ("breaking", "mending", "said"),
+    ("damage", "repair", "reasons"),
     [
         (f"mv {DATABASE} {DATABASE}.away", f"mv {DATABASE}.away {DATABASE}", ["db.sqlite is not there"]),
         (
@@ -635,19 +635,19 @@ def fill(container: Container, name: str, blocks: int = 0) -> None:
     ids=["no database", "no head", "damage", "another version", "no configuration", "no PHP", "no nginx"],
 )
 def test_what_keeps_calendars_from_working_is_unhealthy_with_the_reason(
-    served: Container, breaking: str, mending: str, said: list[str]
+    served: Container, damage: str, repair: str, reasons: list[str]
 ) -> None:
     """Status 1 and the reason in words, whatever Baïkal answers then; healthy again when it is fixed."""
     assert asked_for_health(served) == (0, HEALTHY)
     try:
-        served.execute("sh", "-ec", breaking)
+        served.execute("sh", "-ec", damage)
         status, words = asked_for_health(served)
         assert status == 1
         assert "Traceback" not in words
-        for part in said:
+        for part in reasons:
             assert part in words
     finally:
-        served.execute("sh", "-ec", mending)
+        served.execute("sh", "-ec", repair)
         assert wait_until(lambda: asked_for_health(served) == (0, HEALTHY), LIMIT_S)
     assert log_in(served, "jo", PASSWORD) == 207
 

@@ -28,7 +28,7 @@ SERVES: Final = "take the certificate of /var/lib/baikal/acme/issued/acme.lab.te
 REFRESH_LIMIT_S: Final = 90
 
 
-class Place:
+class Setup:
     """An authority, and containers beside it on one network."""
 
     def __init__(self, engine: Engine, image: str, network: Network, authority: AcmeServer, folder: Path) -> None:
@@ -47,9 +47,9 @@ class Place:
             "BAIKAL_ACME_SERVER": self.authority.directory,
             "BAIKAL_ACME_CA": "/acme/authority.pem",
         }
-        given = ("--network", self.network.name, "--volume", f"{self.folder}:/acme:ro", *options)
+        all_options = ("--network", self.network.name, "--volume", f"{self.folder}:/acme:ro", *options)
         return Container.run(
-            self.engine, self.image, volume=volume, options=given, environment={**asking, **environment}
+            self.engine, self.image, volume=volume, options=all_options, environment={**asking, **environment}
         )
 
     def lead(self, container: Container) -> None:
@@ -61,36 +61,36 @@ def _issuer(container: Container) -> str:
     return served_certificate(container.ports[443], NAME).issuer
 
 
-def _care(container: Container, *options: str) -> str:
+def _run_certificate(container: Container, *options: str) -> str:
     return container.execute("baikalctl", "certificate", *options, check=False)
 
 
 @pytest.fixture(scope="module")
-def place(engine: Engine, image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+def setup(engine: Engine, image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Setup]:
     """Give an authority that issues for long."""
     with Network(engine) as network, AcmeServer.start(engine, network) as authority:
-        yield Place(engine, image, network, authority, tmp_path_factory.mktemp("acme"))
+        yield Setup(engine, image, network, authority, tmp_path_factory.mktemp("acme"))
 
 
-def test_a_container_is_up_at_once_and_gets_its_certificate_by_itself(place: Place) -> None:
+def test_a_container_is_up_at_once_and_gets_its_certificate_by_itself(setup: Setup) -> None:
     """Self-signed first; asked for as soon as it serves; in the volume, so the next container needs none.
 
     As an ordinary user, with nothing that can be written but the volume.
     """
-    issued = place.authority.issued()
-    with Volume(place.engine) as volume:
-        with place.run(volume, *HARDENED) as first:
+    issued = setup.authority.issued()
+    with Volume(setup.engine) as volume:
+        with setup.run(volume, *HARDENED) as first:
             assert "Pebble" not in _issuer(first)
             assert wait_until(lambda: "is asked again after" in first.log(), 20), first.log()
             assert "let port 80 of cal.lab.test lead to this host" in first.log()
-            place.lead(first)
-            said = _care(first, "--now")
-            assert SERVES in said
+            setup.lead(first)
+            output = _run_certificate(first, "--now")
+            assert SERVES in output
             assert "Pebble" in _issuer(first)
             before = served_certificate(first.ports[443], NAME).serial
-            with PollingClient(first.ports[443], NAME, place.authority.root()) as visitor:
+            with PollingClient(first.ports[443], NAME, setup.authority.root()) as visitor:
                 assert wait_until(lambda: visitor.answers > 10, 20)
-                assert SERVES in _care(first, "--renew")
+                assert SERVES in _run_certificate(first, "--renew")
                 seen = visitor.answers
                 assert wait_until(lambda: visitor.answers > seen + 20, 20)
             assert visitor.failures == []
@@ -98,37 +98,37 @@ def test_a_container_is_up_at_once_and_gets_its_certificate_by_itself(place: Pla
             serial = served_certificate(first.ports[443], NAME).serial
             assert serial != before
             assert "ok       certificate" in first.execute("baikalctl", "check")
-        assert place.authority.issued() == issued + 2
-        with place.run(volume, *HARDENED) as second:
+        assert setup.authority.issued() == issued + 2
+        with setup.run(volume, *HARDENED) as second:
             assert served_certificate(second.ports[443], NAME).serial == serial, "from its first moment on"
             assert second.execute("baikalctl", "certificate") == ""
             assert not second.execute("find", "/var/lib/baikal/acme", "-type", "f", "-perm", "/077")
-    assert place.authority.issued() == issued + 2
+    assert setup.authority.issued() == issued + 2
 
 
-def test_a_container_whose_authority_is_down_serves_and_asks_again(place: Place) -> None:
+def test_a_container_whose_authority_is_down_serves_and_asks_again(setup: Setup) -> None:
     """With the rights of root, whose services have accounts of their own."""
-    place.authority.stop()
+    setup.authority.stop()
     try:
-        with place.run() as container:
+        with setup.run() as container:
             assert wait_until(lambda: "can't be reached" in container.log(), 20), container.log()
             assert container.serving()
             assert "warning  certificate" in container.execute("baikalctl", "check")
-            place.authority.resume()
-            place.lead(container)
-            assert SERVES in _care(container, "--now")
+            setup.authority.resume()
+            setup.lead(container)
+            assert SERVES in _run_certificate(container, "--now")
             assert "Pebble" in _issuer(container)
     finally:
-        place.authority.resume()
+        setup.authority.resume()
 
 
-def test_a_host_that_port_80_does_not_reach_proves_its_name_by_the_dns(place: Place) -> None:
+def test_a_host_that_port_80_does_not_reach_proves_its_name_by_the_dns(setup: Setup) -> None:
     """A hook of one's own sets the record and clears it; nothing in the DNS leads to the server."""
-    hook = place.folder / "hook"
-    hook.write_text(HOOK.replace("DNS", place.authority.dns_management))
+    hook = setup.folder / "hook"
+    hook.write_text(HOOK.replace("DNS", setup.authority.dns_management))
     hook.chmod(0o755)
-    place.authority.forget(NAME)
-    with place.run(BAIKAL_ACME_DNS_HOOK="/acme/hook") as container:
+    setup.authority.forget(NAME)
+    with setup.run(BAIKAL_ACME_DNS_HOOK="/acme/hook") as container:
         assert wait_until(lambda: "Pebble" in _issuer(container), 30), container.log()
 
 
@@ -140,15 +140,15 @@ def test_certificates_that_end_in_a_minute_are_renewed_in_time_whatever_the_auth
         Network(engine) as network,
         AcmeServer.start(engine, network, validity_s=45, eab=True, nonce_reject_percent=10) as authority,
     ):
-        place = Place(engine, image, network, authority, tmp_path)
+        setup = Setup(engine, image, network, authority, tmp_path)
         (tmp_path / "key").write_text(authority.eab_hmac_key + "\n")
-        with place.run(
+        with setup.run(
             BAIKAL_ACME_EAB_KEY_ID=authority.eab_key_id, BAIKAL_ACME_EAB_HMAC_KEY_FILE="/acme/key"
         ) as container:
-            place.lead(container)
+            setup.lead(container)
             # It may have asked before the name led to it; while it does, nobody else can.
             assert wait_until(lambda: "Pebble" in _issuer(container) or "asked again" in container.log(), 30)
-            _care(container, "--now")
+            _run_certificate(container, "--now")
             assert wait_until(lambda: "Pebble" in _issuer(container), 30), container.log()
             first = served_certificate(container.ports[443], NAME)
             with PollingClient(container.ports[443], NAME, authority.root()) as visitor:
@@ -192,8 +192,8 @@ def test_replaced_files_are_taken_into_service_without_a_restart(engine: Engine,
             lambda: served_certificate(port, NAME).pem.strip() == second.certificate.strip(), REFRESH_LIMIT_S, 1
         )
         bring(first, key=second.key)
-        said = _care(container)
-        assert "/own/cal.key is not the key of /own/cal.pem" in said
+        output = _run_certificate(container)
+        assert "/own/cal.key is not the key of /own/cal.pem" in output
         engine.docker("restart", container.name)
         container.wait_until_serving()
         assert served_certificate(container.ports[443], NAME).pem.strip() == second.certificate.strip()

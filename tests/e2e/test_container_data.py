@@ -16,7 +16,7 @@ from tests.lab.baking import with_release
 from tests.lab.certificates import Signer
 from tests.lab.clients import CARD, EVENT
 from tests.lab.container import Container, Volume
-from tests.lab.contents import Contents, compare, everything
+from tests.lab.contents import Contents, compare, fetch_all
 from tests.lab.databases import BACKENDS, DatabaseServer
 from tests.lab.dav import Dav
 from tests.lab.engine import Engine, cache_directory, wait_until
@@ -69,7 +69,7 @@ LET_GO: Final = {
 
 
 @dataclass
-class Place:
+class Setup:
     """A volume, and how containers are run on it."""
 
     engine: Engine
@@ -88,30 +88,30 @@ class Place:
             ready=ready,
         )
 
-    def errand(self, image: str, *words: str, options: Sequence[str] = ()) -> tuple[int, str]:
+    def run_command(self, image: str, *words: str, options: Sequence[str] = ()) -> tuple[int, str]:
         """Run a container for one thing alone, and return its exit status and what it has said."""
-        given = (*self.options, *options)
+        all_options = (*self.options, *options)
         with Container.run(
             self.engine,
             image,
             *words,
             volume=self.volume,
             environment=self.environment,
-            options=given,
+            options=all_options,
             ports=(),
             ready=False,
         ) as container:
             return container.exit_status(LIMIT_S), container.log()
 
-    def ends(self, image: str) -> tuple[int, str]:
+    def run_to_end(self, image: str) -> tuple[int, str]:
         """Run a container that ends by itself; return its exit status, and the last thing that it has said."""
         with self.run(image, ready=False) as container:
             return container.exit_status(LIMIT_S), container.log().rstrip().splitlines()[-1]
 
     def listing(self, image: str) -> str:
         """Return what is in the volume: names, modes, owners and checksums."""
-        whole = Place(self.engine, self.volume, options=("--entrypoint=/bin/sh",))
-        return whole.errand(image, "-euc", LISTING)[1]
+        whole = Setup(self.engine, self.volume, options=("--entrypoint=/bin/sh",))
+        return whole.run_command(image, "-euc", LISTING)[1]
 
 
 @pytest.fixture
@@ -140,11 +140,11 @@ class World:
             self.others[version, kind] = with_release(self.engine, self.image, standin)
         return self.others[version, kind]
 
-    def place(self, volume: Volume, backend: str = "sqlite", options: Sequence[str] = ()) -> Place:
+    def setup(self, volume: Volume, backend: str = "sqlite", options: Sequence[str] = ()) -> Setup:
         """Return the volume as a place for containers that have their data there, or in an empty database of a server."""
         server = self.server(backend)
         if not server:
-            return Place(self.engine, volume, options=options)
+            return Setup(self.engine, volume, options=options)
         server.start()
         server.empty()
         (self.folder / "password").write_text(server.password, encoding="utf-8")
@@ -156,7 +156,7 @@ class World:
             "BAIKAL_DATABASE_PASSWORD_FILE": "/database/password",
         }
         joined = (f"--network={server.network.name}", f"--volume={self.folder}:/database:ro", *options)
-        return Place(self.engine, volume, environment, joined)
+        return Setup(self.engine, volume, environment, joined)
 
     def server(self, backend: str) -> DatabaseServer | None:
         """Return the database server, if it is one."""
@@ -197,28 +197,28 @@ def fill(container: Container) -> Contents:
 
 def contents(container: Container) -> Contents:
     """Return all that there is."""
-    return everything(container.url, PEOPLE)
+    return fetch_all(container.url, PEOPLE)
 
 
-def answered(container: Container, limit_s: float = LIMIT_S) -> list[Answer]:
+def answers_until_serving(container: Container, limit_s: float = LIMIT_S) -> list[Answer]:
     """Ask as a stranger until that is answered as by a server that serves, and return all answers."""
-    given: list[Answer] = []
+    answers: list[Answer] = []
 
     def serves() -> bool:
         with contextlib.suppress(OSError):  # nobody listens yet
-            given.append(container.ask("PROPFIND", "/dav.php/"))
-        return bool(given) and given[-1].status == 401
+            answers.append(container.ask("PROPFIND", "/dav.php/"))
+        return bool(answers) and answers[-1].status == 401
 
-    assert wait_until(serves, limit_s, pause_s=0.02), f"{given[-1:]}\n{container.log()}"
-    return given
+    assert wait_until(serves, limit_s, pause_s=0.02), f"{answers[-1:]}\n{container.log()}"
+    return answers
 
 
-def told_to_come_again(answers: Sequence[Answer]) -> bool:
+def all_retry_later(answers: Sequence[Answer]) -> bool:
     """Tell whether there are any, and all say 503 and when to come again."""
     return {(answer.status, answer.headers.get("retry-after")) for answer in answers} == {(503, "30")}
 
 
-def said(container: Container) -> list[str]:
+def start_log(container: Container) -> list[str]:
     """Return what the start has said, but for its warning of passwords that PHP can read."""
     lines = [
         line.removeprefix("baikalctl: ") for line in container.log().splitlines() if line.startswith("baikalctl: ")
@@ -234,7 +234,7 @@ def health(container: Container) -> str:
 def is_closed(container: Container) -> bool:
     """Tell whether clients are told to come again."""
     with contextlib.suppress(OSError):
-        return told_to_come_again([container.ask("PROPFIND", "/dav.php/")])
+        return all_retry_later([container.ask("PROPFIND", "/dav.php/")])
     return False
 
 
@@ -284,24 +284,24 @@ def test_a_newer_image_brings_the_data_along_and_an_older_one_refuses_it(
     world: World, volume: Volume, release: Release
 ) -> None:
     """Clients are told to come again, and then have all as it was; what was there is kept; who refuses touches nothing."""
-    place = world.place(volume)
-    with place.run(world.other(OLDER)) as old:
+    setup = world.setup(volume)
+    with setup.run(world.other(OLDER)) as old:
         before = fill(old)
-    with place.run(world.image, ready=False) as new:
-        *meanwhile, _ = answered(new)
-        assert told_to_come_again(meanwhile)
+    with setup.run(world.image, ready=False) as new:
+        *meanwhile, _ = answers_until_serving(new)
+        assert all_retry_later(meanwhile)
         assert compare(before, contents(new)) == []
         assert f"Baïkal {release.version} serves; the old data is kept" in new.log()
         kept = new.execute("ls", "/var/lib/baikal/backups").split()
         assert any(name.startswith(f"before-upgrade-{OLDER}-to-{release.version}-") for name in kept)
         assert any(name.endswith("-before-upgrade.tar.gz") for name in kept)
-    untouched = place.listing(world.image)
-    status, last = place.ends(world.other(OLDER))
+    untouched = setup.listing(world.image)
+    status, last = setup.run_to_end(world.other(OLDER))
     assert status == 1
     assert last.startswith(f"baikalctl: the data is of Baïkal {release.version}, and {OLDER} is older")
-    assert place.listing(world.image) == untouched
-    with place.run(world.image) as new:
-        assert said(new) == ["serving https://localhost"]
+    assert setup.listing(world.image) == untouched
+    with setup.run(world.image) as new:
+        assert start_log(new) == ["serving https://localhost"]
         assert compare(before, contents(new)) == []
 
 
@@ -317,15 +317,15 @@ def test_an_upgrade_that_fails_ends_the_container_and_the_old_image_serves(
     world: World, volume: Volume, backend: str, kind: Kind, why: str
 ) -> None:
     """The last line of its log says why, and that all is as it was."""
-    place = world.place(volume, backend)
-    with place.run(world.image) as old:
+    setup = world.setup(volume, backend)
+    with setup.run(world.image) as old:
         before = fill(old)
-    status, last = place.ends(world.other(FUTURE, kind))
+    status, last = setup.run_to_end(world.other(FUTURE, kind))
     assert status == 1
     assert "failed, and all is as it was: " in last
     assert why in last
-    with place.run(world.image) as old:
-        assert said(old) == ["serving https://localhost"]
+    with setup.run(world.image) as old:
+        assert start_log(old) == ["serving https://localhost"]
         assert compare(before, contents(old)) == []
 
 
@@ -335,23 +335,23 @@ def test_a_container_that_is_killed_while_it_upgrades_has_done_nothing(
 ) -> None:
     """Whichever image comes next: the old one serves what was there, and the new one upgrades that."""
     newer = world.other(FUTURE, Kind.NEW_STEP)
-    place, server = world.place(volume, backend), world.server(backend)
-    with place.run(world.image) as old:
+    setup, server = world.setup(volume, backend), world.server(backend)
+    with setup.run(world.image) as old:
         before = fill(old)
     begun = '"loaded": true' if server else '"kept": "/'
-    with holding(server), place.run(newer, ready=False) as new:
+    with holding(server), setup.run(newer, ready=False) as new:
         assert wait_until(lambda: begun in new.execute("cat", JOURNAL, check=False), LIMIT_S, pause_s=0.01), new.log()
         new.kill()
     if server:  # a power cut has ended both, and the container is quicker to be there again
         server.stop()
-    with place.run(world.image if then == "old" else newer, ready=False) as after:
+    with setup.run(world.image if then == "old" else newer, ready=False) as after:
         if server:
             assert wait_until(lambda: is_closed(after), LIMIT_S), after.log()
             server.start()
-        answered(after)
+        answers_until_serving(after)
         assert compare(before, contents(after)) == []
-        assert any(line.endswith("was taken back: the data is as it was before") for line in said(after))
-    with place.run(newer) as new:
+        assert any(line.endswith("was taken back: the data is as it was before") for line in start_log(after))
+    with setup.run(newer) as new:
         assert compare(before, contents(new)) == []
         columns = "SELECT disabled FROM users"
         assert (server.rows(columns) if server else new.rows(columns)) == [[0]]
@@ -362,23 +362,23 @@ def test_an_archive_is_restored_by_a_container_that_does_nothing_else(
     world: World, volume: Volume, tmp_path: Path, options: Sequence[str]
 ) -> None:
     """Into the volume that it is of, while nobody serves it, and into new ones, by one that is told nothing as well."""
-    place = world.place(volume, options=options)
+    setup = world.setup(volume, options=options)
     mounted = (f"--volume={tmp_path}:/archives:ro",)
-    with place.run(world.image) as container:
+    with setup.run(world.image) as container:
         before = fill(container)
         words = ("restore", f"/archives/{archive(container, tmp_path)}")
-        status, log = place.errand(world.image, *words, options=mounted)
+        status, log = setup.run_command(world.image, *words, options=mounted)
         assert (status, "a container serves this data right now; stop it" in log) == (1, True), log
         for path in (f"{CALENDAR}2.ics", f"{BOOK}3.vcf"):
             assert container.ask("DELETE", path, user="jo").status == 204
     nothing = dict.fromkeys(("BAIKAL_HOSTNAME", "BAIKAL_ADMIN_PASSWORD", "BAIKAL_USERS"))
     with Volume(world.engine) as second, Volume(world.engine) as third:
-        for each, environment in ((volume, place.environment), (second, place.environment), (third, nothing)):
-            status, log = replace(place, volume=each, environment=environment).errand(
+        for each, environment in ((volume, setup.environment), (second, setup.environment), (third, nothing)):
+            status, log = replace(setup, volume=each, environment=environment).run_command(
                 world.image, *words, options=mounted
             )
             assert (status, "restored: 1 account" in log) == (0, True), log
-            with replace(place, volume=each).run(world.image) as container:
+            with replace(setup, volume=each).run(world.image) as container:
                 assert compare(before, contents(container), tokens=False) == []
 
 
@@ -388,12 +388,12 @@ def test_an_archive_goes_from_one_kind_of_database_to_another(
 ) -> None:
     """From a server into a volume, and from there into an empty database, whose container hasn't run yet."""
     mounted = (f"--volume={tmp_path}:/archives:ro",)
-    with world.place(volume, backend, options).run(world.image) as container:
+    with world.setup(volume, backend, options).run(world.image) as container:
         before = fill(container)
         name = archive(container, tmp_path)
     with Volume(world.engine) as second, Volume(world.engine) as third:
-        for each in (world.place(second, options=options), world.place(third, backend, options)):
-            status, log = each.errand(world.image, "restore", f"/archives/{name}", options=mounted)
+        for each in (world.setup(second, options=options), world.setup(third, backend, options)):
+            status, log = each.run_command(world.image, "restore", f"/archives/{name}", options=mounted)
             assert (status, "restored: 1 account" in log) == (0, True), log
             with each.run(world.image) as container:
                 assert compare(before, contents(container), tokens=False) == []
@@ -408,26 +408,26 @@ def test_a_database_that_is_away_is_waited_for(
     world: World, volume: Volume, backend: str, options: Sequence[str]
 ) -> None:
     """At the first start and at any time later: clients are told to come again, and the rest happens by itself."""
-    place, server = world.place(volume, backend, options), world.server(backend)
+    setup, server = world.setup(volume, backend, options), world.server(backend)
     assert server
-    with away(server), place.run(world.image, ready=False) as container:
+    with away(server), setup.run(world.image, ready=False) as container:
         assert wait_until(lambda: is_closed(container), LIMIT_S), container.log()
-        reason = said(container)[-1]
+        reason = start_log(container)[-1]
         assert "can't be reached" in reason
         assert server.host in reason
         assert "can't be reached" in health(container)
         server.start()
-        answered(container)
-        assert said(container).count(reason) == 1
+        answers_until_serving(container)
+        assert start_log(container).count(reason) == 1
         container.wait_until_serving()
         before = fill(container)
         with away(server):
             assert wait_until(lambda: is_closed(container), LIMIT_S)
             assert "can't be reached" in health(container)
-        answered(container)
+        answers_until_serving(container)
         assert compare(before, contents(container)) == []
-    with place.run(world.image) as container:
-        assert said(container) == ["serving https://localhost"]
+    with setup.run(world.image) as container:
+        assert start_log(container) == ["serving https://localhost"]
         assert compare(before, contents(container)) == []
         assert server.password not in container.log()
 
@@ -437,23 +437,23 @@ def test_the_data_moves_to_the_database_that_is_declared(
     world: World, volume: Volume, backend: str, options: Sequence[str]
 ) -> None:
     """There and back by a container that does nothing else; until then a start refuses, and says what to do."""
-    here, there, server = (
-        world.place(volume, options=options),
-        world.place(volume, backend, options),
+    local, remote, server = (
+        world.setup(volume, options=options),
+        world.setup(volume, backend, options),
         world.server(backend),
     )
     assert server
-    with here.run(world.image) as container:
+    with local.run(world.image) as container:
         before = fill(container)
-        status, log = there.errand(world.image, "database", "move")
+        status, log = remote.run_command(world.image, "database", "move")
         assert (status, "a container serves this data right now; stop it" in log) == (1, True), log
-    status, last = there.ends(world.image)
+    status, last = remote.run_to_end(world.image)
     assert (status, "take it there with baikalctl database move" in last) == (1, True), last
-    for place in (there, here):
-        reaching_both = replace(place, options=there.options)
-        status, log = reaching_both.errand(world.image, "database", "move")
+    for setup in (remote, local):
+        reaching_both = replace(setup, options=remote.options)
+        status, log = reaching_both.run_command(world.image, "database", "move")
         assert (status, "every row of them compared" in log) == (0, True), log
-        with place.run(world.image) as container:
-            assert said(container) == ["serving https://localhost"]
+        with setup.run(world.image) as container:
+            assert start_log(container) == ["serving https://localhost"]
             assert compare(before, contents(container)) == []
             assert server.rows(EVENTS) == [[11]]

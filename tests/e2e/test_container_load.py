@@ -116,7 +116,7 @@ def lost(container: Container, puts: Sequence[Put]) -> list[Put]:
     return [put for put in puts if not {f"UID:{put.uid}", f"SUMMARY:{put.summary}"} <= held.get(put.uri, set())]
 
 
-def said(container: Container, pattern: str, name: str = "stderr") -> list[str]:
+def log_lines(container: Container, pattern: str, name: str = "stderr") -> list[str]:
     """Return the lines that match of what the container has said on one of its streams."""
     return [line for line in stream(container, name) if re.search(pattern, line)]
 
@@ -135,7 +135,7 @@ def stream(container: Container, name: str) -> list[str]:
 
 def lines(container: Container, name: str, pattern: str, count: int) -> bool:
     """Tell whether a stream comes to have exactly so many lines that match."""
-    return wait_until(lambda: len(said(container, pattern, name)) == count, LOG_LIMIT_S)
+    return wait_until(lambda: len(log_lines(container, pattern, name)) == count, LOG_LIMIT_S)
 
 
 def test_nothing_that_was_acknowledged_is_lost_when_the_container_is_killed(engine: Engine, image: str) -> None:
@@ -208,9 +208,9 @@ def test_a_slow_request_is_answered_though_the_container_was_told_to_end_in_its_
             stopped = pool.submit(container.stop)
             load.wait()
             with contextlib.suppress(OSError):  # what became of the request, its answer tells
-                for place in range(10, len(body), 10):
-                    wait_for_time(began + SLOW_S * place / len(body))
-                    slow.send(body[place : place + 10].encode())
+                for start in range(10, len(body), 10):
+                    wait_for_time(began + SLOW_S * start / len(body))
+                    slow.send(body[start : start + 10].encode())
             fate = streams.outcome(slow)
             stopped.result()
             took = time.monotonic() - began
@@ -236,13 +236,13 @@ def test_a_slow_request_is_answered_though_the_container_was_told_to_end_in_its_
 def test_a_crashed_process_is_back_within_a_second(container: Container, service: str, whose: str, line: str) -> None:
     """All of its kind are there again and answer, nothing is left behind, and the log says so in one line each time."""
     times = []
-    before = len(said(container, "signal 9"))
+    before = len(log_lines(container, "signal 9"))
     for crash in range(1, CRASHES + 1):
         back, seconds, zombies = json.loads(container.execute("python3", "-c", CRASH, service, whose))
         assert back, container.log()
         assert zombies == []
         assert lines(container, "stderr", line, crash), container.log()
-        assert len(said(container, "signal 9")) == before + crash, container.log()
+        assert len(log_lines(container, "signal 9")) == before + crash, container.log()
         times.append(seconds)
     assert min(times) < BACK_S, times  # the fastest of a few: the machine may be busy with something else
 
@@ -253,19 +253,19 @@ def test_a_service_that_cannot_start_ends_the_container_with_the_reason(engine: 
         container.execute("sh", "-c", "echo nonsense >> /run/baikal/etc/nginx/nginx.conf")
         container.execute("sh", "-c", "kill -9 $(s6-svstat -o pid /run/baikal/service/nginx)")
         assert container.exit_status() == 1, container.log()
-        assert said(container, r"\[emerg\] .* in /run/baikal/etc/nginx/nginx\.conf:\d+$"), container.log()
-        assert len(said(container, "nginx can't be kept running")) == 1, container.log()
+        assert log_lines(container, r"\[emerg\] .* in /run/baikal/etc/nginx/nginx\.conf:\d+$"), container.log()
+        assert len(log_lines(container, "nginx can't be kept running")) == 1, container.log()
 
 
 def test_every_request_is_one_line_with_the_clients_address(container: Container) -> None:
     """Standard output has who asked for what and how it was answered, once."""
-    place = f"/dav.php/principals/{USER}/"
+    path = f"/dav.php/principals/{USER}/"
     for user, status in ((USER, 207), (USER, 207), ("", 401)):
-        assert container.ask("PROPFIND", place, user=user, headers={"Depth": "0"}).status == status
-    assert lines(container, "stdout", place, 3), container.log()
-    request = rf'^{client(container)} - (\S+) \[[^]]+\] "PROPFIND {place} HTTP/1\.1" (\d+) \d+ '
-    found = [re.match(request, line) for line in said(container, place, "stdout")]
-    assert sorted(line.groups() for line in found if line) == [("-", "401"), (USER, "207"), (USER, "207")]
+        assert container.ask("PROPFIND", path, user=user, headers={"Depth": "0"}).status == status
+    assert lines(container, "stdout", path, 3), container.log()
+    request = rf'^{client(container)} - (\S+) \[[^]]+\] "PROPFIND {path} HTTP/1\.1" (\d+) \d+ '
+    matches = [re.match(request, line) for line in log_lines(container, path, "stdout")]
+    assert sorted(line.groups() for line in matches if line) == [("-", "401"), (USER, "207"), (USER, "207")]
 
 
 def test_probes_leave_nothing_in_the_log(container: Container) -> None:
@@ -281,10 +281,10 @@ def test_probes_leave_nothing_in_the_log(container: Container) -> None:
 
 def test_a_wrong_password_is_one_line_with_the_clients_address(container: Container) -> None:
     """Standard error has what Baïkal says of it, in the line that tells who it was: fail2ban and its like read that."""
-    place = f"/dav.php/addressbooks/{USER}/"
+    path = f"/dav.php/addressbooks/{USER}/"
     for _ in range(3):
-        assert container.ask("PROPFIND", place, user=USER, password="wrong").status == 401
-    assert lines(container, "stderr", f"authentication failure.*client: {client(container)},.*{place}", 3), (
+        assert container.ask("PROPFIND", path, user=USER, password="wrong").status == 401
+    assert lines(container, "stderr", f"authentication failure.*client: {client(container)},.*{path}", 3), (
         container.log()
     )
-    assert len(said(container, "authentication failure")) == 3, container.log()
+    assert len(log_lines(container, "authentication failure")) == 3, container.log()

@@ -56,7 +56,7 @@ def test_what_waits_outlives_the_container(
     folder.chmod(0o755)
     (folder / "ca.pem").write_text(relay.signer.pem)
     (folder / "ca.pem").chmod(0o644)
-    given = {
+    environment = {
         "BAIKAL_MAIL": "relay",
         "BAIKAL_MAIL_FROM": SENDER,
         "BAIKAL_RELAY_HOST": "relay.lab.test",
@@ -64,11 +64,11 @@ def test_what_waits_outlives_the_container(
         "BAIKAL_RELAY_PASSWORD": PASSWORD,
         "BAIKAL_RELAY_CA": "/relay/ca.pem",
     }
-    place = (f"--network={relay.network}", f"--volume={folder}:/relay:ro", *options)
+    run_options = (f"--network={relay.network}", f"--volume={folder}:/relay:ro", *options)
     relay.sink.forget()
     people = [Person(f"guest{number}@example.net", f"Gast, Nr. {number}") for number in range(10)]
     with Volume(engine) as volume:
-        with Container.run(engine, image, environment=given, volume=volume, options=place) as container:
+        with Container.run(engine, image, environment=environment, volume=volume, options=run_options) as container:
             relay.sink.stop()
             organiser = Organiser(container.account())
             for person in people:
@@ -81,18 +81,18 @@ def test_what_waits_outlives_the_container(
             )
             assert PASSWORD not in container.log()
         relay.sink.resume()
-        with Container.run(engine, image, environment=given, volume=volume, options=place) as container:
+        with Container.run(engine, image, environment=environment, volume=volume, options=run_options) as container:
             relay.sink.wait_for(10)
             assert wait_until(lambda: container.execute("baikalctl", "mail", "queue").strip() == "nothing waits", 10)
-            told = container.execute("baikalctl", "mail", "test", JANE.address)
-            assert "accepted: relay.lab.test says 250" in told
+            output = container.execute("baikalctl", "mail", "test", JANE.address)
+            assert "accepted: relay.lab.test says 250" in output
             assert "mail is running" in container.execute("baikalctl", "check")
         received = relay.sink.messages()
         assert sorted(each.rcpt_tos[0] for each in received) == sorted(
             [JANE.address, *(each.address for each in people)]
         )
         assert all(each.tls and each.user == relay.sink.user for each in received)
-        off = dict.fromkeys(given) | {"BAIKAL_MAIL": "off"}
+        off = dict.fromkeys(environment) | {"BAIKAL_MAIL": "off"}
         with Container.run(engine, image, environment=off, volume=volume, options=options) as container:
             organiser = Organiser(container.account())
             event = organiser.invite(Event((JANE,)))

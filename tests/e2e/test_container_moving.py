@@ -54,9 +54,9 @@ def test_the_volumes_of_another_image_move_in(
 ) -> None:
     """Into an empty volume, as root or as anybody; then everybody logs in with the old password, and nothing was changed."""
     before = listing(old.folder)
-    said = move_in(engine, image, old, volume, user=user)
-    assert said.startswith("status 0\n"), said
-    assert COUNTS in said
+    output = move_in(engine, image, old, volume, user=user)
+    assert output.startswith("status 0\n"), output
+    assert COUNTS in output
     assert listing(old.folder) == before
     with Container.run(
         engine, image, volume=volume, options=["--user", user], environment={"BAIKAL_USERS": None}

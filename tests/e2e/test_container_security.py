@@ -154,32 +154,32 @@ def test_no_password_is_seen_among_the_processes(whose: str, request: pytest.Fix
 def test_no_password_stands_in_any_file_of_the_container(whose: str, request: pytest.FixtureRequest) -> None:
     """Not in plain anywhere, and what Baïkal has made of them not where others than the data's owner could read it."""
     container: Container = request.getfixturevalue(whose)
-    places = ("/run/baikal", "/var/lib/baikal", "/etc", "/tmp", "/var/log")  # noqa: S108 - in the container
+    directories = ("/run/baikal", "/var/lib/baikal", "/etc", "/tmp", "/var/log")  # noqa: S108 - in the container
     plain = [part for secret in (PASSWORD, ADMIN, JO) for part in ("-e", secret)]
-    assert container.execute(*CLEAN, "grep", "-rlsF", *plain, *places, check=False) == ""
+    assert container.execute(*CLEAN, "grep", "-rlsF", *plain, *directories, check=False) == ""
     hashed = [
         *(hashlib.sha256(f"admin:BaikalDAV:{secret}".encode()).hexdigest() for secret in (PASSWORD, ADMIN)),
         *(hashlib.md5(f"jo:BaikalDAV:{secret}".encode()).hexdigest() for secret in (PASSWORD, JO)),  # noqa: S324
     ]
-    looking = ("grep", "-rlsF", *(part for text in hashed for part in ("-e", text)), *places)
+    looking = ("grep", "-rlsF", *(part for text in hashed for part in ("-e", text)), *directories)
     assert "/var/lib/baikal/config/baikal.yaml" in container.execute(*CLEAN, *looking, check=False)
     assert container.execute(*CLEAN, *looking, check=False, user="65534:65534") == ""
 
 
 def test_passwords_from_files_are_nowhere_that_the_engine_tells(secretive: Container) -> None:
     """Neither in docker inspect nor in docker logs, though somebody logged in with them, and somebody in vain."""
-    told = secretive.engine.docker("inspect", secretive.name) + secretive.log()
-    assert "BAIKAL_ADMIN_PASSWORD_FILE" in told
-    assert "PROPFIND" in told
+    output = secretive.engine.docker("inspect", secretive.name) + secretive.log()
+    assert "BAIKAL_ADMIN_PASSWORD_FILE" in output
+    assert "PROPFIND" in output
     for secret in (ADMIN, JO):
-        assert secret not in told
+        assert secret not in output
 
 
 def test_passwords_from_the_environment_are_only_where_docker_shows_it(plain: Container) -> None:
     """In Env, which whoever may ask the engine can read; not in the log."""
-    told = json.loads(plain.engine.docker("inspect", plain.name))[0]
-    assert PASSWORD in str(told["Config"].pop("Env"))
-    assert PASSWORD not in str(told)
+    inspected = json.loads(plain.engine.docker("inspect", plain.name))[0]
+    assert PASSWORD in str(inspected["Config"].pop("Env"))
+    assert PASSWORD not in str(inspected)
     assert PASSWORD not in plain.log()
 
 
@@ -189,17 +189,17 @@ def test_no_secret_of_the_making_is_in_an_image(engine: Engine, image: str, rele
     name = image if how == "baked" else built(engine, release)
     needles = [PASSWORD.encode(), b"/run/secrets/ca.crt", b"extra-index-url = http"]
     history = engine.docker("history", "--no-trunc", name).encode()
-    found = [needle for needle in needles[:1] if needle in history]
+    matches = [needle for needle in needles[:1] if needle in history]
     with subprocess.Popen([engine.command, "save", name], stdout=subprocess.PIPE) as saving:
         assert saving.stdout
         size, rest = 0, b""
         while piece := saving.stdout.read(1 << 22):
             size += len(piece)
             window = rest + piece
-            found += [needle for needle in needles if needle in window]
+            matches += [needle for needle in needles if needle in window]
             rest = piece[-200:]
     assert size > 50_000_000
-    assert found == []
+    assert matches == []
 
 
 @pytest.mark.parametrize("how", ["baked", "built"])

@@ -13,7 +13,7 @@ from tests.lab import corpus_rows
 from tests.lab.acme import Network
 from tests.lab.bare_release import CA, SQLITE, BareRelease
 from tests.lab.certificates import Signer
-from tests.lab.contents import compare, everything
+from tests.lab.contents import compare, fetch_all
 from tests.lab.corpus import KINDS, SMALL, Corpus
 from tests.lab.databases import BACKENDS, DatabaseServer
 from tests.lab.dav import Dav
@@ -80,7 +80,7 @@ def test_rows_are_as_the_server_itself_would_write_them(filled: Server) -> None:
 
 def test_everything_is_seen_by_each_and_compared(filled: Server) -> None:
     """What the corpus holds, byte for byte, shared calendars twice; and one sentence for each thing that's different."""
-    before = everything(filled.url, SMALL.people())
+    before = fetch_all(filled.url, SMALL.people())
     # Two calendars and a book of his own, and a shared one.
     assert len(before.tokens) == SMALL.users * 4
     assert len(before.objects) == SMALL.users * (3 * SMALL.events + SMALL.contacts)
@@ -88,14 +88,14 @@ def test_everything_is_seen_by_each_and_compared(filled: Server) -> None:
         assert before.objects[f"{CALENDAR}{thing.uri}"][1] == thing.data.encode()
     for uri, data in SMALL.cards(USER, 0):
         assert before.objects[f"/dav.php/addressbooks/{USER}/default/{uri}"][1] == data.encode()
-    assert compare(before, everything(filled.url, SMALL.people())) == []
+    assert compare(before, fetch_all(filled.url, SMALL.people())) == []
     first, second, *_ = (thing.uri for thing in SMALL.things(USER, 1))
     dav, home = client(filled), f"/dav.php/calendars/{USER}/kalender-1/"
     other = dav.send("GET", f"{home}{first}").body.replace(b"CONFIRMED", b"").replace(b"SUMMARY:", b"SUMMARY:!", 1)
     assert dav.send("PUT", f"{home}{first}", other, Content_Type="text/calendar").status == 204
     assert dav.send("DELETE", f"{home}{second}").status == 204
-    told = compare(before, everything(filled.url, SMALL.people()))
-    assert [line.split(":")[0].split(" from")[0] for line in told] == [
+    listed = compare(before, fetch_all(filled.url, SMALL.people()))
+    assert [line.split(":")[0].split(" from")[0] for line in listed] == [
         f"{home}{first} has other bytes",
         f"{home}{first} has another ETag",
         f"{home}{second} is gone",
@@ -105,9 +105,9 @@ def test_everything_is_seen_by_each_and_compared(filled: Server) -> None:
 
 def test_a_part_of_it_comes_by_dav(filled: Server) -> None:
     """Beside the rows, in every calendar and address book, and as it was sent."""
-    before = everything(filled.url, {USER: PASSWORD})
+    before = fetch_all(filled.url, {USER: PASSWORD})
     assert corpora.store(filled.url, SMALL, each=3) == SMALL.users * (SMALL.calendars + SMALL.books) * 3
-    after = everything(filled.url, {USER: PASSWORD})
+    after = fetch_all(filled.url, {USER: PASSWORD})
     new = after.objects.keys() - before.objects.keys()
     assert len(new) == (SMALL.calendars + SMALL.books + 1) * 3
     assert all(after.objects[href][1].endswith(b"\r\n") and b"dav-" in after.objects[href][1] for href in new)
@@ -119,7 +119,7 @@ def test_a_syncing_client_is_told_what_has_changed_and_knows_when_it_is_led_astr
     assert (len(syncer.sync().changed), syncer.wrong()) == (SMALL.events, [])
     known = Syncer(client(filled), CALENDAR, "http://sabre.io/ns/sync/1", dict(syncer.etags))
     assert len(known.sync().changed) == 0  # all of it is told of again, and nothing is new
-    assert syncer.sync().told == 0
+    assert syncer.sync().listed == 0
     first = f"{CALENDAR}{next(SMALL.things(USER, 0)).uri}"
     assert client(filled).send("DELETE", first).status == 204
     ahead = Syncer(client(filled), CALENDAR, "http://sabre.io/ns/sync/99999", dict(syncer.etags))
@@ -136,12 +136,12 @@ def test_writers_know_what_they_were_promised(filled: Server) -> None:
     with Writers(filled.url, USER, PASSWORD, count=3) as writers:
         assert wait_until(lambda: writers.acknowledged > WRITES, 60), writers
     assert (writers.wrong, writers.unavailable) == ([], 0)
-    found = everything(filled.url, {USER: PASSWORD})
-    assert writers.lost(found) == []
+    contents = fetch_all(filled.url, {USER: PASSWORD})
+    assert writers.lost(contents) == []
     href = next(href for href, kept in writers.kept.items() if kept.promised)
-    del found.objects[href]
-    found.objects[f"{CALENDAR}writer-nobody.ics"] = ('"x"', b"x")
-    lost = writers.lost(found)
+    del contents.objects[href]
+    contents.objects[f"{CALENDAR}writer-nobody.ics"] = ('"x"', b"x")
+    lost = writers.lost(contents)
     assert len(lost) == 2
     assert lost[0].startswith(f"{href} was promised to be ")
     assert lost[1] == f"{CALENDAR}writer-nobody.ics is there, and nobody has written it"
@@ -214,10 +214,10 @@ def fits(bare: BareRelease, holder: Any, release: Release) -> None:  # noqa: ANN
     bare.serve(release.version)
     corpus_rows.fill(holder, SMALL)
     url = f"http://127.0.0.1:{bare.port}"
-    found = everything(url, SMALL.people())
-    assert len(found.objects) == SMALL.users * (3 * SMALL.events + SMALL.contacts)
+    contents = fetch_all(url, SMALL.people())
+    assert len(contents.objects) == SMALL.users * (3 * SMALL.events + SMALL.contacts)
     for thing in SMALL.things(USER, 0):
-        assert found.objects[f"{CALENDAR}{thing.uri}"][1] == thing.data.encode()
+        assert contents.objects[f"{CALENDAR}{thing.uri}"][1] == thing.data.encode()
     dav = Dav(url, USER, PASSWORD)
     assert dav.send("MKCALENDAR", f"/dav.php/calendars/{USER}/new/").status == 201
     assert dav.send("PUT", f"{CALENDAR}again.ics", next(SMALL.things(USER, 0)).data.encode()).status == 201

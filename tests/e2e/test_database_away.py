@@ -57,8 +57,8 @@ def test_whoever_asks_is_told_to_come_again(server: Server, broken: Callable[[st
     broken(WAYS[way])
     for what, (method, path, parts) in REQUESTS.items():
         answer = server.ask(method, path, **parts)
-        told = (answer.status, answer.headers.get("retry-after"), answer.headers.get("cache-control"))
-        assert told == (503, "30", "no-store"), (what, answer)
+        seen = (answer.status, answer.headers.get("retry-after"), answer.headers.get("cache-control"))
+        assert seen == (503, "30", "no-store"), (what, answer)
         assert "503 Service Temporarily Unavailable" in answer.body
         assert not [word for word in ("Ba", "SQL", "/var", "/opt", "exception", ".php") if word in answer.body], what
         assert not {"set-cookie", "location", "www-authenticate"} & set(answer.headers), what
@@ -68,9 +68,9 @@ def test_whoever_asks_is_told_to_come_again(server: Server, broken: Callable[[st
 def test_the_doctor_says_so(server: Server, broken: Callable[[str], None]) -> None:
     """In the answer that clients get as well as in the database itself."""
     broken(WAYS["missing"])
-    found = {finding["subject"]: finding for finding in server.check()["findings"]}
-    assert "answers 503 to a stranger" in found["answer"]["message"]
-    assert "is not there" in found["database"]["message"]
+    findings = {finding["subject"]: finding for finding in server.check()["findings"]}
+    assert "answers 503 to a stranger" in findings["answer"]["message"]
+    assert "is not there" in findings["database"]["message"]
 
 
 def test_a_database_that_is_damaged_is_no_answer_either(server: Server, broken: Callable[[str], None]) -> None:
@@ -90,19 +90,19 @@ def test_a_database_that_is_damaged_is_no_answer_either(server: Server, broken: 
 
 def test_what_a_client_has_done_wrong_is_still_its_own(server: Server) -> None:
     """Ordinary answers stay as they are, whether they have a body or none."""
-    place = f"{CALENDAR}own.ics"
+    href = f"{CALENDAR}own.ics"
     text = {"Content-Type": "text/calendar"}
     body = BODY.replace("UID:away", "UID:own")
     for method, path, parts, status in (
-        ("PUT", place, {"body": body, "headers": text | {"If-Match": '"none"'}}, 412),
-        ("PUT", place, {"body": body, "headers": text}, 201),
-        ("HEAD", place, {}, 200),
-        ("GET", place, {}, 200),
-        ("GET", place, {"headers": {"If-None-Match": "*"}}, 304),
-        ("PUT", place, {"body": "no calendar", "headers": text}, 415),
+        ("PUT", href, {"body": body, "headers": text | {"If-Match": '"none"'}}, 412),
+        ("PUT", href, {"body": body, "headers": text}, 201),
+        ("HEAD", href, {}, 200),
+        ("GET", href, {}, 200),
+        ("GET", href, {"headers": {"If-None-Match": "*"}}, 304),
+        ("PUT", href, {"body": "no calendar", "headers": text}, 415),
         ("GET", f"{CALENDAR}none.ics", {}, 404),
         ("GET", "/dav.php/calendars/Corey/default/", {}, 403),
-        ("DELETE", place, {}, 204),
+        ("DELETE", href, {}, 204),
     ):
         answer = server.ask(method, path, user="jo", **parts)
         assert answer.status == status, (method, path, answer)

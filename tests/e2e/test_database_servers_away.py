@@ -80,8 +80,8 @@ def pair(
         machine = boot()
         attach(engine, network, machine.name)
         machine.write(CA, signer.pem)
-        there = database.settings(secret, CA)
-        server = Server(machine, release, data=there)
+        settings = database.settings(secret, CA)
+        server = Server(machine, release, data=settings)
         outcome = server.deploy()
         assert outcome.status == 0, outcome.output
         yield Pair(server, database)
@@ -89,8 +89,8 @@ def pair(
 
 def away(answer: Answer) -> bool:
     """Tell whether a client is told to come again, and nothing else."""
-    told = (answer.status, answer.headers.get("retry-after"), "SQL" in answer.body, "Ba" in answer.body)
-    return told == (503, "30", False, False)
+    seen = (answer.status, answer.headers.get("retry-after"), "SQL" in answer.body, "Ba" in answer.body)
+    return seen == (503, "30", False, False)
 
 
 def test_a_database_that_goes_away_is_503_until_it_is_back(pair: Pair) -> None:

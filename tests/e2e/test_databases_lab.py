@@ -76,7 +76,7 @@ def database(request: pytest.FixtureRequest, engine: Engine) -> Iterator[Databas
 
 def ask(server: DatabaseServer, *statements: str, **changes: Any) -> str:  # noqa: ANN401 - of what the client is given
     """Return what a client in another container on the server's network was told, or why it wasn't."""
-    given = {
+    environment = {
         "backend": server.backend,
         "host": server.host,
         "password": server.password,
@@ -86,7 +86,7 @@ def ask(server: DatabaseServer, *statements: str, **changes: Any) -> str:  # noq
     }
     image = server.kind.image(server.engine)
     command = ("run", "--rm", "-i", *LABELS, "--network", server.network.name, image, "python3", "-c", CLIENT)
-    return server.engine.docker(*command, input=json.dumps({**given, **changes}))
+    return server.engine.docker(*command, input=json.dumps({**environment, **changes}))
 
 
 def test_the_account_logs_in_by_name_and_encrypted(database: DatabaseServer) -> None:

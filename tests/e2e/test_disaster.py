@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.lab import corpus_rows
-from tests.lab.contents import Contents, compare, everything
+from tests.lab.contents import Contents, compare, fetch_all
 from tests.lab.corpus import Corpus, book_uri, calendar_uri
 from tests.lab.dav import Dav
 from tests.lab.deploying import REPOSITORY, pyinfra
@@ -54,21 +54,21 @@ def _home() -> Iterator[None]:
 
 def promised(corpus: Corpus) -> dict[str, tuple[str, bytes]]:
     """Return ETag and bytes of every object that the corpus' people have, by the address that each has it at."""
-    found = {}
+    objects = {}
     names = corpus.names()
     for number, user in enumerate(names):
         sharee = names[(number + 1) % len(names)]
         for calendar in range(corpus.calendars):
-            places = [f"/dav.php/calendars/{user}/{calendar_uri(calendar)}/"]
+            collections = [f"/dav.php/calendars/{user}/{calendar_uri(calendar)}/"]
             if calendar == 0:
-                places.append(f"/dav.php/calendars/{sharee}/von-{user}/")
+                collections.append(f"/dav.php/calendars/{sharee}/von-{user}/")
             for thing in corpus.things(user, calendar):
-                for place in places:
-                    found[f"{place}{thing.uri}"] = (f'"{md5(thing.data)}"', thing.data.encode())
+                for collection in collections:
+                    objects[f"{collection}{thing.uri}"] = (f'"{md5(thing.data)}"', thing.data.encode())
         for book in range(corpus.books):
             for uri, data in corpus.cards(user, book):
-                found[f"/dav.php/addressbooks/{user}/{book_uri(book)}/{uri}"] = (f'"{md5(data)}"', data.encode())
-    return found
+                objects[f"/dav.php/addressbooks/{user}/{book_uri(book)}/{uri}"] = (f'"{md5(data)}"', data.encode())
+    return objects
 
 
 def plain(contents: Contents) -> Contents:
@@ -113,10 +113,10 @@ def test_a_whole_life_comes_back_on_a_new_machine(engine: Engine, release: Relea
         assert outcome.status == 0, outcome.output
         expected, few = promised(corpus), corpus.names()[:2]
         assert len(expected) == 29_000
-        looked_at = everything(server.url, corpus.people(), exact=False)
+        looked_at = fetch_all(server.url, corpus.people(), exact=False)
         wrong = compare(plain(Contents(looked_at.tokens, expected)), plain(looked_at))
         assert not wrong, wrong[:10]
-        exact = everything(server.url, dict.fromkeys(few, PASSWORD)).objects
+        exact = fetch_all(server.url, dict.fromkeys(few, PASSWORD)).objects
         assert exact == {href: each for href, each in expected.items() if href.split("/")[3] in few}
         assert machine.run(SUMS).strip() == "0"
         for syncer in syncers:
@@ -124,7 +124,7 @@ def test_a_whole_life_comes_back_on_a_new_machine(engine: Engine, release: Relea
             syncer.dav.url = server.url
             synced = syncer.sync()
             assert (synced.started_over, synced.changed, synced.gone) == (False, frozenset(), frozenset())
-        theirs = everything(server.url, {"jo": PASSWORD}).objects
+        theirs = fetch_all(server.url, {"jo": PASSWORD}).objects
         missing = [href for href, data in early.items() if theirs.get(href, ("", b""))[1] != data]
         assert not missing
         assert server.check()["healthy"]

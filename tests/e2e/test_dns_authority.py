@@ -69,9 +69,9 @@ def test_a_plugin_of_certbots_sets_the_record(engine: Engine, release: Release, 
         write(authority.tsig_secret)
         outcome = server.deploy()
         assert outcome.status == 0, outcome.output
-        found = served_certificate(server.port, NAME)
-        assert "Pebble" in found.issuer
-        assert set(found.names) == {NAME, "dav.lab.test"}
+        certificate = served_certificate(server.port, NAME)
+        assert "Pebble" in certificate.issuer
+        assert set(certificate.names) == {NAME, "dav.lab.test"}
         assert "Public Key Algorithm: rsaEncryption" in machine.run(
             f"openssl x509 -noout -text -in /var/lib/baikal/tls/letsencrypt-{NAME}.pem"
         )

@@ -92,11 +92,11 @@ def test_a_full_disk_stops_the_roll_out_after_its_batch(fleet: Fleet) -> None:
     outcome = fleet.deploy()
     assert outcome.status == 1
     assert fleet.snapshots(6, 9) == before
-    told = summary(outcome.output)
-    assert told.startswith("of 10 hosts: 1 failed, 4 not begun, 5 changed\n"), outcome.output
-    assert f"failed       cal-{FULL}\nInstall Baïkal" in told
-    assert "o space left on device" in told
-    assert "not begun    cal-6, cal-7, cal-8, cal-9\n" in told
+    rows = summary(outcome.output)
+    assert rows.startswith("of 10 hosts: 1 failed, 4 not begun, 5 changed\n"), outcome.output
+    assert f"failed       cal-{FULL}\nInstall Baïkal" in rows
+    assert "o space left on device" in rows
+    assert "not begun    cal-6, cal-7, cal-8, cal-9\n" in rows
     assert f"the roll-out stops, because cal-{FULL} failed" in outcome.output
     assert all(fleet.servers[number].check()["healthy"] for number in (0, 4))
     full.run("umount /opt")
@@ -136,9 +136,9 @@ def test_a_machine_that_dies_in_the_middle_stops_the_roll_out(fleet: Fleet) -> N
         request_timeout_s=302,
     )
     assert status == 1
-    told = summary(output)
-    assert told.startswith("of 10 hosts: 1 failed, 4 not begun, 5 changed\n"), output
-    assert f"failed       cal-{DYING}\n" in told
+    rows = summary(output)
+    assert rows.startswith("of 10 hosts: 1 failed, 4 not begun, 5 changed\n"), output
+    assert f"failed       cal-{DYING}\n" in rows
     assert "Traceback" not in output
     assert fleet.snapshots(6, 9) == before
     fleet.servers[DYING].machine.power_on()

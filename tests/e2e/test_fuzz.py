@@ -112,7 +112,7 @@ def _of_files(command: str, before: dict[str, Entry], after: dict[str, Entry], *
         change = "made" if was is None else "removed" if now is None else "changed"
         if path.startswith(BACKUPS + "/") and was is not None:
             yield f"an archive was {change}: {path}"
-        elif path.startswith(tuple(f"{place}/" for place in CHANGING[verb])):
+        elif path.startswith(tuple(f"{prefix}/" for prefix in CHANGING[verb])):
             continue
         elif not path.startswith((f"{DATA}/", f"{SPOOL}/")):
             yield f"{path} was {change}, which is outside of the data: {was} → {now}"
@@ -124,11 +124,11 @@ def test_hostile_data_does_no_harm() -> None:
     """Each command ends in time, with a message and a status, and changes nothing but data."""
     seed = int(os.environ.get("FUZZ_SEED") or secrets.randbelow(2**32))
     print(f"FUZZ_SEED={seed}")
-    found: list[Failure] = []
+    failed: list[Failure] = []
     deadline = time.monotonic() + SECONDS
     with trees(HOSTS) as hosts, ThreadPoolExecutor(HOSTS) as pool:
         if single := os.environ.get("FUZZ_CASE"):
-            found += failures(
+            failed += failures(
                 hosts[0], int(single), next(case for number, case in cases(seed) if number == int(single))
             )
             count = 1
@@ -141,16 +141,16 @@ def test_hostile_data_does_no_harm() -> None:
                 while time.monotonic() < deadline:
                     with lock:
                         number, case = next(coming)
-                    found.extend(failures(tree, number, case))
+                    failed.extend(failures(tree, number, case))
                     done += 1
                 return done
 
             count = sum(pool.map(work, hosts))
     print(f"{count} cases")
-    different = {(each.case, each.wrong.partition("/")[0][:60]): each for each in found}
+    different = {(each.case, each.wrong.partition("/")[0][:60]): each for each in failed}
     lines = [
         f"{each.command} — {each.case}: {each.wrong}  (FUZZ_SEED={seed} FUZZ_CASE={each.number})"
         for each in sorted(different.values(), key=lambda each: (each.wrong, each.case, each.command))
     ]
-    assert not lines, f"{len(found)} of {count} cases (FUZZ_SEED={seed}):\n" + "\n".join(lines[:MOST])
+    assert not lines, f"{len(failed)} of {count} cases (FUZZ_SEED={seed}):\n" + "\n".join(lines[:MOST])
     assert single or count > LEAST, f"only {count} cases in {SECONDS:.0f} seconds"

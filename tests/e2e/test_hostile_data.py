@@ -266,19 +266,19 @@ def test_library_named_by_an_old_installation_is_not_loaded(
     """Its baikal.yaml may name any server, and is not trusted either."""
     (old.folder / "Specific/evil.so").write_bytes(library.read_bytes())
     (old.folder / "Specific/c.pem").write_text(Signer.root().pem, encoding="ascii")
-    found = yaml.safe_load(old.yaml.read_text(encoding="utf-8"))
-    found["database"] |= php_attacks.section("/old/Specific")
-    old.yaml.write_text(yaml.safe_dump(found), encoding="utf-8")
+    config = yaml.safe_load(old.yaml.read_text(encoding="utf-8"))
+    config["database"] |= php_attacks.section("/old/Specific")
+    old.yaml.write_text(yaml.safe_dump(config), encoding="utf-8")
     sleep = ("--entrypoint=sleep", "--init")
     with Container.run(engine, image, "600", options=sleep, ports=(), ready=False) as attacker:
         Host(engine, attacker.name).listen("S")
         network = f"--network=container:{attacker.name}"
-        status, said = imported(engine, image, old, network, f"--user={user}")
+        status, output = imported(engine, image, old, network, f"--user={user}")
     assert [path.name for path in home(old).iterdir()] == [Path(VICTIM).name]
     assert not (old.folder / "Specific/loaded").exists()
-    assert status == 1, said
-    assert OPTION in said
-    assert "Traceback" not in said
+    assert status == 1, output
+    assert OPTION in output
+    assert "Traceback" not in output
 
 
 @pytest.mark.parametrize("user", ["0", USER])
@@ -288,11 +288,11 @@ def test_journal_of_an_old_installation_deletes_no_file(
     """SQLite as root would delete the file that the journal names."""
     command = [sys.executable, "-c", php_attacks.SUPER_JOURNAL, str(old.database), "once"]
     subprocess.run(command, check=True)
-    status, said = imported(engine, image, old, f"--user={user}")
+    status, output = imported(engine, image, old, f"--user={user}")
     assert (home(old) / Path(VICTIM).name).exists()
-    assert status == 1, said
-    assert SUPER_JOURNAL in said
-    assert "Traceback" not in said
+    assert status == 1, output
+    assert SUPER_JOURNAL in output
+    assert "Traceback" not in output
 
 
 def test_postgresql_server_without_tls_gets_no_password(engine: Engine, image: str) -> None:
@@ -369,10 +369,10 @@ def test_only_keys_and_certificates_of_an_archive_are_restored(machine: Machine,
     host.execute("rm", "-rf", "/root/given")
     assert restored.status == 0, restored
     look = "cd /var/lib/baikal; find tls acme dkim -type f -printf '%p %m %U\n'"
-    found = {line.split(" ")[0]: line.split(" ")[1:] for line in host.execute("sh", "-c", look).splitlines()}
-    assert not (set(UNWANTED) - {"tls/selfsigned-localhost.conf"}) & set(found)
-    assert {name: how for name, how in found.items() if how[0] not in {"600", "640"}} == {}
-    assert found["dkim/mail.example.org.pem"] == ["600", "0"]
+    modes = {line.split(" ")[0]: line.split(" ")[1:] for line in host.execute("sh", "-c", look).splitlines()}
+    assert not (set(UNWANTED) - {"tls/selfsigned-localhost.conf"}) & set(modes)
+    assert {name: how for name, how in modes.items() if how[0] not in {"600", "640"}} == {}
+    assert modes["dkim/mail.example.org.pem"] == ["600", "0"]
     served = host.execute("sh", "-c", "cat /var/lib/baikal/tls/*.conf; nginx -T 2>&1")
     assert "evil" not in served
     works(host)

@@ -94,7 +94,7 @@ def bakery(engine: Engine) -> Iterator[list[Outcome]]:
             pytest.skip("there are images called baikal on this machine, which this test would remove")
         outcomes: list[Outcome] = []
         yield outcomes
-        committed = [found[1] for outcome in outcomes if (found := re.search(r"image ID: (\w+)", outcome.output))]
+        committed = [match[1] for outcome in outcomes if (match := re.search(r"image ID: (\w+)", outcome.output))]
         named = engine.docker("image", "ls", "-q", "baikal").split()
         for image in (*committed, *named):
             engine.docker("rmi", "-f", image, check=False)
@@ -118,7 +118,7 @@ def tree(engine: Engine, image: str) -> dict[str, Entry]:
     try:
         with subprocess.Popen([engine.command, "export", container], stdout=subprocess.PIPE) as exporting:
             assert exporting.stdout
-            found = {}
+            files = {}
             with tarfile.open(fileobj=exporting.stdout, mode="r|") as archive:
                 for member in archive:
                     path = member.name.rstrip("/")
@@ -126,20 +126,20 @@ def tree(engine: Engine, image: str) -> dict[str, Entry]:
                         stream = archive.extractfile(member) if member.isreg() else None
                         content = hashlib.sha256(stream.read()).hexdigest() if stream else member.linkname
                         size = member.size if stream else 0
-                        found[path] = Entry(member.type, member.mode, member.uid, member.gid, size, content)
+                        files[path] = Entry(member.type, member.mode, member.uid, member.gid, size, content)
     finally:
         engine.docker("rm", "-f", "-v", container)
-    assert len(found) > 3000
-    return found
+    assert len(files) > 3000
+    return files
 
 
 def nameless(engine: Engine, base: str) -> set[str]:
     """Return the images without a name that stand on a base: those of other bases are other people's."""
     first = engine.docker("image", "inspect", "-f", "{{index .RootFS.Layers 0}}", base)
-    found = engine.docker("image", "ls", "-q", "--filter", "dangling=true").split()
+    images = engine.docker("image", "ls", "-q", "--filter", "dangling=true").split()
     layers = {
         image: engine.docker("image", "inspect", "-f", "{{index .RootFS.Layers 0}}", image, check=False)
-        for image in found
+        for image in images
     }
     return {image for image, layer in layers.items() if layer == first}
 
@@ -156,8 +156,8 @@ def test_both_ways_of_making_an_image_make_the_same_files(trees: dict[str, dict[
 @pytest.mark.parametrize("how", ["baked", "built"])
 def test_nothing_of_the_making_is_in_an_image(trees: dict[str, dict[str, Entry]], how: str) -> None:
     """No pyinfra, no pip, no lists or logs of apt, nothing in /tmp, and no data."""
-    found = [path for path in trees[how] if any(fnmatch(path, pattern) for pattern in OF_THE_MAKING)]
-    assert found == []
+    matches = [path for path in trees[how] if any(fnmatch(path, pattern) for pattern in OF_THE_MAKING)]
+    assert matches == []
     assert [path for path in trees[how] if path.startswith(("var/lib/baikal/", "run/baikal/"))] == []
 
 

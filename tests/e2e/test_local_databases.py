@@ -10,7 +10,7 @@ import pytest
 from baikalctl.rendering.database import DRIVERS, SERVERS
 from tests.lab.archives import newest
 from tests.lab.clients import EVENT
-from tests.lab.data_snapshot import open_again, said, stand_still
+from tests.lab.data_snapshot import is_cleaned_up, pause_command, run_command
 from tests.lab.databases import BACKENDS
 from tests.lab.dav import Dav
 from tests.lab.http_request import PASSWORD
@@ -71,8 +71,8 @@ def put(server: Server, name: str, user: str = "jo", path: str = CALENDAR) -> in
 
 def shares() -> list[dict[str, Any]]:
     """Return what is declared of the accounts, to be changed."""
-    found: list[dict[str, Any]] = json.loads(json.dumps(USERS))
-    return found
+    users: list[dict[str, Any]] = json.loads(json.dumps(USERS))
+    return users
 
 
 def test_it_serves_and_a_deploy_has_nothing_to_do(local: Server) -> None:
@@ -90,8 +90,8 @@ def test_it_serves_and_a_deploy_has_nothing_to_do(local: Server) -> None:
 def test_the_account_may_no_more_than_it_must(local: Server) -> None:
     """And is let in from nowhere else."""
     backend = str(local.data["database"])
-    found = asked(local, ASKED[backend], "" if backend == "mysql" else "postgres")
-    assert sorted(found) == RIGHTS[backend]
+    privileges = asked(local, ASKED[backend], "" if backend == "mysql" else "postgres")
+    assert sorted(privileges) == RIGHTS[backend]
     listening = local.machine.run("ss -ltnH | awk '{print $4}'").split()
     ports = [each for each in listening if each.endswith((":3306", ":5432"))]
     assert all(each.startswith(("127.0.0.1:", "[::1]:")) for each in ports), listening
@@ -100,10 +100,10 @@ def test_the_account_may_no_more_than_it_must(local: Server) -> None:
 def test_accounts_are_data_there_too(local: Server) -> None:
     """Shared calendars are seen, a share that is declared otherwise is another, and a second deploy has nothing to do."""
     dav = Dav(local.url, "Corey", PASSWORD)
-    (place,) = [href for href in dav.collections() if "/calendars/" in href and "/default/" not in href]
+    (shared,) = [href for href in dav.collections() if "/calendars/" in href and "/default/" not in href]
     assert put(local, "seen") == 201
-    assert [href.removeprefix(place) for href in dav.listing(place)].count("seen.ics") == 1
-    assert put(local, "theirs", "Corey", place) == 403
+    assert [href.removeprefix(shared) for href in dav.listing(shared)].count("seen.ics") == 1
+    assert put(local, "theirs", "Corey", shared) == 403
     declared = shares()
     declared[0]["calendars"][0]["share"] = [{"with": "Corey", "access": "write"}]
     declared.append(
@@ -112,7 +112,7 @@ def test_accounts_are_data_there_too(local: Server) -> None:
     outcome = local.deploy(users=declared)
     assert outcome.status == 0, outcome.output
     assert local.ask("PROPFIND", "/dav.php/calendars/neu/default/", user="neu").status == 207
-    assert put(local, "theirs", "Corey", place) == 201
+    assert put(local, "theirs", "Corey", shared) == 201
     assert local.ask("GET", f"{CALENDAR}theirs.ics", user="jo").status == 200
     assert local.deploy(users=declared).changes == 0
 
@@ -129,7 +129,7 @@ def test_whoever_is_removed_is_archived_first(local: Server) -> None:
     assert local.ask("PROPFIND", "/dav.php/calendars/jo/", user="neu").status == 401
     before = local.machine.run("ls /var/backups/baikal/*-before-removal.tar.gz | tail -1").strip()
     assert local.deploy().status == 0  # in which nobody of that name is spoken of
-    assert said(local.machine, "restore", before)[-1] == "status 0"
+    assert run_command(local.machine, "restore", before)[-1] == "status 0"
     assert local.ask("GET", "/dav.php/calendars/neu/default/mine.ics", user="neu").status == 200
 
 
@@ -139,12 +139,12 @@ def test_an_archive_comes_back_through_a_power_cut(local: Server) -> None:
     machine.run("baikalctl backup")
     made = newest(machine)
     assert put(local, "later") == 201
-    stand_still(machine, "database.transfer.copy", "restore", made)
+    pause_command(machine, "database.transfer.copy", "restore", made)
     machine.kill()
     machine.power_on()
-    assert open_again(machine)
+    assert is_cleaned_up(machine)
     assert local.ask("GET", f"{CALENDAR}later.ics", user="jo").status == 200
-    assert said(machine, "restore", made)[-1] == "status 0"
+    assert run_command(machine, "restore", made)[-1] == "status 0"
     assert local.ask("GET", f"{CALENDAR}later.ics", user="jo").status == 404
     assert local.ask("GET", f"{CALENDAR}first.ics", user="jo").status == 200
     assert local.check()["healthy"]

@@ -60,9 +60,9 @@ def sink(running: MailSink) -> MailSink:
 
 def send(sink: MailSink, port: int = 465, **changes: Any) -> str:  # noqa: ANN401 - of what the client is given
     """Send a message with Python's own client and return what the client says of it."""
-    given = {"ca": sink.ca, "port": port, "tls": True, "log_in": port != 25, "utf8": True, "text": MESSAGE}
-    given |= {"user": sink.user, "password": sink.password, "to": ["a@lab.test"]} | changes
-    return sink.engine.docker("exec", "-i", sink.name, "python3", "-c", CLIENT, input=json.dumps(given))
+    arguments = {"ca": sink.ca, "port": port, "tls": True, "log_in": port != 25, "utf8": True, "text": MESSAGE}
+    arguments |= {"user": sink.user, "password": sink.password, "to": ["a@lab.test"]} | changes
+    return sink.engine.docker("exec", "-i", sink.name, "python3", "-c", CLIENT, input=json.dumps(arguments))
 
 
 @pytest.mark.parametrize("port", [25, 587, 465])

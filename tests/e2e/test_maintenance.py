@@ -38,20 +38,20 @@ def test_every_address_answers_that_it_is_to_be_asked_again(closed: Server) -> N
     """With the time to wait, for caches not to keep, and nothing of Baïkal."""
     for method, path in itertools.product(("GET", "PROPFIND"), EVERYTHING):
         answer = closed.ask(method, path, user="jo")
-        told = (answer.status, answer.headers.get("retry-after"), answer.headers.get("cache-control"))
-        assert told == (503, "30", "no-store"), (method, path)
+        seen = (answer.status, answer.headers.get("retry-after"), answer.headers.get("cache-control"))
+        assert seen == (503, "30", "no-store"), (method, path)
         assert "set-cookie" not in answer.headers, (method, path)
         assert "Baïkal" not in answer.body, (method, path)
 
 
 def test_what_a_client_sends_is_not_taken(closed: Server) -> None:
     """Nor lost on it: whoever gets 503 keeps the event, and sends it again."""
-    place = "/dav.php/calendars/jo/default/during.ics"
+    href = "/dav.php/calendars/jo/default/during.ics"
     event = EVENT.format(uid="during", summary="x").replace("\n", "\r\n")
     for body in (event, event + "X" * 2_000_000):
-        assert closed.ask("PUT", place, user="jo", body=body, headers={"Content-Type": "text/calendar"}).status == 503
+        assert closed.ask("PUT", href, user="jo", body=body, headers={"Content-Type": "text/calendar"}).status == 503
     with opened(closed):
-        assert closed.ask("GET", place, user="jo").status == 404
+        assert closed.ask("GET", href, user="jo").status == 404
 
 
 @contextlib.contextmanager
@@ -77,11 +77,11 @@ def test_the_doctor_gets_in_with_a_name_that_only_root_knows(closed: Server) -> 
     """As a stranger who is asked who he is, and as the one who is let in."""
     probe = {"X-Baikal-Probe": TOKEN}
     assert closed.ask("PROPFIND", "/dav.php/", headers=probe).status == 401
-    place = "/dav.php/calendars/jo/default/probe.ics"
+    href = "/dav.php/calendars/jo/default/probe.ics"
     event = EVENT.format(uid="probe", summary="x").replace("\n", "\r\n")
     sent = probe | {"Content-Type": "text/calendar"}
-    assert closed.ask("PUT", place, user="jo", body=event, headers=sent).status == 201
-    assert closed.ask("DELETE", place, user="jo", headers=probe).status == 204
+    assert closed.ask("PUT", href, user="jo", body=event, headers=sent).status == 201
+    assert closed.ask("DELETE", href, user="jo", headers=probe).status == 204
 
 
 def test_no_other_name_gets_in(closed: Server) -> None:
@@ -113,8 +113,8 @@ connection.sendall(b"cd")
 print(connection.recv(12).decode())
 """
     try:
-        said = server.machine.engine.docker("exec", "-i", server.machine.name, "python3", "-", input=program)
+        output = server.machine.engine.docker("exec", "-i", server.machine.name, "python3", "-", input=program)
     finally:
         server.machine.run(f"rm -f {FOLDER}/on; systemctl start {unit}")
-    assert said.strip() == "HTTP/1.1 503"
+    assert output.strip() == "HTTP/1.1 503"
     assert server.ask("PROPFIND", "/dav.php/").status == 401

@@ -13,7 +13,7 @@ from tests.lab.acme import Network
 from tests.lab.archives import FOLDER, newest
 from tests.lab.certificates import Signer
 from tests.lab.corpus import SMALL
-from tests.lab.data_snapshot import DataSnapshot, go_on, open_again, said, stand_still
+from tests.lab.data_snapshot import DataSnapshot, is_cleaned_up, pause_command, resume_command, run_command
 from tests.lab.databases import BACKENDS, DatabaseServer, attach
 from tests.lab.dav import Dav
 from tests.lab.http_request import PASSWORD
@@ -46,7 +46,7 @@ class Pair:
     server: Server
     database: DatabaseServer
     life: DataSnapshot
-    there: dict[str, object]
+    server_settings: dict[str, object]
     """Settings that declare the database server."""
 
     @property
@@ -81,7 +81,7 @@ class Pair:
 
     def move(self) -> list[str]:
         """Move the data to what is declared."""
-        return said(self.machine, "database", "move")
+        return run_command(self.machine, "database", "move")
 
 
 @pytest.fixture(scope="module", params=BACKENDS)
@@ -103,11 +103,11 @@ def pair(
         outcome = server.deploy()
         assert outcome.status == 0, outcome.output
         corpus_rows.fill(SqliteFile(engine, machine.name), SMALL)
-        there = database.settings(password, CA)
-        found = Pair(server, database, DataSnapshot.on(server, SMALL, exact=False), there)
-        found.find()
-        found.declare(**there)
-        yield found
+        server_settings = database.settings(password, CA)
+        made = Pair(server, database, DataSnapshot.take(server, SMALL, exact=False), server_settings)
+        made.find()
+        made.declare(**server_settings)
+        yield made
 
 
 def refused(pair: Pair, *words: str) -> str:
@@ -118,7 +118,7 @@ def refused(pair: Pair, *words: str) -> str:
         assert word in lines[-2], lines
     assert "Traceback" not in str(lines)
     assert pair.database.password not in str(lines)
-    assert open_again(pair.machine)
+    assert is_cleaned_up(pair.machine)
     assert pair.life.wrong(pair.server) == []
     return lines[-2]
 
@@ -141,13 +141,13 @@ def test_a_database_that_cant_be_reached_changes_nothing(pair: Pair) -> None:
 def test_a_database_that_goes_away_half_way_changes_nothing(pair: Pair) -> None:
     """Where nothing is there yet, and where all has arrived."""
     for moment in ("database.transfer.copy", "database.transfer.difference"):
-        stand_still(pair.machine, moment, "database", "move")
+        pause_command(pair.machine, moment, "database", "move")
         pair.database.kill()
-        lines = go_on(pair.machine)
+        lines = resume_command(pair.machine)
         pair.restart()
         assert lines[-1] == "status 1", lines
         assert "all is as it was" in lines[-2], lines
-        assert open_again(pair.machine)
+        assert is_cleaned_up(pair.machine)
         assert pair.life.wrong(pair.server) == []
     # Nobody could take out of it what had arrived: that is for whoever owns it to say.
     refused(pair, "has data already", "empty it")
@@ -166,10 +166,10 @@ def test_a_database_that_may_not_be_written_changes_nothing(pair: Pair) -> None:
 @pytest.mark.parametrize("moment", CUT)
 def test_a_power_cut_leaves_the_data_where_it_is(pair: Pair, moment: str) -> None:
     """When the machine has booted; the next test shows that repeating it arrives."""
-    stand_still(pair.machine, moment, "database", "move")
+    pause_command(pair.machine, moment, "database", "move")
     assert pair.server.ask("PROPFIND", CALENDAR, user=USER).status == 503
     pair.cut_the_power()
-    assert open_again(pair.machine)
+    assert is_cleaned_up(pair.machine)
     assert pair.life.wrong(pair.server) == []
 
 
@@ -200,28 +200,28 @@ def test_what_the_database_cant_hold_is_named_in_one_line(pair: Pair) -> None:
         assert lines[-1] == "status 1", lines
         assert f"({named})" in lines[-2], lines
         assert "all is as it was" in lines[-2], lines
-        assert open_again(pair.machine)
+        assert is_cleaned_up(pair.machine)
     assert pair.life.wrong(pair.server) == []
 
 
 def test_data_moves_there_and_back_and_archives_of_either_come_back_in_both(pair: Pair) -> None:
     """Every object as it was, by each one's own log-in; clients that were in step go on; a deploy has nothing to do."""
-    machine, life = pair.machine, DataSnapshot.on(pair.server, SMALL)
+    machine, life = pair.machine, DataSnapshot.take(pair.server, SMALL)
     of_file = archived(machine)
     lines = pair.move()
     assert lines[-1] == "status 0", lines
     assert "every row of them compared" in lines[-2]
     assert life.wrong(pair.server) == []
     assert not machine.run("ls /var/lib/baikal/Specific/db")
-    assert pair.server.deploy(**pair.there).status == 0
-    outcome = pair.server.deploy(**pair.there)
+    assert pair.server.deploy(**pair.server_settings).status == 0
+    outcome = pair.server.deploy(**pair.server_settings)
     assert (outcome.status, outcome.changes) == (0, 0), outcome.output
     assert pair.server.check()["healthy"]
-    assert said(machine, "database", "move")[-2].endswith("already")
+    assert run_command(machine, "database", "move")[-2].endswith("already")
     of_server = archived(machine)
     for each in (of_file, of_server):
         now = changed(pair)
-        assert said(machine, "restore", each)[-1] == "status 0"
+        assert run_command(machine, "restore", each)[-1] == "status 0"
         assert in_step(pair, now)
         assert life.wrong(pair.server) == []
     cut_while_restoring(pair, of_file)
@@ -232,11 +232,11 @@ def test_data_moves_there_and_back_and_archives_of_either_come_back_in_both(pair
     assert life.wrong(pair.server) == []
     assert pair.server.deploy().status == 0  # what the one that was refused has written is read by the services
     now = changed(pair)
-    assert said(machine, "restore", of_server)[-1] == "status 0"
+    assert run_command(machine, "restore", of_server)[-1] == "status 0"
     assert in_step(pair, now)
     assert life.wrong(pair.server) == []
     # What is in the database still is somebody's, until somebody says otherwise.
-    pair.declare(**pair.there)
+    pair.declare(**pair.server_settings)
     refused(pair, "has data already", "database_name")
     pair.database.empty()
 
@@ -257,7 +257,7 @@ def changed(pair: Pair) -> DataSnapshot:
     again = thing.data.replace(f"UID:{thing.uid}", "UID:later").encode()
     assert dav.send("PUT", f"{CALENDAR}later.ics", again, Content_Type="text/calendar").status == 201
     dav.close()
-    return DataSnapshot.on(pair.server, SMALL, exact=False)
+    return DataSnapshot.take(pair.server, SMALL, exact=False)
 
 
 def in_step(pair: Pair, life: DataSnapshot) -> bool:
@@ -272,9 +272,9 @@ def in_step(pair: Pair, life: DataSnapshot) -> bool:
 def cut_while_restoring(pair: Pair, archive: str) -> None:
     """Cut the power when the rows of a server's database have been replaced; all of them are back afterwards."""
     now = changed(pair)
-    stand_still(pair.machine, "changes.transaction._use", "restore", archive)
+    pause_command(pair.machine, "changes.transaction._use", "restore", archive)
     pair.cut_the_power()
-    assert open_again(pair.machine)
+    assert is_cleaned_up(pair.machine)
     assert now.wrong(pair.server) == []
-    assert said(pair.machine, "restore", archive)[-1] == "status 0"
+    assert run_command(pair.machine, "restore", archive)[-1] == "status 0"
     assert pair.life.wrong(pair.server) == []

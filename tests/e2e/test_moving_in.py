@@ -56,10 +56,12 @@ def start_afresh(server: Server) -> None:
     assert wait_until(lambda: bool(server.check()["healthy"]), 30), server.check()
 
 
-def column(server: Server, place: str, name: str, table: str) -> list[str]:
+def column(server: Server, database: str, name: str, table: str) -> list[str]:
     """Return one column of a database file on the machine."""
     query = f"SELECT {name} FROM {table}"  # noqa: S608 - names of ours
-    program = f"import sqlite3; print(*(row[0] for row in sqlite3.connect('{place}').execute('{query}')), sep=chr(10))"
+    program = (
+        f"import sqlite3; print(*(row[0] for row in sqlite3.connect('{database}').execute('{query}')), sep=chr(10))"
+    )
     return server.machine.run(f'python3 -c "{program}"').splitlines()
 
 
@@ -67,8 +69,8 @@ def assert_moved_in(server: Server) -> None:
     """Everybody finds what they had, with the password that they had, by way of a real client."""
     for name, password in PASSWORDS.items():
         account = server.account(name, password)
-        found = {str(event.icalendar_component["SUMMARY"]) for event in account.calendar().events()}
-        assert found == set(EVENTS[name])
+        titles = {str(event.icalendar_component["SUMMARY"]) for event in account.calendar().events()}
+        assert titles == set(EVENTS[name])
         assert server.ask("PROPFIND", f"/dav.php/calendars/{name}/", user=name, password="wrong").status == 401
         book = f"/dav.php/addressbooks/{name}/default/"
         cards = [
@@ -81,8 +83,8 @@ def assert_moved_in(server: Server) -> None:
 def test_an_old_installation_moves_in_and_people_notice_nothing(server: Server, old: str) -> None:
     """Old passwords, old events, on a machine that had data of its own; healthy at once, and nothing left to deploy."""
     assert "there is data here already" in server.machine.run(f"baikalctl import {OLD} 2>&1 || true")
-    said = server.machine.run(f"baikalctl import {OLD} --replace")
-    assert f"taken over: Baïkal 0.9.5 → {server.release.version}, {COUNTS}" in said
+    output = server.machine.run(f"baikalctl import {OLD} --replace")
+    assert f"taken over: Baïkal 0.9.5 → {server.release.version}, {COUNTS}" in output
     assert server.machine.run(LISTING) == old
     assert_moved_in(server)
     assert server.check()["healthy"], server.check()
@@ -134,9 +136,9 @@ def test_what_cannot_be_taken_over_leaves_the_server_as_it_was(server: Server, o
         f"dd if=/dev/urandom of={OLD}/Specific/db/db.sqlite bs=1k seek=4 count=12 conv=notrunc 2>/dev/null"
     )
     before = server.rows("SELECT username, digesta1 FROM users")
-    said = server.machine.run(f"baikalctl import {OLD} --replace 2>&1; echo status $?")
-    assert "is damaged" in said
-    assert said.splitlines()[-1] == "status 1"
+    output = server.machine.run(f"baikalctl import {OLD} --replace 2>&1; echo status $?")
+    assert "is damaged" in output
+    assert output.splitlines()[-1] == "status 1"
     assert server.rows("SELECT username, digesta1 FROM users") == before
     assert server.check()["healthy"]
 
@@ -164,8 +166,8 @@ def test_clients_that_go_on_during_an_import_lose_nothing_that_was_acknowledged(
     assert acknowledged
     assert statuses <= {201, 401, 404, 503}
     (kept,) = server.machine.run("ls -d /var/backups/baikal/before-import-*").split()
-    places = ("/var/lib/baikal/Specific/db/db.sqlite", f"{kept}/Specific/db/db.sqlite")
-    stored = {uid for place in places for uid in column(server, place, "uid", "calendarobjects")}
+    databases = ("/var/lib/baikal/Specific/db/db.sqlite", f"{kept}/Specific/db/db.sqlite")
+    stored = {uid for database in databases for uid in column(server, database, "uid", "calendarobjects")}
     assert set(acknowledged) <= stored
 
 
@@ -178,8 +180,8 @@ def test_an_import_that_is_killed_is_completed_by_the_same_command(server: Serve
     time.sleep(moment)  # the moment itself, not a wait for anything
     server.machine.run(f"kill -9 -- -{pid}", check=False)
     assert wait_until(lambda: not server.machine.run(f"ps -o pid= -g {pid}", check=False).strip(), 10)
-    said = server.machine.run(f"baikalctl import {OLD} --replace")
-    assert "taken over" in said or "is taken over" in said
+    output = server.machine.run(f"baikalctl import {OLD} --replace")
+    assert "taken over" in output or "is taken over" in output
     assert server.machine.run(LISTING) == old
     assert_moved_in(server)
     assert server.check()["healthy"], server.check()

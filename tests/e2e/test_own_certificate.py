@@ -171,10 +171,10 @@ def test_behind_a_proxy_or_self_signed_nothing_of_it_is_left(own: Server) -> Non
 
 def _next_look_s(server: Server) -> float:
     """Return in how many seconds the timer looks next."""
-    told = server.machine.run(
+    output = server.machine.run(
         "systemctl show --property=NextElapseUSecRealtime --value baikal-certificate.timer; date +%s"
     )
-    moment, now = told.splitlines()
+    moment, now = output.splitlines()
     return float(server.machine.run(f"date -d '{moment}' +%s")) - float(now)
 
 

@@ -119,8 +119,8 @@ def test_the_client_is_who_connects_and_not_who_it_claims_to_be(engine: Engine, 
     """Baïkal logs the address that the proxy was asked from, and takes scheme and name from nobody else."""
     (proxy,) = {"nginx", "caddy"} & set(proxied.compose("ps", "--services").split())
     network = f"--network={proxied.name}_default"
-    said = engine.docker("run", "--rm", network, "--entrypoint=python3", image, "-c", CLIENT, proxy)
-    address, _, page = said.partition("\n")
+    output = engine.docker("run", "--rm", network, "--entrypoint=python3", image, "-c", CLIENT, proxy)
+    address, _, page = output.partition("\n")
     assert f'<base href="https://{HOSTNAME}/"' in page
 
     def logged() -> list[str]:
@@ -134,9 +134,9 @@ def test_addresses_are_the_ones_that_clients_type(proxied: Project) -> None:
     """The page's own has the outer scheme, name and port; no answer tells of a name inside."""
     page = proxied.ask("GET", "/")
     assert f'<base href="{proxied.url}/"' in page.body
-    found = proxied.ask("PROPFIND", "/dav.php/principals/jo/", user="jo")
-    assert found.status == 207
-    assert "http://" not in re.sub(r'xmlns(:\w+)?="[^"]*"', "", found.body)
+    answer = proxied.ask("PROPFIND", "/dav.php/principals/jo/", user="jo")
+    assert answer.status == 207
+    assert "http://" not in re.sub(r'xmlns(:\w+)?="[^"]*"', "", answer.body)
 
 
 def test_discovery_leads_to_dav(proxied: Project) -> None:

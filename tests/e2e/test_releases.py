@@ -147,7 +147,7 @@ def test_the_stand_in_has_a_releases_tables(
     bare: Callable[[str], BareRelease], databases: dict[str, DatabaseServer], release: Release, backend: Backend
 ) -> None:
     """Columns, types, defaults and keys, as the server itself tells them."""
-    found = []
+    tables = []
     for each in (release, standin(release.version)):
         it = bare(backend)
         it.install(it.add(each))
@@ -161,9 +161,9 @@ def test_the_stand_in_has_a_releases_tables(
             "FROM information_schema.statistics WHERE table_schema = 'baikal' ORDER BY 1, 2, 4",
             "pgsql": "SELECT indexdef FROM pg_indexes WHERE schemaname = 'public' ORDER BY 1",
         }
-        found.append((columns, databases[backend].rows(indexes[backend])))
-    assert found[0] == found[1]
-    assert len(found[0][0]) > 70
+        tables.append((columns, databases[backend].rows(indexes[backend])))
+    assert tables[0] == tables[1]
+    assert len(tables[0][0]) > 70
 
 
 def test_before_0_10_state_lies_beside_the_code(bare: Callable[[str], BareRelease]) -> None:
@@ -195,14 +195,14 @@ def test_data_of_old_versions_is_upgraded(
     if backend == "sqlite" or version != "0.9.5":
         it.serve(new)
         assert it.ask("PROPFIND", CALENDAR, user=USER).status == 302
-    assert UPGRADED in (said := it.upgrade(new)), said
+    assert UPGRADED in (output := it.upgrade(new)), output
     it.serve(new)
     assert logs_in(it) == 207
     if backend == "sqlite":
         assert it.ask("GET", f"{CALENDAR}a.ics", user=USER).body == BODY
-    found = it.yaml()
-    assert found["system"]["configured_version"] == release.version
-    assert found["database"]["backend"] == backend
+    config = it.yaml()
+    assert config["system"]["configured_version"] == release.version
+    assert config["database"]["backend"] == backend
 
 
 @pytest.mark.parametrize("backend", ["sqlite", *BACKENDS])
@@ -214,13 +214,13 @@ def test_a_release_to_come_is_as_its_kind_says(
     it = bare(backend)
     it.install(it.add(release))
     new = it.add(standin(FUTURE, kind))
-    said = it.upgrade(new)
+    output = it.upgrade(new)
     assert has_column(it) is (kind is not Kind.PLAIN)
     failed = kind in {Kind.FAILS_HALF_WAY, Kind.DIES_HALF_WAY}
-    assert (UPGRADED in said) is not failed, said
+    assert (UPGRADED in output) is not failed, output
     assert it.yaml()["system"]["configured_version"] == (release.version if failed else FUTURE)
     if kind is Kind.FAILS_HALF_WAY:
-        assert "step 2 of 3 has failed" in said
+        assert "step 2 of 3 has failed" in output
     if failed:
         return
     it.serve(new)
@@ -232,11 +232,11 @@ def test_a_release_to_come_is_as_its_kind_says(
 def has_column(bare: BareRelease) -> bool:
     """Whether the migration of a release to come has changed the table."""
     if bare.section["backend"] == "sqlite":
-        found = bare.sql(("SELECT COUNT(*) FROM pragma_table_info('users') WHERE name = 'disabled'",))
+        rows = bare.sql(("SELECT COUNT(*) FROM pragma_table_info('users') WHERE name = 'disabled'",))
     else:
         table = "FROM information_schema.columns WHERE table_name = 'users' AND column_name = 'disabled'"
-        found = bare.sql((f"SELECT COUNT(*) {table}",))
-    return int(found[0][0]) == 1
+        rows = bare.sql((f"SELECT COUNT(*) {table}",))
+    return int(rows[0][0]) == 1
 
 
 def test_a_new_database_of_a_release_to_come_has_the_column(bare: Callable[[str], BareRelease]) -> None:

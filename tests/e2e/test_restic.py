@@ -59,16 +59,16 @@ def kept(boot: Callable[..., Machine], release: Release) -> Kept:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BAIKAL_TEST_RESTIC_PASSWORD", PASSWORD)
         patch.setenv("BAIKAL_TEST_RESTIC_CREDENTIALS", f"RESTIC_REST_USERNAME=me\nRESTIC_REST_PASSWORD={LOGIN}")
-        found = Kept(Server(boot(), release))
-        outcome = found.deploy(LOCAL)
+        made = Kept(Server(boot(), release))
+        outcome = made.deploy(LOCAL)
         assert outcome.status == 0, outcome.output
-        machine = found.machine
+        machine = made.machine
         machine.run("apt-get -q install --yes --no-install-recommends rclone", timeout=300)
         machine.run(f"mkdir -p /srv/rest && systemd-run --unit rest -p Environment=HOME=/root {REST_SERVER}")
         machine.run("ssh-keygen -q -t ed25519 -N '' -f /root/.ssh/id_ed25519")
         machine.run("cat /root/.ssh/id_ed25519.pub >> /home/deployer/.ssh/authorized_keys")
         machine.run("echo 127.0.0.1 $(cut -d' ' -f1,2 /etc/ssh/ssh_host_ed25519_key.pub) >> /root/.ssh/known_hosts")
-    return found
+    return made
 
 
 @pytest.fixture(autouse=True)
@@ -85,16 +85,16 @@ def test_an_archive_is_in_the_repository_and_comes_back_whole(kept: Kept, reposi
     )
     outcome = kept.deploy(repository, **more)
     assert outcome.status == 0, outcome.output
-    said = kept.machine.run("baikalctl backup")
-    assert "make restic's repository" in said
+    output = kept.machine.run("baikalctl backup")
+    assert "make restic's repository" in output
     for _ in range(2):
         kept.machine.run("baikalctl backup --quiet")
     (snapshot,) = kept.listed()
     for name in ("restic:latest", snapshot):
         assert kept.machine.run(f"baikalctl backup verify {name}").startswith(f"{name} is whole: of ")
     assert [finding["status"] for finding in kept.findings()] == ["ok"]
-    place = {LOCAL: LOCAL, SFTP: "/home/deployer/repository", REST: "/srv/rest"}[repository]
-    assert kept.machine.run(f"grep -rl 'BEGIN PRIVATE KEY\\|SQLite format' {place} || true") == ""
+    folder = {LOCAL: LOCAL, SFTP: "/home/deployer/repository", REST: "/srv/rest"}[repository]
+    assert kept.machine.run(f"grep -rl 'BEGIN PRIVATE KEY\\|SQLite format' {folder} || true") == ""
     assert kept.machine.run("find /var/backups/baikal /var/lib/baikal -name '.private-*'") == ""
 
 
@@ -160,10 +160,10 @@ def test_a_repository_that_can_not_be_used_is_said_and_the_archive_is_there(kept
         words, mend = "connection refused", "true"
     try:
         before = int(machine.run("ls /var/backups/baikal | wc -l"))
-        said = machine.run("baikalctl backup 2>&1; echo status $?").splitlines()
-        assert said[-1] == "status 1"
-        assert words in said[-2]
-        assert said[-2].endswith("(the archive in /var/backups/baikal is there all the same)")
+        lines = machine.run("baikalctl backup 2>&1; echo status $?").splitlines()
+        assert lines[-1] == "status 1"
+        assert words in lines[-2]
+        assert lines[-2].endswith("(the archive in /var/backups/baikal is there all the same)")
         assert int(machine.run("ls /var/backups/baikal | wc -l")) == before + 1
         assert [finding["status"] for finding in kept.findings()] == ["ok", "warning"]
         assert words in kept.findings()[1]["message"]

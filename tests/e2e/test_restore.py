@@ -11,7 +11,7 @@ from tests.lab import corpus_rows
 from tests.lab.archives import DAMAGES, damage, newest, repacked
 from tests.lab.clients import EVENT
 from tests.lab.corpus import SMALL
-from tests.lab.data_snapshot import STANDS, DataSnapshot, go_on, open_again, said, stand_still
+from tests.lab.data_snapshot import STANDS, DataSnapshot, is_cleaned_up, pause_command, resume_command, run_command
 from tests.lab.dav import Dav
 from tests.lab.deploying import pyinfra
 from tests.lab.http_request import PASSWORD
@@ -53,7 +53,7 @@ def server(boot: Callable[..., Machine], release: Release) -> Server:
 @pytest.fixture(scope="module")
 def archived(server: Server) -> tuple[str, DataSnapshot]:
     """Give an archive, and what people had when it was made."""
-    life = DataSnapshot.on(server, SMALL)
+    life = DataSnapshot.take(server, SMALL)
     server.machine.run("baikalctl backup")
     path = f"/root/{newest(server.machine)}"
     server.machine.run(f"cp /var/backups/baikal/{newest(server.machine)} {path}")
@@ -70,7 +70,7 @@ def newer(server: Server, archived: tuple[str, DataSnapshot]) -> DataSnapshot:
     dav.send("DELETE", f"{CALENDAR}{things[-1]}")
     assert dav.send("PUT", LATER, body, Content_Type="text/calendar").status in {201, 204}
     dav.close()
-    return DataSnapshot.on(server, SMALL, exact=False)
+    return DataSnapshot.take(server, SMALL, exact=False)
 
 
 def test_what_was_archived_takes_the_place_of_newer_data_which_is_kept(
@@ -78,11 +78,11 @@ def test_what_was_archived_takes_the_place_of_newer_data_which_is_kept(
 ) -> None:
     """Clients that were in step when it was archived go on; what was there since is kept, and comes back as easily."""
     path, life = archived
-    lines = said(server.machine, "restore", path)
+    lines = run_command(server.machine, "restore", path)
     assert lines[-1] == "status 0", lines
     kept = lines[-2].rpartition("what was here before is in ")[2]
     assert life.wrong(server) == []
-    assert open_again(server.machine)
+    assert is_cleaned_up(server.machine)
     assert server.check()["healthy"]
     outcome = server.deploy()
     assert (outcome.status, outcome.changes) == (0, 0), outcome.output
@@ -96,13 +96,13 @@ def test_a_client_that_was_in_step_after_the_archive_was_made_is_told_what_is_di
     server: Server, archived: tuple[str, DataSnapshot], newer: DataSnapshot
 ) -> None:
     """Or it would believe for ever in what was undone."""
-    lines = said(server.machine, "restore", archived[0])
+    lines = run_command(server.machine, "restore", archived[0])
     assert lines[-1] == "status 0", lines
     for syncer in newer.syncers:
         syncer.dav.close()
         syncer.sync()
         assert syncer.wrong() == []
-        assert syncer.sync().told == 0
+        assert syncer.sync().listed == 0
     fresh = Syncer(Dav(server.url, USER, PASSWORD), CALENDAR)
     assert len(fresh.sync().changed) == SMALL.events
 
@@ -113,14 +113,14 @@ def test_a_power_cut_leaves_the_old_data_or_the_new(
 ) -> None:
     """The old until the very end, without anybody's help, when the machine has booted; repeating it arrives."""
     machine, (path, life) = server.machine, archived
-    stand_still(machine, moment, "restore", path)
+    pause_command(machine, moment, "restore", path)
     assert server.ask("PROPFIND", CALENDAR, user=USER).status == 503
     machine.kill()
     machine.power_on()
-    assert open_again(machine)
+    assert is_cleaned_up(machine)
     if moment in BEFORE:
         assert newer.wrong(server) == []
-    lines = said(machine, "restore", path)
+    lines = run_command(machine, "restore", path)
     assert lines[-1] == "status 0", lines
     assert life.wrong(server) == []
 
@@ -130,11 +130,11 @@ def test_what_is_killed_is_taken_back_by_the_next_run(
 ) -> None:
     """Without a boot: clients are told to come again until somebody runs anything."""
     machine = server.machine
-    stand_still(machine, "changes.transaction._switch", "restore", archived[0])
+    pause_command(machine, "changes.transaction._switch", "restore", archived[0])
     machine.run(f"kill -9 $(cat {STANDS})")
     assert server.ask("PROPFIND", CALENDAR, user=USER).status == 503
-    assert said(machine, "recover")[-1] == "status 0"
-    assert open_again(machine)
+    assert run_command(machine, "recover")[-1] == "status 0"
+    assert is_cleaned_up(machine)
     assert newer.wrong(server) == []
 
 
@@ -146,7 +146,7 @@ def test_what_is_no_whole_archive_of_ours_is_refused_in_one_line(
     machine = server.machine
     made = damage(machine, archived[0], kind)
     before = machine.snapshot(DATA)
-    lines = [line for line in said(machine, "restore", made) if not line.startswith("baikalctl: verify ")]
+    lines = [line for line in run_command(machine, "restore", made) if not line.startswith("baikalctl: verify ")]
     assert lines[-1] == "status 1"
     assert len(lines) == 2, lines
     assert lines[0].startswith("baikalctl: ")
@@ -161,12 +161,12 @@ def test_pyinfra_refuses_the_same(
 ) -> None:
     """What can be seen here before anything runs, and the rest on the host; the run has failed then."""
     machine = server.machine
-    place = tmp_path / "baikal-20260101T000000Z.tar.gz"
-    machine.engine.docker("cp", f"{machine.name}:{damage(machine, archived[0], kind)}", str(place))
+    path = tmp_path / "baikal-20260101T000000Z.tar.gz"
+    machine.engine.docker("cp", f"{machine.name}:{damage(machine, archived[0], kind)}", str(path))
     before = machine.snapshot(DATA)
-    outcome = pyinfra([server.host(restore_from=str(place))], "-y", deploy="restore.py")
+    outcome = pyinfra([server.host(restore_from=str(path))], "-y", deploy="restore.py")
     assert outcome.status == 1, outcome.output
-    assert place.name in outcome.output
+    assert path.name in outcome.output
     assert ("is not an archive of baikalctl" if kind == "garbage" else "is damaged") in outcome.output
     assert machine.snapshot(DATA) == before
     shutil.rmtree(tmp_path)
@@ -190,10 +190,10 @@ def test_data_that_this_release_cant_serve_changes_nothing(
     """Though every checksum is right: newer data, tables that aren't Baïkal's, a yaml that is none."""
     command, reason = TAMPERED[how]
     made = repacked(server.machine, archived[0], command)
-    lines = said(server.machine, "restore", made)
+    lines = run_command(server.machine, "restore", made)
     assert lines[-1] == "status 1", lines
     assert reason in lines[-2], lines
-    assert open_again(server.machine)
+    assert is_cleaned_up(server.machine)
     assert newer.wrong(server) == []
 
 
@@ -202,13 +202,13 @@ def test_a_server_that_doesnt_answer_in_the_end_has_its_old_data_back(
 ) -> None:
     """The data is well, and in its place; the web server is away."""
     machine = server.machine
-    stand_still(machine, "changes.transaction._use", "restore", archived[0])
+    pause_command(machine, "changes.transaction._use", "restore", archived[0])
     machine.run("systemctl stop nginx")
-    lines = go_on(machine)
+    lines = resume_command(machine)
     machine.run("systemctl start nginx")
     assert lines[-1] == "status 1", lines
     assert "all is as it was" in lines[-2], lines
-    assert open_again(machine)
+    assert is_cleaned_up(machine)
     assert newer.wrong(server) == []
 
 
@@ -228,7 +228,7 @@ def test_a_full_disk_is_said_and_loses_nothing(
                 "rm -f /mnt/small/filler; left=$(df --output=avail -k /mnt/small | tail -1);"
                 f" head -c $(( (left - {free}) * 1024 )) /dev/zero > /mnt/small/filler"
             )
-            lines = said(machine, "restore", path)
+            lines = run_command(machine, "restore", path)
             machine.run("rm -f /mnt/small/filler")
             seen.append(lines[-1])
             assert "Traceback" not in str(lines)
@@ -236,7 +236,7 @@ def test_a_full_disk_is_said_and_loses_nothing(
                 break
             assert lines[-1] == "status 1", lines
             assert "room" in lines[-2] or "No space" in lines[-2] or "full" in lines[-2], lines
-            assert open_again(machine), (free, lines)
+            assert is_cleaned_up(machine), (free, lines)
             assert newer.wrong(server) == [], (free, lines)
         assert seen[-1] == "status 0"
         assert len(seen) > 3

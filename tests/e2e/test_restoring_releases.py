@@ -9,7 +9,7 @@ import pytest
 from tests.lab import corpus_rows
 from tests.lab.archives import newest
 from tests.lab.corpus import SMALL
-from tests.lab.data_snapshot import DataSnapshot, open_again, said
+from tests.lab.data_snapshot import DataSnapshot, is_cleaned_up, run_command
 from tests.lab.engine import cache_directory
 from tests.lab.future_release import Kind
 from tests.lab.release import Release, standin
@@ -57,19 +57,19 @@ def carried(one: Machine, other: Machine, folder: Path) -> str:
 
 def test_an_older_archive_is_migrated_and_a_newer_one_refused(old: Server, new: Server, tmp_path: Path) -> None:
     """Clients of the old server go on with the new one."""
-    life = DataSnapshot.on(old, SMALL)
+    life = DataSnapshot.take(old, SMALL)
     made = carried(old.machine, new.machine, tmp_path)
-    lines = said(new.machine, "restore", made)
+    lines = run_command(new.machine, "restore", made)
     assert lines[-1] == "status 0", lines
     assert life.wrong(new) == []
     yaml = new.machine.read("/var/lib/baikal/config/baikal.yaml")
     assert f'configured_version: "{new.release.version}"' in yaml
     outcome = new.deploy()
     assert (outcome.status, outcome.changes) == (0, 0), outcome.output
-    lines = said(old.machine, "restore", carried(new.machine, old.machine, tmp_path))
+    lines = run_command(old.machine, "restore", carried(new.machine, old.machine, tmp_path))
     assert lines[-1] == "status 1", lines
     assert f"{OLD} is older" in lines[-2]
-    assert open_again(old.machine)
+    assert is_cleaned_up(old.machine)
     assert life.wrong(old) == []
 
 
@@ -83,8 +83,8 @@ def test_a_release_that_serves_nothing_takes_no_data_over(old: Server, boot: Cal
     name = newest(old.machine)
     data = old.machine.engine.docker("exec", old.machine.name, "base64", f"{BACKUPS}/{name}")
     machine.engine.docker("exec", "-i", machine.name, "sh", "-c", f"base64 -d > /root/{name}", input=data)
-    lines = said(machine, "restore", f"/root/{name}")
+    lines = run_command(machine, "restore", f"/root/{name}")
     assert lines[-1] == "status 1", lines
     assert "doesn't serve this data" in lines[-2], lines
-    assert open_again(machine)
+    assert is_cleaned_up(machine)
     assert SqliteFile(machine.engine, machine.name).execute(("SELECT count(*) FROM calendarobjects",)) == before

@@ -67,14 +67,14 @@ def test_a_calendar_client_finds_its_calendars_and_does_a_round_trip(server: Ser
     calendar = server.account().calendar("work")
     assert calendar.get_display_name() == "Arbeit für alle"
     calendar.save_event(EVENT.format(uid="round-trip", summary="Prüfung 🎉"))
-    found = calendar.search(
+    events = calendar.search(
         start=dt.datetime(2026, 6, 1, tzinfo=dt.UTC),
         end=dt.datetime(2026, 6, 2, tzinfo=dt.UTC),
         event=True,
         expand=False,
     )
-    assert [event.icalendar_component["SUMMARY"] for event in found] == ["Prüfung 🎉"]
-    found[0].delete()
+    assert [event.icalendar_component["SUMMARY"] for event in events] == ["Prüfung 🎉"]
+    events[0].delete()
     assert not [event for event in calendar.events() if "round-trip" in event.data]
 
 
@@ -116,8 +116,8 @@ def test_a_share_for_reading_is_seen_and_not_written(server: Server) -> None:
     writable = "/dav.php/calendars/a.b%40example.org/jo-M%C3%BCll-Kalender/w.ics"
     assert server.ask("PUT", writable, user="a.b@example.org", body=body, headers=type_).status == 201
     assert "shared" in server.ask("GET", "/dav.php/calendars/jo/M%C3%BCll-Kalender/w.ics", user="jo").body
-    for place in ("/dav.php/calendars/jo/work/s.ics", "/dav.php/calendars/jo/M%C3%BCll-Kalender/w.ics"):
-        assert server.ask("DELETE", place, user="jo").status == 204
+    for href in ("/dav.php/calendars/jo/work/s.ics", "/dav.php/calendars/jo/M%C3%BCll-Kalender/w.ics"):
+        assert server.ask("DELETE", href, user="jo").status == 204
 
 
 def test_strangers_and_wrong_passwords_get_401(server: Server) -> None:
@@ -184,13 +184,13 @@ def test_a_page_of_another_site_changes_nothing_with_the_password_that_a_browser
             assert server.ask("POST", path, user="jo", body=NEW_CALENDAR, headers=headers).status == 403, headers
     assert server.rows("SELECT count(*) FROM calendarinstances WHERE uri = 'forged'") == [[0]]
     body = EVENT.format(uid="sites", summary="x").replace("\n", "\r\n")
-    place, type_ = "/dav.php/calendars/jo/default/sites.ics", {"Content-Type": "text/calendar"}
+    href, type_ = "/dav.php/calendars/jo/default/sites.ics", {"Content-Type": "text/calendar"}
     other = {"Sec-Fetch-Site": "cross-site"}
-    assert server.ask("PUT", place, user="jo", body=body, headers=type_ | other).status == 403
-    assert server.ask("PUT", place, user="jo", body=body, headers=type_ | {"Sec-Fetch-Site": "same-site"}).status == 201
-    assert server.ask("DELETE", place, user="jo", headers=other).status == 403
-    assert server.ask("GET", place, user="jo", headers=other).status == 200
-    assert server.ask("DELETE", place, user="jo").status == 204
+    assert server.ask("PUT", href, user="jo", body=body, headers=type_ | other).status == 403
+    assert server.ask("PUT", href, user="jo", body=body, headers=type_ | {"Sec-Fetch-Site": "same-site"}).status == 201
+    assert server.ask("DELETE", href, user="jo", headers=other).status == 403
+    assert server.ask("GET", href, user="jo", headers=other).status == 200
+    assert server.ask("DELETE", href, user="jo").status == 204
 
 
 def test_clients_still_ask_for_free_time_by_post(server: Server) -> None:
@@ -337,10 +337,10 @@ def test_large_objects_are_taken(server: Server) -> None:
     """A contact with a big photo: beyond what web servers and PHP take by default."""
     photo = "PHOTO;ENCODING=b;TYPE=JPEG:" + "\r\n ".join("A" * 72 for _ in range(60_000))
     card = CARD.format(uid="big", name="Big").replace("END:VCARD", f"{photo}\r\nEND:VCARD")
-    place = "/dav.php/addressbooks/jo/default/big.vcf"
-    stored = server.ask("PUT", place, user="jo", body=card, headers={"Content-Type": "text/vcard"})
+    href = "/dav.php/addressbooks/jo/default/big.vcf"
+    stored = server.ask("PUT", href, user="jo", body=card, headers={"Content-Type": "text/vcard"})
     assert stored.status == 201, stored.body[:300]
-    assert server.ask("DELETE", place, user="jo").status == 204
+    assert server.ask("DELETE", href, user="jo").status == 204
 
 
 def test_the_database_has_what_makes_it_fast(server: Server) -> None:
@@ -357,9 +357,9 @@ def test_php_has_a_pool_of_its_own_with_the_jit_on(server: Server) -> None:
     processes = server.machine.run("ps -eo user:20,args | grep -c '^baikal .*pool baikal' || true")
     cores = int(server.machine.run("nproc"))
     assert int(processes) == max(2, min(2 * cores, 12))
-    told = server.machine.run("$(ls /usr/sbin/php-fpm*) -i")
-    assert "opcache.jit => tracing" in told
-    assert "opcache.enable_file_override => On" in told
+    output = server.machine.run("$(ls /usr/sbin/php-fpm*) -i")
+    assert "opcache.jit => tracing" in output
+    assert "opcache.enable_file_override => On" in output
     assert server.machine.run("find /opt/baikal -user baikal -o -perm /022 ! -type l") == ""
 
 

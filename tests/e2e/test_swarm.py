@@ -101,8 +101,13 @@ def test_replicas_are_ordinary_accounts_without_powers_or_a_disk(engine: Engine,
     """Nothing is published but the proxy's ports, and a replica can write to memory alone."""
     for name in stack.containers():
         command = "id -u; grep CapBnd /proc/1/status; touch /x 2>&1; stat -f -c %T /var/lib/baikal"
-        said = engine.docker("exec", name, "sh", "-c", command).splitlines()
-        assert said == ["1000", "CapBnd:\t0000000000000000", "touch: cannot touch '/x': Read-only file system", "tmpfs"]
+        lines = engine.docker("exec", name, "sh", "-c", command).splitlines()
+        assert lines == [
+            "1000",
+            "CapBnd:\t0000000000000000",
+            "touch: cannot touch '/x': Read-only file system",
+            "tmpfs",
+        ]
         assert engine.docker("inspect", "-f", "{{json .HostConfig.PortBindings}}", name).strip() in {"{}", "null"}
 
 
@@ -112,7 +117,7 @@ def test_the_keeper_makes_an_archive_of_what_all_have_written(engine: Engine, st
     engine.docker("exec", keeper, "baikalctl", "backup")
     assert "is whole: of " in engine.docker("exec", keeper, "baikalctl", "backup", "verify")
     services = {name: engine.docker("exec", name, "ls", "/run/baikal/service").split() for name in stack.containers()}
-    assert all("backup" not in there for there in services.values()), services
+    assert all("backup" not in tables for tables in services.values()), services
 
 
 def test_baikals_account_in_postgresql_owns_its_database_and_may_do_nothing_else(stack: Stack) -> None:
@@ -130,9 +135,9 @@ def test_nothing_that_was_acknowledged_is_lost_when_a_replica_is_killed(engine: 
             wait_for(streams, 50)
             engine.docker("kill", stack.containers()[0])
             wait_for(streams, 100)
-        told = streams.fates()
-        assert set(told) <= {str(Fate.ACKNOWLEDGED), AGAIN}, told
-        assert told[AGAIN] <= 2 * streams.streams, "more than the replica had in hand, or was just being led to it"
+        inspect = streams.fates()
+        assert set(inspect) <= {str(Fate.ACKNOWLEDGED), AGAIN}, inspect
+        assert inspect[AGAIN] <= 2 * streams.streams, "more than the replica had in hand, or was just being led to it"
         assert lost(stack, streams.acknowledged()) == []
         stack.wait_until_serving()
 
@@ -165,7 +170,7 @@ def test_an_update_that_fails_is_rolled_back_and_clients_notice_nothing(stack: S
     with load(stack, "rollback") as streams:
         wait_for(streams, 50)
         stack.update("--detach", "--env-add=BAIKAL_TLS=maybe")
-        assert wait_until(lambda: stack.told(UPDATE) == "rollback_completed", UPDATE_LIMIT_S), stack.told(UPDATE)
+        assert wait_until(lambda: stack.inspect(UPDATE) == "rollback_completed", UPDATE_LIMIT_S), stack.inspect(UPDATE)
         wait_for(streams, 50)
     assert before & set(stack.containers())
     assert set(streams.fates()) == {str(Fate.ACKNOWLEDGED)}, streams.fates()

@@ -15,7 +15,7 @@ from tests.lab.pause_at_step import PausedAtStep
 from tests.lab.release import Release, standin
 from tests.lab.server import Server
 from tests.lab.sql import SqliteFile
-from tests.lab.upgrading import amiss, as_version, rewind, save
+from tests.lab.upgrading import as_version, differences, rewind, save
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,11 +55,11 @@ def today(oldest: Server, release: Release) -> Server:
 
 def upgraded_under_load(server: Server) -> Outcome:
     """Deploy while people use the machine; assert that none has anything to complain of."""
-    with ActiveUsers(server) as crowd:
+    with ActiveUsers(server) as users:
         outcome = server.deploy()
-    print(f"{server.release.version}, {server.release.origin}: {crowd}")
-    assert crowd.problems() == []
-    assert crowd.writers.acknowledged > 20
+    print(f"{server.release.version}, {server.release.origin}: {users}")
+    assert users.problems() == []
+    assert users.writers.acknowledged > 20
     return outcome
 
 
@@ -69,11 +69,11 @@ def test_an_upgrade_is_a_moment_of_503(oldest: Server, release: Release, old: st
     rewind(oldest.machine)
     before = as_version(oldest, old)
     assert before.deploy().status == 0
-    assert amiss(before.machine, old) == []
+    assert differences(before.machine, old) == []
     server = Server(oldest.machine, release)
     outcome = upgraded_under_load(server)
     assert outcome.status == 0, outcome.output
-    assert amiss(server.machine, release.version) == []
+    assert differences(server.machine, release.version) == []
     assert server.check()["healthy"], server.check()
     assert server.deploy().changes == 0
     releases = server.machine.run("ls /opt/baikal").split()
@@ -91,12 +91,12 @@ def test_an_upgrade_that_fails_leaves_the_old_code_and_the_old_data_serving(toda
     assert outcome.status == 1
     assert f"the upgrade from Baïkal {version} to {FUTURE} failed, and all is as it was: " in outcome.output
     assert FAILING[kind].format(old=version) in outcome.output
-    assert amiss(today.machine, version) == []
+    assert differences(today.machine, version) == []
     assert today.rows("PRAGMA table_info(users)") == columns
     assert today.rows("SELECT count(*) FROM users WHERE username LIKE 'baikalctl-check-%'") == [[0]]
-    found = {finding["subject"]: finding for finding in today.check()["findings"] if finding["status"] != "ok"}
-    assert set(found) == {"version", "declared"}, found
-    assert f"code {version}, data {version}, declared {FUTURE}" in found["version"]["message"]
+    findings = {finding["subject"]: finding for finding in today.check()["findings"] if finding["status"] != "ok"}
+    assert set(findings) == {"version", "declared"}, findings
+    assert f"code {version}, data {version}, declared {FUTURE}" in findings["version"]["message"]
 
 
 def test_with_the_old_release_declared_again_all_is_well(today: Server) -> None:
@@ -128,9 +128,9 @@ TAMPERED: Final = {
 @pytest.mark.parametrize("way", TAMPERED)
 def test_data_that_the_new_release_cannot_take_stays_as_it_is(today: Server, way: str) -> None:
     """Whatever of it serves goes on serving."""
-    there, back = TAMPERED[way]
+    change, undo = TAMPERED[way]
     holder = SqliteFile(today.machine.engine, today.machine.name)
-    holder.execute((there,))
+    holder.execute((change,))
     before = holder.execute(("SELECT type, name, sql FROM sqlite_master ORDER BY name",))
     try:
         outcome = as_version(today, FUTURE, Kind.NEW_STEP).deploy()
@@ -139,34 +139,34 @@ def test_data_that_the_new_release_cannot_take_stays_as_it_is(today: Server, way
         archived = "has no table calendarchanges" not in outcome.output
         assert archived != (way == "a table is missing"), outcome.output
         assert not archived or f"{FUTURE} failed, and all is as it was: " in outcome.output
-        assert amiss(today.machine, today.release.version) == []
+        assert differences(today.machine, today.release.version) == []
         assert holder.execute(("SELECT type, name, sql FROM sqlite_master ORDER BY name",)) == before
         assert today.ask("PROPFIND", "/dav.php/addressbooks/corpus00/default/", user="corpus00").status == 207
     finally:
-        holder.execute((back,))
+        holder.execute((undo,))
     assert today.deploy().status == 0
 
 
 def test_a_database_that_becomes_read_only_amid_it_is_not_touched(today: Server) -> None:
     """Nobody can put anything in place there, nor back, nor read: once it can be written, it is all there as it was."""
-    place = "/var/lib/baikal/Specific"
+    folder = "/var/lib/baikal/Specific"
     server = as_version(today, FUTURE, Kind.NEW_STEP)
-    today.machine.run(f"mount --bind {place} {place}")
+    today.machine.run(f"mount --bind {folder} {folder}")
     try:
         with PausedAtStep(today.machine, "changes.staging.put_in_place", server.deploy) as run:
-            today.machine.run(f"mount -o remount,bind,ro {place}")
+            today.machine.run(f"mount -o remount,bind,ro {folder}")
         (outcome,) = run.result
         assert outcome.status == 1
         assert f"{FUTURE} failed, and all is as it was: [Errno 30] Read-only file system" in outcome.output
-        assert amiss(today.machine, today.release.version) == []
+        assert differences(today.machine, today.release.version) == []
     finally:
-        today.machine.run(f"umount {place}")
+        today.machine.run(f"umount {folder}")
     assert today.ask("PROPFIND", "/dav.php/addressbooks/corpus00/default/", user="corpus00").status == 207, (
         "and nobody has to do anything"
     )
     outcome = today.deploy()
     assert outcome.status == 0, outcome.output
-    assert amiss(today.machine, today.release.version) == []
+    assert differences(today.machine, today.release.version) == []
     assert today.check()["healthy"]
 
 
@@ -177,7 +177,7 @@ def test_a_release_that_was_mended_is_upgraded_to(today: Server) -> None:
     server = as_version(today, FUTURE, Kind.NEW_STEP)
     outcome = upgraded_under_load(server)
     assert outcome.status == 0, outcome.output
-    assert amiss(server.machine, FUTURE) == []
+    assert differences(server.machine, FUTURE) == []
     assert server.check()["healthy"], server.check()
     assert server.deploy().changes == 0
     assert sorted(server.machine.run("ls /opt/baikal").split()) == [version, FUTURE, "current"]
@@ -192,7 +192,7 @@ def test_there_is_no_way_back_to_an_older_release(today: Server) -> None:
         f"nothing was changed anywhere, because this is wrong:\n    {today.machine.name}: baikal_version: {message}"
         in (outcome.output)
     )
-    assert amiss(today.machine, FUTURE) == []
+    assert differences(today.machine, FUTURE) == []
     server = as_version(today, FUTURE, Kind.NEW_STEP)
     assert server.ask("PROPFIND", "/dav.php/calendars/jo/", user="jo").status == 207
     assert server.deploy().status == 0

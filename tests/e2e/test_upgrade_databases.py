@@ -17,7 +17,7 @@ from tests.lab.future_release import VERSION as FUTURE
 from tests.lab.future_release import Kind
 from tests.lab.pause_at_step import PausedAtStep
 from tests.lab.server import Server
-from tests.lab.upgrading import amiss, as_version
+from tests.lab.upgrading import as_version, differences
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -41,15 +41,15 @@ class Pair:
     server: Server
     database: DatabaseServer
 
-    def amiss(self) -> list[str]:
+    def differences(self) -> list[str]:
         """Return what is not as before any upgrade."""
         version = self.server.release.version
-        told = amiss(self.server.machine, version)
-        if (found := self.database.rows(VERSION)) != [[version]]:
-            told.append(f"the database says it is of {found}")
+        texts = differences(self.server.machine, version)
+        if (rows := self.database.rows(VERSION)) != [[version]]:
+            texts.append(f"the database says it is of {rows}")
         if self.database.rows(NEW_COLUMN):
-            told.append("a column of the new release is there")
-        return told
+            texts.append("a column of the new release is there")
+        return texts
 
 
 @pytest.fixture(scope="module", params=BACKENDS)
@@ -69,8 +69,8 @@ def pair(
         machine = boot()
         attach(engine, network, machine.name)
         machine.write(CA, database.ca)
-        there = database.settings(secret, CA)
-        server = Server(machine, release, data=there)
+        settings = database.settings(secret, CA)
+        server = Server(machine, release, data=settings)
         outcome = server.deploy()
         assert outcome.status == 0, outcome.output
         corpus_rows.fill(database, FEW)
@@ -80,12 +80,12 @@ def pair(
 def test_an_upgrade_that_fails_leaves_every_row_as_it_was(pair: Pair) -> None:
     """The release is tried out with a copy of the rows, and none of theirs is touched."""
     future = as_version(pair.server, FUTURE, Kind.FAILS_HALF_WAY)
-    with ActiveUsers(future) as crowd:
+    with ActiveUsers(future) as users:
         outcome = future.deploy()
     assert outcome.status == 1
     assert "step 2 of 3 has failed" in outcome.output
-    assert crowd.problems() == []
-    assert pair.amiss() == []
+    assert users.problems() == []
+    assert pair.differences() == []
 
 
 def test_an_upgrade_of_a_database_that_is_read_only_is_taken_back(pair: Pair) -> None:
@@ -96,9 +96,9 @@ def test_an_upgrade_of_a_database_that_is_read_only_is_taken_back(pair: Pair) ->
         outcome = future.deploy()
         assert outcome.status == 1
         assert "failed, and all is as it was: " in outcome.output, outcome.output
-        assert pair.amiss() == []
-        place = "/dav.php/addressbooks/corpus00/default/"
-        assert pair.server.ask("PROPFIND", place, user="corpus00").status == 207
+        assert pair.differences() == []
+        href = "/dav.php/addressbooks/corpus00/default/"
+        assert pair.server.ask("PROPFIND", href, user="corpus00").status == 207
     finally:
         pair.database.read_only(on=False)
     assert pair.server.deploy().status == 0
@@ -110,7 +110,7 @@ def test_a_power_cut_while_rows_are_loaded_is_taken_back(pair: Pair, *, away: bo
     """Some tables are empty by then, and some are missing; when the machine has power again, all are there again."""
     machine = pair.server.machine
     future = as_version(pair.server, FUTURE, Kind.NEW_STEP)
-    with ActiveUsers(pair.server, writing=2, powered=False) as crowd:
+    with ActiveUsers(pair.server, writing=2, powered=False) as users:
         with PausedAtStep(machine, "database.transfer._converted", future.deploy, times=40):
             machine.kill()
             if away:
@@ -120,19 +120,19 @@ def test_a_power_cut_while_rows_are_loaded_is_taken_back(pair: Pair, *, away: bo
             assert pair.server.ask("PROPFIND", "/dav.php/").status == 503
             pair.database.start()
         assert wait_until(lambda: pair.server.ask("PROPFIND", "/dav.php/").status == STRANGER, 60)
-    assert crowd.problems() == []
-    assert pair.amiss() == []
+    assert users.problems() == []
+    assert pair.differences() == []
 
 
 def test_an_upgrade_arrives(pair: Pair) -> None:
     """With the rows, the column that is new, and everything that makes the database fast."""
     future = as_version(pair.server, FUTURE, Kind.NEW_STEP)
-    with ActiveUsers(future) as crowd:
+    with ActiveUsers(future) as users:
         outcome = future.deploy()
-    print(f"{pair.database.backend}: {crowd}")
+    print(f"{pair.database.backend}: {users}")
     assert outcome.status == 0, outcome.output
-    assert crowd.problems() == []
-    assert amiss(future.machine, FUTURE) == []
+    assert users.problems() == []
+    assert differences(future.machine, FUTURE) == []
     assert pair.database.rows(NEW_COLUMN) != []
     assert future.check()["healthy"], future.check()
     assert future.deploy().changes == 0

@@ -8,14 +8,14 @@ import pytest
 
 from tests.lab import corpus_rows
 from tests.lab.active_users import FEW, ActiveUsers
-from tests.lab.contents import everything
+from tests.lab.contents import fetch_all
 from tests.lab.engine import wait_until
 from tests.lab.future_release import VERSION as FUTURE
 from tests.lab.future_release import Kind
 from tests.lab.pause_at_step import PausedAtStep
 from tests.lab.server import Server
 from tests.lab.sql import SqliteFile
-from tests.lab.upgrading import amiss, as_version, rewind, save
+from tests.lab.upgrading import as_version, differences, rewind, save
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,16 +66,16 @@ def upgrade(server: Server) -> str:
 def test_after_a_power_cut_the_machine_serves_by_itself(old: Server, moment: str) -> None:
     """The old data by the old release, or once all was done the new by the new; and the next run arrives."""
     step, times = (OLD_SERVES | NEW_SERVES)[moment]
-    with ActiveUsers(old, writing=2, powered=False) as crowd:
+    with ActiveUsers(old, writing=2, powered=False) as users:
         with PausedAtStep(old.machine, step, lambda: upgrade(old), times):
             old.machine.kill()
             old.machine.power_on()
         assert wait_until(lambda: old.ask("PROPFIND", "/dav.php/").status == 401, 10)
-    print(moment, crowd)
-    assert crowd.problems() == []
-    assert amiss(old.machine, old.release.version if moment in OLD_SERVES else FUTURE) == []
-    said = upgrade(old)
-    assert amiss(old.machine, FUTURE) == [], said
+    print(moment, users)
+    assert users.problems() == []
+    assert differences(old.machine, old.release.version if moment in OLD_SERVES else FUTURE) == []
+    output = upgrade(old)
+    assert differences(old.machine, FUTURE) == [], output
     assert old.check()["healthy"], old.check()
 
 
@@ -96,23 +96,23 @@ FULL: Final = {
 @pytest.mark.parametrize("moment", FULL)
 def test_a_disk_that_becomes_full_is_said_and_the_old_data_serves(old: Server, moment: str) -> None:
     """By itself, or where not one block is free for the old data, by what is said; SQLite needs some even for reading."""
-    step, place, said = FULL[moment]
+    step, path, message = FULL[moment]
     machine = old.machine
     unit = "unit=$(systemctl list-unit-files --no-legend 'php*-fpm.service' | cut -d' ' -f1)"
     machine.run(
-        f"{unit}; systemctl stop $unit; mkdir -p {place} /mnt/before; cp -a {place}/. /mnt/before;"
-        f"mount -t tmpfs -o size=24m,mode=0755 none {place}; cp -a /mnt/before/. {place}; systemctl start $unit"
+        f"{unit}; systemctl stop $unit; mkdir -p {path} /mnt/before; cp -a {path}/. /mnt/before;"
+        f"mount -t tmpfs -o size=24m,mode=0755 none {path}; cp -a /mnt/before/. {path}; systemctl start $unit"
     )
     try:
         with PausedAtStep(machine, step, lambda: upgrade(old)) as run:
-            machine.run(f"head -c 30m /dev/zero >{place}/filler", check=False)
-        (told,) = run.result
-        assert said in told
-        machine.run(f"rm {place}/filler")
-        if "failed, and all is as it was: " not in told:
-            assert "make room in /var/lib/baikal, and run baikalctl recover" in told
+            machine.run(f"head -c 30m /dev/zero >{path}/filler", check=False)
+        (line,) = run.result
+        assert message in line
+        machine.run(f"rm {path}/filler")
+        if "failed, and all is as it was: " not in line:
+            assert "make room in /var/lib/baikal, and run baikalctl recover" in line
             machine.run("baikalctl recover")
-        assert amiss(machine, old.release.version) == []
-        assert everything(old.url, FEW.people()).objects
+        assert differences(machine, old.release.version) == []
+        assert fetch_all(old.url, FEW.people()).objects
     finally:
-        machine.run(f"{unit}; systemctl stop $unit; umount {place}; rm -rf /mnt/before; systemctl start $unit")
+        machine.run(f"{unit}; systemctl stop $unit; umount {path}; rm -rf /mnt/before; systemctl start $unit")

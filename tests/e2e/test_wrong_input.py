@@ -174,9 +174,9 @@ def test_an_unreachable_host_is_named(bare: Server) -> None:
     assert name in outcome.output
 
 
-def _is_plain(given: object) -> bool:
+def _is_plain(value: object) -> bool:
     """Tell whether an inventory file of the lab, which is JSON, can say it."""
     try:
-        return bool(json.loads(json.dumps(given)) == given)
+        return bool(json.loads(json.dumps(value)) == value)
     except (TypeError, ValueError):
         return False

@@ -57,13 +57,13 @@ class Network:
 def address(engine: Engine, network: Network, container_name: str) -> str:
     """Return the IPv4 address that a running container has on the network; LabError if it has none."""
     template = f'{{{{with index .NetworkSettings.Networks "{network.name}"}}}}{{{{.IPAddress}}}}{{{{end}}}}'
-    found = engine.docker("inspect", "-f", template, container_name).strip()
-    if not found:
+    ip_address = engine.docker("inspect", "-f", template, container_name).strip()
+    if not ip_address:
         message = (
             f"the container {container_name} has no address on {network.name}: is it running, and on that network?"
         )
         raise LabError(message)
-    return found
+    return ip_address
 
 
 @dataclass
@@ -125,9 +125,9 @@ class AcmeServer:
             "PEBBLE_WFE_NONCEREJECT": str(nonce_reject_percent),
         }
         words = [f"--env={name}={value}" for name, value in environment.items()]
-        place = ("--network", network.name, "--network-alias", ALIAS, "--workdir", "/acme")
+        options = ("--network", network.name, "--network-alias", ALIAS, "--workdir", "/acme")
         try:
-            engine.docker("create", "--init", "--name", server.name, *LABELS, *place, *words, image, "sh", "main")
+            engine.docker("create", "--init", "--name", server.name, *LABELS, *options, *words, image, "sh", "main")
             server._bring(files)
             engine.docker("start", server.name)
             server._wait_until_ready(FRONT_PORT)

@@ -129,8 +129,8 @@ def acme_image(engine: Engine) -> str:
 @functools.cache
 def authority(engine: Engine) -> tuple[str, str, str]:
     """Return, in PEM, an authority and the certificate and key that it gave the server."""
-    told = engine.docker("run", "--rm", "-i", *LABELS, acme_image(engine), "sh", "-s", input=AUTHORITY)
-    ca, certificate, key = re.findall(r"-----BEGIN [^-]+-----.*?-----END [^-]+-----\n", told, re.DOTALL)
+    output = engine.docker("run", "--rm", "-i", *LABELS, acme_image(engine), "sh", "-s", input=AUTHORITY)
+    ca, certificate, key = re.findall(r"-----BEGIN [^-]+-----.*?-----END [^-]+-----\n", output, re.DOTALL)
     return ca, certificate, key
 
 

@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Self
 
-from tests.lab.contents import Contents, compare, everything
+from tests.lab.contents import Contents, compare, fetch_all
 from tests.lab.corpus import Corpus
 from tests.lab.dav import Dav
 from tests.lab.errors import LabError
@@ -55,7 +55,7 @@ class ActiveUsers:
 
     def __enter__(self) -> Self:
         """Look at everything, and begin."""
-        self._before = everything(self.server.url, FEW.people())
+        self._before = fetch_all(self.server.url, FEW.people())
         self._syncer = Syncer(Dav(self.server.url, WRITER, PASSWORD), CALENDAR)
         self._syncer.sync()
         name = f"crowd-{secrets.token_hex(3)}"
@@ -81,16 +81,16 @@ class ActiveUsers:
 
     def problems(self) -> list[str]:
         """Return what was wrong, one sentence each: in any answer, and in what is there now."""
-        found = everything(self.server.url, {WRITER: PASSWORD})
-        told = [*self._problems, *self.writers.wrong, *self.writers.lost(found)]
-        told += compare(self._before, everything(self.server.url, FEW.people()))
+        contents = fetch_all(self.server.url, {WRITER: PASSWORD})
+        problems = [*self._problems, *self.writers.wrong, *self.writers.lost(contents)]
+        problems += compare(self._before, fetch_all(self.server.url, FEW.people()))
         if self.writers.without_retry_after:
-            told.append(f"{self.writers.without_retry_after} answers 503 did not say when to come again")
+            problems.append(f"{self.writers.without_retry_after} answers 503 did not say when to come again")
         if self.powered and self.writers.unanswered:
-            told.append(f"requests without an answer: {dict(self.writers.unanswered)}")
+            problems.append(f"requests without an answer: {dict(self.writers.unanswered)}")
         self._in_step()
-        told += [text for text in self._syncer.wrong() if self.powered or not self._unsure(text)]
-        return told + [text for text in self._problems if text not in told]
+        problems += [text for text in self._syncer.wrong() if self.powered or not self._unsure(text)]
+        return problems + [text for text in self._problems if text not in problems]
 
     def _unsure(self, sentence: str) -> bool:
         """Tell whether it is about a write that the power cut has kept from being acknowledged.

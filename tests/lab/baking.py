@@ -188,7 +188,7 @@ def release_data(release: Release, **others: str) -> list[str]:
 def _build(arguments: list[str]) -> None:
     """Run ``docker build`` with BuildKit: whichever client has it, since a newer one may lack its plug-in."""
     clients = [client for client in (shutil.which("docker"), "/usr/bin/docker") if client and Path(client).exists()]
-    said = ""
+    output = ""
     for client in dict.fromkeys(clients):
         environment = {**os.environ, "DOCKER_BUILDKIT": "1"}
         command = [client, "build", *arguments]
@@ -197,16 +197,18 @@ def _build(arguments: list[str]) -> None:
         )
         if not done.returncode:
             return
-        said += f"{client}: {(done.stderr or done.stdout)[-3000:]}\n"
-    message = f"docker build failed:\n{said}"
+        output += f"{client}: {(done.stderr or done.stdout)[-3000:]}\n"
+    message = f"docker build failed:\n{output}"
     raise LabError(message)
 
 
 def _secrets(folder: Path) -> list[str]:
     """Return the options that tell pip in the build how pip gets to its packages on this machine, where it was told."""
-    told = subprocess.run([sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False)
+    config = subprocess.run(
+        [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False
+    )
     values = {}
-    for line in told.stdout.splitlines():
+    for line in config.stdout.splitlines():
         name, _, value = line.partition("=")
         values[name.rsplit(".", 1)[-1]] = value.strip("'")
     certificates = Path(values.get("cert", ""))
@@ -220,10 +222,10 @@ def _secrets(folder: Path) -> list[str]:
 
 def _digest(release: Release) -> str:
     """Return what tells images of different ingredients apart."""
-    found = hashlib.sha256(release.sha256.encode())
+    digest = hashlib.sha256(release.sha256.encode())
     for name in INGREDIENTS:
-        place = REPOSITORY / name
-        for path in sorted(place.rglob("*")) if place.is_dir() else [place]:
+        ingredient = REPOSITORY / name
+        for path in sorted(ingredient.rglob("*")) if ingredient.is_dir() else [ingredient]:
             if path.is_file() and "__pycache__" not in path.parts:
-                found.update(f"{path.relative_to(REPOSITORY)}\0".encode() + path.read_bytes())
-    return found.hexdigest()[:12]
+                digest.update(f"{path.relative_to(REPOSITORY)}\0".encode() + path.read_bytes())
+    return digest.hexdigest()[:12]

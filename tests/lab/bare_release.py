@@ -81,10 +81,12 @@ class BareRelease:
             engine, base_image(engine, BASE).tag, f"bare:{BASE.replace(':', '-')}", INSTALL, sorted(PACKAGES)
         )
         bare = cls(engine, f"baikal-lab-{secrets.token_hex(4)}", dict(section), free_port())
-        place = ("--network", network.name) if network else ()
+        options = ("--network", network.name) if network else ()
         published = f"--publish={LOCAL}:{bare.port}:80"
         try:
-            engine.docker("run", "-d", "--init", "--name", bare.name, *LABELS, *place, published, image, "sleep", "inf")
+            engine.docker(
+                "run", "-d", "--init", "--name", bare.name, *LABELS, *options, published, image, "sleep", "inf"
+            )
             bare.run_shell(f"mkdir -p {DATA}/config {DATA}/Specific/db /code")
             bare.write(CA, ca)
             engine.docker("cp", str(MIGRATE), f"{bare.name}:/code/migrate.php")
@@ -145,8 +147,8 @@ class BareRelease:
 
     def yaml(self) -> dict[str, dict[str, Any]]:
         """Return baikal.yaml as it is now."""
-        found: dict[str, dict[str, Any]] = yaml.safe_load(self.run_shell(f"cat {DATA}/config/baikal.yaml"))
-        return found
+        config: dict[str, dict[str, Any]] = yaml.safe_load(self.run_shell(f"cat {DATA}/config/baikal.yaml"))
+        return config
 
     def serve(self, name: str) -> None:
         """Serve the release of that name, and no other, and return when it answers."""
@@ -177,8 +179,8 @@ class BareRelease:
         """Run statements, each with its values, as Baïkal's account; return what the last one found."""
         order = json.dumps([self.section, [[sql, values] for sql, *values in statements]])
         command = ("exec", "-i", self.name, "php", "-d", "display_errors=stderr", "-r", SQL)
-        found: list[list[Any]] = json.loads(self.engine.docker(*command, input=order))
-        return found
+        rows: list[list[Any]] = json.loads(self.engine.docker(*command, input=order))
+        return rows
 
     def write(self, path: str, text: str) -> None:
         """Write a file."""

@@ -53,20 +53,20 @@ def compose_command(engine: Engine) -> list[str]:
     Raises LabError with the remedy where there is none.
     """
     with locked("compose"):
-        found = _found(engine)
-        if not found and can_install():
+        command = _command(engine)
+        if not command and can_install():
             ubuntu = "ID=ubuntu" in Path("/etc/os-release").read_text().splitlines()
             package = "docker-compose-v2" if ubuntu else "docker-compose"
             engine.say(f"lab: installing compose with apt: {package}")
             apt_install((package,))
-            found = _found(engine)
-    if not found:
+            command = _command(engine)
+    if not command:
         message = "there is neither `docker compose` nor `docker-compose`; install the package docker-compose-plugin"
         raise LabError(message)
-    return found
+    return command
 
 
-def _found(engine: Engine) -> list[str]:
+def _command(engine: Engine) -> list[str]:
     for command in ([engine.command, "compose"], ["/usr/bin/docker", "compose"], ["docker-compose"]):
         if not shutil.which(command[0]):
             continue
@@ -207,9 +207,9 @@ class Project:
                 os.chown(secret, ACCOUNT, ACCOUNT)
         self.path("tls").mkdir()
         request = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-        places = ["-keyout", str(self.path("tls/privkey.pem")), "-out", str(self.path("tls/fullchain.pem"))]
+        options = ["-keyout", str(self.path("tls/privkey.pem")), "-out", str(self.path("tls/fullchain.pem"))]
         names = ["-days", "2", "-subj", f"/CN={HOSTNAME}", "-addext", f"subjectAltName=DNS:{HOSTNAME}"]
-        subprocess.run([*request, *places, *names], capture_output=True, check=True)
+        subprocess.run([*request, *options, *names], capture_output=True, check=True)
 
     def _up(self, instead: Mapping[str, Mapping[str, Any]]) -> None:
         text = self.path("compose.yaml").read_text(encoding="utf-8")

@@ -84,8 +84,8 @@ class Container:
         ``environment`` changes :data:`ENVIRONMENT`; None takes a variable away. ``options`` are further ones of docker
         run. Raises LabError with the container's log if it doesn't serve.
         """
-        given = {**ENVIRONMENT, **(environment or {})}
-        words = [f"--env={name}={value}" for name, value in given.items() if value is not None]
+        variables = {**ENVIRONMENT, **(environment or {})}
+        words = [f"--env={name}={value}" for name, value in variables.items() if value is not None]
         if volume:
             words.append(f"--volume={volume.name}:/var/lib/baikal")
         directory = tempfile.TemporaryDirectory(prefix="baikal-lab-")

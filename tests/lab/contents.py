@@ -31,7 +31,7 @@ class Contents:
         return f"{len(self.objects):,} objects in {len(self.tokens):,} collections"
 
 
-def everything(
+def fetch_all(
     url: str, people: Mapping[str, str], headers: Mapping[str, str] | None = None, *, exact: bool = True
 ) -> Contents:
     """Fetch every object of all ``people``, passwords by name, from the server at ``url``.
@@ -40,14 +40,14 @@ def everything(
     answers do, which is faster. What was fetched in one way can't be compared with what was in the other. Raises LabError
     if anything isn't answered as it must be, or if a listing has what can't be fetched.
     """
-    found = Contents()
+    contents = Contents()
     with ThreadPoolExecutor(THREADS) as pool:
         for part in pool.map(
             lambda person: _of(Dav(url, person[0], person[1], headers or {}), exact=exact), people.items()
         ):
-            found.tokens |= part.tokens
-            found.objects |= part.objects
-    return found
+            contents.tokens |= part.tokens
+            contents.objects |= part.objects
+    return contents
 
 
 def compare(before: Contents, after: Contents, *, tokens: bool = True) -> list[str]:
@@ -64,8 +64,8 @@ def _of(dav: Dav, *, exact: bool) -> Contents:
             continue
         hrefs = iter(etags)
         while batch := list(itertools.islice(hrefs, TOGETHER)):
-            found = dav.objects(collection, batch)
-            part.objects |= {href: found.get(href, (etags[href], b"is listed, and not given out")) for href in batch}
+            objects = dav.objects(collection, batch)
+            part.objects |= {href: objects.get(href, (etags[href], b"is listed, and not given out")) for href in batch}
     dav.close()
     return part
 
@@ -97,6 +97,6 @@ def _of_tokens(before: Contents, after: Contents) -> Iterator[str]:
 def _first(was: bytes, now: bytes) -> str:
     """Show where two objects begin to differ."""
     pairs = itertools.zip_longest(was, now)
-    at = next(place for place, (one, other) in enumerate(pairs) if one != other)
+    at = next(index for index, (one, other) in enumerate(pairs) if one != other)
     shown = slice(max(0, at - 20), at + 20)
     return f"from byte {at} on, {was[shown]!r} became {now[shown]!r}; {len(was)} bytes became {len(now)}"

@@ -6,7 +6,7 @@ import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
-from tests.lab.contents import Contents, compare, everything
+from tests.lab.contents import Contents, compare, fetch_all
 from tests.lab.dav import Dav
 from tests.lab.engine import wait_until
 from tests.lab.errors import LabError
@@ -52,9 +52,9 @@ class DataSnapshot:
     exact: bool = True
 
     @classmethod
-    def on(cls, server: Server, corpus: Corpus, *, exact: bool = True) -> Self:
+    def take(cls, server: Server, corpus: Corpus, *, exact: bool = True) -> Self:
         """Look at everything; where not ``exact``, CR is left out, which is faster."""
-        before = _everything(server, corpus, exact=exact)
+        before = _fetch(server, corpus, exact=exact)
         syncers = [
             Syncer(Dav(server.url, user, PASSWORD), href)
             for user in corpus.names()
@@ -67,28 +67,28 @@ class DataSnapshot:
 
     def wrong(self, server: Server) -> list[str]:
         """Return what is different on ``server``, and which clients are told a change, or have to start over."""
-        found = compare(self.before, _everything(server, self.corpus, exact=self.exact), tokens=False)
+        differences = compare(self.before, _fetch(server, self.corpus, exact=self.exact), tokens=False)
         for syncer in self.syncers:
             syncer.dav.close()
             syncer.dav.url = server.url
             synced = syncer.sync()
             if synced.started_over or synced.changed or synced.gone:
-                found.append(f"{syncer.collection} of {syncer.dav.user}: {synced}")
-            found += syncer.wrong()
+                differences.append(f"{syncer.collection} of {syncer.dav.user}: {synced}")
+            differences += syncer.wrong()
             syncer.dav.close()
-        return found
+        return differences
 
 
-def _everything(server: Server, corpus: Corpus, *, exact: bool) -> Contents:
+def _fetch(server: Server, corpus: Corpus, *, exact: bool) -> Contents:
     """Fetch everything; where something isn't given out, what the web server has logged of it is said too."""
     try:
-        return everything(server.url, corpus.people(), exact=exact)
+        return fetch_all(server.url, corpus.people(), exact=exact)
     except LabError as error:
         message = f"{error}\n{server.machine.run('tail -n 5 /var/log/nginx/error.log')}"
         raise LabError(message) from None
 
 
-def stand_still(machine: Machine, moment: str, *words: str) -> None:
+def pause_command(machine: Machine, moment: str, *words: str) -> None:
     """Have ``baikalctl`` with these ``words`` stop at ``moment``, such as ``changes.staging.keep``; return when it is there.
 
     ``go_on`` lets it go on.
@@ -105,19 +105,19 @@ def stand_still(machine: Machine, moment: str, *words: str) -> None:
     assert wait_until(stands, ARRIVAL_LIMIT_S), machine.read(SAID)
 
 
-def go_on(machine: Machine) -> list[str]:
+def resume_command(machine: Machine) -> list[str]:
     """Have it go on, and return the lines that it has said, with its status as the last."""
     machine.run(f"touch {MAY_GO}")
     assert wait_until(lambda: "\nstatus " in machine.read(SAID), ARRIVAL_LIMIT_S)
     return machine.read(SAID).splitlines()
 
 
-def said(machine: Machine, *words: str) -> list[str]:
+def run_command(machine: Machine, *words: str) -> list[str]:
     """Return the lines that ``baikalctl`` with these ``words`` says, with its status as the last."""
     return machine.run(f"baikalctl {shlex.join(words)} 2>&1; echo status $?", timeout=300).splitlines()
 
 
-def open_again(machine: Machine) -> bool:
+def is_cleaned_up(machine: Machine) -> bool:
     """Tell whether nothing is left of a change: no journal, nobody is told to come again, nothing half is lying about."""
-    places = "/var/lib/baikal/state/transition.json /var/lib/baikal/.incoming"
-    return machine.run(f"ls -A /var/lib/baikal/maintenance; ls -d {places} 2>/dev/null || true").split() == []
+    paths = "/var/lib/baikal/state/transition.json /var/lib/baikal/.incoming"
+    return machine.run(f"ls -A /var/lib/baikal/maintenance; ls -d {paths} 2>/dev/null || true").split() == []

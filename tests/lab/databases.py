@@ -71,7 +71,7 @@ class DatabaseServer:
             server._wait_until_ready()
             tls = "SSL" if tls_only else "NONE"
             for sql in ACCOUNT[backend]:
-                server._tell("", (sql.format(tls=tls), [password]) if "%s" in sql else (sql,))
+                server._execute("", (sql.format(tls=tls), [password]) if "%s" in sql else (sql,))
         except BaseException:
             server.remove()
             raise
@@ -95,13 +95,13 @@ class DatabaseServer:
         """The name that machines and containers on its network reach it by."""
         return self.kind.alias
 
-    def section(self, ca: str = "", *, here: bool = False) -> dict[str, object]:
+    def section(self, ca: str = "", *, local: bool = False) -> dict[str, object]:
         """Return the database section of a baikal.yaml, as Baïkal 0.11 and later read it.
 
         ``ca`` is where the host has the authority's certificate: with it, the connection is encrypted and the server's
         certificate must be right. ``here`` is for programs on this computer itself rather than on the network.
         """
-        host = f"{LOCAL};port={self.local_port}" if here else self.host
+        host = f"{LOCAL};port={self.local_port}" if local else self.host
         keys: dict[str, object] = {
             f"{self.backend}_host": host,
             f"{self.backend}_dbname": NAME,
@@ -116,19 +116,19 @@ class DatabaseServer:
 
     def rows(self, query: str) -> list[list[Any]]:
         """Return what the database answers to ``query``, asked by its administrator; bytes as text."""
-        return self._tell(NAME, (query,))
+        return self._execute(NAME, (query,))
 
     def execute(self, *statements: Statement) -> list[list[Any]]:
         """Do all of this in one transaction, as the administrator, and return what the last statement found.
 
         Values stand for ``%s``.
         """
-        return self._tell(NAME, *statements)
+        return self._execute(NAME, *statements)
 
     def grants(self) -> list[str]:
         """Return what the account may do, in the server's words, sorted, and without the hash of its password."""
-        told = (str(row[0]) for row in self.rows(GRANTS[self.backend]))
-        return sorted(re.sub(r" IDENTIFIED BY PASSWORD '[^']*'", "", line) for line in told)
+        grants = (str(row[0]) for row in self.rows(GRANTS[self.backend]))
+        return sorted(re.sub(r" IDENTIFIED BY PASSWORD '[^']*'", "", line) for line in grants)
 
     def sessions(self) -> int:
         """Return how many connections the account has now."""
@@ -137,17 +137,17 @@ class DatabaseServer:
     def empty(self) -> None:
         """Make the database as it was at first: there, the account's, and without tables."""
         if self.backend == "mysql":
-            self._tell("", (f"DROP DATABASE {NAME}",), (ACCOUNT["mysql"][0],))
+            self._execute("", (f"DROP DATABASE {NAME}",), (ACCOUNT["mysql"][0],))
             return
-        self._tell(NAME, ("DROP SCHEMA public CASCADE",), ("CREATE SCHEMA public AUTHORIZATION pg_database_owner",))
+        self._execute(NAME, ("DROP SCHEMA public CASCADE",), ("CREATE SCHEMA public AUTHORIZATION pg_database_owner",))
 
     def read_only(self, *, on: bool = True) -> None:
         """Let the account write nothing from its next connection on, or let it write again."""
         if self.backend == "mysql":
-            self._tell("", (f"SET GLOBAL read_only = {int(on)}",))
+            self._execute("", (f"SET GLOBAL read_only = {int(on)}",))
         else:
             state = "on" if on else "off"
-            self._tell("", (f"ALTER DATABASE {NAME} SET default_transaction_read_only = {state}",))
+            self._execute("", (f"ALTER DATABASE {NAME} SET default_transaction_read_only = {state}",))
 
     def stop(self) -> None:
         """Shut the server down in good order; connections are refused until ``start``."""
@@ -193,12 +193,12 @@ class DatabaseServer:
     def _create(self, files: dict[str, str]) -> None:
         """Create and start the container; again with another port when somebody took ours in between."""
         image = self.kind.image(self.engine)
-        place = ("--network", self.network.name, "--network-alias", self.host, "--stop-signal", self.kind.stop_signal)
+        options = ("--network", self.network.name, "--network-alias", self.host, "--stop-signal", self.kind.stop_signal)
         for attempt in range(1, START_ATTEMPTS + 1):
             self.local_port = free_port()
             published = f"--publish={LOCAL}:{self.local_port}:{self.kind.port}"
             main = ("sh", "-c", self.kind.main)
-            self.engine.docker("create", "--name", self.name, *LABELS, *place, published, image, *main)
+            self.engine.docker("create", "--name", self.name, *LABELS, *options, published, image, *main)
             with tempfile.TemporaryDirectory(prefix="baikal-lab-") as folder:
                 for name, text in files.items():
                     (Path(folder) / name).write_text(text, encoding="utf-8")
@@ -216,7 +216,7 @@ class DatabaseServer:
     def _wait_until_ready(self) -> None:
         def answers() -> bool:
             try:
-                return self._tell("", ("SELECT 1",)) == [[1]]
+                return self._execute("", ("SELECT 1",)) == [[1]]
             except LabError:
                 return False
 
@@ -224,7 +224,7 @@ class DatabaseServer:
             message = f"{self.kind.title} does not answer within {READY_LIMIT_S} s:\n{self.log()[-4000:]}"
             raise LabError(message)
 
-    def _tell(self, database: str, *statements: Statement) -> list[list[Any]]:
+    def _execute(self, database: str, *statements: Statement) -> list[list[Any]]:
         """Run the statements in one transaction, or each on its own without a database; return the last one's rows."""
         order = to_json(database, statements)
         command = (
@@ -237,8 +237,8 @@ class DatabaseServer:
             "-c",
             EXECUTE.format(connect=self.kind.connect, many=self.kind.many),
         )
-        found: list[list[Any]] = json.loads(self.engine.docker(*command, input=order))
-        return found
+        rows: list[list[Any]] = json.loads(self.engine.docker(*command, input=order))
+        return rows
 
 
 def attach(engine: Engine, network: Network, *containers: str) -> None:

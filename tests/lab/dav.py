@@ -103,11 +103,11 @@ class Dav:
 
     def collections(self) -> dict[str, str]:
         """Return all calendars and address books that the user has or shares, each with its sync token."""
-        found: dict[str, str] = {}
+        tokens: dict[str, str] = {}
         for kind in MULTIGET:
             rows, _ = self.rows("PROPFIND", f"/dav.php/{kind}/{urllib.parse.quote(self.user)}/", COLLECTIONS)
-            found |= {row.href: row.token for row in rows if row.is_collection}
-        return found
+            tokens |= {row.href: row.token for row in rows if row.is_collection}
+        return tokens
 
     def listing(self, collection: str) -> dict[str, str]:
         """Return the ETags of all objects in a collection."""
@@ -148,18 +148,18 @@ class Dav:
             )
             self._connection.connect()
         credentials = base64.b64encode(f"{self.user}:{self.password}".encode()).decode()
-        given = {name.replace("_", "-"): value for name, value in headers.items()}
-        sent = {"Host": parts.netloc, "Authorization": f"Basic {credentials}", **self.headers, **given}
+        lines = {name.replace("_", "-"): value for name, value in headers.items()}
+        sent = {"Host": parts.netloc, "Authorization": f"Basic {credentials}", **self.headers, **lines}
         self._connection.request(method, path, body or None, sent)
         answer = self._connection.getresponse()
-        told = answer.read()
+        content = answer.read()
         ends = answer.length is not None or answer.chunked or answer.getheader("Connection", "").lower() == "close"
         if not ends:
             self.close()  # nginx tells the length or sends chunks, before it says whether it closes: the headers were cut
-            raise http.client.IncompleteRead(told)
+            raise http.client.IncompleteRead(content)
         if answer.will_close:
             self.close()
-        return Reply(answer.status, {name.lower(): value for name, value in answer.getheaders()}, told)
+        return Reply(answer.status, {name.lower(): value for name, value in answer.getheaders()}, content)
 
 
 def _trusting() -> ssl.SSLContext:
@@ -168,7 +168,7 @@ def _trusting() -> ssl.SSLContext:
 
 def _row(response: ET.Element) -> Row:
     kinds = {element.tag.partition("}")[2] for element in response.iterfind(".//d:resourcetype/*", NAMES)}
-    data = next((found for path in DATA if (found := response.find(f".//{path}", NAMES)) is not None), None)
+    data = next((element for path in DATA if (element := response.find(f".//{path}", NAMES)) is not None), None)
     status = _text(response, "d:status")
     return Row(
         _text(response, "d:href"),

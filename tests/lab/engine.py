@@ -53,9 +53,9 @@ class Engine:
         """
         done = _run([self.command, *args], input, timeout)
         if check and done.returncode:
-            said = _text(done.stderr).strip() or _text(done.stdout).strip()
+            output = _text(done.stderr).strip() or _text(done.stdout).strip()
             shown = " ".join(args)
-            message = f"`docker {shown[:200]}` ended with status {done.returncode}: {said[-4000:]}"
+            message = f"`docker {shown[:200]}` ended with status {done.returncode}: {output[-4000:]}"
             raise LabError(message)
         return _text(done.stdout)
 
@@ -172,30 +172,30 @@ def _probe(say: Say) -> tuple[Engine | None, str]:
             reasons.append(str(error))
             continue
         try:
-            told = json.loads(_text(done.stdout))
+            info = json.loads(_text(done.stdout))
         except ValueError:
-            told = {}
-        engine = _engine(command, told, say)
+            info = {}
+        engine = _engine(command, info, say)
         if engine:
             return engine, ""
-        reasons.extend(told.get("ServerErrors") or [_text(done.stderr).strip() or "docker info says nothing"])
+        reasons.extend(info.get("ServerErrors") or [_text(done.stderr).strip() or "docker info says nothing"])
     return None, reasons[0] if reasons else "there is no docker command"
 
 
-def _engine(command: str, told: Mapping[str, Any], say: Say) -> Engine | None:
+def _engine(command: str, info: Mapping[str, Any], say: Say) -> Engine | None:
     """Read `docker info`, or Podman's answer to the same question; None when no server stands behind it."""
-    if told.get("ServerVersion"):
-        options = " ".join(told.get("SecurityOptions") or [])
+    if info.get("ServerVersion"):
+        options = " ".join(info.get("SecurityOptions") or [])
         security = frozenset(word for word in ("apparmor", "selinux", "rootless") if f"name={word}" in options)
-        cgroups = 2 if str(told.get("CgroupVersion")) == "2" else 1
-        return Engine(command, str(told["ServerVersion"]), cgroups, podman=False, security=security, say=say)
-    if isinstance(told.get("host"), dict):
-        host = told["host"]
+        cgroups = 2 if str(info.get("CgroupVersion")) == "2" else 1
+        return Engine(command, str(info["ServerVersion"]), cgroups, podman=False, security=security, say=say)
+    if isinstance(info.get("host"), dict):
+        host = info["host"]
         confined = host.get("security", {})
         names = {"apparmor": "apparmorEnabled", "selinux": "selinuxEnabled", "rootless": "rootless"}
         security = frozenset(word for word, key in names.items() if confined.get(key))
         cgroups = 2 if str(host.get("cgroupVersion")) == "v2" else 1
-        version = str(told.get("version", {}).get("Version", ""))
+        version = str(info.get("version", {}).get("Version", ""))
         return Engine(command, version, cgroups, podman=True, security=security, say=say)
     return None
 
@@ -230,22 +230,22 @@ def _start(say: Say) -> Engine:
     log = _log_file()
     pid = _start_dockerd(log)
     (cache_directory() / "dockerd.pid").write_text(str(pid))
-    found: list[Engine] = []
+    engines: list[Engine] = []
 
     def settled() -> bool:
         engine, _ = _probe(say)
-        found.extend([engine] if engine else [])
-        return bool(found) or not _is_dockerd(pid)
+        engines.extend([engine] if engine else [])
+        return bool(engines) or not _is_dockerd(pid)
 
     wait_until(settled, START_LIMIT_S, pause_s=0.3)
-    if not found:
+    if not engines:
         if _is_dockerd(pid):
             os.kill(pid, signal.SIGTERM)
         (cache_directory() / "dockerd.pid").unlink()
         message = f"dockerd does not come up; its log {log} ends with:\n{_last_errors(log)}"
         raise LabError(message)
-    say(f"lab: started the container engine {found[0].version} (process {pid}, log {log})")
-    return found[0]
+    say(f"lab: started the container engine {engines[0].version} (process {pid}, log {log})")
+    return engines[0]
 
 
 def _start_dockerd(log: Path) -> int:
@@ -288,9 +288,9 @@ def _run(
     command: Sequence[str], stdin: str | bytes | None, timeout: float, env: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[bytes]:
     """Run a command with bytes in and out; LabError when it can't be run or takes longer than ``timeout`` s."""
-    given = stdin.encode() if isinstance(stdin, str) else stdin or b""  # never this terminal's own input
+    content = stdin.encode() if isinstance(stdin, str) else stdin or b""  # never this terminal's own input
     try:
-        return subprocess.run(command, input=given, capture_output=True, timeout=timeout, check=False, env=env)
+        return subprocess.run(command, input=content, capture_output=True, timeout=timeout, check=False, env=env)
     except subprocess.TimeoutExpired as error:
         message = f"`{' '.join(command)[:200]}` was not done after {timeout:g} s"
         raise LabError(message) from error

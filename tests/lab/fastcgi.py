@@ -33,7 +33,7 @@ while header := answer.read(8):
 
 def ask_php(machine: Machine, script: str, account: str, **parameters: str) -> str:
     """Have PHP run the file ``script`` for a process of this ``account``; return the answer, headers included."""
-    given = {
+    parameters = {
         "SCRIPT_FILENAME": script,
         "SCRIPT_NAME": "/x.php",
         "REQUEST_URI": "/x.php",
@@ -43,5 +43,5 @@ def ask_php(machine: Machine, script: str, account: str, **parameters: str) -> s
         "HTTP_HOST": "localhost",
         **parameters,
     }
-    command = ("exec", "-i", "-u", account, machine.name, "python3", "-", json.dumps(given))
+    command = ("exec", "-i", "-u", account, machine.name, "python3", "-", json.dumps(parameters))
     return machine.engine.docker(*command, input=CLIENT)

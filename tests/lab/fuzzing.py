@@ -43,14 +43,14 @@ Entry = tuple[str, int, int, int, str]
 class Tree:
     """The directory with the host's root, what lies around it, and the copies that each case starts from."""
 
-    place: Path
+    folder: Path
     account: str
     worker: subprocess.Popen[str] = field(init=False)
 
     @property
     def root(self) -> Path:
         """The host's root directory."""
-        return self.place / "case/host"
+        return self.folder / "case/host"
 
     @property
     def data(self) -> Path:
@@ -75,7 +75,7 @@ class Tree:
     @property
     def victim(self) -> Path:
         """A file of root's, outside of the host's directories, that nothing may read or change."""
-        return self.place / "case/outside/victim"
+        return self.folder / "case/outside/victim"
 
     def path(self, name: str) -> Path:
         """Return a path of the host."""
@@ -101,8 +101,8 @@ class Tree:
 
     def reset(self) -> None:
         """Make everything as it was in the beginning."""
-        shutil.rmtree(self.place / "case", ignore_errors=True)
-        _copy(self.place / "template", self.place / "case")
+        shutil.rmtree(self.folder / "case", ignore_errors=True)
+        _copy(self.folder / "template", self.folder / "case")
 
     def run(self, words: Sequence[str], seconds: float) -> Ran:
         """Run a command, and kill it after so many seconds."""
@@ -115,18 +115,18 @@ class Tree:
             message = f"the process that runs the commands has ended with status {self.worker.wait()}"
             raise LabError(message)
         status, took = json.loads(line)
-        return Ran(status, took, (self.place / "output").read_text(encoding="utf-8", errors="surrogateescape"))
+        return Ran(status, took, (self.folder / "output").read_text(encoding="utf-8", errors="surrogateescape"))
 
     def entries(self) -> dict[str, Entry]:
         """Return everything that is below the place of the case, by its path there."""
-        found = {}
-        base = str(self.place / "case")
+        entries = {}
+        base = str(self.folder / "case")
         for folder, folders, files in os.walk(base):
             for name in (*folders, *files):
                 path = f"{folder}/{name}"
                 with contextlib.suppress(FileNotFoundError):
-                    found[path[len(base) + 1 :]] = _entry(path)
-        return found
+                    entries[path[len(base) + 1 :]] = _entry(path)
+        return entries
 
 
 @dataclass(frozen=True)
@@ -143,25 +143,25 @@ def trees(count: int) -> Iterator[list[Tree]]:
     """Yield so many hosts, as root's deploy would leave them; remove them afterwards."""
     account = ACCOUNT if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
     shared = Path("/dev/shm")  # noqa: S108 - only the place; the directory in it is made with a name of its own
-    place = Path(tempfile.mkdtemp(prefix="baikal-fuzz-", dir=shared if os.access(shared, os.W_OK) else None)).resolve()
-    place.chmod(0o755)
+    folder = Path(tempfile.mkdtemp(prefix="baikal-fuzz-", dir=shared if os.access(shared, os.W_OK) else None)).resolve()
+    folder.chmod(0o755)
     with contextlib.ExitStack() as stack:
-        stack.callback(shutil.rmtree, place, ignore_errors=True)
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
         python = _python()
-        library = _library(place / "library", python)
-        found = [Tree(place / str(number), account) for number in range(count)]
-        for tree in found:
-            tree.place.mkdir()
+        library = _library(folder / "library", python)
+        hosts = [Tree(folder / str(number), account) for number in range(count)]
+        for tree in hosts:
+            tree.folder.mkdir()
             _template(tree)
             tree.worker = _worker(python, library, tree)
             stack.callback(_end, tree.worker)
-        for tree in found:
+        for tree in hosts:
             _deploy(tree)
-        yield found
+        yield hosts
 
 
 def _worker(python: str, library: Path, tree: Tree) -> subprocess.Popen[str]:
-    words = [str(library / "forking.py"), str(library), str(tree.root), tree.account, str(tree.place / "output")]
+    words = [str(library / "forking.py"), str(library), str(tree.root), tree.account, str(tree.folder / "output")]
     command = [python, "-I", "-X", "utf8", *words]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd="/")
 
@@ -182,16 +182,16 @@ def _python() -> str:
     return "/usr/bin/python3"
 
 
-def _library(place: Path, python: str) -> Path:
+def _library(folder: Path, python: str) -> Path:
     """Copy baikalctl to where every account can read it, and have the ``python`` find what it imports."""
-    shutil.copytree(REPOSITORY / "baikalctl", place / "baikalctl", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree(REPOSITORY / "templates", place / "templates")
-    shutil.copy(REPOSITORY / "tests/lab/forking.py", place)
+    shutil.copytree(REPOSITORY / "baikalctl", folder / "baikalctl", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(REPOSITORY / "templates", folder / "templates")
+    shutil.copy(REPOSITORY / "tests/lab/forking.py", folder)
     if subprocess.run([python, "-I", "-c", "import jinja2, yaml"], capture_output=True, check=False).returncode:
         apt_install(PACKAGES)
-    for path in place.rglob("*"):
+    for path in folder.rglob("*"):
         path.chmod(0o755 if path.is_dir() else 0o644)
-    return place
+    return folder
 
 
 def _template(tree: Tree) -> None:
@@ -221,7 +221,7 @@ def _template(tree: Tree) -> None:
 
 def _deploy(tree: Tree) -> None:
     """Bring the host to what is declared, with its own commands; keep the result as the template."""
-    archive = release_zip(tree.place / "release.zip")
+    archive = release_zip(tree.folder / "release.zip")
     sha256 = hashlib.sha256(archive.read_bytes()).hexdigest()
     tree.declare()
     commands = (["release", VERSION, str(archive), "--sha256", sha256], ["apply"], ["backup"])
@@ -240,7 +240,7 @@ def _deploy(tree: Tree) -> None:
     kept = tree.data / "mail/kept/1700000002.1.0.eml"
     kept.write_bytes(b"X-Baikal-Kept: it rains\nTo: bob@example.net\n\nbody\n")
     tree.own(kept)
-    (tree.place / "case").rename(tree.place / "template")
+    (tree.folder / "case").rename(tree.folder / "template")
     tree.reset()
 
 

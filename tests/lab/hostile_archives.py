@@ -65,10 +65,10 @@ def _consistent(tree: Tree, changed: Mapping[str, bytes]) -> dict[str, bytes]:
 
 def _set(*keys: str, value: Any) -> Callable[[dict[str, Any]], object]:  # noqa: ANN401 - whatever somebody writes
     def change(fields: dict[str, Any]) -> None:
-        place = fields
+        target = fields
         for key in keys[:-1]:
-            place = place[key]
-        place[keys[-1]] = value
+            target = target[key]
+        target[keys[-1]] = value
 
     return change
 
@@ -119,7 +119,7 @@ def _with(name: str, text: bytes) -> Callable[[Tree], bytes]:
 
 def _database_of(change: Change) -> Callable[[Tree], bytes]:
     def made(tree: Tree) -> bytes:
-        path = tree.place / "hostile.sqlite"
+        path = tree.folder / "hostile.sqlite"
         path.write_bytes(contents(tree)["database.sqlite"])
         change(path, tree)
         return gzip.compress(tar(_consistent(tree, {"database.sqlite": path.read_bytes()})), mtime=0)

@@ -279,8 +279,8 @@ def _apt_sources() -> Iterator[tuple[str, str]]:
     apt = Path("/etc/apt")
     for file in (apt / "sources.list", *sorted(apt.glob("sources.list.d/*.list"))):
         text = file.read_text() if file.exists() else ""
-        for found in re.findall(r"^\s*deb\s+(?:\[([^]]*)\]\s*)?(\S+)[ \t]+(\S+)[ \t]+(.*)", text, re.MULTILINE):
-            options, uri, suite, components = found
+        for match in re.findall(r"^\s*deb\s+(?:\[([^]]*)\]\s*)?(\S+)[ \t]+(\S+)[ \t]+(.*)", text, re.MULTILINE):
+            options, uri, suite, components = match
             if "main" in components.split() and ("signed-by" not in options or "debian-archive" in options):
                 yield uri, suite
     for file in sorted(apt.glob("sources.list.d/*.sources")):

@@ -88,7 +88,7 @@ class Event:
         step = dt.timedelta(hours=1) if isinstance(self.start, dt.datetime) else dt.timedelta(days=1)
         last = "DUE" if self.component == "VTODO" else "DTEND"
         described = [f"DESCRIPTION:{escaped(self.description)}"] if self.description else []
-        told = [
+        lines = [
             *("BEGIN:VCALENDAR", "VERSION:2.0", "PRODID:-//baikal-deploy//lab//EN", *ZONE.splitlines()),
             *(f"BEGIN:{self.component}", f"UID:{self.uid}", "DTSTAMP:20300101T000000Z", f"SEQUENCE:{self.sequence}"),
             *(moment("DTSTART", self.start), moment(last, self.end or self.start + step)),
@@ -97,7 +97,7 @@ class Event:
             *(person.line("ATTENDEE") for person in self.attendees),
             *(f"END:{self.component}", "END:VCALENDAR"),
         ]
-        return "".join(f"{folded(line)}\r\n" for line in told)
+        return "".join(f"{folded(line)}\r\n" for line in lines)
 
 
 @dataclass
@@ -136,12 +136,12 @@ class Organiser:
     def statuses(self, event: Event) -> dict[str, str]:
         """Return each attendee's SCHEDULE-STATUS as it is stored now, by address with scheme; empty where there is none."""
         lines: Any = Contentlines
-        told = {}
+        statuses = {}
         for line in lines.from_ical(self.stored(event)):
             if line.upper().startswith("ATTENDEE"):
                 _, parameters, address = line.parts()
-                told[str(address)] = str(parameters.get("SCHEDULE-STATUS", ""))
-        return told
+                statuses[str(address)] = str(parameters.get("SCHEDULE-STATUS", ""))
+        return statuses
 
     def _ask(self, method: str, event: Event, *parts: Any) -> Any:  # noqa: ANN401
         """Send a request about an object by python-caldav's own client, which adds what it always does."""

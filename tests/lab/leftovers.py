@@ -50,11 +50,11 @@ def is_gone(pid: int) -> bool:
 def _containers(engine: Engine) -> list[str]:
     """Return the names of containers that were labelled, or named while an image was built, by a process that is gone."""
     shown = f'{{{{.Names}}}}\t{{{{.Label "{RUN_LABEL}"}}}}\t{{{{.Label "{HOST_LABEL}"}}}}'
-    found = []
+    names = []
     for line in engine.docker("ps", "-a", "--format", shown).splitlines():
         name, pid, host = line.split("\t")
         if building := re.fullmatch(rf"{BUILDING}-(\d+)-\w+", name):
             pid, host = building[1], socket.gethostname()
         if host == socket.gethostname() and pid and is_gone(int(pid)):
-            found.append(name)
-    return found
+            names.append(name)
+    return names

@@ -179,8 +179,8 @@ class Machine:
 
         One command on the machine. A path that isn't there has no entry; times are left out on purpose.
         """
-        told = self.engine.docker("exec", "-i", self.name, "sh", "-s", "--", *paths, input=SNAPSHOT)
-        return _read_snapshot(told)
+        output = self.engine.docker("exec", "-i", self.name, "sh", "-s", "--", *paths, input=SNAPSHOT)
+        return _read_snapshot(output)
 
     def kill(self) -> None:
         """Cut the power: every process ends at once, nothing is told or saved."""
@@ -248,21 +248,21 @@ class Machine:
 
         if not (wait_until(greets, FIRST_LOOK_S) or (self._is_up() and wait_until(greets, BOOT_LIMIT_S))):
             raise LabError(self._obituary("sshd does not answer"))
-        said = ""
+        status = ""
 
         def settled() -> bool:
-            nonlocal said
+            nonlocal status
             asked = ("exec", self.name, "systemctl", "is-system-running", "--wait")
-            said = self.engine.docker(*asked, check=False, timeout=BOOT_LIMIT_S).strip()
-            return said in {"running", "degraded"}
+            status = self.engine.docker(*asked, check=False, timeout=BOOT_LIMIT_S).strip()
+            return status in {"running", "degraded"}
 
         if not wait_until(settled, BOOT_LIMIT_S):
-            raise LabError(self._obituary(f"systemd says {said or 'nothing'}"))
+            raise LabError(self._obituary(f"systemd says {status or 'nothing'}"))
 
     def _is_up(self) -> bool:
         return self.engine.docker("inspect", "-f", "{{.State.Running}}", self.name).strip() == "true"
 
-    def _obituary(self, said: str) -> str:
+    def _obituary(self, status: str) -> str:
         end = self.engine.docker(
             "inspect",
             "-f",
@@ -272,7 +272,7 @@ class Machine:
         )
         log = self.engine.docker("logs", "--tail", "20", self.name, check=False)
         journal = self.engine.docker("exec", self.name, "journalctl", "-b", "-p", "err", "-n", "10", check=False)
-        return f"the machine {self.name} does not boot: {said} ({end.strip()})\n{log}{journal}".rstrip()
+        return f"the machine {self.name} does not boot: {status} ({end.strip()})\n{log}{journal}".rstrip()
 
 
 _running: dict[str, Machine] = {}
@@ -362,9 +362,9 @@ def _add(tar: tarfile.TarFile, name: str, text: str | None, mode: int, uid: int)
     tar.addfile(entry, io.BytesIO(content))
 
 
-def _read_snapshot(told: str) -> dict[str, Entry]:
+def _read_snapshot(output: str) -> dict[str, Entry]:
     """Read what SNAPSHOT prints: six fields a file, an empty one, then the checksums."""
-    fields = iter(told.split("\0"))
+    fields = iter(output.split("\0"))
     seen: dict[str, Entry] = {}
     for path in fields:
         if not path:

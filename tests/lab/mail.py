@@ -86,7 +86,7 @@ class Received:
 class Command:
     """What was said to the relay, and its answer's last line."""
 
-    said: str
+    text: str
     """Without a password."""
     tls: bool
     answer: str
@@ -120,8 +120,8 @@ class Session:
 
     def verbs(self, *, tls: bool | None = None) -> list[str]:
         """Return what was said by first words alone: all of it, only what came in TLS, or only what did not."""
-        told = [command for command in self.commands if tls is None or command.tls is tls]
-        return [command.said.partition(" ")[0].upper() for command in told]
+        commands = [command for command in self.commands if tls is None or command.tls is tls]
+        return [command.text.partition(" ")[0].upper() for command in commands]
 
 
 @dataclass
@@ -150,10 +150,10 @@ class MailSink:
         """
         image = built_image(engine, base_image(engine, BASE).tag, f"mail:{BASE.replace(':', '-')}", INSTALL, PACKAGES)
         sink = cls(engine, f"baikal-lab-{secrets.token_hex(4)}", signer.pem, user, password)
-        place = ("--network", network.name, "--network-alias", ALIAS, "--workdir", str(FOLDER))
+        options = ("--network", network.name, "--network-alias", ALIAS, "--workdir", str(FOLDER))
         program = ("python3", "-m", "tests.lab.mail_server")
         try:
-            engine.docker("create", "--init", "--name", sink.name, *LABELS, *place, image, *program)
+            engine.docker("create", "--init", "--name", sink.name, *LABELS, *options, image, *program)
             engine.docker("cp", "-", f"{sink.name}:/", input=_archive(sink._files(signer)))
             engine.docker("start", sink.name)
             sink._wait_until_ready()
@@ -177,49 +177,51 @@ class MailSink:
 
     def rules(self, **rules: Any) -> None:  # noqa: ANN401 - as Rules takes them
         """Go by these rules from now on, and by no others that were set before; TypeError if there is no such rule."""
-        self._tell(rules=dataclasses.asdict(Rules(**rules)))
+        self._order(rules=dataclasses.asdict(Rules(**rules)))
 
     def stop(self) -> None:
         """Cut all connections, and refuse new ones until ``resume``; the rules stay."""
-        self._tell(listening=False)
+        self._order(listening=False)
 
     def resume(self) -> None:
         """Take connections again."""
-        self._tell(listening=True)
+        self._order(listening=True)
 
     def forget(self) -> None:
         """Forget the messages and sessions so far."""
-        self._tell(forget=True)
+        self._order(forget=True)
 
     def messages(self) -> list[Received]:
         """Return the messages that were taken, the oldest first."""
-        return [Received(**{**told, "raw": base64.b64decode(told["raw"])}) for told in self._tell()["messages"]]
+        return [
+            Received(**{**message, "raw": base64.b64decode(message["raw"])}) for message in self._order()["messages"]
+        ]
 
     def wait_for(self, count: int, limit_s: float = 30) -> list[Received]:
         """Wait until there are ``count`` messages, and return all; LabError with the sessions if there are not."""
-        found: list[Received] = []
+        messages: list[Received] = []
 
         def arrived() -> bool:
-            found[:] = self.messages()
-            return len(found) >= count
+            messages[:] = self.messages()
+            return len(messages) >= count
 
         if not wait_until(arrived, limit_s):
             seen = "\n".join(map(str, self.sessions()[-5:]))
-            message = f"{len(found)} messages instead of {count} came in {limit_s:g} s; the last sessions:\n{seen}"
+            message = f"{len(messages)} messages instead of {count} came in {limit_s:g} s; the last sessions:\n{seen}"
             raise LabError(message)
-        return found
+        return messages
 
     def sessions(self) -> list[Session]:
         """Return all connections so far, the oldest first."""
         return [
             Session(
                 **{
-                    **told,
-                    "commands": [Command(**command) for command in told["commands"]],
-                    "logins": [Login(**login) for login in told["logins"]],
+                    **session,
+                    "commands": [Command(**command) for command in session["commands"]],
+                    "logins": [Login(**login) for login in session["logins"]],
                 }
             )
-            for told in self._tell()["sessions"]
+            for session in self._order()["sessions"]
         ]
 
     def remove(self) -> None:
@@ -232,13 +234,13 @@ class MailSink:
         pairs = {GOOD: good, WRONG_NAME: wrong, SELF_SIGNED: own}
         files = {f"{FOLDER}/{name}.pem": pair.chain + pair.key for name, pair in pairs.items()}
         files[str(CREDENTIALS)] = json.dumps([self.user, self.password])
-        here = Path(__file__).parent
-        return files | {f"{FOLDER}/tests/lab/{name}": (here / name).read_text(encoding="utf-8") for name in PROGRAM}
+        folder = Path(__file__).parent
+        return files | {f"{FOLDER}/tests/lab/{name}": (folder / name).read_text(encoding="utf-8") for name in PROGRAM}
 
     def _wait_until_ready(self) -> None:
         def answers() -> bool:
             try:
-                self._tell()
+                self._order()
             except LabError:
                 return False
             return True
@@ -247,11 +249,11 @@ class MailSink:
             message = f"the mail relay does not answer:\n{self.engine.docker('logs', self.name, check=False)}"
             raise LabError(message)
 
-    def _tell(self, **order: object) -> dict[str, Any]:
+    def _order(self, **order: object) -> dict[str, Any]:
         """Give the relay an order and return what it knows."""
         command = ("exec", self.name, "python3", "-Sc", EXECUTE, json.dumps(order))
-        told: dict[str, Any] = json.loads(self.engine.docker(*command))
-        return told
+        answer: dict[str, Any] = json.loads(self.engine.docker(*command))
+        return answer
 
 
 def _archive(files: Mapping[str, str]) -> bytes:

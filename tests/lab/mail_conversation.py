@@ -30,8 +30,8 @@ class Conversation:
         self.sender: str | None = None
         self.options: list[str] = []
         self.recipients: list[str] = []
-        self.said: list[dict[str, Any]] = []
-        self.tried: list[dict[str, Any]] = []
+        self.commands: list[dict[str, Any]] = []
+        self.logins: list[dict[str, Any]] = []
         self.record: dict[str, Any] = {
             "port": door.port,
             "peer": writer.get_extra_info("peername")[0],
@@ -39,8 +39,8 @@ class Conversation:
             "ended": None,
             "tls": None,
             "fault": "",
-            "commands": self.said,
-            "logins": self.tried,
+            "commands": self.commands,
+            "logins": self.logins,
         }
         relay.sessions.append(self.record)
 
@@ -55,7 +55,7 @@ class Conversation:
                 verb, _, rest = command.partition(" ")
                 secret = verb.upper() == "AUTH" and rest.split(" ")[1:]
                 shown = f"{verb} {rest.split(' ')[0]} ..." if secret else command
-                self.said.append({"said": shown, "tls": self.tls is not None, "answer": ""})
+                self.commands.append({"text": shown, "tls": self.tls is not None, "answer": ""})
                 if len(line) > COMMAND_LIMIT:
                     await self.answer("500 5.5.2 Line too long")
                     continue
@@ -68,8 +68,8 @@ class Conversation:
 
     async def answer(self, *lines: str) -> None:
         """Send an answer and write it down beside its command."""
-        if self.said:
-            self.said[-1]["answer"] = lines[-1]
+        if self.commands:
+            self.commands[-1]["answer"] = lines[-1]
         self.writer.write("".join(f"{line}\r\n" for line in lines).encode())
         await self.writer.drain()
 
@@ -135,7 +135,7 @@ class Conversation:
         mechanism, _, initial = rest.partition(" ")
         mechanism = mechanism.upper()
         attempt: dict[str, Any] = {"mechanism": mechanism, "user": None, "password_sha256": None}
-        self.tried.append(attempt | {"tls": self.tls is not None, "accepted": False})
+        self.logins.append(attempt | {"tls": self.tls is not None, "accepted": False})
         if mechanism not in self.relay.rules.mechanisms:
             await self.answer("504 5.5.4 Unrecognized authentication type")
             return
@@ -153,7 +153,7 @@ class Conversation:
         right = [user.decode(errors="replace"), password.decode(errors="replace")] == self.relay.credentials
         accepted = right and self.relay.rules.accept_credentials
         digest = hashlib.sha256(password).hexdigest()
-        self.tried[-1] |= {"user": user.decode(errors="replace"), "password_sha256": digest, "accepted": accepted}
+        self.logins[-1] |= {"user": user.decode(errors="replace"), "password_sha256": digest, "accepted": accepted}
         self.user = user.decode(errors="replace") if accepted else ""
         await self.answer("235 2.7.0 Welcome" if accepted else "535 5.7.8 Username or password not accepted")
 
@@ -164,10 +164,10 @@ class Conversation:
 
     def understood(self, rest: str) -> tuple[str, list[str]] | str:
         """Return the address and the parameters of MAIL or RCPT, or the answer to what is none."""
-        found = PATH.fullmatch(rest)
-        if not found:
+        match = PATH.fullmatch(rest)
+        if not match:
             return "501 5.5.4 Syntax error in the address"
-        address, options = found[1], found[2].upper().split()
+        address, options = match[1], match[2].upper().split()
         rules = self.relay.rules
         allowed = {"SIZE": True, "SMTPUTF8": rules.smtputf8, "BODY": rules.eight_bit, "AUTH": True}
         if not all(allowed.get(option.partition("=")[0]) for option in options):

@@ -39,8 +39,8 @@ class MailMachine:
 
     def mail(self, *words: str) -> tuple[int, str]:
         """Run ``baikalctl mail``; return its status and what it said."""
-        said = self.server.machine.run(f"baikalctl mail {' '.join(words)} 2>&1; echo $?")
-        text, _, status = said.strip().rpartition("\n")
+        output = self.server.machine.run(f"baikalctl mail {' '.join(words)} 2>&1; echo $?")
+        text, _, status = output.strip().rpartition("\n")
         return int(status), text
 
 

@@ -44,7 +44,7 @@ class Relay:
             "550 5.6.1 The message is not ASCII": not self.rules.eight_bit and not raw.isascii(),
             "451 4.3.0 Try again later": self.rules.defer_messages > 0,
         }
-        refusal = next((answer for answer, found in faults.items() if found), "")
+        refusal = next((answer for answer, applies in faults.items() if applies), "")
         self.rules.defer_messages -= refusal.startswith("451")
         return refusal
 

@@ -146,14 +146,14 @@ def photo(data: str, rng: random.Random, size: int) -> str:
 
 def card(uid: str, rng: random.Random) -> str:
     """Return somebody's card."""
-    given, family = rng.choice(PEOPLE)
+    first_name, family = rng.choice(PEOPLE)
     phone = f"+49 221 {rng.randrange(10**6, 10**7)}"
     lines = [
         "BEGIN:VCARD",
         "VERSION:3.0",
         f"UID:{uid}",
-        f"FN:{given} {family}",
-        f"N:{family};{given};;;",
+        f"FN:{first_name} {family}",
+        f"N:{family};{first_name};;;",
         f"EMAIL;TYPE=HOME:{uid}@example.org",
         f"TEL;TYPE=CELL:{phone}",
         f"ADR;TYPE=HOME:;;Königstraße {rng.randrange(1, 200)};Köln;;50667;Deutschland",

@@ -91,11 +91,11 @@ def listing(folder: Path) -> dict[str, tuple[object, ...]]:
     """Return all that a write anywhere below ``folder`` would change: names, modes, owners, times and contents."""
     seen: dict[str, tuple[object, ...]] = {}
     for path in sorted((folder, *folder.rglob("*"))):
-        found = path.lstat()
+        status = path.lstat()
         content = path.read_bytes() if path.is_file() else b""
         seen[str(path.relative_to(folder))] = (
-            *(found.st_ino, found.st_mode, found.st_uid, found.st_gid, found.st_size, found.st_mtime_ns),
-            *(found.st_ctime_ns, content),
+            *(status.st_ino, status.st_mode, status.st_uid, status.st_gid, status.st_size, status.st_mtime_ns),
+            *(status.st_ctime_ns, content),
         )
     return seen
 

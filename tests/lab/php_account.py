@@ -87,8 +87,8 @@ class Host:
         """Run a command as the administrator; it is killed after ``limit_s``, which gives the status 137."""
         began = time.monotonic()
         script = f'timeout --signal=KILL {limit_s} {words} 2>&1; echo "status $?"'
-        told = self.execute("sh", "-c", script, user=self.admin)
-        output, _, status = told.rpartition("status ")
+        output = self.execute("sh", "-c", script, user=self.admin)
+        output, _, status = output.rpartition("status ")
         return Ran(words, int(status), output, time.monotonic() - began)
 
     def execute(self, *command: str, user: str = "root", text: str | bytes = "", check: bool = True) -> str:
@@ -141,7 +141,7 @@ class Host:
 
     def probed_since(self, moment: float) -> Ran:
         """Return the first of the engine's own health probes that began after ``moment`` (seconds since the epoch)."""
-        found: list[Ran] = []
+        probes: list[Ran] = []
 
         def probed() -> bool:
             log = json.loads(self.engine.docker("inspect", "-f", "{{json .State.Health.Log}}", self.name))
@@ -149,10 +149,10 @@ class Host:
                 began, ended = (datetime.fromisoformat(each[key][:19] + "+00:00") for key in ("Start", "End"))
                 if began.timestamp() > moment:
                     seconds = (ended - began).total_seconds()
-                    found.append(Ran("the engine's health probe", each["ExitCode"], each["Output"], seconds))
-            return bool(found)
+                    probes.append(Ran("the engine's health probe", each["ExitCode"], each["Output"], seconds))
+            return bool(probes)
 
         if not wait_until(probed, LIMIT_S):
             message = "the engine has not probed the container"
             raise LabError(message)
-        return found[0]
+        return probes[0]

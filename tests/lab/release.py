@@ -119,11 +119,11 @@ def _described(path: Path, origin: str) -> Release:
     except (OSError, KeyError, zipfile.BadZipFile) as fault:
         message = f"{path} ({origin}) is not a Baïkal release: {fault}."
         raise LabError(message) from fault
-    found = re.search(r"""["']BAIKAL_VERSION["'],\s*["']([^"']+)["']""", distrib)
-    if found is None:
+    match = re.search(r"""["']BAIKAL_VERSION["'],\s*["']([^"']+)["']""", distrib)
+    if match is None:
         message = f"{path} ({origin}) does not define BAIKAL_VERSION in Core/Distrib.php."
         raise LabError(message)
-    return Release(path, found[1], _sha256(path), origin)
+    return Release(path, match[1], _sha256(path), origin)
 
 
 def _pinned(cache: Path) -> Path | None:

@@ -34,26 +34,26 @@ ALLOWED: Final = {"cert_revocation": "the lab's authority keeps no list of what 
 class Scan:
     """What was found, by testssl.sh's own names."""
 
-    found: Mapping[str, str]
-    grave: Mapping[str, str]
+    findings: Mapping[str, str]
+    problems: Mapping[str, str]
     """What of it somebody should do something about."""
 
     @property
     def grade(self) -> str:
         """From A+ to F; T without a trusted chain."""
-        return self.found["overall_grade"]
+        return self.findings["overall_grade"]
 
     @property
     def score(self) -> int:
         """The figure behind the grade, of 100."""
-        return int(self.found["final_score"])
+        return int(self.findings["final_score"])
 
 
 def scan(machine: Machine, root: str) -> Scan:
     """Look at port 443 of ``machine`` as somebody who trusts the authority ``root``, PEM, too; takes a minute or two."""
     image = machine_image(machine.engine, DISTRIBUTION, ("testssl.sh",))
-    beside = ("--rm", "-i", "--network", f"container:{machine.name}", "--entrypoint", "sh")
-    told = machine.engine.docker("run", *beside, image, "-c", SCAN, input=root, timeout=LIMIT_S)
-    findings = json.loads(told)
-    grave = [finding for finding in findings if finding["severity"] in GRAVE and finding["id"] not in ALLOWED]
-    return Scan(*({finding["id"]: finding["finding"] for finding in some} for some in (findings, grave)))
+    options = ("--rm", "-i", "--network", f"container:{machine.name}", "--entrypoint", "sh")
+    output = machine.engine.docker("run", *options, image, "-c", SCAN, input=root, timeout=LIMIT_S)
+    findings = json.loads(output)
+    problems = [finding for finding in findings if finding["severity"] in GRAVE and finding["id"] not in ALLOWED]
+    return Scan(*({finding["id"]: finding["finding"] for finding in some} for some in (findings, problems)))

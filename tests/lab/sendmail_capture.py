@@ -73,11 +73,11 @@ class CapturedMessage:
 
     def header(self, name: str) -> str:
         """Return what follows a header's name and colon; LabError unless it is there once."""
-        found = [line.partition(": ")[2] for line in self.headers if line.startswith(f"{name}: ")]
-        if len(found) != 1:
-            message = f"{len(found)} headers {name} in:\n{self.raw.decode(errors='backslashreplace')}"
+        values = [line.partition(": ")[2] for line in self.headers if line.startswith(f"{name}: ")]
+        if len(values) != 1:
+            message = f"{len(values)} headers {name} in:\n{self.raw.decode(errors='backslashreplace')}"
             raise LabError(message)
-        return found[0]
+        return values[0]
 
 
 @dataclass
@@ -92,13 +92,13 @@ class SendmailCapture:
         base = base_image(engine, distribution).tag
         image = built_image(engine, base, f"php:{distribution.replace(':', '-')}", INSTALL, PACKAGES)
         command = ("sh", "-euc", SERVE)
-        handover = cls(Container.run(engine, image, *command, environment=ENVIRONMENT, ports=(80,), ready=False))
+        capture = cls(Container.run(engine, image, *command, environment=ENVIRONMENT, ports=(80,), ready=False))
         try:
-            handover._bring(release)
+            capture._bring(release)
         except BaseException:
-            handover.container.remove()
+            capture.container.remove()
             raise
-        return handover
+        return capture
 
     def __enter__(self) -> Self:
         """Begin the block at whose end the container is removed."""
@@ -131,10 +131,10 @@ class SendmailCapture:
         finally:
             self.container.execute("mv", "/srv/state/aside", "/srv/state/record")
 
-    def handed(self) -> list[CapturedMessage]:
+    def captured(self) -> list[CapturedMessage]:
         """Return what was handed over since this was asked last, the oldest first."""
-        told: list[str] = json.loads(self.container.execute("php", "-r", READ))
-        return [CapturedMessage(base64.b64decode(raw)) for raw in told]
+        messages: list[str] = json.loads(self.container.execute("php", "-r", READ))
+        return [CapturedMessage(base64.b64decode(raw)) for raw in messages]
 
     def _bring(self, release: Release) -> None:
         engine, name = self.container.engine, self.container.name

@@ -37,13 +37,13 @@ def served_certificate(port: int, name: str) -> ServedCertificate:
         context.wrap_socket(plain, server_hostname=name) as connection,
     ):
         der = connection.getpeercert(binary_form=True) or b""
-    found = x509.load_der_x509_certificate(der)
-    names = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    certificate = x509.load_der_x509_certificate(der)
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     return ServedCertificate(
-        serial=found.serial_number,
+        serial=certificate.serial_number,
         names=tuple(str(name.value) for name in names),
-        issuer=found.issuer.rfc4514_string(),
-        ends=found.not_valid_after_utc,
+        issuer=certificate.issuer.rfc4514_string(),
+        ends=certificate.not_valid_after_utc,
         pem=ssl.DER_cert_to_PEM_cert(der),
     )
 

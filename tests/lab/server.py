@@ -84,8 +84,8 @@ class Server:
 
     def check(self) -> dict[str, Any]:
         """Return what ``baikalctl check`` finds on the machine."""
-        found: dict[str, Any] = json.loads(self.machine.run("baikalctl check --json || true"))
-        return found
+        report: dict[str, Any] = json.loads(self.machine.run("baikalctl check --json || true"))
+        return report
 
     def rows(self, query: str) -> list[list[Any]]:
         """Return what the database on the machine answers to ``query``."""

@@ -78,8 +78,8 @@ class SqliteFile:
         """Do all of this in one transaction, and return what the last statement found; values stand for ``%s``."""
         program = EXECUTE.format(connect=SQLITE_CONNECT, many='cursor.executemany(sql.replace("%s", "?"), values)')
         command = ("exec", "-i", "-u", "root", self.name, "python3", "-c", program)
-        found: list[list[Any]] = json.loads(self.engine.docker(*command, input=to_json(self.path, statements)))
-        return found
+        rows: list[list[Any]] = json.loads(self.engine.docker(*command, input=to_json(self.path, statements)))
+        return rows
 
 
 def to_json(database: str, statements: Sequence[Statement]) -> str:

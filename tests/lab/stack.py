@@ -182,7 +182,7 @@ class Stack:
         """Ask for so many replicas, and don't wait for them."""
         self.engine.docker("service", "scale", "--detach", f"{self.name}_baikal={replicas}")
 
-    def told(self, template: str) -> str:
+    def inspect(self, template: str) -> str:
         """Return what the swarm says of Baïkal's service."""
         return self.engine.docker("service", "inspect", "--format", template, f"{self.name}_baikal").strip()
 
@@ -196,8 +196,8 @@ class Stack:
         """Return what the services have said last, and what became of their containers."""
         tasks = self.engine.docker("stack", "ps", "--no-trunc", self.name, check=False)
         services = self.engine.docker("stack", "services", "--format", "{{.Name}}", self.name, check=False).split()
-        said = [self.engine.docker("service", "logs", "--tail=40", name, check=False) for name in services]
-        return "\n".join([tasks, *said])
+        logs = [self.engine.docker("service", "logs", "--tail=40", name, check=False) for name in services]
+        return "\n".join([tasks, *logs])
 
     def wait_until_serving(self, replicas: int = 2) -> None:
         """Wait until so many replicas are healthy, and the proxy leads to them; raises LabError with the logs."""

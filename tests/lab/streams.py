@@ -51,7 +51,7 @@ class Put:
     uid: str
     summary: str
     fate: Fate
-    told: str
+    detail: str
     """The status, or the error in the client's words."""
 
     @property
@@ -108,7 +108,7 @@ class Streams:
     def fates(self) -> Counter[str]:
         """Count what became of the requests, with what was told of those that were not acknowledged."""
         return Counter(
-            str(put.fate) if put.fate is Fate.ACKNOWLEDGED else f"{put.fate}: {put.told}" for put in list(self.puts)
+            str(put.fate) if put.fate is Fate.ACKNOWLEDGED else f"{put.fate}: {put.detail}" for put in list(self.puts)
         )
 
     def _stream(self, stream: int) -> None:
@@ -116,8 +116,8 @@ class Streams:
         for number in itertools.count():
             uid = f"{self.name}-{stream}-{number}"
             summary = f"Event {number} of stream {stream}, {self.name}"
-            fate, told = put(connection, f"{CALENDAR}{uid}.ics", EVENT.format(uid=uid, summary=summary))
-            self.puts.append(Put(uid, summary, fate, told))
+            fate, detail = put(connection, f"{CALENDAR}{uid}.ics", EVENT.format(uid=uid, summary=summary))
+            self.puts.append(Put(uid, summary, fate, detail))
             if not self.keep_alive:
                 connection.close()
             if fate not in ANSWERED or self._over.is_set():

@@ -21,7 +21,7 @@ class Synced:
     changed: frozenset[str]
     """What is new, or has another ETag than the client knew."""
     gone: frozenset[str]
-    told: int
+    listed: int
     """How many addresses the server spoke of: after a start from nothing, all."""
 
 

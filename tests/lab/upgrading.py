@@ -39,10 +39,10 @@ def rewind(machine: Machine) -> None:
     )
 
 
-def amiss(machine: Machine, version: str) -> list[str]:
+def differences(machine: Machine, version: str) -> list[str]:
     """Return what is not as where code and data are of this version, and nothing is left of anything else."""
     code = machine.run("basename $(readlink /opt/baikal/current)").strip()
     data = machine.run("grep configured_version /var/lib/baikal/config/baikal.yaml").split()[1].strip("\"'")
     left = machine.run(f"{{ ls -A /var/lib/baikal/maintenance; ls -d {LEFT}; }} 2>/dev/null || true").split()
-    told = [f"the {what} is of {found}" for what, found in (("code", code), ("data", data)) if found != version]
-    return told + [f"{name} is left" for name in left]
+    texts = [f"the {what} is of {actual}" for what, actual in (("code", code), ("data", data)) if actual != version]
+    return texts + [f"{name} is left" for name in left]

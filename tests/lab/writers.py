@@ -38,9 +38,9 @@ class Kept:
     possible: list[bytes] = field(default_factory=list)
     """What was written since without an acknowledgement: each of it may have come to be, or not."""
 
-    def takes(self, found: bytes) -> bool:
+    def takes(self, data: bytes) -> bool:
         """Whether an object that is like this breaks no promise."""
-        return found == self.promised or found in self.possible
+        return data == self.promised or data in self.possible
 
 
 @dataclass
@@ -101,33 +101,33 @@ class Writers:
             f"without an answer: {silent}"
         )
 
-    def lost(self, found: Contents) -> list[str]:
+    def lost(self, contents: Contents) -> list[str]:
         """Return which promises what is there now breaks, one sentence each; to be asked once all clients have ended."""
-        return [*self._broken(found)]
+        return [*self._broken(contents)]
 
-    def _broken(self, found: Contents) -> Iterator[str]:
+    def _broken(self, contents: Contents) -> Iterator[str]:
         for href, kept in sorted(self.kept.items()):
-            _, data = found.objects.get(href, ("", GONE))
+            _, data = contents.objects.get(href, ("", GONE))
             if not kept.takes(data):
                 yield f"{href} was promised to be {_said(kept.promised)}, and is {_said(data)}"
         ours = f"{self.collection}{self.name}-"
-        for href in sorted(found.objects):
+        for href in sorted(contents.objects):
             if href.startswith(ours) and href not in self.kept:
                 yield f"{href} is there, and nobody has written it"
 
     def _run(self, number: int) -> None:
         dav = Dav(self.url, self.user, self.password)
-        for place, step in self._plan(number):
+        for position, step in self._plan(number):
             if self._over.is_set():
                 break
-            href = f"{self.collection}{self.name}-{number}-{place}.ics"
+            href = f"{self.collection}{self.name}-{number}-{position}.ics"
             match step:
                 case "read":
                     self._read(dav, href)
                 case "delete":
                     self._write(dav, "DELETE", href, GONE)
                 case _:
-                    uid = f"{self.name}-{number}-{place}"
+                    uid = f"{self.name}-{number}-{position}"
                     text = EVENT.format(uid=uid, summary=f"Größe, {step}").replace("\n", "\r\n")
                     self._write(dav, "PUT", href, text.encode())
         dav.close()
@@ -135,11 +135,11 @@ class Writers:
     @staticmethod
     def _plan(number: int) -> Iterator[tuple[int, str]]:
         """Yield the number of an object and what to do with it, without an end."""
-        place = number * 1_000_000
+        position = number * 1_000_000
         while True:
             for step in STEPS:
-                place += step == "new"
-                yield place, step
+                position += step == "new"
+                yield position, step
 
     def _write(self, dav: Dav, method: str, href: str, data: bytes) -> None:
         with self._lock:
@@ -161,10 +161,12 @@ class Writers:
         reply = self._ask(dav, "GET", href)
         if reply is None or reply.status == 503:
             return
-        found = reply.body if reply.status == 200 else GONE
-        if reply.status not in {200, 404} or not kept.takes(found):
-            told = f"GET {href} was answered with {reply.status} and {_said(found)} instead of {_said(kept.promised)}"
-            self._tell(told)
+        data = reply.body if reply.status == 200 else GONE
+        if reply.status not in {200, 404} or not kept.takes(data):
+            sentence = (
+                f"GET {href} was answered with {reply.status} and {_said(data)} instead of {_said(kept.promised)}"
+            )
+            self._tell(sentence)
 
     def _send(self, dav: Dav, method: str, href: str, data: bytes) -> int:
         """Return a write's status, or 0 where there was no answer."""

@@ -33,9 +33,9 @@ MAKE_DATABASE = "import sqlite3, sys; sqlite3.connect(sys.argv[1]).executescript
 def answers(url: str, status: str) -> Generator[str, None, None]:
     """Fail unless ``url`` answers with ``status``; an operation, because server.shell always counts as a change."""
     curl = "curl --silent --insecure --retry 5 --retry-connrefused --output /dev/null --write-out '%{http_code}'"
-    said = host.get_fact(Command, f"{curl} {url} || true")
-    if said != status:
-        yield f"echo {url} answers {said} and not {status} >&2; exit 1"
+    output = host.get_fact(Command, f"{curl} {url} || true")
+    if output != status:
+        yield f"echo {url} answers {output} and not {status} >&2; exit 1"
 
 
 apt.packages(
