@@ -129,7 +129,7 @@ def test_retries_wait_as_the_authority_asks_and_somebody_in_a_hurry_gets_few(set
 
 def test_once_the_name_leads_here_a_run_gets_the_certificate_and_the_next_changes_nothing(setup: Setup) -> None:
     """Issued, taken into service by a reload, told by the doctor; its key is root's alone."""
-    setup.authority.lead(NAME, setup.address)
+    setup.authority.set_address(NAME, setup.address)
     setup.time_passes()
     outcome = setup.server.deploy()
     assert (outcome.status, outcome.changed) == (0, [ASK]), outcome.output
@@ -182,8 +182,8 @@ def test_whatever_is_in_the_way_of_a_renewal_the_old_certificate_serves(setup: S
     limited = "too many certificates (5) already issued for this exact set of identifiers in the last 168h0m0s"
     troubles: dict[str, tuple[Callable[[], None], Callable[[], None], str]] = {
         "refused challenge": (
-            lambda: authority.forget(NAME),
-            lambda: authority.lead(NAME, setup.address),
+            lambda: authority.remove_address(NAME),
+            lambda: authority.set_address(NAME, setup.address),
             "let port 80 of cal.lab.test lead to this host",
         ),
         "unreachable authority": (authority.stop, authority.resume, "can't be reached"),
@@ -257,7 +257,7 @@ def test_another_name_is_a_setting_and_a_run(setup: Setup) -> None:
         assert outcome.status == 0, outcome.output
         assert "until then this one serves" in outcome.output, "the old name goes on with the certificate that it had"
         assert "Pebble" in served_certificate(server.port, NAME).issuer
-        authority.lead(OTHER, setup.address)
+        authority.set_address(OTHER, setup.address)
         assert server.deploy(hostnames=[OTHER]).changed == [ASK]
         assert set(served_certificate(server.port, OTHER).names) == {NAME, OTHER}
         redirect = server.ask("GET", "/x", port=80, headers={"Host": OTHER})
@@ -270,7 +270,7 @@ def test_another_name_is_a_setting_and_a_run(setup: Setup) -> None:
         assert files == [f"letsencrypt-{OTHER}.conf", f"letsencrypt-{OTHER}.pem"]
         assert authority.issued() == issued + 2
     finally:
-        authority.forget(OTHER)
+        authority.remove_address(OTHER)
     assert server.deploy().status == 0
     assert served_certificate(server.port, NAME).names == (NAME,)
     assert server.deploy().changes == 0

@@ -52,9 +52,9 @@ class Setup:
             self.engine, self.image, volume=volume, options=all_options, environment={**asking, **environment}
         )
 
-    def lead(self, container: Container) -> None:
+    def set_address(self, container: Container) -> None:
         """Have the name lead to this container."""
-        self.authority.lead(NAME, address(self.engine, self.network, container.name))
+        self.authority.set_address(NAME, address(self.engine, self.network, container.name))
 
 
 def _issuer(container: Container) -> str:
@@ -83,7 +83,7 @@ def test_a_container_is_up_at_once_and_gets_its_certificate_by_itself(setup: Set
             assert "Pebble" not in _issuer(first)
             assert wait_until(lambda: "is asked again after" in first.log(), 20), first.log()
             assert "let port 80 of cal.lab.test lead to this host" in first.log()
-            setup.lead(first)
+            setup.set_address(first)
             output = _run_certificate(first, "--now")
             assert SERVES in output
             assert "Pebble" in _issuer(first)
@@ -115,7 +115,7 @@ def test_a_container_whose_authority_is_down_serves_and_asks_again(setup: Setup)
             assert container.serving()
             assert "warning  certificate" in container.execute("baikalctl", "check")
             setup.authority.resume()
-            setup.lead(container)
+            setup.set_address(container)
             assert SERVES in _run_certificate(container, "--now")
             assert "Pebble" in _issuer(container)
     finally:
@@ -127,7 +127,7 @@ def test_a_host_that_port_80_does_not_reach_proves_its_name_by_the_dns(setup: Se
     hook = setup.folder / "hook"
     hook.write_text(HOOK.replace("DNS", setup.authority.dns_management))
     hook.chmod(0o755)
-    setup.authority.forget(NAME)
+    setup.authority.remove_address(NAME)
     with setup.run(BAIKAL_ACME_DNS_HOOK="/acme/hook") as container:
         assert wait_until(lambda: "Pebble" in _issuer(container), 30), container.log()
 
@@ -145,7 +145,7 @@ def test_certificates_that_end_in_a_minute_are_renewed_in_time_whatever_the_auth
         with setup.run(
             BAIKAL_ACME_EAB_KEY_ID=authority.eab_key_id, BAIKAL_ACME_EAB_HMAC_KEY_FILE="/acme/key"
         ) as container:
-            setup.lead(container)
+            setup.set_address(container)
             # It may have asked before the name led to it; while it does, nobody else can.
             assert wait_until(lambda: "Pebble" in _issuer(container) or "asked again" in container.log(), 30)
             _run_certificate(container, "--now")

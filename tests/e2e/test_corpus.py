@@ -126,7 +126,7 @@ def test_a_syncing_client_is_told_what_has_changed_and_knows_when_it_is_led_astr
     synced = syncer.sync()
     assert (synced.started_over, synced.gone, syncer.wrong()) == (False, frozenset({first}), [])
     if not ahead.sync().started_over:
-        assert ahead.wrong() == [f"{first} is not there any more, and the client believes it is"]
+        assert ahead.wrong() == [f"{first} no longer exists, but the client still has it"]
     syncer.token = "http://example.org/nonsense"
     assert (syncer.sync().started_over, syncer.wrong()) == (True, [])
 
@@ -138,13 +138,13 @@ def test_writers_know_what_they_were_promised(filled: Server) -> None:
     assert (writers.wrong, writers.unavailable) == ([], 0)
     contents = fetch_all(filled.url, {USER: PASSWORD})
     assert writers.lost(contents) == []
-    href = next(href for href, kept in writers.kept.items() if kept.promised)
+    href = next(href for href, kept in writers.kept.items() if kept.acknowledged)
     del contents.objects[href]
-    contents.objects[f"{CALENDAR}writer-nobody.ics"] = ('"x"', b"x")
+    contents.objects[f"{CALENDAR}writer-unknown.ics"] = ('"x"', b"x")
     lost = writers.lost(contents)
     assert len(lost) == 2
-    assert lost[0].startswith(f"{href} was promised to be ")
-    assert lost[1] == f"{CALENDAR}writer-nobody.ics is there, and nobody has written it"
+    assert lost[0].startswith(f"{href} was acknowledged as ")
+    assert lost[1] == f"{CALENDAR}writer-unknown.ics exists, but no client has written it"
 
 
 class Misbehaving(http.server.BaseHTTPRequestHandler):

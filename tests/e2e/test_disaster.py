@@ -98,14 +98,14 @@ def test_a_whole_life_comes_back_on_a_new_machine(engine: Engine, release: Relea
             syncer.sync()
         with Writers(server.url, "jo", PASSWORD) as writers:
             assert wait_until(lambda: writers.acknowledged > 100, LIMIT_S), writers
-            early = {href: kept.promised for href, kept in list(writers.kept.items()) if kept.promised}
+            early = {href: kept.acknowledged for href, kept in list(writers.kept.items()) if kept.acknowledged}
             outcome = pyinfra([server.host()], "-y", deploy="backup.py")
             assert outcome.status == 0, outcome.output
             seen = writers.acknowledged
             assert wait_until(lambda: writers.acknowledged > seen, LIMIT_S), "nobody was disturbed"
         assert (writers.wrong, writers.unavailable) == ([], 0), writers
         # What nobody has touched since.
-        early = {href: data for href, data in early.items() if writers.kept[href].promised == data}
+        early = {href: data for href, data in early.items() if writers.kept[href].acknowledged == data}
         assert len(early) > 20
     with Machine.start(engine, image, name=machine.name) as machine:
         server = Server(machine, release)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Final
 
-from tests.lab.fuzzing import SECRET, Entry, Ran, Tree, trees
+from tests.lab.fuzzing import SECRET, Entry, Result, Tree, trees
 from tests.lab.mutations import Case, at_random, attacks
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def failures(tree: Tree, number: int, case: Case) -> list[Failure]:
     return [Failure(number, case.name, " ".join(command), sentence) for sentence in wrong]
 
 
-def _of_ending(ran: Ran) -> Iterator[str]:
+def _of_ending(ran: Result) -> Iterator[str]:
     if ran.status is None:
         yield f"it hadn't ended after {DEADLINE_S:.0f} seconds"
     elif ran.status not in {0, 1, 2}:

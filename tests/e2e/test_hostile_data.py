@@ -29,7 +29,7 @@ from tests.lab.engine import Engine, wait_until
 from tests.lab.images import PACKAGES, machine_image
 from tests.lab.machine import Machine
 from tests.lab.old_installation import OldInstallation, build
-from tests.lab.php_account import LIMIT_S, Host, Ran
+from tests.lab.php_account import LIMIT_S, Host, Result
 from tests.lab.php_attacks import DATABASE, KEPT, LOADED, PWNED, QUEUED, RECEIVED, VICTIM
 from tests.lab.server import Server
 
@@ -90,14 +90,14 @@ def prepared(host: Host) -> Host:
     return host
 
 
-def refused(ran: Ran, words: str) -> None:
+def refused(ran: Result, words: str) -> None:
     """Assert that a command has failed in time, with a message that has these words."""
     assert ran.status == 1, ran
     assert words in ran.output, ran
     ended(ran)
 
 
-def ended(ran: Ran) -> None:
+def ended(ran: Result) -> None:
     """Assert that a command has ended by itself, and without a traceback."""
     assert ran.status in {0, 1}, ran
     assert ran.seconds < (HEALTH_LIMIT_S if "health" in ran.words else LIMIT_S), ran
@@ -111,13 +111,13 @@ def works(host: Host) -> None:
         assert ran.status == 0, ran
 
 
-def timed_backup(host: Host) -> Ran:
+def timed_backup(host: Host) -> Result:
     """Run the machine's backup as its timer does, and return how it ended, with its journal."""
     began = host.execute("date", "+%s").strip()
     ran = host.run("systemctl start baikal-backup.service")
     host.execute("systemctl", "stop", "baikal-backup.service")
     journal = host.execute("journalctl", "--unit", "baikal-backup", "--since", f"@{began}", "--output", "cat")
-    return Ran(ran.words, ran.status, journal, ran.seconds)
+    return Result(ran.words, ran.status, journal, ran.seconds)
 
 
 def loaded_by_others(host: Host) -> list[str]:

@@ -10,7 +10,7 @@ import pytest
 from baikalctl.rendering.database import DRIVERS, SERVERS
 from tests.lab.archives import newest
 from tests.lab.clients import EVENT
-from tests.lab.data_snapshot import is_cleaned_up, pause_command, run_command
+from tests.lab.commands import is_cleaned_up, pause_command, run_command
 from tests.lab.databases import BACKENDS
 from tests.lab.dav import Dav
 from tests.lab.http_request import PASSWORD

@@ -12,8 +12,9 @@ from tests.lab import corpus_rows
 from tests.lab.acme import Network
 from tests.lab.archives import FOLDER, newest
 from tests.lab.certificates import Signer
+from tests.lab.commands import is_cleaned_up, pause_command, resume_command, run_command
 from tests.lab.corpus import SMALL
-from tests.lab.data_snapshot import DataSnapshot, is_cleaned_up, pause_command, resume_command, run_command
+from tests.lab.data_snapshot import DataSnapshot
 from tests.lab.databases import BACKENDS, DatabaseServer, attach
 from tests.lab.dav import Dav
 from tests.lab.http_request import PASSWORD

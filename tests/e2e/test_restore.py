@@ -10,8 +10,9 @@ import pytest
 from tests.lab import corpus_rows
 from tests.lab.archives import DAMAGES, damage, newest, repacked
 from tests.lab.clients import EVENT
+from tests.lab.commands import PAUSED, is_cleaned_up, pause_command, resume_command, run_command
 from tests.lab.corpus import SMALL
-from tests.lab.data_snapshot import STANDS, DataSnapshot, is_cleaned_up, pause_command, resume_command, run_command
+from tests.lab.data_snapshot import DataSnapshot
 from tests.lab.dav import Dav
 from tests.lab.deploying import pyinfra
 from tests.lab.http_request import PASSWORD
@@ -131,7 +132,7 @@ def test_what_is_killed_is_taken_back_by_the_next_run(
     """Without a boot: clients are told to come again until somebody runs anything."""
     machine = server.machine
     pause_command(machine, "changes.transaction._switch", "restore", archived[0])
-    machine.run(f"kill -9 $(cat {STANDS})")
+    machine.run(f"kill -9 $(cat {PAUSED})")
     assert server.ask("PROPFIND", CALENDAR, user=USER).status == 503
     assert run_command(machine, "recover")[-1] == "status 0"
     assert is_cleaned_up(machine)

@@ -8,8 +8,9 @@ import pytest
 
 from tests.lab import corpus_rows
 from tests.lab.archives import newest
+from tests.lab.commands import is_cleaned_up, run_command
 from tests.lab.corpus import SMALL
-from tests.lab.data_snapshot import DataSnapshot, is_cleaned_up, run_command
+from tests.lab.data_snapshot import DataSnapshot
 from tests.lab.engine import cache_directory
 from tests.lab.future_release import Kind
 from tests.lab.release import Release, standin

@@ -1,4 +1,4 @@
-"""A release by itself, without anything of ours: in PHP's own web server, with data of any version in any database."""
+"""A release without baikal-deploy: in PHP's built-in web server, with data of any version in any database."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ REALM: Final = "BaikalDAV"
 DATA: Final = "/data"
 SQLITE: Final[Mapping[str, object]] = {"backend": "sqlite", "sqlite_file": f"{DATA}/Specific/db/db.sqlite"}
 CA: Final = f"{DATA}/ca.pem"
-"""Where the authority of a database server is, if it was given."""
+"""Path of the database server's CA, if there is one."""
 INSTANCE: Final = """\
 INSERT INTO calendarinstances (calendarid, access, displayname, uri, principaluri)
 VALUES (1, 1, 'Kalender', 'default', ?)
 """
 READY_LIMIT_S: Final = 20
 
-# As Baïkal's installer makes tables: its file, split at semicolons.
+# Creates tables as Baïkal's installer does: from its SQL file, split at semicolons.
 SQL: Final = """\
 [$section, $statements] = json_decode(stream_get_contents(STDIN), true);
 $backend = $section['backend'];
@@ -69,14 +69,14 @@ class BareRelease:
     engine: Engine
     name: str
     section: dict[str, object]
-    """The database section of baikal.yaml."""
+    """The section "database" of baikal.yaml."""
     port: int = 0
     releases: dict[str, Release] = field(default_factory=dict)
-    """What is unpacked, by name."""
+    """The unpacked releases, by name."""
 
     @classmethod
     def run(cls, engine: Engine, network: Network | None, section: Mapping[str, object] = SQLITE, ca: str = "") -> Self:
-        """Start a container without a release, on the network of the database server that ``section`` leads to."""
+        """Start a container without a release, on the network of the database server in ``section``."""
         image = built_image(
             engine, base_image(engine, BASE).tag, f"bare:{BASE.replace(':', '-')}", INSTALL, sorted(PACKAGES)
         )
@@ -96,7 +96,7 @@ class BareRelease:
         return bare
 
     def __enter__(self) -> Self:
-        """Begin the block at whose end the container is removed."""
+        """Return the container; it is removed at the end of the block."""
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -104,7 +104,7 @@ class BareRelease:
         self.remove()
 
     def add(self, release: Release, name: str = "") -> str:
-        """Unpack a release beside the others and return its name, which is its version unless another is given."""
+        """Unpack a further release and return its name, by default its version."""
         name = name or release.version
         with tempfile.TemporaryDirectory(prefix="baikal-lab-") as folder:
             with zipfile.ZipFile(release.path) as archive:
@@ -116,7 +116,7 @@ class BareRelease:
         return name
 
     def install(self, name: str, *, section: Mapping[str, object] | None = None) -> None:
-        """Make the tables, the account ``jo`` and a baikal.yaml, of the version of the release that is called so."""
+        """Create the tables, the account ``jo`` and a baikal.yaml, in the version of the release ``name``."""
         folder = {"sqlite": "SQLite", "mysql": "MySQL", "pgsql": "PgSQL"}[str(self.section["backend"])]
         schema = self.run_shell(f"cat /code/{name}/Core/Resources/Db/{folder}/db.sql")
         digest = hashlib.md5(f"{USER}:{REALM}:{PASSWORD}".encode(), usedforsecurity=False).hexdigest()
@@ -151,7 +151,7 @@ class BareRelease:
         return config
 
     def serve(self, name: str) -> None:
-        """Serve the release of that name, and no other, and return when it answers."""
+        """Serve only the release ``name``, and return when it answers."""
         self.run_shell("[ ! -f /code/pid ] || kill $(cat /code/pid)")
         start = f"echo $$ >/code/pid; exec php -d opcache.enable=0 -S 0.0.0.0:80 -t /code/{name}/html >/code/log 2>&1"
         self.engine.docker("exec", "-d", *self._environment(), self.name, "sh", "-c", start)
@@ -167,16 +167,16 @@ class BareRelease:
             raise LabError(message)
 
     def ask(self, method: str, path: str, **parts: Any) -> Answer:  # noqa: ANN401 - as ask takes them
-        """Send one request exactly as given and return the answer."""
+        """Send one request unchanged and return the answer."""
         return ask(self.port, method, path, secure=False, **parts)
 
     def upgrade(self, name: str) -> str:
-        """Run the upgrade of the release of that name, without a web server, and return what it said."""
+        """Run the upgrade of the release ``name``, without a web server, and return its output."""
         command = f"php -d display_errors=stderr /code/migrate.php /code/{name} 2>&1; echo; echo status $?"
         return self.engine.docker("exec", *self._environment(), self.name, "sh", "-c", command)
 
     def sql(self, *statements: tuple[object, ...]) -> list[list[Any]]:
-        """Run statements, each with its values, as Baïkal's account; return what the last one found."""
+        """Run statements, each with its values, as Baïkal's account; return the rows of the last one."""
         order = json.dumps([self.section, [[sql, values] for sql, *values in statements]])
         command = ("exec", "-i", self.name, "php", "-d", "display_errors=stderr", "-r", SQL)
         rows: list[list[Any]] = json.loads(self.engine.docker(*command, input=order))
@@ -191,7 +191,7 @@ class BareRelease:
         return self.engine.docker("exec", self.name, "sh", "-euc", script)
 
     def remove(self) -> None:
-        """Remove the container; once more does nothing."""
+        """Remove the container; a second call does nothing."""
         self.engine.docker("rm", "-f", "-v", self.name, check=False)
 
     @staticmethod

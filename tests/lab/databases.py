@@ -1,4 +1,4 @@
-"""MariaDB and PostgreSQL for tests: servers of their own, with TLS, an empty database and an account for it."""
+"""MariaDB and PostgreSQL servers for tests, each with TLS, an empty database and an account for it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 BACKENDS: Final[tuple[Backend, ...]] = ("mysql", "pgsql")
 PASSWORD: Final = """pass word: "it's" #1 \\ 100% $HOME; Müll"""
-"""What no notation of a configuration file or of a connection takes as it is."""
+"""A password that needs escaping in every configuration file and connection string."""
 READY_LIMIT_S: Final = 30
 
 
@@ -31,7 +31,7 @@ READY_LIMIT_S: Final = 30
 class DatabaseServer:
     """A server with the database ``baikal`` and an account of that name; as a context manager, removed at the end.
 
-    On its network it is reached as ``host``, and from here at ``local_port`` of 127.0.0.1, with a certificate for both.
+    Its address is ``host`` on its network, and ``local_port`` of 127.0.0.1 on this computer; its certificate has both.
     """
 
     engine: Engine
@@ -40,7 +40,7 @@ class DatabaseServer:
     name: str
     """The container's."""
     ca: str
-    """PEM of what has signed the certificate."""
+    """PEM of the CA."""
     password: str = field(default=PASSWORD, repr=False)
     local_port: int = 0
 
@@ -56,9 +56,9 @@ class DatabaseServer:
         tls_only: bool = False,
         pair: Pair | None = None,
     ) -> Self:
-        """Start a server and return when it takes connections; one of a kind for a network.
+        """Start a server and return when it accepts connections; one of each kind per network.
 
-        With ``tls_only``, the account isn't let in without TLS. ``pair`` is another certificate than the right one.
+        With ``tls_only``, the account can't log in without TLS. ``pair`` replaces the valid certificate.
         Raises LabError with the server's log.
         """
         server = cls(engine, network, backend, f"baikal-lab-{secrets.token_hex(4)}", signer.pem, password)
@@ -78,7 +78,7 @@ class DatabaseServer:
         return server
 
     def __enter__(self) -> Self:
-        """Begin the block at whose end the server is removed."""
+        """Return the server; it is removed at the end of the block."""
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -92,14 +92,14 @@ class DatabaseServer:
 
     @property
     def host(self) -> str:
-        """The name that machines and containers on its network reach it by."""
+        """The server's host name for machines and containers on its network."""
         return self.kind.alias
 
     def section(self, ca: str = "", *, local: bool = False) -> dict[str, object]:
         """Return the database section of a baikal.yaml, as Baïkal 0.11 and later read it.
 
-        ``ca`` is where the host has the authority's certificate: with it, the connection is encrypted and the server's
-        certificate must be right. ``here`` is for programs on this computer itself rather than on the network.
+        ``ca`` is the path of the CA's certificate on the host: with it, the connection is encrypted and the server's
+        certificate is verified. ``local`` is for programs on this computer rather than on the network.
         """
         host = f"{LOCAL};port={self.local_port}" if local else self.host
         keys: dict[str, object] = {
@@ -115,34 +115,34 @@ class DatabaseServer:
         return {"backend": self.backend, "encryption_key": "5d5b6ed8eb6ac7f5e0c0ab4b9a9c4a9b", **keys}
 
     def rows(self, query: str) -> list[list[Any]]:
-        """Return what the database answers to ``query``, asked by its administrator; bytes as text."""
+        """Run ``query`` as the database's administrator and return its rows; bytes as text."""
         return self._execute(NAME, (query,))
 
     def execute(self, *statements: Statement) -> list[list[Any]]:
-        """Do all of this in one transaction, as the administrator, and return what the last statement found.
+        """Run all statements in one transaction, as the administrator, and return the rows of the last one.
 
-        Values stand for ``%s``.
+        The placeholder for values is ``%s``.
         """
         return self._execute(NAME, *statements)
 
     def grants(self) -> list[str]:
-        """Return what the account may do, in the server's words, sorted, and without the hash of its password."""
+        """Return the account's privileges as the server prints them, sorted, and without the hash of its password."""
         grants = (str(row[0]) for row in self.rows(GRANTS[self.backend]))
         return sorted(re.sub(r" IDENTIFIED BY PASSWORD '[^']*'", "", line) for line in grants)
 
     def sessions(self) -> int:
-        """Return how many connections the account has now."""
+        """Return the number of the account's open connections."""
         return int(self.rows(SESSIONS[self.backend])[0][0])
 
     def empty(self) -> None:
-        """Make the database as it was at first: there, the account's, and without tables."""
+        """Recreate the empty database, owned by the account."""
         if self.backend == "mysql":
             self._execute("", (f"DROP DATABASE {NAME}",), (ACCOUNT["mysql"][0],))
             return
         self._execute(NAME, ("DROP SCHEMA public CASCADE",), ("CREATE SCHEMA public AUTHORIZATION pg_database_owner",))
 
     def read_only(self, *, on: bool = True) -> None:
-        """Let the account write nothing from its next connection on, or let it write again."""
+        """Make the database read-only for the account's next connections, or writable again."""
         if self.backend == "mysql":
             self._execute("", (f"SET GLOBAL read_only = {int(on)}",))
         else:
@@ -150,15 +150,15 @@ class DatabaseServer:
             self._execute("", (f"ALTER DATABASE {NAME} SET default_transaction_read_only = {state}",))
 
     def stop(self) -> None:
-        """Shut the server down in good order; connections are refused until ``start``."""
+        """Shut the server down cleanly; connections are refused until ``start``."""
         self.engine.docker("stop", "-t", "30", self.name)
 
     def kill(self) -> None:
-        """Cut the power: every process ends at once, nothing is told or saved."""
+        """Cut the power: all processes are killed at once, nothing is saved."""
         self.engine.docker("kill", "-s", "KILL", self.name)
 
     def settings(self, password: Path, ca: str) -> dict[str, object]:
-        """Return the settings that name this server, for a host that has its ``ca``; writes the ``password`` to that file."""
+        """Return the settings for this server, for a host with its ``ca``; write its password to the file ``password``."""
         password.touch(mode=0o600)
         password.write_text(self.password, encoding="utf-8")
         reference = {"file": str(password)}
@@ -175,23 +175,23 @@ class DatabaseServer:
         self._wait_until_ready()
 
     def hang(self) -> None:
-        """Let the server answer nothing, while connections to it seem to be made, until ``resume``."""
+        """Pause the server: connections are accepted, but nothing is answered until ``resume``."""
         self.engine.docker("pause", self.name)
 
     def resume(self) -> None:
-        """Let the server go on after ``hang``."""
+        """Let the server continue after ``hang``."""
         self.engine.docker("unpause", self.name)
 
     def remove(self) -> None:
-        """Remove the server with its data; once more does nothing."""
+        """Remove the server with its data; a second call does nothing."""
         self.engine.docker("rm", "-f", "-v", self.name, check=False)
 
     def log(self) -> str:
-        """Return what the server has logged."""
+        """Return the server's log."""
         return self.engine.docker("logs", self.name, check=False)
 
     def _create(self, files: dict[str, str]) -> None:
-        """Create and start the container; again with another port when somebody took ours in between."""
+        """Create and start the container; with another port if a different process has taken the first one."""
         image = self.kind.image(self.engine)
         options = ("--network", self.network.name, "--network-alias", self.host, "--stop-signal", self.kind.stop_signal)
         for attempt in range(1, START_ATTEMPTS + 1):
@@ -225,7 +225,7 @@ class DatabaseServer:
             raise LabError(message)
 
     def _execute(self, database: str, *statements: Statement) -> list[list[Any]]:
-        """Run the statements in one transaction, or each on its own without a database; return the last one's rows."""
+        """Run the statements in one transaction, or one by one if no database is named; return the last one's rows."""
         order = to_json(database, statements)
         command = (
             "exec",
@@ -242,6 +242,6 @@ class DatabaseServer:
 
 
 def attach(engine: Engine, network: Network, *containers: str) -> None:
-    """Put machines or containers that run already, by name, on the network, so that they find the server."""
+    """Connect running machines or containers, by name, to the network, so that they can reach the server."""
     for name in containers:
         engine.docker("network", "connect", network.name, name)

@@ -1,4 +1,4 @@
-"""A machine that sends its invitations through the lab's relay, and somebody there who invites."""
+"""A machine that sends its invitations through the lab's relay, and an account on it that invites."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ if TYPE_CHECKING:
 
 AUTHORITY: Final = "/etc/ssl/lab-relay.pem"
 RELAY_PASSWORD: Final = """it's "quoted" \\ $HOME #1 : 100%"""
-"""Of the characters that a relay's password may have, those that a configuration file gets wrong."""
+"""The characters of a relay's password that are hard to write in a configuration file."""
 SENDER: Final = "calendar@lab.test"
 
 
 @dataclass
 class MailMachine:
-    """The machine, its relay, and the one who invites."""
+    """The machine, its relay, and the organiser."""
 
     server: Server
     relay: MailSink
     organiser: Organiser
 
     def mail(self, *words: str) -> tuple[int, str]:
-        """Run ``baikalctl mail``; return its status and what it said."""
+        """Run ``baikalctl mail``; return its status and its output."""
         output = self.server.machine.run(f"baikalctl mail {' '.join(words)} 2>&1; echo $?")
         text, _, status = output.strip().rpartition("\n")
         return int(status), text
@@ -46,7 +46,7 @@ class MailMachine:
 
 @contextlib.contextmanager
 def mail_machine(engine: Engine, release: Release, distribution: str, mail: str) -> Iterator[MailMachine]:
-    """Give a machine that was deployed to once, with ``mail`` as its setting, and the relay beside it."""
+    """Yield a machine after one deploy, with ``mail`` as its setting, and its relay."""
     image = machine_image(engine, distribution, PACKAGES)
     signer = Signer.root()
     with (

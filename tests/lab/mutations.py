@@ -41,7 +41,7 @@ LIVE: Final = (
     ("backup",),
     ("restore", "latest"),
 )
-"""Commands that look at the host's data."""
+"""Commands that read the host's data."""
 IMPORT: Final = (("import", "{old}", "--replace"),)
 ARCHIVES: Final = (("backup", "list"), ("backup", "verify", "latest"), ("restore", "latest"))
 FOLDER: Final = (("restore", "{folder}"), ("backup", "verify", "{folder}"))
@@ -81,12 +81,12 @@ TOKENS: Final = (
 
 @dataclass(frozen=True)
 class Case:
-    """Hostile data, and the commands that meet it."""
+    """Hostile data, and the commands that read it."""
 
     name: str
     commands: tuple[tuple[str, ...], ...]
     prepare: Callable[[Tree], object]
-    """Puts it on a host that is well."""
+    """Writes the data on a healthy host."""
 
 
 def attacks() -> list[Case]:
@@ -95,14 +95,14 @@ def attacks() -> list[Case]:
     for kind, path, changes in (("yaml", YAML, YAML_ATTACKS | FILES), ("sqlite", DATABASE, SQL_ATTACKS | FILES)):
         for name, change in changes.items():
             cases += [
-                Case(f"{kind}: {name}", LIVE, _there(change, path, old=False)),
-                Case(f"old {kind}: {name}", IMPORT, _there(change, path, old=True)),
+                Case(f"{kind}: {name}", LIVE, _on_host(change, path, old=False)),
+                Case(f"old {kind}: {name}", IMPORT, _on_host(change, path, old=True)),
             ]
     for suffix in ("-journal", "-wal", "-shm"):
         for name, change in (JOURNALS | FILES).items():
             for old in (False, True):
                 commands = IMPORT if old else LIVE
-                prepare = _there(change, DATABASE + suffix, old=old)
+                prepare = _on_host(change, DATABASE + suffix, old=old)
                 cases.append(Case(f"{'old ' if old else ''}{suffix}: {name}", commands, prepare))
     cases += [Case(f"manifest: {name}", ARCHIVES, _manifest(fields)) for name, fields in MANIFESTS.items()]
     cases += [Case(f"archive: {name}", ARCHIVES, _archive(change)) for name, change in ARCHIVE_ATTACKS.items()]
@@ -114,7 +114,7 @@ def attacks() -> list[Case]:
 
 
 def at_random(random: Random) -> Case:
-    """Return hostile data that nobody has thought of, with one command."""
+    """Return random hostile data, with one command."""
     kinds: dict[str, tuple[tuple[tuple[str, ...], ...], Callable[[Tree], object]]] = {
         "yaml": (LIVE, lambda tree: _mutate(tree.data / YAML, random)),
         "old yaml": (IMPORT, lambda tree: _mutate(tree.old / YAML, random)),
@@ -158,7 +158,7 @@ def mutated(text: bytes, random: Random) -> bytes:
 
 
 def unpacked(tree: Tree) -> Path:
-    """Unpack the valid archive to a folder of PHP's account, as from a place that others can write; return it."""
+    """Unpack the valid archive to a folder of PHP's account, as if others could write to it; return the folder."""
     folder = tree.path("srv/folder")
     for name, text in contents(tree).items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -166,7 +166,7 @@ def unpacked(tree: Tree) -> Path:
     return tree.own(folder)
 
 
-def _there(change: Change, name: str, *, old: bool) -> Callable[[Tree], object]:
+def _on_host(change: Change, name: str, *, old: bool) -> Callable[[Tree], object]:
     def prepare(tree: Tree) -> None:
         path = (tree.old if old else tree.data) / name
         change(path, tree)
@@ -263,7 +263,7 @@ def _random_tar(tree: Tree, random: Random) -> None:
             (*TOKENS, bytes([0x80]) + b"\xff" * 11, bytes([0xFF]) * 12, b"77777777777\0", b"1", b"2", b"L", b"x")
         )
         text[start + offset : start + offset + length] = value[:length].ljust(length, b"\0")
-        if random.random() < 0.8:  # with a checksum that is right, more is looked at
+        if random.random() < 0.8:  # with a valid checksum, more of it is parsed
             text[start + 148 : start + 156] = b" " * 8
             text[start + 148 : start + 156] = b"%06o\0 " % sum(text[start : start + 512])
     plain = bytes(text) if random.random() < 0.7 else mutated(bytes(text), random)
@@ -276,5 +276,5 @@ def _random_mail(tree: Tree, random: Random) -> None:
     _mutate(path, random)
     if random.random() < 0.3:
         name = mutated(os.fsencode(path.name), random).replace(b"/", b"").replace(b"\0", b"")[:100] or b"x"
-        with contextlib.suppress(OSError):  # such as "..", or a name that is there
+        with contextlib.suppress(OSError):  # such as "..", or an existing name
             path.rename(path.parent / os.fsdecode(name))

@@ -1,4 +1,4 @@
-"""testssl.sh beside a machine: what a stranger finds of its TLS, and the grade for it."""
+"""testssl.sh in the network of a machine: its findings on TLS, and the grade."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 
 DISTRIBUTION: Final = "debian:13"
-"""Whose testssl.sh it is: Debian 12's doesn't rate yet. It does so by the rules of SSL Labs."""
+"""Its testssl.sh is used: the one of Debian 12 doesn't rate yet. Ratings follow the rules of SSL Labs."""
 LIMIT_S: Final = 300
-# Every section that counts for the grade; what is left out only simulates browsers.
+# All sections that affect the grade; those left out only simulate browsers.
 SECTIONS: Final = ("-p", "-s", "-f", "-P", "-S", "-h", "-U")
 SCAN: Final = f"""
 cat >/root.pem
@@ -27,20 +27,20 @@ testssl --quiet --color 0 --warnings batch --ip 127.0.0.1 --add-ca /root.pem --j
 cat /found.json
 """
 GRAVE: Final = {"MEDIUM", "HIGH", "CRITICAL", "FATAL"}
-ALLOWED: Final = {"cert_revocation": "the lab's authority keeps no list of what it has revoked"}
+ALLOWED: Final = {"cert_revocation": "the lab's CA has no revocation list"}
 
 
 @dataclass(frozen=True)
 class Scan:
-    """What was found, by testssl.sh's own names."""
+    """Findings by testssl.sh's ids."""
 
     findings: Mapping[str, str]
     problems: Mapping[str, str]
-    """What of it somebody should do something about."""
+    """Findings that need action."""
 
     @property
     def grade(self) -> str:
-        """From A+ to F; T without a trusted chain."""
+        """The grade, from A+ to F; T without a trusted chain."""
         return self.findings["overall_grade"]
 
     @property
@@ -50,7 +50,7 @@ class Scan:
 
 
 def scan(machine: Machine, root: str) -> Scan:
-    """Look at port 443 of ``machine`` as somebody who trusts the authority ``root``, PEM, too; takes a minute or two."""
+    """Scan port 443 of ``machine``, additionally trusting the CA ``root`` (PEM); takes a minute or two."""
     image = machine_image(machine.engine, DISTRIBUTION, ("testssl.sh",))
     options = ("--rm", "-i", "--network", f"container:{machine.name}", "--entrypoint", "sh")
     output = machine.engine.docker("run", *options, image, "-c", SCAN, input=root, timeout=LIMIT_S)

@@ -1,4 +1,4 @@
-"""What a server shows to whoever connects: its certificate, and whether somebody who asks all the time gets an answer."""
+"""The certificate that a server sends, and a client that checks all the time that it answers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LIMIT_S = 10
 
 @dataclass(frozen=True)
 class ServedCertificate:
-    """A certificate as clients see it."""
+    """A certificate as sent by a server."""
 
     serial: int
     names: tuple[str, ...]
@@ -28,7 +28,7 @@ class ServedCertificate:
 
 
 def served_certificate(port: int, name: str) -> ServedCertificate:
-    """Return the certificate that a port of loopback shows to who asks for ``name``, trusted or not."""
+    """Return the certificate that a port of loopback sends for ``name``, trusted or not."""
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -50,15 +50,15 @@ def served_certificate(port: int, name: str) -> ServedCertificate:
 
 @dataclass
 class PollingClient:
-    """Somebody who asks for DAV on a new connection each time, trusts one authority alone, and counts.
+    """A client that requests DAV all the time, with a new connection each time, trusts one CA, and counts answers.
 
-    As a context manager, asks from the block's beginning to its end.
+    As a context manager, it runs from the block's beginning to its end.
     """
 
     port: int
     name: str
     authority: str
-    """What the certificate must be signed with, PEM."""
+    """PEM of the CA that must have signed the certificate."""
     answers: int = 0
     failures: list[str] = field(default_factory=list)
     serials: set[str] = field(default_factory=set)
@@ -66,13 +66,13 @@ class PollingClient:
     _thread: threading.Thread | None = None
 
     def __enter__(self) -> Self:
-        """Begin to ask."""
+        """Start the requests."""
         self._thread = threading.Thread(target=self._ask_on, daemon=True)
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End."""
+        """Stop the requests."""
         self._done.set()
         if self._thread:
             self._thread.join(LIMIT_S)

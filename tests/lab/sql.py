@@ -1,4 +1,4 @@
-"""Whatever holds Baïkal's rows in a test, and how it is told to do something with them, whichever of the three it is."""
+"""One interface for SQL statements on Baïkal's database in tests: SQLite, MariaDB or PostgreSQL."""
 
 from __future__ import annotations
 
@@ -13,69 +13,69 @@ if TYPE_CHECKING:
     from tests.lab.engine import Engine
 
 
-# Values that JSON has no notation for are lists of one: the base64 of bytes.
+# JSON has no bytes: they are lists of one string, in base64.
 EXECUTE: Final = """\
 import base64, json, sys
 name, statements = json.load(sys.stdin)
 {connect}
-def given(value):
+def from_json(value):
     return base64.b64decode(value[0]) if isinstance(value, list) else value
-def told(value):
+def to_json(value):
     if isinstance(value, (bytes, memoryview)):
         value = bytes(value).decode("utf-8", "surrogateescape")
     return value if value is None or isinstance(value, (str, int, float)) else str(value)
 cursor = connection.cursor()
 for sql, *rows in statements:
     if rows:
-        values = [[given(value) for value in row] for row in rows]
+        values = [[from_json(value) for value in row] for row in rows]
         {many}
     else:
         cursor.execute(sql)
-found = [[told(value) for value in row] for row in cursor.fetchall()] if cursor.description else []
+result = [[to_json(value) for value in row] for row in cursor.fetchall()] if cursor.description else []
 connection.commit()
-json.dump(found, sys.stdout)
+json.dump(result, sys.stdout)
 """
-"""Runs statements in the server's own container, as the database's administrator; prints what the last one found."""
+"""Runs statements in the server's container, as the database's administrator; prints the rows of the last one."""
 
 SQLITE_CONNECT: Final = """\
 import os, sqlite3
-found = os.stat(name)
-os.setgid(found.st_gid)
-os.setuid(found.st_uid)
+status = os.stat(name)
+os.setgid(status.st_gid)
+os.setuid(status.st_uid)
 connection = sqlite3.connect(name, timeout=30)
 """
 
 Statement = tuple[Any, ...]
-"""SQL, and the rows of values that it is to be executed with, one after the other; without rows, once as it is."""
+"""SQL, and rows of values; it is executed once per row, or once if there are none."""
 
 
 class SqlDatabase(Protocol):
-    """Whatever holds Baïkal's rows: a database server, or the SQLite file of a machine."""
+    """Baïkal's database: on a database server, or the SQLite file of a machine."""
 
     @property
     def backend(self) -> str:
-        """As Baïkal's yaml calls it."""
+        """Its name in baikal.yaml."""
 
     def execute(self, *statements: Statement) -> list[list[Any]]:
-        """Do all of this in one transaction, and return what the last statement found; values stand for ``%s``."""
+        """Run all statements in one transaction, and return the rows of the last one; the placeholder is ``%s``."""
 
 
 @dataclass
 class SqliteFile:
-    """The database of a machine or container of ours, written as its owner."""
+    """The database of a deployed machine or container, used as its owner."""
 
     engine: Engine
     name: str
-    """The machine's, or the container's."""
+    """Name of the machine or container."""
     path: str = "/var/lib/baikal/Specific/db/db.sqlite"
 
     @property
     def backend(self) -> str:
-        """As Baïkal's yaml calls it."""
+        """Its name in baikal.yaml."""
         return "sqlite"
 
     def execute(self, *statements: Statement) -> list[list[Any]]:
-        """Do all of this in one transaction, and return what the last statement found; values stand for ``%s``."""
+        """Run all statements in one transaction, and return the rows of the last one; the placeholder is ``%s``."""
         program = EXECUTE.format(connect=SQLITE_CONNECT, many='cursor.executemany(sql.replace("%s", "?"), values)')
         command = ("exec", "-i", "-u", "root", self.name, "python3", "-c", program)
         rows: list[list[Any]] = json.loads(self.engine.docker(*command, input=to_json(self.path, statements)))
@@ -83,7 +83,7 @@ class SqliteFile:
 
 
 def to_json(database: str, statements: Sequence[Statement]) -> str:
-    """Write statements in JSON's notation, bytes as a list of one."""
+    """Encode statements as JSON, bytes as lists of one string."""
 
     def row(values: Sequence[object]) -> list[object]:
         return [[base64.b64encode(value).decode()] if isinstance(value, bytes) else value for value in values]
