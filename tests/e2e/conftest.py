@@ -1,4 +1,4 @@
-"""What the end-to-end tests stand on: an engine, a release, machines, and secrets."""
+"""Fixtures of the end-to-end tests: an engine, a release, machines, and secrets."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ os.environ["BAIKAL_ADMIN_PASSWORD"] = PASSWORD
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Under CI nothing is skipped: a test that can't run there has failed."""
+    """Under CI, a skipped test counts as failed."""
     report = yield
     if report.skipped and os.environ.get("CI"):
         report.outcome = "failed"
@@ -38,7 +38,7 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 
 @pytest.fixture(scope="session")
 def engine() -> Engine:
-    """Give a container engine; tests/conftest.py ends it after all workers, if it was started for this."""
+    """Return a container engine; if it was started for the tests, tests/conftest.py stops it after all workers."""
     try:
         answering = ensure_engine()
     except LabError as error:
@@ -51,7 +51,7 @@ def engine() -> Engine:
 
 @pytest.fixture(scope="session")
 def release() -> Release:
-    """Give the release that all tests install; which it was stands at the end of the report."""
+    """Return the release that all tests install; the report's end names it."""
     installed = releases.obtain(cache_directory())
     note(TESTED_WITH, f"release: Baïkal {installed.version}, {installed.origin}")
     return installed
@@ -59,16 +59,16 @@ def release() -> Release:
 
 @pytest.fixture(scope="session")
 def image(engine: Engine, release: Release) -> str:
-    """Give the image that the deploy bakes, on the base that the Dockerfile names."""
+    """Return the image that the deploy bakes on the base in the Dockerfile."""
     note(TESTED_WITH, f"base: {BASE}, {base_image(engine, BASE).origin}")
     return baked(engine, release)
 
 
 @pytest.fixture(scope="module")
 def boot(engine: Engine) -> Iterator[Callable[..., Machine]]:
-    """Give a function that boots machines, warm ones with the packages already there.
+    """Yield a function that boots machines; warm ones have the packages preinstalled.
 
-    They are removed with the last of the module's tests: a kernel lets only so many systemds watch their files.
+    They are removed after the module's last test: the kernel's limit of inotify watches allows only some systemds.
     """
     booted: list[Machine] = []
 
@@ -83,7 +83,7 @@ def boot(engine: Engine) -> Iterator[Callable[..., Machine]]:
 
 @pytest.fixture(scope="session")
 def server(engine: Engine, release: Release) -> Iterator[Server]:
-    """Give one deployed server, for tests that leave it as they found it."""
+    """Yield a deployed server, for tests that don't change it permanently."""
     with _booted(engine, "debian:12", warm=True) as machine:
         server = Server(machine, release)
         outcome = server.deploy()

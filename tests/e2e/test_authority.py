@@ -1,4 +1,4 @@
-"""Certificates from an authority, on a machine: asked for, renewed, refused, changed; and what serves goes on serving."""
+"""ACME certificates on a machine: issued, renewed, refused and changed, without interruption of service."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ NOT_YET: Final = 75
 
 
 class Setup(NamedTuple):
-    """A machine, deployed to once while its name led nowhere, and the authority beside it."""
+    """A machine, deployed once while its name had no address, and its ACME server."""
 
     server: Server
     authority: AcmeServer
     address: str
     first: str
-    """What that run said."""
+    """The output of that run."""
 
     def certificate(self) -> dict[str, Any]:
-        """Return what the doctor finds about the certificate."""
+        """Return the finding of ``baikalctl check`` on the certificate."""
         findings: list[dict[str, Any]] = [
             finding for finding in self.server.check()["findings"] if finding["subject"] == "certificate"
         ]
@@ -49,29 +49,29 @@ class Setup(NamedTuple):
         return findings[0]
 
     def run_certificate(self, *options: str) -> tuple[int, str]:
-        """Run ``baikalctl certificate``; return its status and what it said."""
+        """Run ``baikalctl certificate``; return its status and its output."""
         output = self.server.machine.run(f"baikalctl certificate {' '.join(options)} 2>&1; echo $?")
         text, _, status = output.strip().rpartition("\n")
         return int(status), text
 
-    def time_passes(self) -> None:
-        """Have it that the time for the next attempt has come, and that the others were long ago."""
+    def make_due(self) -> None:
+        """Change the recorded times: the next attempt is due, and earlier ones were long ago."""
         self.server.machine.run(
             f"""sed -i -E 's/"until": [0-9.]+/"until": 1/; s/^  [0-9]+\\.[0-9]+/  1.0/' {ATTEMPTS} 2>/dev/null || true"""
         )
 
-    def insists(self) -> str:
-        """Return for how long browsers are told to come over TLS alone."""
+    def hsts(self) -> str:
+        """Return the HSTS header."""
         return self.server.ask("GET", "/").headers.get("strict-transport-security", "")
 
     def serial(self) -> int:
-        """Return the serial number of what is served now."""
+        """Return the serial number of the served certificate."""
         return served_certificate(self.server.port, NAME).serial
 
 
 @pytest.fixture(scope="module")
 def setup(engine: Engine, release: Release) -> Iterator[Setup]:
-    """Give the machine and the authority; each test leaves them with a certificate that is good."""
+    """Yield the machine and the ACME server; each test leaves them with a valid certificate."""
     image = machine_image(engine, "debian:13", PACKAGES)
     with (
         Network(engine) as network,
@@ -95,8 +95,8 @@ def setup(engine: Engine, release: Release) -> Iterator[Setup]:
         yield Setup(server, authority, address(engine, network, machine.name), outcome.output)
 
 
-def test_a_name_that_leads_nowhere_yet_is_told_and_the_server_is_up_all_the_same(setup: Setup) -> None:
-    """Yellow with the remedy, not a wreck: a self-signed certificate serves, and browsers aren't told to insist on it."""
+def test_server_runs_with_a_warning_while_its_name_has_no_address(setup: Setup) -> None:
+    """The finding is a warning with the remedy; a self-signed certificate is served, without HSTS."""
     assert "there is none of acme.lab.test:14000" in setup.first
     assert "let port 80 of cal.lab.test lead to this host" in setup.first
     assert setup.server.check()["healthy"]
@@ -112,8 +112,8 @@ def test_a_name_that_leads_nowhere_yet_is_told_and_the_server_is_up_all_the_same
     ] or (setup.server.machine.run("stat -c %a /var/lib/baikal/acme").strip() == "700")
 
 
-def test_retries_wait_as_the_authority_asks_and_somebody_in_a_hurry_gets_few(setup: Setup) -> None:
-    """The timer's look does nothing before its time; runs may ask again, until the authority's own limit comes near."""
+def test_retries_wait_for_retry_after_and_manual_ones_are_limited(setup: Setup) -> None:
+    """The timer does nothing before the time; runs may try again, until the CA's own limit is near."""
     status, output = setup.run_certificate()
     assert status == NOT_YET
     assert "is asked again after" in output
@@ -122,15 +122,15 @@ def test_retries_wait_as_the_authority_asks_and_somebody_in_a_hurry_gets_few(set
     assert [outcome.changed for outcome in hurried] == [[ASK], [ASK], [ASK], []]
     assert all(outcome.status == 0 for outcome in hurried)
     assert "is asked again after" in hurried[-1].output
-    setup.time_passes()
+    setup.make_due()
     status, output = setup.run_certificate()
-    assert (status, output.count("ask acme.lab.test")) == (NOT_YET, 1), "the timer asks once more when it is time"
+    assert (status, output.count("ask acme.lab.test")) == (NOT_YET, 1), "the timer tries again when it is time"
 
 
-def test_once_the_name_leads_here_a_run_gets_the_certificate_and_the_next_changes_nothing(setup: Setup) -> None:
-    """Issued, taken into service by a reload, told by the doctor; its key is root's alone."""
+def test_run_gets_the_certificate_once_the_name_resolves_and_the_next_changes_nothing(setup: Setup) -> None:
+    """It is issued, used after a reload and reported by check; only root can read its key."""
     setup.authority.set_address(NAME, setup.address)
-    setup.time_passes()
+    setup.make_due()
     outcome = setup.server.deploy()
     assert (outcome.status, outcome.changed) == (0, [ASK]), outcome.output
     assert "Pebble" in served_certificate(setup.server.port, NAME).issuer
@@ -147,7 +147,7 @@ def test_once_the_name_leads_here_a_run_gets_the_certificate_and_the_next_change
 
 
 def test_a_renewal_fails_no_request(setup: Setup) -> None:
-    """A client that asks all the time, and believes this authority alone, sees two serial numbers and no error."""
+    """A client with continuous requests, which trusts only this CA, sees two serial numbers and no error."""
     before = setup.serial()
     with PollingClient(setup.server.port, NAME, setup.authority.root()) as visitor:
         assert wait_until(lambda: visitor.answers > 10, 20)
@@ -158,25 +158,25 @@ def test_a_renewal_fails_no_request(setup: Setup) -> None:
     assert visitor.failures == []
     assert len(visitor.serials) == 2
     assert wait_until(lambda: setup.serial() != before, 10)
-    assert setup.server.deploy().changes == 0, "the timer's renewal leaves nothing for a run"
+    assert setup.server.deploy().changes == 0, "after the timer's renewal, a run has nothing to do"
 
 
-def test_browsers_are_told_to_insist_once_they_believe_the_certificate(setup: Setup) -> None:
-    """With the authority among those that the host trusts, HSTS is sent; no longer when it isn't."""
+def test_hsts_is_sent_if_the_host_trusts_the_certificate(setup: Setup) -> None:
+    """HSTS is sent if the host trusts the CA, and not otherwise."""
     machine = setup.server.machine
     machine.write("/usr/local/share/ca-certificates/lab.crt", setup.authority.root())
     machine.run("update-ca-certificates 2>&1")
     assert setup.run_certificate()[0] == 0
-    assert wait_until(lambda: setup.insists() == "max-age=63072000", 5)
+    assert wait_until(lambda: setup.hsts() == "max-age=63072000", 5)
     assert "a chain that is trusted here" in setup.certificate()["message"]
     machine.run("rm /usr/local/share/ca-certificates/lab.crt; update-ca-certificates --fresh 2>&1")
     assert setup.run_certificate()[0] == 0
-    assert wait_until(lambda: setup.insists() == "", 5)
+    assert wait_until(lambda: setup.hsts() == "", 5)
 
 
 @pytest.mark.parametrize("trouble", ["refused challenge", "unreachable authority", "rate limit"])
-def test_whatever_is_in_the_way_of_a_renewal_the_old_certificate_serves(setup: Setup, trouble: str) -> None:
-    """What happened and what to do is told by the command, the doctor and the run; mended, it is renewed."""
+def test_old_certificate_is_served_after_a_failed_renewal(setup: Setup, trouble: str) -> None:
+    """The command, check and the run report the error and the remedy; once fixed, it is renewed."""
     before = setup.serial()
     authority, machine = setup.authority, setup.server.machine
     limited = "too many certificates (5) already issued for this exact set of identifiers in the last 168h0m0s"
@@ -192,7 +192,7 @@ def test_whatever_is_in_the_way_of_a_renewal_the_old_certificate_serves(setup: S
     break_it, mend_it, words = troubles[trouble]
     break_it()
     try:
-        # As if issued for other settings, so that another is due; not before, or the timer gets one.
+        # As if issued for other settings, so that a renewal is due; not earlier, or the timer does it.
         machine.run(f"sed -i '1s/^/# /' {PAIR}")
         status, output = setup.run_certificate()
         assert status == NOT_YET
@@ -204,10 +204,10 @@ def test_whatever_is_in_the_way_of_a_renewal_the_old_certificate_serves(setup: S
         assert setup.certificate()["status"] == "warning"
         assert setup.server.check()["healthy"]
         if trouble == "rate limit":
-            assert outcome.changed == [], "an authority that has said when isn't asked sooner, whoever is in a hurry"
+            assert outcome.changed == [], "before the Retry-After of the CA, no request is sent"
     finally:
         mend_it()
-    setup.time_passes()
+    setup.make_due()
     assert setup.run_certificate()[0] == 0
     assert wait_until(lambda: setup.serial() != before, 10)
     assert setup.certificate()["status"] == "ok"
@@ -215,8 +215,8 @@ def test_whatever_is_in_the_way_of_a_renewal_the_old_certificate_serves(setup: S
 
 
 @pytest.mark.parametrize("trouble", ["forgotten", "cut short", "doubled"])
-def test_an_account_that_is_of_no_use_any_more_is_made_anew(setup: Setup, trouble: str) -> None:
-    """Forgotten by the authority, or damaged here by a power cut: nobody has to know where accounts are kept."""
+def test_unusable_account_is_replaced(setup: Setup, trouble: str) -> None:
+    """The CA has lost it, or a power cut has damaged it: no manual repair is needed."""
     before, machine = setup.serial(), setup.server.machine
     accounts = "/var/lib/baikal/acme/accounts/acme.lab.test:14000/dir"
     if trouble == "forgotten":
@@ -231,8 +231,8 @@ def test_an_account_that_is_of_no_use_any_more_is_made_anew(setup: Setup, troubl
     assert len(machine.run(f"ls {accounts}").split()) == 1
 
 
-def test_a_site_that_nginx_refuses_holds_a_renewal_back_until_it_is_mended(setup: Setup) -> None:
-    """The new certificate is there, the old one serves, everybody is told why; then the next look takes it."""
+def test_renewed_certificate_waits_until_nginx_accepts_its_configuration(setup: Setup) -> None:
+    """The new certificate is issued, the old one is served and the reason reported; later the timer uses the new one."""
     before = setup.serial()
     machine = setup.server.machine
     machine.write("/etc/nginx/conf.d/broken.conf", "this is no nginx configuration;\n")
@@ -248,14 +248,14 @@ def test_a_site_that_nginx_refuses_holds_a_renewal_back_until_it_is_mended(setup
     assert setup.server.deploy().changes == 0
 
 
-def test_another_name_is_a_setting_and_a_run(setup: Setup) -> None:
-    """A further name is added, the host name changed, and changed back: nothing is left of what no longer serves."""
+def test_host_name_is_changed_by_a_setting_and_a_run(setup: Setup) -> None:
+    """A name is added, the host name changed, and changed back: no unused certificate is left."""
     server, authority = setup.server, setup.authority
     issued = authority.issued()
     try:
         outcome = server.deploy(hostnames=[OTHER])
         assert outcome.status == 0, outcome.output
-        assert "until then this one serves" in outcome.output, "the old name goes on with the certificate that it had"
+        assert "until then this one is served" in outcome.output, "the old name keeps its certificate"
         assert "Pebble" in served_certificate(server.port, NAME).issuer
         authority.set_address(OTHER, setup.address)
         assert server.deploy(hostnames=[OTHER]).changed == [ASK]
@@ -277,8 +277,8 @@ def test_another_name_is_a_setting_and_a_run(setup: Setup) -> None:
     assert authority.issued() == issued + 3, "the certificate for both names was for other settings"
 
 
-def test_there_and_back_between_all_ways_costs_no_certificate(setup: Setup) -> None:
-    """To self-signed, files of one's own, none at all, and back: what was issued is still there, and nothing else."""
+def test_issued_certificate_is_kept_when_tls_changes_and_changes_back(setup: Setup) -> None:
+    """To self-signed, own files, no TLS, and back: the issued certificate is kept, and nothing else."""
     server, machine = setup.server, setup.server.machine
     machine.run(
         "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout /etc/ssl/own.key"
@@ -311,8 +311,8 @@ def test_there_and_back_between_all_ways_costs_no_certificate(setup: Setup) -> N
     ]
 
 
-def test_a_certificate_whose_end_is_near_is_renewed_by_the_timer(setup: Setup) -> None:
-    """The timer itself does it; its pace is the only thing that this test changes."""
+def test_timer_renews_a_certificate_that_expires_soon(setup: Setup) -> None:
+    """The timer itself renews it; the test changes only its interval."""
     machine = setup.server.machine
     aged = Signer.root().issue(NAME, days=(-80, 10))
     above = machine.read(f"{PAIR}").partition("\n")[0]

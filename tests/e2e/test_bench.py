@@ -1,4 +1,4 @@
-"""The benchmarks compare like with like: a peer that arrives elsewhere is noticed."""
+"""The benchmarks compare equal results: a peer with a different result is an error."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from tests.lab.release import Release
 
 
-def test_peers_arrive_at_the_same_state_and_a_difference_is_noticed(
+def test_peers_have_the_same_result_and_a_difference_is_an_error(
     engine: Engine, release: Release, boot: Callable[..., Machine], tmp_path: Path
 ) -> None:
-    """Ours and the shell script, compared as the benchmark does; then with one mode changed, and nothing that renews."""
+    """Our deploy and the shell script, compared by the benchmark; then with one changed mode and no renewal."""
     bench = Bench(engine=engine, release=release, runs=1, say=print, ansible=Path("unused"))
     ours, theirs = boot(), boot()
     payload = wanted(tmp_path / "files", release, platform_of(ours))
@@ -48,10 +48,10 @@ def test_peers_arrive_at_the_same_state_and_a_difference_is_noticed(
     ]
 
 
-def test_a_run_that_changes_what_it_should_not_is_no_figure(
+def test_run_with_unexpected_changes_is_not_measured(
     engine: Engine, release: Release, boot: Callable[..., Machine], tmp_path: Path
 ) -> None:
-    """A contender is believed to have had nothing to do only if it says so itself, watched or not."""
+    """A contender counts as unchanged only if its own output says so."""
     bench = Bench(engine=engine, release=release, runs=1, say=print, ansible=Path("unused"))
     machine = boot()
     payload = wanted(tmp_path / "files", release, platform_of(machine))
@@ -66,10 +66,10 @@ def test_a_run_that_changes_what_it_should_not_is_no_figure(
         IdiomaticPyinfra(bench).run([Host(machine, 1)], payload)
 
 
-def test_an_images_megabytes_are_all_accounted_for(engine: Engine, release: Release) -> None:
-    """Group by group, they add up to what the engine says of the same images."""
+def test_groups_of_an_image_add_up_to_its_size(engine: Engine, release: Release) -> None:
+    """The groups add up to the engine's size of the same images."""
     if "io.containerd.snapshotter" in engine.docker("info", "--format", "{{json .DriverStatus}}", check=False):
-        pytest.skip("this engine counts what it keeps packed as well")
+        pytest.skip("this engine also counts compressed layers")
     image, base = baked(engine, release), base_image(engine, BASE).tag
     groups = megabytes.by_group(engine, image, base)
     sizes = [int(engine.docker("image", "inspect", "-f", "{{.Size}}", tag)) for tag in (image, base)]
@@ -81,10 +81,8 @@ def test_an_images_megabytes_are_all_accounted_for(engine: Engine, release: Rele
     assert not set(groups) - {*megabytes.GROUPS, *megabytes.PLACES.values(), megabytes.REST}
 
 
-def test_data_that_does_not_come_back_is_no_figure(
-    engine: Engine, release: Release, boot: Callable[..., Machine]
-) -> None:
-    """A restore counts only if all is there again, and a time that clients wait only if they were told nothing wrong."""
+def test_incomplete_restore_is_not_measured(engine: Engine, release: Release, boot: Callable[..., Machine]) -> None:
+    """A restore counts only if all data is back, and a waiting time only if clients got no wrong answers."""
     machine = boot()
     server = Server(machine, release)
     assert server.deploy().status == 0

@@ -1,4 +1,4 @@
-"""Certificates from an authority, in a container: asked for by itself, kept in the volume, renewed without a gap."""
+"""ACME certificates in a container: requested automatically, kept in the volume, renewed without interruption."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ REFRESH_LIMIT_S: Final = 90
 
 
 class Setup:
-    """An authority, and containers beside it on one network."""
+    """An ACME server, and containers on its network."""
 
     def __init__(self, engine: Engine, image: str, network: Network, authority: AcmeServer, folder: Path) -> None:
-        """Write what the containers are to trust."""
+        """Write the CA that the containers trust."""
         self.engine, self.image, self.network, self.authority = engine, image, network, authority
         self.folder = folder
         folder.chmod(0o755)
         (folder / "authority.pem").write_text(authority.ca)
 
     def run(self, volume: Volume | None = None, *options: str, **environment: str) -> Container:
-        """Run a container that asks the authority."""
+        """Run a container that uses the ACME server."""
         asking = {
             "BAIKAL_HOSTNAME": NAME,
             "BAIKAL_TLS": "letsencrypt",
@@ -53,7 +53,7 @@ class Setup:
         )
 
     def set_address(self, container: Container) -> None:
-        """Have the name lead to this container."""
+        """Set the name's address to this container's."""
         self.authority.set_address(NAME, address(self.engine, self.network, container.name))
 
 
@@ -67,15 +67,15 @@ def _run_certificate(container: Container, *options: str) -> str:
 
 @pytest.fixture(scope="module")
 def setup(engine: Engine, image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Setup]:
-    """Give an authority that issues for long."""
+    """Yield an ACME server with long-lived certificates."""
     with Network(engine) as network, AcmeServer.start(engine, network) as authority:
         yield Setup(engine, image, network, authority, tmp_path_factory.mktemp("acme"))
 
 
-def test_a_container_is_up_at_once_and_gets_its_certificate_by_itself(setup: Setup) -> None:
-    """Self-signed first; asked for as soon as it serves; in the volume, so the next container needs none.
+def test_container_serves_immediately_and_gets_its_certificate_later(setup: Setup) -> None:
+    """Self-signed first, requested as soon as it serves, and kept in the volume for the next container.
 
-    As an ordinary user, with nothing that can be written but the volume.
+    As an ordinary user, who can write to the volume only.
     """
     issued = setup.authority.issued()
     with Volume(setup.engine) as volume:
@@ -106,8 +106,8 @@ def test_a_container_is_up_at_once_and_gets_its_certificate_by_itself(setup: Set
     assert setup.authority.issued() == issued + 2
 
 
-def test_a_container_whose_authority_is_down_serves_and_asks_again(setup: Setup) -> None:
-    """With the rights of root, whose services have accounts of their own."""
+def test_container_serves_and_retries_while_the_ca_is_down(setup: Setup) -> None:
+    """As root; the services have their own accounts."""
     setup.authority.stop()
     try:
         with setup.run() as container:
@@ -122,8 +122,8 @@ def test_a_container_whose_authority_is_down_serves_and_asks_again(setup: Setup)
         setup.authority.resume()
 
 
-def test_a_host_that_port_80_does_not_reach_proves_its_name_by_the_dns(setup: Setup) -> None:
-    """A hook of one's own sets the record and clears it; nothing in the DNS leads to the server."""
+def test_host_without_port_80_gets_its_certificate_by_dns(setup: Setup) -> None:
+    """A user's hook sets and clears the record; the name has no address in the DNS."""
     hook = setup.folder / "hook"
     hook.write_text(HOOK.replace("DNS", setup.authority.dns_management))
     hook.chmod(0o755)
@@ -132,10 +132,10 @@ def test_a_host_that_port_80_does_not_reach_proves_its_name_by_the_dns(setup: Se
         assert wait_until(lambda: "Pebble" in _issuer(container), 30), container.log()
 
 
-def test_certificates_that_end_in_a_minute_are_renewed_in_time_whatever_the_authority_rejects(
+def test_certificates_of_one_minute_are_renewed_in_time_despite_refused_nonces(
     engine: Engine, image: str, tmp_path: Path
 ) -> None:
-    """Its customers have an account of theirs, some nonces are refused, and nobody but the container looks at the clock."""
+    """With external account binding and refused nonces; only the container's own timer triggers renewals."""
     with (
         Network(engine) as network,
         AcmeServer.start(engine, network, validity_s=45, eab=True, nonce_reject_percent=10) as authority,
@@ -146,7 +146,7 @@ def test_certificates_that_end_in_a_minute_are_renewed_in_time_whatever_the_auth
             BAIKAL_ACME_EAB_KEY_ID=authority.eab_key_id, BAIKAL_ACME_EAB_HMAC_KEY_FILE="/acme/key"
         ) as container:
             setup.set_address(container)
-            # It may have asked before the name led to it; while it does, nobody else can.
+            # It may have tried before the name had an address, and holds the lock while it does.
             assert wait_until(lambda: "Pebble" in _issuer(container) or "asked again" in container.log(), 30)
             _run_certificate(container, "--now")
             assert wait_until(lambda: "Pebble" in _issuer(container), 30), container.log()
@@ -163,19 +163,19 @@ def test_certificates_that_end_in_a_minute_are_renewed_in_time_whatever_the_auth
             )
 
 
-def test_replaced_files_are_taken_into_service_without_a_restart(engine: Engine, image: str, tmp_path: Path) -> None:
-    """And broken ones aren't, not even by a restart: what served goes on serving."""
+def test_replaced_files_are_used_without_a_restart(engine: Engine, image: str, tmp_path: Path) -> None:
+    """Invalid ones aren't, not even at a restart: the old certificate is still served."""
     root = Signer.root()
     tmp_path.chmod(0o755)
 
-    def bring(pair: Any, key: str = "") -> None:  # noqa: ANN401
+    def install(pair: Any, key: str = "") -> None:  # noqa: ANN401
         (tmp_path / "new.pem").write_text(pair.chain)
         (tmp_path / "new.key").write_text(key or pair.key)
         (tmp_path / "new.pem").replace(tmp_path / "cal.pem")
         (tmp_path / "new.key").replace(tmp_path / "cal.key")
 
     first, second = root.issue(NAME), root.issue(NAME)
-    bring(first)
+    install(first)
     environment = {
         "BAIKAL_HOSTNAME": NAME,
         "BAIKAL_TLS": "files",
@@ -187,11 +187,11 @@ def test_replaced_files_are_taken_into_service_without_a_restart(engine: Engine,
     ) as container:
         port = container.ports[443]
         assert served_certificate(port, NAME).pem.strip() == first.certificate.strip()
-        bring(second)
+        install(second)
         assert wait_until(
             lambda: served_certificate(port, NAME).pem.strip() == second.certificate.strip(), REFRESH_LIMIT_S, 1
         )
-        bring(first, key=second.key)
+        install(first, key=second.key)
         output = _run_certificate(container)
         assert "/own/cal.key is not the key of /own/cal.pem" in output
         engine.docker("restart", container.name)

@@ -1,4 +1,4 @@
-"""Data of containers that outlives what happens to them: upgrades, restores, other databases, and databases that are away."""
+"""Data of containers survives upgrades, restores, moves to other databases, and database outages."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 OLDER: Final = "0.11.1"
 SECRET: Final = """pass word: "it's" #1 \\ 100% $HOME;"""
-"""What no notation of a file or of a connection takes as it is."""
+"""A password that needs escaping in every file and connection string."""
 PEOPLE: Final = {"jo": PASSWORD}
 CONFINED: Final = (
     "--user=4711:4711",
@@ -45,7 +45,7 @@ CONFINED: Final = (
     "--security-opt=no-new-privileges",
     "--sysctl=net.ipv4.ip_unprivileged_port_start=0",
 )
-"""The fewest powers that a container can have."""
+"""Options of a container with minimal privileges."""
 LIMIT_S: Final = 60
 CALENDAR: Final = "/dav.php/calendars/jo/default/"
 BOOK: Final = "/dav.php/addressbooks/jo/default/"
@@ -60,7 +60,7 @@ HOLD: Final = {
     "mysql": (("LOCK TABLES users READ",), ("SELECT SLEEP(100)",)),
     "pgsql": (("LOCK TABLE users IN SHARE MODE",), ("SELECT pg_sleep(100)",)),
 }
-"""Has nobody change or remove the table, for as long as the session lives."""
+"""Locks the table against changes until the session ends."""
 LET_GO: Final = {
     "mysql": "SELECT CONCAT('KILL ', id) FROM information_schema.processlist WHERE info = 'SELECT SLEEP(100)'",
     "pgsql": "SELECT format('SELECT pg_terminate_backend(%s)', pid) FROM pg_stat_activity"
@@ -78,7 +78,7 @@ class Setup:
     options: Sequence[str] = ()
 
     def run(self, image: str, *, ready: bool = True) -> Container:
-        """Run a container that is to serve."""
+        """Run a container that should serve."""
         return Container.run(
             self.engine,
             image,
@@ -89,7 +89,7 @@ class Setup:
         )
 
     def run_command(self, image: str, *words: str, options: Sequence[str] = ()) -> tuple[int, str]:
-        """Run a container for one thing alone, and return its exit status and what it has said."""
+        """Run a one-off container, and return its exit status and its log."""
         all_options = (*self.options, *options)
         with Container.run(
             self.engine,
@@ -104,44 +104,44 @@ class Setup:
             return container.exit_status(LIMIT_S), container.log()
 
     def run_to_end(self, image: str) -> tuple[int, str]:
-        """Run a container that ends by itself; return its exit status, and the last thing that it has said."""
+        """Run a container that ends by itself; return its exit status, and the last line of its log."""
         with self.run(image, ready=False) as container:
             return container.exit_status(LIMIT_S), container.log().rstrip().splitlines()[-1]
 
     def listing(self, image: str) -> str:
-        """Return what is in the volume: names, modes, owners and checksums."""
+        """Return the contents of the volume: names, modes, owners and checksums."""
         whole = Setup(self.engine, self.volume, options=("--entrypoint=/bin/sh",))
         return whole.run_command(image, "-euc", LISTING)[1]
 
 
 @pytest.fixture
 def volume(engine: Engine) -> Iterator[Volume]:
-    """Give an empty volume."""
+    """Yield an empty volume."""
     with Volume(engine) as made:
         yield made
 
 
 @dataclass
 class World:
-    """Everything that containers of these tests stand on."""
+    """Image, database servers and folder of these tests."""
 
     engine: Engine
     image: str
-    """The image that all tests run."""
+    """The image with the release under test."""
     servers: Mapping[Backend, DatabaseServer]
     folder: Path
-    """What is mounted with a database server's password and authority."""
+    """Mounted folder with a database server's password and CA."""
     others: dict[tuple[str, Kind], str] = field(default_factory=dict)
 
     def other(self, version: str, kind: Kind = Kind.PLAIN) -> str:
-        """Return an image with another release, of a version and of a kind."""
+        """Return an image with another release."""
         if (version, kind) not in self.others:
             standin = releases.standin(cache_directory(), version, kind)
             self.others[version, kind] = with_release(self.engine, self.image, standin)
         return self.others[version, kind]
 
     def setup(self, volume: Volume, backend: str = "sqlite", options: Sequence[str] = ()) -> Setup:
-        """Return the volume as a place for containers that have their data there, or in an empty database of a server."""
+        """Return a setup with its data in the volume, or in an empty database of a server."""
         server = self.server(backend)
         if not server:
             return Setup(self.engine, volume, options=options)
@@ -159,13 +159,13 @@ class World:
         return Setup(self.engine, volume, environment, joined)
 
     def server(self, backend: str) -> DatabaseServer | None:
-        """Return the database server, if it is one."""
+        """Return the database server; None for SQLite."""
         return next((server for server in self.servers.values() if server.backend == backend), None)
 
 
 @pytest.fixture(scope="module")
 def world(engine: Engine, image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """Give a server of each kind, which lets nobody in without TLS, and what else is needed; all is gone at the end."""
+    """Yield image, folder, and a server of each kind that requires TLS; everything is removed at the end."""
     signer = Signer.root()
     folder = tmp_path_factory.mktemp("database")
     folder.chmod(0o755)
@@ -183,7 +183,7 @@ def world(engine: Engine, image: str, tmp_path_factory: pytest.TempPathFactory) 
 
 
 def fill(container: Container) -> Contents:
-    """Store events and contacts, some of them changed and some deleted again; return all that there is."""
+    """Store events and contacts, change and delete some; return all data."""
     with contextlib.closing(Dav(container.url, "jo", PASSWORD)) as dav:
         for number in range(12):
             event = EVENT.format(uid=f"e{number}", summary=f"Müll 🗑 {number}").replace("\n", "\r\n")
@@ -196,16 +196,16 @@ def fill(container: Container) -> Contents:
 
 
 def contents(container: Container) -> Contents:
-    """Return all that there is."""
+    """Return all data."""
     return fetch_all(container.url, PEOPLE)
 
 
 def answers_until_serving(container: Container, limit_s: float = LIMIT_S) -> list[Answer]:
-    """Ask as a stranger until that is answered as by a server that serves, and return all answers."""
+    """Send anonymous requests until the answer is 401, and return all answers."""
     answers: list[Answer] = []
 
     def serves() -> bool:
-        with contextlib.suppress(OSError):  # nobody listens yet
+        with contextlib.suppress(OSError):  # the port is not open yet
             answers.append(container.ask("PROPFIND", "/dav.php/"))
         return bool(answers) and answers[-1].status == 401
 
@@ -214,12 +214,12 @@ def answers_until_serving(container: Container, limit_s: float = LIMIT_S) -> lis
 
 
 def all_retry_later(answers: Sequence[Answer]) -> bool:
-    """Tell whether there are any, and all say 503 and when to come again."""
+    """Whether there are answers, and all are 503 with Retry-After."""
     return {(answer.status, answer.headers.get("retry-after")) for answer in answers} == {(503, "30")}
 
 
 def start_log(container: Container) -> list[str]:
-    """Return what the start has said, but for its warning of passwords that PHP can read."""
+    """Return the log lines of the start, except the warning about passwords that PHP can read."""
     lines = [
         line.removeprefix("baikalctl: ") for line in container.log().splitlines() if line.startswith("baikalctl: ")
     ]
@@ -227,19 +227,19 @@ def start_log(container: Container) -> list[str]:
 
 
 def health(container: Container) -> str:
-    """Return what the container's own probe says."""
+    """Return the output of the health probe."""
     return container.execute("baikalctl", "health", check=False)
 
 
 def is_closed(container: Container) -> bool:
-    """Tell whether clients are told to come again."""
+    """Whether clients get 503 with Retry-After."""
     with contextlib.suppress(OSError):
         return all_retry_later([container.ask("PROPFIND", "/dav.php/")])
     return False
 
 
 def archive(container: Container, folder: Path) -> str:
-    """Make an archive, bring it here, readable for everybody, and return its name."""
+    """Make an archive, copy it here, readable by all accounts, and return its name."""
     made: dict[str, Any] = json.loads(container.execute("baikalctl", "backup", "--json"))
     name = str(made["path"]).rpartition("/")[2]
     container.engine.docker("cp", f"{container.name}:/var/lib/baikal/backups/{name}", str(folder / name))
@@ -250,7 +250,7 @@ def archive(container: Container, folder: Path) -> str:
 
 @contextlib.contextmanager
 def holding(server: DatabaseServer | None) -> Iterator[None]:
-    """Have nobody change or remove the accounts' table within the block, where it is a server's."""
+    """Lock the accounts' table of a database server within the block."""
     if server is None:
         yield
         return
@@ -272,7 +272,7 @@ def holding(server: DatabaseServer | None) -> Iterator[None]:
 
 @contextlib.contextmanager
 def away(server: DatabaseServer) -> Iterator[None]:
-    """Have the server down until it is started, at the end of the block at the latest."""
+    """Stop the server until it is started again, at the latest at the end of the block."""
     server.stop()
     try:
         yield
@@ -280,10 +280,10 @@ def away(server: DatabaseServer) -> Iterator[None]:
         server.start()
 
 
-def test_a_newer_image_brings_the_data_along_and_an_older_one_refuses_it(
+def test_newer_image_upgrades_the_data_and_an_older_one_refuses_it(
     world: World, volume: Volume, release: Release
 ) -> None:
-    """Clients are told to come again, and then have all as it was; what was there is kept; who refuses touches nothing."""
+    """Clients get 503, and then all data; the old data is kept; the image that refuses changes nothing."""
     setup = world.setup(volume)
     with setup.run(world.other(OLDER)) as old:
         before = fill(old)
@@ -316,7 +316,7 @@ def test_a_newer_image_brings_the_data_along_and_an_older_one_refuses_it(
 def test_an_upgrade_that_fails_ends_the_container_and_the_old_image_serves(
     world: World, volume: Volume, backend: str, kind: Kind, why: str
 ) -> None:
-    """The last line of its log says why, and that all is as it was."""
+    """The last line of its log has the reason, and says that nothing has changed."""
     setup = world.setup(volume, backend)
     with setup.run(world.image) as old:
         before = fill(old)
@@ -330,10 +330,10 @@ def test_an_upgrade_that_fails_ends_the_container_and_the_old_image_serves(
 
 
 @pytest.mark.parametrize(("backend", "then"), [("sqlite", "old"), ("mysql", "old"), ("mysql", "new"), ("pgsql", "new")])
-def test_a_container_that_is_killed_while_it_upgrades_has_done_nothing(
+def test_container_killed_during_an_upgrade_has_changed_nothing(
     world: World, volume: Volume, backend: str, then: str
 ) -> None:
-    """Whichever image comes next: the old one serves what was there, and the new one upgrades that."""
+    """With either image next: the old one serves the old data, and the new one upgrades it."""
     newer = world.other(FUTURE, Kind.NEW_STEP)
     setup, server = world.setup(volume, backend), world.server(backend)
     with setup.run(world.image) as old:
@@ -342,7 +342,7 @@ def test_a_container_that_is_killed_while_it_upgrades_has_done_nothing(
     with holding(server), setup.run(newer, ready=False) as new:
         assert wait_until(lambda: begun in new.execute("cat", JOURNAL, check=False), LIMIT_S, pause_s=0.01), new.log()
         new.kill()
-    if server:  # a power cut has ended both, and the container is quicker to be there again
+    if server:  # as after a power cut of both, where the container starts faster
         server.stop()
     with setup.run(world.image if then == "old" else newer, ready=False) as after:
         if server:
@@ -358,10 +358,10 @@ def test_a_container_that_is_killed_while_it_upgrades_has_done_nothing(
 
 
 @pytest.mark.parametrize("options", [(), CONFINED], ids=["root", "confined"])
-def test_an_archive_is_restored_by_a_container_that_does_nothing_else(
+def test_archive_is_restored_by_a_one_off_container(
     world: World, volume: Volume, tmp_path: Path, options: Sequence[str]
 ) -> None:
-    """Into the volume that it is of, while nobody serves it, and into new ones, by one that is told nothing as well."""
+    """Into its own volume, while no container serves it, and into new ones, also without any environment."""
     setup = world.setup(volume, options=options)
     mounted = (f"--volume={tmp_path}:/archives:ro",)
     with setup.run(world.image) as container:
@@ -383,10 +383,10 @@ def test_an_archive_is_restored_by_a_container_that_does_nothing_else(
 
 
 @pytest.mark.parametrize(("backend", "options"), [("mysql", ()), ("pgsql", CONFINED)])
-def test_an_archive_goes_from_one_kind_of_database_to_another(
+def test_archive_is_restored_into_another_kind_of_database(
     world: World, volume: Volume, tmp_path: Path, backend: str, options: Sequence[str]
 ) -> None:
-    """From a server into a volume, and from there into an empty database, whose container hasn't run yet."""
+    """From a server into a volume, and from there into an empty database, before its container's first start."""
     mounted = (f"--volume={tmp_path}:/archives:ro",)
     with world.setup(volume, backend, options).run(world.image) as container:
         before = fill(container)
@@ -404,10 +404,8 @@ def test_an_archive_goes_from_one_kind_of_database_to_another(
 
 
 @pytest.mark.parametrize(("backend", "options"), [("mysql", ()), ("pgsql", CONFINED)])
-def test_a_database_that_is_away_is_waited_for(
-    world: World, volume: Volume, backend: str, options: Sequence[str]
-) -> None:
-    """At the first start and at any time later: clients are told to come again, and the rest happens by itself."""
+def test_container_waits_for_its_database(world: World, volume: Volume, backend: str, options: Sequence[str]) -> None:
+    """At the first start and at any time later: clients get 503, and it recovers automatically."""
     setup, server = world.setup(volume, backend, options), world.server(backend)
     assert server
     with away(server), setup.run(world.image, ready=False) as container:
@@ -433,10 +431,10 @@ def test_a_database_that_is_away_is_waited_for(
 
 
 @pytest.mark.parametrize(("backend", "options"), [("mysql", CONFINED), ("pgsql", ())])
-def test_the_data_moves_to_the_database_that_is_declared(
+def test_data_moves_to_the_declared_database(
     world: World, volume: Volume, backend: str, options: Sequence[str]
 ) -> None:
-    """There and back by a container that does nothing else; until then a start refuses, and says what to do."""
+    """There and back by a one-off container; until then a start is refused with the remedy."""
     local, remote, server = (
         world.setup(volume, options=options),
         world.setup(volume, backend, options),

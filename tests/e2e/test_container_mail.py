@@ -1,4 +1,4 @@
-"""Invitations from a container, with and without privileges: what waits is in the volume, and outlives the container."""
+"""Invitations from a container, with and without privileges: queued mail is in the volume, and outlives the container."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ CONFINED: Final = (
     "--security-opt=no-new-privileges",
     "--sysctl=net.ipv4.ip_unprivileged_port_start=0",
 )
-"""The fewest powers that a container can have."""
+"""Options of a container with minimal privileges."""
 
 
 class Relay(NamedTuple):
-    """The relay, and where it is to be reached."""
+    """The relay, and its network."""
 
     sink: MailSink
     network: str
@@ -41,17 +41,17 @@ class Relay(NamedTuple):
 
 @pytest.fixture(scope="module")
 def relay(engine: Engine) -> Iterator[Relay]:
-    """Give a relay on a network of its own."""
+    """Yield a relay on its own network."""
     signer = Signer.root()
     with Network(engine) as network, MailSink.start(engine, network, signer, password=PASSWORD) as sink:
         yield Relay(sink, network.name, signer)
 
 
 @pytest.mark.parametrize("options", [(), CONFINED], ids=["root", "confined"])
-def test_what_waits_outlives_the_container(
+def test_queued_mail_outlives_the_container(
     engine: Engine, image: str, relay: Relay, options: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """Ten invitations while the relay is down, the container killed and removed: each arrives once from the next one."""
+    """Ten invitations while the relay is down, the container killed and removed: the next one delivers each once."""
     folder = tmp_path_factory.mktemp("relay")
     folder.chmod(0o755)
     (folder / "ca.pem").write_text(relay.signer.pem)
@@ -100,8 +100,8 @@ def test_what_waits_outlives_the_container(
             assert "is off" in container.execute("baikalctl", "check")
 
 
-def test_a_relay_can_be_no_postfix_of_its_own(engine: Engine, image: str) -> None:
-    """The start refuses it with the remedy."""
+def test_postfix_is_refused_in_a_container(engine: Engine, image: str) -> None:
+    """The start is refused with the remedy."""
     options = {"BAIKAL_MAIL": "postfix"}
     with Container.run(engine, image, environment=options, ready=False) as container:
         assert wait_until(lambda: "BAIKAL_RELAY_HOST" in container.log(), 20)

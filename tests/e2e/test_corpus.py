@@ -1,4 +1,4 @@
-"""The lab's corpus and its clients: the rows are what the server itself would write, and nothing that is lost is missed."""
+"""Tests of the lab's corpus and its clients: rows equal those that the server writes, and every loss is detected."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ WRITES: Final = 60
 
 @pytest.fixture
 def filled(server: Server) -> Iterator[Server]:
-    """Give the server with a small corpus, which is taken away afterwards."""
+    """Yield the server with a small corpus, which is removed afterwards."""
     holder = SqliteFile(server.machine.engine, server.machine.name)
     corpus_rows.fill(holder, SMALL)
     yield server
@@ -49,12 +49,12 @@ def filled(server: Server) -> Iterator[Server]:
 
 
 def client(server: Server, user: str = USER) -> Dav:
-    """Return somebody's connection."""
+    """Return a user's connection."""
     return Dav(server.url, user, PASSWORD)
 
 
-def test_the_whole_corpus_is_a_companys_life() -> None:
-    """As many as the promises speak of, and the same whenever it is made."""
+def test_default_corpus_has_the_size_of_a_company() -> None:
+    """The numbers are those of the documentation, and it is the same each time."""
     assert str(Corpus()) == "20 users, 100 calendars, 20,000 events, 5,000 contacts"
     assert list(SMALL.things(USER, 0)) == list(SMALL.things(USER, 0))
     assert list(Corpus(seed=8).cards(USER, 0)) != list(Corpus(seed=7).cards(USER, 0))
@@ -64,8 +64,8 @@ def test_the_whole_corpus_is_a_companys_life() -> None:
     assert all(len(line.encode()) <= 75 for line in text.split("\r\n") if line.startswith(("DESC", " ", "ATTACH")))
 
 
-def test_rows_are_as_the_server_itself_would_write_them(filled: Server) -> None:
-    """One thing of each kind is stored once more by DAV, and nothing that is noted beside it changes."""
+def test_rows_equal_those_that_the_server_writes(filled: Server) -> None:
+    """One object of each kind is stored again by DAV, and its other columns don't change."""
     things = [thing for thing in list(SMALL.things(USER, 1))[:KINDS] if "ORGANIZER" not in thing.data]
     uris = ", ".join(f"'{thing.uri}'" for thing in things)
     query = f"SELECT {NOTED} FROM calendarobjects WHERE uri IN ({uris}) ORDER BY uri"  # noqa: S608 - our own names
@@ -78,10 +78,10 @@ def test_rows_are_as_the_server_itself_would_write_them(filled: Server) -> None:
     assert filled.rows(query) == before
 
 
-def test_everything_is_seen_by_each_and_compared(filled: Server) -> None:
-    """What the corpus holds, byte for byte, shared calendars twice; and one sentence for each thing that's different."""
+def test_each_user_sees_all_data_and_differences_are_reported(filled: Server) -> None:
+    """All data of the corpus, byte for byte, shared calendars twice; and one sentence for each difference."""
     before = fetch_all(filled.url, SMALL.people())
-    # Two calendars and a book of his own, and a shared one.
+    # Two own calendars, an own address book, and a shared calendar.
     assert len(before.tokens) == SMALL.users * 4
     assert len(before.objects) == SMALL.users * (3 * SMALL.events + SMALL.contacts)
     for thing in SMALL.things(USER, 0):
@@ -103,8 +103,8 @@ def test_everything_is_seen_by_each_and_compared(filled: Server) -> None:
     ]
 
 
-def test_a_part_of_it_comes_by_dav(filled: Server) -> None:
-    """Beside the rows, in every calendar and address book, and as it was sent."""
+def test_objects_are_also_stored_by_dav(filled: Server) -> None:
+    """In addition to the rows, in every calendar and address book, and unchanged."""
     before = fetch_all(filled.url, {USER: PASSWORD})
     assert corpora.store(filled.url, SMALL, each=3) == SMALL.users * (SMALL.calendars + SMALL.books) * 3
     after = fetch_all(filled.url, {USER: PASSWORD})
@@ -113,12 +113,12 @@ def test_a_part_of_it_comes_by_dav(filled: Server) -> None:
     assert all(after.objects[href][1].endswith(b"\r\n") and b"dav-" in after.objects[href][1] for href in new)
 
 
-def test_a_syncing_client_is_told_what_has_changed_and_knows_when_it_is_led_astray(filled: Server) -> None:
-    """From a token of the corpus on; and from one of a future that was undone, without a word of the server."""
+def test_syncing_client_gets_changes_and_detects_a_wrong_token(filled: Server) -> None:
+    """From a token of the corpus; and from a token after a rollback, which the server accepts."""
     syncer = Syncer(client(filled), CALENDAR)
     assert (len(syncer.sync().changed), syncer.wrong()) == (SMALL.events, [])
     known = Syncer(client(filled), CALENDAR, "http://sabre.io/ns/sync/1", dict(syncer.etags))
-    assert len(known.sync().changed) == 0  # all of it is told of again, and nothing is new
+    assert len(known.sync().changed) == 0  # everything is listed again, and nothing is new
     assert syncer.sync().listed == 0
     first = f"{CALENDAR}{next(SMALL.things(USER, 0)).uri}"
     assert client(filled).send("DELETE", first).status == 204
@@ -131,8 +131,8 @@ def test_a_syncing_client_is_told_what_has_changed_and_knows_when_it_is_led_astr
     assert (syncer.sync().started_over, syncer.wrong()) == (True, [])
 
 
-def test_writers_know_what_they_were_promised(filled: Server) -> None:
-    """While PHP is away too, for which the web server has answers of its own; and what somebody takes away is missed."""
+def test_writers_detect_a_lost_acknowledged_write(filled: Server) -> None:
+    """Also while PHP is down and the web server answers alone; and a removed object is reported."""
     with Writers(filled.url, USER, PASSWORD, count=3) as writers:
         assert wait_until(lambda: writers.acknowledged > WRITES, 60), writers
     assert (writers.wrong, writers.unavailable) == ([], 0)
@@ -148,14 +148,14 @@ def test_writers_know_what_they_were_promised(filled: Server) -> None:
 
 
 class Misbehaving(http.server.BaseHTTPRequestHandler):
-    """A server that answers each write with the next of some statuses, and closes the connection for 0."""
+    """A server that answers each write with the next status of a list; 0 closes the connection."""
 
     statuses: Final = [503, 0, 200, 503, 500, 503]
     protocol_version = "HTTP/1.1"
     seen = 0
 
     def answer(self) -> None:
-        """Answer as the list says, for ever."""
+        """Answer with the next status of the list."""
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
         status = self.statuses[Misbehaving.seen % len(self.statuses)]
         Misbehaving.seen += 1
@@ -171,11 +171,11 @@ class Misbehaving(http.server.BaseHTTPRequestHandler):
     do_PUT = do_GET = do_DELETE = answer  # noqa: N815 - the library's own names
 
     def log_message(self, *_: Any) -> None:  # noqa: ANN401 - the library's own
-        """Say nothing."""
+        """Log nothing."""
 
 
-def test_writers_tell_answers_apart() -> None:
-    """503 with and without Retry-After, none at all, and those that no client should see."""
+def test_writers_count_answers_by_kind() -> None:
+    """503 with and without Retry-After, missing answers, and wrong ones."""
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Misbehaving) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         with Writers(f"http://127.0.0.1:{server.server_port}", USER, PASSWORD, count=1) as writers:
@@ -191,8 +191,10 @@ def test_writers_tell_answers_apart() -> None:
 
 
 @pytest.mark.parametrize("backend", ["sqlite", *BACKENDS])
-def test_a_corpus_fits_every_database(engine: Engine, release: Release, backend: Literal["sqlite"] | Backend) -> None:
-    """The same is there on all three, new objects get numbers of their own afterwards, and all of it can be removed."""
+def test_corpus_is_the_same_on_every_database(
+    engine: Engine, release: Release, backend: Literal["sqlite"] | Backend
+) -> None:
+    """All three have the same data, new objects get new ids afterwards, and all of it can be removed."""
     if backend == "sqlite":
         with BareRelease.run(engine, None, SQLITE) as bare:
             bare.run_shell(
@@ -208,8 +210,8 @@ def test_a_corpus_fits_every_database(engine: Engine, release: Release, backend:
         fits(bare, database, release)
 
 
-def fits(bare: BareRelease, holder: Any, release: Release) -> None:  # noqa: ANN401 - whatever holds rows
-    """Fill, look, store, empty and look."""
+def fits(bare: BareRelease, holder: Any, release: Release) -> None:  # noqa: ANN401 - three classes
+    """Fill, compare, store, remove and compare."""
     bare.install(bare.add(release))
     bare.serve(release.version)
     corpus_rows.fill(holder, SMALL)

@@ -1,4 +1,4 @@
-"""The disaster: a company's whole life is archived amid writers, everything is destroyed, and one command has it back."""
+"""Disaster recovery: a company's data is archived during writes, the machine is destroyed, and one command restores it."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ rows = [row for table, data in (("calendarobjects", "calendardata"), ("cards", "
 assert len(rows) > 25000
 print(sum(hashlib.md5(data).hexdigest() != etag for etag, data in rows))
 '"""
-"""Prints of how many stored objects the ETag isn't the MD5."""
+"""Prints the number of stored objects with an ETag that isn't their MD5."""
 
 
 @pytest.fixture
 def _home() -> Iterator[None]:
-    """Leave the folder that archives are brought home to as it was found."""
+    """Restore the folder of downloaded archives afterwards."""
     folder = REPOSITORY / "backups"
     there_before = set(folder.glob("*"))
     yield
@@ -53,7 +53,7 @@ def _home() -> Iterator[None]:
 
 
 def promised(corpus: Corpus) -> dict[str, tuple[str, bytes]]:
-    """Return ETag and bytes of every object that the corpus' people have, by the address that each has it at."""
+    """Return ETag and bytes of every object of the corpus' users, by address."""
     objects = {}
     names = corpus.names()
     for number, user in enumerate(names):
@@ -72,18 +72,18 @@ def promised(corpus: Corpus) -> dict[str, tuple[str, bytes]]:
 
 
 def plain(contents: Contents) -> Contents:
-    """Return the same without the CR at the ends of lines."""
+    """Return a copy without the CR at the ends of lines."""
     objects = {href: (etag, data.replace(b"\r\n", b"\n")) for href, (etag, data) in contents.objects.items()}
     return Contents(contents.tokens, objects)
 
 
 @pytest.mark.usefixtures("_home")
-def test_a_whole_life_comes_back_on_a_new_machine(engine: Engine, release: Release) -> None:
-    """Every object of 20 people, byte for byte and with its ETag, by each one's own log-in.
+def test_all_data_is_restored_on_a_new_machine(engine: Engine, release: Release) -> None:
+    """Every object of 20 users is restored, byte for byte and with its ETag, by each user's own login.
 
-    All are asked for a hundred at a time, in which the CR of their lines is left out; those of two people one by one. So
-    the ETag, which is the MD5 of all bytes, is compared with the bytes that are stored as well. Besides, there is what
-    eight writers were promised before the archive was begun, and clients that were in step go on as if nothing was.
+    All objects are fetched in batches of 100, without the CR of their lines; those of two users one by one. So each
+    ETag, the MD5 of all bytes, is also compared with the stored bytes. In addition, all acknowledged writes of eight
+    writers from before the archive are restored, and synchronised clients continue without a difference.
     """
     corpus, image = Corpus(), machine_image(engine, "debian:12", PACKAGES)
     with Machine.start(engine, image) as machine:
@@ -102,9 +102,9 @@ def test_a_whole_life_comes_back_on_a_new_machine(engine: Engine, release: Relea
             outcome = pyinfra([server.host()], "-y", deploy="backup.py")
             assert outcome.status == 0, outcome.output
             seen = writers.acknowledged
-            assert wait_until(lambda: writers.acknowledged > seen, LIMIT_S), "nobody was disturbed"
+            assert wait_until(lambda: writers.acknowledged > seen, LIMIT_S), "no client was disturbed"
         assert (writers.wrong, writers.unavailable) == ([], 0), writers
-        # What nobody has touched since.
+        # Objects without later changes.
         early = {href: data for href, data in early.items() if writers.kept[href].acknowledged == data}
         assert len(early) > 20
     with Machine.start(engine, image, name=machine.name) as machine:

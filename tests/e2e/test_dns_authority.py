@@ -1,4 +1,4 @@
-"""A host that nobody reaches proves its name by the DNS, with one of certbot's own plugins."""
+"""An unreachable host gets its certificate by DNS, with one of certbot's plugins."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ TRUSTED: Final = "/etc/ssl/lab-authority.pem"
 CREDENTIALS: Final = "/etc/baikal/dns.ini"
 
 
-def test_a_plugin_of_certbots_sets_the_record(engine: Engine, release: Release, tmp_path: Path) -> None:
-    """rfc2136, as BIND and others speak it: an unknown plugin and a wrong key are told, a right one gets it."""
+def test_certbot_plugin_sets_the_record(engine: Engine, release: Release, tmp_path: Path) -> None:
+    """With rfc2136, as in BIND: an unknown plugin and a wrong key are reported, the right key gets the certificate."""
     image = machine_image(engine, "debian:12", PACKAGES)
     with (
         Network(engine) as network,

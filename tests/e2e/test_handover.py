@@ -1,4 +1,4 @@
-"""What a release hands to the program behind sendmail_path, and when: a contract of the real one and of the stand-in."""
+"""Messages that a release passes to sendmail_path, and when: the same for a real release and for the stand-in."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ WEEKLY: Final = "RRULE:FREQ=WEEKLY;COUNT=3"
 
 @pytest.fixture(scope="module", params=["debian:12", "debian:13"])
 def running(engine: Engine, release: Release, request: pytest.FixtureRequest) -> Iterator[SendmailCapture]:
-    """Give a release that serves."""
+    """Yield a serving release."""
     with SendmailCapture.start(engine, release, request.param) as capture:
         yield capture
 
 
 @pytest.fixture
 def capture(running: SendmailCapture) -> SendmailCapture:
-    """Give it as if nothing had been handed over."""
+    """Return it without earlier messages."""
     running.captured()
     return running
 
 
 @pytest.fixture(scope="module")
 def anna(running: SendmailCapture) -> Organiser:
-    """Give somebody with an account, found once."""
+    """Return an organiser, with the calendar discovered once."""
     return Organiser(running.account())
 
 
@@ -55,12 +55,12 @@ def event(*attendees: Person, **changes: Any) -> Event:  # noqa: ANN401 - as Eve
 
 
 def lines(body: str, *names: str) -> list[str]:
-    """Return the lines of iCalendar that begin with these names, unfolded, in their order."""
+    """Return the unfolded lines of iCalendar that begin with these names, in their order."""
     return [line for line in body.replace("\r\n ", "").split("\r\n") if re.split("[;:]", line)[0] in names]
 
 
-def test_everybody_gets_a_message_of_his_own_as_it_is_written(capture: SendmailCapture, anna: Organiser) -> None:
-    """In raw UTF-8, with the names unquoted, and with no Date and no Message-ID; the organizer gets none."""
+def test_each_attendee_gets_a_message_with_unchanged_text(capture: SendmailCapture, anna: Organiser) -> None:
+    """In raw UTF-8, with unquoted names, and without Date and Message-ID; the organizer gets no message."""
     stored = anna.invite(event(ZOE, KIM, ANNA, summary="Müll, more; \\ 🗑"))
     first, second = capture.captured()
     version = first.header("X-Sabre-Version")
@@ -105,7 +105,7 @@ def test_everybody_gets_a_message_of_his_own_as_it_is_written(capture: SendmailC
         ("A^n", "^^'\t", "^^'  <zoe@lab.test>", "A^n <anna@example.org>", "A^n"),
     ],
 )
-def test_names_are_handed_over_as_they_are(  # noqa: PLR0913 - the parts of a header
+def test_names_are_passed_unchanged(  # noqa: PLR0913 - the parts of a header
     *,
     capture: SendmailCapture,
     anna: Organiser,
@@ -115,15 +115,15 @@ def test_names_are_handed_over_as_they_are(  # noqa: PLR0913 - the parts of a he
     reply_to: str,
     sender: str,
 ) -> None:
-    """Only in the recipient are control characters blanks, which is PHP's own doing."""
+    """Only in the recipient, PHP replaces control characters by blanks."""
     anna.invite(event(replace(ZOE, name=attendee), organizer=replace(ANNA, name=organizer)))
     (captured,) = capture.captured()
     headers = (captured.header("To"), captured.header("Reply-To"), captured.header("From"))
     assert headers == (recipient, reply_to, f"{sender} <{SENDER}>")
 
 
-def test_a_line_break_in_the_organizers_name_makes_headers(capture: SendmailCapture, anna: Organiser) -> None:
-    """Whoever may store an event may write any header."""
+def test_line_break_in_the_organizers_name_adds_headers(capture: SendmailCapture, anna: Organiser) -> None:
+    """A user who may store an event can write any header."""
     anna.invite(event(ZOE, organizer=replace(ANNA, name="Anna\nBcc: spy@lab.test,")))
     (captured,) = capture.captured()
     assert (
@@ -132,7 +132,7 @@ def test_a_line_break_in_the_organizers_name_makes_headers(capture: SendmailCapt
 
 
 def test_an_empty_line_in_the_organizers_name_is_an_error(capture: SendmailCapture, anna: Organiser) -> None:
-    """PHP refuses it, and so the event is not stored."""
+    """PHP refuses it, so the event is not stored."""
     refused = event(ZOE, organizer=replace(ANNA, name="Anna\n\nbody"))
     with pytest.raises(LabError, match="the server answers 500"):
         anna.invite(refused)
@@ -140,7 +140,7 @@ def test_an_empty_line_in_the_organizers_name_is_an_error(capture: SendmailCaptu
 
 
 def test_a_line_break_in_the_summary_is_a_blank(capture: SendmailCapture, anna: Organiser) -> None:
-    """In the subject; the calendar has it as it was."""
+    """In the subject; the calendar part keeps the line break."""
     anna.invite(event(ZOE, summary="one\nBcc: spy@lab.test"))
     (captured,) = capture.captured()
     assert captured.header("Subject") == "Invitation: one Bcc: spy@lab.test"
@@ -160,10 +160,8 @@ def test_a_line_break_in_the_summary_is_a_blank(capture: SendmailCapture, anna: 
         ("mailto:", ""),
     ],
 )
-def test_an_address_is_handed_over_as_it_is_in_small_letters(
-    capture: SendmailCapture, anna: Organiser, uri: str, handed_over: str
-) -> None:
-    """Whatever it is, and be it two."""
+def test_address_is_passed_lowercased(capture: SendmailCapture, anna: Organiser, uri: str, handed_over: str) -> None:
+    """Also if it is invalid, or two addresses."""
     stored = anna.invite(event(Person(uri, "N")))
     (captured,) = capture.captured()
     assert captured.header("To") == f"N <{handed_over}>"
@@ -171,25 +169,25 @@ def test_an_address_is_handed_over_as_it_is_in_small_letters(
 
 
 @pytest.mark.parametrize("uri", ["urn:uuid:1", "https://lab.test/zoe", "tel:+49123"])
-def test_who_has_no_address_for_mail_gets_none(capture: SendmailCapture, anna: Organiser, uri: str) -> None:
-    """And the organizer can see it."""
+def test_attendee_without_a_mail_address_gets_no_mail(capture: SendmailCapture, anna: Organiser, uri: str) -> None:
+    """The organizer's event shows the status."""
     stored = anna.invite(event(Person(uri)))
     assert capture.captured() == []
     assert list(anna.statuses(stored).values()) == ["3.7"]
 
 
 @pytest.mark.parametrize("organizer", [Person("anna@elsewhere.test"), Person("bo.berg@example.org"), None])
-def test_who_organizes_by_another_address_invites_nobody(
+def test_organizer_with_another_address_sends_no_invitations(
     capture: SendmailCapture, anna: Organiser, organizer: Person | None
 ) -> None:
-    """Nobody is told, neither."""
+    """No status or error shows it."""
     stored = anna.invite(event(ZOE, organizer=organizer))
     assert capture.captured() == []
     assert list(anna.statuses(stored).values()) == [""]
 
 
-def test_an_account_whose_address_has_a_capital_invites_nobody(capture: SendmailCapture, anna: Organiser) -> None:
-    """The organizer's is made small before the two are compared, and the account's is not."""
+def test_account_with_a_capital_in_its_address_sends_no_invitations(capture: SendmailCapture, anna: Organiser) -> None:
+    """The organizer's address is lowercased before the comparison, and the account's is not."""
     capture.set_address("anna", "Anna@example.org")
     try:
         for written in ("anna@example.org", "Anna@example.org"):
@@ -215,10 +213,10 @@ def test_an_account_whose_address_has_a_capital_invites_nobody(capture: Sendmail
         ({"attendees": (replace(ZOE, parameters=";SCHEDULE-FORCE-SEND=REQUEST"), KIM)}, 1),
     ],
 )
-def test_a_change_is_told_if_it_is_one_of_time(
+def test_change_of_time_is_sent_to_attendees(
     capture: SendmailCapture, anna: Organiser, changes: dict[str, Any], count: int
 ) -> None:
-    """Who is told nothing has no status afterwards; who is new is told anyway."""
+    """Attendees without a message have no status afterwards; new attendees always get one."""
     invited = anna.invite(event(ZOE, KIM, lines=(WEEKLY,)))
     assert len(capture.captured()) == 2
     updated = anna.update(invited, **changes)
@@ -228,10 +226,8 @@ def test_a_change_is_told_if_it_is_one_of_time(
     assert list(anna.statuses(updated).values()).count("1.1") == count
 
 
-def test_who_is_left_out_and_who_is_left_in_the_end_get_a_cancellation(
-    capture: SendmailCapture, anna: Organiser
-) -> None:
-    """Of the event as it is now, which nobody else attends; deleted, it is of the next sequence."""
+def test_removed_attendee_and_deleted_event_cause_a_cancellation(capture: SendmailCapture, anna: Organiser) -> None:
+    """It has the present event, without other attendees; after a deletion, the next sequence number."""
     invited = anna.invite(event(ZOE, KIM))
     capture.captured()
     updated = anna.uninvite(invited, KIM)
@@ -248,7 +244,7 @@ def test_who_is_left_out_and_who_is_left_in_the_end_get_a_cancellation(
 
 
 def test_a_cancelled_event_is_a_cancellation(capture: SendmailCapture, anna: Organiser) -> None:
-    """And so it is when it is one instance of many that is."""
+    """Also if one instance of a series is cancelled."""
     invited = anna.invite(event(ZOE, lines=(WEEKLY,)))
     capture.captured()
     anna.update(invited, lines=(WEEKLY, "STATUS:CANCELLED"))
@@ -256,8 +252,8 @@ def test_a_cancelled_event_is_a_cancellation(capture: SendmailCapture, anna: Org
     assert captured.header("Subject") == "Cancelled: Müll & more"
 
 
-def test_clients_may_ask_to_do_it_themselves(capture: SendmailCapture, anna: Organiser) -> None:
-    """For one attendee, by SCHEDULE-AGENT=CLIENT; NONE is not understood."""
+def test_client_can_take_over_scheduling(capture: SendmailCapture, anna: Organiser) -> None:
+    """For one attendee, by SCHEDULE-AGENT=CLIENT; NONE is not supported."""
     agents = [
         Person(f"{agent.lower()}@lab.test", parameters=f";SCHEDULE-AGENT={agent}") for agent in ("CLIENT", "NONE")
     ]
@@ -265,16 +261,16 @@ def test_clients_may_ask_to_do_it_themselves(capture: SendmailCapture, anna: Org
     assert [each.header("To") for each in capture.captured()] == ["none@lab.test"]
 
 
-def test_who_has_an_account_gets_mail_too(capture: SendmailCapture, anna: Organiser) -> None:
-    """Like everybody else."""
+def test_attendee_with_an_account_gets_mail(capture: SendmailCapture, anna: Organiser) -> None:
+    """As attendees without an account do."""
     stored = anna.invite(event(BO))
     (captured,) = capture.captured()
     assert captured.header("To") == "Bo <bo.berg@example.org>"
     assert list(anna.statuses(stored).values()) == ["1.1"]
 
 
-def test_without_a_sender_there_is_no_mail(capture: SendmailCapture, anna: Organiser) -> None:
-    """And the organizer can see it."""
+def test_no_mail_is_sent_without_a_sender(capture: SendmailCapture, anna: Organiser) -> None:
+    """The organizer's event shows the status."""
     capture.send_from("")
     try:
         stored = anna.invite(event(BO, ZOE))
@@ -284,14 +280,14 @@ def test_without_a_sender_there_is_no_mail(capture: SendmailCapture, anna: Organ
     assert anna.statuses(stored) == {"mailto:bo.berg@example.org": "1.2", "mailto:zoe@lab.test": "3.7"}
 
 
-def test_a_task_invites_nobody(capture: SendmailCapture, anna: Organiser) -> None:
-    """Only events do."""
+def test_task_sends_no_invitations(capture: SendmailCapture, anna: Organiser) -> None:
+    """Only events cause messages."""
     anna.invite(event(ZOE, component="VTODO"))
     assert capture.captured() == []
 
 
 def test_an_answer_goes_to_the_organizer(capture: SendmailCapture, anna: Organiser) -> None:
-    """Once for each that is another than before; a deleted event is declined."""
+    """Once for each changed answer; deleting an event declines it."""
     boss = Person("boss@lab.test", "Boß, der")
     invited = anna.invite(event(ANNA, KIM, organizer=boss))
     assert capture.captured() == []
@@ -310,16 +306,16 @@ def test_an_answer_goes_to_the_organizer(capture: SendmailCapture, anna: Organis
     assert "ATTENDEE;PARTSTAT=DECLINED;CN=Anna Groß:mailto:anna@example.org\r\n" in captured.body
 
 
-def test_what_becomes_of_it_is_not_asked(capture: SendmailCapture, anna: Organiser) -> None:
-    """A program that fails is a message that was sent."""
+def test_failure_of_the_mail_program_is_ignored(capture: SendmailCapture, anna: Organiser) -> None:
+    """The message counts as sent although the program has failed."""
     with capture.failing():
         stored = anna.invite(event(ZOE))
     assert capture.captured() == []
     assert list(anna.statuses(stored).values()) == ["1.1"]
 
 
-def test_seventy_are_seventy_messages(capture: SendmailCapture, anna: Organiser) -> None:
-    """One after the other, while the client waits."""
+def test_seventy_attendees_get_seventy_messages(capture: SendmailCapture, anna: Organiser) -> None:
+    """They are sent one after the other, while the client waits."""
     guests = [Person(f"guest{number}@lab.test", f"Guest {number}") for number in range(70)]
     anna.invite(event(*guests, start=dt.date(2030, 6, 3)))
     captured = capture.captured()

@@ -1,4 +1,4 @@
-"""A database server on the machine itself, by the same description: accounts as data, archives, and what it may do."""
+"""A database server on the machine itself: accounts as data, archives, and privileges."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ RIGHTS = {
     ],
     "pgsql": ["f|f|f|f|f|t"],
 }
-"""All that the account may: on its own database, from this machine alone, and without a password that could be guessed."""
+"""The account's privileges: on its own database only, from this machine only, and without a password."""
 ASKED = {
     "mysql": "SHOW GRANTS FOR baikal@localhost",
     "pgsql": "SELECT rolsuper, rolcreatedb, rolcreaterole, rolreplication, rolbypassrls, rolpassword IS NULL"
@@ -47,7 +47,7 @@ CALENDAR = "/dav.php/calendars/jo/work/"
 
 @pytest.fixture(scope="module", params=BACKENDS)
 def local(request: pytest.FixtureRequest, engine: Engine, release: Release) -> Iterator[Server]:
-    """Give a machine that has its own database server."""
+    """Yield a machine with its own database server."""
     backend: str = request.param
     packages = (*PACKAGES, *DRIVERS[backend], SERVERS[backend])
     with Machine.start(engine, machine_image(engine, "debian:12", packages)) as machine:
@@ -58,7 +58,7 @@ def local(request: pytest.FixtureRequest, engine: Engine, release: Release) -> I
 
 
 def asked(server: Server, query: str, database: str = "baikal") -> list[str]:
-    """Return the lines that the database server's administrator is answered."""
+    """Run a query as the database server's administrator, and return the lines of the result."""
     command = ASK[str(server.data["database"])].format(database)
     return server.machine.run(f'cd /; {command} "{query}"').splitlines()
 
@@ -70,13 +70,13 @@ def put(server: Server, name: str, user: str = "jo", path: str = CALENDAR) -> in
 
 
 def shares() -> list[dict[str, Any]]:
-    """Return what is declared of the accounts, to be changed."""
+    """Return a copy of the declared accounts, for changes."""
     users: list[dict[str, Any]] = json.loads(json.dumps(USERS))
     return users
 
 
-def test_it_serves_and_a_deploy_has_nothing_to_do(local: Server) -> None:
-    """Also after a boot; nothing is in a file."""
+def test_local_database_serves_and_a_second_deploy_changes_nothing(local: Server) -> None:
+    """Also after a boot; no data is in a file."""
     assert put(local, "first") == 201
     assert local.check()["healthy"]
     outcome = local.deploy()
@@ -87,8 +87,8 @@ def test_it_serves_and_a_deploy_has_nothing_to_do(local: Server) -> None:
     assert local.ask("GET", f"{CALENDAR}first.ics", user="jo").status == 200
 
 
-def test_the_account_may_no_more_than_it_must(local: Server) -> None:
-    """And is let in from nowhere else."""
+def test_account_has_only_the_needed_privileges(local: Server) -> None:
+    """It can log in from this machine only."""
     backend = str(local.data["database"])
     privileges = asked(local, ASKED[backend], "" if backend == "mysql" else "postgres")
     assert sorted(privileges) == RIGHTS[backend]
@@ -97,8 +97,8 @@ def test_the_account_may_no_more_than_it_must(local: Server) -> None:
     assert all(each.startswith(("127.0.0.1:", "[::1]:")) for each in ports), listening
 
 
-def test_accounts_are_data_there_too(local: Server) -> None:
-    """Shared calendars are seen, a share that is declared otherwise is another, and a second deploy has nothing to do."""
+def test_declared_accounts_and_shares_are_stored_in_the_local_database(local: Server) -> None:
+    """Shared calendars are visible, a changed share takes effect, and a second deploy changes nothing."""
     dav = Dav(local.url, "Corey", PASSWORD)
     (shared,) = [href for href in dav.collections() if "/calendars/" in href and "/default/" not in href]
     assert put(local, "seen") == 201
@@ -117,8 +117,8 @@ def test_accounts_are_data_there_too(local: Server) -> None:
     assert local.deploy(users=declared).changes == 0
 
 
-def test_whoever_is_removed_is_archived_first(local: Server) -> None:
-    """With all that was his, and the archive brings it back."""
+def test_removed_account_is_archived_first(local: Server) -> None:
+    """The archive has all of the account's data, and restores it."""
     declared = [*shares(), {"name": "neu", "email": "neu@example.org", "password": USERS[0]["password"]}]
     outcome = local.deploy(users=declared)
     assert outcome.status == 0, outcome.output
@@ -128,13 +128,13 @@ def test_whoever_is_removed_is_archived_first(local: Server) -> None:
     assert outcome.status == 0, outcome.output
     assert local.ask("PROPFIND", "/dav.php/calendars/jo/", user="neu").status == 401
     before = local.machine.run("ls /var/backups/baikal/*-before-removal.tar.gz | tail -1").strip()
-    assert local.deploy().status == 0  # in which nobody of that name is spoken of
+    assert local.deploy().status == 0  # where the account isn't mentioned
     assert run_command(local.machine, "restore", before)[-1] == "status 0"
     assert local.ask("GET", "/dav.php/calendars/neu/default/mine.ics", user="neu").status == 200
 
 
-def test_an_archive_comes_back_through_a_power_cut(local: Server) -> None:
-    """The database server is killed with the machine, and takes the change back with it when it boots."""
+def test_archive_is_restored_despite_a_power_cut(local: Server) -> None:
+    """The database server is killed with the machine, and rolls the change back at boot."""
     machine = local.machine
     machine.run("baikalctl backup")
     made = newest(machine)

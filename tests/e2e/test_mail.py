@@ -1,4 +1,4 @@
-"""Invitations from a machine, through a relay: what arrives, what happens while it can't, and what is told of that."""
+"""Invitations from a machine through a relay: delivery, outages of the relay, refusals, and reports about them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 JANE: Final = Person("jane@example.net", "Doe, Jane")
 RETRIED_S: Final = 90
-"""nullmailer waits half a minute after its first attempt."""
+"""nullmailer waits half a minute after the first attempt."""
 
 
 @dataclass
@@ -29,19 +29,19 @@ class Setup(MailMachine):
     """A machine that sends through the lab's relay, with nullmailer."""
 
     def findings(self) -> list[dict[str, Any]]:
-        """Return what the doctor finds about mail."""
+        """Return the findings of check on mail."""
         return [finding for finding in self.server.check()["findings"] if finding["subject"] == "mail"]
 
-    def said(self) -> str:
-        """Return the same as text."""
+    def messages(self) -> str:
+        """Return the findings as text."""
         return json.dumps(self.findings(), ensure_ascii=False)
 
     def queued(self) -> int:
-        """Return how many messages wait."""
+        """Return the number of queued messages."""
         return int(self.server.machine.run("ls /var/spool/nullmailer/queue | wc -l"))
 
     def restore(self) -> None:
-        """Have the relay as it should be, and nothing left of before."""
+        """Restore the relay's normal behaviour, and remove all earlier messages."""
         self.relay.rules()
         self.relay.resume()
         assert self.server.deploy().status == 0
@@ -53,14 +53,14 @@ class Setup(MailMachine):
 
 @pytest.fixture(scope="module")
 def machine_with_relay(engine: Engine, release: Release) -> Iterator[Setup]:
-    """Give the machine, deployed to once, and the relay beside it."""
+    """Yield the machine, after one deploy, and its relay."""
     with mail_machine(engine, release, "debian:13", "relay") as machine:
         yield Setup(machine.server, machine.relay, machine.organiser)
 
 
 @pytest.fixture
 def setup(machine_with_relay: Setup) -> Setup:
-    """Give it without anything left of the test before."""
+    """Return it without messages of an earlier test."""
     setup = machine_with_relay
     if setup.relay.messages() or setup.relay.sessions() or setup.queued():
         setup.restore()
@@ -68,14 +68,14 @@ def setup(machine_with_relay: Setup) -> Setup:
 
 
 def test_a_second_run_changes_nothing(setup: Setup) -> None:
-    """Nothing, with all that mail needs in place."""
+    """With mail configured, a second run has no changes."""
     again = setup.server.deploy()
     assert again.status == 0, again.output
     assert again.changed == []
 
 
-def test_an_invitation_its_update_and_its_end_arrive(setup: Setup) -> None:
-    """REQUEST, REQUEST and CANCEL, each as mail programs know it, from the declared address, to answer to the organiser."""
+def test_invitation_update_and_cancellation_arrive(setup: Setup) -> None:
+    """REQUEST, REQUEST and CANCEL in the usual format, from the declared address, with Reply-To the organiser."""
     event = setup.organiser.invite(Event((JANE,), Person("jo@example.org", "Möller, Jo"), summary="Bücher, 🎉 lesen"))
     assert setup.organiser.statuses(event)[JANE.uri].startswith("1.")
     event = setup.organiser.update(event, lines=("LOCATION:Küche",), start=dt.datetime(2030, 6, 3, 11))  # noqa: DTZ001
@@ -105,8 +105,8 @@ def test_an_invitation_its_update_and_its_end_arrive(setup: Setup) -> None:
     assert len({each.message["message-id"] for each in received}) == 3
 
 
-def test_everybody_of_seventy_is_asked_once(setup: Setup) -> None:
-    """One message for each, whatever else is in the event."""
+def test_seventy_attendees_get_one_message_each(setup: Setup) -> None:
+    """One message for each, also for a large event."""
     people = tuple(Person(f"guest{number}@example.net", f"Gast, {number} ü") for number in range(70))
     setup.organiser.invite(Event(people, description="Lorem ipsum dolor sit amet, ünd so weiter.\n" * 200))
     received = setup.relay.wait_for(70, 120)
@@ -124,8 +124,8 @@ def test_everybody_of_seventy_is_asked_once(setup: Setup) -> None:
     ],
     ids=["header in a name", "address in a name", "two addresses in one", "header in an address"],
 )
-def test_nobody_else_is_written_to_by_what_a_client_sends(setup: Setup, person: Person) -> None:
-    """Neither by a name nor by an address; what was no address is kept, and the doctor tells of it."""
+def test_client_data_adds_no_recipients(setup: Setup, person: Person) -> None:
+    """Neither by a name nor by an address; messages to malformed addresses are kept, and check reports them."""
     organizer = Person("jo@example.org", "Jo\nBcc: victim@example.com")
     setup.organiser.invite(Event((person, JANE), organizer))
     received = setup.relay.wait_for(1)
@@ -139,15 +139,15 @@ def test_nobody_else_is_written_to_by_what_a_client_sends(setup: Setup, person: 
         assert len(each.message["to"].addresses) == 1
 
 
-def test_nothing_is_lost_or_sent_twice_while_the_relay_is_down(setup: Setup) -> None:
-    """Twenty invitations, a killed sender, a power cut: each arrives once, as soon as the relay is back."""
+def test_relay_outage_loses_and_duplicates_nothing(setup: Setup) -> None:
+    """Twenty invitations, a killed sender, a power cut: each arrives once, when the relay is back."""
     setup.relay.stop()
     for number in range(20):
         setup.organiser.invite(Event((Person(f"guest{number}@example.net"),)))
         if number == 10:
             setup.server.machine.run("kill -9 $(systemctl show -P MainPID nullmailer)")
     assert setup.queued() == 20
-    assert "refuses the connection" in setup.said()
+    assert "refuses the connection" in setup.messages()
     status, output = setup.mail("queue")
     assert status == 0
     assert output.count("Connect failed") >= 10, output
@@ -162,9 +162,9 @@ def test_nothing_is_lost_or_sent_twice_while_the_relay_is_down(setup: Setup) -> 
     assert len(received) == 20
 
 
-def test_what_is_asked_to_wait_is_tried_again(setup: Setup) -> None:
-    """A relay that says 451 gets the message once more, and its words stand in the queue until then."""
-    # Twice: a second attempt may come at once, when the queue's trigger is seen both as it is pulled and as it is let go.
+def test_deferred_message_is_retried(setup: Setup) -> None:
+    """A relay that answers 451 gets the message again, and `mail queue` shows its answer until then."""
+    # Twice: a second attempt may follow immediately, when both opening and closing of the queue's trigger are seen.
     setup.relay.rules(defer_recipients=2)
     status, output = setup.mail("test", "jane@example.net")
     assert status == 1
@@ -173,8 +173,8 @@ def test_what_is_asked_to_wait_is_tried_again(setup: Setup) -> None:
     setup.relay.wait_for(1, 2 * RETRIED_S)
 
 
-def test_the_administrator_learns_of_what_is_refused(setup: Setup) -> None:
-    """550: a message to the sender's address, a finding, and the words of the relay; it can be tried again or dropped."""
+def test_refused_message_is_reported_to_the_administrator(setup: Setup) -> None:
+    """550: a message to the sender's address and a finding, with the relay's answer; it can be retried or dropped."""
     setup.relay.rules(refuse_recipients=["gone@example.net"])
     setup.organiser.invite(Event((Person("gone@example.net"),)))
     (bounce,) = setup.relay.wait_for(1)
@@ -211,10 +211,10 @@ def test_the_administrator_learns_of_what_is_refused(setup: Setup) -> None:
         "PLAIN",
     ],
 )
-def test_a_relay_that_is_not_right_gets_nothing(
+def test_wrong_relay_gets_no_message_and_no_password(
     setup: Setup, changes: dict[str, object], rules: dict[str, object], words: str
 ) -> None:
-    """No message and no password, least of all in clear: it is kept, and the deploy and the doctor say why."""
+    """No message and no password is sent; the message is kept, and the deploy and check report the reason."""
     setup.relay.rules(**rules)
     done = setup.server.deploy(**changes)
     assert done.status == 1
@@ -233,8 +233,8 @@ def test_a_relay_that_is_not_right_gets_nothing(
 @pytest.mark.parametrize(
     "rules", [{"smtputf8": False, "eight_bit": False}, {"mechanisms": ["LOGIN"]}], ids=["7 bit", "LOGIN"]
 )
-def test_an_old_relay_will_do(setup: Setup, rules: dict[str, object]) -> None:
-    """Without SMTPUTF8 and 8BITMIME, umlauts arrive all the same; and so they do with AUTH LOGIN alone."""
+def test_old_relay_is_supported(setup: Setup, rules: dict[str, object]) -> None:
+    """Umlauts arrive without SMTPUTF8 and 8BITMIME, and with AUTH LOGIN only."""
     setup.relay.rules(**rules)
     setup.organiser.invite(Event((Person("uwe@bücher.example", "Müller, Üwe"),), summary="Öl"))
     (received,) = setup.relay.wait_for(1)
@@ -242,8 +242,8 @@ def test_an_old_relay_will_do(setup: Setup, rules: dict[str, object]) -> None:
     assert received.message["to"].addresses[0].display_name == "Müller, Üwe"
 
 
-def test_the_password_is_nowhere_but_with_those_who_need_it(setup: Setup) -> None:
-    """Not in a process's arguments, the journal, or a file that others may read."""
+def test_password_is_readable_only_where_needed(setup: Setup) -> None:
+    """It is not in a process's arguments, the journal, or a file that others may read."""
     machine = setup.server.machine
     setup.relay.stop()
     setup.organiser.invite(Event((JANE,)))
@@ -260,8 +260,8 @@ def test_the_password_is_nowhere_but_with_those_who_need_it(setup: Setup) -> Non
     assert leaking == []
 
 
-def test_off_sends_nothing_and_says_so(setup: Setup) -> None:
-    """Clients are told that nobody was asked; the mail server goes, and what waited in it comes back with the next."""
+def test_mail_off_sends_nothing_and_clients_see_it(setup: Setup) -> None:
+    """Clients see that no invitation was sent; the mail server is removed, and its queue is sent by the next one."""
     setup.relay.stop()
     setup.organiser.invite(Event((JANE,)))
     assert setup.queued() == 1
@@ -271,10 +271,10 @@ def test_off_sends_nothing_and_says_so(setup: Setup) -> None:
     }
     done = setup.server.deploy(**off)
     assert done.status == 0, done.output
-    assert "1 message" in setup.said()
+    assert "1 message" in setup.messages()
     assert setup.server.deploy(**off).changed == []
     event = setup.organiser.invite(Event((Person("lee@example.net"),)))
-    # "Could not find principal": nobody of that address has an account here, and nobody else was asked.
+    # "Could not find principal": the address has no account here, and no invitation was sent.
     assert setup.organiser.statuses(event)["mailto:lee@example.net"] == "3.7"
     machine = setup.server.machine
     assert (

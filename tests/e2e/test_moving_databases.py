@@ -1,4 +1,4 @@
-"""Data that moves from one database to another, with every object, or stays where it is; and archives, across them."""
+"""Moves of data between databases, complete or rolled back; and archives restored into another database."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ SECRET = """pass word: "it's" #1 \\ 100% $HOME;"""
 USER = SMALL.names()[0]
 CALENDAR = f"/dav.php/calendars/{USER}/default/"
 CUT = ("database.transfer.copy", "database.transfer.difference", "changes.transaction._use")
-"""Moments of a move: the tables are there and empty; all rows have arrived; PHP serves the new ones, behind the door."""
+"""Steps of a move: the tables exist and are empty; all rows are copied; PHP serves the new ones in maintenance mode."""
 
 
 @dataclass
 class Pair:
-    """A server of ours with its data in a file, and a database server beside it."""
+    """A deployed server with its data in a file, and a database server."""
 
     server: Server
     database: DatabaseServer
@@ -52,11 +52,11 @@ class Pair:
 
     @property
     def machine(self) -> Machine:
-        """The machine."""
+        """The server's machine."""
         return self.server.machine
 
     def find(self) -> None:
-        """Have the machine know where the database is by itself: an engine's own names come and go as containers do."""
+        """Write the database server's address to /etc/hosts: the engine's DNS forgets stopped containers."""
         served_certificate = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
         address = self.machine.engine.docker("inspect", "-f", served_certificate, self.database.name).strip()
         host = self.database.host
@@ -69,19 +69,19 @@ class Pair:
         self.find()
 
     def cut_the_power(self) -> None:
-        """Have the machine end at once, and boot."""
+        """Kill the machine, and boot it."""
         self.machine.kill()
         self.machine.power_on()
         self.find()
 
     def declare(self, **settings: object) -> None:
-        """Declare where the data is to be; the deploy says what to do, and changes no data."""
+        """Declare another database; the deploy reports the remedy, and changes no data."""
         outcome = self.server.deploy(**settings)
         assert outcome.status == 1, outcome.output
         assert "take it there with baikalctl database move" in outcome.output
 
     def move(self) -> list[str]:
-        """Move the data to what is declared."""
+        """Move the data to the declared database."""
         return run_command(self.machine, "database", "move")
 
 
@@ -89,7 +89,7 @@ class Pair:
 def pair(
     request: pytest.FixtureRequest, engine: Engine, release: Release, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Pair]:
-    """Give a server whose data is in a file, with another database declared; tests leave it so."""
+    """Yield a server with its data in a file, and another database declared; tests leave it so."""
     backend: Backend = request.param
     signer, password = Signer.root(), tmp_path_factory.mktemp("database") / "password"
     image = machine_image(engine, "debian:12", (*PACKAGES, *DRIVERS["mysql"], *DRIVERS["pgsql"]))
@@ -112,7 +112,7 @@ def pair(
 
 
 def refused(pair: Pair, *words: str) -> str:
-    """Have a move be refused, and return the sentence that tells why; nothing has changed."""
+    """Run a move that is refused, assert that nothing has changed, and return the reason."""
     lines = pair.move()
     assert lines[-1] == "status 1", lines
     for word in words:
@@ -124,8 +124,8 @@ def refused(pair: Pair, *words: str) -> str:
     return lines[-2]
 
 
-def test_a_database_that_cant_be_reached_changes_nothing(pair: Pair) -> None:
-    """It is away; the password is wrong; or its certificate is one that nobody here has heard of."""
+def test_unreachable_database_changes_nothing(pair: Pair) -> None:
+    """It is down, the password is wrong, or its certificate has an unknown CA."""
     pair.database.stop()
     refused(pair, "can't be reached", pair.database.host)
     pair.restart()
@@ -139,8 +139,8 @@ def test_a_database_that_cant_be_reached_changes_nothing(pair: Pair) -> None:
     pair.machine.write(CA, pair.database.ca)
 
 
-def test_a_database_that_goes_away_half_way_changes_nothing(pair: Pair) -> None:
-    """Where nothing is there yet, and where all has arrived."""
+def test_database_outage_during_a_move_changes_nothing(pair: Pair) -> None:
+    """Before any row is copied, and after all are."""
     for moment in ("database.transfer.copy", "database.transfer.difference"):
         pause_command(pair.machine, moment, "database", "move")
         pair.database.kill()
@@ -150,13 +150,13 @@ def test_a_database_that_goes_away_half_way_changes_nothing(pair: Pair) -> None:
         assert "all is as it was" in lines[-2], lines
         assert is_cleaned_up(pair.machine)
         assert pair.life.wrong(pair.server) == []
-    # Nobody could take out of it what had arrived: that is for whoever owns it to say.
+    # The copied rows couldn't be removed; the operator has to do so.
     refused(pair, "has data already", "empty it")
     pair.database.empty()
 
 
-def test_a_database_that_may_not_be_written_changes_nothing(pair: Pair) -> None:
-    """As a replica, or one whose disk is full."""
+def test_read_only_database_changes_nothing(pair: Pair) -> None:
+    """As on a replica, or on a full disk."""
     pair.database.read_only()
     try:
         refused(pair, "all is as it was", "read")
@@ -165,8 +165,8 @@ def test_a_database_that_may_not_be_written_changes_nothing(pair: Pair) -> None:
 
 
 @pytest.mark.parametrize("moment", CUT)
-def test_a_power_cut_leaves_the_data_where_it_is(pair: Pair, moment: str) -> None:
-    """When the machine has booted; the next test shows that repeating it arrives."""
+def test_power_cut_during_a_move_changes_nothing(pair: Pair, moment: str) -> None:
+    """After a boot, the data is where it was; the next test shows that a repeated move succeeds."""
     pause_command(pair.machine, moment, "database", "move")
     assert pair.server.ask("PROPFIND", CALENDAR, user=USER).status == 503
     pair.cut_the_power()
@@ -174,8 +174,8 @@ def test_a_power_cut_leaves_the_data_where_it_is(pair: Pair, moment: str) -> Non
     assert pair.life.wrong(pair.server) == []
 
 
-def test_what_the_database_cant_hold_is_named_in_one_line(pair: Pair) -> None:
-    """An object, and a calendar's name that SQLite doesn't measure."""
+def test_data_too_large_for_the_database_is_named_in_one_line(pair: Pair) -> None:
+    """An object, and the name of a calendar, which has no length limit in SQLite."""
     file = SqliteFile(pair.machine.engine, pair.machine.name)
     uri = next(SMALL.things(USER, 0)).uri
     number = file.execute((f"SELECT id FROM calendarobjects WHERE uri = '{uri}'",))[0][0]  # noqa: S608 - our own name
@@ -205,8 +205,8 @@ def test_what_the_database_cant_hold_is_named_in_one_line(pair: Pair) -> None:
     assert pair.life.wrong(pair.server) == []
 
 
-def test_data_moves_there_and_back_and_archives_of_either_come_back_in_both(pair: Pair) -> None:
-    """Every object as it was, by each one's own log-in; clients that were in step go on; a deploy has nothing to do."""
+def test_data_moves_there_and_back_and_archives_are_restored_in_both(pair: Pair) -> None:
+    """All objects are unchanged for each user; synchronised clients continue; a deploy changes nothing."""
     machine, life = pair.machine, DataSnapshot.take(pair.server, SMALL)
     of_file = archived(machine)
     lines = pair.move()
@@ -231,19 +231,19 @@ def test_data_moves_there_and_back_and_archives_of_either_come_back_in_both(pair
     lines = pair.move()
     assert lines[-1] == "status 0", lines
     assert life.wrong(pair.server) == []
-    assert pair.server.deploy().status == 0  # what the one that was refused has written is read by the services
+    assert pair.server.deploy().status == 0  # services now use the files that the refused deploy has written
     now = changed(pair)
     assert run_command(machine, "restore", of_server)[-1] == "status 0"
     assert in_step(pair, now)
     assert life.wrong(pair.server) == []
-    # What is in the database still is somebody's, until somebody says otherwise.
+    # Existing data in the database is kept until the operator removes it.
     pair.declare(**pair.server_settings)
     refused(pair, "has data already", "database_name")
     pair.database.empty()
 
 
 def archived(machine: Machine) -> str:
-    """Make an archive and return a copy that nothing thins out."""
+    """Make an archive and return a copy that retention doesn't remove."""
     machine.run("baikalctl backup")
     name = newest(machine)
     machine.run(f"cp {FOLDER}/{name} /root/{name}")
@@ -251,7 +251,7 @@ def archived(machine: Machine) -> str:
 
 
 def changed(pair: Pair) -> DataSnapshot:
-    """Have somebody delete something, and another write; return what there is then, with clients that are in step."""
+    """Delete an object, write another, and return a snapshot with synchronised clients."""
     dav = Dav(pair.server.url, USER, PASSWORD)
     thing = list(SMALL.things(USER, 0))[-1]
     assert dav.send("DELETE", f"{CALENDAR}{thing.uri}").status == 204
@@ -262,7 +262,7 @@ def changed(pair: Pair) -> DataSnapshot:
 
 
 def in_step(pair: Pair, life: DataSnapshot) -> bool:
-    """Tell whether clients that were in step before something was undone are told so."""
+    """Whether clients that were synchronised before a rollback detect it."""
     for syncer in life.syncers:
         syncer.dav.close()
         syncer.sync()
@@ -271,7 +271,7 @@ def in_step(pair: Pair, life: DataSnapshot) -> bool:
 
 
 def cut_while_restoring(pair: Pair, archive: str) -> None:
-    """Cut the power when the rows of a server's database have been replaced; all of them are back afterwards."""
+    """Cut the power after the rows of a server's database were replaced; assert that all old rows are back."""
     now = changed(pair)
     pause_command(pair.machine, "changes.transaction._use", "restore", archive)
     pair.cut_the_power()

@@ -1,4 +1,4 @@
-"""Invitations by a Postfix of the machine's own, and the way from it to a relay, to nothing, and back."""
+"""Invitations by Postfix on the machine, and changes to nullmailer, to no mail, and back."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ sys.exit(0 if dkim.verify(sys.stdin.buffer.read(), dnsfunc=lambda name, timeout=
 
 @pytest.fixture(scope="module")
 def setup(engine: Engine, release: Release) -> Iterator[MailMachine]:
-    """Give the machine, deployed to once, and the relay beside it."""
+    """Yield the machine, after one deploy, and its relay."""
     with mail_machine(engine, release, "debian:12", "postfix") as machine:
         yield machine
 
 
 def test_a_second_run_changes_nothing(setup: MailMachine) -> None:
-    """Nothing, with all that mail needs in place."""
+    """With mail configured, a second run has no changes."""
     again = setup.server.deploy()
     assert again.status == 0, again.output
     assert again.changed == []
 
 
 def test_an_invitation_arrives_signed(setup: MailMachine) -> None:
-    """Over TLS, logged in, in seven bits whatever the relay can; and what the DNS should have verifies it."""
+    """Over TLS, after a login, in 7-bit encoding; and the printed DNS record verifies its signature."""
     setup.relay.rules(smtputf8=False, eight_bit=False)
     setup.organiser.invite(Event((JANE,), summary="Bücher, 🎉 lesen"))
     (received,) = setup.relay.wait_for(1)
@@ -65,7 +65,7 @@ def test_an_invitation_arrives_signed(setup: MailMachine) -> None:
 
 
 def test_no_mail_server_listens(setup: MailMachine) -> None:
-    """Not even on loopback, where any account and any program that can be made to ask there would have mail signed."""
+    """Not even on loopback, where every local account could have mail signed."""
     listening = setup.server.machine.run("ss -Hltn | awk '{print $4}'").split()
     assert "127.0.0.1:8891" in listening, "the signer"
     ports = {address.rpartition(":")[2] for address in listening}
@@ -73,8 +73,8 @@ def test_no_mail_server_listens(setup: MailMachine) -> None:
     setup.server.machine.run("postfix status")
 
 
-def test_what_the_relay_refuses_comes_back_to_the_sender(setup: MailMachine) -> None:
-    """With the relay's words, and ``mail test`` says the same."""
+def test_message_refused_by_the_relay_is_returned_to_the_sender(setup: MailMachine) -> None:
+    """With the relay's answer, which ``mail test`` reports too."""
     setup.relay.forget()
     setup.relay.rules(refuse_recipients=["gone@example.net"])
     status, output = setup.mail("test", "gone@example.net")
@@ -88,8 +88,8 @@ def test_what_the_relay_refuses_comes_back_to_the_sender(setup: MailMachine) -> 
     assert (status, "relay.lab.test says 250" in output) == (0, True), output
 
 
-def test_it_waits_for_the_relay(setup: MailMachine) -> None:
-    """Nothing is lost or sent twice while that is down, whatever is killed."""
+def test_mail_waits_for_the_relay(setup: MailMachine) -> None:
+    """Nothing is lost or sent twice while the relay is down, also after kills."""
     setup.relay.forget()
     setup.relay.stop()
     people = [Person(f"guest{number}@example.net") for number in range(5)]
@@ -106,8 +106,8 @@ def test_it_waits_for_the_relay(setup: MailMachine) -> None:
     assert sorted(each.rcpt_tos[0] for each in setup.relay.messages()) == sorted(person.address for person in people)
 
 
-def test_what_waits_goes_along_from_one_server_to_the_next(setup: MailMachine) -> None:
-    """From Postfix to nullmailer and back: the one left behind is gone, and its mail arrives once."""
+def test_queued_mail_moves_to_the_next_mail_server(setup: MailMachine) -> None:
+    """From Postfix to nullmailer and back: the old server is removed, and its mail arrives once."""
     machine = setup.server.machine
     for mode, left in (("relay", "postfix opendkim"), ("postfix", "nullmailer")):
         setup.relay.forget()
@@ -124,7 +124,7 @@ def test_what_waits_goes_along_from_one_server_to_the_next(setup: MailMachine) -
         setup.relay.resume()
         setup.mail("retry")
         assert [each.rcpt_tos for each in setup.relay.wait_for(1)] == [[f"{mode}@example.net"]]
-    # What waits while nothing is sent any more is kept, and the doctor tells of it.
+    # Queued mail is kept when mail is turned off, and check reports it.
     setup.relay.forget()
     setup.relay.stop()
     setup.organiser.invite(Event((JANE,)))
@@ -141,8 +141,8 @@ def test_what_waits_goes_along_from_one_server_to_the_next(setup: MailMachine) -
     assert received.rcpt_tos == [JANE.address]
 
 
-def test_it_delivers_by_itself(setup: MailMachine) -> None:
-    """Without a relay, to the server of the recipient's domain."""
+def test_mail_is_delivered_without_a_relay(setup: MailMachine) -> None:
+    """Without a relay, to the mail server of the recipient's domain."""
     setup.relay.forget()
     alone: dict[str, object] = dict.fromkeys(("relay_host", "relay_user", "relay_ca"), "")
     done = setup.server.deploy(relay_password=None, **alone)
@@ -152,8 +152,8 @@ def test_it_delivers_by_itself(setup: MailMachine) -> None:
     assert (received.port, received.rcpt_tos) == (25, ["jane@relay.lab.test"])
 
 
-def test_a_newer_postfix_does_the_same(engine: Engine, release: Release) -> None:
-    """Debian 13 has other units: a second run changes nothing there either, and mail leaves."""
+def test_postfix_of_debian_13_sends_mail(engine: Engine, release: Release) -> None:
+    """Debian 13 has other units: a second run changes nothing, and mail is sent."""
     image = machine_image(engine, "debian:13", PACKAGES)
     with (
         Network(engine) as network,
@@ -168,8 +168,8 @@ def test_a_newer_postfix_does_the_same(engine: Engine, release: Release) -> None
         assert "d=lab.test; s=baikal;" in received.raw.decode()
 
 
-def test_somebody_elses_mail_server_is_left_alone(engine: Engine, release: Release) -> None:
-    """It isn't replaced: the run says so, before anything is touched."""
+def test_existing_mail_server_is_not_replaced(engine: Engine, release: Release) -> None:
+    """It isn't replaced: the run reports it before any change."""
     with Machine.start(engine, machine_image(engine, "debian:13", PACKAGES)) as machine:
         machine.run("apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q nullmailer")
         server = Server(machine, release)

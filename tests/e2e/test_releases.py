@@ -1,6 +1,6 @@
-"""What a release does by itself: on each database, as each version, and as one that is yet to come.
+"""Behaviour of a release without baikal-deploy: on each database, in each version, and of future releases.
 
-The same must hold of the lab's stand-in and of a real release, or else the stand-in can't be trusted.
+The lab's stand-in and a real release must behave the same, or else the stand-in can't be trusted.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ OLD: Final = ("0.9.5", "0.10.1", "0.11.1")
 
 @pytest.fixture(scope="module")
 def databases(engine: Engine) -> Iterator[dict[str, DatabaseServer]]:
-    """Give a server of each kind, both on one network, which lets nobody in without TLS."""
+    """Yield a server of each kind, both on one network, which require TLS."""
     signer = Signer.root()
     with Network(engine) as network:
         running: dict[str, DatabaseServer] = {}
@@ -55,7 +55,7 @@ def databases(engine: Engine) -> Iterator[dict[str, DatabaseServer]]:
 
 @pytest.fixture
 def bare(engine: Engine, databases: dict[str, DatabaseServer]) -> Iterator[Callable[[str], BareRelease]]:
-    """Give a function that returns a container for a release whose data is in an empty database of that kind."""
+    """Yield a function that starts a container for a release with its data in an empty database of a kind."""
     made: list[BareRelease] = []
 
     def start(backend: str) -> BareRelease:
@@ -79,20 +79,22 @@ def standin(version: str, kind: Kind = Kind.PLAIN) -> Release:
 
 @pytest.fixture(params=["as all tests", "stand-in"])
 def either(request: pytest.FixtureRequest, release: Release) -> Release:
-    """Give the release that all tests install, and a stand-in for it; where that is the same, one for an older version."""
+    """Return the release that all tests install, and a stand-in for it; if both are the same, one for an older version."""
     if request.param == "stand-in":
         return standin("0.11.1" if "stand-in" in release.origin else release.version)
     return release
 
 
 def logs_in(bare: BareRelease) -> int:
-    """Return how a server answers a client who logs in."""
+    """Return the server's answer to a client that logs in."""
     return bare.ask("PROPFIND", CALENDAR, user=USER, headers={"Depth": "0"}).status
 
 
 @pytest.mark.parametrize("backend", ["sqlite", *BACKENDS])
-def test_what_clients_store_comes_back(bare: Callable[[str], BareRelease], either: Release, backend: str) -> None:
-    """Events and contacts, byte for byte; what changed since; new calendars."""
+def test_stored_objects_are_returned_unchanged(
+    bare: Callable[[str], BareRelease], either: Release, backend: str
+) -> None:
+    """Events and contacts, byte for byte; changes since a token; new calendars."""
     it = bare(backend)
     it.install(it.add(either))
     it.serve(either.version)
@@ -116,10 +118,10 @@ def test_what_clients_store_comes_back(bare: Callable[[str], BareRelease], eithe
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_a_database_that_is_away_is_a_sentence_with_status_200(
+def test_missing_database_is_a_sentence_with_status_200(
     bare: Callable[[str], BareRelease], databases: dict[str, DatabaseServer], either: Release, backend: str
 ) -> None:
-    """Which is why something else has to notice; and with the database, the answers are back."""
+    """So another component has to detect it; when the database is back, so are the answers."""
     it = bare(backend)
     it.install(it.add(either))
     it.serve(either.version)
@@ -134,7 +136,7 @@ def test_a_database_that_is_away_is_a_sentence_with_status_200(
     ("backend", "key"), [("mysql", f"mysql_{key}") for key in ("host", "dbname", "username", "password")]
 )
 def test_mysql_needs_every_key(bare: Callable[[str], BareRelease], either: Release, backend: str, key: str) -> None:
-    """A password, too: an account without one, as over a Unix socket, still has to be given something."""
+    """Also a password: an account without one, as over a Unix socket, still needs some value."""
     it = bare(backend)
     it.install(it.add(either), section={**it.section, key: ""})
     it.serve(either.version)
@@ -146,7 +148,7 @@ def test_mysql_needs_every_key(bare: Callable[[str], BareRelease], either: Relea
 def test_the_stand_in_has_a_releases_tables(
     bare: Callable[[str], BareRelease], databases: dict[str, DatabaseServer], release: Release, backend: Backend
 ) -> None:
-    """Columns, types, defaults and keys, as the server itself tells them."""
+    """Columns, types, defaults and keys, as reported by the server."""
     tables = []
     for each in (release, standin(release.version)):
         it = bare(backend)
@@ -166,8 +168,8 @@ def test_the_stand_in_has_a_releases_tables(
     assert len(tables[0][0]) > 70
 
 
-def test_before_0_10_state_lies_beside_the_code(bare: Callable[[str], BareRelease]) -> None:
-    """Whatever the environment says: without the links to it, there is none."""
+def test_state_is_in_the_release_directory_before_0_10(bare: Callable[[str], BareRelease]) -> None:
+    """The environment is ignored: without links, there is no state."""
     it = bare("sqlite")
     it.install(it.add(standin("0.9.5")), section={"sqlite_file": SQLITE["sqlite_file"], "mysql": False})
     it.serve("0.9.5")
@@ -182,13 +184,13 @@ def test_before_0_10_state_lies_beside_the_code(bare: Callable[[str], BareReleas
 def test_data_of_old_versions_is_upgraded(
     bare: Callable[[str], BareRelease], release: Release, version: str, backend: str
 ) -> None:
-    """To the release that all tests install; before that it sends everybody to its installer."""
+    """To the release that all tests install; before the upgrade, it redirects all clients to its installer."""
     it = bare(backend)
     section = dict(it.section)
     if version == "0.9.5":
         section["mysql"] = section.pop("backend") == "mysql"
     it.install(it.add(standin(version)), section=section)
-    if backend == "sqlite":  # what there was before 0.11 has no TLS to MySQL
+    if backend == "sqlite":  # releases before 0.11 have no TLS to MySQL
         it.serve(version)
         assert it.ask("PUT", f"{CALENDAR}a.ics", user=USER, body=BODY).status == 201
     new = it.add(release)
@@ -207,10 +209,10 @@ def test_data_of_old_versions_is_upgraded(
 
 @pytest.mark.parametrize("backend", ["sqlite", *BACKENDS])
 @pytest.mark.parametrize("kind", Kind)
-def test_a_release_to_come_is_as_its_kind_says(
+def test_future_release_behaves_as_its_kind(
     bare: Callable[[str], BareRelease], release: Release, kind: Kind, backend: str
 ) -> None:
-    """Upgraded from the newest there is: it serves, or it fails in the way that tests of upgrades need."""
+    """After an upgrade from the newest release, it serves, or it fails as tests of upgrades need."""
     it = bare(backend)
     it.install(it.add(release))
     new = it.add(standin(FUTURE, kind))
@@ -230,7 +232,7 @@ def test_a_release_to_come_is_as_its_kind_says(
 
 
 def has_column(bare: BareRelease) -> bool:
-    """Whether the migration of a release to come has changed the table."""
+    """Whether the migration of a future release has changed the table."""
     if bare.section["backend"] == "sqlite":
         rows = bare.sql(("SELECT COUNT(*) FROM pragma_table_info('users') WHERE name = 'disabled'",))
     else:
@@ -239,8 +241,8 @@ def has_column(bare: BareRelease) -> bool:
     return int(rows[0][0]) == 1
 
 
-def test_a_new_database_of_a_release_to_come_has_the_column(bare: Callable[[str], BareRelease]) -> None:
-    """So that a fresh installation of it logs people in."""
+def test_new_database_of_a_future_release_has_the_column(bare: Callable[[str], BareRelease]) -> None:
+    """So users can log in to a new installation."""
     it = bare("pgsql")
     it.install(it.add(standin(FUTURE, Kind.NEW_STEP)))
     it.serve(FUTURE)

@@ -1,4 +1,4 @@
-"""``baikalctl restore`` on a machine in use: what was archived is back, or all is as it was; through power cuts too."""
+"""``baikalctl restore`` on a machine in use: the archived data is restored, or nothing changes; also after power cuts."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ BEFORE = (
     "changes.transaction._switch",
     "changes.transaction._use",
 )
-"""Moments at which a power cut leaves the old data; the last is when the new has been in its place for a while."""
+"""Steps at which a power cut leaves the old data; at the last one, the new data is already in place."""
 
 
 @pytest.fixture(scope="module")
 def server(boot: Callable[..., Machine], release: Release) -> Server:
-    """Give a server with a small corpus."""
+    """Return a server with a small corpus."""
     own = Server(boot(), release)
     outcome = own.deploy()
     assert outcome.status == 0, outcome.output
@@ -53,7 +53,7 @@ def server(boot: Callable[..., Machine], release: Release) -> Server:
 
 @pytest.fixture(scope="module")
 def archived(server: Server) -> tuple[str, DataSnapshot]:
-    """Give an archive, and what people had when it was made."""
+    """Return an archive, and a snapshot of the data at that time."""
     life = DataSnapshot.take(server, SMALL)
     server.machine.run("baikalctl backup")
     path = f"/root/{newest(server.machine)}"
@@ -63,7 +63,7 @@ def archived(server: Server) -> tuple[str, DataSnapshot]:
 
 @pytest.fixture
 def newer(server: Server, archived: tuple[str, DataSnapshot]) -> DataSnapshot:
-    """Give what people have now: something was changed and added since the archive was made."""
+    """Return a snapshot of the present data, with changes since the archive."""
     assert archived[0]
     dav = Dav(server.url, USER, PASSWORD)
     things = [thing.uri for thing in SMALL.things(USER, 0)]
@@ -74,10 +74,10 @@ def newer(server: Server, archived: tuple[str, DataSnapshot]) -> DataSnapshot:
     return DataSnapshot.take(server, SMALL, exact=False)
 
 
-def test_what_was_archived_takes_the_place_of_newer_data_which_is_kept(
+def test_archive_replaces_newer_data_which_is_kept(
     server: Server, archived: tuple[str, DataSnapshot], newer: DataSnapshot
 ) -> None:
-    """Clients that were in step when it was archived go on; what was there since is kept, and comes back as easily."""
+    """Clients that were synchronised at that time continue; the newer data is kept, and can be restored as well."""
     path, life = archived
     lines = run_command(server.machine, "restore", path)
     assert lines[-1] == "status 0", lines
@@ -93,10 +93,10 @@ def test_what_was_archived_takes_the_place_of_newer_data_which_is_kept(
     assert newer.before.objects.keys() != life.before.objects.keys()
 
 
-def test_a_client_that_was_in_step_after_the_archive_was_made_is_told_what_is_different(
+def test_client_synchronised_after_the_archive_gets_the_differences(
     server: Server, archived: tuple[str, DataSnapshot], newer: DataSnapshot
 ) -> None:
-    """Or it would believe for ever in what was undone."""
+    """Otherwise it would keep undone changes."""
     lines = run_command(server.machine, "restore", archived[0])
     assert lines[-1] == "status 0", lines
     for syncer in newer.syncers:
@@ -109,10 +109,10 @@ def test_a_client_that_was_in_step_after_the_archive_was_made_is_told_what_is_di
 
 
 @pytest.mark.parametrize("moment", [*BEFORE, "host.maintenance.off"])
-def test_a_power_cut_leaves_the_old_data_or_the_new(
+def test_power_cut_leaves_the_old_data_or_the_new(
     server: Server, archived: tuple[str, DataSnapshot], newer: DataSnapshot, moment: str
 ) -> None:
-    """The old until the very end, without anybody's help, when the machine has booted; repeating it arrives."""
+    """After a boot there is the old data until the very end, without help; a repeated restore succeeds."""
     machine, (path, life) = server.machine, archived
     pause_command(machine, moment, "restore", path)
     assert server.ask("PROPFIND", CALENDAR, user=USER).status == 503
@@ -126,10 +126,10 @@ def test_a_power_cut_leaves_the_old_data_or_the_new(
     assert life.wrong(server) == []
 
 
-def test_what_is_killed_is_taken_back_by_the_next_run(
+def test_killed_restore_is_rolled_back_by_the_next_command(
     server: Server, archived: tuple[str, DataSnapshot], newer: DataSnapshot
 ) -> None:
-    """Without a boot: clients are told to come again until somebody runs anything."""
+    """Without a boot, clients get 503 until the next command."""
     machine = server.machine
     pause_command(machine, "changes.transaction._switch", "restore", archived[0])
     machine.run(f"kill -9 $(cat {PAUSED})")
@@ -140,10 +140,8 @@ def test_what_is_killed_is_taken_back_by_the_next_run(
 
 
 @pytest.mark.parametrize("kind", [*DAMAGES])
-def test_what_is_no_whole_archive_of_ours_is_refused_in_one_line(
-    server: Server, archived: tuple[str, DataSnapshot], kind: str
-) -> None:
-    """And nothing is touched for it."""
+def test_invalid_archive_is_refused_in_one_line(server: Server, archived: tuple[str, DataSnapshot], kind: str) -> None:
+    """Without any change."""
     machine = server.machine
     made = damage(machine, archived[0], kind)
     before = machine.snapshot(DATA)
@@ -157,10 +155,10 @@ def test_what_is_no_whole_archive_of_ours_is_refused_in_one_line(
 
 
 @pytest.mark.parametrize("kind", ["garbage", "byte"])
-def test_pyinfra_refuses_the_same(
+def test_pyinfra_refuses_an_invalid_archive(
     server: Server, archived: tuple[str, DataSnapshot], tmp_path: Path, kind: str
 ) -> None:
-    """What can be seen here before anything runs, and the rest on the host; the run has failed then."""
+    """Some damage is found before the deploy, the rest on the host; then the run fails."""
     machine = server.machine
     path = tmp_path / "baikal-20260101T000000Z.tar.gz"
     machine.engine.docker("cp", f"{machine.name}:{damage(machine, archived[0], kind)}", str(path))
@@ -185,10 +183,10 @@ TAMPERED = {
 
 
 @pytest.mark.parametrize("how", [*TAMPERED])
-def test_data_that_this_release_cant_serve_changes_nothing(
+def test_archive_that_this_release_cannot_serve_changes_nothing(
     server: Server, archived: tuple[str, DataSnapshot], newer: DataSnapshot, how: str
 ) -> None:
-    """Though every checksum is right: newer data, tables that aren't Baïkal's, a yaml that is none."""
+    """With valid checksums: newer data, tables that aren't Baïkal's, invalid yaml."""
     command, reason = TAMPERED[how]
     made = repacked(server.machine, archived[0], command)
     lines = run_command(server.machine, "restore", made)
@@ -198,10 +196,10 @@ def test_data_that_this_release_cant_serve_changes_nothing(
     assert newer.wrong(server) == []
 
 
-def test_a_server_that_doesnt_answer_in_the_end_has_its_old_data_back(
+def test_old_data_is_restored_if_the_server_does_not_answer(
     server: Server, archived: tuple[str, DataSnapshot], newer: DataSnapshot
 ) -> None:
-    """The data is well, and in its place; the web server is away."""
+    """The data is valid and in place, but the web server is down."""
     machine = server.machine
     pause_command(machine, "changes.transaction._use", "restore", archived[0])
     machine.run("systemctl stop nginx")
@@ -213,10 +211,10 @@ def test_a_server_that_doesnt_answer_in_the_end_has_its_old_data_back(
     assert newer.wrong(server) == []
 
 
-def test_a_full_disk_is_said_and_loses_nothing(
+def test_full_disk_is_reported_and_loses_nothing(
     server: Server, archived: tuple[str, DataSnapshot], newer: DataSnapshot
 ) -> None:
-    """With nothing free, with a little, and with more, until there is enough: old data or new, and nothing between."""
+    """With no free space, a little, and more, until it is enough: there is either the old data or the new."""
     machine, (path, life) = server.machine, archived
     machine.run(
         "mkdir -p /mnt/small && mount -t tmpfs -o size=24m,mode=755 tmpfs /mnt/small && cp -a /var/lib/baikal/. /mnt/small"

@@ -1,4 +1,4 @@
-"""Archives of one release restored with another: older data is migrated, newer is refused, and a release may be broken."""
+"""Archives of one release restored with another: older data is migrated, newer data or a broken release is refused."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ BACKUPS = "/var/backups/baikal"
 
 @pytest.fixture(scope="module")
 def old(boot: Callable[..., Machine]) -> Server:
-    """Give a server of an older release, with a small corpus."""
+    """Return a server with an older release and a small corpus."""
     own = Server(boot(), standin(cache_directory(), OLD))
     outcome = own.deploy()
     assert outcome.status == 0, outcome.output
@@ -40,7 +40,7 @@ def old(boot: Callable[..., Machine]) -> Server:
 
 @pytest.fixture(scope="module")
 def new(boot: Callable[..., Machine], release: Release) -> Server:
-    """Give a server of the current release, with nobody's data but what is declared."""
+    """Return a server with the current release and only the declared data."""
     own = Server(boot(), release)
     outcome = own.deploy()
     assert outcome.status == 0, outcome.output
@@ -48,7 +48,7 @@ def new(boot: Callable[..., Machine], release: Release) -> Server:
 
 
 def carried(one: Machine, other: Machine, folder: Path) -> str:
-    """Make an archive on one machine, bring it to another, and return its path there."""
+    """Make an archive on one machine, copy it to another, and return its path there."""
     one.run("baikalctl backup")
     name = newest(one)
     one.engine.docker("cp", f"{one.name}:{BACKUPS}/{name}", str(folder / name))
@@ -56,8 +56,8 @@ def carried(one: Machine, other: Machine, folder: Path) -> str:
     return f"/root/{name}"
 
 
-def test_an_older_archive_is_migrated_and_a_newer_one_refused(old: Server, new: Server, tmp_path: Path) -> None:
-    """Clients of the old server go on with the new one."""
+def test_older_archive_is_migrated_and_a_newer_one_refused(old: Server, new: Server, tmp_path: Path) -> None:
+    """Clients of the old server continue with the new one."""
     life = DataSnapshot.take(old, SMALL)
     made = carried(old.machine, new.machine, tmp_path)
     lines = run_command(new.machine, "restore", made)
@@ -74,8 +74,8 @@ def test_an_older_archive_is_migrated_and_a_newer_one_refused(old: Server, new: 
     assert life.wrong(old) == []
 
 
-def test_a_release_that_serves_nothing_takes_no_data_over(old: Server, boot: Callable[..., Machine]) -> None:
-    """It can't serve what it has either; its data is what it was."""
+def test_broken_release_restores_nothing(old: Server, boot: Callable[..., Machine]) -> None:
+    """It can't serve its own data either, which is unchanged."""
     broken = Server(boot(), standin(cache_directory(), "0.13.0", Kind.ANSWERS_500))
     assert broken.deploy().status == 1
     machine = broken.machine

@@ -1,4 +1,4 @@
-"""Upgrades of a machine under load: clients see the old, 503 or the new; whatever fails, old code and old data serve."""
+"""Upgrades of a machine under load: clients see the old data, 503 or the new; after any failure, the old release serves."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ FAILING: Final = {
 
 @pytest.fixture(scope="module")
 def oldest(boot: Callable[..., Machine]) -> Server:
-    """Give a machine with the oldest release that can be deployed, and people on it."""
+    """Yield a machine with the oldest supported release, and users."""
     server = Server(boot(), standin(cache_directory(), OLDEST))
     outcome = server.deploy()
     assert outcome.status == 0, outcome.output
@@ -46,7 +46,7 @@ def oldest(boot: Callable[..., Machine]) -> Server:
 
 @pytest.fixture(scope="module")
 def today(oldest: Server, release: Release) -> Server:
-    """Give the machine with the release under test on it."""
+    """Return the machine with the release under test."""
     server = Server(oldest.machine, release)
     outcome = server.deploy()
     assert outcome.status == 0, outcome.output
@@ -54,7 +54,7 @@ def today(oldest: Server, release: Release) -> Server:
 
 
 def upgraded_under_load(server: Server) -> Outcome:
-    """Deploy while people use the machine; assert that none has anything to complain of."""
+    """Deploy while clients use the machine; assert that none has a problem."""
     with ActiveUsers(server) as users:
         outcome = server.deploy()
     print(f"{server.release.version}, {server.release.origin}: {users}")
@@ -64,8 +64,8 @@ def upgraded_under_load(server: Server) -> Outcome:
 
 
 @pytest.mark.parametrize("old", [OLDEST, OLD])
-def test_an_upgrade_is_a_moment_of_503(oldest: Server, release: Release, old: str) -> None:
-    """For who writes, syncs and comes by; then the new release serves what the old one did, and the old one stays."""
+def test_upgrade_is_a_moment_of_503(oldest: Server, release: Release, old: str) -> None:
+    """For writing, syncing and anonymous clients; then the new release serves the same data, and the old release is kept."""
     rewind(oldest.machine)
     before = as_version(oldest, old)
     assert before.deploy().status == 0
@@ -77,13 +77,13 @@ def test_an_upgrade_is_a_moment_of_503(oldest: Server, release: Release, old: st
     assert server.check()["healthy"], server.check()
     assert server.deploy().changes == 0
     releases = server.machine.run("ls /opt/baikal").split()
-    assert sorted(releases) == sorted([old, release.version, "current"]), "one generation is kept, and no more"
+    assert sorted(releases) == sorted([old, release.version, "current"]), "one older release is kept, and no more"
     assert server.machine.run("ls /var/backups/baikal").count("before-upgrade.tar.gz") >= 1
 
 
 @pytest.mark.parametrize("kind", FAILING)
-def test_an_upgrade_that_fails_leaves_the_old_code_and_the_old_data_serving(today: Server, kind: Kind) -> None:
-    """The deploy is red and says why; who uses the machine meanwhile has seen a moment of 503, and lost nothing."""
+def test_old_release_and_data_serve_after_a_failed_upgrade(today: Server, kind: Kind) -> None:
+    """The deploy fails with the reason; clients get 503 for a moment, and lose nothing."""
     version = today.release.version
     server = as_version(today, FUTURE, kind)
     columns = today.rows("PRAGMA table_info(users)")
@@ -99,8 +99,8 @@ def test_an_upgrade_that_fails_leaves_the_old_code_and_the_old_data_serving(toda
     assert f"code {version}, data {version}, declared {FUTURE}" in findings["version"]["message"]
 
 
-def test_with_the_old_release_declared_again_all_is_well(today: Server) -> None:
-    """Only what is declared has to be brought back."""
+def test_server_is_healthy_when_the_old_release_is_declared_again(today: Server) -> None:
+    """Only the declaration has to be reverted."""
     assert as_version(today, FUTURE, Kind.FAILS_HALF_WAY).deploy().status == 1
     outcome = today.deploy()
     assert outcome.status == 0, outcome.output
@@ -118,7 +118,7 @@ TAMPERED: Final = {
         "ALTER TABLE calendarobjects RENAME COLUMN firstoccurence TO hidden",
         "ALTER TABLE calendarobjects RENAME COLUMN hidden TO firstoccurence",
     ),
-    "the column that is to come is there": (
+    "the new column already exists": (
         "ALTER TABLE users ADD COLUMN disabled TEXT",
         "ALTER TABLE users DROP COLUMN disabled",
     ),
@@ -126,8 +126,8 @@ TAMPERED: Final = {
 
 
 @pytest.mark.parametrize("way", TAMPERED)
-def test_data_that_the_new_release_cannot_take_stays_as_it_is(today: Server, way: str) -> None:
-    """Whatever of it serves goes on serving."""
+def test_data_that_the_new_release_cannot_serve_is_unchanged(today: Server, way: str) -> None:
+    """The part of it that works is still served."""
     change, undo = TAMPERED[way]
     holder = SqliteFile(today.machine.engine, today.machine.name)
     holder.execute((change,))
@@ -135,7 +135,7 @@ def test_data_that_the_new_release_cannot_take_stays_as_it_is(today: Server, way
     try:
         outcome = as_version(today, FUTURE, Kind.NEW_STEP).deploy()
         assert outcome.status == 1
-        # Of data without a table no archive is made, so it doesn't even begin.
+        # Data without a table can't be archived, so the upgrade doesn't start.
         archived = "has no table calendarchanges" not in outcome.output
         assert archived != (way == "a table is missing"), outcome.output
         assert not archived or f"{FUTURE} failed, and all is as it was: " in outcome.output
@@ -147,8 +147,8 @@ def test_data_that_the_new_release_cannot_take_stays_as_it_is(today: Server, way
     assert today.deploy().status == 0
 
 
-def test_a_database_that_becomes_read_only_amid_it_is_not_touched(today: Server) -> None:
-    """Nobody can put anything in place there, nor back, nor read: once it can be written, it is all there as it was."""
+def test_database_that_becomes_read_only_during_an_upgrade_is_unchanged(today: Server) -> None:
+    """Then no file can be replaced, restored or read; once it is writable again, all data is unchanged."""
     folder = "/var/lib/baikal/Specific"
     server = as_version(today, FUTURE, Kind.NEW_STEP)
     today.machine.run(f"mount --bind {folder} {folder}")
@@ -162,7 +162,7 @@ def test_a_database_that_becomes_read_only_amid_it_is_not_touched(today: Server)
     finally:
         today.machine.run(f"umount {folder}")
     assert today.ask("PROPFIND", "/dav.php/addressbooks/corpus00/default/", user="corpus00").status == 207, (
-        "and nobody has to do anything"
+        "and recovery is automatic"
     )
     outcome = today.deploy()
     assert outcome.status == 0, outcome.output
@@ -170,8 +170,8 @@ def test_a_database_that_becomes_read_only_amid_it_is_not_touched(today: Server)
     assert today.check()["healthy"]
 
 
-def test_a_release_that_was_mended_is_upgraded_to(today: Server) -> None:
-    """With a step of its own in its migration, without which nobody could log in."""
+def test_fixed_release_is_upgraded_to(today: Server) -> None:
+    """Its migration has a step that logins need."""
     version = today.release.version
     assert as_version(today, FUTURE, Kind.REFUSES_WRITES).deploy().status == 1
     server = as_version(today, FUTURE, Kind.NEW_STEP)
@@ -183,8 +183,8 @@ def test_a_release_that_was_mended_is_upgraded_to(today: Server) -> None:
     assert sorted(server.machine.run("ls /opt/baikal").split()) == [version, FUTURE, "current"]
 
 
-def test_there_is_no_way_back_to_an_older_release(today: Server) -> None:
-    """It is refused before anything is touched, and says what to do; clients go on with the new one."""
+def test_downgrade_is_refused(today: Server) -> None:
+    """It is refused before any change, with the remedy; the new release still serves."""
     outcome = today.deploy()
     assert outcome.status == 1
     message = f"Baïkal {FUTURE} runs here, and {today.release.version} is older and can't read its data safely"

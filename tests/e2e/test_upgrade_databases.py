@@ -1,4 +1,4 @@
-"""Upgrades of data that is in MariaDB or PostgreSQL: the same promises as where it is a file."""
+"""Upgrades of data in MariaDB or PostgreSQL: the same guarantees as for SQLite."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ SECRET: Final = "db-pass:w;'x$1 #"
 
 @dataclass(frozen=True)
 class Pair:
-    """A machine, and the database server that has its data."""
+    """A machine, and the database server with its data."""
 
     server: Server
     database: DatabaseServer
 
     def differences(self) -> list[str]:
-        """Return what is not as before any upgrade."""
+        """Return the differences from the state before the upgrade."""
         version = self.server.release.version
         texts = differences(self.server.machine, version)
         if (rows := self.database.rows(VERSION)) != [[version]]:
             texts.append(f"the database says it is of {rows}")
         if self.database.rows(NEW_COLUMN):
-            texts.append("a column of the new release is there")
+            texts.append("a column of the new release exists")
         return texts
 
 
@@ -60,7 +60,7 @@ def pair(
     release: Release,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Pair]:
-    """Give a machine with the release under test, and people's data in a database server."""
+    """Yield a machine with the release under test, and data in a database server."""
     secret: Path = tmp_path_factory.mktemp("database") / "password"
     with (
         Network(engine) as network,
@@ -78,7 +78,7 @@ def pair(
 
 
 def test_an_upgrade_that_fails_leaves_every_row_as_it_was(pair: Pair) -> None:
-    """The release is tried out with a copy of the rows, and none of theirs is touched."""
+    """The release is tested with a copy of the rows, and the original rows are not changed."""
     future = as_version(pair.server, FUTURE, Kind.FAILS_HALF_WAY)
     with ActiveUsers(future) as users:
         outcome = future.deploy()
@@ -88,8 +88,8 @@ def test_an_upgrade_that_fails_leaves_every_row_as_it_was(pair: Pair) -> None:
     assert pair.differences() == []
 
 
-def test_an_upgrade_of_a_database_that_is_read_only_is_taken_back(pair: Pair) -> None:
-    """There is nothing to take back, and who reads goes on reading."""
+def test_upgrade_of_a_read_only_database_is_rolled_back(pair: Pair) -> None:
+    """There is nothing to roll back, and clients can still read."""
     future = as_version(pair.server, FUTURE, Kind.NEW_STEP)
     pair.database.read_only()
     try:
@@ -106,8 +106,8 @@ def test_an_upgrade_of_a_database_that_is_read_only_is_taken_back(pair: Pair) ->
 
 
 @pytest.mark.parametrize("away", [False, True], ids=["", "and the database server is away when the machine boots"])
-def test_a_power_cut_while_rows_are_loaded_is_taken_back(pair: Pair, *, away: bool) -> None:
-    """Some tables are empty by then, and some are missing; when the machine has power again, all are there again."""
+def test_power_cut_while_rows_are_loaded_is_rolled_back(pair: Pair, *, away: bool) -> None:
+    """Some tables are empty or missing at that moment; after the boot, all are restored."""
     machine = pair.server.machine
     future = as_version(pair.server, FUTURE, Kind.NEW_STEP)
     with ActiveUsers(pair.server, writing=2, powered=False) as users:
@@ -124,8 +124,8 @@ def test_a_power_cut_while_rows_are_loaded_is_taken_back(pair: Pair, *, away: bo
     assert pair.differences() == []
 
 
-def test_an_upgrade_arrives(pair: Pair) -> None:
-    """With the rows, the column that is new, and everything that makes the database fast."""
+def test_upgrade_succeeds(pair: Pair) -> None:
+    """With all rows, the new column, and the indexes."""
     future = as_version(pair.server, FUTURE, Kind.NEW_STEP)
     with ActiveUsers(future) as users:
         outcome = future.deploy()

@@ -1,4 +1,4 @@
-"""An upgrade that is cut off at any of its steps, by the power or by a disk that is full: nothing is lost, and it serves."""
+"""Upgrades interrupted at any step, by a power cut or a full disk: nothing is lost, and the machine serves."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ if TYPE_CHECKING:
 OLD_SERVES: Final = {
     "amid keeping it": ("changes.staging._copy_own", 1),
     "about to be migrated": ("changes.migration._upgrade", 1),
-    "amid being tried out": ("baikal.smoke_test.make", 1),
+    "during the trial run": ("baikal.smoke_test.make", 1),
     "database about to be replaced": ("changes.staging._replace", 1),
     "database replaced, its yaml not": ("changes.staging._replace", 2),
     "release switched": ("commands.apply.take_steps", 1),
     "amid being used": ("baikal.smoke_test.make", 2),
-    "about to be done": ("changes.transaction._forget", 1),
+    "about to complete": ("changes.transaction._forget", 1),
 }
 NEW_SERVES: Final = {"about to open": ("host.maintenance.off", 1)}
 
 
 @pytest.fixture(scope="module")
 def upgradable(boot: Callable[..., Machine], release: Release) -> Server:
-    """Give a machine with the release under test, to which a newer one is declared and installed, and people."""
+    """Yield a machine with the release under test, users, and a newer release, declared and installed."""
     server = Server(boot(), release)
     outcome = server.deploy()
     assert outcome.status == 0, outcome.output
@@ -52,19 +52,19 @@ def upgradable(boot: Callable[..., Machine], release: Release) -> Server:
 
 @pytest.fixture
 def old(upgradable: Server) -> Server:
-    """Give it as it is before the upgrade, which ``baikalctl apply`` makes."""
+    """Return it in the state before the upgrade, which ``baikalctl apply`` runs."""
     rewind(upgradable.machine)
     return upgradable
 
 
 def upgrade(server: Server) -> str:
-    """Run the step of a deploy that upgrades, and return what it said."""
+    """Run the upgrade step of a deploy, and return its output."""
     return server.machine.run("baikalctl apply 2>&1", check=False)
 
 
 @pytest.mark.parametrize("moment", [*OLD_SERVES, *NEW_SERVES])
-def test_after_a_power_cut_the_machine_serves_by_itself(old: Server, moment: str) -> None:
-    """The old data by the old release, or once all was done the new by the new; and the next run arrives."""
+def test_machine_serves_after_a_power_cut(old: Server, moment: str) -> None:
+    """The old release with the old data, or after the last step the new ones; and the next run succeeds."""
     step, times = (OLD_SERVES | NEW_SERVES)[moment]
     with ActiveUsers(old, writing=2, powered=False) as users:
         with PausedAtStep(old.machine, step, lambda: upgrade(old), times):
@@ -90,12 +90,12 @@ FULL: Final = {
     "about to be tried out": ("changes.trial_run.try_out", "/var/lib/baikal", "make room in /var/lib/baikal"),
     "about to be used": ("changes.transaction._use", "/var/lib/baikal", "make room in /var/lib/baikal"),
 }
-"""The steps, the disk that becomes full, and what is said."""
+"""The steps, the path of the full disk, and the message."""
 
 
 @pytest.mark.parametrize("moment", FULL)
-def test_a_disk_that_becomes_full_is_said_and_the_old_data_serves(old: Server, moment: str) -> None:
-    """By itself, or where not one block is free for the old data, by what is said; SQLite needs some even for reading."""
+def test_full_disk_is_reported_and_the_old_data_serves(old: Server, moment: str) -> None:
+    """Automatically, or after the printed remedy if not one block is free: SQLite needs some even for reading."""
     step, path, message = FULL[moment]
     machine = old.machine
     unit = "unit=$(systemctl list-unit-files --no-legend 'php*-fpm.service' | cut -d' ' -f1)"

@@ -39,7 +39,7 @@ final class Authentication implements BackendInterface
         $this->user = match ($this->type) {
             'Basic' => $this->basic($server, $realm),
             'Apache' => $_SERVER['REMOTE_USER'] ?? $_SERVER['PHP_AUTH_USER']
-                ?? throw self::refusal($server, 'The web server has authenticated nobody'),
+                ?? throw self::refusal($server, 'The web server has authenticated no user'),
             default => $this->digest($server, $realm),
         };
 

@@ -2,7 +2,7 @@
 /**
  * Calendars in the database.
  *
- * The contract: a calendar's objects hang on calendars.id; how somebody sees it
+ * The contract: a calendar's objects belong to calendars.id; a user's view of it
  * is a row in calendarinstances. So a shared calendar is in the sharee's home
  * too, and deleting it there removes only the share. calendarobjects get
  * etag (md5), size, component, first and last occurrence and uid.

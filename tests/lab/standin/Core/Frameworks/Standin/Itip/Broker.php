@@ -126,12 +126,12 @@ final class Broker
         if ($new->organizerAnswersItself || $new->status === 'CANCELLED') {
             return [];
         }
-        $told = $old->instances === [] ? [] : $old->attendees[$attendee->address]->answers ?? [];
+        $before = $old->instances === [] ? [] : $old->attendees[$attendee->address]->answers ?? [];
         $answers = $deleted ? ['master' => 'DECLINED'] : $attendee->answers;
         if (($answers['master'] ?? 'DECLINED') !== 'DECLINED') {
             $answers = array_fill_keys(array_diff($new->dates, $old->dates), 'DECLINED') + $answers;
         }
-        $changed = array_diff_assoc($answers, $told);
+        $changed = array_diff_assoc($answers, $before);
         if ($old->instances === [] && array_diff($changed, ['NEEDS-ACTION']) === []) {
             return []; // A new event without an answer.
         }
