@@ -1,4 +1,4 @@
-"""What makes our server fast, one measure at a time: each is taken away by itself, from an otherwise whole server."""
+"""Performance measures of our server, and functions that remove each one."""
 
 from __future__ import annotations
 
@@ -11,34 +11,34 @@ if TYPE_CHECKING:
 
 
 def without_indexes(ours: Standing) -> None:
-    """Leave the schema as Baïkal has it: searches read whole tables."""
+    """Use only Baïkal's schema: searches read whole tables."""
     names = ours.sql("SELECT name FROM sqlite_master WHERE type = 'index' AND name LIKE 'baikalctl%'")
     ours.sql(*(f"DROP INDEX {name}" for (name,) in names), "DELETE FROM sqlite_stat1")
 
 
 def without_write_ahead_log(ours: Standing) -> None:
-    """Keep SQLite's rollback journal: whoever writes shuts out everybody else."""
+    """Use SQLite's rollback journal: each write blocks all other requests."""
     ours.sql("PRAGMA journal_mode = DELETE")
 
 
 def without_session_rule(ours: Standing) -> None:
-    """Let Baïkal start a session for every DAV request, as it does by itself."""
+    """Let Baïkal start a session for every DAV request, which is its default."""
     ours.edit(_pool(ours), r"^php_admin_value\[auto_prepend_file\].*\n")
 
 
 def without_compiler(ours: Standing) -> None:
-    """Leave out the just-in-time compiler, as the distribution does."""
+    """Disable the just-in-time compiler, as the distribution does."""
     ours.edit(_ini(ours), r"^opcache\.jit.*\n")
 
 
 def without_file_override(ours: Standing) -> None:
-    """Let PHP ask the disk whether a class's file is there, though it holds it compiled."""
-    # Said at the end, where it counts, rather than taken out: so this also holds for a template that doesn't say it.
+    """Let PHP check the disk for each class's file, although it has it compiled."""
+    # Set at the end, where it takes effect, rather than removed: so this also works with a template without it.
     ours.edit(_ini(ours), r"\Z", "opcache.enable_file_override = 0\n")
 
 
 def with_distributions_pool(ours: Standing) -> None:
-    """Start PHP processes as the distribution's own pool does: as needed, up to five, however many cores there are."""
+    """Start PHP processes as the distribution's pool does: on demand, up to five, for any number of cores."""
     ours.edit(_pool(ours), r"^pm = static\n", "pm = dynamic\n")
     ours.edit(
         _pool(ours),

@@ -1,4 +1,4 @@
-"""Whether a corpus is what the server itself would have written: shown with real requests before anything is timed."""
+"""Check with real requests, before any measurement, that a corpus equals data that the server has written."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
     from tests.lab.http_request import Answer
 
 KINDS: Final = (0, 1, 3, 6, 7)
-"""One object of each kind: a series without and one with an end, a whole day, a task, an appointment."""
+"""One object of each kind: an endless and a limited series, a whole day, a task, an appointment."""
 COLUMNS: Final = "uri, etag, size, componenttype, firstoccurence, lastoccurence, uid, hex(calendardata)"
 WEEK: Final = (datetime(2027, 3, 1, tzinfo=UTC), datetime(2027, 3, 8, tzinfo=UTC))
 
 
 def prove(standing: Standing, corpus: Corpus) -> None:
-    """Raise BenchmarkError unless the server understands ``corpus``, and would note the same beside its objects.
+    """Raise BenchmarkError unless the server can read ``corpus``, and writes the same columns for its objects.
 
-    It stores some objects again: what they are written to is to be set back afterwards.
+    It stores some objects again: the caller restores the database afterwards.
     """
     user = corpus.names()[-1]
     objects = list(things(corpus, user))
@@ -34,7 +34,7 @@ def prove(standing: Standing, corpus: Corpus) -> None:
         thing = objects[number]
         answer = _ask(standing, user, "PUT", thing.uri, thing.data)
         _expect(f"the status of storing {thing.uri} again", answer.status, 204)
-    _expect("what the server notes beside objects", standing.sql(query), before)
+    _expect("the server's columns for objects", standing.sql(query), before)
 
     synced = _ask(standing, user, "REPORT", "", BODIES["sync"].replace("@TOKEN@", ""))
     _expect("the objects of a first synchronisation", synced.body.count(".ics</d:href>"), corpus.events)
