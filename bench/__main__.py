@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from bench import grading, picture, provisioning, report, scale, serving, survival
+from bench import grading, picture, provisioning, recovery, report, scale, serving
 from bench.contenders import Bench, BenchmarkError
 from tests.lab import release as releases
 from tests.lab.deploying import REPOSITORY
@@ -27,7 +27,7 @@ SECTIONS: Final[dict[str, Callable[[Bench], Iterator[report.Row]]]] = {
     "image": provisioning.image,
     "serving": serving.rows,
     "tls": grading.rows,
-    "data": survival.rows,
+    "data": recovery.rows,
     "scale": scale.rows,
 }
 FOLDER: Final = REPOSITORY / ".cache" / "bench"

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Final
 from bench import load
 from bench.corpus import LARGE, SMALL, Corpus
 from bench.load import MIXED, NOTE, WRITING, Load
+from bench.measured_server import MeasuredServer
 from bench.report import OURS, Goal, Row, alternating
 from bench.serving_measures import MEASURES, without_session_rule, without_write_ahead_log
 from bench.serving_proof import prove
-from bench.serving_standing import Standing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -46,8 +46,8 @@ def rows(bench: Bench) -> Iterator[Row]:
     load.install()
     with (
         tempfile.TemporaryDirectory(prefix="baikal-bench-") as folder,
-        Standing.by_hand(bench.engine, bench.release) as defaults,
-        Standing.ours(bench.engine, bench.release) as ours,
+        MeasuredServer.by_hand(bench.engine, bench.release) as defaults,
+        MeasuredServer.ours(bench.engine, bench.release) as ours,
     ):
         for corpus in (SMALL, LARGE):
             bench.say(f"  {corpus}")
@@ -63,12 +63,14 @@ def rows(bench: Bench) -> Iterator[Row]:
             yield _writers(bench, LARGE, clients, ours)
 
 
-def _compared(bench: Bench, corpus: Corpus, clients: int, ours: Standing, defaults: Standing) -> Iterator[Row]:
+def _compared(
+    bench: Bench, corpus: Corpus, clients: int, ours: MeasuredServer, defaults: MeasuredServer
+) -> Iterator[Row]:
     """Yield the rates of both servers, and the high percentiles of the same runs."""
     tails: dict[str, list[float]] = {OURS: [], DEFAULTS: []}
     wanted = Load(clients=clients, seconds=RUN_S)
 
-    def turn(name: str, standing: Standing) -> Callable[[], float]:
+    def turn(name: str, standing: MeasuredServer) -> Callable[[], float]:
         def run() -> float:
             outcome = standing.drive(corpus, wanted)
             tails[name].append(outcome.p95_ms)
@@ -88,10 +90,10 @@ def _compared(bench: Bench, corpus: Corpus, clients: int, ours: Standing, defaul
     yield Row(section=SECTION, name=f"Mixed load, {what}: 95 of 100 answered within", unit="ms", figures=tails)
 
 
-def _with_cookies(bench: Bench, corpus: Corpus, ours: Standing, defaults: Standing) -> Row:
+def _with_cookies(bench: Bench, corpus: Corpus, ours: MeasuredServer, defaults: MeasuredServer) -> Row:
     """Measure a client that keeps cookies and uses several connections: PHP locks a session's file."""
 
-    def run(standing: Standing) -> float:
+    def run(standing: MeasuredServer) -> float:
         cookies = standing.log_in(corpus, 1)
         return standing.drive(corpus, Load(clients=USUAL, seconds=SHORT_RUN_S, cookies=cookies)).rate
 
@@ -112,10 +114,10 @@ def _with_cookies(bench: Bench, corpus: Corpus, ours: Standing, defaults: Standi
     return Row(section=SECTION, name=f"Mixed load, {corpus.name}, {what}", unit=RATE, figures=figures)
 
 
-def _measures(bench: Bench, corpus: Corpus, ours: Standing) -> Row:
+def _measures(bench: Bench, corpus: Corpus, ours: MeasuredServer) -> Row:
     """Measure the whole server, and the server without each of the measures."""
 
-    def turn(*changes: Callable[[Standing], None]) -> Callable[[], float]:
+    def turn(*changes: Callable[[MeasuredServer], None]) -> Callable[[], float]:
         return lambda: _restarted(ours, corpus, USUAL, MIXED, *changes)
 
     bench.say(f"  {corpus.name}, {_count(USUAL)}, without one measure, {RATE}")
@@ -127,10 +129,10 @@ def _measures(bench: Bench, corpus: Corpus, ours: Standing) -> Row:
     return Row(section=row.section, name=row.name, unit=row.unit, figures=row.figures, note=note)
 
 
-def _writers(bench: Bench, corpus: Corpus, clients: int, ours: Standing) -> Row:
+def _writers(bench: Bench, corpus: Corpus, clients: int, ours: MeasuredServer) -> Row:
     """Measure the effect of the write-ahead log where it is largest: when most requests write."""
 
-    def turn(*changes: Callable[[Standing], None]) -> Callable[[], float]:
+    def turn(*changes: Callable[[MeasuredServer], None]) -> Callable[[], float]:
         return lambda: _restarted(ours, corpus, clients, WRITING, *changes)
 
     what = f"{corpus.name}, {clients} writers"
@@ -141,7 +143,11 @@ def _writers(bench: Bench, corpus: Corpus, clients: int, ours: Standing) -> Row:
 
 
 def _restarted(
-    ours: Standing, corpus: Corpus, clients: int, mix: Mapping[str, int], *changes: Callable[[Standing], None]
+    ours: MeasuredServer,
+    corpus: Corpus,
+    clients: int,
+    mix: Mapping[str, int],
+    *changes: Callable[[MeasuredServer], None],
 ) -> float:
     """Return the requests a second of our server with some ``changes``, which are undone afterwards."""
     with _changed(ours, *changes):
@@ -150,7 +156,7 @@ def _restarted(
 
 
 @contextlib.contextmanager
-def _changed(ours: Standing, *changes: Callable[[Standing], None]) -> Iterator[None]:
+def _changed(ours: MeasuredServer, *changes: Callable[[MeasuredServer], None]) -> Iterator[None]:
     """Apply ``changes`` to a server with the initial database within the block."""
     try:
         ours.fresh()
@@ -162,7 +168,7 @@ def _changed(ours: Standing, *changes: Callable[[Standing], None]) -> Iterator[N
         ours.put_back()
 
 
-def _warm_up(standing: Standing, corpus: Corpus, clients: int) -> None:
+def _warm_up(standing: MeasuredServer, corpus: Corpus, clients: int) -> None:
     """Run a load whose figures are ignored, so that PHP compiles its code."""
     standing.drive(corpus, Load(clients=clients, seconds=WARM_UP_S))
 

@@ -11,7 +11,7 @@ from bench.corpus import PASSWORD, Corpus, things
 from bench.load import BODIES
 
 if TYPE_CHECKING:
-    from bench.serving_standing import Standing
+    from bench.measured_server import MeasuredServer
     from tests.lab.http_request import Answer
 
 KINDS: Final = (0, 1, 3, 6, 7)
@@ -20,7 +20,7 @@ COLUMNS: Final = "uri, etag, size, componenttype, firstoccurence, lastoccurence,
 WEEK: Final = (datetime(2027, 3, 1, tzinfo=UTC), datetime(2027, 3, 8, tzinfo=UTC))
 
 
-def prove(standing: Standing, corpus: Corpus) -> None:
+def prove(standing: MeasuredServer, corpus: Corpus) -> None:
     """Raise BenchmarkError unless the server can read ``corpus``, and writes the same columns for its objects.
 
     It stores some objects again: the caller restores the database afterwards.
@@ -46,7 +46,7 @@ def prove(standing: Standing, corpus: Corpus) -> None:
     _expect("the events of a week", set(re.findall(r"\bUID:([\w-]+)", answer.body)), expected)
 
 
-def _ask(standing: Standing, user: str, method: str, uri: str, body: str) -> Answer:
+def _ask(standing: MeasuredServer, user: str, method: str, uri: str, body: str) -> Answer:
     path = f"/dav.php/calendars/{user}/default/{uri}"
     kind = "text/calendar" if method == "PUT" else "application/xml"
     headers = {"Content-Type": f"{kind}; charset=utf-8", "Depth": "1"}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bench import megabytes, survival
+from bench import megabytes, recovery
 from bench.contenders import Bench, BenchmarkError, Host, OurDeploy
 from bench.peers.contending import IdiomaticPyinfra, ShellScript
 from bench.peers.equality import refuse_differences, state_of
@@ -86,15 +86,15 @@ def test_incomplete_restore_is_not_measured(engine: Engine, release: Release, bo
     machine = boot()
     server = Server(machine, release)
     assert server.deploy().status == 0
-    kept = survival.Kept(server, SqliteFile(engine, machine.name), SMALL)
+    kept = recovery.Kept(server, SqliteFile(engine, machine.name), SMALL)
     fill(kept.holder, SMALL)
     machine.run("baikalctl backup")
-    with survival.Watcher(server, SMALL.names()[0]) as watcher:
+    with recovery.Watcher(server, SMALL.names()[0]) as watcher:
         assert kept.back("baikalctl restore latest") > 0
     assert 0 < watcher.window() < 60
     with pytest.raises(BenchmarkError, match="true restored"):
         kept.back("true")
-    with survival.Watcher(server, SMALL.names()[0]) as watcher:
+    with recovery.Watcher(server, SMALL.names()[0]) as watcher:
         machine.run("systemctl restart nginx")
     with pytest.raises(BenchmarkError, match=r"there was no 503|and not only with 207 and 503"):
         watcher.window()

@@ -123,7 +123,7 @@ print(json.dumps([
 
 
 @dataclass
-class Standing:
+class MeasuredServer:
     """A server to measure; as a context manager, its machine is removed at the end."""
 
     server: Server
