@@ -10,6 +10,7 @@ import pytest
 from tests.conftest import TESTED_WITH, note
 from tests.lab import release as releases
 from tests.lab.baking import BASE, baked
+from tests.lab.container import Volume
 from tests.lab.engine import Engine, cache_directory, ensure_engine
 from tests.lab.errors import LabError
 from tests.lab.http_request import PASSWORD
@@ -89,6 +90,13 @@ def server(engine: Engine, release: Release) -> Iterator[Server]:
         outcome = server.deploy()
         assert outcome.status == 0, outcome.output
         yield server
+
+
+@pytest.fixture
+def volume(engine: Engine) -> Iterator[Volume]:
+    """Yield an empty volume."""
+    with Volume(engine) as made:
+        yield made
 
 
 def _booted(engine: Engine, distribution: str, *, warm: bool) -> Machine:

@@ -52,13 +52,6 @@ def served(engine: Engine, image: str) -> Iterator[Container]:
         yield container
 
 
-@pytest.fixture
-def volume(engine: Engine) -> Iterator[Volume]:
-    """Yield an empty volume."""
-    with Volume(engine) as volume:
-        yield volume
-
-
 class Refusal(NamedTuple):
     """The end of a container that refused to start."""
 

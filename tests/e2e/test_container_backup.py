@@ -7,18 +7,9 @@ from typing import Final
 
 import pytest
 
-from tests.lab.container import Container, Volume
+from tests.lab.container import UNPRIVILEGED, Container, Volume
 from tests.lab.engine import Engine, wait_until
 
-CONFINED: Final = (
-    "--user=4711:4711",
-    "--read-only",
-    "--tmpfs=/run/baikal:mode=1777",
-    "--cap-drop=ALL",
-    "--security-opt=no-new-privileges",
-    "--sysctl=net.ipv4.ip_unprivileged_port_start=0",
-)
-"""Options of a container with minimal privileges."""
 LIMIT_S: Final = 60
 OFF_SINCE: Final = """
 import json, pathlib, time
@@ -30,7 +21,7 @@ path.write_text(json.dumps(state))
 """Changes the recorded state: backups have been on for three days, and none was made."""
 
 
-@pytest.mark.parametrize("options", [(), CONFINED], ids=["root", "confined"])
+@pytest.mark.parametrize("options", [(), UNPRIVILEGED], ids=["root", "confined"])
 def test_missed_archive_is_made_at_the_start(engine: Engine, image: str, options: tuple[str, ...]) -> None:
     """It is complete and in the volume, so it outlives the container; check is satisfied again."""
     with Volume(engine) as volume:

@@ -15,7 +15,7 @@ from tests.lab.acme import Network
 from tests.lab.baking import with_release
 from tests.lab.certificates import Signer
 from tests.lab.clients import CARD, EVENT
-from tests.lab.container import Container, Volume
+from tests.lab.container import UNPRIVILEGED, Container, Volume
 from tests.lab.contents import Contents, compare, fetch_all
 from tests.lab.databases import BACKENDS, DatabaseServer
 from tests.lab.dav import Dav
@@ -37,15 +37,6 @@ OLDER: Final = "0.11.1"
 SECRET: Final = """pass word: "it's" #1 \\ 100% $HOME;"""
 """A password that needs escaping in every file and connection string."""
 PEOPLE: Final = {"jo": PASSWORD}
-CONFINED: Final = (
-    "--user=4711:4711",
-    "--read-only",
-    "--tmpfs=/run/baikal:mode=1777",
-    "--cap-drop=ALL",
-    "--security-opt=no-new-privileges",
-    "--sysctl=net.ipv4.ip_unprivileged_port_start=0",
-)
-"""Options of a container with minimal privileges."""
 LIMIT_S: Final = 60
 CALENDAR: Final = "/dav.php/calendars/jo/default/"
 BOOK: Final = "/dav.php/addressbooks/jo/default/"
@@ -112,13 +103,6 @@ class Setup:
         """Return the contents of the volume: names, modes, owners and checksums."""
         whole = Setup(self.engine, self.volume, options=("--entrypoint=/bin/sh",))
         return whole.run_command(image, "-euc", LISTING)[1]
-
-
-@pytest.fixture
-def volume(engine: Engine) -> Iterator[Volume]:
-    """Yield an empty volume."""
-    with Volume(engine) as made:
-        yield made
 
 
 @dataclass
@@ -357,7 +341,7 @@ def test_container_killed_during_an_upgrade_has_changed_nothing(
         assert (server.rows(columns) if server else new.rows(columns)) == [[0]]
 
 
-@pytest.mark.parametrize("options", [(), CONFINED], ids=["root", "confined"])
+@pytest.mark.parametrize("options", [(), UNPRIVILEGED], ids=["root", "confined"])
 def test_archive_is_restored_by_a_one_off_container(
     world: World, volume: Volume, tmp_path: Path, options: Sequence[str]
 ) -> None:
@@ -382,7 +366,7 @@ def test_archive_is_restored_by_a_one_off_container(
                 assert compare(before, contents(container), tokens=False) == []
 
 
-@pytest.mark.parametrize(("backend", "options"), [("mysql", ()), ("pgsql", CONFINED)])
+@pytest.mark.parametrize(("backend", "options"), [("mysql", ()), ("pgsql", UNPRIVILEGED)])
 def test_archive_is_restored_into_another_kind_of_database(
     world: World, volume: Volume, tmp_path: Path, backend: str, options: Sequence[str]
 ) -> None:
@@ -403,7 +387,7 @@ def test_archive_is_restored_into_another_kind_of_database(
     assert server.rows(EVENTS) == [[11]]
 
 
-@pytest.mark.parametrize(("backend", "options"), [("mysql", ()), ("pgsql", CONFINED)])
+@pytest.mark.parametrize(("backend", "options"), [("mysql", ()), ("pgsql", UNPRIVILEGED)])
 def test_container_waits_for_its_database(world: World, volume: Volume, backend: str, options: Sequence[str]) -> None:
     """At the first start and at any time later: clients get 503, and it recovers automatically."""
     setup, server = world.setup(volume, backend, options), world.server(backend)
@@ -430,7 +414,7 @@ def test_container_waits_for_its_database(world: World, volume: Volume, backend:
         assert server.password not in container.log()
 
 
-@pytest.mark.parametrize(("backend", "options"), [("mysql", CONFINED), ("pgsql", ())])
+@pytest.mark.parametrize(("backend", "options"), [("mysql", UNPRIVILEGED), ("pgsql", ())])
 def test_data_moves_to_the_declared_database(
     world: World, volume: Volume, backend: str, options: Sequence[str]
 ) -> None:

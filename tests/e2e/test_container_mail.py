@@ -8,7 +8,7 @@ import pytest
 
 from tests.lab.acme import Network
 from tests.lab.certificates import Signer
-from tests.lab.container import Container, Volume
+from tests.lab.container import UNPRIVILEGED, Container, Volume
 from tests.lab.engine import Engine, wait_until
 from tests.lab.invitations import Event, Organiser, Person
 from tests.lab.mail import MailSink
@@ -20,15 +20,6 @@ if TYPE_CHECKING:
 PASSWORD: Final = "it's a secret: 100%"
 SENDER: Final = "calendar@lab.test"
 JANE: Final = Person("jane@example.net", "Jane Doe")
-CONFINED: Final = (
-    "--user=4711:4711",
-    "--read-only",
-    "--tmpfs=/run/baikal:mode=1777",
-    "--cap-drop=ALL",
-    "--security-opt=no-new-privileges",
-    "--sysctl=net.ipv4.ip_unprivileged_port_start=0",
-)
-"""Options of a container with minimal privileges."""
 
 
 class Relay(NamedTuple):
@@ -47,7 +38,7 @@ def relay(engine: Engine) -> Iterator[Relay]:
         yield Relay(sink, network.name, signer)
 
 
-@pytest.mark.parametrize("options", [(), CONFINED], ids=["root", "confined"])
+@pytest.mark.parametrize("options", [(), UNPRIVILEGED], ids=["root", "confined"])
 def test_queued_mail_outlives_the_container(
     engine: Engine, image: str, relay: Relay, options: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory
 ) -> None:

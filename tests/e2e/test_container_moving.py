@@ -11,18 +11,10 @@ from tests.lab.container import Container, Volume
 from tests.lab.old_installation import ADMIN_PASSWORD, COUNTS, EVENTS, PASSWORDS, OldInstallation, build, listing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.lab.engine import Engine
     from tests.lab.release import Release
-
-
-@pytest.fixture
-def volume(engine: Engine) -> Iterator[Volume]:
-    """Yield an empty volume."""
-    with Volume(engine) as made:
-        yield made
 
 
 @pytest.fixture

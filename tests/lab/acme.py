@@ -24,6 +24,7 @@ from tests.lab.acme_image import (
 from tests.lab.container import LABELS
 from tests.lab.engine import Engine, wait_until
 from tests.lab.errors import LabError
+from tests.lab.removable import Removable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -67,7 +68,7 @@ def address(engine: Engine, network: Network, container_name: str) -> str:
 
 
 @dataclass
-class AcmeServer:
+class AcmeServer(Removable):
     """An ACME server that is reached as ``acme.lab.test``; as a context manager, removed at the end of the block.
 
     No name has an address until ``lead`` is called; each order is validated again.
@@ -135,14 +136,6 @@ class AcmeServer:
             server.remove()
             raise
         return server
-
-    def __enter__(self) -> Self:
-        """Return the server; it is removed at the end of the block."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Remove the server."""
-        self.remove()
 
     def root(self) -> str:
         """Return the PEM of the current root certificate; it changes with each ``restart``."""

@@ -19,6 +19,7 @@ from tests.lab.errors import LabError
 from tests.lab.http_request import PASSWORD, Answer, ask
 from tests.lab.images import INSTALL, base_image, built_image
 from tests.lab.machine import LOCAL, free_port
+from tests.lab.removable import Removable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,7 +64,7 @@ echo json_encode($found, JSON_INVALID_UTF8_SUBSTITUTE);
 
 
 @dataclass
-class BareRelease:
+class BareRelease(Removable):
     """A container with releases and data; as a context manager, removed at the end of the block."""
 
     engine: Engine
@@ -94,14 +95,6 @@ class BareRelease:
             bare.remove()
             raise
         return bare
-
-    def __enter__(self) -> Self:
-        """Return the container; it is removed at the end of the block."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Remove the container."""
-        self.remove()
 
     def add(self, release: Release, name: str = "") -> str:
         """Unpack a further release and return its name, by default its version."""

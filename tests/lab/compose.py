@@ -26,6 +26,7 @@ from tests.lab.engine import Engine, apt_install, can_install, locked, wait_unti
 from tests.lab.errors import LabError
 from tests.lab.http_request import HOSTNAME, PASSWORD, Answer
 from tests.lab.machine import LOCAL, START_ATTEMPTS, free_port
+from tests.lab.removable import Removable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -76,7 +77,7 @@ def _command(engine: Engine) -> list[str]:
 
 
 @dataclass
-class Project:
+class Project(Removable):
     """A running example; as a context manager, removed with its volumes and networks at the end of the block."""
 
     engine: Engine
@@ -103,14 +104,6 @@ class Project:
             project.remove()
             raise
         return project
-
-    def __enter__(self) -> Self:
-        """Return the project; it is removed at the end of the block."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Remove the project."""
-        self.remove()
 
     @property
     def baikal(self) -> Container:

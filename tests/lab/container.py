@@ -17,6 +17,7 @@ from tests.lab.engine import Engine, wait_until
 from tests.lab.errors import LabError
 from tests.lab.http_request import HOSTNAME, PASSWORD, Answer, ask
 from tests.lab.machine import HOST_LABEL, LOCAL, RUN_LABEL, START_ATTEMPTS, free_port
+from tests.lab.removable import Removable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -32,6 +33,15 @@ ENVIRONMENT: Final[Mapping[str, str]] = {
 READY_LIMIT_S: Final = 20
 LABELS: Final = ("--label", f"{RUN_LABEL}={os.getpid()}", "--label", f"{HOST_LABEL}={socket.gethostname()}")
 """Labels by which the next run recognises leftover containers and volumes."""
+UNPRIVILEGED: Final = (
+    "--user=4711:4711",
+    "--read-only",
+    "--tmpfs=/run/baikal:mode=1777",
+    "--cap-drop=ALL",
+    "--security-opt=no-new-privileges",
+    "--sysctl=net.ipv4.ip_unprivileged_port_start=0",
+)
+"""Options of a container with minimal privileges."""
 
 
 @dataclass
@@ -57,7 +67,7 @@ class Volume:
 
 
 @dataclass
-class Container:
+class Container(Removable):
     """A container of our image; as a context manager, removed with its anonymous volumes at the end of the block."""
 
     engine: Engine
@@ -112,14 +122,6 @@ class Container:
                 self.engine.docker("rm", "-f", "-v", self.name, check=False)
             else:
                 return
-
-    def __enter__(self) -> Self:
-        """Return the container; it is removed at the end of the block."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Remove the container."""
-        self.remove()
 
     @property
     def url(self) -> str:

@@ -15,6 +15,7 @@ from tests.lab.database_image import ACCOUNT, FOLDER, GRANTS, HBA, KINDS, NAME, 
 from tests.lab.engine import Engine, wait_until
 from tests.lab.errors import LabError
 from tests.lab.machine import LOCAL, START_ATTEMPTS, free_port
+from tests.lab.removable import Removable
 from tests.lab.sql import EXECUTE, Statement, to_json
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ READY_LIMIT_S: Final = 30
 
 
 @dataclass
-class DatabaseServer:
+class DatabaseServer(Removable):
     """A server with the database ``baikal`` and an account of that name; as a context manager, removed at the end.
 
     Its address is ``host`` on its network, and ``local_port`` of 127.0.0.1 on this computer; its certificate has both.
@@ -76,14 +77,6 @@ class DatabaseServer:
             server.remove()
             raise
         return server
-
-    def __enter__(self) -> Self:
-        """Return the server; it is removed at the end of the block."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Remove the server."""
-        self.remove()
 
     @property
     def kind(self) -> Kind:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 from tests.lab.engine import Engine, wait_until
 from tests.lab.errors import LabError
 from tests.lab.images import DEPLOYER_UID, NOSUDO_UID
+from tests.lab.removable import Removable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -74,7 +75,7 @@ class Entry(NamedTuple):
 
 
 @dataclass
-class Machine:
+class Machine(Removable):
     """A running machine; as a context manager, removed at the end of the block.
 
     It is also removed when the process ends normally, by an error or by SIGTERM; after a SIGKILL,
@@ -115,14 +116,6 @@ class Machine:
             machine.remove()
             raise
         return machine
-
-    def __enter__(self) -> Self:
-        """Return the machine; it is removed at the end of the block."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Remove the machine."""
-        self.remove()
 
     @property
     def ssh_port(self) -> int:

@@ -21,6 +21,7 @@ from tests.lab.engine import Engine, wait_until
 from tests.lab.errors import LabError
 from tests.lab.images import INSTALL, base_image, built_image
 from tests.lab.mail_rules import ALIAS, CONTROL, CREDENTIALS, FOLDER, GOOD, SELF_SIGNED, WRONG_NAME, Rules
+from tests.lab.removable import Removable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -125,7 +126,7 @@ class Session:
 
 
 @dataclass
-class MailSink:
+class MailSink(Removable):
     """A relay with the address ``relay.lab.test``; as a context manager, removed at the end of the block.
 
     Port 25 accepts all mail, without TLS. 587 (STARTTLS) and 465 (implicit TLS) require AUTH and have a
@@ -161,14 +162,6 @@ class MailSink:
             sink.remove()
             raise
         return sink
-
-    def __enter__(self) -> Self:
-        """Return the relay; it is removed at the end of the block."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Remove the relay."""
-        self.remove()
 
     @property
     def password_sha256(self) -> str:

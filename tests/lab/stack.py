@@ -21,6 +21,7 @@ from tests.lab.engine import Engine, locked, wait_until
 from tests.lab.errors import LabError
 from tests.lab.http_request import HOSTNAME, PASSWORD, Answer, ask
 from tests.lab.machine import free_port
+from tests.lab.removable import Removable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -106,7 +107,7 @@ def _containers(engine: Engine, service: str) -> list[str]:
 
 
 @dataclass
-class Stack:
+class Stack(Removable):
     """The example, deployed; as a context manager, removed with its volumes at the end of the block."""
 
     engine: Engine
@@ -133,14 +134,6 @@ class Stack:
             stack.remove()
             raise
         return stack
-
-    def __enter__(self) -> Self:
-        """Return the stack; it is removed at the end of the block."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Remove the stack."""
-        self.remove()
 
     @property
     def port(self) -> int:
