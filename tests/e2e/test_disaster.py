@@ -102,7 +102,7 @@ def test_all_data_is_restored_on_a_new_machine(engine: Engine, release: Release)
             outcome = pyinfra([server.host()], "-y", deploy="backup.py")
             assert outcome.status == 0, outcome.output
             seen = writers.acknowledged
-            assert wait_until(lambda: writers.acknowledged > seen, LIMIT_S), "no client was disturbed"
+            assert wait_until(lambda: writers.acknowledged > seen, LIMIT_S), "no further write was acknowledged"
         assert (writers.wrong, writers.unavailable) == ([], 0), writers
         # Objects without later changes.
         early = {href: data for href, data in early.items() if writers.kept[href].acknowledged == data}

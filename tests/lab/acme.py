@@ -71,7 +71,7 @@ def address(engine: Engine, network: Network, container_name: str) -> str:
 class AcmeServer(Removable):
     """An ACME server that is reached as ``acme.lab.test``; as a context manager, removed at the end of the block.
 
-    No name has an address until ``lead`` is called; each order is validated again.
+    No name has an address until ``set_address`` is called; each order is validated again.
     """
 
     engine: Engine

@@ -87,7 +87,7 @@ def up() -> None:
     _say(f"base: {DISTRIBUTION}, {base.origin}")
     with Machine.start(engine, machine_image(engine, DISTRIBUTION), name=NAME, options=KEEP) as machine:
         machine.keep_keys(FOLDER)
-        _say(f"machine: {NAME}, SSH on 127.0.0.1:{machine.ssh_port}; now running the deploy as you would")
+        _say(f"machine: {NAME}, SSH on 127.0.0.1:{machine.ssh_port}; now running the deploy, as you would")
         password = _write_inventory(machine, release)
         command = [str(PYINFRA), "-y", str(FOLDER / "inventory.py"), "deploy.py"]
         if subprocess.run(command, cwd=REPOSITORY, check=False).returncode:
