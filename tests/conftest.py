@@ -13,19 +13,19 @@ import pytest
 from tests.lab.history import before_removal
 
 END_TO_END: Final = Path(__file__).parent / "e2e"
-OF_THE_LAB: Final = ("test_bench.py", "test_corpus.py", "test_databases_lab.py", "test_mail_lab.py", "test_releases.py")
+LAB_TESTS: Final = ("test_bench.py", "test_corpus.py", "test_databases_lab.py", "test_mail_lab.py", "test_releases.py")
 """Tests of the lab and of the benchmarks, in tests/e2e: they show nothing about the product."""
-LAB: Final = ("tests/lab", "bench", *(f"tests/e2e/{name}" for name in OF_THE_LAB))
+LAB: Final = ("tests/lab", "bench", *(f"tests/e2e/{name}" for name in LAB_TESTS))
 RECENT_DAYS: Final = 3
-OF_THE_HISTORY: Final = "test_layout_upgrade.py"
+HISTORY_TEST: Final = "test_layout_upgrade.py"
 REMOVED: Final = "baikalctl/installing.py"
 """The test that deploys an earlier version, and a file of that version that was later removed."""
 
 LONGEST: Final = (
-    *("moving_databases", "mail", "postfix", "releases", "interruption", "local_databases", "fleet", "container_data"),
-    *("upgrade_databases", "image", "restic", "database_servers_away", "container_authority", "authority", "upgrade"),
-    *("container_security", "swarm", "handover", "own_certificate", "proxies", "container", "corpus", "machine"),
-    *("moving_in", "layout_upgrade", "restore", "upgrade_interrupted", "bench", "disaster", "tls", "container_load"),
+    *("database_move", "mail", "postfix", "releases", "interruption", "local_databases", "fleet", "container_data"),
+    *("upgrade_databases", "image", "restic", "database_server_outage", "container_acme", "acme", "upgrade"),
+    *("container_security", "swarm", "invitation_mail", "own_certificate", "proxies", "container", "corpus", "machine"),
+    *("import", "layout_upgrade", "restore", "upgrade_interrupted", "bench", "disaster", "tls", "container_load"),
 )
 """Files that take more than a minute, longest first, so that no worker ends with a long one."""
 
@@ -63,10 +63,10 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
     pytest doesn't call this for files named on the command line.
     """
-    if collection_path == END_TO_END / OF_THE_HISTORY and not before_removal(REMOVED, config.rootpath):
-        note(LEFT_OUT, f"{OF_THE_HISTORY}: this clone has no commit that removed {REMOVED} (git fetch --unshallow)")
+    if collection_path == END_TO_END / HISTORY_TEST and not before_removal(REMOVED, config.rootpath):
+        note(LEFT_OUT, f"{HISTORY_TEST}: this clone has no commit that removed {REMOVED} (git fetch --unshallow)")
         return True
-    if collection_path.parent != END_TO_END or collection_path.name not in OF_THE_LAB or config.getoption("--all"):
+    if collection_path.parent != END_TO_END or collection_path.name not in LAB_TESTS or config.getoption("--all"):
         return None
     if lab_changed(config.rootpath):
         return None
