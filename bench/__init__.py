@@ -1,1 +1,1 @@
-"""The benchmarks: this project beside its peers, for the same end state, in one command (``make bench``)."""
+"""Benchmarks: compare this project with its peers, for the same result, with one command (``make bench``)."""

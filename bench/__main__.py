@@ -1,4 +1,4 @@
-"""``make bench``: every row, or those that are named, as one report."""
+"""``make bench``: measure all sections, or the named ones, and write one report."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from bench import grading, picture, provisioning, report, scale, serving, survival
+from bench import grading, picture, provisioning, recovery, report, scale, serving
 from bench.contenders import Bench, BenchmarkError
 from tests.lab import release as releases
-from tests.lab.asking import PASSWORD
 from tests.lab.deploying import REPOSITORY
 from tests.lab.engine import cache_directory, ensure_engine
 from tests.lab.errors import LabError
+from tests.lab.http_request import PASSWORD
 from tests.lab.leftovers import remove_leftovers
 
 if TYPE_CHECKING:
@@ -27,37 +27,37 @@ SECTIONS: Final[dict[str, Callable[[Bench], Iterator[report.Row]]]] = {
     "image": provisioning.image,
     "serving": serving.rows,
     "tls": grading.rows,
-    "data": survival.rows,
+    "data": recovery.rows,
     "scale": scale.rows,
 }
 FOLDER: Final = REPOSITORY / ".cache" / "bench"
 
 
 def main() -> None:
-    """Run what is asked for; the report is printed, and kept as Markdown, JSON and a picture."""
+    """Run the chosen sections; print the report, and save it as Markdown, JSON and a picture."""
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    parser.add_argument("section", nargs="*", help=f"{', '.join(SECTIONS)}; all of them if none is named")
-    parser.add_argument("--runs", type=int, default=3, help="how many alternating runs each figure is the median of")
-    parser.add_argument("--ansible", type=Path, required=True, help="the directory with ansible-playbook")
+    parser.add_argument("section", nargs="*", help=f"{', '.join(SECTIONS)}; all by default")
+    parser.add_argument("--runs", type=int, default=3, help="number of alternating runs; figures are their medians")
+    parser.add_argument("--ansible", type=Path, required=True, help="the directory of ansible-playbook")
     chosen = parser.parse_args()
     if unknown := set(chosen.section) - set(SECTIONS):
-        parser.error(f"there is no section {', '.join(sorted(unknown))}; there are {', '.join(SECTIONS)}")
+        parser.error(f"there is no section {', '.join(sorted(unknown))}; choose from {', '.join(SECTIONS)}")
     if chosen.runs < 1:
         parser.error("at least one run is needed")
     FOLDER.mkdir(parents=True, exist_ok=True)
-    os.environ["BAIKAL_ADMIN_PASSWORD"] = PASSWORD  # of machines that are gone in an hour
+    os.environ["BAIKAL_ADMIN_PASSWORD"] = PASSWORD  # of short-lived machines
     try:
         rows, about = _measure(chosen.section or list(SECTIONS), chosen.runs, chosen.ansible)
     except (LabError, BenchmarkError) as error:
         sys.exit(f"bench: {error}")
     except KeyboardInterrupt:
-        sys.exit("bench: stopped; nothing is left of it but what is cached")
+        sys.exit("bench: stopped; only cached files are left")
     print(report.markdown(rows, about))
     _say(f"kept in {FOLDER}")
 
 
 def _measure(sections: list[str], runs: int, ansible: Path) -> tuple[list[report.Row], dict[str, str]]:
-    """Return every row and what the figures were taken on; what is there is kept after each row."""
+    """Return all rows and a description of the machine; the report is saved after each row."""
     engine = ensure_engine(_say)
     remove_leftovers(engine)
     release = releases.obtain(cache_directory())

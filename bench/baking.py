@@ -1,4 +1,4 @@
-"""Images: ours, baked by the deploy and built from its Dockerfile, beside one from a Dockerfile as a HOWTO has it."""
+"""Images: ours, baked by the deploy and built from its Dockerfile, compared with one from a typical HOWTO's Dockerfile."""
 
 from __future__ import annotations
 
@@ -32,21 +32,20 @@ BUILT: Final = f"{OURS}, docker build"
 NAIVE: Final = "naive Dockerfile"
 ALL: Final = "all of it"
 BASES: Final = (baking.BASE, "debian:12")
-"""The Dockerfile's own base first, on which time is taken; then the one that needs most."""
+"""The Dockerfile's own base first, which is used for times; then the one with the largest image."""
 LIMIT_S: Final = 1800
 MOST_MB: Final = 130
 TIME_NOTE: Final = (
-    "neither holds a name, data or a password. docker build without its cache installs pyinfra first, in a stage of its "
-    "own; the naive one has nginx, PHP and Baïkal alone"
+    "neither has a host name, data or a password. docker build without its cache first installs pyinfra, in a separate "
+    "stage; the naive one has only nginx, PHP and Baïkal"
 )
 SIZE_NOTE: Final = (
-    "in ours is all that a container needs at its start, and certbot for those that ask for a certificate; "
-    "a mail queue is to come"
+    "ours has everything that a container needs at its start, and certbot for certificates; a mail queue will be added"
 )
 
 
 def rows(bench: Bench, wanted: Wanted) -> Iterator[Row]:
-    """Yield how long each image takes to make, how much larger than its base it is and why; none of them is kept."""
+    """Yield the time to make each image, its size above its base, and the parts of that size; images are removed."""
     base = base_image(bench.engine, BASES[0]).tag
     bench.say(f"  {SECTION}: base image to image")
     makers: dict[str, Callable[[], float]] = {
@@ -61,7 +60,7 @@ def rows(bench: Bench, wanted: Wanted) -> Iterator[Row]:
 
 
 def _sizes(bench: Bench, wanted: Wanted, distribution: str) -> Iterator[Row]:
-    """Yield the size above a base, and then what it is made of; packages are as large in every run, so one is enough."""
+    """Yield the size above a base, and then its parts; sizes are the same in every run, so one is enough."""
     bench.say(f"  {SECTION}: size above {distribution}")
     engine, base, tag = bench.engine, base_image(bench.engine, distribution).tag, _tag()
     with _removed(engine, tag):
@@ -74,20 +73,20 @@ def _sizes(bench: Bench, wanted: Wanted, distribution: str) -> Iterator[Row]:
     goals, name = (Goal(at_most=MOST_MB),), f"size above {distribution}"
     yield Row(section=SECTION, name=name, unit="MB", figures=figures, goals=goals, note=SIZE_NOTE)
     parts = {ALL: figures[OURS], **{group: [size] for group, size in ours.items()}}
-    note = "files that the base lacks or has otherwise, by the package or the place that they are from"
-    name = f"where the megabytes above {distribution} are"
+    note = "files that the base lacks or that differ from it, by package or path"
+    name = f"parts of the size above {distribution}"
     yield Row(section=SECTION, name=name, unit="MB", figures=parts, note=note, ours=ALL)
 
 
 def _only_seconds(bench: Bench, make: Callable[[Bench, Wanted, str, str], float], wanted: Wanted, base: str) -> float:
-    """Return the seconds that an image takes to make, which is removed again."""
+    """Make an image, remove it, and return the seconds that it took."""
     tag = _tag()
     with _removed(bench.engine, tag):
         return make(bench, wanted, base, tag)
 
 
 def _bake(bench: Bench, wanted: Wanted, base: str, tag: str) -> float:
-    """Bake our image by the deploy and give it the name ``tag`` instead of its own; returns the seconds it took."""
+    """Bake our image by the deploy and rename it to ``tag``; return the seconds that it took."""
     name = f"baikal:{wanted.version}"
     with baking.set_aside(bench.engine, name):
         began = time.monotonic()
@@ -102,13 +101,13 @@ def _bake(bench: Bench, wanted: Wanted, base: str, tag: str) -> float:
 
 
 def _build(bench: Bench, _: Wanted, base: str, tag: str) -> float:
-    """Do the same by ``docker build``, without any layer from before."""
+    """Do the same by ``docker build``, without cached layers."""
     with _cache_as_it_was(bench.engine):
         return baking.build(bench.release, base, tag, "--no-cache")
 
 
 def _build_naively(bench: Bench, wanted: Wanted, base: str, tag: str) -> float:
-    """Do the same with the naive Dockerfile; that the release must be unpacked beside it is part of the work."""
+    """Do the same with the naive Dockerfile; unpacking the release for it is part of the work."""
     with tempfile.TemporaryDirectory(prefix="baikal-bench-image-") as name:
         context = Path(name)
         shutil.copy(Path(__file__).parent / "peers" / "image" / "Dockerfile", context)
@@ -128,7 +127,7 @@ def _tag() -> str:
 
 @contextlib.contextmanager
 def _removed(engine: Engine, tag: str) -> Iterator[None]:
-    """Remove the image ``tag`` at the end of the block, if there is one."""
+    """Remove the image ``tag``, if it exists, at the end of the block."""
     try:
         yield
     finally:
@@ -137,7 +136,7 @@ def _removed(engine: Engine, tag: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _cache_as_it_was(engine: Engine) -> Iterator[None]:
-    """Take back what a build in the block adds to the builder's cache, and nothing that was there."""
+    """Remove what builds in the block add to the builder's cache; existing entries are kept."""
     before = _cached(engine)
     try:
         yield
@@ -147,14 +146,14 @@ def _cache_as_it_was(engine: Engine) -> Iterator[None]:
             for entry in left:
                 engine.docker("builder", "prune", "--all", "--force", "--filter", f"id={entry}", check=False)
             now = _cached(engine) & left
-            if now == left:  # nothing goes any more
+            if now == left:  # nothing more can be removed
                 break
             left = now
 
 
 def _cached(engine: Engine) -> set[str]:
-    """Return what the builder keeps; nothing of an engine that doesn't tell."""
-    told = engine.docker("system", "df", "-v", "--format", "{{json .BuildCache}}", check=False)
+    """Return the builder's cache entries; none if the engine doesn't list them."""
+    output = engine.docker("system", "df", "-v", "--format", "{{json .BuildCache}}", check=False)
     with contextlib.suppress(ValueError, TypeError, KeyError):
-        return {entry["ID"] for entry in json.loads(told)}
+        return {entry["ID"] for entry in json.loads(output)}
     return set()

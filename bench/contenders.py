@@ -1,4 +1,4 @@
-"""What contends in provisioning: how a tool is run, checked and timed, and ours as the first of them."""
+"""Contenders in provisioning: how a tool is run, checked and timed; and our deploy as the first contender."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ LIMIT_S = 1800
 SHOWN_CHARACTERS = 4000
 COLOUR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
-# Started in between, because a process's peak of memory begins with that of the process that forked it: this one's,
-# which has pyinfra loaded, would hide a small contender's. It reports, of the contender and of all its descendants
-# that were waited for (Ansible's workers and their ssh are), processor time in all and memory of the largest process.
-# Not counted: what ssh leaves in the background to keep a connection, and what shares of memory the smaller ones add.
+# An intermediate process, because a process's peak of memory starts with that of its parent: this process has loaded
+# pyinfra, which would hide a small contender's peak. It reports the total processor time and the memory of the largest
+# process, for the contender and all its descendants that were waited for (Ansible's workers and their ssh are).
+# Not counted: background processes of ssh that keep a connection, and the additional memory of smaller processes.
 WATCHER = """
 import json, resource, subprocess, sys
 status = subprocess.call(sys.argv[2:])
@@ -46,12 +46,12 @@ sys.exit(status if status >= 0 else 1)
 
 
 class BenchmarkError(Exception):
-    """A contender failed or did something else than it should; the message says which, and what it said."""
+    """A contender failed or had a wrong result; the message has its name and its output."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bench:
-    """What the benchmarks stand on; ``ansible`` is the directory that holds ``ansible-playbook``."""
+    """Environment of the benchmarks; ``ansible`` is the directory of ``ansible-playbook``."""
 
     engine: Engine
     release: Release
@@ -62,14 +62,14 @@ class Bench:
 
 @dataclass(frozen=True)
 class Host:
-    """A machine, and the port of 127.0.0.1 where its sshd is reached: its own, or that of a slow line."""
+    """A machine, and the port of its sshd on 127.0.0.1: its own, or that of a slow line."""
 
     machine: Machine
     port: int
 
     @classmethod
     def of(cls, machine: Machine, port: int = 0) -> Host:
-        """Return ``machine`` behind ``port``, which its known_hosts learns of, or behind its own."""
+        """Return ``machine`` with ``port``, which is added to its known_hosts, or with its own port."""
         if port:
             (key,) = (line.split(" ", 1)[1] for line in machine.known_hosts.read_text().splitlines()[:1])
             with machine.known_hosts.open("a") as known:
@@ -83,13 +83,13 @@ class Host:
         return command
 
     def entry(self, data: Mapping[str, object]) -> tuple[str, dict[str, object]]:
-        """Return the host's entry with ``data`` in an inventory of pyinfra's."""
+        """Return the host's entry, with ``data``, for an inventory of pyinfra."""
         return self.machine.name, {**self.machine.ssh_data(), "ssh_port": self.port, **data}
 
 
 @dataclass(frozen=True)
 class Command:
-    """The words of a command, where it runs, and what it needs in its environment."""
+    """A command: its words, directory and environment."""
 
     words: Sequence[str]
     folder: Path = REPOSITORY
@@ -98,7 +98,7 @@ class Command:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One run that succeeded. ``memory_mib`` and ``cpu_s`` are there if it was watched."""
+    """One successful run. ``memory_mib`` and ``cpu_s`` are set if it was watched."""
 
     seconds: float
     changes: int
@@ -108,29 +108,29 @@ class Run:
 
 
 class Contender(ABC):
-    """A tool that brings hosts to a wanted state."""
+    """A tool that provisions hosts."""
 
     name: ClassVar[str]
     needs: ClassVar[tuple[str, ...]] = ()
-    """Packages without which it can't begin: they are there already on what it calls a bare machine."""
+    """Packages that the tool needs to start: preinstalled on its bare machines."""
 
     def __init__(self, bench: Bench) -> None:
-        """Take what the benchmarks stand on."""
+        """Store the environment."""
         self.bench = bench
 
     @abstractmethod
     def command(self, hosts: Sequence[Host], wanted: Wanted, folder: Path) -> Command:
-        """Return the command that a user would type; ``folder`` is for what it needs on disk, inventories above all."""
+        """Return the command that a user would type; ``folder`` is for its files, such as inventories."""
 
     @abstractmethod
     def changes(self, output: str) -> int:
-        """Return how many things the tool itself says it has changed, on all hosts together."""
+        """Return the number of changes in the tool's own output, on all hosts together."""
 
     def end(self, folder: Path) -> None:  # noqa: B027 - most leave nothing
-        """End what a run has left running; not part of its time."""
+        """Stop processes that a run has left; not part of its time."""
 
     def run(self, hosts: Sequence[Host], wanted: Wanted, *, watched: bool = False) -> Run:
-        """Bring ``hosts`` to ``wanted``; raises :class:`BenchmarkError` with the last output if that fails."""
+        """Provision ``hosts`` with ``wanted``; raises :class:`BenchmarkError` with the last output if that fails."""
         with tempfile.TemporaryDirectory(prefix="baikal-bench-") as name:
             folder = Path(name)
             command = self.command(hosts, wanted, folder)
@@ -140,10 +140,10 @@ class Contender(ABC):
                 self.end(folder)
 
     def unchanged(self, hosts: Sequence[Host], wanted: Wanted, *, watched: bool = False) -> Run:
-        """Do the same where there is nothing to do; raises :class:`BenchmarkError` if something was changed."""
+        """Do the same without pending changes; raises :class:`BenchmarkError` if something was changed."""
         run = self.run(hosts, wanted, watched=watched)
         if run.changes:
-            message = f"{self.name} should have had nothing to change and changed {run.changes} things:\n{run.output}"
+            message = f"{self.name} should have had no changes and had {run.changes}:\n{run.output}"
             raise BenchmarkError(message)
         return run
 
@@ -155,13 +155,13 @@ class OurDeploy(Contender):
     deploy: ClassVar[Path] = REPOSITORY / "deploy.py"
 
     def command(self, hosts: Sequence[Host], wanted: Wanted, folder: Path) -> Command:
-        """Run pyinfra where the deploy is, so that it finds what belongs to it."""
+        """Run pyinfra in the deploy's directory, so that it finds its files."""
         entries = [host.entry(self.data(wanted)) for host in hosts]
         words = command_line(entries, folder, "-y", "--json")
         return Command([*words, self.deploy.name], self.deploy.parent)
 
     def data(self, wanted: Wanted) -> Mapping[str, object]:
-        """Return the host data beside what SSH needs."""
+        """Return the host data without that of SSH."""
         return wanted.data
 
     def changes(self, output: str) -> int:
@@ -170,12 +170,12 @@ class OurDeploy(Contender):
 
 
 def pyinfras_changes(output: str) -> int:
-    """Return how many operations changed something, on all hosts together, by pyinfra's JSON."""
+    """Return the number of operations with changes, on all hosts together, from pyinfra's JSON."""
     return int(json.loads(output)["results"]["totals"]["success"])
 
 
 def run(name: str, command: Command, folder: Path, changes: Callable[[str], int], *, watched: bool = False) -> Run:
-    """Run a contender's ``command`` and return how it went; raises :class:`BenchmarkError` with its output if it failed."""
+    """Run a contender's ``command`` and return the result; raises :class:`BenchmarkError` with its output if it failed."""
     used = folder / "used.json"
     watcher = [sys.executable, "-I", "-S", "-c", WATCHER, str(used)] if watched else []
     began = time.monotonic()
@@ -189,7 +189,7 @@ def run(name: str, command: Command, folder: Path, changes: Callable[[str], int]
 
 
 def _done(words: Sequence[str], command: Command) -> subprocess.CompletedProcess[str]:
-    """Run ``words`` as ``command`` says, without what the user's environment tells Ansible; raises BenchmarkError."""
+    """Run ``words`` in the environment of ``command``, without the user's variables for Ansible; raises BenchmarkError."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
     try:
         return subprocess.run(
@@ -204,11 +204,11 @@ def _done(words: Sequence[str], command: Command) -> subprocess.CompletedProcess
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        message = f"{command.words[0]} did not run to its end: {error}"
+        message = f"{command.words[0]} could not be run: {error}"
         raise BenchmarkError(message) from error
 
 
 def _last(done: subprocess.CompletedProcess[str]) -> str:
-    """Return the end of what was said for people, without colours."""
-    said = done.stderr if done.stdout.startswith("{") else done.stdout + done.stderr
-    return COLOUR.sub("", said)[-SHOWN_CHARACTERS:]
+    """Return the end of the human-readable output, without colours."""
+    output = done.stderr if done.stdout.startswith("{") else done.stdout + done.stderr
+    return COLOUR.sub("", output)[-SHOWN_CHARACTERS:]

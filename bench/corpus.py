@@ -1,6 +1,6 @@
-"""Calendars and address books to measure on, made straight in SQLite: rows as sabre/dav itself would have written them.
+"""Calendars and address books for measurements, created directly in SQLite, with the rows that sabre/dav would write.
 
-Everything is deterministic: the same corpus is the same bytes in every row, whenever it is made.
+Everything is deterministic: the same corpus has the same bytes in every row.
 """
 
 from __future__ import annotations
@@ -36,27 +36,27 @@ PASSWORD: Final = "käse & brot"  # noqa: S105 - of accounts that live for minut
 REALM: Final = "BaikalDAV"
 FIRST_DAY: Final = date(2026, 1, 1)
 DAYS: Final = 730
-"""How long the time is that the events are spread over."""
+"""Days over which the events are spread."""
 SCHEMA: Final = "baikal/Core/Resources/Db/SQLite/db.sql"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Corpus:
-    """How much there is of what: every user has one calendar and one address book, both called ``default``."""
+    """Size of a corpus: every user has one calendar and one address book, both called ``default``."""
 
     name: str
     users: int
     events: int
     """In each calendar."""
     contacts: int
-    """In each address book."""
+    """Per address book."""
 
     def names(self) -> list[str]:
         """Return the users' names."""
         return [f"person{number:02}" for number in range(self.users)]
 
     def __str__(self) -> str:
-        """Say it for the report."""
+        """Return the size in words, for the report."""
         events, contacts = (f"{self.users * each:,}" for each in (self.events, self.contacts))
         return f"{self.name}: {self.users} users, {events} events, {contacts} contacts"
 
@@ -66,7 +66,7 @@ LARGE: Final = Corpus(name="large", users=50, events=1000, contacts=200)
 
 
 def build(corpus: Corpus, release: Path, target: Path) -> None:
-    """Make ``target`` a database with the schema in the zip ``release``, and ``corpus`` in it."""
+    """Create the database ``target`` with the schema in the zip ``release``, and fill it with ``corpus``."""
     with zipfile.ZipFile(release) as archive:
         schema = archive.read(SCHEMA).decode()
     connection = sqlite3.connect(target)
@@ -79,7 +79,7 @@ def build(corpus: Corpus, release: Path, target: Path) -> None:
 
 
 def things(corpus: Corpus, user: str) -> Iterator[Thing]:
-    """Yield what is in a user's calendar, evenly over all days: appointments, and of 50 a task and some series."""
+    """Yield the objects of a user's calendar, evenly over all days: appointments, and in each 50 a task and some series."""
     rng = random.Random(f"{corpus.name} {user}")  # noqa: S311 - the same every time is the point
     for number in range(corpus.events):
         uid = f"{user}-{number:05}"
@@ -91,7 +91,7 @@ def things(corpus: Corpus, user: str) -> Iterator[Thing]:
             case 0:
                 yield event(uid, begin, end, [*about, "RRULE:FREQ=WEEKLY"], last=FOREVER)
             case 1 | 2:
-                # By the clock on the wall, so that the tenth time is right across a change to summer time.
+                # In local time, so that the tenth occurrence is right across a change to summer time.
                 tenth = timestamp(end + timedelta(weeks=9))
                 yield event(uid, begin, end, [*about, "RRULE:FREQ=WEEKLY;COUNT=10"], last=tenth)
             case 3 | 4 | 5:
@@ -129,7 +129,7 @@ def _add_user(connection: sqlite3.Connection, name: str, corpus: Corpus) -> None
             for _, it, data in objects
         ),
     )
-    # Each change has the token that stood before it: addChange in lib/CalDAV/Backend/PDO.php.
+    # Each change has the token from before it: see addChange in lib/CalDAV/Backend/PDO.php.
     connection.executemany(
         "INSERT INTO calendarchanges (uri, synctoken, calendarid, operation) VALUES (?, ?, ?, 1)",
         ((it.uri, number, calendar_id) for number, it, _ in objects),

@@ -1,4 +1,4 @@
-"""TLS as testssl.sh grades it: our server beside the distribution's nginx, with the same trusted certificate."""
+"""testssl.sh's grade for TLS: our server compared with the distribution's nginx, with the same trusted certificate."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 from bench.contenders import Bench, BenchmarkError
 from bench.report import OURS, Goal, Row
-from tests.lab.asking import HOSTNAME
 from tests.lab.certificates import Signer
+from tests.lab.http_request import HOSTNAME
 from tests.lab.images import PACKAGES, machine_image
 from tests.lab.machine import Machine
 from tests.lab.scanner import Scan, scan
@@ -32,25 +32,25 @@ server {{
     ssl_certificate_key {KEY};
 }}
 """
-"""The least that a server with TLS needs; all else is as nginx.conf has it."""
+"""The minimal configuration of a server with TLS; the rest is that of nginx.conf."""
 
 
 def rows(bench: Bench) -> Iterator[Row]:
-    """Yield the score of both; nothing in it varies, so each is looked at once.
+    """Yield the score of both; it doesn't vary, so each is scanned once.
 
-    Raises :class:`BenchmarkError` where the scanner doesn't believe the certificate: then it would grade nothing else.
+    Raises :class:`BenchmarkError` if the scanner doesn't trust the certificate, because then it wouldn't grade the rest.
     """
-    bench.say(f"  {SECTION}: scans of a minute or two each")
+    bench.say(f"  {SECTION}: two scans, of a minute or two each")
     scans = {OURS: _scan(bench, _deploy), DEFAULTS: _scan(bench, _configure)}
-    grades = "; ".join(f"{name}: {_told(seen)}" for name, seen in scans.items())
+    grades = "; ".join(f"{name}: {_summary(seen)}" for name, seen in scans.items())
     figures = {name: [float(seen.score)] for name, seen in scans.items()}
-    name, note = "testssl.sh's score, of 100", f"the grades, by the rules of SSL Labs. {grades}"
+    name, note = "testssl.sh's score, of 100", f"grades by the rules of SSL Labs. {grades}"
     goals = (Goal(at_least=AT_LEAST),)
     yield Row(section=SECTION, name=name, unit="points", figures=figures, goals=goals, note=note)
 
 
 def _scan(bench: Bench, set_up: Callable[[Bench, Machine], None]) -> Scan:
-    """Return what is found on a machine that trusts the certificate's root, as its clients do."""
+    """Return the findings on a machine that trusts the certificate's root, as its clients do."""
     root = Signer.root()
     pair = root.intermediate().issue(HOSTNAME, days=(-1, 89))
     with Machine.start(bench.engine, machine_image(bench.engine, DISTRIBUTION, PACKAGES)) as machine:
@@ -60,16 +60,16 @@ def _scan(bench: Bench, set_up: Callable[[Bench, Machine], None]) -> Scan:
         machine.write(KEY, pair.key, mode="0600")
         set_up(bench, machine)
         seen = scan(machine, root.pem)
-    if (trust := seen.found.get("cert_chain_of_trust", "")) != "passed.":
-        message = f"testssl.sh doesn't believe the certificate: {trust}"
+    if (trust := seen.findings.get("cert_chain_of_trust", "")) != "passed.":
+        message = f"testssl.sh doesn't trust the certificate: {trust}"
         raise BenchmarkError(message)
     return seen
 
 
-def _told(seen: Scan) -> str:
-    """Return the grade, why it is no better, and what else somebody should do something about."""
-    reasons = [said for name, said in seen.found.items() if name.startswith("grade_cap_reason")]
-    return ", ".join([seen.grade, *reasons, *(f"{name}: {said}" for name, said in seen.grave.items())])
+def _summary(seen: Scan) -> str:
+    """Return the grade, the reasons against a better one, and other problems."""
+    reasons = [text for name, text in seen.findings.items() if name.startswith("grade_cap_reason")]
+    return ", ".join([seen.grade, *reasons, *(f"{name}: {text}" for name, text in seen.problems.items())])
 
 
 def _deploy(bench: Bench, machine: Machine) -> None:

@@ -1,5 +1,5 @@
 -- The load, for wrk: every thread has one connection, so an answer always belongs to the request before it.
--- What to ask is in the plan, a Lua file that load.py writes; what came of it goes to the report that the plan names.
+-- The requests are in the plan, a Lua file that load.py writes; the results go to the report that the plan names.
 
 local threads = {}
 
@@ -19,8 +19,8 @@ local EXPECTED = {
    home = 207, calendar = 207, sync = 207, query = 207, multiget = 207, event = 200, contact = 200, new = 201, over = 204,
 }
 
--- Every kind spread evenly over the deck, which is dealt again and again: each stretch of it has about the same mix, so
--- that a slow server is asked for the same as a fast one.
+-- Every kind is spread evenly over the list, which is repeated: each part of it has about the same mix, so that a slow
+-- server gets the same mix as a fast one.
 local function evenly(mix)
    local kinds, due, total, deck = {}, {}, 0, {}
    for kind, share in pairs(mix) do
@@ -56,7 +56,7 @@ local function day(index)
    return os.date("!%Y%m%d", plan.first_day + 86400 * index)
 end
 
--- The iCalendar object, with a mark that tells which write it was.
+-- The iCalendar object, with a mark that identifies the write.
 local function object(uid)
    written = written + 1
    asked.mark = written
@@ -108,7 +108,7 @@ function make.new(user, base)
    return "PUT", base .. uid .. ".ics", ICS, object(uid)
 end
 
--- Every thread overwrites objects of its own, so that the last acknowledged write is the one that must be there.
+-- Every thread overwrites its own objects, so that the last acknowledged write must be the stored one.
 function make.over(user, base)
    local slice = math.floor(plan.events / #plan.people)
    local uid = event_name(user, #plan.people * math.random(0, slice - 1) + number)
@@ -129,7 +129,7 @@ function request()
    })
 end
 
--- Returns what is wrong with an answer that has the right status, or nothing.
+-- Returns the error in an answer that has the right status, or nothing.
 local function flaw(body)
    if asked.kind == "multiget" then
       local _, count = body:gsub("END:VCALENDAR", "")

@@ -1,8 +1,8 @@
-"""The load: CalDAV clients that ask over TLS as fast as they are answered, and remember what was acknowledged.
+"""The load: CalDAV clients that send requests over TLS as fast as possible, and remember acknowledged writes.
 
-It is wrk's, because what measures shares the machine with what is measured: wrk with a Lua script takes a tenth of a core
-for 500 requests a second, a client in Python would take more than one. Every connection has a thread of its
-own, so that an answer belongs to the request before it.
+It uses wrk, because client and server share the machine: wrk with a Lua script needs a tenth of a core
+for 500 requests a second, a client in Python would need more than one core. Every connection has its own
+thread, so that an answer belongs to the request before it.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ SCRIPT: Final = Path(__file__).with_name("load.lua")
 HOST: Final = "localhost"
 ANSWER_LIMIT_S: Final = 60
 MOST_ROUNDS: Final = 500
-"""How often a client deals its hundred requests at most: a bound far above what any run reaches in its time."""
+"""Limit of a client's rounds of a hundred requests, far above what any run reaches in its time."""
 TOGETHER: Final = 10
-"""Objects that one multiget asks for."""
+"""Objects per multiget."""
 
 MIXED: Final[Mapping[str, int]] = {
     "home": 10,
@@ -46,11 +46,11 @@ MIXED: Final[Mapping[str, int]] = {
     "new": 3,
     "over": 2,
 }
-"""Of a hundred requests: PROPFIND of all calendars and of one, REPORT sync-collection, calendar-query of a week and
-calendar-multiget, GET of an event and of a contact, and 5 PUT. It is what clients that synchronise do all day."""
-TOLD: Final = "of 100 requests 30 PROPFIND, 20 sync-collection, 12 calendar-query, 13 calendar-multiget, 20 GET, 5 PUT"
+"""Numbers in a hundred requests: PROPFIND of all calendars and of one, REPORT sync-collection, calendar-query of a week
+and calendar-multiget, GET of an event and of a contact, and 5 PUT. Synchronising clients send such a mix all day."""
+NOTE: Final = "of 100 requests 30 PROPFIND, 20 sync-collection, 12 calendar-query, 13 calendar-multiget, 20 GET, 5 PUT"
 WRITING: Final[Mapping[str, int]] = {"sync": 20, "new": 50, "over": 30}
-"""Clients that mostly write, as when somebody moves in with all calendars."""
+"""Clients that mostly write, as in an import of all calendars."""
 
 BODIES: Final = {
     "home": """<d:propfind xmlns:d="DAV:" xmlns:c="urn:ietf:params:xml:ns:caldav" xmlns:s="http://calendarserver.org/ns/">\
@@ -80,18 +80,18 @@ END:VEVENT
 
 @dataclass(frozen=True, kw_only=True)
 class Load:
-    """Who asks for what, and for how long."""
+    """Clients, their requests, and the duration."""
 
     clients: int
     seconds: int
     mix: Mapping[str, int] = field(default_factory=lambda: MIXED)
     cookies: Sequence[str] = ()
-    """Sessions, each kept by one person whose clients share the connections evenly; none: clients keep no cookies."""
+    """Session cookies, one per user; their clients share the connections evenly. If empty, clients keep no cookies."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a load in which every answer was the expected one."""
+    """Result of a load in which every answer was as expected."""
 
     rate: float
     """Requests a second."""
@@ -100,21 +100,21 @@ class Outcome:
     """Answers, by kind of request and status."""
     run: str
     written: Mapping[str, tuple[int, int]]
-    """The path of every object whose PUT was acknowledged, with the thread and the number of its last such PUT."""
+    """Paths of all objects with an acknowledged PUT, each with the thread and the number of its last one."""
     cpu_s: float
-    """What the load generator itself took."""
+    """Processor time of the load generator."""
 
 
 def install() -> None:
-    """Make sure of wrk; LabError where it is missing and can't be installed."""
+    """Install wrk if necessary; LabError if that isn't possible."""
     if shutil.which("wrk") is None:
         apt_install(("wrk",))
 
 
 def drive(port: int, corpus: Corpus, load: Load) -> Outcome:
-    """Put ``load`` on the server behind ``port`` of 127.0.0.1, which holds ``corpus``.
+    """Run ``load`` on the server at ``port`` of 127.0.0.1, which has ``corpus``.
 
-    Raises BenchmarkError if any answer has another status than the expected one, or lacks what was asked for.
+    Raises BenchmarkError if any answer has an unexpected status or incomplete content.
     """
     with tempfile.TemporaryDirectory(prefix="baikal-bench-") as folder:
         report, plan = Path(folder) / "report", Path(folder) / "plan.lua"
@@ -133,7 +133,7 @@ def drive(port: int, corpus: Corpus, load: Load) -> Outcome:
 
 
 def _plan(port: int, corpus: Corpus, load: Load, run: str, report: Path) -> dict[str, object]:
-    """Return all that load.lua has to know."""
+    """Return the input of load.lua."""
     names = corpus.names()
     people = [{"users": names, "cookie": ""} for _ in range(load.clients)]
     if load.cookies:
@@ -153,7 +153,7 @@ def _plan(port: int, corpus: Corpus, load: Load, run: str, report: Path) -> dict
         "contacts": corpus.contacts,
         "first_day": int(datetime(FIRST_DAY.year, FIRST_DAY.month, FIRST_DAY.day, tzinfo=UTC).timestamp()),
         "days": DAYS,
-        # sabre/dav's prefix, and the number that every calendar of the corpus starts with.
+        # sabre/dav's prefix, and the initial number of every calendar of the corpus.
         "token": f"http://sabre.io/ns/sync/{corpus.events + 1}",
         "together": TOGETHER,
         "event": calendar(EVENT),
@@ -162,7 +162,7 @@ def _plan(port: int, corpus: Corpus, load: Load, run: str, report: Path) -> dict
 
 
 def _outcome(report: str, run: str, cpu_s: float) -> Outcome:
-    """Read what load.lua's ``done`` wrote; raises BenchmarkError if anything in it is not as it must be."""
+    """Parse the output of load.lua's ``done``; raises BenchmarkError on any error in it."""
     figures: dict[str, float] = {}
     counts: dict[str, int] = {}
     written: dict[str, tuple[int, int]] = {}
@@ -180,19 +180,19 @@ def _outcome(report: str, run: str, cpu_s: float) -> Outcome:
             case ["odd", what]:
                 faults.append(what)
             case ["full"]:
-                faults.append(f"a client reached its bound of {MOST_ROUNDS} rounds before the time was up; raise it")
+                faults.append(f"a client reached the limit of {MOST_ROUNDS} rounds too early; raise MOST_ROUNDS")
             case _:
                 pass
     if not counts:
         faults.append("nothing was answered")
     if faults:
-        message = f"under load the server did not answer as it must: {'; '.join(faults[:5])} (answers: {counts})"
+        message = f"under load the server gave wrong answers: {'; '.join(faults[:5])} (answers: {counts})"
         raise BenchmarkError(message)
     return Outcome(figures["rate"], figures["p95"], counts, run, written, cpu_s)
 
 
 def _lua(value: object) -> str:
-    """Return ``value`` as Lua writes it."""
+    """Return ``value`` in Lua's notation."""
     match value:
         case dict():
             return "{" + ",".join(f"[{_lua(key)}]={_lua(one)}" for key, one in value.items()) + "}"

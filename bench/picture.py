@@ -1,4 +1,4 @@
-"""The picture of how a run grows with its hosts."""
+"""A picture of the cost of a run by number of hosts."""
 
 from __future__ import annotations
 
@@ -36,6 +36,6 @@ def draw(rows: Sequence[Row], target: Path) -> None:
     drawing = ET.fromstring(chart.render())  # noqa: S314 - drawn here
     for part in list(drawing.iter()):
         for script in part.findall(f"{{{SVG}}}script"):
-            part.remove(script)  # a picture for a document, not a page
+            part.remove(script)  # an SVG to embed in a document
     ET.register_namespace("", SVG)
     target.write_bytes(ET.tostring(drawing, encoding="utf-8", xml_declaration=True))

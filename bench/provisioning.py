@@ -1,4 +1,4 @@
-"""Provisioning beside its peers: fresh machines, runs with nothing to do, many hosts, images, and what it takes here."""
+"""Provisioning compared with peers: new machines, unchanged runs, many hosts, images, and the control machine's resources."""
 
 from __future__ import annotations
 
@@ -30,33 +30,35 @@ if TYPE_CHECKING:
 
 DISTRIBUTION = "debian:12"
 WARM = (*PACKAGES, *Ansible.needs, "unzip")
-"""What is there already on machines that aren't about packages; two peers unpack the release with unzip."""
+"""Preinstalled packages on machines for rows that don't measure packages; two peers unpack the release with unzip."""
 HOSTS = 10
 ROUND_TRIP_S = 0.05
 FIRST_LIMIT_MB = 99
-"""The first upload limit that a changed setting asks for; each round asks for one less."""
+"""The first value of the upload limit for a changed setting; each round uses one less."""
 ONE_OF_THEM = f"{OURS}, one of them"
 FRESH_NOTE = (
-    "the end states were compared: files, configuration, rows, services, and what clients are answered; "
-    f"{' and '.join(Ansible.needs)} were on its machines before, as Ansible can't begin without"
+    "the results were compared: files, configuration, rows, services, and answers to clients; "
+    f"{' and '.join(Ansible.needs)} were preinstalled on Ansible's machines, which it needs"
 )
-CHANGED_NOTE = "upload_limit_mb: two files differ, two services reread them; checked by a request that is now too large"
+CHANGED_NOTE = (
+    "upload_limit_mb: two files change, two services reload them; checked by a request that is then too large"
+)
 
 
 def one_machine(bench: Bench) -> Iterator[Row]:
-    """Yield what concerns one machine; raises ``BenchmarkError`` where a contender doesn't do its job, as all here."""
+    """Yield the rows for one machine; like all here, raises ``BenchmarkError`` if a contender has a wrong result."""
     with _workshop(bench) as workshop:
         yield from _one_machine(workshop)
 
 
 def many_machines(bench: Bench) -> Iterator[Row]:
-    """Yield what concerns ten machines at once."""
+    """Yield the rows for ten machines at once."""
     with _workshop(bench) as workshop:
         yield from _many_machines(workshop)
 
 
 def image(bench: Bench) -> Iterator[Row]:
-    """Yield what concerns an image."""
+    """Yield the rows for images."""
     with _workshop(bench) as workshop:
         yield from baking.rows(bench, workshop.wanted())
     yield from starting.rows(bench)
@@ -70,7 +72,7 @@ def _workshop(bench: Bench) -> Iterator[Workshop]:
 
 @dataclass
 class Workshop:
-    """What all rows are made with; rendered files live in ``folder``."""
+    """The environment of all rows; rendered files are in ``folder``."""
 
     bench: Bench
     folder: Path
@@ -78,17 +80,17 @@ class Workshop:
     rendered: dict[int, Wanted] = field(default_factory=dict)
 
     def wanted(self, upload_limit_mb: int = FIRST_LIMIT_MB + 1) -> Wanted:
-        """Return the state to bring hosts to, rendered for the peers once for each value of the setting that changes."""
+        """Return the wanted state, rendered for the peers once for each value of the changing setting."""
         if upload_limit_mb not in self.rendered:
             folder = self.folder / f"limit-{upload_limit_mb}"
-            given = wanted(folder, self.bench.release, self.platform, upload_limit_mb=upload_limit_mb)
-            self.rendered[upload_limit_mb] = given
+            payload = wanted(folder, self.bench.release, self.platform, upload_limit_mb=upload_limit_mb)
+            self.rendered[upload_limit_mb] = payload
         return self.rendered[upload_limit_mb]
 
     def measured(
         self, section: str, name: str, contenders: dict[str, Measure], *, goals: tuple[Goal, ...] = (), note: str = ""
     ) -> Row:
-        """Return the row of all contenders' seconds, in rounds; ours stands first, whatever the order of their turns."""
+        """Measure all contenders' seconds in rounds, and return the row; ours is first, independent of the order."""
         self.bench.say(f"  {section}: {name}")
         taken = alternating(contenders, self.bench.runs, self.bench.say)
         figures = {contender: taken[contender] for contender in sorted(taken, key=lambda name: name != OURS)}
@@ -103,7 +105,7 @@ class Machines:
     standing: dict[str, list[Machine]] = field(default_factory=dict)
 
     def __enter__(self) -> Self:
-        """Begin the block."""
+        """Return the machines; they are removed at the end of the block."""
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -112,10 +114,10 @@ class Machines:
             self.remove(owner)
 
     def boot(self, owner: str, image: str, count: int = 1, *, lists: str = "now") -> list[Host]:
-        """Return ``count`` new machines for ``owner``, whose old ones are removed first.
+        """Remove the machines of ``owner``, and return ``count`` new ones.
 
-        ``lists`` is when apt's lists were refreshed last. A lab image has none, in a directory as young as itself, and
-        Ansible goes by the age of the directory.
+        ``lists`` is the time of the last update of apt's lists. A lab image has none, in a new directory, and Ansible
+        uses the age of the directory.
         """
         self.remove(owner)
         machines = self.standing[owner] = []
@@ -138,13 +140,13 @@ class Machines:
 
 @dataclass
 class Equality:
-    """That every contender arrives where ours does: each is looked at once, ours first."""
+    """Compares each contender's result with ours; each is checked once, ours first."""
 
     workshop: Workshop
     states: dict[str, State] = field(default_factory=dict)
 
     def prove(self, contender: Contender, machine: Machine) -> None:
-        """Raise ``BenchmarkError`` if ``contender`` left ``machine`` in another state than ours is in."""
+        """Raise ``BenchmarkError`` if the state of ``machine`` after ``contender`` differs from ours."""
         if contender.name not in self.states:
             state = state_of(machine, self.workshop.bench.release, self.workshop.wanted())
             self.states[contender.name] = state
@@ -152,7 +154,7 @@ class Equality:
 
 
 def _platform(bench: Bench) -> Platform:
-    """Return what our files depend on, of a machine with the packages."""
+    """Return the platform of a machine with the packages; our files depend on it."""
     with Machine.start(bench.engine, machine_image(bench.engine, DISTRIBUTION, WARM)) as machine:
         return platform_of(machine)
 
@@ -163,7 +165,7 @@ def _one_machine(workshop: Workshop) -> Iterator[Row]:
     with Machines(bench.engine) as machines:
         yield _fresh(workshop, machines, [again[0], ShellScript(bench), *again[1:]])
         hosts = {contender.name: machines.hosts(contender.name) for contender in again}
-        local = (Goal(at_most=0.6), Goal(beside=Ansible.name, at_most=1 / 12))
+        local = (Goal(at_most=0.6), Goal(compared_to=Ansible.name, at_most=1 / 12))
         yield _unchanged(workshop, "nothing to change, local link", [*again, BareSsh(bench)], hosts, goals=local)
         with _slow(hosts) as far:
             name = f"nothing to change, {1000 * ROUND_TRIP_S:g} ms round trip"
@@ -173,7 +175,7 @@ def _one_machine(workshop: Workshop) -> Iterator[Row]:
 
 
 def _fresh(workshop: Workshop, machines: Machines, contenders: Sequence[Contender]) -> Row:
-    """Provision bare machines, a new one for each run; those of the last round stay."""
+    """Provision bare machines, a new one for each run; those of the last round are kept."""
     engine = workshop.bench.engine
     bare = {contender.name: machine_image(engine, DISTRIBUTION, contender.needs) for contender in contenders}
     equality = Equality(workshop)
@@ -188,7 +190,7 @@ def _fresh(workshop: Workshop, machines: Machines, contenders: Sequence[Contende
         "One machine",
         "bare machine to an answering server",
         _by_name(contenders, measure),
-        goals=(Goal(beside=ShellScript.name, at_most=1.10),),
+        goals=(Goal(compared_to=ShellScript.name, at_most=1.10),),
         note=FRESH_NOTE,
     )
 
@@ -201,7 +203,7 @@ def _unchanged(
     *,
     goals: tuple[Goal, ...],
 ) -> Row:
-    """Run where all is done already; a contender that has no machine of its own uses ours."""
+    """Measure unchanged runs; a contender without its own machine uses ours."""
 
     def measure(contender: Contender) -> float:
         return contender.unchanged(hosts.get(contender.name, hosts[OURS]), workshop.wanted()).seconds
@@ -210,14 +212,14 @@ def _unchanged(
 
 
 def _changed(workshop: Workshop, contenders: Sequence[Contender], hosts: dict[str, list[Host]]) -> Row:
-    """Change one setting in each round, and put back the first value at the end."""
+    """Change one setting in each round, and restore the first value at the end."""
     limits = {contender.name: FIRST_LIMIT_MB for contender in contenders}
 
     def measure(contender: Contender) -> float:
         limit = limits[contender.name]
         limits[contender.name] -= 1
-        given = workshop.wanted(limit)
-        run = contender.run(hosts[contender.name], given)
+        payload = workshop.wanted(limit)
+        run = contender.run(hosts[contender.name], payload)
         refuse_other_limit(hosts[contender.name][0].machine, workshop.bench.release, limit)
         return run.seconds
 
@@ -228,7 +230,7 @@ def _changed(workshop: Workshop, contenders: Sequence[Contender], hosts: dict[st
 
 
 def _many_machines(workshop: Workshop) -> Iterator[Row]:
-    """Start from machines with packages: ten runs of apt at once would only measure the processor."""
+    """Start with packages preinstalled: ten runs of apt at once would only measure the processor."""
     bench = workshop.bench
     section = f"{HOSTS} machines"
     warm = machine_image(bench.engine, DISTRIBUTION, WARM)
@@ -238,7 +240,7 @@ def _many_machines(workshop: Workshop) -> Iterator[Row]:
         def fresh(contender: Contender) -> float:
             return contender.run(machines.boot(section, warm, HOSTS), workshop.wanted()).seconds
 
-        note = "the distribution's packages were there already; all of them share this computer's processor"
+        note = "with the distribution's packages preinstalled; all machines share this computer's processor"
         yield workshop.measured(section, "to an answering server on each", _by_name([ansible, ours], fresh), note=note)
 
         def unchanged(contender: Contender) -> float:
@@ -248,7 +250,7 @@ def _many_machines(workshop: Workshop) -> Iterator[Row]:
             return ours.unchanged(machines.hosts(section)[:1], workshop.wanted()).seconds
 
         measures = _by_name([ours, ansible], unchanged) | {ONE_OF_THEM: one}
-        goals = (Goal(beside=ONE_OF_THEM, at_most=2.5),)
+        goals = (Goal(compared_to=ONE_OF_THEM, at_most=2.5),)
         note = (
             "both on the same machines, provisioned by ours: twenty that boot systemd are more than many kernels allow"
         )
@@ -258,7 +260,7 @@ def _many_machines(workshop: Workshop) -> Iterator[Row]:
 def _control_machine(
     workshop: Workshop, contenders: Sequence[Contender], hosts: dict[str, list[Host]]
 ) -> Iterator[Row]:
-    """Read memory and processor time of the same runs; see ``WATCHER`` for what is counted."""
+    """Measure memory and processor time of the same runs; ``WATCHER`` documents what is counted."""
     section, name = "The control machine", "nothing to change on one machine"
     memory: dict[str, list[float]] = {contender.name: [] for contender in contenders}
 
@@ -267,16 +269,16 @@ def _control_machine(
         memory[contender.name].append(run.memory_mib)
         return run.cpu_s
 
-    note = "user and system, with all child processes that were waited for"
+    note = "user and system time, with all child processes that were waited for"
     row = workshop.measured(section, f"processor time, {name}", _by_name(contenders, measure), note=note)
-    largest = "of the largest process; Ansible has several, which share much of theirs"
+    largest = "of the largest process; Ansible has several, which share much of their memory"
     yield Row(section=section, name=f"memory at most, {name}", unit="MiB", figures=memory, note=largest)
     yield row
 
 
 @contextmanager
 def _slow(hosts: dict[str, list[Host]]) -> Iterator[dict[str, list[Host]]]:
-    """Give the same machines at the far end of a slow line."""
+    """Yield the same machines behind a slow line."""
     with ExitStack() as lines:
         yield {
             owner: [

@@ -1,4 +1,4 @@
-"""What the benchmarks found: rows of figures, as Markdown for people and as JSON for machines."""
+"""Results of the benchmarks: rows of figures, as Markdown and as JSON."""
 
 from __future__ import annotations
 
@@ -19,33 +19,33 @@ OURS = "baikal-deploy"
 
 @dataclass(frozen=True, kw_only=True)
 class Goal:
-    """What a figure should reach: our median over ``beside``'s (or alone, where that is empty), between two bounds."""
+    """A goal: bounds for our median divided by that of ``compared_to``, or for our median alone if that is empty."""
 
-    beside: str = ""
+    compared_to: str = ""
     at_most: float | None = None
     at_least: float | None = None
 
     def value(self, row: Row) -> float:
-        """Return the ratio, or our median itself."""
+        """Return the ratio, or our median."""
         ours = row.median(row.ours)
-        return ours / row.median(self.beside) if self.beside else ours
+        return ours / row.median(self.compared_to) if self.compared_to else ours
 
     def met(self, row: Row) -> bool:
-        """Tell whether ``row`` reaches the goal."""
+        """Whether ``row`` meets the goal."""
         value = self.value(row)
         return (self.at_most is None or value <= self.at_most) and (self.at_least is None or value >= self.at_least)
 
     def sentence(self, row: Row) -> str:
-        """Return the goal and how it ended, as a line of the report."""
+        """Return the goal and its result, as a line of the report."""
         bound = f"at most {self.at_most:g}" if self.at_most is not None else f"at least {self.at_least:g}"
-        what = f"{bound} × {self.beside}" if self.beside else f"{bound} {row.unit}"
-        shown = f"{self.value(row):.3g}{' ×' if self.beside else ''}"
+        what = f"{bound} × {self.compared_to}" if self.compared_to else f"{bound} {row.unit}"
+        shown = f"{self.value(row):.3g}{' ×' if self.compared_to else ''}"
         return f"{'met' if self.met(row) else '**not met**'}: {what}; it is {shown}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One thing measured: by contender, the figures of all runs, in the order in which they were taken."""
+    """One measurement: the figures of all runs by contender, in order."""
 
     section: str
     name: str
@@ -54,14 +54,14 @@ class Row:
     goals: tuple[Goal, ...] = ()
     note: str = ""
     ours: str = OURS
-    """The contender that the goals are about and ratios are to."""
+    """The contender for the goals, and the reference of ratios."""
 
     def median(self, contender: str) -> float:
         """Return the median of a contender's runs."""
         return statistics.median(self.figures[contender])
 
     def markdown(self) -> str:
-        """Return a table: median, spread, and how many times ours."""
+        """Return a table: median, spread, and ratio to ours."""
         lines = [
             f"#### {self.name}",
             "",
@@ -79,7 +79,7 @@ class Row:
 def alternating(
     contenders: Mapping[str, Callable[[], float]], runs: int, say: Callable[[str], None]
 ) -> dict[str, list[float]]:
-    """Return each contender's figures of ``runs`` rounds; in each round all take their turn, so noise hits all alike."""
+    """Return each contender's figures of ``runs`` rounds; all run once in each round, so noise affects all equally."""
     figures: dict[str, list[float]] = {name: [] for name in contenders}
     for number in range(1, runs + 1):
         for name, measure in contenders.items():
@@ -89,7 +89,7 @@ def alternating(
 
 
 def machine() -> dict[str, str]:
-    """Return what the figures were taken on."""
+    """Return a description of this machine."""
     models = [line for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
     memory = next((line.split()[1] for line in _lines("/proc/meminfo") if line.startswith("MemTotal")), "0")
     return {
@@ -102,7 +102,7 @@ def machine() -> dict[str, str]:
 
 
 def markdown(rows: Sequence[Row], about: Mapping[str, str]) -> str:
-    """Return the whole report for people."""
+    """Return the whole report as Markdown."""
     parts = ["# Benchmarks", "", *(f"- {name}: {value}" for name, value in about.items()), ""]
     section = ""
     for row in rows:
@@ -117,7 +117,7 @@ def markdown(rows: Sequence[Row], about: Mapping[str, str]) -> str:
 
 
 def to_json(rows: Sequence[Row], about: Mapping[str, str]) -> str:
-    """Return the whole report for machines, with each goal's value and whether it is met."""
+    """Return the whole report as JSON, with each goal's value and whether it is met."""
     shown = [
         dataclasses.asdict(row)
         | {

@@ -1,7 +1,7 @@
-"""A thousand hosts, simulated: what the control machine needs as hosts grow, on pyinfra's ``@fake`` connector.
+"""A thousand simulated hosts: the control machine's resources by number of hosts, with a fake connector of pyinfra.
 
-Each host answers as a real one that is bare, or as declared already, after a delay as over a line of 20 ms. What @fake
-leaves out is SSH itself; its cost for each host is measured on real machines (the rows of ten) and stands in the note.
+Each host answers like a bare one, or like one that is as declared, with the delay of a 20 ms line. SSH itself is left
+out; its cost per host is measured on real machines (the rows of ten machines).
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
 SECTION = "A fleet, simulated"
 SIZES = (1, 10, 100, 1000)
 DELAY_S, JITTER_S = 0.15, 0.1
-"""Two round trips of 20 ms and what the host itself takes for an answer, and how much that varies."""
+"""Two round trips of 20 ms plus the host's own time for an answer, and its variation."""
 INVENTORY = """\
 from bench.scale import hosts
 
 hosts = hosts({count}, {state!r}, {archive!r})
 """
 CHANGES = {"as declared": 0, "bare": 5}
-"""How many operations change something, by the state that a host is in."""
+"""Number of operations with changes, by state of a host."""
 
 
 def rows(bench: Bench) -> Iterator[Row]:
-    """Yield time, memory and processor time by number of hosts, for hosts that are as declared and for bare ones."""
+    """Yield time, memory and processor time by number of hosts, for unchanged and for bare hosts."""
     for state in CHANGES:
         figures: dict[str, dict[str, list[float]]] = {"s": {}, "MiB": {}, "CPU seconds": {}}
         for count in SIZES:
@@ -47,10 +47,10 @@ def rows(bench: Bench) -> Iterator[Row]:
 
 
 def hosts(count: int, state: str, archive: str) -> list[tuple[str, dict[str, Any]]]:
-    """Return an inventory of ``count`` simulated hosts in this ``state``; called by the inventory file that pyinfra reads."""
-    said = settled(Path(archive)) if state == "as declared" else answers(BARE)
+    """Return an inventory of ``count`` simulated hosts in this ``state``; called by pyinfra's inventory file."""
+    answers_given = settled(Path(archive)) if state == "as declared" else answers(BARE)
     data = {
-        "fake_responses": together(said),
+        "fake_responses": together(answers_given),
         "fake_delay": DELAY_S,
         "fake_delay_jitter": JITTER_S,
         "baikal_archive": archive,
@@ -71,6 +71,6 @@ def _measured(count: int, state: str) -> dict[str, float]:
         )
         done = run(OURS, command, folder, pyinfras_changes, watched=True)
     if done.changes != CHANGES[state] * count:
-        message = f"{count} simulated hosts, {state}, should have changed {CHANGES[state]} things each:\n{done.output}"
+        message = f"{count} simulated hosts, {state}, should have {CHANGES[state]} changes each:\n{done.output}"
         raise BenchmarkError(message)
     return {"s": done.seconds, "MiB": done.memory_mib, "CPU seconds": done.cpu_s}

@@ -1,4 +1,4 @@
-"""The server that stands there, under a mixed CalDAV load, beside the same packages with the distribution's defaults."""
+"""The deployed server under a mixed CalDAV load, compared with the same packages with the distribution's defaults."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Final
 
 from bench import load
 from bench.corpus import LARGE, SMALL, Corpus
-from bench.load import MIXED, TOLD, WRITING, Load
+from bench.load import MIXED, NOTE, WRITING, Load
+from bench.measured_server import MeasuredServer
 from bench.report import OURS, Goal, Row, alternating
 from bench.serving_measures import MEASURES, without_session_rule, without_write_ahead_log
 from bench.serving_proof import prove
-from bench.serving_standing import Standing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -21,33 +21,33 @@ if TYPE_CHECKING:
     from bench.contenders import Bench
 
 
-SECTION: Final = "The server that stands there"
+SECTION: Final = "Server"
 DEFAULTS: Final = "the distribution's defaults"
 RATE: Final = "requests/s"
 
 CLIENTS: Final = (1, 8, 32)
 USUAL: Final = 8
 AT_LEAST: Final[Mapping[str, float]] = {SMALL.name: 2, LARGE.name: 7}
-"""How many times the requests of the defaults, with :data:`USUAL` clients."""
+"""Goal for the ratio to the defaults' requests, with :data:`USUAL` clients."""
 WARM_UP_S: Final = 2
 RUN_S: Final = 5
 SHORT_RUN_S: Final = 4
-"""For what is measured after a restart each time, with a warm-up of its own."""
+"""For measurements after a restart each, with their own warm-up."""
 NOTHING: Final = 0.97
-"""A measure without which there is still this share of the requests brings nothing that could be told from noise."""
+"""If this share of the requests remains without a measure, its effect can't be distinguished from noise."""
 
 
 def rows(bench: Bench) -> Iterator[Row]:
-    """Yield what both servers do on each corpus, then what each of our measures has to do with it.
+    """Yield the rates of both servers on each corpus, then the effect of each of our measures.
 
     Raises BenchmarkError if any answer is not the expected one, or if anything acknowledged is lost. While one server
-    is measured, the other is idle. Both machines are gone at the end, however it ends.
+    is measured, the other is idle. Both machines are always removed at the end.
     """
     load.install()
     with (
         tempfile.TemporaryDirectory(prefix="baikal-bench-") as folder,
-        Standing.by_hand(bench.engine, bench.release) as defaults,
-        Standing.ours(bench.engine, bench.release) as ours,
+        MeasuredServer.by_hand(bench.engine, bench.release) as defaults,
+        MeasuredServer.ours(bench.engine, bench.release) as ours,
     ):
         for corpus in (SMALL, LARGE):
             bench.say(f"  {corpus}")
@@ -55,7 +55,7 @@ def rows(bench: Bench) -> Iterator[Row]:
                 standing.fill(corpus, Path(folder))
                 prove(standing, corpus)
             for clients in CLIENTS:
-                yield from _beside(bench, corpus, clients, ours, defaults)
+                yield from _compared(bench, corpus, clients, ours, defaults)
             if corpus is SMALL:
                 yield _with_cookies(bench, corpus, ours, defaults)
             yield _measures(bench, corpus, ours)
@@ -63,12 +63,14 @@ def rows(bench: Bench) -> Iterator[Row]:
             yield _writers(bench, LARGE, clients, ours)
 
 
-def _beside(bench: Bench, corpus: Corpus, clients: int, ours: Standing, defaults: Standing) -> Iterator[Row]:
-    """Yield the rates of both servers, and the tails of the same runs."""
+def _compared(
+    bench: Bench, corpus: Corpus, clients: int, ours: MeasuredServer, defaults: MeasuredServer
+) -> Iterator[Row]:
+    """Yield the rates of both servers, and the high percentiles of the same runs."""
     tails: dict[str, list[float]] = {OURS: [], DEFAULTS: []}
     wanted = Load(clients=clients, seconds=RUN_S)
 
-    def turn(name: str, standing: Standing) -> Callable[[], float]:
+    def turn(name: str, standing: MeasuredServer) -> Callable[[], float]:
         def run() -> float:
             outcome = standing.drive(corpus, wanted)
             tails[name].append(outcome.p95_ms)
@@ -83,15 +85,15 @@ def _beside(bench: Bench, corpus: Corpus, clients: int, ours: Standing, defaults
         standing.start()
         _warm_up(standing, corpus, clients)
     rates = alternating({OURS: turn(OURS, ours), DEFAULTS: turn(DEFAULTS, defaults)}, bench.runs, bench.say)
-    goals = (Goal(beside=DEFAULTS, at_least=AT_LEAST[corpus.name]),) if clients == USUAL else ()
-    yield Row(section=SECTION, name=f"Mixed load, {what}", unit=RATE, figures=rates, goals=goals, note=_told(corpus))
+    goals = (Goal(compared_to=DEFAULTS, at_least=AT_LEAST[corpus.name]),) if clients == USUAL else ()
+    yield Row(section=SECTION, name=f"Mixed load, {what}", unit=RATE, figures=rates, goals=goals, note=_note(corpus))
     yield Row(section=SECTION, name=f"Mixed load, {what}: 95 of 100 answered within", unit="ms", figures=tails)
 
 
-def _with_cookies(bench: Bench, corpus: Corpus, ours: Standing, defaults: Standing) -> Row:
-    """Return how a client fares that keeps cookies, and uses several connections: PHP locks a session's file."""
+def _with_cookies(bench: Bench, corpus: Corpus, ours: MeasuredServer, defaults: MeasuredServer) -> Row:
+    """Measure a client that keeps cookies and uses several connections: PHP locks a session's file."""
 
-    def run(standing: Standing) -> float:
+    def run(standing: MeasuredServer) -> float:
         cookies = standing.log_in(corpus, 1)
         return standing.drive(corpus, Load(clients=USUAL, seconds=SHORT_RUN_S, cookies=cookies)).rate
 
@@ -112,25 +114,25 @@ def _with_cookies(bench: Bench, corpus: Corpus, ours: Standing, defaults: Standi
     return Row(section=SECTION, name=f"Mixed load, {corpus.name}, {what}", unit=RATE, figures=figures)
 
 
-def _measures(bench: Bench, corpus: Corpus, ours: Standing) -> Row:
-    """Return the whole server beside itself with one measure taken away, for each."""
+def _measures(bench: Bench, corpus: Corpus, ours: MeasuredServer) -> Row:
+    """Measure the whole server, and the server without each of the measures."""
 
-    def turn(*changes: Callable[[Standing], None]) -> Callable[[], float]:
+    def turn(*changes: Callable[[MeasuredServer], None]) -> Callable[[], float]:
         return lambda: _restarted(ours, corpus, USUAL, MIXED, *changes)
 
-    bench.say(f"  {corpus.name}, {_count(USUAL)}, one measure taken away, {RATE}")
+    bench.say(f"  {corpus.name}, {_count(USUAL)}, without one measure, {RATE}")
     turns = {OURS: turn(), **{name: turn(change) for name, change in MEASURES.items()}}
-    name = f"What each measure brings, {corpus.name}, {_count(USUAL)}"
+    name = f"Effect of each measure, {corpus.name}, {_count(USUAL)}"
     row = Row(section=SECTION, name=name, unit=RATE, figures=alternating(turns, bench.runs, bench.say))
     idle = [name for name in MEASURES if row.median(name) >= NOTHING * row.median(OURS)]
-    note = f"No loss that could be told from noise: {', '.join(idle)}." if idle else "Every measure counts here."
+    note = f"No effect distinguishable from noise: {', '.join(idle)}." if idle else "Every measure has an effect here."
     return Row(section=row.section, name=row.name, unit=row.unit, figures=row.figures, note=note)
 
 
-def _writers(bench: Bench, corpus: Corpus, clients: int, ours: Standing) -> Row:
-    """Return what the write-ahead log brings where it counts most: when nearly everybody writes."""
+def _writers(bench: Bench, corpus: Corpus, clients: int, ours: MeasuredServer) -> Row:
+    """Measure the effect of the write-ahead log where it is largest: when most requests write."""
 
-    def turn(*changes: Callable[[Standing], None]) -> Callable[[], float]:
+    def turn(*changes: Callable[[MeasuredServer], None]) -> Callable[[], float]:
         return lambda: _restarted(ours, corpus, clients, WRITING, *changes)
 
     what = f"{corpus.name}, {clients} writers"
@@ -141,17 +143,21 @@ def _writers(bench: Bench, corpus: Corpus, clients: int, ours: Standing) -> Row:
 
 
 def _restarted(
-    ours: Standing, corpus: Corpus, clients: int, mix: Mapping[str, int], *changes: Callable[[Standing], None]
+    ours: MeasuredServer,
+    corpus: Corpus,
+    clients: int,
+    mix: Mapping[str, int],
+    *changes: Callable[[MeasuredServer], None],
 ) -> float:
-    """Return the requests a second of our server with some ``changes``, which are undone."""
+    """Return the requests a second of our server with some ``changes``, which are undone afterwards."""
     with _changed(ours, *changes):
         _warm_up(ours, corpus, clients)
         return ours.drive(corpus, Load(clients=clients, seconds=SHORT_RUN_S, mix=mix)).rate
 
 
 @contextlib.contextmanager
-def _changed(ours: Standing, *changes: Callable[[Standing], None]) -> Iterator[None]:
-    """Make ``changes`` to a server whose database is as it was filled, for the length of the block."""
+def _changed(ours: MeasuredServer, *changes: Callable[[MeasuredServer], None]) -> Iterator[None]:
+    """Apply ``changes`` to a server with the initial database within the block."""
     try:
         ours.fresh()
         for change in changes:
@@ -162,8 +168,8 @@ def _changed(ours: Standing, *changes: Callable[[Standing], None]) -> Iterator[N
         ours.put_back()
 
 
-def _warm_up(standing: Standing, corpus: Corpus, clients: int) -> None:
-    """Let PHP compile what it will need, for figures that don't count."""
+def _warm_up(standing: MeasuredServer, corpus: Corpus, clients: int) -> None:
+    """Run a load whose figures are ignored, so that PHP compiles its code."""
     standing.drive(corpus, Load(clients=clients, seconds=WARM_UP_S))
 
 
@@ -171,5 +177,5 @@ def _count(clients: int) -> str:
     return "1 client" if clients == 1 else f"{clients} clients"
 
 
-def _told(corpus: Corpus) -> str:
-    return f"{corpus}; {TOLD}; over TLS with keep-alive and Basic auth, no cookies. Nothing acknowledged was lost."
+def _note(corpus: Corpus) -> str:
+    return f"{corpus}; {NOTE}; over TLS with keep-alive and Basic auth, no cookies. No acknowledged write was lost."

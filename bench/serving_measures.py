@@ -1,4 +1,4 @@
-"""What makes our server fast, one measure at a time: each is taken away by itself, from an otherwise whole server."""
+"""Performance measures of our server, and functions that remove each one."""
 
 from __future__ import annotations
 
@@ -7,38 +7,38 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from bench.serving_standing import Standing
+    from bench.measured_server import MeasuredServer
 
 
-def without_indexes(ours: Standing) -> None:
-    """Leave the schema as Baïkal has it: searches read whole tables."""
+def without_indexes(ours: MeasuredServer) -> None:
+    """Use only Baïkal's schema: searches read whole tables."""
     names = ours.sql("SELECT name FROM sqlite_master WHERE type = 'index' AND name LIKE 'baikalctl%'")
     ours.sql(*(f"DROP INDEX {name}" for (name,) in names), "DELETE FROM sqlite_stat1")
 
 
-def without_write_ahead_log(ours: Standing) -> None:
-    """Keep SQLite's rollback journal: whoever writes shuts out everybody else."""
+def without_write_ahead_log(ours: MeasuredServer) -> None:
+    """Use SQLite's rollback journal: each write blocks all other requests."""
     ours.sql("PRAGMA journal_mode = DELETE")
 
 
-def without_session_rule(ours: Standing) -> None:
-    """Let Baïkal start a session for every DAV request, as it does by itself."""
+def without_session_rule(ours: MeasuredServer) -> None:
+    """Let Baïkal start a session for every DAV request, which is its default."""
     ours.edit(_pool(ours), r"^php_admin_value\[auto_prepend_file\].*\n")
 
 
-def without_compiler(ours: Standing) -> None:
-    """Leave out the just-in-time compiler, as the distribution does."""
+def without_compiler(ours: MeasuredServer) -> None:
+    """Disable the just-in-time compiler, as the distribution does."""
     ours.edit(_ini(ours), r"^opcache\.jit.*\n")
 
 
-def without_file_override(ours: Standing) -> None:
-    """Let PHP ask the disk whether a class's file is there, though it holds it compiled."""
-    # Said at the end, where it counts, rather than taken out: so this also holds for a template that doesn't say it.
+def without_file_override(ours: MeasuredServer) -> None:
+    """Let PHP check the disk for each class's file, although it has it compiled."""
+    # Set at the end, where it takes effect, rather than removed: so this also works with a template without it.
     ours.edit(_ini(ours), r"\Z", "opcache.enable_file_override = 0\n")
 
 
-def with_distributions_pool(ours: Standing) -> None:
-    """Start PHP processes as the distribution's own pool does: as needed, up to five, however many cores there are."""
+def with_distributions_pool(ours: MeasuredServer) -> None:
+    """Start PHP processes as the distribution's pool does: on demand, up to five, for any number of cores."""
     ours.edit(_pool(ours), r"^pm = static\n", "pm = dynamic\n")
     ours.edit(
         _pool(ours),
@@ -47,7 +47,7 @@ def with_distributions_pool(ours: Standing) -> None:
     )
 
 
-MEASURES: Final[Mapping[str, Callable[[Standing], None]]] = {
+MEASURES: Final[Mapping[str, Callable[[MeasuredServer], None]]] = {
     "without the indexes": without_indexes,
     "without the write-ahead log": without_write_ahead_log,
     "with sessions for DAV": without_session_rule,
@@ -57,9 +57,9 @@ MEASURES: Final[Mapping[str, Callable[[Standing], None]]] = {
 }
 
 
-def _pool(ours: Standing) -> str:
+def _pool(ours: MeasuredServer) -> str:
     return f"/etc/php/{ours.php}/fpm/pool.d/baikal.conf"
 
 
-def _ini(ours: Standing) -> str:
+def _ini(ours: MeasuredServer) -> str:
     return f"/etc/php/{ours.php}/fpm/conf.d/99-baikal.ini"

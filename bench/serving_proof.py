@@ -1,4 +1,4 @@
-"""Whether a corpus is what the server itself would have written: shown with real requests before anything is timed."""
+"""Check with real requests, before any measurement, that a corpus equals data that the server has written."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from bench.corpus import PASSWORD, Corpus, things
 from bench.load import BODIES
 
 if TYPE_CHECKING:
-    from bench.serving_standing import Standing
-    from tests.lab.asking import Answer
+    from bench.measured_server import MeasuredServer
+    from tests.lab.http_request import Answer
 
 KINDS: Final = (0, 1, 3, 6, 7)
-"""One object of each kind: a series without and one with an end, a whole day, a task, an appointment."""
+"""One object of each kind: an endless and a limited series, a whole day, a task, an appointment."""
 COLUMNS: Final = "uri, etag, size, componenttype, firstoccurence, lastoccurence, uid, hex(calendardata)"
 WEEK: Final = (datetime(2027, 3, 1, tzinfo=UTC), datetime(2027, 3, 8, tzinfo=UTC))
 
 
-def prove(standing: Standing, corpus: Corpus) -> None:
-    """Raise BenchmarkError unless the server understands ``corpus``, and would note the same beside its objects.
+def prove(standing: MeasuredServer, corpus: Corpus) -> None:
+    """Raise BenchmarkError unless the server can read ``corpus``, and writes the same columns for its objects.
 
-    It stores some objects again: what they are written to is to be set back afterwards.
+    It stores some objects again: the caller restores the database afterwards.
     """
     user = corpus.names()[-1]
     objects = list(things(corpus, user))
@@ -34,26 +34,26 @@ def prove(standing: Standing, corpus: Corpus) -> None:
         thing = objects[number]
         answer = _ask(standing, user, "PUT", thing.uri, thing.data)
         _expect(f"the status of storing {thing.uri} again", answer.status, 204)
-    _expect("what the server notes beside objects", standing.sql(query), before)
+    _expect("the server's columns for objects", standing.sql(query), before)
 
-    everything = _ask(standing, user, "REPORT", "", BODIES["sync"].replace("@TOKEN@", ""))
-    _expect("the objects of a first synchronisation", everything.body.count(".ics</d:href>"), corpus.events)
+    synced = _ask(standing, user, "REPORT", "", BODIES["sync"].replace("@TOKEN@", ""))
+    _expect("the objects of a first synchronisation", synced.body.count(".ics</d:href>"), corpus.events)
 
     begin, end = (int(moment.timestamp()) for moment in WEEK)
     expected = {one.uid for one in objects if one.first is not None and one.first < end and (one.last or 0) > begin}
     asked = BODIES["query"].replace("@FROM@", f"{WEEK[0]:%Y%m%d}").replace("@TO@", f"{WEEK[1]:%Y%m%d}")
-    found = _ask(standing, user, "REPORT", "", asked)
-    _expect("the events of a week", set(re.findall(r"\bUID:([\w-]+)", found.body)), expected)
+    answer = _ask(standing, user, "REPORT", "", asked)
+    _expect("the events of a week", set(re.findall(r"\bUID:([\w-]+)", answer.body)), expected)
 
 
-def _ask(standing: Standing, user: str, method: str, uri: str, body: str) -> Answer:
+def _ask(standing: MeasuredServer, user: str, method: str, uri: str, body: str) -> Answer:
     path = f"/dav.php/calendars/{user}/default/{uri}"
     kind = "text/calendar" if method == "PUT" else "application/xml"
     headers = {"Content-Type": f"{kind}; charset=utf-8", "Depth": "1"}
     return standing.server.ask(method, path, user=user, password=PASSWORD, body=body, headers=headers)
 
 
-def _expect(what: str, found: object, wanted: object) -> None:
-    if found != wanted:
-        message = f"the benchmark's own calendars are not right: {what} should be {wanted!r}, the server has {found!r}"
+def _expect(what: str, actual: object, wanted: object) -> None:
+    if actual != wanted:
+        message = f"the benchmark's own calendars are not right: {what} should be {wanted!r}, the server has {actual!r}"
         raise BenchmarkError(message[:4000])

@@ -17,7 +17,7 @@ CHUNK = 65536
 
 @contextlib.contextmanager
 def slow_line(port: int, round_trip_s: float) -> Iterator[int]:
-    """Give a port of 127.0.0.1 that leads to ``port`` there, half of ``round_trip_s`` later in each direction."""
+    """Yield a port of 127.0.0.1 that forwards to ``port``, with a delay of half of ``round_trip_s`` in each direction."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
@@ -36,7 +36,7 @@ def slow_line(port: int, round_trip_s: float) -> Iterator[int]:
 
 
 async def _end(server: asyncio.Server) -> None:
-    """Take no more connections, and end those that are still there."""
+    """Accept no more connections, and close existing ones."""
     server.close()
     left = asyncio.all_tasks() - {asyncio.current_task()}
     for task in left:
@@ -45,13 +45,13 @@ async def _end(server: asyncio.Server) -> None:
 
 
 async def _forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, port: int, delay_s: float) -> None:
-    # A connection takes a round trip before anybody can speak.
+    # A connection takes a round trip before data can be sent.
     await asyncio.sleep(2 * delay_s)
     far_reader, far_writer = await asyncio.open_connection(LOCAL, port)
     for side in (writer, far_writer):
         side.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     try:
-        # Being cancelled is the end of the line, and no fault that asyncio should print.
+        # Cancellation is the normal end, not an error that asyncio should print.
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.gather(_delayed(reader, far_writer, delay_s), _delayed(far_reader, writer, delay_s))
     finally:
@@ -60,7 +60,7 @@ async def _forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, p
 
 
 async def _delayed(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, delay_s: float) -> None:
-    """Pass on what comes, each piece ``delay_s`` after it came, however many are under way."""
+    """Forward data, each piece ``delay_s`` after its arrival, with any number of pieces in transit."""
     loop = asyncio.get_running_loop()
     with contextlib.suppress(ConnectionError):
         while piece := await reader.read(CHUNK):

@@ -1,4 +1,4 @@
-"""A container's start, beside the least that an engine can do; its end; and what a look at its health costs."""
+"""A container's start, compared with the minimum of the engine; its stop; and the cost of a health probe."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Final
 from bench.baking import SECTION
 from bench.contenders import Bench, BenchmarkError
 from bench.report import OURS, Goal, Row, alternating
-from tests.lab.asking import HOSTNAME
 from tests.lab.baking import baked
 from tests.lab.container import Container, Volume
+from tests.lab.http_request import HOSTNAME
 from tests.lab.machine import LOCAL
 
 if TYPE_CHECKING:
@@ -24,19 +24,19 @@ if TYPE_CHECKING:
 FLOOR: Final = "the same image, one line of Perl that answers"
 EXEC: Final = "`docker exec … true`"
 RUNS: Final = 7
-"""At least: a start takes less than a second, and what else the computer does shows in it."""
+"""Minimum number of runs: a start takes less than a second, so other load on the computer affects it."""
 LIMIT_S: Final = 20
 PAUSE_S: Final = 0.005
 CONNECT_S: Final = 0.03
-"""How long an attempt may take to be connected: one may get lost while the engine is about to lead the port there."""
+"""Limit for a connection attempt: one may get lost while the engine sets up the port."""
 ANSWER_S: Final = 5
 UNAUTHORIZED: Final = b" 401 "
-CREDENTIALS: Final = base64.b64encode(b"nobody:nothing").decode()
+CREDENTIALS: Final = base64.b64encode(b"unknown:nothing").decode()
 REQUEST: Final = (
     f"PROPFIND /dav.php/ HTTP/1.1\r\nHost: {HOSTNAME}\r\nAuthorization: Basic {CREDENTIALS}\r\n"
     "Content-Length: 0\r\nConnection: close\r\n\r\n"
 ).encode()
-"""As an account that isn't there, which only the database can tell."""
+"""As an unknown account, so the answer needs the database."""
 TRIVIAL: Final = (
     "$s = IO::Socket::INET->new(LocalPort => 443, Listen => 9, ReuseAddr => 1);"
     'while ($c = $s->accept) { print $c "HTTP/1.1 401 \\r\\n"; close $c }'
@@ -48,12 +48,12 @@ PROCESSOR_TIME: Final = (
 DATABASE: Final = "/var/lib/baikal/Specific/db"
 START_NOTE: Final = (
     "from `docker run` to the first 401 with the database read, over HTTPS on the published port; "
-    f"asked anew {1000 * PAUSE_S:g} ms after each refusal, as soon as `docker run` has returned"
+    f"retried {1000 * PAUSE_S:g} ms after each refusal, as soon as `docker run` has returned"
 )
 
 
 def rows(bench: Bench) -> list[Row]:
-    """Return what concerns a container's start, its end and its health; nothing of it is left.
+    """Return the rows for a container's start, stop and health; everything is removed afterwards.
 
     Raises :class:`BenchmarkError` if the answer that is waited for could be had without a database.
     """
@@ -87,12 +87,12 @@ def _start_row(volume: str, figures: dict[str, list[float]], at_most: float) -> 
 
 
 def _start(bench: Bench, image: str, volume: Volume, ends: list[float] | None = None) -> float:
-    """Return the seconds to the first answer; those that the end takes are added to ``ends``."""
+    """Return the seconds to the first answer; the seconds of the stop are added to ``ends``."""
     began = time.monotonic()
     with Container.run(bench.engine, image, volume=volume, ports=(443,), ready=False) as container:
         _wait(container, lambda port: UNAUTHORIZED in _ask(port), began)
         seconds = time.monotonic() - began
-        container.wait_until_serving()  # and so has no other work left
+        container.wait_until_serving()  # so it has no other work left
         began = time.monotonic()
         container.stop()
         if ends is not None:
@@ -101,7 +101,7 @@ def _start(bench: Bench, image: str, volume: Volume, ends: list[float] | None = 
 
 
 def _floor(bench: Bench, image: str) -> float:
-    """Return the seconds to the first answer of a container that does nothing else."""
+    """Return the seconds to the first answer of a container that only answers."""
     began = time.monotonic()
     words = ("-MIO::Socket::INET", "-e", TRIVIAL)
     options = ("--entrypoint=perl",)
@@ -138,18 +138,18 @@ def _ask(port: int, *, secure: bool = True) -> bytes:
 
 
 def _prove(bench: Bench, image: str) -> None:
-    """Raise :class:`BenchmarkError` if the same question gets the same answer where the database is gone."""
+    """Raise :class:`BenchmarkError` if the answer is the same without the database."""
     with Container.run(bench.engine, image, ports=(443,)) as container:
-        there = _ask(container.ports[443])
+        answer = _ask(container.ports[443])
         container.execute("mv", DATABASE, f"{DATABASE}.away")
         gone = _ask(container.ports[443])
-    if UNAUTHORIZED not in there or UNAUTHORIZED in gone:
-        message = f"with its database a container answers {there!r}, without it {gone!r}: 401 doesn't tell them apart"
+    if UNAUTHORIZED not in answer or UNAUTHORIZED in gone:
+        message = f"with its database a container answers {answer!r}, without it {gone!r}: 401 is no proof of it"
         raise BenchmarkError(message)
 
 
 def _health(bench: Bench, image: str) -> list[Row]:
-    """Return how long a probe takes, and what it takes of a processor."""
+    """Return the duration of a probe, and its processor time."""
     with Container.run(bench.engine, image, ports=(443,)) as container:
 
         def seconds(*command: str) -> float:
@@ -160,7 +160,7 @@ def _health(bench: Bench, image: str) -> list[Row]:
         measures = {OURS: lambda: seconds("baikalctl", "health"), EXEC: lambda: seconds("true")}
         figures = alternating(measures, max(RUNS, bench.runs), bench.say)
         used = [float(container.execute("python3", "-c", PROCESSOR_TIME)) for _ in figures[OURS]]
-    note = "of the probe's own process; one every 30 s"
+    note = "of the probe's process; one probe every 30 s"
     return [
         Row(section=SECTION, name="health probe", unit="s", figures=figures),
         Row(section=SECTION, name="health probe, processor time", unit="s", figures={OURS: used}, note=note),
@@ -175,4 +175,4 @@ def _context() -> ssl.SSLContext:
 
 
 CONTEXT: Final = _context()
-"""One for all attempts. Whose certificate it is, is not the question here."""
+"""One context for all attempts. The certificate is not verified here."""

@@ -1,1 +1,1 @@
-"""The peers: the same server, written as the users of other tools would write it, and what they are given."""
+"""The peers: the same server, written as users of other tools would write it, and their input."""

@@ -1,5 +1,5 @@
 #!/bin/sh
-# The self-signed certificate that nginx reads, made anew a month before it ends. Usage: baikal-certificate HOSTNAME
+# The self-signed certificate for nginx, renewed a month before it expires. Usage: baikal-certificate HOSTNAME
 set -eu
 
 hostname=$1
@@ -15,7 +15,7 @@ openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 
     -addext "basicConstraints=critical,CA:FALSE" -addext "extendedKeyUsage=serverAuth"
 cat "$certificate.key.new" >>"$certificate.pem.new"
 rm "$certificate.key.new"
-# What the site includes besides: nothing, for a certificate that no browser believes.
+# An additional file that the site includes: empty, because browsers don't trust the certificate.
 : >"$certificate.conf"
 mv "$certificate.pem.new" "$certificate.pem"
 systemctl try-reload-or-restart nginx

@@ -1,4 +1,4 @@
-"""What all contenders are given: the same settings, for the peers rendered to files by our own ``render``."""
+"""Input of all contenders: the same settings; for the peers, files rendered by our own ``render``."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from baikalctl.rendering.model import Platform
 from baikalctl.rendering.templates import HOME
 from baikalctl.settings import load
 from tasks.machine import MachineFact
-from tests.lab.asking import HOSTNAME, PASSWORD
+from tests.lab.http_request import HOSTNAME, PASSWORD
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,25 +48,25 @@ NAMES = {
     "/etc/systemd/system/baikal-backup.timer": "baikal-backup.timer",
     "/etc/systemd/system/baikal-backup.service": "baikal-backup.service",
 }
-"""What the files are called that the peers put on the host as they are."""
+"""Names of the files that the peers install unchanged."""
 SCRIPTS = ("shell/provision.sh", "certificate.sh", "backup.sh")
 COMMANDS = {
     f"{paths.COMMAND} certificate --quiet": f"/usr/local/sbin/baikal-certificate {HOSTNAME}",
     f"{paths.COMMAND} backup --quiet": "/usr/local/sbin/baikal-backup",
 }
-"""The commands that timers call: ours, and what the peers have in their place."""
+"""Commands of timers: ours, and their replacements in the peers."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """A state to bring hosts to, as our inventory says it and as the peers find it in a folder."""
+    """A wanted state: the settings for our inventory, and the folder of files for the peers."""
 
     data: dict[str, object]
     folder: Path
     version: str
     php: str
     units: tuple[str, ...]
-    """What is to be running, now and after a reboot."""
+    """Services that must run, now and after a reboot."""
 
     @property
     def archive(self) -> Path:
@@ -75,7 +75,7 @@ class Wanted:
 
 
 def wanted(folder: Path, release: Release, platform: Platform, **changes: object) -> Wanted:
-    """Write everything that the peers need for the settings with ``changes`` into ``folder``, which is made."""
+    """Write all files of the peers for the settings with ``changes`` into the new ``folder``."""
     folder.mkdir()
     password = folder.with_name("password")
     password.touch(mode=0o600)
@@ -114,15 +114,15 @@ def wanted(folder: Path, release: Release, platform: Platform, **changes: object
 
 
 def platform_of(machine: Machine) -> Platform:
-    """Return what our files depend on, of a machine that has the distribution's packages."""
+    """Return the platform of a machine that has the distribution's packages; our files depend on it."""
     fact = MachineFact()
-    found = fact.process(machine.run(fact.command()).splitlines())
+    value = fact.process(machine.run(fact.command()).splitlines())
     return Platform(
-        php=php.version(found.installed["php-fpm"]),
-        nginx=nginx.version(found.installed["nginx"]),
-        cores=found.cores,
-        memory_mb=found.memory_mb,
-        ipv6=found.ipv6,
+        php=php.version(value.installed["php-fpm"]),
+        nginx=nginx.version(value.installed["nginx"]),
+        cores=value.cores,
+        memory_mb=value.memory_mb,
+        ipv6=value.ipv6,
     )
 
 
@@ -136,7 +136,7 @@ def _tuning() -> Iterator[str]:
 
 
 def _rows(user: DesiredUser) -> Iterator[str]:
-    """Yield what makes an account with its first calendar and address book."""
+    """Yield the SQL for an account with its first calendar and address book."""
     calendar, book = user.calendars[0], user.address_books[0]
     uri = accounts.principal(user.name)
     yield _insert("users", username=user.name, digesta1=user.digest)

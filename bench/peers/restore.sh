@@ -1,5 +1,5 @@
 #!/bin/sh
-# Puts the newest archive of backup.sh back: nothing is verified, tried out or kept.
+# Restores the newest archive of backup.sh: without verification, trial run, or a copy of the old data.
 set -eu
 
 data=/var/lib/baikal

@@ -1,1 +1,1 @@
-"""The deploy on real machines and images, seen by real clients."""
+"""Tests of the deploy on real machines and images, with real clients."""

@@ -1,4 +1,4 @@
-"""What the end-to-end tests stand on: an engine, a release, machines, and secrets."""
+"""Fixtures of the end-to-end tests: an engine, a release, machines, and secrets."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import pytest
 
 from tests.conftest import TESTED_WITH, note
 from tests.lab import release as releases
-from tests.lab.asking import PASSWORD
 from tests.lab.baking import BASE, baked
+from tests.lab.container import Volume
 from tests.lab.engine import Engine, cache_directory, ensure_engine
 from tests.lab.errors import LabError
+from tests.lab.http_request import PASSWORD
 from tests.lab.images import PACKAGES, base_image, machine_image
 from tests.lab.leftovers import remove_leftovers
 from tests.lab.machine import Machine
@@ -29,7 +30,7 @@ os.environ["BAIKAL_ADMIN_PASSWORD"] = PASSWORD
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Under CI nothing is skipped: a test that can't run there has failed."""
+    """Under CI, a skipped test counts as failed."""
     report = yield
     if report.skipped and os.environ.get("CI"):
         report.outcome = "failed"
@@ -38,37 +39,37 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 
 @pytest.fixture(scope="session")
 def engine() -> Engine:
-    """Give a container engine; tests/conftest.py ends it after all workers, if it was started for this."""
+    """Return a container engine; if it was started for the tests, tests/conftest.py stops it after all workers."""
     try:
-        found = ensure_engine()
+        answering = ensure_engine()
     except LabError as error:
         if os.environ.get("CI"):
             raise
         pytest.skip(f"end-to-end tests need a container engine: {error}")
-    remove_leftovers(found)
-    return found
+    remove_leftovers(answering)
+    return answering
 
 
 @pytest.fixture(scope="session")
 def release() -> Release:
-    """Give the release that all tests install; which it was stands at the end of the report."""
-    found = releases.obtain(cache_directory())
-    note(TESTED_WITH, f"release: Baïkal {found.version}, {found.origin}")
-    return found
+    """Return the release that all tests install; the report's end names it."""
+    installed = releases.obtain(cache_directory())
+    note(TESTED_WITH, f"release: Baïkal {installed.version}, {installed.origin}")
+    return installed
 
 
 @pytest.fixture(scope="session")
 def image(engine: Engine, release: Release) -> str:
-    """Give the image that the deploy bakes, on the base that the Dockerfile names."""
+    """Return the image that the deploy bakes on the base in the Dockerfile."""
     note(TESTED_WITH, f"base: {BASE}, {base_image(engine, BASE).origin}")
     return baked(engine, release)
 
 
 @pytest.fixture(scope="module")
 def boot(engine: Engine) -> Iterator[Callable[..., Machine]]:
-    """Give a function that boots machines, warm ones with the packages already there.
+    """Yield a function that boots machines; warm ones have the packages preinstalled.
 
-    They are removed with the last of the module's tests: a kernel lets only so many systemds watch their files.
+    They are removed after the module's last test: the kernel's limit of inotify watches allows only some systemds.
     """
     booted: list[Machine] = []
 
@@ -83,12 +84,19 @@ def boot(engine: Engine) -> Iterator[Callable[..., Machine]]:
 
 @pytest.fixture(scope="session")
 def server(engine: Engine, release: Release) -> Iterator[Server]:
-    """Give one deployed server, for tests that leave it as they found it."""
+    """Yield a deployed server, for tests that don't change it permanently."""
     with _booted(engine, "debian:12", warm=True) as machine:
         server = Server(machine, release)
         outcome = server.deploy()
         assert outcome.status == 0, outcome.output
         yield server
+
+
+@pytest.fixture
+def volume(engine: Engine) -> Iterator[Volume]:
+    """Yield an empty volume."""
+    with Volume(engine) as made:
+        yield made
 
 
 def _booted(engine: Engine, distribution: str, *, warm: bool) -> Machine:

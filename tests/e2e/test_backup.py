@@ -1,4 +1,4 @@
-"""Archives on a real machine: by hand, by the clock, amid writers, through power cuts and full disks, and brought home."""
+"""Archives on a machine: by command, by timer, during writes, with power cuts and full disks, and downloads."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ LIMIT_S = 30
 
 @pytest.fixture(scope="module")
 def server(boot: Callable[..., Machine], release: Release) -> Server:
-    """Give a server that is deployed to."""
+    """Return a deployed server."""
     own = Server(boot(), release)
     outcome = own.deploy()
     assert outcome.status == 0, outcome.output
@@ -42,7 +42,7 @@ def server(boot: Callable[..., Machine], release: Release) -> Server:
 
 @pytest.fixture
 def writers(server: Server) -> Iterator[set[str]]:
-    """Have four clients put events for as long as the test lasts; give the set of those that were acknowledged."""
+    """Let four clients store events during the test; yield the set of acknowledged ones."""
     acknowledged: set[str] = set()
     stop = threading.Event()
 
@@ -68,20 +68,20 @@ def writers(server: Server) -> Iterator[set[str]]:
 
 
 def finding(server: Server, words: str = "") -> dict[str, Any]:
-    """Return what the doctor says of the backups, where several things the one with ``words``."""
-    found = [each for each in server.check()["findings"] if each["subject"] == "backup" and words in each["message"]]
-    assert len(found) == 1, found
-    return dict(found[0])
+    """Return the finding of check on backups; if there are several, the one with ``words``."""
+    findings = [each for each in server.check()["findings"] if each["subject"] == "backup" and words in each["message"]]
+    assert len(findings) == 1, findings
+    return dict(findings[0])
 
 
 def hidden(machine: Machine) -> list[str]:
-    """Return what is left of archives that weren't finished."""
+    """Return leftovers of unfinished archives."""
     command = f"find {BACKUPS} /var/lib/baikal -name '.?*'"
     return machine.run(command).split()
 
 
 def archived_objects(machine: Machine, archive: str) -> set[str]:
-    """Return the names of the events in an archive, read as anybody would."""
+    """Return the names of the events in an archive, read with tar and SQLite."""
     machine.run(f"rm -rf /run/seen && mkdir /run/seen && tar -xzf {archive} -C /run/seen")
     program = (
         "import json, sqlite3\n"
@@ -91,22 +91,22 @@ def archived_objects(machine: Machine, archive: str) -> set[str]:
     return set(json.loads(machine.engine.docker("exec", "-i", machine.name, "python3", "-", input=program)))
 
 
-def test_a_machine_that_is_new_says_when_its_first_archive_is_due(server: Server) -> None:
-    """The timer runs, starts at boot, and systemd has understood when."""
+def test_new_machine_reports_when_its_first_archive_is_due(server: Server) -> None:
+    """The timer runs, starts at boot, and has the right time."""
     machine = server.machine
     assert machine.run("systemctl is-active baikal-backup.timer; systemctl is-enabled baikal-backup.timer").split() == [
         "active",
         "enabled",
     ]
-    shown = machine.run("systemctl show -p NextElapseUSecRealtime --value baikal-backup.timer")
-    assert " 03:15:00 " in shown
-    said = finding(server)
-    assert said["status"] == "ok"
-    assert said["message"].startswith("no archive was made yet; the next is due in ")
+    served_certificate = machine.run("systemctl show -p NextElapseUSecRealtime --value baikal-backup.timer")
+    assert " 03:15:00 " in served_certificate
+    message = finding(server)
+    assert message["status"] == "ok"
+    assert message["message"].startswith("no archive was made yet; the next is due in ")
 
 
-def test_what_was_acknowledged_before_it_began_is_in_it(server: Server, writers: set[str]) -> None:
-    """While four clients write; each archive is whole, and no client was disturbed."""
+def test_archive_has_everything_acknowledged_before_its_start(server: Server, writers: set[str]) -> None:
+    """Four clients write during the backup; each archive is complete, and no client gets an error."""
     assert wait_until(lambda: len(writers) > 20, LIMIT_S)
     for _ in range(3):
         before = set(writers)
@@ -121,8 +121,8 @@ def test_what_was_acknowledged_before_it_began_is_in_it(server: Server, writers:
     assert finding(server)["status"] == "ok"
 
 
-def test_the_clock_makes_one_and_says_so_in_the_journal(server: Server) -> None:
-    """What the timer starts; of its progress there is nothing."""
+def test_timer_makes_an_archive_and_logs_it(server: Server) -> None:
+    """The service that the timer starts logs the result, without progress."""
     machine = server.machine
     before = machine.run(NEWEST)
     machine.run("systemctl start baikal-backup.service")
@@ -131,13 +131,13 @@ def test_the_clock_makes_one_and_says_so_in_the_journal(server: Server) -> None:
     journal = machine.run("journalctl -u baikal-backup.service -o cat")
     assert made.strip() in journal
     assert "pack it" not in journal
-    # The doctor calls it well, and so does a deploy, for which there is nothing to do.
+    # Check is satisfied, and a deploy has nothing to do.
     outcome = server.deploy()
     assert (outcome.status, outcome.changes) == (0, 0), outcome.output
 
 
-def test_one_that_was_missed_while_the_machine_was_off_is_made_when_it_is_on(server: Server) -> None:
-    """Its stamp is of two days ago: as if it had been off since."""
+def test_missed_archive_is_made_after_boot(server: Server) -> None:
+    """The timer's stamp is two days old, as if the machine had been off since."""
     machine = server.machine
     before = machine.run(NEWEST)
     machine.run("systemctl stop baikal-backup.timer")
@@ -148,8 +148,8 @@ def test_one_that_was_missed_while_the_machine_was_off_is_made_when_it_is_on(ser
 
 
 @pytest.mark.parametrize("moment", ["snapshot", "pack"])
-def test_a_power_cut_leaves_what_was_there_and_the_next_run_clears_up(server: Server, moment: str) -> None:
-    """Stopped at a moment of its own, then all processes of the machine killed at once."""
+def test_power_cut_keeps_old_archives_and_the_next_run_cleans_up(server: Server, moment: str) -> None:
+    """The backup stops at a certain step, then all processes of the machine are killed at once."""
     machine = server.machine
     before = machine.run(f"ls {BACKUPS}").split()
     program = {
@@ -174,15 +174,15 @@ def test_a_power_cut_leaves_what_was_there_and_the_next_run_clears_up(server: Se
     assert finding(server)["status"] == "ok"
 
 
-def test_a_full_disk_is_said_in_one_line_and_nothing_is_left(server: Server) -> None:
-    """The doctor warns, and what was there is there; with room it works again, and he is content."""
+def test_full_disk_is_one_line_and_leaves_no_files(server: Server) -> None:
+    """Check warns, and earlier archives stay; with free space it works again, and check is satisfied."""
     machine = server.machine
     machine.run(f"mkdir -p /mnt/small && mount -t tmpfs -o size=200k tmpfs {BACKUPS}")
     try:
-        said = machine.run("baikalctl backup 2>&1; echo status $?").splitlines()
-        assert said[-1] == "status 1"
-        assert len([line for line in said if "No space left" in line or "can't be" in line]) == 1, said
-        assert "make room in " in said[-2]
+        lines = machine.run("baikalctl backup 2>&1; echo status $?").splitlines()
+        assert lines[-1] == "status 1"
+        assert len([line for line in lines if "No space left" in line or "can't be" in line]) == 1, lines
+        assert "make room in " in lines[-2]
         assert machine.run(f"ls -A {BACKUPS}") == ""
         warned = finding(server)
         assert warned["status"] == "warning"
@@ -194,16 +194,16 @@ def test_a_full_disk_is_said_in_one_line_and_nothing_is_left(server: Server) -> 
     assert finding(server)["status"] == "ok"
 
 
-def test_a_run_that_changes_data_is_waited_for(server: Server) -> None:
-    """By its name, and not for ever."""
+def test_backup_waits_for_a_run_that_changes_data(server: Server) -> None:
+    """Its process is named, and the wait has a limit."""
     machine = server.machine
     machine.run("rm -f /run/held; flock /var/lib/baikal/state/lock sh -c 'touch /run/held; sleep 3' > /dev/null 2>&1 &")
     assert wait_until(lambda: bool(machine.run("ls /run/held 2>/dev/null || true")), LIMIT_S)
     assert "wait for flock (process " in machine.run("baikalctl backup")
 
 
-def test_archives_of_a_fleet_come_home(server: Server) -> None:
-    """As root and with sudo, for their owner alone, and whole; a host that can't be reached is red, the other goes on."""
+def test_archives_of_a_fleet_are_downloaded(server: Server) -> None:
+    """As root and with sudo, private and complete; an unreachable host fails, and the other continues."""
     home = REPOSITORY / "backups"
     name, data = server.host()
     sudo = Server(server.machine, server.release, user="deployer").host()[1]

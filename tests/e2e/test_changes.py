@@ -1,4 +1,4 @@
-"""Settings change, checks fail, administrators and people make changes of their own: what serves goes on serving."""
+"""Changed settings, failing checks, and changes by administrators and users, without interruption of service."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab.asking import PASSWORD
 from tests.lab.engine import wait_until
+from tests.lab.http_request import PASSWORD
 from tests.lab.server import REFERENCE, USERS, Server
 
 if TYPE_CHECKING:
@@ -26,15 +26,15 @@ YAML = "/var/lib/baikal/config/baikal.yaml"
 
 @pytest.fixture(scope="module")
 def own(boot: Callable[..., Machine], release: Release) -> Server:
-    """Give a server for tests that change it; each leaves it healthy and deployed as declared."""
+    """Return a server for tests that change it; each leaves it healthy and as declared."""
     server = Server(boot("debian:13"), release)
     outcome = server.deploy()
     assert outcome.status == 0, outcome.output
     return server
 
 
-def test_a_refused_configuration_leaves_all_of_the_old_state_and_every_run_red(own: Server) -> None:
-    """Files, name, certificate and declaration stay as they were; red until it is fixed, then applied and loaded."""
+def test_refused_configuration_keeps_the_old_state_and_fails_every_run(own: Server) -> None:
+    """Files, name, certificate and declaration stay; runs fail until it is fixed, then it is applied and loaded."""
     before = own.machine.read(SITE)
     certificate = _served(own)
     wanted = {"upload_limit_mb": 33, "hostname": "other.example.org"}
@@ -50,7 +50,7 @@ def test_a_refused_configuration_leaves_all_of_the_old_state_and_every_run_red(o
             assert own.check()["healthy"]
         own.machine.run(f"mv {BROKEN} /root/ && systemctl restart nginx && mv /root/somebody-elses.conf {BROKEN}")
         assert _served(own) == certificate
-        # The lost reload: what is declared now is what is in place, but nothing has checked it since.
+        # The lost reload: the declared files are in place, but no check has passed since.
         outcome = own.deploy()
         assert outcome.status == 1, "a failing check must not be forgotten when files and declaration agree again"
         assert own.machine.run("ls -A /etc/nginx/conf.d").split() == ["baikal.conf", "somebody-elses.conf"]
@@ -65,23 +65,23 @@ def test_a_refused_configuration_leaves_all_of_the_old_state_and_every_run_red(o
     assert own.deploy().changes == 0
 
 
-def test_a_port_that_was_taken_is_used_once_it_is_free(own: Server) -> None:
-    """Nginx's reload succeeds although it can't have the port: red, and green as soon as whoever had it is gone."""
-    own.machine.run("systemd-run --unit=squatter --quiet python3 -m http.server 8443")
+def test_occupied_port_is_used_once_it_is_free(own: Server) -> None:
+    """Nginx's reload succeeds although the port is in use: the run fails until the other process has ended."""
+    own.machine.run("systemd-run --unit=other --quiet python3 -m http.server 8443")
     own.machine.run("for i in $(seq 100); do ss -ltn | grep -q :8443 && exit 0; sleep 0.1; done; exit 1")
     outcome = own.deploy(https_port=8443)
     assert outcome.status == 1
     assert "answer" in outcome.output
-    own.machine.run("systemctl stop squatter")
+    own.machine.run("systemctl stop other")
     assert own.deploy(https_port=8443).status == 0
     assert own.deploy(https_port=8443).changes == 0
     assert own.deploy().status == 0
 
 
 def test_a_run_repairs_code_and_configuration_that_was_edited(own: Server) -> None:
-    """Edited files of the release are found by the check and repaired; a service that has read an edited one rereads it.
+    """Check finds edited files of the release, and a run repairs them; services that have read one are reloaded.
 
-    Files that were deployed once and are no longer declared are removed; other people's stay.
+    Earlier deployed files that are no longer declared are removed; other files stay.
     """
     code = "/opt/baikal/current"
     record = "/var/lib/baikal/state/files.json"
@@ -107,8 +107,8 @@ def test_a_run_repairs_code_and_configuration_that_was_edited(own: Server) -> No
     own.machine.run("rm /etc/nginx/conf.d/theirs.conf")
 
 
-def test_what_an_administrator_changed_and_nobody_declares_stays(own: Server) -> None:
-    """Baïkal's admin pages write the same yaml: undeclared keys stay, declared ones come back."""
+def test_undeclared_changes_of_an_administrator_stay(own: Server) -> None:
+    """Baïkal's admin pages write the same yaml: undeclared keys stay, declared ones are restored."""
     own.machine.run(
         f"sed -i 's/user %u authentication/%u, authentication/; s/timezone: .*/timezone: Asia\\/Tokyo/' {YAML}"
     )
@@ -124,22 +124,22 @@ def test_what_an_administrator_changed_and_nobody_declares_stays(own: Server) ->
 
 
 def test_a_password_that_its_owner_changed_stays_until_the_declaration_changes(own: Server) -> None:
-    """Runs don't reset passwords; a new declaration does, and the administrator's follows the same rule."""
+    """Runs don't reset passwords, a new declaration does; the same holds for the administrator's."""
     digest = hashlib.md5(b"Corey:BaikalDAV:chosen by Corey", usedforsecurity=False).hexdigest()
     own.rows(f"UPDATE users SET digesta1 = '{digest}' WHERE username = 'Corey'")  # noqa: S608 - as the admin pages do
     assert own.deploy().changes == 0
     assert own.ask("PROPFIND", "/dav.php/", user="Corey", password="chosen by Corey").status == 207
     changed = [dict(user, password={"env": "NEW_PASSWORD"}) if user["name"] == "Corey" else user for user in USERS]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("NEW_PASSWORD", "declared anew")
+        patch.setenv("NEW_PASSWORD", "newly declared")
         assert own.deploy(users=changed).status == 0
-    assert own.ask("PROPFIND", "/dav.php/", user="Corey", password="declared anew").status == 207
+    assert own.ask("PROPFIND", "/dav.php/", user="Corey", password="newly declared").status == 207
     assert own.deploy().status == 0
     assert own.ask("PROPFIND", "/dav.php/", user="Corey", password=PASSWORD).status == 207
 
 
-def test_undeclared_people_and_things_are_never_touched(own: Server) -> None:
-    """A calendar that a client made, and an account that leaves the declaration, both stay."""
+def test_undeclared_accounts_and_calendars_stay(own: Server) -> None:
+    """A calendar that a client has created and an account that is no longer declared both stay."""
     own.account().principal().make_calendar(name="Holidays", cal_id="holidays")
     outcome = own.deploy(users=[{**USERS[0], "calendars": [{"name": "default"}]}])
     assert outcome.status == 0, outcome.output
@@ -150,8 +150,8 @@ def test_undeclared_people_and_things_are_never_touched(own: Server) -> None:
     assert own.deploy().status == 0
 
 
-def test_an_account_declared_absent_goes_and_a_backup_of_it_stays(own: Server) -> None:
-    """Removal is explicit, complete, and takes a copy of the database first."""
+def test_account_declared_absent_is_removed_after_a_backup(own: Server) -> None:
+    """Removal is explicit and complete, after a backup of the database."""
     assert own.deploy(users=[*USERS, {"name": "leaver", "password": REFERENCE}]).status == 0
     assert own.ask("PROPFIND", "/dav.php/", user="leaver").status == 207
     assert own.deploy(users=[*USERS, {"name": "leaver", "state": "absent"}]).status == 0
@@ -164,10 +164,10 @@ def test_an_account_declared_absent_goes_and_a_backup_of_it_stays(own: Server) -
     assert own.deploy().status == 0
 
 
-def test_tls_off_behind_a_proxy_and_admin_pages_for_some_networks_and_back(own: Server) -> None:
-    """Port 80 serves; a declared proxy's word on scheme and client counts, a stranger's doesn't.
+def test_tls_off_and_admin_allow_take_effect_and_are_reverted(own: Server) -> None:
+    """Port 80 serves; scheme and client address are accepted from a declared proxy only.
 
-    With admin_allow, others get 403 on the admin pages, and DAV as before. The way back is a run as well.
+    With admin_allow, other clients get 403 on the admin pages, and DAV as before. A run reverts both.
     """
     gateway = own.machine.run("ip route | awk '/default/ {print $3}'").strip()
     claims = {"X-Forwarded-Proto": "https", "X-Forwarded-For": "203.0.113.9"}
@@ -177,7 +177,7 @@ def test_tls_off_behind_a_proxy_and_admin_pages_for_some_networks_and_back(own: 
     assert own.machine.run("ss -ltnH | awk '{print $4}' | sed 's/.*://' | sort -nu").split() == ["22", "80"]
     assert '<base href="http://' in own.ask("GET", "/", port=80, headers=claims).body
     assert own.deploy(tls="off", trusted_proxies=[gateway]).status == 0
-    # A reload is done when the old workers are gone, a moment after systemd has passed it on.
+    # A reload is complete when the old workers have ended, shortly after systemctl returns.
     assert wait_until(lambda: '<base href="https://' in own.ask("GET", "/", port=80, headers=claims).body, 5)
     own.ask("PROPFIND", "/dav.php/", user="jo", password="wrong", port=80, headers=claims)
     assert "client: 203.0.113.9" in own.machine.read("/var/log/nginx/error.log")
@@ -189,7 +189,7 @@ def test_tls_off_behind_a_proxy_and_admin_pages_for_some_networks_and_back(own: 
 
 
 def test_an_untuned_database_is_tuned(own: Server) -> None:
-    """A database that was imported or upgraded gets the indexes and the journal mode, whatever it came with."""
+    """An imported or upgraded database gets the indexes and the journal mode."""
     own.machine.run("systemctl stop nginx")
     own.rows("DROP INDEX baikalctl_calendarobjects_uri")
     own.rows("PRAGMA journal_mode = DELETE")
@@ -213,16 +213,16 @@ def test_an_untuned_database_is_tuned(own: Server) -> None:
     ],
     ids=["services", "owner", "version"],
 )
-def test_check_finds_what_is_wrong_and_says_what_to_do(own: Server, breakages: dict[str, str]) -> None:
-    """Each thing broken by hand is a failed finding with a remedy, and exit status 1; a run repairs all of them."""
+def test_check_reports_each_damage_with_a_remedy(own: Server, breakages: dict[str, str]) -> None:
+    """Each damage is a failed finding with a remedy, and exit status 1; a run repairs all of them."""
     kept = own.machine.run(f"cat {YAML}")
     for subject, command in breakages.items():
         before = {finding["subject"] for finding in own.check()["findings"] if finding["status"] == "failed"}
-        assert subject not in before, "what is broken already doesn't show this"
+        assert subject not in before, "an earlier breakage already causes this finding"
         own.machine.run(command)
-        found = own.check()
-        assert not found["healthy"], command
-        failed = [finding for finding in found["findings"] if finding["status"] == "failed"]
+        report = own.check()
+        assert not report["healthy"], command
+        failed = [finding for finding in report["findings"] if finding["status"] == "failed"]
         assert subject in {finding["subject"] for finding in failed}, (command, failed)
         assert all(finding["remedy"] or ";" in finding["message"] for finding in failed), failed
     if "version" in breakages:  # a deploy never touches the version of the data

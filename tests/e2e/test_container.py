@@ -1,4 +1,4 @@
-"""A container: what its environment says becomes the server, what is wrong is said, and its health is the truth."""
+"""A container: its environment configures the server, errors are reported, and its health status is right."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ import pytest
 
 from baikalctl.settings.environment import PREFIX
 from baikalctl.settings.model import DEFINITIONS
-from tests.lab.asking import HOSTNAME, PASSWORD, Answer
 from tests.lab.clients import EVENT, Account
 from tests.lab.container import LABELS, USERS, Container, Volume
 from tests.lab.engine import Engine, wait_until
+from tests.lab.http_request import HOSTNAME, PASSWORD, Answer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -41,36 +41,29 @@ with open("{DATABASE}", "r+b") as stream:
         stream.seek((page - 1) * 4096)
         stream.write(bytes(4096))
 """  # noqa: S608 - the lab's own
-"""A program that empties the pages where the accounts are, and none else."""
+"""A program that overwrites the pages of the accounts' table with zeros."""
 FULL: Final = "make room in /var/lib/baikal, which is full"
 
 
 @pytest.fixture(scope="module")
 def served(engine: Engine, image: str) -> Iterator[Container]:
-    """Give one container with the lab's environment, for tests that leave it as they found it."""
+    """Yield a container with the lab's environment, for tests that don't change it permanently."""
     with Container.run(engine, image, options=["--health-interval=1s", "--health-retries=1"]) as container:
         yield container
 
 
-@pytest.fixture
-def volume(engine: Engine) -> Iterator[Volume]:
-    """Give an empty volume."""
-    with Volume(engine) as volume:
-        yield volume
-
-
 class Refusal(NamedTuple):
-    """How a container ended that should not have served."""
+    """The end of a container that refused to start."""
 
     status: int
     lines: list[str]
-    """Both streams' together, so that the order of what is on different ones is chance."""
+    """Lines of both streams; the order between the streams is random."""
 
     def line(self, start: str) -> str:
-        """Return the one line that starts like this."""
-        found = [line for line in self.lines if line.startswith(f"baikalctl: {start}")]
-        assert len(found) == 1, self.lines
-        return found[0]
+        """Return the only line that starts with this."""
+        matches = [line for line in self.lines if line.startswith(f"baikalctl: {start}")]
+        assert len(matches) == 1, self.lines
+        return matches[0]
 
 
 def refused(
@@ -80,7 +73,7 @@ def refused(
     options: Sequence[str] = (),
     volume: Volume | None = None,
 ) -> Refusal:
-    """Run a container that ends by itself, and return how; no traceback is ever among what it said."""
+    """Run a container that ends by itself, and return its end; assert that there is no traceback."""
     with Container.run(
         engine, image, environment=environment, options=options, volume=volume, ports=(), ready=False
     ) as container:
@@ -98,13 +91,13 @@ def put(container: Container, name: str, *, path: str = CALENDAR, password: str 
 
 
 def log_in(container: Container, user: str, password: str, path: str = "/dav.php/") -> int:
-    """Return the status that somebody gets who logs in as ``user``."""
+    """Return the HTTP status of a login as ``user``."""
     return container.ask("PROPFIND", path, user=user, password=password, headers={"Depth": "0"}).status
 
 
 def listing(engine: Engine, image: str, volume: Volume) -> str:
-    """Return what is in a volume."""
-    shown = (
+    """Return the contents of a volume."""
+    served_certificate = (
         "--entrypoint",
         "find",
         "-v",
@@ -116,12 +109,12 @@ def listing(engine: Engine, image: str, volume: Volume) -> str:
         "-printf",
         r"%p %s %m %U\n",
     )
-    return engine.docker("run", "--rm", *LABELS, *shown)
+    return engine.docker("run", "--rm", *LABELS, *served_certificate)
 
 
 @contextlib.contextmanager
 def owned_by(uid: int, engine: Engine, image: str, folder: Path) -> Iterator[None]:
-    """Give what is in the folder to somebody else within the block."""
+    """Change the owner of the folder's contents within the block."""
 
     def give(whom: int) -> None:
         words = ("--entrypoint", "find", "-v", f"{folder}:/folder", image, "/folder", "-mindepth", "1")
@@ -135,12 +128,12 @@ def owned_by(uid: int, engine: Engine, image: str, folder: Path) -> Iterator[Non
 
 
 def asked_for_health(container: Container) -> tuple[int, str]:
-    """Return the status of ``baikalctl health``, and what it said."""
-    said, _, status = container.execute("sh", "-c", "baikalctl health 2>&1; echo $?").rstrip().rpartition("\n")
-    return int(status), said
+    """Return the status and the output of ``baikalctl health``."""
+    output, _, status = container.execute("sh", "-c", "baikalctl health 2>&1; echo $?").rstrip().rpartition("\n")
+    return int(status), output
 
 
-# What a container becomes
+# Configuration
 
 
 def test_environment_variables_alone_make_a_server_for_real_clients(served: Container) -> None:
@@ -155,7 +148,7 @@ def test_environment_variables_alone_make_a_server_for_real_clients(served: Cont
 def test_data_survives_and_other_settings_take_effect_at_the_next_start(
     engine: Engine, image: str, volume: Volume
 ) -> None:
-    """A restart, then a new container on the volume with another name, ports, path, log-in, passwords and account."""
+    """A restart, then a new container on the volume with another name, ports, path, login method, passwords and account."""
     with Container.run(engine, image, volume=volume) as first:
         assert put(first, "kept").status == 201
         first.stop()
@@ -194,8 +187,8 @@ def test_data_survives_and_other_settings_take_effect_at_the_next_start(
         assert asked_for_health(second) == (0, HEALTHY), "it is asked where clients are"
 
 
-def test_what_an_administrator_changed_by_himself_survives(engine: Engine, image: str, volume: Volume) -> None:
-    """A password and an account from the admin pages, and a line in baikal.yaml, are there after the next start."""
+def test_changes_of_an_administrator_survive(engine: Engine, image: str, volume: Volume) -> None:
+    """A password and an account from the admin pages, and a line in baikal.yaml, are kept at the next start."""
     digests = {name: hashlib.md5(f"{name}:BaikalDAV:{OTHER}".encode()).hexdigest() for name in ("jo", "eve")}  # noqa: S324
     with Container.run(engine, image, volume=volume) as first:
         first.rows(f"UPDATE users SET digesta1 = '{digests['jo']}' WHERE username = 'jo'")  # noqa: S608 - the lab's own
@@ -212,7 +205,7 @@ def test_what_an_administrator_changed_by_himself_survives(engine: Engine, image
         assert line in yaml
 
 
-def test_a_mounted_file_says_what_the_environment_doesnt_override(engine: Engine, image: str, tmp_path: Path) -> None:
+def test_mounted_file_configures_and_variables_override_it(engine: Engine, image: str, tmp_path: Path) -> None:
     """settings.toml with plain secrets; a variable wins over the same setting in it."""
     file = tmp_path / "settings.toml"
     file.write_text(
@@ -230,10 +223,12 @@ def test_a_mounted_file_says_what_the_environment_doesnt_override(engine: Engine
         assert "Arbeit für alle" in answer.body
 
 
-@pytest.mark.parametrize("trusted", [True, False], ids=["a declared proxy", "a stranger"])
-def test_only_a_declared_proxy_speaks_for_the_client(engine: Engine, image: str, *, trusted: bool) -> None:
-    """Whoever it believes, the client's address is in the log and the client's scheme in the pages."""
-    # An engine that was started a moment ago may not name the gateway, which is the first address.
+@pytest.mark.parametrize("trusted", [True, False], ids=["a declared proxy", "another client"])
+def test_client_address_and_scheme_are_accepted_from_a_declared_proxy_only(
+    engine: Engine, image: str, *, trusted: bool
+) -> None:
+    """For a declared proxy, the log has the client's address and pages have the client's scheme."""
+    # A newly started engine may not report the gateway, which is the first address.
     subnet = engine.docker("network", "inspect", "bridge", "-f", "{{(index .IPAM.Config 0).Subnet}}").strip()
     gateway = str(ipaddress.ip_network(subnet)[1])
     environment = {
@@ -246,11 +241,11 @@ def test_only_a_declared_proxy_speaks_for_the_client(engine: Engine, image: str,
         page = container.ask("GET", "/calendars/admin/", port=80, headers=headers)
         base = re.search(r'<base href="([^"]*)"', page.body)
         assert base, page.body[:400]
-        # nginx writes the line when the client has its answer already.
+        # nginx writes the line after the client has its answer.
         assert wait_until(lambda: "GET /calendars/admin/" in container.log(), LIMIT_S)
         log = container.log()
     assert base[1].startswith(f"{'https' if trusted else 'http'}://{HOSTNAME}/calendars/")
-    # A cookie of somebody who came over TLS never leaves in the clear.
+    # A cookie of a client with TLS is never sent without TLS.
     assert ("; secure" in page.headers["set-cookie"].lower()) == trusted
     assert page.headers["set-cookie"].startswith("__Host-baikal=" if trusted else "PHPSESSID=")
     assert "; path=/;" in page.headers["set-cookie"]
@@ -258,8 +253,8 @@ def test_only_a_declared_proxy_speaks_for_the_client(engine: Engine, image: str,
     assert line.split()[0] == ("203.0.113.7" if trusted else gateway)
 
 
-def test_a_container_that_waits_says_so_and_takes_over(engine: Engine, image: str, volume: Volume) -> None:
-    """Two on one volume: the second serves when the first has ended, with all that the first has stored."""
+def test_second_container_on_a_volume_waits_and_then_serves(engine: Engine, image: str, volume: Volume) -> None:
+    """Two on one volume: the second serves after the first has ended, with all data of the first."""
     with (
         Container.run(engine, image, volume=volume) as first,
         Container.run(engine, image, volume=volume, ready=False) as second,
@@ -273,7 +268,7 @@ def test_a_container_that_waits_says_so_and_takes_over(engine: Engine, image: st
         assert second.ask("GET", f"{CALENDAR}/stored.ics", user="jo").status == 200
 
 
-# What it refuses
+# Refusals
 
 WRONG: Final = {
     "hostname": ("https://cal.example.org", "bare name"),
@@ -330,26 +325,26 @@ WRONG: Final = {
     "restic_password": ("", "is empty"),
     "restic_credentials": ("key", "not NAME=value"),
 }
-"""Of every setting that a container takes, something wrong, and words of the remedy."""
+"""A wrong value for each setting of a container, and part of the expected remedy."""
 
 
-def test_every_wrong_variable_is_said_at_once_and_nothing_is_written(
+def test_all_wrong_variables_are_reported_together_and_nothing_is_written(
     engine: Engine, image: str, volume: Volume
 ) -> None:
-    """All of them in one container: a line each with the variable's name and the remedy, status 2, an empty volume."""
+    """All in one container: one line each with the variable's name and the remedy, status 2, an empty volume."""
     assert set(WRONG) == {name for name, item in DEFINITIONS.items() if not item.machine_only}
     unknown = {"BAIKAL_HOSTNAM": "x", "BAIKAL_VERSION": "0.11.1"}
     environment = {PREFIX + name.upper(): text for name, (text, _) in WRONG.items()} | unknown
-    said = refused(engine, image, environment, volume=volume)
-    assert said.status == 2
-    assert len(said.lines) == len(environment) + 1
+    output = refused(engine, image, environment, volume=volume)
+    assert output.status == 2
+    assert len(output.lines) == len(environment) + 1
     for name, (_, words) in WRONG.items():
         start = PREFIX + name.upper()
-        (line,) = [line for line in said.lines if re.match(rf"baikalctl: {start}( = |:)", line)]
+        (line,) = [line for line in output.lines if re.match(rf"baikalctl: {start}( = |:)", line)]
         assert words in line
-    assert "did you mean BAIKAL_HOSTNAME?" in said.line("BAIKAL_HOSTNAM:")
-    assert "choose an image with that release" in said.line("BAIKAL_VERSION:")
-    assert said.lines[-1].startswith("baikalctl: nothing was touched")
+    assert "did you mean BAIKAL_HOSTNAME?" in output.line("BAIKAL_HOSTNAM:")
+    assert "choose an image with that release" in output.line("BAIKAL_VERSION:")
+    assert output.lines[-1].startswith("baikalctl: nothing was touched")
     assert listing(engine, image, volume) == ""
 
 
@@ -417,16 +412,16 @@ def test_every_wrong_variable_is_said_at_once_and_nothing_is_written(
         *("no database server", "a database server", "a server of a file", "a repository without a password"),
     ],
 )
-def test_an_environment_that_is_wrong_as_a_whole_is_refused(
+def test_contradictory_environment_is_refused(
     engine: Engine, image: str, environment: dict[str, str | None], expected: list[str]
 ) -> None:
-    """What is missing or contradicts itself: a line each and nothing else, and no password is shown."""
-    said = refused(engine, image, environment)
-    assert said.status == 2
+    """Missing and contradictory variables: one line each and nothing else, without any password."""
+    output = refused(engine, image, environment)
+    assert output.status == 2
     for start in expected:
-        said.line(start)
-    assert len(said.lines) == len(expected) + 1
-    assert PASSWORD not in str(said.lines)
+        output.line(start)
+    assert len(output.lines) == len(expected) + 1
+    assert PASSWORD not in str(output.lines)
 
 
 @pytest.mark.parametrize(
@@ -445,19 +440,19 @@ def test_an_environment_that_is_wrong_as_a_whole_is_refused(
     ],
     ids=["the release", "misspelt", "a wrong type", "not TOML", "not UTF-8", "a directory"],
 )
-def test_a_mounted_file_that_is_wrong_is_refused(  # noqa: PLR0913, PLR0917 - two fixtures, a folder and a case's parts
+def test_wrong_mounted_file_is_refused(  # noqa: PLR0913, PLR0917 - two fixtures, a folder and a case's parts
     engine: Engine, image: str, tmp_path: Path, content: bytes | None, status: int, expected: str
 ) -> None:
-    """One line that names the setting as it stands in the file, or the file."""
+    """One line that names the setting as written in the file, or the file."""
     file = tmp_path / "settings.toml"
     if content is None:
         file.mkdir()
     else:
         file.write_bytes(content)
-    said = refused(engine, image, options=[f"--volume={file}:{TOML}:ro"])
-    assert said.status == status
-    said.line(expected)
-    assert len(said.lines) == status
+    output = refused(engine, image, options=[f"--volume={file}:{TOML}:ro"])
+    assert output.status == status
+    output.line(expected)
+    assert len(output.lines) == status
 
 
 @pytest.mark.parametrize(
@@ -494,28 +489,26 @@ def test_a_mounted_file_that_is_wrong_is_refused(  # noqa: PLR0913, PLR0917 - tw
     ],
     ids=["a read-only volume", "no tmpfs", "another's folder", "root without powers", "another's file", "low ports"],
 )
-def test_a_container_that_may_not_says_what_would_let_it(  # noqa: PLR0913, PLR0917 - likewise
+def test_container_without_permission_names_the_remedy(  # noqa: PLR0913, PLR0917 - likewise
     engine: Engine, image: str, volume: Volume, tmp_path: Path, options: list[str], mount: str, expected: str
 ) -> None:
-    """One line with the account, the place, and the option that helps; status 1."""
+    """One line with the account, the path, and the option that helps; status 1."""
     folder, secret = tmp_path / "data", tmp_path / "settings.toml"
     folder.mkdir(mode=0o750)
     secret.touch(mode=0o600)
     where = mount.format(volume=volume.name, folder=folder, secret=secret)
     with owned_by(1234, engine, image, tmp_path):
-        said = refused(engine, image, options=[*options, *([f"--volume={where}"] if where else [])])
-    assert said.status == 1
-    said.line(expected)
-    assert len(said.lines) == 1
+        output = refused(engine, image, options=[*options, *([f"--volume={where}"] if where else [])])
+    assert output.status == 1
+    output.line(expected)
+    assert len(output.lines) == 1
 
 
 # Volumes
 
 
-def test_a_folder_of_whatever_owner_is_taken_by_a_container_that_may(
-    engine: Engine, image: str, tmp_path: Path
-) -> None:
-    """A bind mount, by default: made the server's own, and nobody else can look into it."""
+def test_container_as_root_becomes_owner_of_any_folder(engine: Engine, image: str, tmp_path: Path) -> None:
+    """A bind mount, by default: the server becomes its owner, and other accounts can't read it."""
     folder = tmp_path / "data"
     folder.mkdir(mode=0o700)
     with owned_by(1234, engine, image, tmp_path):
@@ -526,8 +519,8 @@ def test_a_folder_of_whatever_owner_is_taken_by_a_container_that_may(
             assert container.ask("GET", f"{CALENDAR}/kept.ics", user="jo").status == 200
 
 
-def test_a_volume_of_another_account_is_given_back(engine: Engine, image: str, volume: Volume) -> None:
-    """What --user has served, or a restore as root has left, goes on under the default."""
+def test_volume_of_another_account_is_served_under_the_default(engine: Engine, image: str, volume: Volume) -> None:
+    """Data of a container with --user, or of a restore as root, is served under the default."""
     with Container.run(engine, image, volume=volume, options=["--user=4711:4711"]) as container:
         assert put(container, "first").status == 201
     with Container.run(engine, image, volume=volume) as container:
@@ -540,29 +533,29 @@ def test_a_volume_of_another_account_is_given_back(engine: Engine, image: str, v
         assert container.execute("stat", "-c", "%U %a", YAML, DATABASE) == "baikal 600\n" * 2
 
 
-def test_data_of_a_newer_release_is_left_alone(engine: Engine, image: str, volume: Volume) -> None:
-    """Baïkal would take it without a word; the line says what to run instead, and the volume stays as it was."""
+def test_data_of_a_newer_release_is_refused(engine: Engine, image: str, volume: Volume) -> None:
+    """Baïkal would accept it without a message; the line says what to run instead, and the volume is unchanged."""
     with Container.run(engine, image, volume=volume) as container:
         container.execute("sed", "-i", 's/configured_version: .*/configured_version: "0.99.0"/', YAML)
     before = listing(engine, image, volume)
-    said = refused(engine, image, volume=volume)
-    assert said.status == 1
-    line = said.line("the data is of Baïkal 0.99.0, and ")
+    output = refused(engine, image, volume=volume)
+    assert output.status == 1
+    line = output.line("the data is of Baïkal 0.99.0, and ")
     assert "run a release that is at least 0.99.0, or restore a backup from before" in line
     assert listing(engine, image, volume) == before
 
 
 @pytest.mark.parametrize("size", ["4k", "64k", "128k"])
-def test_a_volume_too_small_to_begin_with_is_said(engine: Engine, image: str, size: str) -> None:
-    """However far a first start gets: one line asks for room."""
+def test_too_small_volume_is_reported(engine: Engine, image: str, size: str) -> None:
+    """At any step of the first start: one line asks for free space."""
     with Volume(engine, size=size) as volume:
-        said = refused(engine, image, volume=volume)
-    assert said.status == 1
-    assert [line.endswith(FULL) for line in said.lines if "full" in line] == [True]
+        output = refused(engine, image, volume=volume)
+    assert output.status == 1
+    assert [line.endswith(FULL) for line in output.lines if "full" in line] == [True]
 
 
-def test_a_volume_that_fills_up_keeps_what_was_acknowledged(engine: Engine, image: str) -> None:
-    """Writing fails with a server's error until there is room; then all is there that was acknowledged."""
+def test_full_volume_keeps_acknowledged_data(engine: Engine, image: str) -> None:
+    """Writes fail with a server error until there is space; all acknowledged data is kept."""
     with Volume(engine, size="1m") as volume, Container.run(engine, image, volume=volume) as container:
         fill(container, "else", 190)
         acknowledged: list[str] = []
@@ -573,21 +566,21 @@ def test_a_volume_that_fills_up_keeps_what_was_acknowledged(engine: Engine, imag
         container.execute("rm", f"{DATA}/else")
         assert asked_for_health(container) == (0, HEALTHY)
         assert put(container, "after").status == 201
-        there = container.ask("PROPFIND", f"{CALENDAR}/", user="jo", headers={"Depth": "1"}).body
+        listing = container.ask("PROPFIND", f"{CALENDAR}/", user="jo", headers={"Depth": "1"}).body
         assert acknowledged
-        assert set(acknowledged) <= set(re.findall(r"event-\d+\.ics", there))
+        assert set(acknowledged) <= set(re.findall(r"event-\d+\.ics", listing))
         for name in (acknowledged[0], acknowledged[-1]):
             assert "END:VCALENDAR" in container.ask("GET", f"{CALENDAR}/{name}", user="jo").body
 
 
-def test_on_a_full_volume_health_and_the_next_start_ask_for_room(engine: Engine, image: str) -> None:
-    """SQLite, which can't even read then, speaks of an error of the disk; and it goes on when there is room."""
+def test_full_volume_makes_health_and_next_start_ask_for_space(engine: Engine, image: str) -> None:
+    """SQLite can't even read then and reports a disk error; with free space, it serves again."""
     with Volume(engine, size="1m") as volume, Container.run(engine, image, volume=volume) as container:
         fill(container, "else")
-        status, said = asked_for_health(container)
-        assert (status, said.endswith(FULL)) == (1, True), said
+        status, output = asked_for_health(container)
+        assert (status, output.endswith(FULL)) == (1, True), output
         assert put(container, "refused").status >= 500
-        # Of such a volume nothing is left between two containers, so the one that has it says what the next would.
+        # Such a volume doesn't outlive its container, so the same container shows the message of the next start.
         assert FULL in container.execute("sh", "-c", "baikalctl apply 2>&1 || true")
         container.execute("rm", f"{DATA}/else")
         assert asked_for_health(container) == (0, HEALTHY)
@@ -595,7 +588,7 @@ def test_on_a_full_volume_health_and_the_next_start_ask_for_room(engine: Engine,
 
 
 def fill(container: Container, name: str, blocks: int = 0) -> None:
-    """Fill the small volume with a file of so many blocks of 4 KiB, or as many as there is room for."""
+    """Fill the small volume with a file of this many blocks of 4 KiB, or as many as fit."""
     count = f"count={blocks}" if blocks else ""
     container.execute("sh", "-c", f"dd if=/dev/zero of={DATA}/{name} bs=4k {count} 2>/dev/null || true")
     left = int(container.execute("sh", "-c", f"df --output=avail {DATA} | tail -n 1"))
@@ -606,7 +599,7 @@ def fill(container: Container, name: str, blocks: int = 0) -> None:
 
 
 @pytest.mark.parametrize(
-    ("breaking", "mending", "said"),
+    ("damage", "repair", "reasons"),
     [
         (f"mv {DATABASE} {DATABASE}.away", f"mv {DATABASE}.away {DATABASE}", ["db.sqlite is not there"]),
         (
@@ -634,25 +627,23 @@ def fill(container: Container, name: str, blocks: int = 0) -> None:
     ],
     ids=["no database", "no head", "damage", "another version", "no configuration", "no PHP", "no nginx"],
 )
-def test_what_keeps_calendars_from_working_is_unhealthy_with_the_reason(
-    served: Container, breaking: str, mending: str, said: list[str]
-) -> None:
-    """Status 1 and the reason in words, whatever Baïkal answers then; healthy again when it is fixed."""
+def test_damage_is_unhealthy_with_the_reason(served: Container, damage: str, repair: str, reasons: list[str]) -> None:
+    """Status 1 and the reason, for any answer of Baïkal; healthy again when it is fixed."""
     assert asked_for_health(served) == (0, HEALTHY)
     try:
-        served.execute("sh", "-ec", breaking)
+        served.execute("sh", "-ec", damage)
         status, words = asked_for_health(served)
         assert status == 1
         assert "Traceback" not in words
-        for part in said:
+        for part in reasons:
             assert part in words
     finally:
-        served.execute("sh", "-ec", mending)
+        served.execute("sh", "-ec", repair)
         assert wait_until(lambda: asked_for_health(served) == (0, HEALTHY), LIMIT_S)
     assert log_in(served, "jo", PASSWORD) == 207
 
 
-def test_the_engine_is_told_as_well(served: Container) -> None:
+def test_engine_shows_the_health_status(served: Container) -> None:
     """Docker's own health status: healthy, unhealthy with the reason in its log, healthy again."""
 
     def known() -> str:
@@ -668,8 +659,8 @@ def test_the_engine_is_told_as_well(served: Container) -> None:
     assert wait_until(lambda: known() == "healthy", LIMIT_S)
 
 
-def test_asking_for_health_is_quick_and_leaves_no_line_in_the_log(served: Container) -> None:
-    """Half a second at most: every container is asked again and again."""
+def test_health_is_quick_and_logs_nothing(served: Container) -> None:
+    """Half a second at most, because every container is probed regularly."""
     before = served.log()
     timed = "TIMEFORMAT=%R; for i in 1 2 3 4 5; do time baikalctl health >/dev/null; done 2>&1"
     seconds = [float(word) for word in served.execute("bash", "-c", timed).split()]

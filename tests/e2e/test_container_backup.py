@@ -1,4 +1,4 @@
-"""Archives of a container: in its volume, by its own clock, with and without privileges."""
+"""Archives of a container: in its volume, by its own timer, with and without privileges."""
 
 from __future__ import annotations
 
@@ -7,32 +7,23 @@ from typing import Final
 
 import pytest
 
-from tests.lab.container import Container, Volume
+from tests.lab.container import UNPRIVILEGED, Container, Volume
 from tests.lab.engine import Engine, wait_until
 
-CONFINED: Final = (
-    "--user=4711:4711",
-    "--read-only",
-    "--tmpfs=/run/baikal:mode=1777",
-    "--cap-drop=ALL",
-    "--security-opt=no-new-privileges",
-    "--sysctl=net.ipv4.ip_unprivileged_port_start=0",
-)
-"""The fewest powers that a container can have."""
 LIMIT_S: Final = 60
 OFF_SINCE: Final = """
 import json, pathlib, time
-place = pathlib.Path("/var/lib/baikal/state/backup.json")
-told = json.loads(place.read_text()) if place.exists() else {}
-told = {**told, "since": time.time() - 3 * 86400, "success": 0, "attempt": 0, "error": ""}
-place.write_text(json.dumps(told))
+path = pathlib.Path("/var/lib/baikal/state/backup.json")
+state = json.loads(path.read_text()) if path.exists() else {}
+state = {**state, "since": time.time() - 3 * 86400, "success": 0, "attempt": 0, "error": ""}
+path.write_text(json.dumps(state))
 """
-"""Has the container remember that it was to make archives since three days ago, and has made none."""
+"""Changes the recorded state: backups have been on for three days, and none was made."""
 
 
-@pytest.mark.parametrize("options", [(), CONFINED], ids=["root", "confined"])
-def test_an_archive_that_was_missed_is_made_at_the_start(engine: Engine, image: str, options: tuple[str, ...]) -> None:
-    """In the volume, so that it outlives the container, and whole; the doctor is content again."""
+@pytest.mark.parametrize("options", [(), UNPRIVILEGED], ids=["root", "confined"])
+def test_missed_archive_is_made_at_the_start(engine: Engine, image: str, options: tuple[str, ...]) -> None:
+    """It is complete and in the volume, so it outlives the container; check is satisfied again."""
     with Volume(engine) as volume:
         with Container.run(engine, image, volume=volume, options=options) as container:
             assert wait_until(lambda: "is due in" in container.execute("baikalctl", "check"), LIMIT_S)
@@ -54,8 +45,8 @@ def test_an_archive_that_was_missed_is_made_at_the_start(engine: Engine, image: 
             ]
 
 
-def test_with_backups_off_there_is_no_service_for_it(engine: Engine, image: str) -> None:
-    """And by hand one can be made all the same."""
+def test_no_backup_service_runs_with_backups_off(engine: Engine, image: str) -> None:
+    """The command still makes one."""
     with Container.run(engine, image, environment={"BAIKAL_BACKUP": "false"}) as container:
         assert container.execute("ls", "/run/baikal/service").split() == ["certificate", "nginx", "php"]
         assert "is off: no archives are made by the clock" in container.execute("baikalctl", "check")

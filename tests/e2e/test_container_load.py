@@ -1,4 +1,4 @@
-"""A container under load: killed, told to end, with its processes crashing; and what it says of all that."""
+"""A container under load: killed, stopped, and with crashing processes; and its log."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LEAST_ACKNOWLEDGED: Final = 200
 BEGIN_LIMIT_S: Final = 30
 KILLED: Final = 128 + 9
 DOCKER_PATIENCE_S: Final = 10
-"""After that, ``docker stop`` kills, and the status is ``KILLED``."""
+"""After this time, ``docker stop`` kills, and the status is ``KILLED``."""
 SLOW_S: Final = 3
 BACK_S: Final = 1
 CRASHES: Final = 3
@@ -84,29 +84,29 @@ while zombies and time.monotonic() < began + 15:
     zombies = [line for line in states.splitlines() if line.startswith("Z")]
 print(json.dumps([back, seconds, zombies]))
 """
-"""Kills a service's master or a worker of it, and tells whether everything came back, after how many seconds, and which
-processes nobody waits for. It runs in the container, where a look takes a hundredth of what ``docker exec`` takes."""
+"""Kills a service's master or worker, and prints whether all processes came back, after how many seconds, and which
+zombies there are. It runs in the container, where a check takes a hundredth of the time of ``docker exec``."""
 
 
 @pytest.fixture(scope="module")
 def container(engine: Engine, image: str) -> Iterator[Container]:
-    """Give one container for the tests that leave it serving."""
+    """Yield a container for the tests that keep it serving."""
     with Container.run(engine, image) as container:
         yield container
 
 
 def wait_for(load: Streams, count: int) -> None:
-    """Return when the server has acknowledged more than so many events."""
+    """Return when the server has acknowledged more than ``count`` events."""
     assert wait_until(lambda: len(load.acknowledged()) > count, BEGIN_LIMIT_S, pause_s=0.005), load.fates()
 
 
 def wait_for_time(due: float) -> None:
-    """Return at that time of the monotonic clock: what a slow client does."""
+    """Wait, as a slow client does, until this time of the monotonic clock."""
     assert wait_until(lambda: time.monotonic() >= due, SLOW_S, pause_s=0.01)
 
 
 def lost(container: Container, puts: Sequence[Put]) -> list[Put]:
-    """Return those events that the calendar hasn't, or has with another identity or title."""
+    """Return events that are missing in the calendar, or have another UID or title."""
     answer = container.ask("REPORT", CALENDAR, user=USER, body=QUERY, headers={"Depth": "1"})
     assert answer.status == 207, answer
     held = {}
@@ -116,13 +116,13 @@ def lost(container: Container, puts: Sequence[Put]) -> list[Put]:
     return [put for put in puts if not {f"UID:{put.uid}", f"SUMMARY:{put.summary}"} <= held.get(put.uri, set())]
 
 
-def said(container: Container, pattern: str, name: str = "stderr") -> list[str]:
-    """Return the lines that match of what the container has said on one of its streams."""
+def log_lines(container: Container, pattern: str, name: str = "stderr") -> list[str]:
+    """Return the matching lines of one of the container's streams."""
     return [line for line in stream(container, name) if re.search(pattern, line)]
 
 
 def client(container: Container) -> str:
-    """Return how requests from this machine look to the container, as a pattern."""
+    """Return a pattern for this machine's address as seen by the container."""
     return re.escape(container.inspect("{{.NetworkSettings.Gateway}}"))
 
 
@@ -134,12 +134,12 @@ def stream(container: Container, name: str) -> list[str]:
 
 
 def lines(container: Container, name: str, pattern: str, count: int) -> bool:
-    """Tell whether a stream comes to have exactly so many lines that match."""
-    return wait_until(lambda: len(said(container, pattern, name)) == count, LOG_LIMIT_S)
+    """Wait until a stream has exactly ``count`` matching lines; return whether it does."""
+    return wait_until(lambda: len(log_lines(container, pattern, name)) == count, LOG_LIMIT_S)
 
 
-def test_nothing_that_was_acknowledged_is_lost_when_the_container_is_killed(engine: Engine, image: str) -> None:
-    """Ten times all processes end at once amid eight streams of PUTs: what was acknowledged is there, and all is sound."""
+def test_no_acknowledged_event_is_lost_when_the_container_is_killed(engine: Engine, image: str) -> None:
+    """All processes are killed ten times during eight streams of PUTs: no acknowledged event is lost or damaged."""
     acknowledged: list[Put] = []
     with Volume(engine) as volume:
         container = Container.run(engine, image, volume=volume)
@@ -151,7 +151,9 @@ def test_nothing_that_was_acknowledged_is_lost_when_the_container_is_killed(engi
                     load.wait()
                 assert container.exit_status() == KILLED
                 assert not [put for put in load.puts if put.fate is Fate.REFUSED], load.fates()
-                assert {put.fate for put in load.puts} & {Fate.DROPPED, Fate.CUT}, f"nobody was asking: {load.fates()}"
+                assert {put.fate for put in load.puts} & {Fate.DROPPED, Fate.CUT}, (
+                    f"there were no requests: {load.fates()}"
+                )
                 acknowledged += load.acknowledged()
                 if kill % 2:
                     container.start()
@@ -165,10 +167,10 @@ def test_nothing_that_was_acknowledged_is_lost_when_the_container_is_killed(engi
     assert len(acknowledged) > LEAST_ACKNOWLEDGED
 
 
-def test_no_request_fails_that_was_accepted_before_the_container_was_told_to_end(engine: Engine, image: str) -> None:
-    """TERM amid eight clients, each with a new connection for each request: all that was taken is answered, status 0.
+def test_requests_accepted_before_a_stop_are_answered(engine: Engine, image: str) -> None:
+    """TERM during requests of eight clients, each with a new connection: all accepted requests are answered, status 0.
 
-    A connection that the server has not taken out of the kernel's queue is reset, or refused, before TLS begins: that
+    A connection that the server has not accepted from the kernel's queue is reset, or refused, before TLS begins: that
     request was never sent.
     """
     acknowledged: list[Put] = []
@@ -188,10 +190,8 @@ def test_no_request_fails_that_was_accepted_before_the_container_was_told_to_end
             assert lost(container, acknowledged) == []
 
 
-def test_a_slow_request_is_answered_though_the_container_was_told_to_end_in_its_middle(
-    engine: Engine, image: str
-) -> None:
-    """Three seconds after TERM the body of a PUT is complete; it is stored and acknowledged, and nobody else gets in."""
+def test_slow_request_is_answered_during_a_stop(engine: Engine, image: str) -> None:
+    """A PUT that is complete three seconds after TERM is stored and acknowledged; new connections are refused."""
     uid = "slow"
     body = EVENT.format(uid=uid, summary="Slowly")
     with Container.run(engine, image) as container, ThreadPoolExecutor() as pool:
@@ -202,15 +202,15 @@ def test_a_slow_request_is_answered_though_the_container_was_told_to_end_in_its_
             slow.putheader(name, value)
         slow.putheader("Content-Length", str(len(body)))
         slow.endheaders(body[:10].encode())
-        with Streams(port, "beside", keep_alive=False) as load:
+        with Streams(port, "concurrent", keep_alive=False) as load:
             wait_for(load, 20)
             began = time.monotonic()
             stopped = pool.submit(container.stop)
             load.wait()
-            with contextlib.suppress(OSError):  # what became of the request, its answer tells
-                for place in range(10, len(body), 10):
-                    wait_for_time(began + SLOW_S * place / len(body))
-                    slow.send(body[place : place + 10].encode())
+            with contextlib.suppress(OSError):  # the answer shows the outcome of the request
+                for start in range(10, len(body), 10):
+                    wait_for_time(began + SLOW_S * start / len(body))
+                    slow.send(body[start : start + 10].encode())
             fate = streams.outcome(slow)
             stopped.result()
             took = time.monotonic() - began
@@ -234,42 +234,42 @@ def test_a_slow_request_is_answered_though_the_container_was_told_to_end_in_its_
     ],
 )
 def test_a_crashed_process_is_back_within_a_second(container: Container, service: str, whose: str, line: str) -> None:
-    """All of its kind are there again and answer, nothing is left behind, and the log says so in one line each time."""
+    """All processes are back and answer, there is no zombie, and each crash is one line in the log."""
     times = []
-    before = len(said(container, "signal 9"))
+    before = len(log_lines(container, "signal 9"))
     for crash in range(1, CRASHES + 1):
         back, seconds, zombies = json.loads(container.execute("python3", "-c", CRASH, service, whose))
         assert back, container.log()
         assert zombies == []
         assert lines(container, "stderr", line, crash), container.log()
-        assert len(said(container, "signal 9")) == before + crash, container.log()
+        assert len(log_lines(container, "signal 9")) == before + crash, container.log()
         times.append(seconds)
-    assert min(times) < BACK_S, times  # the fastest of a few: the machine may be busy with something else
+    assert min(times) < BACK_S, times  # the fastest of several: the machine may be busy
 
 
-def test_a_service_that_cannot_start_ends_the_container_with_the_reason(engine: Engine, image: str) -> None:
-    """A configuration that nginx refuses, and a crash: status 1, nginx's own words, and what follows from them."""
+def test_container_ends_with_the_reason_if_a_service_cannot_start(engine: Engine, image: str) -> None:
+    """A configuration that nginx refuses, and a crash: status 1, nginx's error, and the consequence."""
     with Container.run(engine, image) as container:
         container.execute("sh", "-c", "echo nonsense >> /run/baikal/etc/nginx/nginx.conf")
         container.execute("sh", "-c", "kill -9 $(s6-svstat -o pid /run/baikal/service/nginx)")
         assert container.exit_status() == 1, container.log()
-        assert said(container, r"\[emerg\] .* in /run/baikal/etc/nginx/nginx\.conf:\d+$"), container.log()
-        assert len(said(container, "nginx can't be kept running")) == 1, container.log()
+        assert log_lines(container, r"\[emerg\] .* in /run/baikal/etc/nginx/nginx\.conf:\d+$"), container.log()
+        assert len(log_lines(container, "nginx can't be kept running")) == 1, container.log()
 
 
 def test_every_request_is_one_line_with_the_clients_address(container: Container) -> None:
-    """Standard output has who asked for what and how it was answered, once."""
-    place = f"/dav.php/principals/{USER}/"
+    """Standard output has each request with its client and status, once."""
+    path = f"/dav.php/principals/{USER}/"
     for user, status in ((USER, 207), (USER, 207), ("", 401)):
-        assert container.ask("PROPFIND", place, user=user, headers={"Depth": "0"}).status == status
-    assert lines(container, "stdout", place, 3), container.log()
-    request = rf'^{client(container)} - (\S+) \[[^]]+\] "PROPFIND {place} HTTP/1\.1" (\d+) \d+ '
-    found = [re.match(request, line) for line in said(container, place, "stdout")]
-    assert sorted(line.groups() for line in found if line) == [("-", "401"), (USER, "207"), (USER, "207")]
+        assert container.ask("PROPFIND", path, user=user, headers={"Depth": "0"}).status == status
+    assert lines(container, "stdout", path, 3), container.log()
+    request = rf'^{client(container)} - (\S+) \[[^]]+\] "PROPFIND {path} HTTP/1\.1" (\d+) \d+ '
+    matches = [re.match(request, line) for line in log_lines(container, path, "stdout")]
+    assert sorted(line.groups() for line in matches if line) == [("-", "401"), (USER, "207"), (USER, "207")]
 
 
-def test_probes_leave_nothing_in_the_log(container: Container) -> None:
-    """Twenty looks of the engine, as it takes one each half minute: not a line, on either stream."""
+def test_probes_log_nothing(container: Container) -> None:
+    """After twenty health probes there is no new line on either stream."""
     before = {name: len(stream(container, name)) for name in ("stdout", "stderr")}
     script = "for probe in $(seq 20); do baikalctl health || exit; done"
     assert container.execute("sh", "-c", script).count("it asks who it is") == 20
@@ -280,11 +280,11 @@ def test_probes_leave_nothing_in_the_log(container: Container) -> None:
 
 
 def test_a_wrong_password_is_one_line_with_the_clients_address(container: Container) -> None:
-    """Standard error has what Baïkal says of it, in the line that tells who it was: fail2ban and its like read that."""
-    place = f"/dav.php/addressbooks/{USER}/"
+    """Standard error has Baïkal's message and the client's address in one line, for fail2ban and similar tools."""
+    path = f"/dav.php/addressbooks/{USER}/"
     for _ in range(3):
-        assert container.ask("PROPFIND", place, user=USER, password="wrong").status == 401
-    assert lines(container, "stderr", f"authentication failure.*client: {client(container)},.*{place}", 3), (
+        assert container.ask("PROPFIND", path, user=USER, password="wrong").status == 401
+    assert lines(container, "stderr", f"authentication failure.*client: {client(container)},.*{path}", 3), (
         container.log()
     )
-    assert len(said(container, "authentication failure")) == 3, container.log()
+    assert len(log_lines(container, "authentication failure")) == 3, container.log()

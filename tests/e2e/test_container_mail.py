@@ -1,4 +1,4 @@
-"""Invitations from a container, with and without privileges: what waits is in the volume, and outlives the container."""
+"""Invitations from a container, with and without privileges: queued mail is in the volume, and outlives the container."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import pytest
 
 from tests.lab.acme import Network
 from tests.lab.certificates import Signer
-from tests.lab.container import Container, Volume
+from tests.lab.container import UNPRIVILEGED, Container, Volume
 from tests.lab.engine import Engine, wait_until
-from tests.lab.inviting import Event, Organiser, Person
+from tests.lab.invitations import Event, Organiser, Person
 from tests.lab.mail import MailSink
 
 if TYPE_CHECKING:
@@ -20,19 +20,10 @@ if TYPE_CHECKING:
 PASSWORD: Final = "it's a secret: 100%"
 SENDER: Final = "calendar@lab.test"
 JANE: Final = Person("jane@example.net", "Jane Doe")
-CONFINED: Final = (
-    "--user=4711:4711",
-    "--read-only",
-    "--tmpfs=/run/baikal:mode=1777",
-    "--cap-drop=ALL",
-    "--security-opt=no-new-privileges",
-    "--sysctl=net.ipv4.ip_unprivileged_port_start=0",
-)
-"""The fewest powers that a container can have."""
 
 
 class Relay(NamedTuple):
-    """The relay, and where it is to be reached."""
+    """The relay, and its network."""
 
     sink: MailSink
     network: str
@@ -41,22 +32,22 @@ class Relay(NamedTuple):
 
 @pytest.fixture(scope="module")
 def relay(engine: Engine) -> Iterator[Relay]:
-    """Give a relay on a network of its own."""
+    """Yield a relay on its own network."""
     signer = Signer.root()
     with Network(engine) as network, MailSink.start(engine, network, signer, password=PASSWORD) as sink:
         yield Relay(sink, network.name, signer)
 
 
-@pytest.mark.parametrize("options", [(), CONFINED], ids=["root", "confined"])
-def test_what_waits_outlives_the_container(
+@pytest.mark.parametrize("options", [(), UNPRIVILEGED], ids=["root", "confined"])
+def test_queued_mail_outlives_the_container(
     engine: Engine, image: str, relay: Relay, options: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """Ten invitations while the relay is down, the container killed and removed: each arrives once from the next one."""
+    """Ten invitations while the relay is down, the container killed and removed: the next one delivers each once."""
     folder = tmp_path_factory.mktemp("relay")
     folder.chmod(0o755)
     (folder / "ca.pem").write_text(relay.signer.pem)
     (folder / "ca.pem").chmod(0o644)
-    given = {
+    environment = {
         "BAIKAL_MAIL": "relay",
         "BAIKAL_MAIL_FROM": SENDER,
         "BAIKAL_RELAY_HOST": "relay.lab.test",
@@ -64,11 +55,11 @@ def test_what_waits_outlives_the_container(
         "BAIKAL_RELAY_PASSWORD": PASSWORD,
         "BAIKAL_RELAY_CA": "/relay/ca.pem",
     }
-    place = (f"--network={relay.network}", f"--volume={folder}:/relay:ro", *options)
+    run_options = (f"--network={relay.network}", f"--volume={folder}:/relay:ro", *options)
     relay.sink.forget()
     people = [Person(f"guest{number}@example.net", f"Gast, Nr. {number}") for number in range(10)]
     with Volume(engine) as volume:
-        with Container.run(engine, image, environment=given, volume=volume, options=place) as container:
+        with Container.run(engine, image, environment=environment, volume=volume, options=run_options) as container:
             relay.sink.stop()
             organiser = Organiser(container.account())
             for person in people:
@@ -81,18 +72,18 @@ def test_what_waits_outlives_the_container(
             )
             assert PASSWORD not in container.log()
         relay.sink.resume()
-        with Container.run(engine, image, environment=given, volume=volume, options=place) as container:
+        with Container.run(engine, image, environment=environment, volume=volume, options=run_options) as container:
             relay.sink.wait_for(10)
             assert wait_until(lambda: container.execute("baikalctl", "mail", "queue").strip() == "nothing waits", 10)
-            told = container.execute("baikalctl", "mail", "test", JANE.address)
-            assert "accepted: relay.lab.test says 250" in told
+            output = container.execute("baikalctl", "mail", "test", JANE.address)
+            assert "accepted: relay.lab.test says 250" in output
             assert "mail is running" in container.execute("baikalctl", "check")
         received = relay.sink.messages()
         assert sorted(each.rcpt_tos[0] for each in received) == sorted(
             [JANE.address, *(each.address for each in people)]
         )
         assert all(each.tls and each.user == relay.sink.user for each in received)
-        off = dict.fromkeys(given) | {"BAIKAL_MAIL": "off"}
+        off = dict.fromkeys(environment) | {"BAIKAL_MAIL": "off"}
         with Container.run(engine, image, environment=off, volume=volume, options=options) as container:
             organiser = Organiser(container.account())
             event = organiser.invite(Event((JANE,)))
@@ -100,8 +91,8 @@ def test_what_waits_outlives_the_container(
             assert "is off" in container.execute("baikalctl", "check")
 
 
-def test_a_relay_can_be_no_postfix_of_its_own(engine: Engine, image: str) -> None:
-    """The start refuses it with the remedy."""
+def test_postfix_is_refused_in_a_container(engine: Engine, image: str) -> None:
+    """The start is refused with the remedy."""
     options = {"BAIKAL_MAIL": "postfix"}
     with Container.run(engine, image, environment=options, ready=False) as container:
         assert wait_until(lambda: "BAIKAL_RELAY_HOST" in container.log(), 20)

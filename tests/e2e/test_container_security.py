@@ -1,4 +1,4 @@
-"""A container under the restrictions that careful people put on one, and what anybody could find in or beside it."""
+"""A container under the usual restrictions, and secrets that could be visible in it or through the engine."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from tests.lab.asking import PASSWORD
 from tests.lab.baking import built
 from tests.lab.container import Container
+from tests.lab.http_request import PASSWORD
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,7 +26,7 @@ NO_CAPABILITIES: Final = ("--cap-drop=ALL",)
 NOBODY_IN_PARTICULAR: Final = ("--user=4711:4711",)
 EVERYTHING: Final = (*READ_ONLY, *NO_CAPABILITIES, *NOBODY_IN_PARTICULAR, "--security-opt=no-new-privileges")
 CLEAN: Final = ("env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin")
-"""Before a command of ours in a container: the engine gives it the container's environment, which is what is looked for."""
+"""Prefix for the tests' own commands: the engine would give them the container's environment, which they search for."""
 ADMIN: Final = "the administrator's own secret"
 JO: Final = "jo's own secret"
 PROCESSES: Final = """
@@ -36,14 +36,14 @@ done | tr '\\0' '\\n'
 ps -ef
 """
 LISTENING: Final = "0A"
-"""How /proc/net/tcp says it (TCP_LISTEN in the kernel's tcp_states.h)."""
+"""The state in /proc/net/tcp (TCP_LISTEN in the kernel's tcp_states.h)."""
 
 
 @pytest.fixture(scope="module")
 def plain(engine: Engine, image: str) -> Iterator[Container]:
-    """Give a container under Docker's defaults, its passwords in its environment, that real clients have used.
+    """Yield a container with Docker's defaults and passwords in its environment, after use by real clients.
 
-    Beside those it has the power to look into any process, for the tests; and no probe runs, which has the environment.
+    For the tests it may also inspect any process; and no probe runs, because it would have the environment.
     """
     with Container.run(engine, image, options=["--no-healthcheck", "--cap-add=SYS_PTRACE"]) as container:
         used(container)
@@ -52,9 +52,9 @@ def plain(engine: Engine, image: str) -> Iterator[Container]:
 
 @pytest.fixture(scope="module")
 def secretive(engine: Engine, image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Container]:
-    """Give a container under every restriction at once, its passwords in files that end with a newline."""
+    """Yield a container with all restrictions together, its passwords in files that end with a newline."""
     folder = tmp_path_factory.mktemp("secrets")
-    folder.chmod(0o755)  # as Docker mounts its own secrets: to be read by whatever account the container runs as
+    folder.chmod(0o755)  # like Docker's own secrets: readable by any account of the container
     for name, secret in (("admin", ADMIN), ("jo", JO)):
         (folder / name).write_text(f"{secret}\n")
     environment = {
@@ -71,7 +71,7 @@ def secretive(engine: Engine, image: str, tmp_path_factory: pytest.TempPathFacto
 
 
 def used(container: Container, password: str = PASSWORD) -> None:
-    """Let both kinds of clients do their round trips, and a browser look at the admin pages."""
+    """Run the round trips of both kinds of clients, and request the admin pages."""
     account = container.account(password=password)
     assert account.round_trip_event("Prüfung") == "Prüfung"
     assert "FN:Zoë Groß" in account.round_trip_contact("Zoë Groß")
@@ -84,42 +84,40 @@ def used(container: Container, password: str = PASSWORD) -> None:
     [READ_ONLY, NO_CAPABILITIES, NOBODY_IN_PARTICULAR],
     ids=["read-only", "no capabilities", "any user"],
 )
-def test_each_restriction_by_itself_leaves_a_server_that_works(
-    engine: Engine, image: str, options: tuple[str, ...]
-) -> None:
-    """A round trip, and no word of an error in the log."""
+def test_server_works_under_each_restriction(engine: Engine, image: str, options: tuple[str, ...]) -> None:
+    """A round trip, and no error in the log."""
     with Container.run(engine, image, options=options) as container:
         assert container.account().round_trip_event("Prüfung") == "Prüfung"
         log = container.log().lower()
     for word in ("denied", "error", "failed", "warn"):
-        assert word not in log.replace("nginx will say that initgroups failed", "").replace(
+        assert word not in log.replace("nginx logs that initgroups failed", "").replace(
             "initgroups(root, 0) failed (1: operation not permitted)", ""
         ), log
 
 
-def test_all_restrictions_together_leave_a_server_that_works(secretive: Container) -> None:
-    """Read-only, as any user, without capabilities or new privileges: the fixture has made the round trips."""
+def test_server_works_under_all_restrictions_together(secretive: Container) -> None:
+    """Read-only, as any user, without capabilities or new privileges: the fixture has run the round trips."""
     assert "0000000000000000" in secretive.execute("grep", "CapBnd", "/proc/1/status")
     assert secretive.execute("stat", "-c", "%u", "/proc/1").strip() == "4711"
     assert secretive.execute("touch", "/x", check=False) == ""
     assert secretive.inspect("{{.HostConfig.ReadonlyRootfs}}") == "true"
 
 
-def test_a_password_from_a_file_is_the_one_without_the_newline(secretive: Container) -> None:
-    """The administrator's as Baïkal hashes it, and jo's, with which the fixture has logged in."""
+def test_newline_at_the_end_of_a_password_file_is_ignored(secretive: Container) -> None:
+    """The administrator's, by Baïkal's hash, and jo's, with which the fixture has logged in."""
     wanted = hashlib.sha256(f"admin:BaikalDAV:{ADMIN}".encode()).hexdigest()
     assert wanted in secretive.execute("cat", "/var/lib/baikal/config/baikal.yaml")
 
 
-def test_running_changes_nothing_of_the_image(plain: Container) -> None:
-    """Whoever looks with docker diff sees /run/baikal, and the volume isn't in it."""
+def test_running_container_changes_no_file_of_the_image(plain: Container) -> None:
+    """The output of docker diff has /run/baikal only; the volume isn't part of it."""
     changed = {line.split(" ", 1)[1] for line in plain.engine.docker("diff", plain.name).splitlines()}
     assert "/run/baikal/nginx.pid" in changed
     assert {path for path in changed if not f"{path}/".startswith("/run/baikal/")} <= {"/run"}
 
 
 def test_only_the_two_declared_ports_listen(plain: Container) -> None:
-    """Of TCP and of UDP, for IPv4 and IPv6."""
+    """TCP and UDP, IPv4 and IPv6."""
     tables = {name: plain.execute("cat", f"/proc/net/{name}", check=False) for name in ("tcp", "tcp6", "udp", "udp6")}
     rows = {name: [line.split() for line in table.splitlines()[1:]] for name, table in tables.items()}
     listening = {int(row[1].rpartition(":")[2], 16) for row in rows["tcp"] + rows["tcp6"] if row[3] == LISTENING}
@@ -127,8 +125,8 @@ def test_only_the_two_declared_ports_listen(plain: Container) -> None:
     assert rows["udp"] + rows["udp6"] == []
 
 
-def test_nothing_is_left_unreaped(secretive: Container) -> None:
-    """After clients, commands from outside, and a service that was started anew."""
+def test_there_are_no_zombies(secretive: Container) -> None:
+    """After requests, commands of docker exec, and a restarted service."""
     before = secretive.execute("pgrep", "-f", "php-fpm: master")
     secretive.execute("sh", "-c", "sh -c 'sleep 0.01 &' & baikalctl health")
     secretive.execute("s6-svc", "-wR", "-r", "/run/baikal/service/php")
@@ -140,8 +138,8 @@ def test_nothing_is_left_unreaped(secretive: Container) -> None:
 
 
 @pytest.mark.parametrize("whose", ["plain", "secretive"])
-def test_no_password_is_seen_among_the_processes(whose: str, request: pytest.FixtureRequest) -> None:
-    """Neither in an environment nor in a command line: services get nothing of the container's own environment."""
+def test_no_process_shows_a_password(whose: str, request: pytest.FixtureRequest) -> None:
+    """Neither in an environment nor in a command line: services don't inherit the container's environment."""
     container: Container = request.getfixturevalue(whose)
     seen = container.execute(*CLEAN, "sh", "-c", PROCESSES)
     assert "php-fpm: master process" in seen
@@ -151,62 +149,60 @@ def test_no_password_is_seen_among_the_processes(whose: str, request: pytest.Fix
 
 
 @pytest.mark.parametrize("whose", ["plain", "secretive"])
-def test_no_password_stands_in_any_file_of_the_container(whose: str, request: pytest.FixtureRequest) -> None:
-    """Not in plain anywhere, and what Baïkal has made of them not where others than the data's owner could read it."""
+def test_no_file_of_the_container_has_a_password(whose: str, request: pytest.FixtureRequest) -> None:
+    """Not in plain text, and their hashes only where the data's owner alone can read them."""
     container: Container = request.getfixturevalue(whose)
-    places = ("/run/baikal", "/var/lib/baikal", "/etc", "/tmp", "/var/log")  # noqa: S108 - in the container
+    directories = ("/run/baikal", "/var/lib/baikal", "/etc", "/tmp", "/var/log")  # noqa: S108 - in the container
     plain = [part for secret in (PASSWORD, ADMIN, JO) for part in ("-e", secret)]
-    assert container.execute(*CLEAN, "grep", "-rlsF", *plain, *places, check=False) == ""
+    assert container.execute(*CLEAN, "grep", "-rlsF", *plain, *directories, check=False) == ""
     hashed = [
         *(hashlib.sha256(f"admin:BaikalDAV:{secret}".encode()).hexdigest() for secret in (PASSWORD, ADMIN)),
         *(hashlib.md5(f"jo:BaikalDAV:{secret}".encode()).hexdigest() for secret in (PASSWORD, JO)),  # noqa: S324
     ]
-    looking = ("grep", "-rlsF", *(part for text in hashed for part in ("-e", text)), *places)
+    looking = ("grep", "-rlsF", *(part for text in hashed for part in ("-e", text)), *directories)
     assert "/var/lib/baikal/config/baikal.yaml" in container.execute(*CLEAN, *looking, check=False)
     assert container.execute(*CLEAN, *looking, check=False, user="65534:65534") == ""
 
 
-def test_passwords_from_files_are_nowhere_that_the_engine_tells(secretive: Container) -> None:
-    """Neither in docker inspect nor in docker logs, though somebody logged in with them, and somebody in vain."""
-    told = secretive.engine.docker("inspect", secretive.name) + secretive.log()
-    assert "BAIKAL_ADMIN_PASSWORD_FILE" in told
-    assert "PROPFIND" in told
+def test_engine_shows_no_password_from_a_file(secretive: Container) -> None:
+    """Neither in docker inspect nor in docker logs, after a successful and a failed login."""
+    output = secretive.engine.docker("inspect", secretive.name) + secretive.log()
+    assert "BAIKAL_ADMIN_PASSWORD_FILE" in output
+    assert "PROPFIND" in output
     for secret in (ADMIN, JO):
-        assert secret not in told
+        assert secret not in output
 
 
-def test_passwords_from_the_environment_are_only_where_docker_shows_it(plain: Container) -> None:
-    """In Env, which whoever may ask the engine can read; not in the log."""
-    told = json.loads(plain.engine.docker("inspect", plain.name))[0]
-    assert PASSWORD in str(told["Config"].pop("Env"))
-    assert PASSWORD not in str(told)
+def test_passwords_from_the_environment_are_only_in_docker_inspect(plain: Container) -> None:
+    """In Env, which all users of the engine can read; not in the log."""
+    inspected = json.loads(plain.engine.docker("inspect", plain.name))[0]
+    assert PASSWORD in str(inspected["Config"].pop("Env"))
+    assert PASSWORD not in str(inspected)
     assert PASSWORD not in plain.log()
 
 
 @pytest.mark.parametrize("how", ["baked", "built"])
-def test_no_secret_of_the_making_is_in_an_image(engine: Engine, image: str, release: Release, how: str) -> None:
-    """Neither in its history nor in any layer: no password of this lab, and nothing of how pip got to its packages."""
+def test_image_has_no_secret_of_its_build(engine: Engine, image: str, release: Release, how: str) -> None:
+    """Neither in its history nor in any layer: no password of the lab, and no configuration of pip."""
     name = image if how == "baked" else built(engine, release)
     needles = [PASSWORD.encode(), b"/run/secrets/ca.crt", b"extra-index-url = http"]
     history = engine.docker("history", "--no-trunc", name).encode()
-    found = [needle for needle in needles[:1] if needle in history]
+    matches = [needle for needle in needles[:1] if needle in history]
     with subprocess.Popen([engine.command, "save", name], stdout=subprocess.PIPE) as saving:
         assert saving.stdout
         size, rest = 0, b""
         while piece := saving.stdout.read(1 << 22):
             size += len(piece)
             window = rest + piece
-            found += [needle for needle in needles if needle in window]
+            matches += [needle for needle in needles if needle in window]
             rest = piece[-200:]
     assert size > 50_000_000
-    assert found == []
+    assert matches == []
 
 
 @pytest.mark.parametrize("how", ["baked", "built"])
-def test_nothing_in_an_image_runs_with_more_rights_than_its_caller(
-    engine: Engine, image: str, release: Release, how: str
-) -> None:
-    """No file that is setuid or setgid or has capabilities of its own."""
+def test_no_file_of_an_image_adds_privileges(engine: Engine, image: str, release: Release, how: str) -> None:
+    """No file is setuid or setgid or has capabilities."""
     name = image if how == "baked" else built(engine, release)
     looking = "find / -xdev -type f -perm /6000; if command -v getcap >/dev/null; then getcap -r / 2>/dev/null; fi"
     assert engine.docker("run", "--rm", "--entrypoint", "sh", name, "-c", looking) == ""

@@ -1,4 +1,4 @@
-"""The lab's corpus and its clients: the rows are what the server itself would write, and nothing that is lost is missed."""
+"""Tests of the lab's corpus and its clients: rows equal those that the server writes, and every loss is detected."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import pytest
 
 from tests.lab import corpus as corpora
-from tests.lab import filling
+from tests.lab import corpus_rows
 from tests.lab.acme import Network
-from tests.lab.asking import PASSWORD
-from tests.lab.bare import CA, SQLITE, Bare
+from tests.lab.bare_release import CA, SQLITE, BareRelease
 from tests.lab.certificates import Signer
-from tests.lab.contents import compare, everything
+from tests.lab.contents import compare, fetch_all
 from tests.lab.corpus import KINDS, SMALL, Corpus
 from tests.lab.databases import BACKENDS, DatabaseServer
 from tests.lab.dav import Dav
 from tests.lab.engine import Engine, wait_until
-from tests.lab.holding import SqliteFile
+from tests.lab.http_request import PASSWORD
+from tests.lab.sql import SqliteFile
 from tests.lab.syncing import Syncer
 from tests.lab.writers import Writers
 
@@ -41,20 +41,20 @@ WRITES: Final = 60
 
 @pytest.fixture
 def filled(server: Server) -> Iterator[Server]:
-    """Give the server with a small corpus, which is taken away afterwards."""
+    """Yield the server with a small corpus, which is removed afterwards."""
     holder = SqliteFile(server.machine.engine, server.machine.name)
-    filling.fill(holder, SMALL)
+    corpus_rows.fill(holder, SMALL)
     yield server
-    filling.remove(holder, SMALL)
+    corpus_rows.remove(holder, SMALL)
 
 
 def client(server: Server, user: str = USER) -> Dav:
-    """Return somebody's connection."""
+    """Return a user's connection."""
     return Dav(server.url, user, PASSWORD)
 
 
-def test_the_whole_corpus_is_a_companys_life() -> None:
-    """As many as the promises speak of, and the same whenever it is made."""
+def test_default_corpus_has_the_size_of_a_company() -> None:
+    """The numbers are those of the documentation, and it is the same each time."""
     assert str(Corpus()) == "20 users, 100 calendars, 20,000 events, 5,000 contacts"
     assert list(SMALL.things(USER, 0)) == list(SMALL.things(USER, 0))
     assert list(Corpus(seed=8).cards(USER, 0)) != list(Corpus(seed=7).cards(USER, 0))
@@ -64,8 +64,8 @@ def test_the_whole_corpus_is_a_companys_life() -> None:
     assert all(len(line.encode()) <= 75 for line in text.split("\r\n") if line.startswith(("DESC", " ", "ATTACH")))
 
 
-def test_rows_are_as_the_server_itself_would_write_them(filled: Server) -> None:
-    """One thing of each kind is stored once more by DAV, and nothing that is noted beside it changes."""
+def test_rows_equal_those_that_the_server_writes(filled: Server) -> None:
+    """One object of each kind is stored again by DAV, and its other columns don't change."""
     things = [thing for thing in list(SMALL.things(USER, 1))[:KINDS] if "ORGANIZER" not in thing.data]
     uris = ", ".join(f"'{thing.uri}'" for thing in things)
     query = f"SELECT {NOTED} FROM calendarobjects WHERE uri IN ({uris}) ORDER BY uri"  # noqa: S608 - our own names
@@ -78,24 +78,24 @@ def test_rows_are_as_the_server_itself_would_write_them(filled: Server) -> None:
     assert filled.rows(query) == before
 
 
-def test_everything_is_seen_by_each_and_compared(filled: Server) -> None:
-    """What the corpus holds, byte for byte, shared calendars twice; and one sentence for each thing that's different."""
-    before = everything(filled.url, SMALL.people())
-    # Two calendars and a book of his own, and a shared one.
+def test_each_user_sees_all_data_and_differences_are_reported(filled: Server) -> None:
+    """All data of the corpus, byte for byte, shared calendars twice; and one sentence for each difference."""
+    before = fetch_all(filled.url, SMALL.people())
+    # Two own calendars, an own address book, and a shared calendar.
     assert len(before.tokens) == SMALL.users * 4
     assert len(before.objects) == SMALL.users * (3 * SMALL.events + SMALL.contacts)
     for thing in SMALL.things(USER, 0):
         assert before.objects[f"{CALENDAR}{thing.uri}"][1] == thing.data.encode()
     for uri, data in SMALL.cards(USER, 0):
         assert before.objects[f"/dav.php/addressbooks/{USER}/default/{uri}"][1] == data.encode()
-    assert compare(before, everything(filled.url, SMALL.people())) == []
+    assert compare(before, fetch_all(filled.url, SMALL.people())) == []
     first, second, *_ = (thing.uri for thing in SMALL.things(USER, 1))
     dav, home = client(filled), f"/dav.php/calendars/{USER}/kalender-1/"
     other = dav.send("GET", f"{home}{first}").body.replace(b"CONFIRMED", b"").replace(b"SUMMARY:", b"SUMMARY:!", 1)
     assert dav.send("PUT", f"{home}{first}", other, Content_Type="text/calendar").status == 204
     assert dav.send("DELETE", f"{home}{second}").status == 204
-    told = compare(before, everything(filled.url, SMALL.people()))
-    assert [line.split(":")[0].split(" from")[0] for line in told] == [
+    listed = compare(before, fetch_all(filled.url, SMALL.people()))
+    assert [line.split(":")[0].split(" from")[0] for line in listed] == [
         f"{home}{first} has other bytes",
         f"{home}{first} has another ETag",
         f"{home}{second} is gone",
@@ -103,59 +103,59 @@ def test_everything_is_seen_by_each_and_compared(filled: Server) -> None:
     ]
 
 
-def test_a_part_of_it_comes_by_dav(filled: Server) -> None:
-    """Beside the rows, in every calendar and address book, and as it was sent."""
-    before = everything(filled.url, {USER: PASSWORD})
+def test_objects_are_also_stored_by_dav(filled: Server) -> None:
+    """In addition to the rows, in every calendar and address book, and unchanged."""
+    before = fetch_all(filled.url, {USER: PASSWORD})
     assert corpora.store(filled.url, SMALL, each=3) == SMALL.users * (SMALL.calendars + SMALL.books) * 3
-    after = everything(filled.url, {USER: PASSWORD})
+    after = fetch_all(filled.url, {USER: PASSWORD})
     new = after.objects.keys() - before.objects.keys()
     assert len(new) == (SMALL.calendars + SMALL.books + 1) * 3
     assert all(after.objects[href][1].endswith(b"\r\n") and b"dav-" in after.objects[href][1] for href in new)
 
 
-def test_a_syncing_client_is_told_what_has_changed_and_knows_when_it_is_led_astray(filled: Server) -> None:
-    """From a token of the corpus on; and from one of a future that was undone, without a word of the server."""
+def test_syncing_client_gets_changes_and_detects_a_wrong_token(filled: Server) -> None:
+    """From a token of the corpus; and from a token after a rollback, which the server accepts."""
     syncer = Syncer(client(filled), CALENDAR)
     assert (len(syncer.sync().changed), syncer.wrong()) == (SMALL.events, [])
     known = Syncer(client(filled), CALENDAR, "http://sabre.io/ns/sync/1", dict(syncer.etags))
-    assert len(known.sync().changed) == 0  # all of it is told of again, and nothing is new
-    assert syncer.sync().told == 0
+    assert len(known.sync().changed) == 0  # everything is listed again, and nothing is new
+    assert syncer.sync().listed == 0
     first = f"{CALENDAR}{next(SMALL.things(USER, 0)).uri}"
     assert client(filled).send("DELETE", first).status == 204
     ahead = Syncer(client(filled), CALENDAR, "http://sabre.io/ns/sync/99999", dict(syncer.etags))
     synced = syncer.sync()
     assert (synced.started_over, synced.gone, syncer.wrong()) == (False, frozenset({first}), [])
     if not ahead.sync().started_over:
-        assert ahead.wrong() == [f"{first} is not there any more, and the client believes it is"]
+        assert ahead.wrong() == [f"{first} no longer exists, but the client still has it"]
     syncer.token = "http://example.org/nonsense"
     assert (syncer.sync().started_over, syncer.wrong()) == (True, [])
 
 
-def test_writers_know_what_they_were_promised(filled: Server) -> None:
-    """While PHP is away too, for which the web server has answers of its own; and what somebody takes away is missed."""
+def test_writers_detect_a_lost_acknowledged_write(filled: Server) -> None:
+    """Also while PHP is down and the web server answers alone; and a removed object is reported."""
     with Writers(filled.url, USER, PASSWORD, count=3) as writers:
         assert wait_until(lambda: writers.acknowledged > WRITES, 60), writers
     assert (writers.wrong, writers.unavailable) == ([], 0)
-    found = everything(filled.url, {USER: PASSWORD})
-    assert writers.lost(found) == []
-    href = next(href for href, kept in writers.kept.items() if kept.promised)
-    del found.objects[href]
-    found.objects[f"{CALENDAR}writer-nobody.ics"] = ('"x"', b"x")
-    lost = writers.lost(found)
+    contents = fetch_all(filled.url, {USER: PASSWORD})
+    assert writers.lost(contents) == []
+    href = next(href for href, kept in writers.kept.items() if kept.acknowledged)
+    del contents.objects[href]
+    contents.objects[f"{CALENDAR}writer-unknown.ics"] = ('"x"', b"x")
+    lost = writers.lost(contents)
     assert len(lost) == 2
-    assert lost[0].startswith(f"{href} was promised to be ")
-    assert lost[1] == f"{CALENDAR}writer-nobody.ics is there, and nobody has written it"
+    assert lost[0].startswith(f"{href} was acknowledged as ")
+    assert lost[1] == f"{CALENDAR}writer-unknown.ics exists, but no client has written it"
 
 
 class Misbehaving(http.server.BaseHTTPRequestHandler):
-    """A server that answers each write with the next of some statuses, and closes the connection for 0."""
+    """A server that answers each write with the next status of a list; 0 closes the connection."""
 
     statuses: Final = [503, 0, 200, 503, 500, 503]
     protocol_version = "HTTP/1.1"
     seen = 0
 
     def answer(self) -> None:
-        """Answer as the list says, for ever."""
+        """Answer with the next status of the list."""
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
         status = self.statuses[Misbehaving.seen % len(self.statuses)]
         Misbehaving.seen += 1
@@ -171,11 +171,11 @@ class Misbehaving(http.server.BaseHTTPRequestHandler):
     do_PUT = do_GET = do_DELETE = answer  # noqa: N815 - the library's own names
 
     def log_message(self, *_: Any) -> None:  # noqa: ANN401 - the library's own
-        """Say nothing."""
+        """Log nothing."""
 
 
-def test_writers_tell_answers_apart() -> None:
-    """503 with and without Retry-After, none at all, and those that no client should see."""
+def test_writers_count_answers_by_kind() -> None:
+    """503 with and without Retry-After, missing answers, and wrong ones."""
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Misbehaving) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         with Writers(f"http://127.0.0.1:{server.server_port}", USER, PASSWORD, count=1) as writers:
@@ -191,10 +191,12 @@ def test_writers_tell_answers_apart() -> None:
 
 
 @pytest.mark.parametrize("backend", ["sqlite", *BACKENDS])
-def test_a_corpus_fits_every_database(engine: Engine, release: Release, backend: Literal["sqlite"] | Backend) -> None:
-    """The same is there on all three, new objects get numbers of their own afterwards, and all of it can be removed."""
+def test_corpus_is_the_same_on_every_database(
+    engine: Engine, release: Release, backend: Literal["sqlite"] | Backend
+) -> None:
+    """All three have the same data, new objects get new ids afterwards, and all of it can be removed."""
     if backend == "sqlite":
-        with Bare.run(engine, None, SQLITE) as bare:
+        with BareRelease.run(engine, None, SQLITE) as bare:
             bare.run_shell(
                 "command -v python3 >/dev/null || (apt-get update && apt-get install -y python3) >/dev/null 2>&1"
             )
@@ -203,25 +205,25 @@ def test_a_corpus_fits_every_database(engine: Engine, release: Release, backend:
     with (
         Network(engine) as network,
         DatabaseServer.run(engine, network, backend, Signer.root()) as database,
-        Bare.run(engine, network, database.section(CA), database.ca) as bare,
+        BareRelease.run(engine, network, database.section(CA), database.ca) as bare,
     ):
         fits(bare, database, release)
 
 
-def fits(bare: Bare, holder: Any, release: Release) -> None:  # noqa: ANN401 - whatever holds rows
-    """Fill, look, store, empty and look."""
+def fits(bare: BareRelease, holder: Any, release: Release) -> None:  # noqa: ANN401 - three classes
+    """Fill, compare, store, remove and compare."""
     bare.install(bare.add(release))
     bare.serve(release.version)
-    filling.fill(holder, SMALL)
+    corpus_rows.fill(holder, SMALL)
     url = f"http://127.0.0.1:{bare.port}"
-    found = everything(url, SMALL.people())
-    assert len(found.objects) == SMALL.users * (3 * SMALL.events + SMALL.contacts)
+    contents = fetch_all(url, SMALL.people())
+    assert len(contents.objects) == SMALL.users * (3 * SMALL.events + SMALL.contacts)
     for thing in SMALL.things(USER, 0):
-        assert found.objects[f"{CALENDAR}{thing.uri}"][1] == thing.data.encode()
+        assert contents.objects[f"{CALENDAR}{thing.uri}"][1] == thing.data.encode()
     dav = Dav(url, USER, PASSWORD)
     assert dav.send("MKCALENDAR", f"/dav.php/calendars/{USER}/new/").status == 201
     assert dav.send("PUT", f"{CALENDAR}again.ics", next(SMALL.things(USER, 0)).data.encode()).status == 201
     assert holder.execute(("SELECT COUNT(*) FROM calendars",)) == [[SMALL.users * SMALL.calendars + 2]]
-    filling.remove(holder, SMALL)
+    corpus_rows.remove(holder, SMALL)
     assert holder.execute(("SELECT COUNT(*) FROM calendarobjects",)) == [[0]]
     assert holder.execute(("SELECT COUNT(*) FROM users",)) == [[1]]

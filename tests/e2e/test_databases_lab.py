@@ -1,4 +1,4 @@
-"""The lab's own database servers: what a real client finds, and what is left after a power cut."""
+"""Tests of the lab's database servers, with real clients and power cuts."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ if TYPE_CHECKING:
 
 CLIENT: Final = """\
 import json, sys
-given = json.load(sys.stdin)
-ca = given["ca"] and "/tmp/ca.pem"
+order = json.load(sys.stdin)
+ca = order["ca"] and "/tmp/ca.pem"
 if ca:
-    open(ca, "w").write(given["ca"])
+    open(ca, "w").write(order["ca"])
 try:
-    if given["backend"] == "mysql":
-        import pymysql  # which sends a password that is text in Latin-1, and PHP the bytes that it has
+    if order["backend"] == "mysql":
+        import pymysql  # it encodes a text password as Latin-1; PHP sends the bytes
         tls = {"ssl": {"ca": ca}} if ca else {"ssl_disabled": True}
         connection = pymysql.connect(
-            host=given["host"], user="baikal", password=given["password"].encode(), database=given["database"], **tls)
+            host=order["host"], user="baikal", password=order["password"].encode(), database=order["database"], **tls)
     else:
         import psycopg2
         tls = {"sslmode": "verify-full", "sslrootcert": ca} if ca else {"sslmode": "disable"}
         connection = psycopg2.connect(
-            host=given["host"], user="baikal", password=given["password"], dbname=given["database"], **tls)
+            host=order["host"], user="baikal", password=order["password"], dbname=order["database"], **tls)
     cursor = connection.cursor()
-    for statement in given["statements"]:
+    for statement in order["statements"]:
         cursor.execute(statement)
     print(json.dumps(cursor.fetchall()) if cursor.description else "done", end="")
     connection.commit()
@@ -66,7 +66,7 @@ FORBIDDEN: Final[dict[Backend, tuple[str, ...]]] = {
 
 @pytest.fixture(scope="module", params=BACKENDS)
 def database(request: pytest.FixtureRequest, engine: Engine) -> Iterator[DatabaseServer]:
-    """Give one server of each kind, on a network of its own."""
+    """Yield a server of each kind, on its own network."""
     with (
         Network(engine) as network,
         DatabaseServer.run(engine, network, request.param, Signer.root()) as server,
@@ -75,8 +75,8 @@ def database(request: pytest.FixtureRequest, engine: Engine) -> Iterator[Databas
 
 
 def ask(server: DatabaseServer, *statements: str, **changes: Any) -> str:  # noqa: ANN401 - of what the client is given
-    """Return what a client in another container on the server's network was told, or why it wasn't."""
-    given = {
+    """Return the result of a client in another container on the server's network, or its error."""
+    environment = {
         "backend": server.backend,
         "host": server.host,
         "password": server.password,
@@ -86,30 +86,28 @@ def ask(server: DatabaseServer, *statements: str, **changes: Any) -> str:  # noq
     }
     image = server.kind.image(server.engine)
     command = ("run", "--rm", "-i", *LABELS, "--network", server.network.name, image, "python3", "-c", CLIENT)
-    return server.engine.docker(*command, input=json.dumps({**given, **changes}))
+    return server.engine.docker(*command, input=json.dumps({**environment, **changes}))
 
 
 def test_the_account_logs_in_by_name_and_encrypted(database: DatabaseServer) -> None:
-    """With its password and the authority's certificate; without TLS too, as long as nobody forbids it."""
+    """With its password and the CA's certificate; without TLS too, unless the server requires it."""
     assert json.loads(ask(database, ENCRYPTED[database.backend])) == [[1]]
     assert json.loads(ask(database, ca="")) == [[1]]
     assert "denied" in ask(database, password="wrong") or "authentication failed" in ask(database, password="wrong")
 
 
-def test_a_machine_that_runs_already_is_let_on_the_network(
-    database: DatabaseServer, boot: Callable[..., Machine]
-) -> None:
-    """From then on it finds the server by name, and the port is open."""
+def test_running_machine_is_connected_to_the_network(database: DatabaseServer, boot: Callable[..., Machine]) -> None:
+    """It then resolves the server's name, and the port is open."""
     machine = boot()
     assert machine.run(f"getent hosts {database.host}", check=False) == ""
     attach(database.engine, database.network, machine.name)
     reach = f"import socket; socket.create_connection(('{database.host}', {database.kind.port}), 5)"
     machine.run(f'python3 -c "{reach}"')
-    machine.remove()  # a network stays as long as somebody is on it
+    machine.remove()  # a network can't be removed with containers on it
 
 
 def test_a_certificate_of_another_authority_is_refused(database: DatabaseServer) -> None:
-    """A client that verifies doesn't take it, so that it is the certificate that lets the others in."""
+    """A verifying client refuses it, so the right certificate matters."""
     assert "certificate verify failed" in ask(database, ca=Signer.root().pem)
 
 
@@ -118,14 +116,14 @@ def test_the_server_answers_on_loopback(database: DatabaseServer) -> None:
     with socket.create_connection((LOCAL, database.local_port), timeout=5) as connection:
         connection.settimeout(5)
         if database.backend == "pgsql":
-            connection.sendall(b"\0\0\0\x08\x04\xd2\x16\x2f")  # SSLRequest: S is yes
+            connection.sendall(b"\0\0\0\x08\x04\xd2\x16\x2f")  # SSLRequest: S means yes
             assert connection.recv(1) == b"S"
         else:
             assert b"MariaDB" in connection.recv(100)
 
 
 def test_the_account_may_do_what_baikal_needs_and_nothing_else(database: DatabaseServer) -> None:
-    """Tables of its own database, changed as migrations do; nothing of the server, and no other database."""
+    """It changes tables of its own database as migrations do; not the server, and no other database."""
     assert database.grants() == GRANTED[database.backend]
     made = ("CREATE TABLE probe (a INT)", "ALTER TABLE probe ADD b INT", "CREATE INDEX probe_b ON probe (b)")
     assert ask(database, *made, "ALTER TABLE probe RENAME TO moved", "DROP TABLE moved") == "done"
@@ -136,8 +134,8 @@ def test_the_account_may_do_what_baikal_needs_and_nothing_else(database: Databas
     )
 
 
-def test_bytes_go_in_as_they_are(database: DatabaseServer) -> None:
-    """Rows in bulk, with text and bytes; and an empty database is empty again."""
+def test_bytes_are_stored_unchanged(database: DatabaseServer) -> None:
+    """Bulk rows with text and bytes; and an emptied database is empty."""
     kind = {"mysql": "MEDIUMBLOB", "pgsql": "BYTEA"}[database.backend]
     database.execute(
         (f"CREATE TABLE things (a VARCHAR(20), b {kind})",),
@@ -150,8 +148,8 @@ def test_bytes_go_in_as_they_are(database: DatabaseServer) -> None:
     assert ask(database, "CREATE TABLE again (a INT)", "DROP TABLE again") == "done"
 
 
-def test_a_read_only_database_takes_no_writes_until_it_does_again(database: DatabaseServer) -> None:
-    """As when a disk is full, or a replica is in its master's place."""
+def test_read_only_database_refuses_writes_until_it_is_writable(database: DatabaseServer) -> None:
+    """As on a full disk, or on a replica."""
     database.read_only()
     assert "read-only" in ask(database, "CREATE TABLE probe (a INT)")
     assert json.loads(ask(database)) == [[1]]
@@ -159,8 +157,8 @@ def test_a_read_only_database_takes_no_writes_until_it_does_again(database: Data
     assert ask(database, "CREATE TABLE probe (a INT)", "DROP TABLE probe") == "done"
 
 
-def test_what_was_committed_survives_a_power_cut(database: DatabaseServer) -> None:
-    """Killed, it is away; started again, it has the rows, the account and the port that it had."""
+def test_committed_rows_survive_a_power_cut(database: DatabaseServer) -> None:
+    """After a kill and a start, it has the same rows, account and port."""
     port = database.local_port
     ask(database, "CREATE TABLE kept (a INT)", "INSERT INTO kept VALUES (7)")
     database.kill()
@@ -175,8 +173,8 @@ def test_what_was_committed_survives_a_power_cut(database: DatabaseServer) -> No
     ask(database, "DROP TABLE kept")
 
 
-def test_a_server_that_hangs_goes_on_afterwards(database: DatabaseServer) -> None:
-    """A connection to it is taken, and nothing comes over it."""
+def test_hanging_server_continues_afterwards(database: DatabaseServer) -> None:
+    """It accepts a connection, and sends nothing."""
     database.hang()
     with socket.create_connection((LOCAL, database.local_port), timeout=5) as connection:
         connection.settimeout(0.3)
@@ -187,8 +185,8 @@ def test_a_server_that_hangs_goes_on_afterwards(database: DatabaseServer) -> Non
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_where_tls_is_asked_for_nobody_comes_in_without(engine: Engine, backend: Backend) -> None:
-    """And a certificate that nobody has signed is none that a client takes."""
+def test_server_that_requires_tls_refuses_logins_without(engine: Engine, backend: Backend) -> None:
+    """And clients refuse a self-signed certificate."""
     pair = self_signed("elsewhere.lab.test")
     with (
         Network(engine) as network,

@@ -1,4 +1,4 @@
-"""`make demo`, as somebody runs it who has just cloned this."""
+"""`make demo` in a fresh clone."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from tests.lab.engine import Engine
 
 
-def test_the_demo_stands_answers_and_goes(engine: Engine) -> None:
-    """It prints addresses and accounts, clients get in with them, its own commands work, and all of it goes."""
+def test_demo_serves_clients_and_is_removed(engine: Engine) -> None:
+    """It prints addresses and accounts that clients can use, its printed commands work, and it can be removed."""
     if _standing(engine):
-        pytest.skip("somebody's demo is up, which this test would replace")
+        pytest.skip("a demo is running, and this test would replace it")
     try:
         done = _make("demo")
         assert done.returncode == 0, done.stdout + done.stderr
@@ -52,7 +52,7 @@ def test_the_demo_stands_answers_and_goes(engine: Engine) -> None:
 
 
 def _standing(engine: Engine) -> list[str]:
-    """Return the demo's machine, container and volume, as far as they are there."""
+    """Return the demo's existing machine, container and volume."""
     names = f"{NAME}|{CONTAINER}"
     containers = engine.docker("ps", "-a", "--filter", f"name=^({names})$", "--format", "{{.Names}}").split()
     return [*containers, *engine.docker("volume", "ls", "-q", "--filter", f"name=^{CONTAINER}$").split()]

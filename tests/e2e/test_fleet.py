@@ -1,4 +1,4 @@
-"""Ten machines in batches of three: a bad one stops the roll-out, and when it is fixed the rest follows."""
+"""Ten machines in batches of three: a failing one stops the roll-out, and after a fix the rest follows."""
 
 from __future__ import annotations
 
@@ -26,34 +26,34 @@ if TYPE_CHECKING:
 BATCHES = ("--data", "batches=3")
 TOUCHABLE = ("/etc", "/opt", "/usr/local", "/var/lib/baikal")
 OLD_PHP = 7
-"""Which of the ten has no packages yet, and an apt that offers PHP 8.1."""
+"""The machine without packages, where apt offers PHP 8.1."""
 FULL, DYING, SILENT = 5, 4, 8
-"""Which has a full disk, which loses its power, and whose sshd is down, each in a batch that isn't the first."""
+"""The machines with a full disk, a power cut, and a stopped sshd, none in the first batch."""
 
 
 class Fleet:
-    """Ten servers, and ways to run the deploy on all of them."""
+    """Ten servers, and the deploy on all of them."""
 
     def __init__(self, servers: list[Server]) -> None:
-        """Begin with bare machines."""
+        """Start with bare machines."""
         self.servers = servers
 
     def hosts(self, **changes: object) -> list[tuple[str, dict[str, object]]]:
-        """Return the inventory, in which each has a readable name."""
+        """Return the inventory, with readable names."""
         return [(f"cal-{number}", server.host(users=[], **changes)[1]) for number, server in enumerate(self.servers)]
 
     def deploy(self, *arguments: str, **changes: object) -> Outcome:
-        """Roll out to all."""
+        """Deploy to all."""
         return pyinfra(self.hosts(**changes), "-y", "--json", *BATCHES, *arguments)
 
     def snapshots(self, *numbers: int) -> list[dict[str, Entry]]:
-        """Return what stands on these machines."""
+        """Return snapshots of these machines."""
         return [self.servers[number].machine.snapshot(TOUCHABLE) for number in numbers]
 
 
 @pytest.fixture(scope="module")
 def fleet(boot: Callable[..., Machine], release: Release) -> Iterator[Fleet]:
-    """Give ten machines, nine of which have the packages already."""
+    """Return ten machines; nine have the packages preinstalled."""
     servers = [Server(boot(warm=number != OLD_PHP), release) for number in range(10)]
     yield Fleet(servers)
     for server in servers:
@@ -61,12 +61,12 @@ def fleet(boot: Callable[..., Machine], release: Release) -> Iterator[Fleet]:
 
 
 def summary(output: str) -> str:
-    """Return the summary at a run's end, without indentation."""
+    """Return the summary at the end of a run, without indentation."""
     return "\n".join(line.strip() for line in output.partition("--> Summary ")[2].splitlines())
 
 
-def test_a_host_that_cannot_be_deployed_to_is_found_before_any_is_touched(fleet: Fleet) -> None:
-    """PHP 8.1 on one of ten: the host and the remedy are named, and all ten are as they were."""
+def test_unsupported_host_is_found_before_any_change(fleet: Fleet) -> None:
+    """PHP 8.1 on one of ten: the host and the remedy are named, and all ten are unchanged."""
     machine = fleet.servers[OLD_PHP].machine
     machine.run("mkdir -p /srv/old")
     machine.write("/srv/old/Packages", INDEX)
@@ -84,19 +84,19 @@ def test_a_host_that_cannot_be_deployed_to_is_found_before_any_is_touched(fleet:
     machine.run("rm -r /srv/old /etc/apt/sources.list.d/old.list /etc/apt/preferences.d/old")
 
 
-def test_a_full_disk_stops_the_roll_out_after_its_batch(fleet: Fleet) -> None:
-    """Its batch is finished, the next isn't begun; mended and run again, only what was left is changed."""
+def test_full_disk_stops_the_roll_out_after_its_batch(fleet: Fleet) -> None:
+    """Its batch is completed, the next isn't started; after a fix, a run changes only the remaining hosts."""
     full = fleet.servers[FULL].machine
     full.run("mount -t tmpfs -o size=1m none /opt")
     before = fleet.snapshots(6, 9)
     outcome = fleet.deploy()
     assert outcome.status == 1
     assert fleet.snapshots(6, 9) == before
-    told = summary(outcome.output)
-    assert told.startswith("of 10 hosts: 1 failed, 4 not begun, 5 changed\n"), outcome.output
-    assert f"failed       cal-{FULL}\nInstall Baïkal" in told
-    assert "o space left on device" in told
-    assert "not begun    cal-6, cal-7, cal-8, cal-9\n" in told
+    rows = summary(outcome.output)
+    assert rows.startswith("of 10 hosts: 1 failed, 4 not begun, 5 changed\n"), outcome.output
+    assert f"failed       cal-{FULL}\nInstall Baïkal" in rows
+    assert "o space left on device" in rows
+    assert "not begun    cal-6, cal-7, cal-8, cal-9\n" in rows
     assert f"the roll-out stops, because cal-{FULL} failed" in outcome.output
     assert all(fleet.servers[number].check()["healthy"] for number in (0, 4))
     full.run("umount /opt")
@@ -108,8 +108,8 @@ def test_a_full_disk_stops_the_roll_out_after_its_batch(fleet: Fleet) -> None:
     assert fleet.deploy().changes == 0
 
 
-def test_a_host_that_cannot_be_reached_is_no_part_of_a_roll_out(fleet: Fleet) -> None:
-    """None begins without it, unless somebody says that some may be missing; and then the status still tells."""
+def test_unreachable_host_stops_a_roll_out_unless_allowed(fleet: Fleet) -> None:
+    """No host is changed, unless missing hosts are allowed; and then the status still shows it."""
     machine = fleet.servers[SILENT].machine
     machine.run("systemctl stop ssh")
     before = fleet.snapshots(0, 9)
@@ -126,8 +126,8 @@ def test_a_host_that_cannot_be_reached_is_no_part_of_a_roll_out(fleet: Fleet) ->
     assert summary(outcome.output).startswith("of 10 hosts: 1 changed, 9 unchanged\n")
 
 
-def test_a_machine_that_dies_in_the_middle_stops_the_roll_out(fleet: Fleet) -> None:
-    """Its power is cut while its batch is at work: the others of the batch are finished, the next is not begun."""
+def test_power_cut_of_a_machine_stops_the_roll_out(fleet: Fleet) -> None:
+    """A power cut during its batch: the others of the batch are completed, the next is not started."""
     before = fleet.snapshots(6, 9)
     status, output = _disturbed(
         fleet,
@@ -136,9 +136,9 @@ def test_a_machine_that_dies_in_the_middle_stops_the_roll_out(fleet: Fleet) -> N
         request_timeout_s=302,
     )
     assert status == 1
-    told = summary(output)
-    assert told.startswith("of 10 hosts: 1 failed, 4 not begun, 5 changed\n"), output
-    assert f"failed       cal-{DYING}\n" in told
+    rows = summary(output)
+    assert rows.startswith("of 10 hosts: 1 failed, 4 not begun, 5 changed\n"), output
+    assert f"failed       cal-{DYING}\n" in rows
     assert "Traceback" not in output
     assert fleet.snapshots(6, 9) == before
     fleet.servers[DYING].machine.power_on()
@@ -147,8 +147,8 @@ def test_a_machine_that_dies_in_the_middle_stops_the_roll_out(fleet: Fleet) -> N
     assert summary(outcome.output).startswith("of 10 hosts: 5 changed, 5 unchanged\n")
 
 
-def test_ctrl_c_is_no_success(fleet: Fleet) -> None:
-    """The status is the shell's for it, the summary says how far it came, and the next run completes it."""
+def test_ctrl_c_fails_the_run(fleet: Fleet) -> None:
+    """The status is the shell's for SIGINT, the summary shows the progress, and the next run completes it."""
     status, output = _disturbed(
         fleet, "Batch 2 of 4", lambda run: run.send_signal(signal.SIGINT), request_timeout_s=303
     )
@@ -164,7 +164,7 @@ def test_ctrl_c_is_no_success(fleet: Fleet) -> None:
 def _disturbed(
     fleet: Fleet, moment: str, disturb: Callable[[subprocess.Popen[str]], Any], **changes: object
 ) -> tuple[int, str]:
-    """Return status and output of a run that was disturbed as soon as it had said ``moment``."""
+    """Return status and output of a run that is disturbed when it prints ``moment``."""
     with tempfile.TemporaryDirectory() as folder:
         command = [*command_line(fleet.hosts(**changes), Path(folder), "-y", *BATCHES), "deploy.py"]
         run = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)

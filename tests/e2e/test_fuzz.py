@@ -1,6 +1,6 @@
-"""Hostile data against every command that root runs on it: known attacks first, then random changes.
+"""Hostile data for every command that root runs on it: known attacks first, then random changes.
 
-FUZZ_SEED=NUMBER repeats a run, with FUZZ_CASE=NUMBER a single case of it; FUZZ_SECONDS is how long it may take.
+FUZZ_SEED=NUMBER repeats a run, with FUZZ_CASE=NUMBER a single case of it; FUZZ_SECONDS is its time limit.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Final
 
-from tests.lab.fuzzing import SECRET, Entry, Ran, Tree, trees
+from tests.lab.fuzzing import SECRET, Entry, Result, Tree, trees
 from tests.lab.mutations import Case, at_random, attacks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SECONDS: Final = float(os.environ.get("FUZZ_SECONDS", "100"))
-"""No case is begun later, so that all of it takes two minutes at most."""
+"""No case starts later, so that the test takes two minutes at most."""
 DEADLINE_S: Final = 15.0
-"""For a command on as little data as here; without hostile data, each takes less than a second."""
+"""Limit for a command on this little data; without hostile data, each takes less than a second."""
 HOSTS: Final = 2
 LEAST: Final = 200
-"""With fewer cases the run says little; an idle machine of two cores does 1,500 in that time."""
+"""Fewer cases are not enough; an idle machine of two cores runs 1,500 in that time."""
 MOST: Final = 60
-"""So many different failures are shown."""
+"""How many different failures are shown."""
 DATA, BACKUPS, SPOOL = "host/var/lib/baikal", "host/var/backups/baikal", "host/var/spool/nullmailer"
 CHANGING: Final = {
     "health": (),
@@ -43,19 +43,19 @@ CHANGING: Final = {
     "restore": (BACKUPS, *(f"{DATA}/{name}" for name in ("state", "tls", "acme", "dkim", "maintenance"))),
     "import": (BACKUPS, *(f"{DATA}/{name}" for name in ("state", "maintenance"))),
 }
-"""Where each command may make and change files of root's; what PHP's account owns may change in any case."""
+"""Where each command may create and change root's files; files of PHP's account may always change."""
 WRITTEN: Final = (
     f"{DATA}/state/lock",
     f"{DATA}/state/serving",
     f"{DATA}/state/backup.json",
     f"{DATA}/state/applied.json",
 )
-"""What any command may write."""
+"""Files that any command may write."""
 
 
 @dataclass(frozen=True)
 class Failure:
-    """What a command did that it must not do."""
+    """A forbidden effect of a command."""
 
     number: int
     case: str
@@ -77,7 +77,7 @@ def cases(seed: int) -> Iterator[tuple[int, Case]]:
 
 
 def failures(tree: Tree, number: int, case: Case) -> list[Failure]:
-    """Run the case, and return what is wrong with how it ended."""
+    """Run the case, and return its failures."""
     (command,) = case.commands
     tree.reset()
     case.prepare(tree)
@@ -88,7 +88,7 @@ def failures(tree: Tree, number: int, case: Case) -> list[Failure]:
     return [Failure(number, case.name, " ".join(command), sentence) for sentence in wrong]
 
 
-def _of_ending(ran: Ran) -> Iterator[str]:
+def _of_ending(ran: Result) -> Iterator[str]:
     if ran.status is None:
         yield f"it hadn't ended after {DEADLINE_S:.0f} seconds"
     elif ran.status not in {0, 1, 2}:
@@ -112,23 +112,23 @@ def _of_files(command: str, before: dict[str, Entry], after: dict[str, Entry], *
         change = "made" if was is None else "removed" if now is None else "changed"
         if path.startswith(BACKUPS + "/") and was is not None:
             yield f"an archive was {change}: {path}"
-        elif path.startswith(tuple(f"{place}/" for place in CHANGING[verb])):
+        elif path.startswith(tuple(f"{prefix}/" for prefix in CHANGING[verb])):
             continue
         elif not path.startswith((f"{DATA}/", f"{SPOOL}/")):
             yield f"{path} was {change}, which is outside of the data: {was} → {now}"
         elif os.geteuid() == 0 and not killed and 0 in {each[2] for each in (was, now) if each}:
-            yield f"{path}, which is root's, was {change}: {was} → {now}"
+            yield f"{path}, which is owned by root, was {change}: {was} → {now}"
 
 
 def test_hostile_data_does_no_harm() -> None:
-    """Each command ends in time, with a message and a status, and changes nothing but data."""
+    """Each command ends in time, with a message and a status, and changes only data."""
     seed = int(os.environ.get("FUZZ_SEED") or secrets.randbelow(2**32))
     print(f"FUZZ_SEED={seed}")
-    found: list[Failure] = []
+    failed: list[Failure] = []
     deadline = time.monotonic() + SECONDS
     with trees(HOSTS) as hosts, ThreadPoolExecutor(HOSTS) as pool:
         if single := os.environ.get("FUZZ_CASE"):
-            found += failures(
+            failed += failures(
                 hosts[0], int(single), next(case for number, case in cases(seed) if number == int(single))
             )
             count = 1
@@ -141,16 +141,16 @@ def test_hostile_data_does_no_harm() -> None:
                 while time.monotonic() < deadline:
                     with lock:
                         number, case = next(coming)
-                    found.extend(failures(tree, number, case))
+                    failed.extend(failures(tree, number, case))
                     done += 1
                 return done
 
             count = sum(pool.map(work, hosts))
     print(f"{count} cases")
-    different = {(each.case, each.wrong.partition("/")[0][:60]): each for each in found}
+    different = {(each.case, each.wrong.partition("/")[0][:60]): each for each in failed}
     lines = [
         f"{each.command} — {each.case}: {each.wrong}  (FUZZ_SEED={seed} FUZZ_CASE={each.number})"
         for each in sorted(different.values(), key=lambda each: (each.wrong, each.case, each.command))
     ]
-    assert not lines, f"{len(found)} of {count} cases (FUZZ_SEED={seed}):\n" + "\n".join(lines[:MOST])
+    assert not lines, f"{len(failed)} of {count} cases (FUZZ_SEED={seed}):\n" + "\n".join(lines[:MOST])
     assert single or count > LEAST, f"only {count} cases in {SECONDS:.0f} seconds"

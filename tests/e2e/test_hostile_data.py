@@ -1,7 +1,7 @@
-"""Attacks by PHP's account, old installations and archives on what root runs: on a machine, and in containers.
+"""Attacks by PHP's account, old installations and archives on root's commands: on a machine, and in containers.
 
-A library that baikal.yaml names, a journal that names a file to delete, data that never ends. Each test failed before root
-gave such data to processes without privileges (baikalctl/host/boundary.py).
+A library named in baikal.yaml, a journal that names a file to delete, endless data. Each test failed before such data was
+read by processes without privileges only (baikalctl/host/boundary.py).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from tests.lab.engine import Engine, wait_until
 from tests.lab.images import PACKAGES, machine_image
 from tests.lab.machine import Machine
 from tests.lab.old_installation import OldInstallation, build
-from tests.lab.php_account import LIMIT_S, Host, Ran
+from tests.lab.php_account import LIMIT_S, Host, Result
 from tests.lab.php_attacks import DATABASE, KEPT, LOADED, PWNED, QUEUED, RECEIVED, VICTIM
 from tests.lab.server import Server
 
@@ -57,13 +57,13 @@ RELAY: Final = {
 
 @pytest.fixture(scope="module")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give the library that writes files when it is loaded."""
+    """Return the library that writes files when it is loaded."""
     return php_attacks.library(tmp_path_factory.mktemp("library"))
 
 
 @pytest.fixture(scope="module")
 def machine(engine: Engine, release: Release) -> Iterator[Machine]:
-    """Give a deployed machine that has the libraries of all databases."""
+    """Yield a deployed machine with the libraries of all databases."""
     packages = (*PACKAGES, *DRIVERS["mysql"], *DRIVERS["pgsql"])
     with Machine.start(engine, machine_image(engine, "debian:12", packages)) as machine:
         outcome = Server(machine, release).deploy()
@@ -73,7 +73,7 @@ def machine(engine: Engine, release: Release) -> Iterator[Machine]:
 
 @pytest.fixture(scope="module", params=[*CONTAINERS, "machine"])
 def host(request: pytest.FixtureRequest, engine: Engine, image: str) -> Iterator[Host]:
-    """Give a host with SQLite: a container as root or as another user, or a machine."""
+    """Yield a host with SQLite: a container as root or as another user, or a machine."""
     if request.param == "machine":
         yield prepared(Host(engine, request.getfixturevalue("machine").name))
         return
@@ -83,51 +83,51 @@ def host(request: pytest.FixtureRequest, engine: Engine, image: str) -> Iterator
 
 
 def prepared(host: Host) -> Host:
-    """Return the host with its data saved, and with all of Python's own files, which a command would write."""
+    """Save the host's data, write Python's compiled files, which a command would write, and return the host."""
     host.execute("/usr/bin/python3", "-m", "compileall", "-q", "/usr/local/lib/baikalctl")
     works(host)
     host.save()
     return host
 
 
-def refused(ran: Ran, words: str) -> None:
-    """Assert that a command has failed in time, with a message that has these words."""
+def refused(ran: Result, words: str) -> None:
+    """Assert that a command has failed in time, with these words in its message."""
     assert ran.status == 1, ran
     assert words in ran.output, ran
     ended(ran)
 
 
-def ended(ran: Ran) -> None:
-    """Assert that a command has ended by itself, and without a traceback."""
+def ended(ran: Result) -> None:
+    """Assert that a command has ended by itself, without a traceback."""
     assert ran.status in {0, 1}, ran
     assert ran.seconds < (HEALTH_LIMIT_S if "health" in ran.words else LIMIT_S), ran
     assert "Traceback" not in ran.output, ran
 
 
 def works(host: Host) -> None:
-    """Assert that commands work: the data is in order, and no process holds the host's lock."""
+    """Assert that commands work: the data is valid, and no process holds the host's lock."""
     for command in ("apply", "backup", "health"):
         ran = host.run(f"baikalctl {command}")
         assert ran.status == 0, ran
 
 
-def timed_backup(host: Host) -> Ran:
-    """Run the machine's backup as its timer does, and return how it ended, with its journal."""
+def timed_backup(host: Host) -> Result:
+    """Run the machine's backup as its timer does, and return its result, with its journal."""
     began = host.execute("date", "+%s").strip()
     ran = host.run("systemctl start baikal-backup.service")
     host.execute("systemctl", "stop", "baikal-backup.service")
     journal = host.execute("journalctl", "--unit", "baikal-backup", "--since", f"@{began}", "--output", "cat")
-    return Ran(ran.words, ran.status, journal, ran.seconds)
+    return Result(ran.words, ran.status, journal, ran.seconds)
 
 
 def loaded_by_others(host: Host) -> list[str]:
-    """Return by which programs other than PHP the library was loaded; PHP's account can load it into its own process."""
+    """Return programs other than PHP that have loaded the library; PHP's account can load it into its own process."""
     lines = host.execute("sh", "-c", f"cat {LOADED} 2>/dev/null || true").splitlines()
     return [line for line in lines if not line.startswith("/usr/sbin/php-fpm")]
 
 
 def test_library_named_in_baikal_yaml_is_not_loaded(host: Host, library: Path) -> None:
-    """Not by any command, the engine's health probe or the backup timer: libpq would run it, and it became root."""
+    """Not by any command, the engine's health probe or the backup timer: libpq would run it as root."""
     with host.attacked():
         before = host.files_of_root()
         host.offer_library(library)
@@ -145,7 +145,7 @@ def test_library_named_in_baikal_yaml_is_not_loaded(host: Host, library: Path) -
 
 
 def test_library_is_not_loaded_where_postgresql_is_declared(engine: Engine, release: Release, library: Path) -> None:
-    """Root connects to the declared server, whatever baikal.yaml says."""
+    """Root connects to the declared server, not to that of baikal.yaml."""
     packages = (*PACKAGES, *DRIVERS["pgsql"], SERVERS["pgsql"])
     with Machine.start(engine, machine_image(engine, "debian:12", packages)) as machine:
         server = Server(machine, release, data={"database": "pgsql", "database_host": "local"})
@@ -167,7 +167,7 @@ def test_library_is_not_loaded_where_postgresql_is_declared(engine: Engine, rele
 
 
 def test_journal_that_names_a_file_to_delete_is_refused(host: Host) -> None:
-    """Also one that appears at the worst moment; SQLite as root would delete the file when it rolls back."""
+    """Also one that appears at the worst moment; SQLite as root would delete the file in a rollback."""
     with host.attacked():
         host.as_php(php_attacks.SUPER_JOURNAL, DATABASE, "again")
         for command in (*["apply --plan"] * 5, *READING):
@@ -193,7 +193,7 @@ def test_journal_that_names_a_file_to_delete_is_refused(host: Host) -> None:
     ],
 )
 def test_data_without_end_holds_up_no_command(host: Host, attack: str, words: str) -> None:
-    """Each says what is wrong, the certificate is cared for at the same time, and afterwards everything works."""
+    """Each reports the problem, the certificate is renewed at the same time, and afterwards everything works."""
     with host.attacked(php_attacks.ATTACKS[attack]):
         for command in (*READING, "apply"):
             refused(host.run(f"baikalctl {command}"), words)
@@ -208,7 +208,7 @@ def test_data_without_end_holds_up_no_command(host: Host, attack: str, words: st
 
 
 def test_fifo_as_kept_mail_holds_up_no_command(host: Host) -> None:
-    """It is no message, so there is nothing to send."""
+    """It isn't a message, so there is nothing to send."""
     with host.attacked(php_attacks.fifo(KEPT)):
         for command in (*READING, "apply"):
             ran = host.run(f"baikalctl {command}")
@@ -233,7 +233,7 @@ def test_fifo_in_the_mail_queue_is_reported(host: Host) -> None:
 
 @pytest.fixture
 def old(tmp_path: Path) -> OldInstallation:
-    """Give an old installation in directories that every account may write to."""
+    """Return an old installation in directories that every account may write to."""
     made = build(tmp_path / "old", "0.10.1", "/var/www/baikal/Specific/db/db.sqlite")
     for path in (made.folder, *made.folder.rglob("*")):
         path.chmod(0o777 if path.is_dir() else 0o666)
@@ -243,12 +243,12 @@ def old(tmp_path: Path) -> OldInstallation:
 
 
 def home(old: OldInstallation) -> Path:
-    """Return what is root's home directory in a container, with a file that is not to be deleted."""
+    """Return the folder for root's home directory in a container, with a file that must not be deleted."""
     return old.folder.with_name("home")
 
 
 def imported(engine: Engine, image: str, old: OldInstallation, *options: str) -> tuple[int, str]:
-    """Import an old installation into an empty volume, and return the status and what was said."""
+    """Import an old installation into an empty volume, and return the status and the output."""
     mounts = (f"--volume={old.folder}:/old", f"--volume={home(old)}:/root")
     with (
         Volume(engine) as volume,
@@ -263,22 +263,22 @@ def imported(engine: Engine, image: str, old: OldInstallation, *options: str) ->
 def test_library_named_by_an_old_installation_is_not_loaded(
     engine: Engine, image: str, library: Path, old: OldInstallation, user: str
 ) -> None:
-    """Its baikal.yaml may name any server, and is not trusted either."""
+    """Its baikal.yaml may name any server, and is not trusted."""
     (old.folder / "Specific/evil.so").write_bytes(library.read_bytes())
     (old.folder / "Specific/c.pem").write_text(Signer.root().pem, encoding="ascii")
-    found = yaml.safe_load(old.yaml.read_text(encoding="utf-8"))
-    found["database"] |= php_attacks.section("/old/Specific")
-    old.yaml.write_text(yaml.safe_dump(found), encoding="utf-8")
+    config = yaml.safe_load(old.yaml.read_text(encoding="utf-8"))
+    config["database"] |= php_attacks.section("/old/Specific")
+    old.yaml.write_text(yaml.safe_dump(config), encoding="utf-8")
     sleep = ("--entrypoint=sleep", "--init")
     with Container.run(engine, image, "600", options=sleep, ports=(), ready=False) as attacker:
         Host(engine, attacker.name).listen("S")
         network = f"--network=container:{attacker.name}"
-        status, said = imported(engine, image, old, network, f"--user={user}")
+        status, output = imported(engine, image, old, network, f"--user={user}")
     assert [path.name for path in home(old).iterdir()] == [Path(VICTIM).name]
     assert not (old.folder / "Specific/loaded").exists()
-    assert status == 1, said
-    assert OPTION in said
-    assert "Traceback" not in said
+    assert status == 1, output
+    assert OPTION in output
+    assert "Traceback" not in output
 
 
 @pytest.mark.parametrize("user", ["0", USER])
@@ -288,15 +288,15 @@ def test_journal_of_an_old_installation_deletes_no_file(
     """SQLite as root would delete the file that the journal names."""
     command = [sys.executable, "-c", php_attacks.SUPER_JOURNAL, str(old.database), "once"]
     subprocess.run(command, check=True)
-    status, said = imported(engine, image, old, f"--user={user}")
+    status, output = imported(engine, image, old, f"--user={user}")
     assert (home(old) / Path(VICTIM).name).exists()
-    assert status == 1, said
-    assert SUPER_JOURNAL in said
-    assert "Traceback" not in said
+    assert status == 1, output
+    assert SUPER_JOURNAL in output
+    assert "Traceback" not in output
 
 
 def test_postgresql_server_without_tls_gets_no_password(engine: Engine, image: str) -> None:
-    """With database_tls = "verify", a man in the middle that answers that there is no TLS is sent nothing else."""
+    """With database_tls = "verify", a man in the middle that offers no TLS gets only the request for it."""
     password = "the database's own secret"
     declared = {
         "BAIKAL_DATABASE": "pgsql",
@@ -319,7 +319,7 @@ def test_postgresql_server_without_tls_gets_no_password(engine: Engine, image: s
 
 
 def older(archive: bytes, more: Mapping[str, bytes]) -> dict[str, bytes]:
-    """Return the files of an archive with ``more`` of them, and a manifest that names all."""
+    """Return the files of an archive with ``more`` files, and a matching manifest."""
     with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
         files = {member.name: file.read() for member in tar if (file := tar.extractfile(member))}
     manifest = json.loads(files["manifest.json"])
@@ -350,29 +350,29 @@ UNWANTED: Final = {
     "acme/renewal/evil.conf": HOOK,
     "dkim/evil.sh": HOOK,
 }
-"""What archives of an older format may hold, and is neither restored nor read by any program."""
+"""Files in archives of an older format that are neither restored nor read by any program."""
 
 
 @pytest.mark.parametrize("form", ["archive", "unpacked"])
 def test_only_keys_and_certificates_of_an_archive_are_restored(machine: Machine, form: str) -> None:
-    """Each for root alone and not executable, and nothing that nginx includes or certbot runs."""
+    """Each is private to root and not executable, and none is included by nginx or run by certbot."""
     host = Host(machine.engine, machine.name)
     host.execute("baikalctl", "backup", "--quiet")
     made = base64.b64decode(host.execute("sh", "-c", "base64 $(ls /var/backups/baikal/*.tar.gz | tail -n 1)"))
     files = older(made, UNWANTED | {"dkim/mail.example.org.pem": Signer.root().key_pem.encode()})
     if form == "archive":
-        host.execute("sh", "-c", "cat > /root/given", text=gzip.compress(packed(files)))
+        host.execute("sh", "-c", "cat > /root/archived", text=gzip.compress(packed(files)))
     else:
-        unpack = "rm -rf /root/given; mkdir /root/given; tar -xp -C /root/given"
+        unpack = "rm -rf /root/archived; mkdir /root/archived; tar -xp -C /root/archived"
         host.execute("sh", "-c", unpack, text=packed(files, 0o755))
-    restored = host.run("baikalctl restore /root/given")
-    host.execute("rm", "-rf", "/root/given")
+    restored = host.run("baikalctl restore /root/archived")
+    host.execute("rm", "-rf", "/root/archived")
     assert restored.status == 0, restored
     look = "cd /var/lib/baikal; find tls acme dkim -type f -printf '%p %m %U\n'"
-    found = {line.split(" ")[0]: line.split(" ")[1:] for line in host.execute("sh", "-c", look).splitlines()}
-    assert not (set(UNWANTED) - {"tls/selfsigned-localhost.conf"}) & set(found)
-    assert {name: how for name, how in found.items() if how[0] not in {"600", "640"}} == {}
-    assert found["dkim/mail.example.org.pem"] == ["600", "0"]
+    modes = {line.split(" ")[0]: line.split(" ")[1:] for line in host.execute("sh", "-c", look).splitlines()}
+    assert not (set(UNWANTED) - {"tls/selfsigned-localhost.conf"}) & set(modes)
+    assert {name: how for name, how in modes.items() if how[0] not in {"600", "640"}} == {}
+    assert modes["dkim/mail.example.org.pem"] == ["600", "0"]
     served = host.execute("sh", "-c", "cat /var/lib/baikal/tls/*.conf; nginx -T 2>&1")
     assert "evil" not in served
     works(host)

@@ -1,4 +1,4 @@
-"""The same deploy into an image, made in two ways and alike in both; and on this machine itself, by @local."""
+"""Images of the deploy, which are the same in both ways of building; and a deploy by @local."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
 
 OF_THE_CONTAINER: Final = re.compile(r"(\.dockerenv|dev|proc|sys|etc/(hostname|hosts|mtab|resolv\.conf))(/.*)?")
-"""What the engine puts into whatever container it makes."""
+"""Files that the engine adds to every container."""
 ITS_OWN: Final = re.compile(r"etc/shadow-?|var/lib/apt/extended_states")
-"""Files with the day of their making in them, or in whatever order."""
+"""Files that contain a date, or lines in random order."""
 OF_THE_MAKING: Final = (
     *("*/pyinfra*", "*/pip", "*/pip-*", "*/pip3", "*/ensurepip*", "*/pip.conf", "venv", "*.pyc.*", "root/.cache*"),
     *(
@@ -52,7 +52,7 @@ OF_THE_MAKING: Final = (
         "*/releases/*.zip",
     ),
 )
-"""Patterns of what making an image needs, and what an image has no use for."""
+"""Patterns of files that only the build needs."""
 MOST_ABOVE_THE_BASE: Final = 126_000_000
 """Bytes: 130 MB are the limit."""
 METADATA: Final = {
@@ -73,7 +73,7 @@ METADATA: Final = {
 
 
 class Entry(NamedTuple):
-    """One file, directory or link of an image; ``content`` is a checksum, or where a link leads."""
+    """One file, directory or link of an image; ``content`` is a checksum, or a link's target."""
 
     kind: bytes
     mode: int
@@ -85,16 +85,16 @@ class Entry(NamedTuple):
 
 @pytest.fixture
 def bakery(engine: Engine) -> Iterator[list[Outcome]]:
-    """Give a list for the outcomes of bakes: a dry run and a failed one leave a nameless image, which goes with the others.
+    """Yield a list for the outcomes of bakes. Images are removed afterwards, also untagged ones of dry and failed runs.
 
-    Nobody else on this machine bakes meanwhile, because all images get one name at first.
+    It locks out other bakes on this machine, because all images have the same name at first.
     """
     with locked("baked-name"):
         if engine.docker("image", "ls", "-q", "baikal").strip():
             pytest.skip("there are images called baikal on this machine, which this test would remove")
         outcomes: list[Outcome] = []
         yield outcomes
-        committed = [found[1] for outcome in outcomes if (found := re.search(r"image ID: (\w+)", outcome.output))]
+        committed = [match[1] for outcome in outcomes if (match := re.search(r"image ID: (\w+)", outcome.output))]
         named = engine.docker("image", "ls", "-q", "baikal").split()
         for image in (*committed, *named):
             engine.docker("rmi", "-f", image, check=False)
@@ -102,23 +102,23 @@ def bakery(engine: Engine) -> Iterator[list[Outcome]]:
 
 @pytest.fixture(scope="module")
 def made(engine: Engine, release: Release) -> dict[str, str]:
-    """Give both images, by how they were made."""
+    """Return both images, by their way of building."""
     return {"baked": baked(engine, release), "built": built(engine, release)}
 
 
 @pytest.fixture(scope="module")
 def trees(engine: Engine, made: dict[str, str]) -> dict[str, dict[str, Entry]]:
-    """Give all that is in each image, by path."""
+    """Return the files of each image, by path."""
     return {how: tree(engine, image) for how, image in made.items()}
 
 
 def tree(engine: Engine, image: str) -> dict[str, Entry]:
-    """Return what is in an image, by path, but for what the engine puts there."""
+    """Return the files of an image, by path, without those of the engine."""
     container = engine.docker("create", *LABELS, image).strip()
     try:
         with subprocess.Popen([engine.command, "export", container], stdout=subprocess.PIPE) as exporting:
             assert exporting.stdout
-            found = {}
+            files = {}
             with tarfile.open(fileobj=exporting.stdout, mode="r|") as archive:
                 for member in archive:
                     path = member.name.rstrip("/")
@@ -126,26 +126,26 @@ def tree(engine: Engine, image: str) -> dict[str, Entry]:
                         stream = archive.extractfile(member) if member.isreg() else None
                         content = hashlib.sha256(stream.read()).hexdigest() if stream else member.linkname
                         size = member.size if stream else 0
-                        found[path] = Entry(member.type, member.mode, member.uid, member.gid, size, content)
+                        files[path] = Entry(member.type, member.mode, member.uid, member.gid, size, content)
     finally:
         engine.docker("rm", "-f", "-v", container)
-    assert len(found) > 3000
-    return found
+    assert len(files) > 3000
+    return files
 
 
 def nameless(engine: Engine, base: str) -> set[str]:
-    """Return the images without a name that stand on a base: those of other bases are other people's."""
+    """Return the untagged images on a base; those on other bases belong to others."""
     first = engine.docker("image", "inspect", "-f", "{{index .RootFS.Layers 0}}", base)
-    found = engine.docker("image", "ls", "-q", "--filter", "dangling=true").split()
+    images = engine.docker("image", "ls", "-q", "--filter", "dangling=true").split()
     layers = {
         image: engine.docker("image", "inspect", "-f", "{{index .RootFS.Layers 0}}", image, check=False)
-        for image in found
+        for image in images
     }
     return {image for image, layer in layers.items() if layer == first}
 
 
-def test_both_ways_of_making_an_image_make_the_same_files(trees: dict[str, dict[str, Entry]]) -> None:
-    """Pyinfra from outside and the Dockerfile: every path with its type, mode, owner, link target, size and content."""
+def test_both_ways_of_building_an_image_give_the_same_files(trees: dict[str, dict[str, Entry]]) -> None:
+    """By pyinfra and by the Dockerfile: type, mode, owner, link target, size and content of every path are the same."""
     one, other = trees["baked"], trees["built"]
     assert sorted(one.keys() ^ other.keys()) == []
     differing = [path for path in one if one[path] != other[path]]
@@ -154,16 +154,18 @@ def test_both_ways_of_making_an_image_make_the_same_files(trees: dict[str, dict[
 
 
 @pytest.mark.parametrize("how", ["baked", "built"])
-def test_nothing_of_the_making_is_in_an_image(trees: dict[str, dict[str, Entry]], how: str) -> None:
+def test_image_has_no_files_of_its_build(trees: dict[str, dict[str, Entry]], how: str) -> None:
     """No pyinfra, no pip, no lists or logs of apt, nothing in /tmp, and no data."""
-    found = [path for path in trees[how] if any(fnmatch(path, pattern) for pattern in OF_THE_MAKING)]
-    assert found == []
+    matches = [path for path in trees[how] if any(fnmatch(path, pattern) for pattern in OF_THE_MAKING)]
+    assert matches == []
     assert [path for path in trees[how] if path.startswith(("var/lib/baikal/", "run/baikal/"))] == []
 
 
 @pytest.mark.parametrize("how", ["baked", "built"])
-def test_an_image_says_how_it_is_run(engine: Engine, made: dict[str, str], release: Release, how: str) -> None:
-    """As in the Dockerfile, whichever way it was made: entry point, health check, volume, ports, signal and labels."""
+def test_image_has_the_metadata_of_the_dockerfile(
+    engine: Engine, made: dict[str, str], release: Release, how: str
+) -> None:
+    """Entry point, health check, volume, ports, signal and labels are those of the Dockerfile, in both ways."""
     image = json.loads(engine.docker("image", "inspect", made[how]))[0]
     config = image["Config"]
     assert {name: config.get(name) for name in METADATA} == METADATA
@@ -182,7 +184,7 @@ def test_an_image_says_how_it_is_run(engine: Engine, made: dict[str, str], relea
 
 @pytest.mark.parametrize("how", ["baked", "built"])
 def test_an_image_is_small(engine: Engine, made: dict[str, str], how: str) -> None:
-    """What it adds to its base, of all its layers together, so that nothing hides below what a later one removed."""
+    """The size without its base is that of all layers together, including files that a later layer removes."""
     sizes = [
         int(engine.docker("image", "inspect", "-f", "{{.Size}}", name))
         for name in (made[how], base_image(engine, BASE).tag)
@@ -191,28 +193,28 @@ def test_an_image_is_small(engine: Engine, made: dict[str, str], how: str) -> No
 
 
 def test_the_deploy_bakes_a_tagged_image(engine: Engine, release: Release, bakery: list[Outcome]) -> None:
-    """`pyinfra @docker/IMAGE deploy.py`: code and tools, no host name, no data, no password; then a second bake on it."""
+    """`pyinfra @docker/IMAGE deploy.py`: code and tools, without host name, data and password; then a second bake on it."""
     tag = f"baikal:{release.version}"
     standing = base_image(engine, "debian:12").tag
     before = nameless(engine, standing)
     base = f"@docker/{standing}"
     dry = pyinfra(base, "--dry", *release_data(release))
     bakery.append(dry)
-    assert engine.docker("image", "ls", "-q", "baikal").strip() == "", "a dry run names nothing"
+    assert engine.docker("image", "ls", "-q", "baikal").strip() == "", "a dry run tags no image"
     failed = pyinfra(base, "-y", *release_data(release, baikal_sha256="0" * 64))
     bakery.append(failed)
     assert failed.status == 1
-    assert engine.docker("image", "ls", "-q", "baikal").strip() == "", "a failed run names nothing"
+    assert engine.docker("image", "ls", "-q", "baikal").strip() == "", "a failed run tags no image"
 
-    assert len(nameless(engine, standing) - before) == 2, "pyinfra's own, one of each of these runs"
+    assert len(nameless(engine, standing) - before) == 2, "pyinfra's own image, one for each of these runs"
     outcome = pyinfra(base, "-y", *release_data(release))
     bakery.append(outcome)
     assert outcome.status == 0, outcome.output
     assert f"tagged {tag}" in outcome.output
-    assert len(nameless(engine, standing) - before) == 2, "a bake leaves the image with the name alone"
+    assert len(nameless(engine, standing) - before) == 2, "a bake leaves only the tagged image"
     containers = engine.docker("ps", "-a", "--format", "{{.Image}} {{.Names}}").splitlines()
     ours = [line for line in containers if line.startswith(f"{standing} ") and BUILDING not in line]
-    assert ours == [], "and no container but where another test has an image built"
+    assert ours == [], "and no container, except of another test's build"
     seen = engine.docker(
         *("run", "--rm", "--entrypoint", "sh", tag, "-c"),
         "readlink /opt/baikal/current; baikalctl --help; find /var/lib/baikal /run/baikal -mindepth 1; "
@@ -228,13 +230,13 @@ def test_the_deploy_bakes_a_tagged_image(engine: Engine, release: Release, baker
     again = pyinfra(f"@docker/{tag}", "-y", "--json", *release_data(release))
     bakery.append(again)
     assert again.status == 0, again.output
-    assert again.changed == [f"Tag image {tag}"], "a bake on a baked image changes only its name"
+    assert again.changed == [f"Tag image {tag}"], "a bake on a baked image changes only its tag"
 
 
-def test_a_container_that_was_there_is_provisioned_and_not_named(
+def test_existing_container_is_provisioned_without_an_image(
     engine: Engine, release: Release, bakery: list[Outcome]
 ) -> None:
-    """Somebody's running container gets everything, keeps running, and no image is made of it."""
+    """A user's running container is provisioned, keeps running, and no image is made of it."""
     tag = base_image(engine, "debian:13").tag
     container = engine.docker("run", "-d", *LABELS, tag, "sleep", "600").strip()
     try:
@@ -247,8 +249,8 @@ def test_a_container_that_was_there_is_provisioned_and_not_named(
         engine.docker("rm", "-f", "-v", container)
 
 
-def test_a_machine_provisions_itself_by_local(engine: Engine, release: Release) -> None:
-    """@local, on a machine that has this checkout and its Python: serving, and a second run changes nothing."""
+def test_machine_provisions_itself_with_local(engine: Engine, release: Release) -> None:
+    """With @local, on a machine with this checkout and its Python: it serves, and a second run changes nothing."""
     interpreter = Path(sys.executable).resolve().parent.parent
     shared = {REPOSITORY, PYINFRA.parent.parent.resolve(), interpreter, release.path.resolve()}
     mounts = [part for path in shared for part in ("-v", f"{path}:{path}:ro")]

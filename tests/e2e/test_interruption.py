@@ -1,4 +1,4 @@
-"""A first run that is killed anywhere, run again, ends where an undisturbed one does."""
+"""A first run that is killed at any step and repeated has the result of an undisturbed one."""
 
 from __future__ import annotations
 
@@ -41,27 +41,27 @@ RANDOM = (
     ".pem",
     "/nginx",
 )
-"""Ends of paths whose content is never the same twice: keys, the database, and the stamp over the certificate."""
+"""Ends of paths with random content: keys, the database, and the stamp with the certificate."""
 
 PACKAGES, FILES, RELEASE = "Install packages", "Upload configuration", "Install Baïkal"
 APPLY, SERVE, CHECK = "Apply settings", "Start PHP", "Check health"
 MOMENTS = [
     pytest.param(PACKAGES, 5.0, "machine", id="dpkg at work, power cut"),
     pytest.param(PACKAGES, 5.0, "pyinfra", id="dpkg at work, pyinfra killed"),
-    pytest.param(FILES, 0.0, "pyinfra", id="files about to be brought"),
-    pytest.param(FILES, 0.25, "machine", id="files being brought, power cut"),
+    pytest.param(FILES, 0.0, "pyinfra", id="before the upload of files"),
+    pytest.param(FILES, 0.25, "machine", id="files being uploaded, power cut"),
     pytest.param(RELEASE, 0.1, "pyinfra", id="release being sent"),
     pytest.param(RELEASE, 0.4, "machine", id="release being unpacked, power cut"),
-    pytest.param(APPLY, 0.15, "machine", id="database being made, power cut"),
+    pytest.param(APPLY, 0.15, "machine", id="database being created, power cut"),
     pytest.param(APPLY, 0.3, "pyinfra", id="accounts being made"),
     pytest.param(SERVE, 0.1, "machine", id="services being reloaded, power cut"),
-    pytest.param(CHECK, 0.0, "pyinfra", id="all done but the check"),
+    pytest.param(CHECK, 0.0, "pyinfra", id="before the final check"),
 ]
 
 
 @pytest.fixture(scope="module")
 def undisturbed(boot: Callable[..., Machine], release: Release) -> dict[str, tuple[str, ...]]:
-    """Give the managed tree of a machine whose first run nobody disturbed."""
+    """Return the managed files of a machine after an undisturbed first run."""
     server = Server(boot(), release)
     outcome = server.deploy()
     assert outcome.status == 0, outcome.output
@@ -77,7 +77,7 @@ def test_an_interrupted_first_run_is_completed_by_the_next(  # noqa: PLR0913, PL
     delay: float,
     victim: str,
 ) -> None:
-    """Killed with SIGKILL, by surprise: run again, same tree, healthy, and then nothing left to do."""
+    """After a SIGKILL, the next run gives the same files and a healthy server, and a third changes nothing."""
     server = Server(boot(warm=operation != PACKAGES), release)
     with tempfile.TemporaryDirectory() as folder:
         command = [*command_line([server.host()], Path(folder), "-y"), "deploy.py"]
@@ -87,7 +87,7 @@ def test_an_interrupted_first_run_is_completed_by_the_next(  # noqa: PLR0913, PL
         reader.start()
         try:
             assert wait_until(lambda: operation in "".join(lines), 120, 0.01), "".join(lines)
-            time.sleep(delay)  # the moment itself, not a wait for anything
+            time.sleep(delay)  # the moment of the kill, not a wait for a condition
             if victim == "machine":
                 server.machine.kill()
         finally:
@@ -110,13 +110,15 @@ def _read(run: subprocess.Popen[str], lines: list[str]) -> None:
 
 
 def _tree(machine: Machine) -> dict[str, tuple[str, ...]]:
-    """Return the managed tree, without what is random or a by-product."""
+    """Return the managed files, without random content and by-products."""
 
-    def shown(path: str, entry: Entry) -> tuple[str, ...]:
+    def served_certificate(path: str, entry: Entry) -> tuple[str, ...]:
         return (*entry[:-1], "random" if path.endswith(RANDOM) and entry.kind == "f" else entry.content)
 
     entries = machine.snapshot(TREE)
     by_products = ("__pycache__", "/sess_", "-wal", "-shm")
     return {
-        path: shown(path, entry) for path, entry in entries.items() if not any(part in path for part in by_products)
+        path: served_certificate(path, entry)
+        for path, entry in entries.items()
+        if not any(part in path for part in by_products)
     }

@@ -1,4 +1,4 @@
-"""Hosts with baikalctl as flat modules are upgraded to its packages; nothing of the old layout is left."""
+"""Hosts with the flat modules of an earlier baikalctl are upgraded to packages; no old file is left."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ LIST: Final = ("find", f"{paths.LIBRARY}/baikalctl", "-printf", r"baikalctl/%P\n
 
 
 pytestmark = pytest.mark.usefixtures("flat")
-"""First, so that no image is baked where the old commit is missing."""
+"""First, so that no image is baked if the old commit is missing."""
 
 
 @pytest.fixture(scope="session")
 def flat(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give the project as it was before its modules became packages."""
+    """Return a checkout from before the modules became packages."""
     tree = tmp_path_factory.mktemp("flat")
     export_before_removal(REMOVED, tree)
     return tree
@@ -44,18 +44,18 @@ def flat(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def flat_image(engine: Engine, image: str, release: Release, flat: Path) -> Iterator[str]:
-    """Give an image that this project baked then."""
+    """Yield an image that this earlier checkout has baked."""
     with packages_alone(engine, image) as base, baked_on(engine, base, release, flat) as tag:
         yield tag
 
 
 class Program(NamedTuple):
-    """The program of a checkout or a host, by paths such as ``baikalctl/cli.py``."""
+    """The program of a checkout or a host, with paths such as ``baikalctl/cli.py``."""
 
     modules: set[str]
     directories: set[str]
     compiled: set[str]
-    """The modules that are compiled, whether they are there or not."""
+    """The compiled modules, also those without a source."""
 
     @classmethod
     def of(cls, listing: str) -> Self:
@@ -87,7 +87,7 @@ def stored(account: Account) -> str:
 def test_machine_of_the_flat_layout_is_upgraded_by_one_deploy(
     boot: Callable[..., Machine], release: Release, flat: Path
 ) -> None:
-    """Its events are served, no old module or compiled file is left, it is healthy, and another run changes nothing."""
+    """Its events are served, no old module or compiled file is left, it is healthy, and a second run changes nothing."""
     machine = boot()
     old, new = Server(machine, release, tree=flat), Server(machine, release)
     outcome = old.deploy()
@@ -125,7 +125,7 @@ def test_volume_of_a_flat_image_is_served_by_an_image_of_this_tree(engine: Engin
 def test_image_that_is_baked_on_a_flat_one_has_every_module_compiled(
     engine: Engine, release: Release, flat_image: str
 ) -> None:
-    """And nothing of the old layout."""
+    """No file of the old layout is left."""
     command, *arguments = LIST
     with baked_on(engine, flat_image, release) as tag:
         listing = engine.docker("run", "--rm", *LABELS, "--entrypoint", command, tag, *arguments)

@@ -1,4 +1,4 @@
-"""A database server on the machine itself, by the same description: accounts as data, archives, and what it may do."""
+"""A database server on the machine itself: accounts as data, archives, and privileges."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from baikalctl.rendering.database import DRIVERS, SERVERS
-from tests.lab.archived import newest
-from tests.lab.asking import PASSWORD
+from tests.lab.archives import newest
 from tests.lab.clients import EVENT
+from tests.lab.commands import is_cleaned_up, pause_command, run_command
 from tests.lab.databases import BACKENDS
 from tests.lab.dav import Dav
+from tests.lab.http_request import PASSWORD
 from tests.lab.images import PACKAGES, machine_image
-from tests.lab.life import open_again, said, stand_still
 from tests.lab.machine import Machine
 from tests.lab.server import USERS, Server
 
@@ -36,7 +36,7 @@ RIGHTS = {
     ],
     "pgsql": ["f|f|f|f|f|t"],
 }
-"""All that the account may: on its own database, from this machine alone, and without a password that could be guessed."""
+"""The account's privileges: on its own database only, from this machine only, and without a password."""
 ASKED = {
     "mysql": "SHOW GRANTS FOR baikal@localhost",
     "pgsql": "SELECT rolsuper, rolcreatedb, rolcreaterole, rolreplication, rolbypassrls, rolpassword IS NULL"
@@ -47,7 +47,7 @@ CALENDAR = "/dav.php/calendars/jo/work/"
 
 @pytest.fixture(scope="module", params=BACKENDS)
 def local(request: pytest.FixtureRequest, engine: Engine, release: Release) -> Iterator[Server]:
-    """Give a machine that has its own database server."""
+    """Yield a machine with its own database server."""
     backend: str = request.param
     packages = (*PACKAGES, *DRIVERS[backend], SERVERS[backend])
     with Machine.start(engine, machine_image(engine, "debian:12", packages)) as machine:
@@ -58,7 +58,7 @@ def local(request: pytest.FixtureRequest, engine: Engine, release: Release) -> I
 
 
 def asked(server: Server, query: str, database: str = "baikal") -> list[str]:
-    """Return the lines that the database server's administrator is answered."""
+    """Run a query as the database server's administrator, and return the lines of the result."""
     command = ASK[str(server.data["database"])].format(database)
     return server.machine.run(f'cd /; {command} "{query}"').splitlines()
 
@@ -70,13 +70,13 @@ def put(server: Server, name: str, user: str = "jo", path: str = CALENDAR) -> in
 
 
 def shares() -> list[dict[str, Any]]:
-    """Return what is declared of the accounts, to be changed."""
-    found: list[dict[str, Any]] = json.loads(json.dumps(USERS))
-    return found
+    """Return a copy of the declared accounts, for changes."""
+    users: list[dict[str, Any]] = json.loads(json.dumps(USERS))
+    return users
 
 
-def test_it_serves_and_a_deploy_has_nothing_to_do(local: Server) -> None:
-    """Also after a boot; nothing is in a file."""
+def test_local_database_serves_and_a_second_deploy_changes_nothing(local: Server) -> None:
+    """Also after a boot; no data is in a file."""
     assert put(local, "first") == 201
     assert local.check()["healthy"]
     outcome = local.deploy()
@@ -87,23 +87,23 @@ def test_it_serves_and_a_deploy_has_nothing_to_do(local: Server) -> None:
     assert local.ask("GET", f"{CALENDAR}first.ics", user="jo").status == 200
 
 
-def test_the_account_may_no_more_than_it_must(local: Server) -> None:
-    """And is let in from nowhere else."""
+def test_account_has_only_the_needed_privileges(local: Server) -> None:
+    """It can log in from this machine only."""
     backend = str(local.data["database"])
-    found = asked(local, ASKED[backend], "" if backend == "mysql" else "postgres")
-    assert sorted(found) == RIGHTS[backend]
+    privileges = asked(local, ASKED[backend], "" if backend == "mysql" else "postgres")
+    assert sorted(privileges) == RIGHTS[backend]
     listening = local.machine.run("ss -ltnH | awk '{print $4}'").split()
     ports = [each for each in listening if each.endswith((":3306", ":5432"))]
     assert all(each.startswith(("127.0.0.1:", "[::1]:")) for each in ports), listening
 
 
-def test_accounts_are_data_there_too(local: Server) -> None:
-    """Shared calendars are seen, a share that is declared otherwise is another, and a second deploy has nothing to do."""
+def test_declared_accounts_and_shares_are_stored_in_the_local_database(local: Server) -> None:
+    """Shared calendars are visible, a changed share takes effect, and a second deploy changes nothing."""
     dav = Dav(local.url, "Corey", PASSWORD)
-    (place,) = [href for href in dav.collections() if "/calendars/" in href and "/default/" not in href]
+    (shared,) = [href for href in dav.collections() if "/calendars/" in href and "/default/" not in href]
     assert put(local, "seen") == 201
-    assert [href.removeprefix(place) for href in dav.listing(place)].count("seen.ics") == 1
-    assert put(local, "theirs", "Corey", place) == 403
+    assert [href.removeprefix(shared) for href in dav.listing(shared)].count("seen.ics") == 1
+    assert put(local, "theirs", "Corey", shared) == 403
     declared = shares()
     declared[0]["calendars"][0]["share"] = [{"with": "Corey", "access": "write"}]
     declared.append(
@@ -112,13 +112,13 @@ def test_accounts_are_data_there_too(local: Server) -> None:
     outcome = local.deploy(users=declared)
     assert outcome.status == 0, outcome.output
     assert local.ask("PROPFIND", "/dav.php/calendars/neu/default/", user="neu").status == 207
-    assert put(local, "theirs", "Corey", place) == 201
+    assert put(local, "theirs", "Corey", shared) == 201
     assert local.ask("GET", f"{CALENDAR}theirs.ics", user="jo").status == 200
     assert local.deploy(users=declared).changes == 0
 
 
-def test_whoever_is_removed_is_archived_first(local: Server) -> None:
-    """With all that was his, and the archive brings it back."""
+def test_removed_account_is_archived_first(local: Server) -> None:
+    """The archive has all of the account's data, and restores it."""
     declared = [*shares(), {"name": "neu", "email": "neu@example.org", "password": USERS[0]["password"]}]
     outcome = local.deploy(users=declared)
     assert outcome.status == 0, outcome.output
@@ -128,23 +128,23 @@ def test_whoever_is_removed_is_archived_first(local: Server) -> None:
     assert outcome.status == 0, outcome.output
     assert local.ask("PROPFIND", "/dav.php/calendars/jo/", user="neu").status == 401
     before = local.machine.run("ls /var/backups/baikal/*-before-removal.tar.gz | tail -1").strip()
-    assert local.deploy().status == 0  # in which nobody of that name is spoken of
-    assert said(local.machine, "restore", before)[-1] == "status 0"
+    assert local.deploy().status == 0  # where the account isn't mentioned
+    assert run_command(local.machine, "restore", before)[-1] == "status 0"
     assert local.ask("GET", "/dav.php/calendars/neu/default/mine.ics", user="neu").status == 200
 
 
-def test_an_archive_comes_back_through_a_power_cut(local: Server) -> None:
-    """The database server is killed with the machine, and takes the change back with it when it boots."""
+def test_archive_is_restored_despite_a_power_cut(local: Server) -> None:
+    """The database server is killed with the machine, and rolls the change back at boot."""
     machine = local.machine
     machine.run("baikalctl backup")
     made = newest(machine)
     assert put(local, "later") == 201
-    stand_still(machine, "database.transfer.copy", "restore", made)
+    pause_command(machine, "database.transfer.copy", "restore", made)
     machine.kill()
     machine.power_on()
-    assert open_again(machine)
+    assert is_cleaned_up(machine)
     assert local.ask("GET", f"{CALENDAR}later.ics", user="jo").status == 200
-    assert said(machine, "restore", made)[-1] == "status 0"
+    assert run_command(machine, "restore", made)[-1] == "status 0"
     assert local.ask("GET", f"{CALENDAR}later.ics", user="jo").status == 404
     assert local.ask("GET", f"{CALENDAR}first.ics", user="jo").status == 200
     assert local.check()["healthy"]

@@ -1,4 +1,4 @@
-"""Bare machines become servers, a second run changes nothing, and a third repairs exactly what was broken."""
+"""Deploys to bare machines: the first run provisions, the second changes nothing, the third repairs damage."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 OURS = ("/etc/baikal", "/etc/nginx/conf.d", "/usr/local/sbin", "/opt/baikal/current", "/var/lib/baikal/tls")
 MOST_COMMANDS = 3
-"""As root two: what it is, and all that stands there. Each costs two round trips."""
+"""As root there are two: one for facts, one for the state. Each costs two round trips."""
 
 
 @pytest.fixture(scope="module")
 def pair(boot: Callable[..., Machine], release: Release) -> tuple[Server, Server, Outcome]:
-    """Give two bare machines, of two distributions and with different settings, after one run for both."""
+    """Return two bare machines, of two distributions and with different settings, after one run for both."""
     bookworm = Server(boot("debian:12", warm=False), release)
     trixie = Server(
         boot("debian:13", warm=False),
@@ -34,7 +34,7 @@ def pair(boot: Callable[..., Machine], release: Release) -> tuple[Server, Server
     return bookworm, trixie, pyinfra([bookworm.host(), trixie.host()], "-y", "--json")
 
 
-def test_one_run_takes_two_bare_machines_to_answering_servers(pair: tuple[Server, Server, Outcome]) -> None:
+def test_one_run_provisions_two_bare_machines(pair: tuple[Server, Server, Outcome]) -> None:
     """Two distributions, root and sudo, two sets of settings, one run."""
     bookworm, trixie, outcome = pair
     assert outcome.status == 0, outcome.output
@@ -46,7 +46,7 @@ def test_one_run_takes_two_bare_machines_to_answering_servers(pair: tuple[Server
 
 
 def test_a_second_run_changes_nothing(pair: tuple[Server, Server, Outcome]) -> None:
-    """The idempotence gate, and how many commands a host is bothered with."""
+    """Idempotence, and the number of commands per host."""
     bookworm, trixie, _ = pair
     again = pyinfra([bookworm.host(), trixie.host()], "-y", "--json", "-vv")
     assert again.status == 0, again.output
@@ -56,8 +56,8 @@ def test_a_second_run_changes_nothing(pair: tuple[Server, Server, Outcome]) -> N
     assert 0 < commands <= MOST_COMMANDS, again.output
 
 
-def test_a_run_repairs_exactly_what_somebody_broke(pair: tuple[Server, Server, Outcome]) -> None:
-    """An edited file, a stopped service, a deleted link, a changed mode, a deleted directory: back as they were."""
+def test_run_repairs_only_what_was_damaged(pair: tuple[Server, Server, Outcome]) -> None:
+    """An edited file, a stopped service, a deleted link, a changed mode and a deleted directory are repaired."""
     server, _, _ = pair
     machine = server.machine
     before = machine.snapshot(OURS)
@@ -75,8 +75,8 @@ def test_a_run_repairs_exactly_what_somebody_broke(pair: tuple[Server, Server, O
     assert server.deploy().changes == 0
 
 
-def test_a_reboot_brings_everything_back(pair: tuple[Server, Server, Outcome]) -> None:
-    """After the power is cut and comes back, the server answers, and a run has nothing to do."""
+def test_server_works_after_a_power_cut(pair: tuple[Server, Server, Outcome]) -> None:
+    """After a power cut and a boot, the server answers, and a run has nothing to do."""
     _, trixie, _ = pair
     trixie.machine.kill()
     trixie.machine.power_on()

@@ -1,4 +1,4 @@
-"""Invitations from a machine, through a relay: what arrives, what happens while it can't, and what is told of that."""
+"""Invitations from a machine through a relay: delivery, outages of the relay, refusals, and reports about them."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from tests.lab.engine import Engine, wait_until
-from tests.lab.inviting import Event, Person
-from tests.lab.relayed import RELAY_PASSWORD, SENDER, Relayed, relayed
+from tests.lab.invitations import Event, Person
+from tests.lab.mail_machine import RELAY_PASSWORD, SENDER, MailMachine, mail_machine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,27 +21,27 @@ if TYPE_CHECKING:
 
 JANE: Final = Person("jane@example.net", "Doe, Jane")
 RETRIED_S: Final = 90
-"""nullmailer waits half a minute after its first attempt."""
+"""nullmailer waits half a minute after the first attempt."""
 
 
 @dataclass
-class Place(Relayed):
+class Setup(MailMachine):
     """A machine that sends through the lab's relay, with nullmailer."""
 
     def findings(self) -> list[dict[str, Any]]:
-        """Return what the doctor finds about mail."""
+        """Return the findings of check on mail."""
         return [finding for finding in self.server.check()["findings"] if finding["subject"] == "mail"]
 
-    def said(self) -> str:
-        """Return the same as text."""
+    def messages(self) -> str:
+        """Return the findings as text."""
         return json.dumps(self.findings(), ensure_ascii=False)
 
     def queued(self) -> int:
-        """Return how many messages wait."""
+        """Return the number of queued messages."""
         return int(self.server.machine.run("ls /var/spool/nullmailer/queue | wc -l"))
 
     def restore(self) -> None:
-        """Have the relay as it should be, and nothing left of before."""
+        """Restore the relay's normal behaviour, and remove all earlier messages."""
         self.relay.rules()
         self.relay.resume()
         assert self.server.deploy().status == 0
@@ -52,35 +52,35 @@ class Place(Relayed):
 
 
 @pytest.fixture(scope="module")
-def machine_with_relay(engine: Engine, release: Release) -> Iterator[Place]:
-    """Give the machine, deployed to once, and the relay beside it."""
-    with relayed(engine, release, "debian:13", "relay") as found:
-        yield Place(found.server, found.relay, found.organiser)
+def machine_with_relay(engine: Engine, release: Release) -> Iterator[Setup]:
+    """Yield the machine, after one deploy, and its relay."""
+    with mail_machine(engine, release, "debian:13", "relay") as machine:
+        yield Setup(machine.server, machine.relay, machine.organiser)
 
 
 @pytest.fixture
-def place(machine_with_relay: Place) -> Place:
-    """Give it without anything left of the test before."""
-    place = machine_with_relay
-    if place.relay.messages() or place.relay.sessions() or place.queued():
-        place.restore()
-    return place
+def setup(machine_with_relay: Setup) -> Setup:
+    """Return it without messages of an earlier test."""
+    setup = machine_with_relay
+    if setup.relay.messages() or setup.relay.sessions() or setup.queued():
+        setup.restore()
+    return setup
 
 
-def test_a_second_run_changes_nothing(place: Place) -> None:
-    """Nothing, with all that mail needs in place."""
-    again = place.server.deploy()
+def test_a_second_run_changes_nothing(setup: Setup) -> None:
+    """With mail configured, a second run has no changes."""
+    again = setup.server.deploy()
     assert again.status == 0, again.output
     assert again.changed == []
 
 
-def test_an_invitation_its_update_and_its_end_arrive(place: Place) -> None:
-    """REQUEST, REQUEST and CANCEL, each as mail programs know it, from the declared address, to answer to the organiser."""
-    event = place.organiser.invite(Event((JANE,), Person("jo@example.org", "Möller, Jo"), summary="Bücher, 🎉 lesen"))
-    assert place.organiser.statuses(event)[JANE.uri].startswith("1.")
-    event = place.organiser.update(event, lines=("LOCATION:Küche",), start=dt.datetime(2030, 6, 3, 11))  # noqa: DTZ001
-    place.organiser.cancel(event)
-    received = place.relay.wait_for(3)
+def test_invitation_update_and_cancellation_arrive(setup: Setup) -> None:
+    """REQUEST, REQUEST and CANCEL in the usual format, from the declared address, with Reply-To the organiser."""
+    event = setup.organiser.invite(Event((JANE,), Person("jo@example.org", "Möller, Jo"), summary="Bücher, 🎉 lesen"))
+    assert setup.organiser.statuses(event)[JANE.uri].startswith("1.")
+    event = setup.organiser.update(event, lines=("LOCATION:Küche",), start=dt.datetime(2030, 6, 3, 11))  # noqa: DTZ001
+    setup.organiser.cancel(event)
+    received = setup.relay.wait_for(3)
     methods = []
     for each in received:
         message = each.message
@@ -105,11 +105,11 @@ def test_an_invitation_its_update_and_its_end_arrive(place: Place) -> None:
     assert len({each.message["message-id"] for each in received}) == 3
 
 
-def test_everybody_of_seventy_is_asked_once(place: Place) -> None:
-    """One message for each, whatever else is in the event."""
+def test_seventy_attendees_get_one_message_each(setup: Setup) -> None:
+    """One message for each, also for a large event."""
     people = tuple(Person(f"guest{number}@example.net", f"Gast, {number} ü") for number in range(70))
-    place.organiser.invite(Event(people, description="Lorem ipsum dolor sit amet, ünd so weiter.\n" * 200))
-    received = place.relay.wait_for(70, 120)
+    setup.organiser.invite(Event(people, description="Lorem ipsum dolor sit amet, ünd so weiter.\n" * 200))
+    received = setup.relay.wait_for(70, 120)
     assert sorted(each.rcpt_tos[0] for each in received) == sorted(person.address for person in people)
     assert all(len(each.rcpt_tos) == 1 for each in received)
 
@@ -124,13 +124,13 @@ def test_everybody_of_seventy_is_asked_once(place: Place) -> None:
     ],
     ids=["header in a name", "address in a name", "two addresses in one", "header in an address"],
 )
-def test_nobody_else_is_written_to_by_what_a_client_sends(place: Place, person: Person) -> None:
-    """Neither by a name nor by an address; what was no address is kept, and the doctor tells of it."""
+def test_client_data_adds_no_recipients(setup: Setup, person: Person) -> None:
+    """Neither by a name nor by an address; messages to malformed addresses are kept, and check reports them."""
     organizer = Person("jo@example.org", "Jo\nBcc: victim@example.com")
-    place.organiser.invite(Event((person, JANE), organizer))
-    received = place.relay.wait_for(1)
-    wait_until(lambda: len(place.relay.messages()) > 1, 2)
-    received = place.relay.messages()
+    setup.organiser.invite(Event((person, JANE), organizer))
+    received = setup.relay.wait_for(1)
+    wait_until(lambda: len(setup.relay.messages()) > 1, 2)
+    received = setup.relay.messages()
     assert {each.rcpt_tos[0] for each in received} <= {"jane@example.net", "kim@example.net"}
     assert "jane@example.net" in {each.rcpt_tos[0] for each in received}
     for each in received:
@@ -139,55 +139,55 @@ def test_nobody_else_is_written_to_by_what_a_client_sends(place: Place, person: 
         assert len(each.message["to"].addresses) == 1
 
 
-def test_nothing_is_lost_or_sent_twice_while_the_relay_is_down(place: Place) -> None:
-    """Twenty invitations, a killed sender, a power cut: each arrives once, as soon as the relay is back."""
-    place.relay.stop()
+def test_relay_outage_loses_and_duplicates_nothing(setup: Setup) -> None:
+    """Twenty invitations, a killed sender, a power cut: each arrives once, when the relay is back."""
+    setup.relay.stop()
     for number in range(20):
-        place.organiser.invite(Event((Person(f"guest{number}@example.net"),)))
+        setup.organiser.invite(Event((Person(f"guest{number}@example.net"),)))
         if number == 10:
-            place.server.machine.run("kill -9 $(systemctl show -P MainPID nullmailer)")
-    assert place.queued() == 20
-    assert "refuses the connection" in place.said()
-    status, told = place.mail("queue")
+            setup.server.machine.run("kill -9 $(systemctl show -P MainPID nullmailer)")
+    assert setup.queued() == 20
+    assert "refuses the connection" in setup.messages()
+    status, output = setup.mail("queue")
     assert status == 0
-    assert told.count("Connect failed") >= 10, told
-    place.server.machine.kill()
-    place.server.machine.power_on()
-    place.relay.resume()
-    received = place.relay.wait_for(20, RETRIED_S)
-    assert wait_until(lambda: place.queued() == 0, 10)
-    assert sorted(each.rcpt_tos[0] for each in place.relay.messages()) == sorted(
+    assert output.count("Connect failed") >= 10, output
+    setup.server.machine.kill()
+    setup.server.machine.power_on()
+    setup.relay.resume()
+    received = setup.relay.wait_for(20, RETRIED_S)
+    assert wait_until(lambda: setup.queued() == 0, 10)
+    assert sorted(each.rcpt_tos[0] for each in setup.relay.messages()) == sorted(
         f"guest{n}@example.net" for n in range(20)
     )
     assert len(received) == 20
 
 
-def test_what_is_asked_to_wait_is_tried_again(place: Place) -> None:
-    """A relay that says 451 gets the message once more, and its words stand in the queue until then."""
-    # Twice: a second attempt may come at once, when the queue's trigger is seen both as it is pulled and as it is let go.
-    place.relay.rules(defer_recipients=2)
-    status, told = place.mail("test", "jane@example.net")
+def test_deferred_message_is_retried(setup: Setup) -> None:
+    """A relay that answers 451 gets the message again, and `mail queue` shows its answer until then."""
+    # Twice: a second attempt may follow immediately, when both opening and closing of the queue's trigger are seen.
+    setup.relay.rules(defer_recipients=2)
+    status, output = setup.mail("test", "jane@example.net")
     assert status == 1
-    assert "waits in the queue" in told
-    assert "451" in place.mail("queue")[1]
-    place.relay.wait_for(1, 2 * RETRIED_S)
+    assert "waits in the queue" in output
+    assert "451" in setup.mail("queue")[1]
+    setup.relay.wait_for(1, 2 * RETRIED_S)
 
 
-def test_the_administrator_learns_of_what_is_refused(place: Place) -> None:
-    """550: a message to the sender's address, a finding, and the words of the relay; it can be tried again or dropped."""
-    place.relay.rules(refuse_recipients=["gone@example.net"])
-    place.organiser.invite(Event((Person("gone@example.net"),)))
-    (bounce,) = place.relay.wait_for(1)
+def test_refused_message_is_reported_to_the_administrator(setup: Setup) -> None:
+    """550: a message to the sender's address and a finding, with the relay's answer; it can be retried or dropped."""
+    setup.relay.rules(refuse_recipients=["gone@example.net"])
+    setup.organiser.invite(Event((Person("gone@example.net"),)))
+    (bounce,) = setup.relay.wait_for(1)
     assert (bounce.mail_from, bounce.rcpt_tos) == ("", [SENDER])
     assert "550" in bounce.raw.decode()
-    finding = next(each for each in place.findings() if "refused for good" in each["message"])
+    finding = next(each for each in setup.findings() if "refused for good" in each["message"])
     assert finding["status"] == "warning"
     assert "gone@example.net" in finding["message"]
-    assert "550" in place.mail("queue")[1]
-    place.relay.rules()
-    place.mail("retry")
-    place.relay.wait_for(2)
-    assert place.mail("queue")[1] == "nothing waits"
+    assert "550" in setup.mail("queue")[1]
+    setup.relay.rules()
+    setup.mail("retry")
+    setup.relay.wait_for(2)
+    assert setup.mail("queue")[1] == "nothing waits"
 
 
 @pytest.mark.parametrize(
@@ -211,77 +211,77 @@ def test_the_administrator_learns_of_what_is_refused(place: Place) -> None:
         "PLAIN",
     ],
 )
-def test_a_relay_that_is_not_right_gets_nothing(
-    place: Place, changes: dict[str, object], rules: dict[str, object], words: str
+def test_wrong_relay_gets_no_message_and_no_password(
+    setup: Setup, changes: dict[str, object], rules: dict[str, object], words: str
 ) -> None:
-    """No message and no password, least of all in clear: it is kept, and the deploy and the doctor say why."""
-    place.relay.rules(**rules)
-    done = place.server.deploy(**changes)
+    """No message and no password is sent; the message is kept, and the deploy and check report the reason."""
+    setup.relay.rules(**rules)
+    done = setup.server.deploy(**changes)
     assert done.status == 1
-    failed = [each["message"] for each in place.findings() if each["status"] == "failed"]
+    failed = [each["message"] for each in setup.findings() if each["status"] == "failed"]
     assert failed
     assert words.lower() in failed[0].lower()
-    place.organiser.invite(Event((JANE,)))
-    assert wait_until(lambda: "not tried yet" not in place.mail("queue")[1], 10)
-    assert f"to {JANE.address}" in place.mail("queue")[1]
-    assert place.relay.messages() == []
-    for session in place.relay.sessions():
+    setup.organiser.invite(Event((JANE,)))
+    assert wait_until(lambda: "not tried yet" not in setup.mail("queue")[1], 10)
+    assert f"to {JANE.address}" in setup.mail("queue")[1]
+    assert setup.relay.messages() == []
+    for session in setup.relay.sessions():
         assert not [verb for verb in session.verbs(tls=False) if verb in {"AUTH", "MAIL", "RCPT", "DATA"}]
-    place.restore()
+    setup.restore()
 
 
 @pytest.mark.parametrize(
     "rules", [{"smtputf8": False, "eight_bit": False}, {"mechanisms": ["LOGIN"]}], ids=["7 bit", "LOGIN"]
 )
-def test_an_old_relay_will_do(place: Place, rules: dict[str, object]) -> None:
-    """Without SMTPUTF8 and 8BITMIME, umlauts arrive all the same; and so they do with AUTH LOGIN alone."""
-    place.relay.rules(**rules)
-    place.organiser.invite(Event((Person("uwe@bücher.example", "Müller, Üwe"),), summary="Öl"))
-    (received,) = place.relay.wait_for(1)
+def test_old_relay_is_supported(setup: Setup, rules: dict[str, object]) -> None:
+    """Umlauts arrive without SMTPUTF8 and 8BITMIME, and with AUTH LOGIN only."""
+    setup.relay.rules(**rules)
+    setup.organiser.invite(Event((Person("uwe@bücher.example", "Müller, Üwe"),), summary="Öl"))
+    (received,) = setup.relay.wait_for(1)
     assert received.rcpt_tos == ["uwe@xn--bcher-kva.example"]
     assert received.message["to"].addresses[0].display_name == "Müller, Üwe"
 
 
-def test_the_password_is_nowhere_but_with_those_who_need_it(place: Place) -> None:
-    """Not in a process's arguments, the journal, or a file that others may read."""
-    machine = place.server.machine
-    place.relay.stop()
-    place.organiser.invite(Event((JANE,)))
+def test_password_is_readable_only_where_needed(setup: Setup) -> None:
+    """It is not in a process's arguments, the journal, or a file that others may read."""
+    machine = setup.server.machine
+    setup.relay.stop()
+    setup.organiser.invite(Event((JANE,)))
     seen = machine.run(
         "for _ in $(seq 20); do cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ; sleep 0.05; done 2>/dev/null | tr '\\0' ' '"
     )
     assert RELAY_PASSWORD not in seen
     assert RELAY_PASSWORD not in machine.run("journalctl --no-pager")
-    found = machine.run(
+    files = machine.run(
         f"grep -rlF -- {json.dumps('quoted')} /etc /var/lib /var/spool /var/log /tmp 2>/dev/null || true"
     ).split()
-    open_to_all = machine.run(f"find {' '.join(found)} -perm /004 -type f 2>/dev/null || true").split()
+    open_to_all = machine.run(f"find {' '.join(files)} -perm /004 -type f 2>/dev/null || true").split()
     leaking = [path for path in open_to_all if "HOME #1" in machine.read(path)]
     assert leaking == []
 
 
-def test_off_sends_nothing_and_says_so(place: Place) -> None:
-    """Clients are told that nobody was asked; the mail server goes, and what waited in it comes back with the next."""
-    place.relay.stop()
-    place.organiser.invite(Event((JANE,)))
-    assert place.queued() == 1
+def test_mail_off_sends_nothing_and_clients_see_it(setup: Setup) -> None:
+    """Clients see that no invitation was sent; the mail server is removed, and its queue is sent by the next one."""
+    setup.relay.stop()
+    setup.organiser.invite(Event((JANE,)))
+    assert setup.queued() == 1
     off = dict.fromkeys(("mail_from", "relay_host", "relay_user", "relay_ca"), "") | {
         "mail": "off",
         "relay_password": None,
     }
-    done = place.server.deploy(**off)
+    done = setup.server.deploy(**off)
     assert done.status == 0, done.output
-    assert "1 message" in place.said()
-    assert place.server.deploy(**off).changed == []
-    event = place.organiser.invite(Event((Person("lee@example.net"),)))
-    # "Could not find principal": nobody of that address has an account here, and nobody else was asked.
-    assert place.organiser.statuses(event)["mailto:lee@example.net"] == "3.7"
-    machine = place.server.machine
+    assert "1 message" in setup.messages()
+    assert setup.server.deploy(**off).changed == []
+    event = setup.organiser.invite(Event((Person("lee@example.net"),)))
+    # "Could not find principal": the address has no account here, and no invitation was sent.
+    assert setup.organiser.statuses(event)["mailto:lee@example.net"] == "3.7"
+    machine = setup.server.machine
     assert (
         machine.run("ls -d /etc/baikal/nullmailer /etc/nullmailer /usr/sbin/nullmailer-send 2>/dev/null || true") == ""
     )
-    place.relay.resume()
-    assert place.server.deploy().status == 0
-    place.mail("retry")
-    (received,) = place.relay.wait_for(1)
+    setup.relay.resume()
+    assert setup.server.deploy().status == 0
+    setup.mail("retry")
+    (received,) = setup.relay.wait_for(1)
     assert received.rcpt_tos == [JANE.address]

@@ -1,4 +1,4 @@
-"""The lab's own mail relay: it does to a real client what its rules say, and tells of it what was so."""
+"""Tests of the lab's mail relay: it follows its rules with a real client, and records what happened."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from tests.lab.acme import Network
-from tests.lab.asking import PASSWORD
 from tests.lab.certificates import Signer
 from tests.lab.errors import LabError
+from tests.lab.http_request import PASSWORD
 from tests.lab.mail import MailSink
 from tests.lab.mail_rules import ALIAS
 
@@ -23,20 +23,20 @@ if TYPE_CHECKING:
 MESSAGE: Final = "From: jo@lab.test\r\nSubject: Grüße\r\n\r\n.a line that begins with a dot\r\nÜbung\r\n"
 CLIENT: Final = f"""\
 import json, smtplib, ssl, sys
-given = json.load(sys.stdin)
-context = ssl.create_default_context(cadata=given["ca"])
+order = json.load(sys.stdin)
+context = ssl.create_default_context(cadata=order["ca"])
 try:
-    if given["port"] % 1000 == 465:
-        client = smtplib.SMTP_SSL("{ALIAS}", given["port"], context=context, timeout=10)
+    if order["port"] % 1000 == 465:
+        client = smtplib.SMTP_SSL("{ALIAS}", order["port"], context=context, timeout=10)
     else:
-        client = smtplib.SMTP("{ALIAS}", given["port"], timeout=10)
+        client = smtplib.SMTP("{ALIAS}", order["port"], timeout=10)
     with client:
-        if given["tls"] and given["port"] % 1000 == 587:
+        if order["tls"] and order["port"] % 1000 == 587:
             client.starttls(context=context)
-        if given["log_in"]:
-            client.login(given["user"], given["password"])
-        options = ["SMTPUTF8", "BODY=8BITMIME"] if given["utf8"] else []
-        client.sendmail("jo@lab.test", given["to"], given["text"].encode(), options)
+        if order["log_in"]:
+            client.login(order["user"], order["password"])
+        options = ["SMTPUTF8", "BODY=8BITMIME"] if order["utf8"] else []
+        client.sendmail("jo@lab.test", order["to"], order["text"].encode(), options)
     print("sent", end="")
 except (smtplib.SMTPException, OSError) as error:
     print(repr(error), end="")
@@ -45,29 +45,29 @@ except (smtplib.SMTPException, OSError) as error:
 
 @pytest.fixture(scope="module")
 def running(engine: Engine) -> Iterator[MailSink]:
-    """Give one relay for all tests; Python's own client sends no password that is not ASCII."""
+    """Yield one relay for all tests; Python's client supports ASCII passwords only."""
     with Network(engine) as network, MailSink.start(engine, network, Signer.root(), password=PASSWORD) as sink:
         yield sink
 
 
 @pytest.fixture
 def sink(running: MailSink) -> MailSink:
-    """Give the relay as if nothing had been."""
+    """Return the relay without records and with default rules."""
     running.rules()
     running.forget()
     return running
 
 
 def send(sink: MailSink, port: int = 465, **changes: Any) -> str:  # noqa: ANN401 - of what the client is given
-    """Send a message with Python's own client and return what the client says of it."""
-    given = {"ca": sink.ca, "port": port, "tls": True, "log_in": port != 25, "utf8": True, "text": MESSAGE}
-    given |= {"user": sink.user, "password": sink.password, "to": ["a@lab.test"]} | changes
-    return sink.engine.docker("exec", "-i", sink.name, "python3", "-c", CLIENT, input=json.dumps(given))
+    """Send a message with Python's client and return the client's result."""
+    arguments = {"ca": sink.ca, "port": port, "tls": True, "log_in": port != 25, "utf8": True, "text": MESSAGE}
+    arguments |= {"user": sink.user, "password": sink.password, "to": ["a@lab.test"]} | changes
+    return sink.engine.docker("exec", "-i", sink.name, "python3", "-c", CLIENT, input=json.dumps(arguments))
 
 
 @pytest.mark.parametrize("port", [25, 587, 465])
-def test_a_message_is_kept_as_it_came(sink: MailSink, port: int) -> None:
-    """Every byte of it, and its envelope."""
+def test_message_is_recorded_unchanged(sink: MailSink, port: int) -> None:
+    """With every byte, and its envelope."""
     assert send(sink, port) == "sent"
     (received,) = sink.wait_for(1)
     assert (received.mail_from, received.rcpt_tos, received.raw) == ("jo@lab.test", ["a@lab.test"], MESSAGE.encode())
@@ -81,8 +81,8 @@ def test_a_message_is_kept_as_it_came(sink: MailSink, port: int) -> None:
 
 
 @pytest.mark.parametrize("port", [1587, 1465, 2587, 2465])
-def test_a_client_that_looks_at_certificates_turns_around(sink: MailSink, port: int) -> None:
-    """It was there, and said nothing that mattered."""
+def test_verifying_client_refuses_a_wrong_certificate(sink: MailSink, port: int) -> None:
+    """It connects, and sends no message and no password."""
     wrong = "Hostname mismatch" if port < 2000 else "self-signed certificate"
     assert wrong in send(sink, port)
     (session,) = sink.sessions()
@@ -91,8 +91,8 @@ def test_a_client_that_looks_at_certificates_turns_around(sink: MailSink, port: 
     assert sink.messages() == []
 
 
-def test_what_a_client_gives_away_without_tls_is_seen(sink: MailSink) -> None:
-    """The password is told by its SHA-256, the rest as it was said; nothing of it is told where STARTTLS is insisted on."""
+def test_login_without_tls_is_recorded(sink: MailSink) -> None:
+    """The password is recorded as its SHA-256, the rest unchanged; if STARTTLS is required, no login is possible without."""
     assert "Must issue a STARTTLS" in send(sink, 587, tls=False, log_in=False)
     sink.forget()
     sink.rules(starttls=False)
@@ -129,7 +129,7 @@ def test_what_a_client_gives_away_without_tls_is_seen(sink: MailSink) -> None:
 def test_a_rule_is_followed(
     sink: MailSink, rules: dict[str, Any], changes: dict[str, Any], outcomes: list[str]
 ) -> None:
-    """As often as it says, and by the client's own words."""
+    """As often as it says, and the client sees it."""
     sink.rules(**rules)
     for outcome in outcomes:
         assert outcome in send(sink, **changes)
@@ -139,14 +139,14 @@ def test_a_rule_is_followed(
 
 
 def test_one_of_two_recipients_is_refused(sink: MailSink) -> None:
-    """The message is for the other one then."""
+    """The other recipient gets the message."""
     sink.rules(refuse_recipients=["b@lab.test"])
     assert send(sink, to=["a@lab.test", "b@lab.test"]) == "sent"
     assert [received.rcpt_tos for received in sink.messages()] == [["a@lab.test"]]
 
 
 def test_a_relay_that_is_down_refuses_connections(sink: MailSink) -> None:
-    """Its name still leads to it; once it is back, it has forgotten nothing."""
+    """Its name still has its address; when it is back, all records are kept."""
     assert send(sink) == "sent"
     sink.stop()
     assert "Connection refused" in send(sink)
@@ -157,7 +157,7 @@ def test_a_relay_that_is_down_refuses_connections(sink: MailSink) -> None:
         sink.wait_for(3, limit_s=0.1)
 
 
-def test_a_rule_that_is_none_is_an_error(sink: MailSink) -> None:
-    """And not a relay that does something else."""
+def test_unknown_rule_is_an_error(sink: MailSink) -> None:
+    """It isn't ignored."""
     with pytest.raises(TypeError, match="defer_mesages"):
         sink.rules(defer_mesages=1)

@@ -1,4 +1,4 @@
-"""A server that is closed for maintenance, as its clients and the doctor see it."""
+"""Maintenance mode, as seen by clients and by check."""
 
 from __future__ import annotations
 
@@ -26,46 +26,48 @@ EVERYTHING = (
 
 
 @pytest.fixture
-def closed(server: Server) -> Iterator[Server]:
-    """Give the server, closed while the test runs."""
+def maintenance(server: Server) -> Iterator[Server]:
+    """Yield the server, in maintenance mode during the test."""
     server.machine.run(f"touch {FOLDER}/on {FOLDER}/{TOKEN}")
     yield server
     server.machine.run(f"rm -f {FOLDER}/*")
     assert server.ask("PROPFIND", "/dav.php/").status == 401
 
 
-def test_every_address_answers_that_it_is_to_be_asked_again(closed: Server) -> None:
-    """With the time to wait, for caches not to keep, and nothing of Baïkal."""
+def test_every_address_answers_503_with_retry_after(maintenance: Server) -> None:
+    """503 with Retry-After, not cacheable, and without content of Baïkal."""
     for method, path in itertools.product(("GET", "PROPFIND"), EVERYTHING):
-        answer = closed.ask(method, path, user="jo")
-        told = (answer.status, answer.headers.get("retry-after"), answer.headers.get("cache-control"))
-        assert told == (503, "30", "no-store"), (method, path)
+        answer = maintenance.ask(method, path, user="jo")
+        seen = (answer.status, answer.headers.get("retry-after"), answer.headers.get("cache-control"))
+        assert seen == (503, "30", "no-store"), (method, path)
         assert "set-cookie" not in answer.headers, (method, path)
         assert "Baïkal" not in answer.body, (method, path)
 
 
-def test_what_a_client_sends_is_not_taken(closed: Server) -> None:
-    """Nor lost on it: whoever gets 503 keeps the event, and sends it again."""
-    place = "/dav.php/calendars/jo/default/during.ics"
+def test_data_of_clients_is_not_stored(maintenance: Server) -> None:
+    """It isn't lost either: a client that gets 503 keeps the event, and sends it again."""
+    href = "/dav.php/calendars/jo/default/during.ics"
     event = EVENT.format(uid="during", summary="x").replace("\n", "\r\n")
     for body in (event, event + "X" * 2_000_000):
-        assert closed.ask("PUT", place, user="jo", body=body, headers={"Content-Type": "text/calendar"}).status == 503
-    with opened(closed):
-        assert closed.ask("GET", place, user="jo").status == 404
+        assert (
+            maintenance.ask("PUT", href, user="jo", body=body, headers={"Content-Type": "text/calendar"}).status == 503
+        )
+    with opened(maintenance):
+        assert maintenance.ask("GET", href, user="jo").status == 404
 
 
 @contextlib.contextmanager
 def opened(server: Server) -> Iterator[None]:
-    """Have it open for a moment."""
+    """Leave maintenance mode within the block."""
     server.machine.run(f"rm {FOLDER}/on")
     yield
     server.machine.run(f"touch {FOLDER}/on")
 
 
 @pytest.mark.parametrize("version", ["1.0", "1.1", "2"])
-def test_it_is_the_same_in_every_version_of_http(closed: Server, version: str) -> None:
-    """Also for a client that asks leave to send what it has."""
-    answer = closed.machine.run(
+def test_every_version_of_http_gets_503(maintenance: Server, version: str) -> None:
+    """Also for a client that sends Expect: 100-continue."""
+    answer = maintenance.machine.run(
         f"head -c 300000 /dev/zero | curl -sk --http{version} -X PUT --data-binary @- -H 'Expect: 100-continue'"
         " -D - -o /dev/null https://localhost/dav.php/calendars/jo/default/x.ics"
     ).lower()
@@ -73,31 +75,31 @@ def test_it_is_the_same_in_every_version_of_http(closed: Server, version: str) -
     assert "retry-after: 30" in answer
 
 
-def test_the_doctor_gets_in_with_a_name_that_only_root_knows(closed: Server) -> None:
-    """As a stranger who is asked who he is, and as the one who is let in."""
+def test_check_is_served_with_a_user_agent_that_only_root_knows(maintenance: Server) -> None:
+    """An anonymous request gets 401, and one with the account of check is served."""
     probe = {"X-Baikal-Probe": TOKEN}
-    assert closed.ask("PROPFIND", "/dav.php/", headers=probe).status == 401
-    place = "/dav.php/calendars/jo/default/probe.ics"
+    assert maintenance.ask("PROPFIND", "/dav.php/", headers=probe).status == 401
+    href = "/dav.php/calendars/jo/default/probe.ics"
     event = EVENT.format(uid="probe", summary="x").replace("\n", "\r\n")
     sent = probe | {"Content-Type": "text/calendar"}
-    assert closed.ask("PUT", place, user="jo", body=event, headers=sent).status == 201
-    assert closed.ask("DELETE", place, user="jo", headers=probe).status == 204
+    assert maintenance.ask("PUT", href, user="jo", body=event, headers=sent).status == 201
+    assert maintenance.ask("DELETE", href, user="jo", headers=probe).status == 204
 
 
-def test_no_other_name_gets_in(closed: Server) -> None:
-    """Guessed, misspelt, or a way to a file that everybody knows."""
+def test_no_other_user_agent_is_served(maintenance: Server) -> None:
+    """Guessed, misspelt, or a path to a known file."""
     tokens = (
         *("", "on", ".", "..", "/", "f" * 32, TOKEN.upper(), TOKEN[:-1], f"{TOKEN}0", f" {TOKEN[1:]}", f"{TOKEN}/"),
         *(f"./{TOKEN}", f"../maintenance/{TOKEN}", "../config/baikal.yaml", "../../../../etc/passwd"),
         f"{TOKEN}, {TOKEN}",
     )
     for token in tokens:
-        assert closed.ask("PROPFIND", "/dav.php/", headers={"X-Baikal-Probe": token}).status == 503, token
+        assert maintenance.ask("PROPFIND", "/dav.php/", headers={"X-Baikal-Probe": token}).status == 503, token
 
 
 @pytest.mark.parametrize("then", ["stop", "reload"])
-def test_a_request_that_came_before_is_to_come_again(server: Server, then: str) -> None:
-    """Its body took its time: it passed the door, and there is nobody behind it, or a PHP that only the doctor is to use."""
+def test_request_from_before_maintenance_gets_503(server: Server, then: str) -> None:
+    """A request with a slow body, sent before maintenance: PHP has stopped, or serves only check."""
     unit = server.machine.run("cd /run/php && echo php*-fpm.pid").strip().removesuffix(".pid")
     program = f"""
 import socket, ssl, subprocess
@@ -113,8 +115,8 @@ connection.sendall(b"cd")
 print(connection.recv(12).decode())
 """
     try:
-        said = server.machine.engine.docker("exec", "-i", server.machine.name, "python3", "-", input=program)
+        output = server.machine.engine.docker("exec", "-i", server.machine.name, "python3", "-", input=program)
     finally:
         server.machine.run(f"rm -f {FOLDER}/on; systemctl start {unit}")
-    assert said.strip() == "HTTP/1.1 503"
+    assert output.strip() == "HTTP/1.1 503"
     assert server.ask("PROPFIND", "/dav.php/").status == 401

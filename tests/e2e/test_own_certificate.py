@@ -1,4 +1,4 @@
-"""A certificate of one's own: looked at before anything changes, noticed when it is replaced, and never a gap."""
+"""Own certificate files: validated before any change, detected when replaced, without interruption of service."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from tests.lab.asking import HOSTNAME
 from tests.lab.certificates import Pair, Signer
 from tests.lab.engine import wait_until
+from tests.lab.http_request import HOSTNAME
+from tests.lab.served_certificate import PollingClient, served_certificate
 from tests.lab.server import Server
-from tests.lab.shown import Visitor, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +25,7 @@ FILES: Final[dict[str, object]] = {
     "tls_key": "/etc/ssl/own/privkey.pem",
 }
 PACE: Final = "/etc/systemd/system/baikal-certificate.timer.d"
-"""Where a test has the timer look every two seconds, to be quicker than its users need."""
+"""A drop-in for a faster timer in tests: every two seconds."""
 LOOK_LIMIT_S: Final = 60
 ROOT: Final = Signer.root()
 INTERMEDIATE: Final = ROOT.intermediate()
@@ -34,7 +34,7 @@ PLACES: Final = ("/etc/nginx", "/etc/baikal", "/etc/systemd/system", "/var/lib/b
 
 @pytest.fixture(scope="module")
 def own(boot: Callable[..., Machine], release: Release) -> Server:
-    """Give a server with a certificate of a small authority, which its machine trusts."""
+    """Yield a server with a certificate of a test CA, which its machine trusts."""
     server = Server(boot("debian:12"), release, data=FILES)
     machine = server.machine
     machine.run("mkdir /etc/ssl/own")
@@ -43,20 +43,20 @@ def own(boot: Callable[..., Machine], release: Release) -> Server:
     missing = server.deploy()
     assert missing.status == 1
     assert "/etc/ssl/own/fullchain.pem and /etc/ssl/own/privkey.pem not there on the host" in missing.output
-    bring(server, INTERMEDIATE.issue(HOSTNAME))
+    install(server, INTERMEDIATE.issue(HOSTNAME))
     outcome = server.deploy()
     assert outcome.status == 0, outcome.output
     assert server.deploy().changes == 0
-    # Once a minute from the first time on, which comes a host's own seconds after the next full minute.
-    assert wait_until(lambda: 0 < _next_look_s(server) <= LOOK_LIMIT_S, 2 * LOOK_LIMIT_S)
+    # Once a minute, with an offset in seconds that depends on the host.
+    assert wait_until(lambda: 0 < _next_run_s(server) <= LOOK_LIMIT_S, 2 * LOOK_LIMIT_S)
     machine.run(f"mkdir -p {PACE}")
     machine.write(f"{PACE}/pace.conf", "[Timer]\nOnCalendar=\nOnCalendar=*:*:0/2\nRandomizedDelaySec=0\n")
     machine.run("systemctl daemon-reload && systemctl restart baikal-certificate.timer")
     return server
 
 
-def bring(server: Server, pair: Pair, *, chain: str = "", key: str = "") -> str:
-    """Put the pair's files where the server is told that they are, as certbot and others do; return the certificate."""
+def install(server: Server, pair: Pair, *, chain: str = "", key: str = "") -> str:
+    """Install the pair's files at the declared paths, as certbot and others do; return the certificate."""
     server.machine.write("/etc/ssl/own/fullchain.new", chain or pair.chain)
     server.machine.write("/etc/ssl/own/privkey.new", key or pair.key, "0600")
     server.machine.run("cd /etc/ssl/own; for name in fullchain privkey; do mv $name.new $name.pem; done")
@@ -64,34 +64,34 @@ def bring(server: Server, pair: Pair, *, chain: str = "", key: str = "") -> str:
 
 
 def serves(server: Server) -> str:
-    """Return the certificate that clients are shown."""
-    return shown(server.port, HOSTNAME).pem.strip()
+    """Return the served certificate."""
+    return served_certificate(server.port, HOSTNAME).pem.strip()
 
 
-def settle(server: Server) -> None:
-    """Have a pair in place that is right, whatever a test has brought."""
-    good = bring(server, INTERMEDIATE.issue(HOSTNAME))
+def install_valid(server: Server) -> None:
+    """Install a valid pair."""
+    good = install(server, INTERMEDIATE.issue(HOSTNAME))
     assert wait_until(lambda: serves(server) == good, 20)
 
 
-def test_replaced_files_are_taken_into_service_by_themselves(own: Server) -> None:
-    """Without a run, without a request that fails, and a run afterwards has nothing to do."""
+def test_replaced_files_are_used_automatically(own: Server) -> None:
+    """Without a run, without a failed request, and a later run has nothing to do."""
     assert own.ask("GET", "/").headers["strict-transport-security"] == "max-age=63072000"
     second = INTERMEDIATE.issue(HOSTNAME)
-    with Visitor(own.port, HOSTNAME, ROOT.pem) as visitor:
+    with PollingClient(own.port, HOSTNAME, ROOT.pem) as visitor:
         assert wait_until(lambda: visitor.answers > 10, 20)
-        bring(own, second)
+        install(own, second)
         assert wait_until(lambda: len(visitor.serials) == 2, 20)
     assert visitor.failures == []
     assert wait_until(lambda: serves(own) == second.certificate.strip(), 10)
     assert own.deploy().changes == 0
 
 
-def test_files_that_are_replaced_one_after_the_other_fit_in_the_end(own: Server) -> None:
-    """In between they don't, and that is told to nobody."""
+def test_files_replaced_one_after_the_other_are_used_in_the_end(own: Server) -> None:
+    """While they don't match, nothing is reported."""
     pair = INTERMEDIATE.issue(HOSTNAME)
     own.machine.write("/etc/ssl/own/fullchain.pem", pair.chain)
-    own.machine.run("sleep 3")  # longer than it takes to be noticed
+    own.machine.run("sleep 3")  # longer than a detection takes
     own.machine.write("/etc/ssl/own/privkey.pem", pair.key, "0600")
     assert wait_until(lambda: serves(own) == pair.certificate.strip(), 20)
     assert own.machine.run("systemctl is-failed baikal-certificate.service || true").strip() != "failed"
@@ -111,11 +111,11 @@ WRONG: Final[dict[str, tuple[Pair, dict[str, str], str]]] = {
 
 
 @pytest.mark.parametrize("wrong", WRONG)
-def test_what_cannot_serve_is_refused_before_anything_changes(own: Server, wrong: str) -> None:
-    """By a run, whose other settings aren't applied either; by the doctor; and a reboot serves what served before."""
+def test_unusable_certificate_is_refused_before_any_change(own: Server, wrong: str) -> None:
+    """By a run, which then applies no other setting either, and by check; after a reboot, the old certificate is served."""
     pair, parts, words = WRONG[wrong]
     before = serves(own)
-    bring(own, pair, **parts)
+    install(own, pair, **parts)
     try:
         assert wait_until(lambda: any(words in line for line in _failed(own)), 20), own.check()
         tree = own.machine.snapshot(PLACES)
@@ -127,14 +127,14 @@ def test_what_cannot_serve_is_refused_before_anything_changes(own: Server, wrong
         assert serves(own) == before
         assert own.ask("PROPFIND", "/dav.php/", user="jo").status == 207
     finally:
-        settle(own)
+        install_valid(own)
     assert wait_until(lambda: own.check()["healthy"], 20)
     assert own.deploy().status == 0
     assert own.deploy().changes == 0
 
 
-def test_the_authoritys_word_is_stapled_where_it_gives_one(own: Server) -> None:
-    """OCSP, as authorities still offer it: a client that asks gets it with the certificate."""
+def test_ocsp_response_is_stapled_if_the_ca_has_one(own: Server) -> None:
+    """OCSP, where a CA still offers it: a client that requests it gets it with the certificate."""
     machine = own.machine
     responder = "http://127.0.0.1:2560"
     pair = INTERMEDIATE.issue(HOSTNAME, responder=responder)
@@ -147,19 +147,19 @@ def test_the_authoritys_word_is_stapled_where_it_gives_one(own: Server) -> None:
         " -CA ca.pem -rkey ca.key -rsigner ca.pem"
     )
     try:
-        good = bring(own, pair)
+        good = install(own, pair)
         assert wait_until(lambda: serves(own) == good, 20)
         ask = f"openssl s_client -connect 127.0.0.1:443 -servername {HOSTNAME} -status </dev/null 2>&1 || true"
         assert wait_until(lambda: "OCSP Response Status: successful" in machine.run(ask), 20), machine.run(ask)
     finally:
         machine.run("systemctl stop responder")
-        settle(own)
+        install_valid(own)
     assert "OCSP Response Status" not in machine.run(ask)
     assert own.deploy().changes == 0
 
 
-def test_behind_a_proxy_or_self_signed_nothing_of_it_is_left(own: Server) -> None:
-    """The files are somebody's own and stay; what was copied of them goes."""
+def test_copies_are_removed_with_tls_off_or_self_signed(own: Server) -> None:
+    """The user's files stay, and their copies are removed."""
     for declared in ("selfsigned", "off"):
         outcome = own.deploy(tls=declared, tls_certificate="", tls_key="")
         assert outcome.status == 0, outcome.output
@@ -169,12 +169,12 @@ def test_behind_a_proxy_or_self_signed_nothing_of_it_is_left(own: Server) -> Non
     assert own.deploy().changes == 0
 
 
-def _next_look_s(server: Server) -> float:
-    """Return in how many seconds the timer looks next."""
-    told = server.machine.run(
+def _next_run_s(server: Server) -> float:
+    """Return the seconds until the timer's next run."""
+    output = server.machine.run(
         "systemctl show --property=NextElapseUSecRealtime --value baikal-certificate.timer; date +%s"
     )
-    moment, now = told.splitlines()
+    moment, now = output.splitlines()
     return float(server.machine.run(f"date -d '{moment}' +%s")) - float(now)
 
 
@@ -183,7 +183,7 @@ def _failed(server: Server) -> list[str]:
 
 
 def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Compare two trees, without what a live server writes, and the stamp that makes the next run look again."""
+    """Compare two trees, without files that a running server writes, and without the stamp of a failed run."""
     living = ("/var/lib/baikal/Specific/db", "/var/lib/baikal/state/stamps")
 
     def still(tree: dict[str, Any]) -> dict[str, Any]:
@@ -193,5 +193,5 @@ def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:
 
 
 def _index(pair: Pair) -> str:
-    """Return openssl's list of what an authority has issued: this, which is good."""
+    """Return openssl's index of a CA, with this certificate as valid."""
     return f"V\t{pair.ends:%y%m%d%H%M%SZ}\t\t{pair.serial:X}\tunknown\t/CN=own\n"

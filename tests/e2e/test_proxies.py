@@ -1,4 +1,4 @@
-"""The compose examples: all of them are what compose takes, and those whose proxy Debian has are really started."""
+"""The compose examples: all are valid, and those with a proxy that Debian has are started."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.lab.asking import HOSTNAME
 from tests.lab.clients import CARD
 from tests.lab.compose import COMPOSE_LIMIT_S, EXAMPLES, Project, compose_command
 from tests.lab.engine import Engine, locked, wait_until
+from tests.lab.http_request import HOSTNAME
 from tests.lab.images import machine_image
 from tests.lab.stack import SWARM
 
@@ -41,7 +41,7 @@ safe.sendall({REQUEST.encode()!r})
 while part := safe.recv(65536):
     print(part.decode("utf-8", "replace"), end="")
 """
-"""A client that says its own address, then shows the page that it gets while it claims to be somebody else."""
+"""A client that prints its own address, and then the page for a request with forged headers."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -56,7 +56,7 @@ def no_swarm() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def start(engine: Engine, image: str) -> Callable[[str], Project]:
-    """Give a function that starts an example with Debian's own nginx or Caddy in place of the images of these names."""
+    """Yield a function that starts an example with Debian's nginx or Caddy in place of the images of these names."""
 
     def start(example: str) -> Project:
         proxy = machine_image(engine, "debian:13", ("caddy", "nginx"))
@@ -66,7 +66,7 @@ def start(engine: Engine, image: str) -> Callable[[str], Project]:
                 "image": proxy,
                 "command": ["nginx", "-g", "daemon off;"],
                 "stop_signal": "SIGQUIT",
-                "tmpfs": ["/etc/nginx/sites-enabled"],  # the page that Debian's nginx welcomes with
+                "tmpfs": ["/etc/nginx/sites-enabled"],  # the default page of Debian's nginx
             },
             "caddy": {
                 "image": proxy,
@@ -82,21 +82,21 @@ def start(engine: Engine, image: str) -> Callable[[str], Project]:
 
 @pytest.fixture(scope="module", params=["nginx", "caddy"])
 def proxied(request: pytest.FixtureRequest, start: Callable[[str], Project]) -> Iterator[Project]:
-    """Give a running example with a proxy."""
+    """Yield a running example with a proxy."""
     with start(request.param) as project:
         yield project
 
 
 @pytest.mark.parametrize("file", sorted(EXAMPLES.glob("*/compose.yaml")), ids=lambda file: file.parent.name)
-def test_each_example_is_what_compose_takes(engine: Engine, file: Any) -> None:  # noqa: ANN401 - a path, by pytest
-    """Compose, whichever this machine has, finds nothing wrong with it, and nothing to warn of."""
+def test_compose_accepts_each_example(engine: Engine, file: Any) -> None:  # noqa: ANN401 - a path, by pytest
+    """This machine's compose reports no error and no warning."""
     command = [*compose_command(engine), "--file", str(file), "config", "--quiet"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=COMPOSE_LIMIT_S, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_the_standalone_example_serves_and_keeps_its_data(start: Callable[[str], Project]) -> None:
-    """As an ordinary account, without powers, on a root that can't be written; down and up again, it has the old data."""
+    """As an ordinary account, without capabilities, on a read-only root; after down and up it has the old data."""
     with start("standalone") as project:
         assert project.account().round_trip_event("By itself") == "By itself"
         card = "/dav.php/addressbooks/jo/default/kept.vcf"
@@ -112,13 +112,13 @@ def test_the_standalone_example_serves_and_keeps_its_data(start: Callable[[str],
 
 
 def test_clients_work_through_a_proxy(proxied: Project) -> None:
-    """A calendar and an address book, over the proxy's TLS, with its certificate trusted."""
+    """A calendar and an address book, over the proxy's TLS with a trusted certificate."""
     assert proxied.account().round_trip_event("Durch die Tür") == "Durch die Tür"
     assert "FN:Zoë" in proxied.account().round_trip_contact("Zoë")
 
 
-def test_only_the_proxy_is_open_to_others(engine: Engine, proxied: Project) -> None:
-    """Baïkal publishes nothing, has no way out, and plain HTTP leads to HTTPS."""
+def test_only_the_proxy_is_reachable(engine: Engine, proxied: Project) -> None:
+    """Baïkal publishes no port, can't reach the internet, and plain HTTP redirects to HTTPS."""
     assert proxied.baikal.inspect("{{json .HostConfig.PortBindings}}") in ("{}", "null")
     networks = json.loads(proxied.baikal.inspect("{{json .NetworkSettings.Networks}}"))
     assert [engine.docker("network", "inspect", "-f", "{{.Internal}}", name).strip() for name in networks] == ["true"]
@@ -126,12 +126,12 @@ def test_only_the_proxy_is_open_to_others(engine: Engine, proxied: Project) -> N
     assert (answer.status, answer.headers["location"]) == (308, f"https://{HOSTNAME}/dav.php/")
 
 
-def test_the_client_is_who_connects_and_not_who_it_claims_to_be(engine: Engine, image: str, proxied: Project) -> None:
-    """Baïkal logs the address that the proxy was asked from, and takes scheme and name from nobody else."""
+def test_client_address_is_that_of_the_connection(engine: Engine, image: str, proxied: Project) -> None:
+    """Baïkal logs the address of the proxy's client, and ignores scheme and name in the client's headers."""
     (proxy,) = {"nginx", "caddy"} & set(proxied.compose("ps", "--services").split())
     network = f"--network={proxied.name}_default"
-    said = engine.docker("run", "--rm", network, "--entrypoint=python3", image, "-c", CLIENT, proxy)
-    address, _, page = said.partition("\n")
+    output = engine.docker("run", "--rm", network, "--entrypoint=python3", image, "-c", CLIENT, proxy)
+    address, _, page = output.partition("\n")
     assert f'<base href="https://{HOSTNAME}/"' in page
 
     def logged() -> list[str]:
@@ -141,17 +141,17 @@ def test_the_client_is_who_connects_and_not_who_it_claims_to_be(engine: Engine, 
     assert logged() == [address]
 
 
-def test_addresses_are_the_ones_that_clients_type(proxied: Project) -> None:
-    """The page's own has the outer scheme, name and port; no answer tells of a name inside."""
+def test_addresses_in_pages_are_external(proxied: Project) -> None:
+    """The page has the external scheme, name and port; no answer has an internal name."""
     page = proxied.ask("GET", "/")
     assert f'<base href="{proxied.url}/"' in page.body
-    found = proxied.ask("PROPFIND", "/dav.php/principals/jo/", user="jo")
-    assert found.status == 207
-    assert "http://" not in re.sub(r'xmlns(:\w+)?="[^"]*"', "", found.body)
+    answer = proxied.ask("PROPFIND", "/dav.php/principals/jo/", user="jo")
+    assert answer.status == 207
+    assert "http://" not in re.sub(r'xmlns(:\w+)?="[^"]*"', "", answer.body)
 
 
 def test_discovery_leads_to_dav(proxied: Project) -> None:
-    """RFC 6764's addresses, and the PROPFIND that Apple's clients send to the root; by paths alone."""
+    """RFC 6764's addresses, and the PROPFIND of Apple's clients to the root; redirects are relative."""
     for method, path in (("GET", "/.well-known/caldav"), ("PROPFIND", "/.well-known/carddav"), ("PROPFIND", "/")):
         answer = proxied.ask(method, path)
         assert (answer.status, answer.headers["location"]) == (308, "/dav.php/"), path

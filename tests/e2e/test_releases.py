@@ -1,6 +1,6 @@
-"""What a release does by itself: on each database, as each version, and as one that is yet to come.
+"""Behaviour of a release without baikal-deploy: on each database, in each version, and of future releases.
 
-The same must hold of the lab's stand-in and of a real release, or else the stand-in can't be trusted.
+The lab's stand-in and a real release must behave the same, or else the stand-in can't be trusted.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import pytest
 
 from tests.lab import release as releases
 from tests.lab.acme import Network
-from tests.lab.bare import CA, SQLITE, USER, Bare
+from tests.lab.bare_release import CA, SQLITE, USER, BareRelease
 from tests.lab.certificates import Signer
 from tests.lab.clients import CARD, EVENT
 from tests.lab.databases import BACKENDS, DatabaseServer
 from tests.lab.engine import Engine, cache_directory
-from tests.lab.future import VERSION as FUTURE
-from tests.lab.future import Kind
+from tests.lab.future_release import VERSION as FUTURE
+from tests.lab.future_release import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -40,7 +40,7 @@ OLD: Final = ("0.9.5", "0.10.1", "0.11.1")
 
 @pytest.fixture(scope="module")
 def databases(engine: Engine) -> Iterator[dict[str, DatabaseServer]]:
-    """Give a server of each kind, both on one network, which lets nobody in without TLS."""
+    """Yield a server of each kind, both on one network, which require TLS."""
     signer = Signer.root()
     with Network(engine) as network:
         running: dict[str, DatabaseServer] = {}
@@ -54,17 +54,17 @@ def databases(engine: Engine) -> Iterator[dict[str, DatabaseServer]]:
 
 
 @pytest.fixture
-def bare(engine: Engine, databases: dict[str, DatabaseServer]) -> Iterator[Callable[[str], Bare]]:
-    """Give a function that returns a container for a release whose data is in an empty database of that kind."""
-    made: list[Bare] = []
+def bare(engine: Engine, databases: dict[str, DatabaseServer]) -> Iterator[Callable[[str], BareRelease]]:
+    """Yield a function that starts a container for a release with its data in an empty database of a kind."""
+    made: list[BareRelease] = []
 
-    def start(backend: str) -> Bare:
+    def start(backend: str) -> BareRelease:
         if backend == "sqlite":
-            made.append(Bare.run(engine, None, SQLITE))
+            made.append(BareRelease.run(engine, None, SQLITE))
         else:
             server = databases[backend]
             server.empty()
-            made.append(Bare.run(engine, server.network, server.section(CA), server.ca))
+            made.append(BareRelease.run(engine, server.network, server.section(CA), server.ca))
         return made[-1]
 
     yield start
@@ -79,20 +79,22 @@ def standin(version: str, kind: Kind = Kind.PLAIN) -> Release:
 
 @pytest.fixture(params=["as all tests", "stand-in"])
 def either(request: pytest.FixtureRequest, release: Release) -> Release:
-    """Give the release that all tests install, and a stand-in for it; where that is the same, one for an older version."""
+    """Return the release that all tests install, and a stand-in for it; if both are the same, one for an older version."""
     if request.param == "stand-in":
         return standin("0.11.1" if "stand-in" in release.origin else release.version)
     return release
 
 
-def logs_in(bare: Bare) -> int:
-    """Return how a server answers a client who logs in."""
+def logs_in(bare: BareRelease) -> int:
+    """Return the server's answer to a client that logs in."""
     return bare.ask("PROPFIND", CALENDAR, user=USER, headers={"Depth": "0"}).status
 
 
 @pytest.mark.parametrize("backend", ["sqlite", *BACKENDS])
-def test_what_clients_store_comes_back(bare: Callable[[str], Bare], either: Release, backend: str) -> None:
-    """Events and contacts, byte for byte; what changed since; new calendars."""
+def test_stored_objects_are_returned_unchanged(
+    bare: Callable[[str], BareRelease], either: Release, backend: str
+) -> None:
+    """Events and contacts, byte for byte; changes since a token; new calendars."""
     it = bare(backend)
     it.install(it.add(either))
     it.serve(either.version)
@@ -116,10 +118,10 @@ def test_what_clients_store_comes_back(bare: Callable[[str], Bare], either: Rele
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_a_database_that_is_away_is_a_sentence_with_status_200(
-    bare: Callable[[str], Bare], databases: dict[str, DatabaseServer], either: Release, backend: str
+def test_missing_database_is_a_sentence_with_status_200(
+    bare: Callable[[str], BareRelease], databases: dict[str, DatabaseServer], either: Release, backend: str
 ) -> None:
-    """Which is why something else has to notice; and with the database, the answers are back."""
+    """So another component has to detect it; when the database is back, so are the answers."""
     it = bare(backend)
     it.install(it.add(either))
     it.serve(either.version)
@@ -133,8 +135,8 @@ def test_a_database_that_is_away_is_a_sentence_with_status_200(
 @pytest.mark.parametrize(
     ("backend", "key"), [("mysql", f"mysql_{key}") for key in ("host", "dbname", "username", "password")]
 )
-def test_mysql_needs_every_key(bare: Callable[[str], Bare], either: Release, backend: str, key: str) -> None:
-    """A password, too: an account without one, as over a Unix socket, still has to be given something."""
+def test_mysql_needs_every_key(bare: Callable[[str], BareRelease], either: Release, backend: str, key: str) -> None:
+    """Also a password: an account without one, as over a Unix socket, still needs some value."""
     it = bare(backend)
     it.install(it.add(either), section={**it.section, key: ""})
     it.serve(either.version)
@@ -144,10 +146,10 @@ def test_mysql_needs_every_key(bare: Callable[[str], Bare], either: Release, bac
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_the_stand_in_has_a_releases_tables(
-    bare: Callable[[str], Bare], databases: dict[str, DatabaseServer], release: Release, backend: Backend
+    bare: Callable[[str], BareRelease], databases: dict[str, DatabaseServer], release: Release, backend: Backend
 ) -> None:
-    """Columns, types, defaults and keys, as the server itself tells them."""
-    found = []
+    """Columns, types, defaults and keys, as reported by the server."""
+    tables = []
     for each in (release, standin(release.version)):
         it = bare(backend)
         it.install(it.add(each))
@@ -161,13 +163,13 @@ def test_the_stand_in_has_a_releases_tables(
             "FROM information_schema.statistics WHERE table_schema = 'baikal' ORDER BY 1, 2, 4",
             "pgsql": "SELECT indexdef FROM pg_indexes WHERE schemaname = 'public' ORDER BY 1",
         }
-        found.append((columns, databases[backend].rows(indexes[backend])))
-    assert found[0] == found[1]
-    assert len(found[0][0]) > 70
+        tables.append((columns, databases[backend].rows(indexes[backend])))
+    assert tables[0] == tables[1]
+    assert len(tables[0][0]) > 70
 
 
-def test_before_0_10_state_lies_beside_the_code(bare: Callable[[str], Bare]) -> None:
-    """Whatever the environment says: without the links to it, there is none."""
+def test_state_is_in_the_release_directory_before_0_10(bare: Callable[[str], BareRelease]) -> None:
+    """The environment is ignored: without links, there is no state."""
     it = bare("sqlite")
     it.install(it.add(standin("0.9.5")), section={"sqlite_file": SQLITE["sqlite_file"], "mysql": False})
     it.serve("0.9.5")
@@ -180,47 +182,47 @@ def test_before_0_10_state_lies_beside_the_code(bare: Callable[[str], Bare]) -> 
 @pytest.mark.parametrize("backend", ["sqlite", "mysql"])
 @pytest.mark.parametrize("version", OLD)
 def test_data_of_old_versions_is_upgraded(
-    bare: Callable[[str], Bare], release: Release, version: str, backend: str
+    bare: Callable[[str], BareRelease], release: Release, version: str, backend: str
 ) -> None:
-    """To the release that all tests install; before that it sends everybody to its installer."""
+    """To the release that all tests install; before the upgrade, it redirects all clients to its installer."""
     it = bare(backend)
     section = dict(it.section)
     if version == "0.9.5":
         section["mysql"] = section.pop("backend") == "mysql"
     it.install(it.add(standin(version)), section=section)
-    if backend == "sqlite":  # what there was before 0.11 has no TLS to MySQL
+    if backend == "sqlite":  # releases before 0.11 have no TLS to MySQL
         it.serve(version)
         assert it.ask("PUT", f"{CALENDAR}a.ics", user=USER, body=BODY).status == 201
     new = it.add(release)
     if backend == "sqlite" or version != "0.9.5":
         it.serve(new)
         assert it.ask("PROPFIND", CALENDAR, user=USER).status == 302
-    assert UPGRADED in (said := it.upgrade(new)), said
+    assert UPGRADED in (output := it.upgrade(new)), output
     it.serve(new)
     assert logs_in(it) == 207
     if backend == "sqlite":
         assert it.ask("GET", f"{CALENDAR}a.ics", user=USER).body == BODY
-    found = it.yaml()
-    assert found["system"]["configured_version"] == release.version
-    assert found["database"]["backend"] == backend
+    config = it.yaml()
+    assert config["system"]["configured_version"] == release.version
+    assert config["database"]["backend"] == backend
 
 
 @pytest.mark.parametrize("backend", ["sqlite", *BACKENDS])
 @pytest.mark.parametrize("kind", Kind)
-def test_a_release_to_come_is_as_its_kind_says(
-    bare: Callable[[str], Bare], release: Release, kind: Kind, backend: str
+def test_future_release_behaves_as_its_kind(
+    bare: Callable[[str], BareRelease], release: Release, kind: Kind, backend: str
 ) -> None:
-    """Upgraded from the newest there is: it serves, or it fails in the way that tests of upgrades need."""
+    """After an upgrade from the newest release, it serves, or it fails as tests of upgrades need."""
     it = bare(backend)
     it.install(it.add(release))
     new = it.add(standin(FUTURE, kind))
-    said = it.upgrade(new)
+    output = it.upgrade(new)
     assert has_column(it) is (kind is not Kind.PLAIN)
     failed = kind in {Kind.FAILS_HALF_WAY, Kind.DIES_HALF_WAY}
-    assert (UPGRADED in said) is not failed, said
+    assert (UPGRADED in output) is not failed, output
     assert it.yaml()["system"]["configured_version"] == (release.version if failed else FUTURE)
     if kind is Kind.FAILS_HALF_WAY:
-        assert "step 2 of 3 has failed" in said
+        assert "step 2 of 3 has failed" in output
     if failed:
         return
     it.serve(new)
@@ -229,18 +231,18 @@ def test_a_release_to_come_is_as_its_kind_says(
     assert put == (500 if kind in {Kind.ANSWERS_500, Kind.REFUSES_WRITES} else 201)
 
 
-def has_column(bare: Bare) -> bool:
-    """Whether the migration of a release to come has changed the table."""
+def has_column(bare: BareRelease) -> bool:
+    """Whether the migration of a future release has changed the table."""
     if bare.section["backend"] == "sqlite":
-        found = bare.sql(("SELECT COUNT(*) FROM pragma_table_info('users') WHERE name = 'disabled'",))
+        rows = bare.sql(("SELECT COUNT(*) FROM pragma_table_info('users') WHERE name = 'disabled'",))
     else:
         table = "FROM information_schema.columns WHERE table_name = 'users' AND column_name = 'disabled'"
-        found = bare.sql((f"SELECT COUNT(*) {table}",))
-    return int(found[0][0]) == 1
+        rows = bare.sql((f"SELECT COUNT(*) {table}",))
+    return int(rows[0][0]) == 1
 
 
-def test_a_new_database_of_a_release_to_come_has_the_column(bare: Callable[[str], Bare]) -> None:
-    """So that a fresh installation of it logs people in."""
+def test_new_database_of_a_future_release_has_the_column(bare: Callable[[str], BareRelease]) -> None:
+    """So users can log in to a new installation."""
     it = bare("pgsql")
     it.install(it.add(standin(FUTURE, Kind.NEW_STEP)))
     it.serve(FUTURE)

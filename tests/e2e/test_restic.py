@@ -1,4 +1,4 @@
-"""Restic itself, on a real machine: repositories in a folder, over SFTP and over REST, and all that can go wrong."""
+"""Restic on a machine: repositories in a folder, over SFTP and over REST, and errors."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ REST_SERVER = f"rclone serve restic --addr 127.0.0.1:8000 --user me --pass {LOGI
 
 @dataclass
 class Kept:
-    """A server whose archives go to a repository as well."""
+    """A server with a repository for its archives."""
 
     server: Server
 
     @property
     def machine(self) -> Machine:
-        """The machine."""
+        """The server's machine."""
         return self.server.machine
 
     def deploy(self, repository: str, **more: object) -> Outcome:
@@ -49,26 +49,26 @@ class Kept:
         return [line["archive"] for line in lines if line["archive"].startswith("restic:")]
 
     def findings(self) -> list[dict[str, Any]]:
-        """Return what the doctor says of the backups."""
+        """Return the findings of check on backups."""
         return [finding for finding in self.server.check()["findings"] if finding["subject"] == "backup"]
 
 
 @pytest.fixture(scope="module")
 def kept(boot: Callable[..., Machine], release: Release) -> Kept:
-    """Give a server with a repository in a folder, and other servers for it to reach."""
+    """Return a server with a repository in a folder, and with REST and SFTP servers."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BAIKAL_TEST_RESTIC_PASSWORD", PASSWORD)
         patch.setenv("BAIKAL_TEST_RESTIC_CREDENTIALS", f"RESTIC_REST_USERNAME=me\nRESTIC_REST_PASSWORD={LOGIN}")
-        found = Kept(Server(boot(), release))
-        outcome = found.deploy(LOCAL)
+        made = Kept(Server(boot(), release))
+        outcome = made.deploy(LOCAL)
         assert outcome.status == 0, outcome.output
-        machine = found.machine
+        machine = made.machine
         machine.run("apt-get -q install --yes --no-install-recommends rclone", timeout=300)
         machine.run(f"mkdir -p /srv/rest && systemd-run --unit rest -p Environment=HOME=/root {REST_SERVER}")
         machine.run("ssh-keygen -q -t ed25519 -N '' -f /root/.ssh/id_ed25519")
         machine.run("cat /root/.ssh/id_ed25519.pub >> /home/deployer/.ssh/authorized_keys")
         machine.run("echo 127.0.0.1 $(cut -d' ' -f1,2 /etc/ssh/ssh_host_ed25519_key.pub) >> /root/.ssh/known_hosts")
-    return found
+    return made
 
 
 @pytest.fixture(autouse=True)
@@ -78,28 +78,28 @@ def _secrets(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("repository", [LOCAL, SFTP, REST])
-def test_an_archive_is_in_the_repository_and_comes_back_whole(kept: Kept, repository: str) -> None:
-    """Made where it is new, encrypted, one of a day kept; and what comes back is verified as an archive is."""
+def test_archive_is_stored_in_the_repository_and_restored(kept: Kept, repository: str) -> None:
+    """A new repository is created, encrypted, with one archive kept per day; a restored archive is verified."""
     more: dict[str, object] = (
         {"restic_credentials": {"env": "BAIKAL_TEST_RESTIC_CREDENTIALS"}} if repository == REST else {}
     )
     outcome = kept.deploy(repository, **more)
     assert outcome.status == 0, outcome.output
-    said = kept.machine.run("baikalctl backup")
-    assert "make restic's repository" in said
+    output = kept.machine.run("baikalctl backup")
+    assert "make restic's repository" in output
     for _ in range(2):
         kept.machine.run("baikalctl backup --quiet")
     (snapshot,) = kept.listed()
     for name in ("restic:latest", snapshot):
         assert kept.machine.run(f"baikalctl backup verify {name}").startswith(f"{name} is whole: of ")
     assert [finding["status"] for finding in kept.findings()] == ["ok"]
-    place = {LOCAL: LOCAL, SFTP: "/home/deployer/repository", REST: "/srv/rest"}[repository]
-    assert kept.machine.run(f"grep -rl 'BEGIN PRIVATE KEY\\|SQLite format' {place} || true") == ""
+    folder = {LOCAL: LOCAL, SFTP: "/home/deployer/repository", REST: "/srv/rest"}[repository]
+    assert kept.machine.run(f"grep -rl 'BEGIN PRIVATE KEY\\|SQLite format' {folder} || true") == ""
     assert kept.machine.run("find /var/backups/baikal /var/lib/baikal -name '.private-*'") == ""
 
 
 def test_no_secret_is_in_a_command_line_or_a_journal(kept: Kept) -> None:
-    """While restic is at work, looked at as everybody can."""
+    """While restic runs, as seen by every account."""
     outcome = kept.deploy(REST, restic_credentials={"env": "BAIKAL_TEST_RESTIC_CREDENTIALS"})
     assert outcome.status == 0, outcome.output
     program = """
@@ -122,8 +122,8 @@ print("\\n".join(line for line in seen if "rclone" not in line))
         assert LOGIN not in text
 
 
-def test_a_lock_that_a_killed_run_has_left_is_no_hindrance(kept: Kept) -> None:
-    """Restic knows that its process is gone."""
+def test_lock_of_a_killed_run_is_ignored(kept: Kept) -> None:
+    """Restic detects that the lock's process has ended."""
     assert kept.deploy(LOCAL).status == 0
     machine = kept.machine
     machine.run("baikalctl backup")
@@ -142,8 +142,8 @@ victim.kill()
 
 
 @pytest.mark.parametrize("wrong", ["password", "place", "away"])
-def test_a_repository_that_can_not_be_used_is_said_and_the_archive_is_there(kept: Kept, wrong: str) -> None:
-    """With restic's own reason, on the command line and by the doctor; mended, he is content again."""
+def test_unusable_repository_is_reported_and_the_archive_is_made(kept: Kept, wrong: str) -> None:
+    """With restic's reason, by the command and by check; after a fix, check is satisfied."""
     good = kept.deploy(LOCAL)
     assert good.status == 0, good.output
     machine = kept.machine
@@ -160,10 +160,10 @@ def test_a_repository_that_can_not_be_used_is_said_and_the_archive_is_there(kept
         words, mend = "connection refused", "true"
     try:
         before = int(machine.run("ls /var/backups/baikal | wc -l"))
-        said = machine.run("baikalctl backup 2>&1; echo status $?").splitlines()
-        assert said[-1] == "status 1"
-        assert words in said[-2]
-        assert said[-2].endswith("(the archive in /var/backups/baikal is there all the same)")
+        lines = machine.run("baikalctl backup 2>&1; echo status $?").splitlines()
+        assert lines[-1] == "status 1"
+        assert words in lines[-2]
+        assert lines[-2].endswith("(the archive in /var/backups/baikal is there all the same)")
         assert int(machine.run("ls /var/backups/baikal | wc -l")) == before + 1
         assert [finding["status"] for finding in kept.findings()] == ["ok", "warning"]
         assert words in kept.findings()[1]["message"]

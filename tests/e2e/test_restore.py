@@ -1,4 +1,4 @@
-"""``baikalctl restore`` on a machine in use: what was archived is back, or all is as it was; through power cuts too."""
+"""``baikalctl restore`` on a machine in use: the archived data is restored, or nothing changes; also after power cuts."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab import filling
-from tests.lab.archived import DAMAGES, damage, newest, repacked
-from tests.lab.asking import PASSWORD
+from tests.lab import corpus_rows
+from tests.lab.archives import DAMAGES, damage, newest, repacked
 from tests.lab.clients import EVENT
+from tests.lab.commands import PAUSED, is_cleaned_up, pause_command, resume_command, run_command
 from tests.lab.corpus import SMALL
+from tests.lab.data_snapshot import DataSnapshot
 from tests.lab.dav import Dav
 from tests.lab.deploying import pyinfra
-from tests.lab.holding import SqliteFile
-from tests.lab.life import STANDS, Life, go_on, open_again, said, stand_still
+from tests.lab.http_request import PASSWORD
 from tests.lab.server import Server
+from tests.lab.sql import SqliteFile
 from tests.lab.syncing import Syncer
 
 if TYPE_CHECKING:
@@ -37,23 +38,23 @@ BEFORE = (
     "changes.transaction._switch",
     "changes.transaction._use",
 )
-"""Moments at which a power cut leaves the old data; the last is when the new has been in its place for a while."""
+"""Steps at which a power cut leaves the old data; at the last one, the new data is already in place."""
 
 
 @pytest.fixture(scope="module")
 def server(boot: Callable[..., Machine], release: Release) -> Server:
-    """Give a server with a small corpus."""
+    """Return a server with a small corpus."""
     own = Server(boot(), release)
     outcome = own.deploy()
     assert outcome.status == 0, outcome.output
-    filling.fill(SqliteFile(own.machine.engine, own.machine.name), SMALL)
+    corpus_rows.fill(SqliteFile(own.machine.engine, own.machine.name), SMALL)
     return own
 
 
 @pytest.fixture(scope="module")
-def archived(server: Server) -> tuple[str, Life]:
-    """Give an archive, and what people had when it was made."""
-    life = Life.on(server, SMALL)
+def archived(server: Server) -> tuple[str, DataSnapshot]:
+    """Return an archive, and a snapshot of the data at that time."""
+    life = DataSnapshot.take(server, SMALL)
     server.machine.run("baikalctl backup")
     path = f"/root/{newest(server.machine)}"
     server.machine.run(f"cp /var/backups/baikal/{newest(server.machine)} {path}")
@@ -61,8 +62,8 @@ def archived(server: Server) -> tuple[str, Life]:
 
 
 @pytest.fixture
-def newer(server: Server, archived: tuple[str, Life]) -> Life:
-    """Give what people have now: something was changed and added since the archive was made."""
+def newer(server: Server, archived: tuple[str, DataSnapshot]) -> DataSnapshot:
+    """Return a snapshot of the present data, with changes since the archive."""
     assert archived[0]
     dav = Dav(server.url, USER, PASSWORD)
     things = [thing.uri for thing in SMALL.things(USER, 0)]
@@ -70,19 +71,19 @@ def newer(server: Server, archived: tuple[str, Life]) -> Life:
     dav.send("DELETE", f"{CALENDAR}{things[-1]}")
     assert dav.send("PUT", LATER, body, Content_Type="text/calendar").status in {201, 204}
     dav.close()
-    return Life.on(server, SMALL, exact=False)
+    return DataSnapshot.take(server, SMALL, exact=False)
 
 
-def test_what_was_archived_takes_the_place_of_newer_data_which_is_kept(
-    server: Server, archived: tuple[str, Life], newer: Life
+def test_archive_replaces_newer_data_which_is_kept(
+    server: Server, archived: tuple[str, DataSnapshot], newer: DataSnapshot
 ) -> None:
-    """Clients that were in step when it was archived go on; what was there since is kept, and comes back as easily."""
+    """Clients that were synchronised at that time continue; the newer data is kept, and can be restored as well."""
     path, life = archived
-    lines = said(server.machine, "restore", path)
+    lines = run_command(server.machine, "restore", path)
     assert lines[-1] == "status 0", lines
     kept = lines[-2].rpartition("what was here before is in ")[2]
     assert life.wrong(server) == []
-    assert open_again(server.machine)
+    assert is_cleaned_up(server.machine)
     assert server.check()["healthy"]
     outcome = server.deploy()
     assert (outcome.status, outcome.changes) == (0, 0), outcome.output
@@ -92,59 +93,59 @@ def test_what_was_archived_takes_the_place_of_newer_data_which_is_kept(
     assert newer.before.objects.keys() != life.before.objects.keys()
 
 
-def test_a_client_that_was_in_step_after_the_archive_was_made_is_told_what_is_different(
-    server: Server, archived: tuple[str, Life], newer: Life
+def test_client_synchronised_after_the_archive_gets_the_differences(
+    server: Server, archived: tuple[str, DataSnapshot], newer: DataSnapshot
 ) -> None:
-    """Or it would believe for ever in what was undone."""
-    lines = said(server.machine, "restore", archived[0])
+    """Otherwise it would keep undone changes."""
+    lines = run_command(server.machine, "restore", archived[0])
     assert lines[-1] == "status 0", lines
     for syncer in newer.syncers:
         syncer.dav.close()
         syncer.sync()
         assert syncer.wrong() == []
-        assert syncer.sync().told == 0
+        assert syncer.sync().listed == 0
     fresh = Syncer(Dav(server.url, USER, PASSWORD), CALENDAR)
     assert len(fresh.sync().changed) == SMALL.events
 
 
 @pytest.mark.parametrize("moment", [*BEFORE, "host.maintenance.off"])
-def test_a_power_cut_leaves_the_old_data_or_the_new(
-    server: Server, archived: tuple[str, Life], newer: Life, moment: str
+def test_power_cut_leaves_the_old_data_or_the_new(
+    server: Server, archived: tuple[str, DataSnapshot], newer: DataSnapshot, moment: str
 ) -> None:
-    """The old until the very end, without anybody's help, when the machine has booted; repeating it arrives."""
+    """After a boot there is the old data until the very end, without help; a repeated restore succeeds."""
     machine, (path, life) = server.machine, archived
-    stand_still(machine, moment, "restore", path)
+    pause_command(machine, moment, "restore", path)
     assert server.ask("PROPFIND", CALENDAR, user=USER).status == 503
     machine.kill()
     machine.power_on()
-    assert open_again(machine)
+    assert is_cleaned_up(machine)
     if moment in BEFORE:
         assert newer.wrong(server) == []
-    lines = said(machine, "restore", path)
+    lines = run_command(machine, "restore", path)
     assert lines[-1] == "status 0", lines
     assert life.wrong(server) == []
 
 
-def test_what_is_killed_is_taken_back_by_the_next_run(server: Server, archived: tuple[str, Life], newer: Life) -> None:
-    """Without a boot: clients are told to come again until somebody runs anything."""
+def test_killed_restore_is_rolled_back_by_the_next_command(
+    server: Server, archived: tuple[str, DataSnapshot], newer: DataSnapshot
+) -> None:
+    """Without a boot, clients get 503 until the next command."""
     machine = server.machine
-    stand_still(machine, "changes.transaction._switch", "restore", archived[0])
-    machine.run(f"kill -9 $(cat {STANDS})")
+    pause_command(machine, "changes.transaction._switch", "restore", archived[0])
+    machine.run(f"kill -9 $(cat {PAUSED})")
     assert server.ask("PROPFIND", CALENDAR, user=USER).status == 503
-    assert said(machine, "recover")[-1] == "status 0"
-    assert open_again(machine)
+    assert run_command(machine, "recover")[-1] == "status 0"
+    assert is_cleaned_up(machine)
     assert newer.wrong(server) == []
 
 
 @pytest.mark.parametrize("kind", [*DAMAGES])
-def test_what_is_no_whole_archive_of_ours_is_refused_in_one_line(
-    server: Server, archived: tuple[str, Life], kind: str
-) -> None:
-    """And nothing is touched for it."""
+def test_invalid_archive_is_refused_in_one_line(server: Server, archived: tuple[str, DataSnapshot], kind: str) -> None:
+    """Without any change."""
     machine = server.machine
     made = damage(machine, archived[0], kind)
     before = machine.snapshot(DATA)
-    lines = [line for line in said(machine, "restore", made) if not line.startswith("baikalctl: verify ")]
+    lines = [line for line in run_command(machine, "restore", made) if not line.startswith("baikalctl: verify ")]
     assert lines[-1] == "status 1"
     assert len(lines) == 2, lines
     assert lines[0].startswith("baikalctl: ")
@@ -154,15 +155,17 @@ def test_what_is_no_whole_archive_of_ours_is_refused_in_one_line(
 
 
 @pytest.mark.parametrize("kind", ["garbage", "byte"])
-def test_pyinfra_refuses_the_same(server: Server, archived: tuple[str, Life], tmp_path: Path, kind: str) -> None:
-    """What can be seen here before anything runs, and the rest on the host; the run has failed then."""
+def test_pyinfra_refuses_an_invalid_archive(
+    server: Server, archived: tuple[str, DataSnapshot], tmp_path: Path, kind: str
+) -> None:
+    """Some damage is found before the deploy, the rest on the host; then the run fails."""
     machine = server.machine
-    place = tmp_path / "baikal-20260101T000000Z.tar.gz"
-    machine.engine.docker("cp", f"{machine.name}:{damage(machine, archived[0], kind)}", str(place))
+    path = tmp_path / "baikal-20260101T000000Z.tar.gz"
+    machine.engine.docker("cp", f"{machine.name}:{damage(machine, archived[0], kind)}", str(path))
     before = machine.snapshot(DATA)
-    outcome = pyinfra([server.host(restore_from=str(place))], "-y", deploy="restore.py")
+    outcome = pyinfra([server.host(restore_from=str(path))], "-y", deploy="restore.py")
     assert outcome.status == 1, outcome.output
-    assert place.name in outcome.output
+    assert path.name in outcome.output
     assert ("is not an archive of baikalctl" if kind == "garbage" else "is damaged") in outcome.output
     assert machine.snapshot(DATA) == before
     shutil.rmtree(tmp_path)
@@ -180,36 +183,38 @@ TAMPERED = {
 
 
 @pytest.mark.parametrize("how", [*TAMPERED])
-def test_data_that_this_release_cant_serve_changes_nothing(
-    server: Server, archived: tuple[str, Life], newer: Life, how: str
+def test_archive_that_this_release_cannot_serve_changes_nothing(
+    server: Server, archived: tuple[str, DataSnapshot], newer: DataSnapshot, how: str
 ) -> None:
-    """Though every checksum is right: newer data, tables that aren't Baïkal's, a yaml that is none."""
+    """With valid checksums: newer data, tables that aren't Baïkal's, invalid yaml."""
     command, reason = TAMPERED[how]
     made = repacked(server.machine, archived[0], command)
-    lines = said(server.machine, "restore", made)
+    lines = run_command(server.machine, "restore", made)
     assert lines[-1] == "status 1", lines
     assert reason in lines[-2], lines
-    assert open_again(server.machine)
+    assert is_cleaned_up(server.machine)
     assert newer.wrong(server) == []
 
 
-def test_a_server_that_doesnt_answer_in_the_end_has_its_old_data_back(
-    server: Server, archived: tuple[str, Life], newer: Life
+def test_old_data_is_restored_if_the_server_does_not_answer(
+    server: Server, archived: tuple[str, DataSnapshot], newer: DataSnapshot
 ) -> None:
-    """The data is well, and in its place; the web server is away."""
+    """The data is valid and in place, but the web server is down."""
     machine = server.machine
-    stand_still(machine, "changes.transaction._use", "restore", archived[0])
+    pause_command(machine, "changes.transaction._use", "restore", archived[0])
     machine.run("systemctl stop nginx")
-    lines = go_on(machine)
+    lines = resume_command(machine)
     machine.run("systemctl start nginx")
     assert lines[-1] == "status 1", lines
     assert "all is as it was" in lines[-2], lines
-    assert open_again(machine)
+    assert is_cleaned_up(machine)
     assert newer.wrong(server) == []
 
 
-def test_a_full_disk_is_said_and_loses_nothing(server: Server, archived: tuple[str, Life], newer: Life) -> None:
-    """With nothing free, with a little, and with more, until there is enough: old data or new, and nothing between."""
+def test_full_disk_is_reported_and_loses_nothing(
+    server: Server, archived: tuple[str, DataSnapshot], newer: DataSnapshot
+) -> None:
+    """With no free space, a little, and more, until it is enough: there is either the old data or the new."""
     machine, (path, life) = server.machine, archived
     machine.run(
         "mkdir -p /mnt/small && mount -t tmpfs -o size=24m,mode=755 tmpfs /mnt/small && cp -a /var/lib/baikal/. /mnt/small"
@@ -222,7 +227,7 @@ def test_a_full_disk_is_said_and_loses_nothing(server: Server, archived: tuple[s
                 "rm -f /mnt/small/filler; left=$(df --output=avail -k /mnt/small | tail -1);"
                 f" head -c $(( (left - {free}) * 1024 )) /dev/zero > /mnt/small/filler"
             )
-            lines = said(machine, "restore", path)
+            lines = run_command(machine, "restore", path)
             machine.run("rm -f /mnt/small/filler")
             seen.append(lines[-1])
             assert "Traceback" not in str(lines)
@@ -230,7 +235,7 @@ def test_a_full_disk_is_said_and_loses_nothing(server: Server, archived: tuple[s
                 break
             assert lines[-1] == "status 1", lines
             assert "room" in lines[-2] or "No space" in lines[-2] or "full" in lines[-2], lines
-            assert open_again(machine), (free, lines)
+            assert is_cleaned_up(machine), (free, lines)
             assert newer.wrong(server) == [], (free, lines)
         assert seen[-1] == "status 0"
         assert len(seen) > 3

@@ -1,4 +1,4 @@
-"""The server that stands there, as its clients, strangers and attackers see it."""
+"""The deployed server, as seen by clients, anonymous users and attackers."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab.asking import HOSTNAME, PASSWORD
 from tests.lab.clients import CARD, EVENT
 from tests.lab.errors import LabError
 from tests.lab.fastcgi import ask_php
+from tests.lab.http_request import HOSTNAME, PASSWORD
 
 if TYPE_CHECKING:
     from tests.lab.server import Server
@@ -63,23 +63,23 @@ INSTALLER = (
 
 
 def test_a_calendar_client_finds_its_calendars_and_does_a_round_trip(server: Server) -> None:
-    """Discovery from /dav.php/, then an event written, found by time and deleted."""
+    """Discovery from /dav.php/; then an event is written, found by time and deleted."""
     calendar = server.account().calendar("work")
     assert calendar.get_display_name() == "Arbeit für alle"
     calendar.save_event(EVENT.format(uid="round-trip", summary="Prüfung 🎉"))
-    found = calendar.search(
+    events = calendar.search(
         start=dt.datetime(2026, 6, 1, tzinfo=dt.UTC),
         end=dt.datetime(2026, 6, 2, tzinfo=dt.UTC),
         event=True,
         expand=False,
     )
-    assert [event.icalendar_component["SUMMARY"] for event in found] == ["Prüfung 🎉"]
-    found[0].delete()
+    assert [event.icalendar_component["SUMMARY"] for event in events] == ["Prüfung 🎉"]
+    events[0].delete()
     assert not [event for event in calendar.events() if "round-trip" in event.data]
 
 
 def test_an_address_book_client_synchronises_contacts(server: Server) -> None:
-    """CardDAV by vdirsyncer: stored from one folder, it arrives in another."""
+    """With vdirsyncer, a contact that is stored from one folder arrives in another."""
     assert "FN:Zoë Groß" in server.account().round_trip_contact("Zoë Groß")
 
 
@@ -94,8 +94,8 @@ def test_an_address_book_client_synchronises_contacts(server: Server) -> None:
         "/cal.php/calendars/jo/default/via-cal.ics",
     ],
 )
-def test_names_that_other_set_ups_stumble_over_are_just_names(server: Server, path: str) -> None:
-    """Users called Corey, objects called x.php.ics, umlauts: written, read and deleted."""
+def test_unusual_names_of_users_and_objects_work(server: Server, path: str) -> None:
+    """Users called Corey, objects called x.php.ics, and umlauts are written, read and deleted."""
     user = path.split("/")[3].replace("%40", "@")
     uid = re.sub(r"\W", "", path)
     body = EVENT.format(uid=uid, summary="x").replace("\n", "\r\n")
@@ -105,7 +105,7 @@ def test_names_that_other_set_ups_stumble_over_are_just_names(server: Server, pa
     assert server.ask("DELETE", path, user=user).status == 204
 
 
-def test_a_share_for_reading_is_seen_and_not_written(server: Server) -> None:
+def test_read_only_share_is_visible_and_not_writable(server: Server) -> None:
     """Corey reads jo's calendar; a.b@example.org also writes the other one."""
     body = EVENT.format(uid="shared", summary="shared").replace("\n", "\r\n")
     type_ = {"Content-Type": "text/calendar"}
@@ -116,12 +116,12 @@ def test_a_share_for_reading_is_seen_and_not_written(server: Server) -> None:
     writable = "/dav.php/calendars/a.b%40example.org/jo-M%C3%BCll-Kalender/w.ics"
     assert server.ask("PUT", writable, user="a.b@example.org", body=body, headers=type_).status == 201
     assert "shared" in server.ask("GET", "/dav.php/calendars/jo/M%C3%BCll-Kalender/w.ics", user="jo").body
-    for place in ("/dav.php/calendars/jo/work/s.ics", "/dav.php/calendars/jo/M%C3%BCll-Kalender/w.ics"):
-        assert server.ask("DELETE", place, user="jo").status == 204
+    for href in ("/dav.php/calendars/jo/work/s.ics", "/dav.php/calendars/jo/M%C3%BCll-Kalender/w.ics"):
+        assert server.ask("DELETE", href, user="jo").status == 204
 
 
-def test_strangers_and_wrong_passwords_get_401(server: Server) -> None:
-    """And the failed log-in is in the log, with the client's address, for tools that ban."""
+def test_anonymous_requests_and_wrong_passwords_get_401(server: Server) -> None:
+    """A failed login is in the log, with the client's address, for fail2ban."""
     assert server.ask("PROPFIND", "/dav.php/").status == 401
     assert server.ask("PROPFIND", "/dav.php/calendars/jo/", user="jo", password="wrong").status == 401
     log = server.machine.read("/var/log/nginx/error.log")
@@ -134,13 +134,13 @@ def test_strangers_and_wrong_passwords_get_401(server: Server) -> None:
     "path",
     ["/dav.php%2f", "/cal.php%2F", "/card.php%2fprincipals/", "/dav.php?x", "///dav.php/", "/d%61v.php%2f"],
 )
-def test_no_address_is_an_error_of_the_server_without_a_log_in(server: Server, path: str) -> None:
-    """What isn't sabre/dav's own address, however it is spelled, is 404 and no line in the log of errors."""
+def test_no_anonymous_request_is_a_server_error(server: Server, path: str) -> None:
+    """Addresses that aren't sabre/dav's are 404 in every spelling, without a line in the error log."""
     for method in ("GET", "PROPFIND", "POST"):
         assert server.ask(method, path).status == 404, (method, path)
 
 
-def test_encoded_slashes_in_names_are_taken(server: Server) -> None:
+def test_encoded_slashes_in_names_are_accepted(server: Server) -> None:
     """A client may encode the slashes below dav.php."""
     type_ = {"Content-Type": "text/calendar"}
     body = EVENT.format(uid="encoded", summary="x").replace("\n", "\r\n")
@@ -150,7 +150,7 @@ def test_encoded_slashes_in_names_are_taken(server: Server) -> None:
 
 
 def test_anonymous_answers_contain_no_version_of_software(server: Server) -> None:
-    """Neither headers nor errors of sabre/dav, PHP and nginx."""
+    """Neither in headers nor in errors of sabre/dav, PHP and nginx."""
     for path in ("/dav.php/", "/cal.php/", "/card.php/", "/", "/admin/", "/nothing", "/dav.php/%00", "/res/none.css"):
         for method in ("PROPFIND", "GET"):
             answer = server.ask(method, path)
@@ -169,8 +169,8 @@ NEW_CALENDAR = (
 )
 
 
-def test_a_page_of_another_site_changes_nothing_with_the_password_that_a_browser_knows(server: Server) -> None:
-    """Neither a form for sabre/dav's own pages nor any other request of a browser for another site."""
+def test_cross_site_request_with_saved_password_changes_nothing(server: Server) -> None:
+    """Neither a form for sabre/dav's own pages nor any other cross-site request of a browser."""
     forms = (
         {"Content-Type": "application/x-www-form-urlencoded"},
         {"Content-Type": "application/x-www-form-urlencoded", "Sec-Fetch-Site": "cross-site"},
@@ -184,16 +184,16 @@ def test_a_page_of_another_site_changes_nothing_with_the_password_that_a_browser
             assert server.ask("POST", path, user="jo", body=NEW_CALENDAR, headers=headers).status == 403, headers
     assert server.rows("SELECT count(*) FROM calendarinstances WHERE uri = 'forged'") == [[0]]
     body = EVENT.format(uid="sites", summary="x").replace("\n", "\r\n")
-    place, type_ = "/dav.php/calendars/jo/default/sites.ics", {"Content-Type": "text/calendar"}
+    href, type_ = "/dav.php/calendars/jo/default/sites.ics", {"Content-Type": "text/calendar"}
     other = {"Sec-Fetch-Site": "cross-site"}
-    assert server.ask("PUT", place, user="jo", body=body, headers=type_ | other).status == 403
-    assert server.ask("PUT", place, user="jo", body=body, headers=type_ | {"Sec-Fetch-Site": "same-site"}).status == 201
-    assert server.ask("DELETE", place, user="jo", headers=other).status == 403
-    assert server.ask("GET", place, user="jo", headers=other).status == 200
-    assert server.ask("DELETE", place, user="jo").status == 204
+    assert server.ask("PUT", href, user="jo", body=body, headers=type_ | other).status == 403
+    assert server.ask("PUT", href, user="jo", body=body, headers=type_ | {"Sec-Fetch-Site": "same-site"}).status == 201
+    assert server.ask("DELETE", href, user="jo", headers=other).status == 403
+    assert server.ask("GET", href, user="jo", headers=other).status == 200
+    assert server.ask("DELETE", href, user="jo").status == 204
 
 
-def test_clients_still_ask_for_free_time_by_post(server: Server) -> None:
+def test_post_for_free_busy_time_works(server: Server) -> None:
     """A POST of text/calendar to the outbox (RFC 6638, section 3.2)."""
     lines = (
         "BEGIN:VCALENDAR",
@@ -219,14 +219,14 @@ def test_clients_still_ask_for_free_time_by_post(server: Server) -> None:
 
 @pytest.mark.parametrize("path", ["/.well-known/caldav", "/.well-known/carddav", "/.well-known/caldav/"])
 def test_discovery_redirects_relatively(server: Server, path: str) -> None:
-    """RFC 6764: whatever port or proxy the client came through, the redirect leads back to it."""
+    """RFC 6764: the redirect is relative, so it is right for every port and proxy."""
     for method in ("GET", "PROPFIND"):
         answer = server.ask(method, path)
         assert (answer.status, answer.headers["location"]) == (308, "/dav.php/")
 
 
-def test_apples_look_at_the_root_leads_to_dav(server: Server) -> None:
-    """PROPFIND on / is redirected; a browser gets the page that says that Baïkal runs."""
+def test_propfind_of_apple_on_the_root_is_redirected_to_dav(server: Server) -> None:
+    """PROPFIND on / is redirected; a browser gets the page that Baïkal is running."""
     answer = server.ask("PROPFIND", "/")
     assert (answer.status, answer.headers["location"]) == (308, "/dav.php/")
     page = server.ask("GET", "/")
@@ -234,21 +234,21 @@ def test_apples_look_at_the_root_leads_to_dav(server: Server) -> None:
     assert "Ba" in page.body
 
 
-def test_plain_http_leads_to_https(server: Server) -> None:
-    """Port 80 redirects everything, with our own name, whatever the client called us."""
+def test_plain_http_is_redirected_to_https(server: Server) -> None:
+    """Port 80 redirects everything to the declared name, not to that of the request."""
     answer = server.ask("GET", "/dav.php/?x=1", port=80, headers={"Host": "evil.example"})
     assert (answer.status, answer.headers["location"]) == (308, f"https://{HOSTNAME}/dav.php/?x=1")
 
 
 @pytest.mark.parametrize("folder", SECRET_FOLDERS)
-def test_nothing_but_the_document_root_is_served_under_any_spelling(server: Server, folder: str) -> None:
-    """Configuration, data, code and dot files are 404 (400 where the address itself is malformed)."""
+def test_only_the_document_root_is_served_in_any_spelling(server: Server, folder: str) -> None:
+    """Configuration, data, code and dot files are 404 (400 if the address is malformed)."""
     names = {folder, folder.upper(), folder.lower(), folder.replace("o", "%6f", 1)}
     for spelling in SPELLINGS:
         for name in names:
             path = spelling.format(name)
             answer = server.ask("GET", path)
-            # Below dav.php it is DAV's own name space, and a stranger has no business there either.
+            # Below dav.php it is DAV's name space, and anonymous requests get 401.
             expected = (401, 404, 400) if "dav.php/.." in path else (404, 400)
             assert answer.status in expected, (path, answer.status)
             assert "sqlite_file" not in answer.body
@@ -256,21 +256,21 @@ def test_nothing_but_the_document_root_is_served_under_any_spelling(server: Serv
 
 @pytest.mark.parametrize("path", INSTALLER)
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_the_installer_is_out_of_reach(server: Server, path: str, method: str) -> None:
-    """Anybody who reaches it could take the server over."""
+def test_installer_is_not_reachable(server: Server, path: str, method: str) -> None:
+    """Anyone who reaches it could take over the server."""
     assert server.ask(method, path, body="x=1" if method == "POST" else "").status == 404
 
 
-def test_the_admin_page_is_there(server: Server) -> None:
-    """The login form, and its style sheets."""
+def test_admin_page_is_served(server: Server) -> None:
+    """The login form and its style sheets are served."""
     page = server.ask("GET", "/admin/")
     assert page.status == 200
     assert 'type="password"' in page.body
     assert server.ask("GET", "/admin").headers["location"] == "/admin/"
 
 
-def test_the_admin_cookie_is_for_this_host_over_tls_and_changes_at_login(server: Server) -> None:
-    """The name of the cookie says so to browsers; an ID that was set before the login is worth nothing."""
+def test_admin_cookie_is_limited_to_host_and_tls_and_changes_at_login(server: Server) -> None:
+    """The cookie's prefix requires it of browsers; an ID from before the login is worthless."""
     form = {"Content-Type": "application/x-www-form-urlencoded"}
     login = f"auth=1&login=admin&password={PASSWORD.replace(' ', '+')}"
     before, *attributes = server.ask("GET", "/admin/").headers["set-cookie"].split("; ")
@@ -299,8 +299,8 @@ def test_the_admin_cookie_is_for_this_host_over_tls_and_changes_at_login(server:
         {"Host": f"evil.example:{HOSTNAME}"},
     ],
 )
-def test_addresses_in_pages_are_ours_whatever_the_client_claims(server: Server, headers: dict[str, str]) -> None:
-    """Baïkal builds them from Host and X-Forwarded-Proto; neither is the client's to choose."""
+def test_addresses_in_pages_ignore_headers_of_clients(server: Server, headers: dict[str, str]) -> None:
+    """Baïkal builds them from Host and X-Forwarded-Proto; clients can choose neither."""
     for path in ("/", "/admin/"):
         page = server.ask("GET", path, headers=headers)
         if page.status == 400:
@@ -312,7 +312,7 @@ def test_addresses_in_pages_are_ours_whatever_the_client_claims(server: Server, 
 
 
 def test_dav_clients_leave_no_session_files(server: Server) -> None:
-    """Twenty requests without a cookie, not one file, and no cookie set."""
+    """Twenty requests without a cookie create no file and set no cookie."""
     for _ in range(20):
         answer = server.ask("PROPFIND", "/dav.php/calendars/jo/", user="jo", headers={"Depth": "0"})
         assert answer.status == 207
@@ -323,8 +323,8 @@ def test_dav_clients_leave_no_session_files(server: Server) -> None:
     assert (int(after) - int(before)) == 1, "the admin page keeps its session"
 
 
-def test_a_client_that_keeps_cookies_isnt_served_one_request_at_a_time(server: Server) -> None:
-    """A session file would be locked for the length of a request; DAV has none to lock."""
+def test_client_with_cookies_gets_concurrent_answers(server: Server) -> None:
+    """A session file would be locked during a request; DAV has none."""
     cookie = {"Cookie": "__Host-baikal=0123456789abcdef0123456789; PHPSESSID=0123456789abcdef0123456789", "Depth": "0"}
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         answers = list(
@@ -333,18 +333,18 @@ def test_a_client_that_keeps_cookies_isnt_served_one_request_at_a_time(server: S
     assert answers == [207] * 16
 
 
-def test_large_objects_are_taken(server: Server) -> None:
-    """A contact with a big photo: beyond what web servers and PHP take by default."""
+def test_large_objects_are_accepted(server: Server) -> None:
+    """A contact with a big photo, above the defaults of web servers and PHP."""
     photo = "PHOTO;ENCODING=b;TYPE=JPEG:" + "\r\n ".join("A" * 72 for _ in range(60_000))
     card = CARD.format(uid="big", name="Big").replace("END:VCARD", f"{photo}\r\nEND:VCARD")
-    place = "/dav.php/addressbooks/jo/default/big.vcf"
-    stored = server.ask("PUT", place, user="jo", body=card, headers={"Content-Type": "text/vcard"})
+    href = "/dav.php/addressbooks/jo/default/big.vcf"
+    stored = server.ask("PUT", href, user="jo", body=card, headers={"Content-Type": "text/vcard"})
     assert stored.status == 201, stored.body[:300]
-    assert server.ask("DELETE", place, user="jo").status == 204
+    assert server.ask("DELETE", href, user="jo").status == 204
 
 
-def test_the_database_has_what_makes_it_fast(server: Server) -> None:
-    """The indexes that Baïkal's schema lacks, and the write-ahead log."""
+def test_database_has_indexes_and_write_ahead_log(server: Server) -> None:
+    """It has the indexes that Baïkal's schema lacks, and the write-ahead log."""
     indexes = {name for (name,) in server.rows("SELECT name FROM sqlite_master WHERE type = 'index'")}
     assert {"baikalctl_calendarobjects_uri", "baikalctl_cards_uri"} <= indexes
     assert server.rows("PRAGMA journal_mode") == [["wal"]]
@@ -352,14 +352,14 @@ def test_the_database_has_what_makes_it_fast(server: Server) -> None:
     assert "baikalctl_calendarobjects_uri" in str(plan)
 
 
-def test_php_has_a_pool_of_its_own_with_the_jit_on(server: Server) -> None:
-    """As many workers as cores (two at least), under an account that owns none of the code."""
+def test_php_has_its_own_pool_with_jit(server: Server) -> None:
+    """As many workers as cores (at least two), under an account that owns no code."""
     processes = server.machine.run("ps -eo user:20,args | grep -c '^baikal .*pool baikal' || true")
     cores = int(server.machine.run("nproc"))
     assert int(processes) == max(2, min(2 * cores, 12))
-    told = server.machine.run("$(ls /usr/sbin/php-fpm*) -i")
-    assert "opcache.jit => tracing" in told
-    assert "opcache.enable_file_override => On" in told
+    output = server.machine.run("$(ls /usr/sbin/php-fpm*) -i")
+    assert "opcache.jit => tracing" in output
+    assert "opcache.enable_file_override => On" in output
     assert server.machine.run("find /opt/baikal -user baikal -o -perm /022 ! -type l") == ""
 
 
@@ -377,8 +377,8 @@ PROGRAMS = [
 ]
 
 
-def test_php_starts_no_other_program_whatever_a_request_asks_for(server: Server) -> None:
-    """PHP code that an attacker can run starts no shell; FastCGI parameters can't enable that again."""
+def test_php_starts_no_other_program(server: Server) -> None:
+    """PHP code of an attacker can't start a shell; FastCGI parameters can't enable it either."""
     script = "/var/lib/baikal/Specific/probe.php"
     names = ", ".join(f"'{name}'" for name in PROGRAMS)
     server.machine.write(
@@ -394,27 +394,27 @@ def test_php_starts_no_other_program_whatever_a_request_asks_for(server: Server)
 
 @pytest.mark.parametrize("account", ["nobody", "baikal"])
 def test_only_the_web_server_can_talk_to_php(server: Server, account: str) -> None:
-    """The socket is its account's alone; PHP itself can't use it either."""
+    """The socket belongs to its account only; even PHP can't use it."""
     with pytest.raises(LabError, match="PermissionError"):
         ask_php(server.machine, "/opt/baikal/current/html/index.php", account)
 
 
 def test_only_the_web_server_and_ssh_listen(server: Server) -> None:
-    """No service of ours opens a port that nobody declared."""
+    """No deployed service opens an undeclared port."""
     listening = server.machine.run("ss -ltnH | awk '{print $4}' | sed 's/.*://' | sort -nu").split()
     assert listening == ["22", "80", "443"]
 
 
-def test_check_says_in_words_and_in_json_that_all_is_well(server: Server) -> None:
-    """The doctor's report, for people and for machines; its exit status is 0."""
+def test_check_reports_a_healthy_server_in_text_and_json(server: Server) -> None:
+    """Both reports are without a failed finding, and the exit status is 0."""
     text = server.machine.run("baikalctl check")
     assert all(line.startswith("ok ") for line in text.splitlines()), text
     assert server.check()["healthy"] is True
     assert "sound" in server.machine.run("baikalctl check --thorough")
 
 
-def test_the_declared_password_is_the_administrators(server: Server) -> None:
-    """Baïkal's hash of it is in baikal.yaml, and the password itself is not."""
+def test_administrator_has_the_declared_password(server: Server) -> None:
+    """Its hash by Baïkal is in baikal.yaml, and the password itself is not."""
     yaml = server.machine.read("/var/lib/baikal/config/baikal.yaml")
     program = f"import hashlib; print(hashlib.sha256(b'admin:BaikalDAV:{PASSWORD}').hexdigest())"
     assert server.machine.run(f'python3 -c "{program}"').strip() in yaml

@@ -1,4 +1,4 @@
-"""TLS as scanners and browsers see it: a server whose certificate is trusted, beside one that signs its own."""
+"""TLS, as seen by scanners and browsers: one server with a trusted certificate, one with a self-signed certificate."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from tests.lab.asking import HOSTNAME, PASSWORD
 from tests.lab.certificates import Signer
+from tests.lab.http_request import HOSTNAME, PASSWORD
 from tests.lab.scanner import scan
 from tests.lab.server import Server
 
@@ -30,7 +30,7 @@ PATHS: Final = ("/", "/admin/", "/dav.php/", "/nothing", "/robots.txt", "/.well-
 
 @pytest.fixture(scope="module")
 def trusted(boot: Callable[..., Machine], release: Release) -> Server:
-    """Give a server with a certificate that its system trusts, for two names."""
+    """Yield a server with a certificate for two names that its system trusts."""
     machine = boot("debian:13")
     root = Signer.root()
     pair = root.intermediate().issue(HOSTNAME, FURTHER, days=(-1, 89))
@@ -45,31 +45,31 @@ def trusted(boot: Callable[..., Machine], release: Release) -> Server:
     return server
 
 
-def test_a_scanner_gives_the_best_grade_and_finds_nothing_grave(trusted: Server) -> None:
+def test_scanner_gives_the_best_grade_and_finds_no_problem(trusted: Server) -> None:
     """By the rules of SSL Labs."""
     seen = scan(trusted.machine, trusted.machine.read(ROOT))
-    assert seen.grave == {}
+    assert seen.problems == {}
     assert seen.grade == "A+"
     assert seen.score >= 90
-    assert seen.found["cert_chain_of_trust"] == "passed."
+    assert seen.findings["cert_chain_of_trust"] == "passed."
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_browsers_are_to_come_over_tls_alone_if_they_believe_the_certificate(trusted: Server, path: str) -> None:
-    """Two years, on every answer, errors as well; names below this one may be somebody else's."""
+def test_hsts_is_sent_with_a_trusted_certificate(trusted: Server, path: str) -> None:
+    """For two years, on every answer including errors; without subdomains, which may belong to others."""
     assert _headers(trusted, path)["strict-transport-security"] == ["max-age=63072000"]
     assert "strict-transport-security" not in trusted.ask("GET", path, port=80).headers
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_nobody_is_locked_out_by_a_certificate_that_isnt_trusted(server: Server, path: str) -> None:
-    """A browser lets nobody past a warning where it was told to come over TLS alone."""
+def test_no_hsts_is_sent_with_an_untrusted_certificate(server: Server, path: str) -> None:
+    """With HSTS, a browser wouldn't let users accept the warning."""
     assert "strict-transport-security" not in _headers(server, path)
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_every_answer_says_once_how_little_a_browser_may_do_with_it(trusted: Server, path: str) -> None:
-    """No guessing of types, no frames, no addresses told to others; pages load from this server alone."""
+def test_every_answer_has_the_security_headers_once(trusted: Server, path: str) -> None:
+    """No type sniffing, no frames, no referrer; pages load from this server only."""
     headers = _headers(trusted, path)
     assert headers["x-content-type-options"] == ["nosniff"]
     assert headers["x-frame-options"] == ["DENY"]
@@ -81,7 +81,7 @@ def test_every_answer_says_once_how_little_a_browser_may_do_with_it(trusted: Ser
 
 
 def test_pages_of_sabre_dav_keep_its_own_policy(trusted: Server, release: Release) -> None:
-    """Two policies would both count. The stand-in has no such pages."""
+    """Two policies would both apply. The stand-in has no such pages."""
     headers = _headers(trusted, "/dav.php/", user="jo")
     assert headers["x-frame-options"] == ["DENY"]
     (policy,) = headers["content-security-policy"]
@@ -89,14 +89,14 @@ def test_pages_of_sabre_dav_keep_its_own_policy(trusted: Server, release: Releas
         assert policy == "default-src 'none'; img-src 'self'; style-src 'self'; font-src 'self';"
 
 
-def test_nothing_is_compressed_that_a_browser_shows(trusted: Server) -> None:
-    """From the length of a compressed page, secrets in it can be guessed (BREACH)."""
+def test_pages_are_not_compressed(trusted: Server) -> None:
+    """The length of a compressed page can reveal secrets in it (BREACH)."""
     assert "content-encoding" not in trusted.ask("GET", "/admin/", headers={"Accept-Encoding": "gzip"}).headers
 
 
 @pytest.mark.parametrize("which", ["trusted", "server"])
-def test_http_2_is_spoken_with_who_offers_it(which: str, request: pytest.FixtureRequest) -> None:
-    """With each nginx: on Debian 12 and 13 it is turned on differently."""
+def test_http_2_is_used_if_the_client_offers_it(which: str, request: pytest.FixtureRequest) -> None:
+    """With each nginx: it is enabled differently on Debian 12 and 13."""
     context = _any_certificate()
     context.set_alpn_protocols(["h2", "http/1.1"])
     with _connected(request.getfixturevalue(which), context) as connection:
@@ -107,9 +107,9 @@ def test_http_2_is_spoken_with_who_offers_it(which: str, request: pytest.Fixture
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1_1 is deprecated")
 @pytest.mark.parametrize("which", ["trusted", "server"])
 def test_outdated_tls_is_refused(which: str, request: pytest.FixtureRequest) -> None:
-    """TLS 1.1 is, by the server; 1.2 isn't, as some calendars' clients have nothing newer."""
+    """The server refuses TLS 1.1 but accepts 1.2, because some calendar clients need it."""
     context = _any_certificate()
-    context.set_ciphers("ALL:@SECLEVEL=0")  # or this client itself would refuse
+    context.set_ciphers("ALL:@SECLEVEL=0")  # else this client itself would refuse
     context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_2
     with _connected(request.getfixturevalue(which), context) as connection:
         assert connection.version() == "TLSv1.2"
@@ -122,24 +122,24 @@ def test_outdated_tls_is_refused(which: str, request: pytest.FixtureRequest) -> 
 
 
 @pytest.mark.parametrize("which", ["trusted", "server"])
-def test_nobody_can_make_the_server_calculate_dhe(which: str, request: pytest.FixtureRequest) -> None:
-    """It costs the server far more than the client (D(HE)at), and TLS 1.3 has it whatever the ciphers are."""
+def test_dhe_is_refused(which: str, request: pytest.FixtureRequest) -> None:
+    """DHE costs the server far more than the client (D(HE)at), and TLS 1.3 has it with all ciphers."""
     server: Server = request.getfixturevalue(which)
     command = f"openssl s_client -connect {HOSTNAME}:443 -tls1_3 -groups ffdhe2048 </dev/null 2>&1; true"
     assert "alert handshake failure" in server.machine.run(command)
 
 
 @pytest.mark.parametrize("name", [HOSTNAME, FURTHER])
-def test_each_name_stays_the_one_that_was_asked_for(trusted: Server, name: str) -> None:
-    """In the way from plain HTTP, and in the addresses of pages, with the port that the client came to."""
+def test_each_name_is_kept_in_redirects_and_pages(trusted: Server, name: str) -> None:
+    """In the redirect from plain HTTP, and in the addresses of pages, with the client's port."""
     redirect = trusted.ask("GET", "/admin/?x=1", port=80, headers={"Host": name})
     assert (redirect.status, redirect.headers["location"]) == (308, f"https://{name}/admin/?x=1")
     page = trusted.ask("GET", "/", headers={"Host": f"{name}:8443"}).body
     assert re.findall(r'<base href="([^"]*)"', page) == [f"https://{name}:8443/"]
 
 
-def test_strangers_names_become_the_first_of_ours(trusted: Server) -> None:
-    """Whatever somebody calls the server."""
+def test_unknown_name_is_replaced_by_the_first_declared_one(trusted: Server) -> None:
+    """For any unknown name."""
     for name in ("evil.example", f"{FURTHER}.evil.example", f"not-{FURTHER}", FURTHER.replace(".", "x", 1)):
         redirect = trusted.ask("GET", "/x", port=80, headers={"Host": name})
         assert redirect.headers["location"] == f"https://{HOSTNAME}/x"
@@ -168,6 +168,6 @@ def _any_certificate() -> ssl.SSLContext:
 
 
 def _connected(server: Server, context: ssl.SSLContext) -> ssl.SSLSocket:
-    """Return a connection to a server that TLS was agreed on."""
+    """Return a TLS connection to a server."""
     plain = socket.create_connection(("127.0.0.1", server.port), timeout=30)
     return context.wrap_socket(plain, server_hostname=HOSTNAME)

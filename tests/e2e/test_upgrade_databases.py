@@ -1,4 +1,4 @@
-"""Upgrades of data that is in MariaDB or PostgreSQL: the same promises as where it is a file."""
+"""Upgrades of data in MariaDB or PostgreSQL: the same guarantees as for SQLite."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from tests.lab import filling
+from tests.lab import corpus_rows
 from tests.lab.acme import Network
+from tests.lab.active_users import FEW, ActiveUsers
 from tests.lab.certificates import Signer
-from tests.lab.crowd import FEW, Crowd
 from tests.lab.databases import BACKENDS, DatabaseServer, attach
 from tests.lab.engine import Engine, wait_until
-from tests.lab.future import VERSION as FUTURE
-from tests.lab.future import Kind
-from tests.lab.halting import Halting
+from tests.lab.future_release import VERSION as FUTURE
+from tests.lab.future_release import Kind
+from tests.lab.pause_at_step import PausedAtStep
 from tests.lab.server import Server
-from tests.lab.upgrading import amiss, as_version
+from tests.lab.upgrading import as_version, differences
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -36,20 +36,20 @@ SECRET: Final = "db-pass:w;'x$1 #"
 
 @dataclass(frozen=True)
 class Pair:
-    """A machine, and the database server that has its data."""
+    """A machine, and the database server with its data."""
 
     server: Server
     database: DatabaseServer
 
-    def amiss(self) -> list[str]:
-        """Return what is not as before any upgrade."""
+    def differences(self) -> list[str]:
+        """Return the differences from the state before the upgrade."""
         version = self.server.release.version
-        told = amiss(self.server.machine, version)
-        if (found := self.database.rows(VERSION)) != [[version]]:
-            told.append(f"the database says it is of {found}")
+        texts = differences(self.server.machine, version)
+        if (rows := self.database.rows(VERSION)) != [[version]]:
+            texts.append(f"the database says it is of {rows}")
         if self.database.rows(NEW_COLUMN):
-            told.append("a column of the new release is there")
-        return told
+            texts.append("a column of the new release exists")
+        return texts
 
 
 @pytest.fixture(scope="module", params=BACKENDS)
@@ -60,7 +60,7 @@ def pair(
     release: Release,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Pair]:
-    """Give a machine with the release under test, and people's data in a database server."""
+    """Yield a machine with the release under test, and data in a database server."""
     secret: Path = tmp_path_factory.mktemp("database") / "password"
     with (
         Network(engine) as network,
@@ -69,36 +69,36 @@ def pair(
         machine = boot()
         attach(engine, network, machine.name)
         machine.write(CA, database.ca)
-        there = database.settings(secret, CA)
-        server = Server(machine, release, data=there)
+        settings = database.settings(secret, CA)
+        server = Server(machine, release, data=settings)
         outcome = server.deploy()
         assert outcome.status == 0, outcome.output
-        filling.fill(database, FEW)
+        corpus_rows.fill(database, FEW)
         yield Pair(server, database)
 
 
 def test_an_upgrade_that_fails_leaves_every_row_as_it_was(pair: Pair) -> None:
-    """The release is tried out with a copy of the rows, and none of theirs is touched."""
+    """The release is tested with a copy of the rows, and the original rows are not changed."""
     future = as_version(pair.server, FUTURE, Kind.FAILS_HALF_WAY)
-    with Crowd(future) as crowd:
+    with ActiveUsers(future) as users:
         outcome = future.deploy()
     assert outcome.status == 1
     assert "step 2 of 3 has failed" in outcome.output
-    assert crowd.complaints() == []
-    assert pair.amiss() == []
+    assert users.problems() == []
+    assert pair.differences() == []
 
 
-def test_an_upgrade_of_a_database_that_is_read_only_is_taken_back(pair: Pair) -> None:
-    """There is nothing to take back, and who reads goes on reading."""
+def test_upgrade_of_a_read_only_database_is_rolled_back(pair: Pair) -> None:
+    """There is nothing to roll back, and clients can still read."""
     future = as_version(pair.server, FUTURE, Kind.NEW_STEP)
     pair.database.read_only()
     try:
         outcome = future.deploy()
         assert outcome.status == 1
         assert "failed, and all is as it was: " in outcome.output, outcome.output
-        assert pair.amiss() == []
-        place = "/dav.php/addressbooks/corpus00/default/"
-        assert pair.server.ask("PROPFIND", place, user="corpus00").status == 207
+        assert pair.differences() == []
+        href = "/dav.php/addressbooks/corpus00/default/"
+        assert pair.server.ask("PROPFIND", href, user="corpus00").status == 207
     finally:
         pair.database.read_only(on=False)
     assert pair.server.deploy().status == 0
@@ -106,12 +106,12 @@ def test_an_upgrade_of_a_database_that_is_read_only_is_taken_back(pair: Pair) ->
 
 
 @pytest.mark.parametrize("away", [False, True], ids=["", "and the database server is away when the machine boots"])
-def test_a_power_cut_while_rows_are_loaded_is_taken_back(pair: Pair, *, away: bool) -> None:
-    """Some tables are empty by then, and some are missing; when the machine has power again, all are there again."""
+def test_power_cut_while_rows_are_loaded_is_rolled_back(pair: Pair, *, away: bool) -> None:
+    """Some tables are empty or missing at that moment; after the boot, all are restored."""
     machine = pair.server.machine
     future = as_version(pair.server, FUTURE, Kind.NEW_STEP)
-    with Crowd(pair.server, writing=2, powered=False) as crowd:
-        with Halting(machine, "database.transfer._converted", future.deploy, times=40):
+    with ActiveUsers(pair.server, writing=2, powered=False) as users:
+        with PausedAtStep(machine, "database.transfer._converted", future.deploy, times=40):
             machine.kill()
             if away:
                 pair.database.stop()
@@ -120,19 +120,19 @@ def test_a_power_cut_while_rows_are_loaded_is_taken_back(pair: Pair, *, away: bo
             assert pair.server.ask("PROPFIND", "/dav.php/").status == 503
             pair.database.start()
         assert wait_until(lambda: pair.server.ask("PROPFIND", "/dav.php/").status == STRANGER, 60)
-    assert crowd.complaints() == []
-    assert pair.amiss() == []
+    assert users.problems() == []
+    assert pair.differences() == []
 
 
-def test_an_upgrade_arrives(pair: Pair) -> None:
-    """With the rows, the column that is new, and everything that makes the database fast."""
+def test_upgrade_succeeds(pair: Pair) -> None:
+    """With all rows, the new column, and the indexes."""
     future = as_version(pair.server, FUTURE, Kind.NEW_STEP)
-    with Crowd(future) as crowd:
+    with ActiveUsers(future) as users:
         outcome = future.deploy()
-    print(f"{pair.database.backend}: {crowd}")
+    print(f"{pair.database.backend}: {users}")
     assert outcome.status == 0, outcome.output
-    assert crowd.complaints() == []
-    assert amiss(future.machine, FUTURE) == []
+    assert users.problems() == []
+    assert differences(future.machine, FUTURE) == []
     assert pair.database.rows(NEW_COLUMN) != []
     assert future.check()["healthy"], future.check()
     assert future.deploy().changes == 0

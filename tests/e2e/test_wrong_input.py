@@ -1,4 +1,4 @@
-"""Whatever is wrong is said in one line each, for all hosts at once, and no host is touched."""
+"""Every error in the input is one line, for all hosts together, and no host is changed."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ if TYPE_CHECKING:
 
 
 HOSTS_A_RUN = 8
-"""As many connections at once as sshd takes without dropping any (its MaxStartups is 10)."""
+"""The number of concurrent connections that sshd accepts without dropping any (its MaxStartups is 10)."""
 TOUCHABLE = ("/etc", "/opt", "/usr/local", "/var/lib/baikal", "/var/lib/dpkg/status", "/srv")
 
 
 @pytest.fixture(scope="module")
 def bare(boot: Callable[..., Machine], release: Release) -> Server:
-    """Give a machine that nothing was ever deployed to."""
+    """Return a machine without any deploy."""
     return Server(boot(warm=False), release)
 
 
 @pytest.fixture
 def before(bare: Server) -> dict[str, Entry]:
-    """Give what stands on the machine, for comparing afterwards."""
+    """Return a snapshot of the machine, to compare with later."""
     return bare.machine.snapshot(TOUCHABLE)
 
 
-def test_every_wrong_setting_is_one_line_and_touches_nothing(
+def test_every_wrong_setting_is_one_line_and_changes_nothing(
     bare: Server, before: dict[str, Entry], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The unit tests' whole table of wrong settings, each as a host of its own, on a real machine."""
+    """The unit tests' whole table of wrong settings, with one host for each, on a real machine."""
     for variable, value in VARIABLES.items():
         monkeypatch.setenv(variable, value)
     assert len(WRONG_DATA) >= 50
@@ -72,7 +72,7 @@ def test_every_wrong_setting_is_one_line_and_touches_nothing(
     assert bare.machine.snapshot(TOUCHABLE) == before
 
 
-def test_all_faults_of_all_hosts_come_at_once(bare: Server, before: dict[str, Entry]) -> None:
+def test_all_errors_of_all_hosts_are_reported_together(bare: Server, before: dict[str, Entry]) -> None:
     """Two hosts, three faults, one run."""
     good = bare.host()[1]
     hosts = [("one", good | {"http_port": 0, "tlss": "off"}), ("two", good | {"hostname": "a b"}), ("three", good)]
@@ -84,8 +84,8 @@ def test_all_faults_of_all_hosts_come_at_once(bare: Server, before: dict[str, En
     assert bare.machine.snapshot(TOUCHABLE) == before
 
 
-def test_values_from_the_command_line_dont_bite(bare: Server, before: dict[str, Entry]) -> None:
-    """--data guesses types: a password becomes a number, 0.10 becomes 0.1."""
+def test_types_guessed_by_data_option_are_refused(bare: Server, before: dict[str, Entry]) -> None:
+    """The option --data of pyinfra guesses types: a password becomes a number, 0.10 becomes 0.1."""
     outcome = pyinfra([bare.host()], "-y", "--data", "admin_password=12345", "--data", "baikal_version=0.10")
     assert outcome.status == 1
     assert "admin_password: is a secret and must be a reference" in outcome.output
@@ -94,12 +94,12 @@ def test_values_from_the_command_line_dont_bite(bare: Server, before: dict[str, 
     assert bare.machine.snapshot(TOUCHABLE) == before
 
 
-def test_an_archive_that_is_not_the_release_is_refused_here(
+def test_archive_that_is_not_the_release_is_refused_locally(
     bare: Server, before: dict[str, Entry], tmp_path: Path
 ) -> None:
-    """No zip, a way out of the directory, a wrong checksum, another version, no file: before any host is touched."""
+    """Not a zip, a path outside the directory, a wrong checksum, another version, a missing file: before any change."""
     noise, escaping = tmp_path / "noise.zip", tmp_path / "escaping.zip"
-    noise.write_bytes(b"this is no zip archive")
+    noise.write_bytes(b"this is not a zip archive")
     with zipfile.ZipFile(bare.release.path) as source, zipfile.ZipFile(escaping, "w") as target:
         for member in source.infolist():
             target.writestr(member, source.read(member))
@@ -134,10 +134,10 @@ def test_an_archive_that_is_not_the_release_is_refused_here(
         ("nosudo", {"_sudo": True}, "sudo"),
     ],
 )
-def test_a_user_who_may_not_is_told_how(
+def test_user_without_privileges_gets_the_remedy(
     bare: Server, before: dict[str, Entry], user: str, data: dict[str, object], words: str
 ) -> None:
-    """No root and no sudo: one line with the remedy, no traceback, no question, and nothing hangs."""
+    """Without root and sudo: one line with the remedy, no traceback, no prompt, and no hang."""
     name, root = bare.host()
     host = (
         {key: value for key, value in root.items() if not key.startswith("ssh_")} | bare.machine.ssh_data(user) | data
@@ -150,7 +150,7 @@ def test_a_user_who_may_not_is_told_how(
 
 
 def test_a_host_with_too_old_a_php_is_refused_with_the_remedy(bare: Server) -> None:
-    """As on Ubuntu 22.04, whose apt offers 8.1: said before the first change."""
+    """As on Ubuntu 22.04, where apt offers 8.1: reported before the first change."""
     bare.machine.run("mkdir -p /srv/old")
     bare.machine.write("/srv/old/Packages", INDEX)
     bare.machine.write("/etc/apt/sources.list.d/old.list", "deb [trusted=yes] file:/srv/old ./\n")
@@ -167,16 +167,16 @@ def test_a_host_with_too_old_a_php_is_refused_with_the_remedy(bare: Server) -> N
 
 
 def test_an_unreachable_host_is_named(bare: Server) -> None:
-    """A port where nobody listens: status 1, and the host's name."""
+    """A closed port: status 1, and the host's name."""
     name, data = bare.host()
     outcome = pyinfra([(name, data | {"ssh_port": 1})], "-y")
     assert outcome.status == 1
     assert name in outcome.output
 
 
-def _is_plain(given: object) -> bool:
-    """Tell whether an inventory file of the lab, which is JSON, can say it."""
+def _is_plain(value: object) -> bool:
+    """Whether an inventory file of the lab, which is JSON, can contain the value."""
     try:
-        return bool(json.loads(json.dumps(given)) == given)
+        return bool(json.loads(json.dumps(value)) == value)
     except (TypeError, ValueError):
         return False

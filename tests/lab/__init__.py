@@ -1,1 +1,1 @@
-"""What the end-to-end tests stand on: an engine, base images, machines, a release to install."""
+"""Infrastructure of the end-to-end tests: container engine, base images, machines, a release to install."""

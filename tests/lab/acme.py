@@ -1,4 +1,4 @@
-"""A certificate authority to test Let's Encrypt against: pebble, the names that it looks up, and a front that can refuse."""
+"""An ACME server in place of Let's Encrypt: pebble, its name server, and a proxy that can refuse orders."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from tests.lab.acme_image import (
 from tests.lab.container import LABELS
 from tests.lab.engine import Engine, wait_until
 from tests.lab.errors import LabError
+from tests.lab.removable import Removable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,7 +40,7 @@ TSIG_ALGORITHM: Final = "hmac-sha512"
 
 @dataclass
 class Network:
-    """A network of its own, on which containers find each other by name; as a context manager, removed at the end."""
+    """A Docker network on which containers find each other by name; as a context manager, removed at the end."""
 
     engine: Engine
     name: str = field(default_factory=lambda: f"baikal-lab-{secrets.token_hex(4)}")
@@ -50,44 +51,44 @@ class Network:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Remove the network; what is still on it keeps it until the next run's ``remove_leftovers``."""
+        """Remove the network; with containers on it, it stays until the next run's ``remove_leftovers``."""
         self.engine.docker("network", "rm", self.name, check=False)
 
 
 def address(engine: Engine, network: Network, container_name: str) -> str:
     """Return the IPv4 address that a running container has on the network; LabError if it has none."""
     template = f'{{{{with index .NetworkSettings.Networks "{network.name}"}}}}{{{{.IPAddress}}}}{{{{end}}}}'
-    found = engine.docker("inspect", "-f", template, container_name).strip()
-    if not found:
+    ip_address = engine.docker("inspect", "-f", template, container_name).strip()
+    if not ip_address:
         message = (
             f"the container {container_name} has no address on {network.name}: is it running, and on that network?"
         )
         raise LabError(message)
-    return found
+    return ip_address
 
 
 @dataclass
-class AcmeServer:
+class AcmeServer(Removable):
     """An ACME server that is reached as ``acme.lab.test``; as a context manager, removed at the end of the block.
 
-    No name leads anywhere until ``lead`` is called; each order is validated anew.
+    No name has an address until ``set_address`` is called; each order is validated again.
     """
 
     engine: Engine
     name: str
     """The container's."""
     ca: str
-    """PEM of the authority behind the server's own HTTPS, the same for all servers of a process."""
+    """PEM of the CA of the server's own HTTPS certificate, the same for all servers of a process."""
     eab_key_id: str = ""
     eab_hmac_key: str = field(default="", repr=False)
-    """With ``eab``, what an account must be bound to, in base64url as clients take it."""
+    """With ``eab``, the key for external account binding, in base64url as clients take it."""
     tsig_name: str = ""
     tsig_algorithm: str = ""
     tsig_secret: str = field(default="", repr=False)
     """With ``bind``, the key that may change the zone ``lab.test``, in base64; bind answers at port 53 of ``name``."""
     directory: str = f"https://{ALIAS}:{FRONT_PORT}/dir"
     dns_management: str = f"http://{ALIAS}:8055"
-    """Where pebble-challtestsrv takes records, at /set-txt and /clear-txt for one; pebble asks it unless with ``bind``."""
+    """URL of pebble-challtestsrv, where records are set (/set-txt, /clear-txt). Pebble queries it unless ``bind`` is used."""
 
     @classmethod
     def start(  # noqa: PLR0913 - one for each thing that authorities do differently
@@ -100,9 +101,9 @@ class AcmeServer:
         nonce_reject_percent: int = 0,
         bind: bool = False,
     ) -> Self:
-        """Start a server and return when it answers; one for a network, since all have the same name.
+        """Start a server and return when it answers; only one per network, since all have the same name.
 
-        With ``bind``, names are looked up in a real name server's zone, which takes dynamic updates (RFC 2136).
+        With ``bind``, names are in the zone of a real name server, which accepts dynamic updates (RFC 2136).
         Raises LabError with the server's logs.
         """
         image = acme_image(engine)
@@ -125,10 +126,10 @@ class AcmeServer:
             "PEBBLE_WFE_NONCEREJECT": str(nonce_reject_percent),
         }
         words = [f"--env={name}={value}" for name, value in environment.items()]
-        place = ("--network", network.name, "--network-alias", ALIAS, "--workdir", "/acme")
+        options = ("--network", network.name, "--network-alias", ALIAS, "--workdir", "/acme")
         try:
-            engine.docker("create", "--init", "--name", server.name, *LABELS, *place, *words, image, "sh", "main")
-            server._bring(files)
+            engine.docker("create", "--init", "--name", server.name, *LABELS, *options, *words, image, "sh", "main")
+            server._copy(files)
             engine.docker("start", server.name)
             server._wait_until_ready(FRONT_PORT)
         except BaseException:
@@ -136,29 +137,21 @@ class AcmeServer:
             raise
         return server
 
-    def __enter__(self) -> Self:
-        """Begin the block at whose end the server is removed."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Remove the server."""
-        self.remove()
-
     def root(self) -> str:
-        """Return the PEM of the root that signs certificates now; another one after each ``restart``."""
+        """Return the PEM of the current root certificate; it changes with each ``restart``."""
         return self._run("curl -fsSk https://127.0.0.1:15000/roots/0")
 
     def issued(self) -> int:
-        """Return how many certificates pebble has issued since it was started, or restarted."""
+        """Return how many certificates pebble has issued since its last start."""
         return self._run("cat pebble.log").count("Issued certificate serial ")
 
-    def lead(self, name: str, address: str) -> None:
-        """Let a name lead to this IPv4 address, and to no other."""
-        self._point(name, address)
+    def set_address(self, name: str, address: str) -> None:
+        """Set this IPv4 address, and no other, for a name."""
+        self._update_address(name, address)
 
-    def forget(self, name: str) -> None:
-        """Let a name lead nowhere."""
-        self._point(name, "")
+    def remove_address(self, name: str) -> None:
+        """Remove the address of a name."""
+        self._update_address(name, "")
 
     def stop(self) -> None:
         """Refuse connections until ``resume``; accounts and orders are kept."""
@@ -169,27 +162,27 @@ class AcmeServer:
         self._run(FRONT_START)
 
     def restart(self) -> None:
-        """Start pebble anew: it has forgotten accounts and orders, and has another root; names lead where they led."""
+        """Restart pebble: accounts and orders are lost and the root is new; the addresses of names stay."""
         self._run('pid=$(cat pebble.pid); kill -KILL "$pid"; while kill -0 "$pid" 2>/dev/null; do sleep 0.02; done')
-        self._wait_until_ready(PEBBLE_PORT)  # the front may be stopped
+        self._wait_until_ready(PEBBLE_PORT)  # the proxy may be stopped
 
     def limit(self, detail: str, retry_after_s: int) -> None:
-        """Refuse new orders from now on, as Let's Encrypt does when there were too many (RFC 8555, 6.6)."""
+        """Refuse new orders from now on, as Let's Encrypt does above its rate limit (RFC 8555, 6.6)."""
         self._run(FRONT_STOP)
-        self._bring(limit_files(detail, retry_after_s))
+        self._copy(limit_files(detail, retry_after_s))
         self._run(FRONT_START)
 
     def unlimit(self) -> None:
-        """Take new orders again."""
+        """Accept new orders again."""
         self._run(FRONT_STOP)
         self._run("rm -f limit.conf")
         self._run(FRONT_START)
 
     def remove(self) -> None:
-        """Remove the server; once more does nothing."""
+        """Remove the server; a second call does nothing."""
         self.engine.docker("rm", "-f", "-v", self.name, check=False)
 
-    def _point(self, name: str, address: str) -> None:
+    def _update_address(self, name: str, address: str) -> None:
         if self.tsig_name:
             added = f"update add {name}. 1 A {address}\n" if address else ""
             update = f"server 127.0.0.1\nzone {ZONE}\nupdate delete {name}. A\n{added}send\n"
@@ -202,8 +195,8 @@ class AcmeServer:
             steps.append(tell.format(json.dumps({"host": f"{name}.", "addresses": [address]}), "add-a"))
         self._run(" && ".join(steps))
 
-    def _bring(self, files: Mapping[str, str]) -> None:
-        """Put files into the container's /acme."""
+    def _copy(self, files: Mapping[str, str]) -> None:
+        """Copy files into the container's /acme."""
         with tempfile.TemporaryDirectory(prefix="baikal-lab-") as folder:
             for name, text in files.items():
                 (Path(folder) / name).write_text(text, encoding="utf-8")
@@ -213,7 +206,7 @@ class AcmeServer:
         return self.engine.docker("exec", self.name, "sh", "-euc", script)
 
     def _wait_until_ready(self, port: int) -> None:
-        """Wait until pebble, at this port, its root and the name server answer; LabError with the logs if they don't."""
+        """Wait until pebble (at this port), its root and the name server answer; else LabError with the logs."""
         asked = [f"https://127.0.0.1:{port}/dir", "https://127.0.0.1:15000/roots/0"]
         steps = [f"curl -fsSko /dev/null {url}" for url in asked] + ["curl -sSo /dev/null http://127.0.0.1:8055"]
         if self.tsig_name:

@@ -1,4 +1,4 @@
-"""What an ACME server for tests starts from: an image, an authority for its own HTTPS, and the files of what runs in it."""
+"""Image and configuration of the ACME server for tests: pebble, nginx in front of it, bind, and a CA for its own HTTPS."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ BASE: Final = "debian:13"
 PACKAGES: Final = ("bind9", "bind9-dnsutils", "curl", "nginx-light", "openssl", "pebble")
 ALIAS: Final = "acme.lab.test"
 ZONE: Final = "lab.test"
-"""What bind answers for, and nothing else."""
+"""The only zone that bind serves."""
 
-# An HTTPS certificate as the strictest of clients want it, and the authority behind it; printed one after the other.
+# An HTTPS certificate that also the strictest clients accept, and its CA; both are printed.
 AUTHORITY: Final = f"""\
 set -eu
 cd /tmp
@@ -35,7 +35,7 @@ openssl req -x509 $new -keyout own.key -out own.crt -subj /CN={ALIAS} -CA ca.crt
 cat ca.crt own.crt own.key
 """
 
-# Whoever ends pebble by SIGKILL gets another one; ended in any other way, it ends the container.
+# If pebble is killed by SIGKILL, it is started again; if it ends in another way, the container ends.
 MAIN: Final = """\
 set -eu
 cd /acme
@@ -49,8 +49,8 @@ while :; do
 done
 """
 
-# Pebble builds its addresses of the Host that it is asked for. An if in place of the include would need no other
-# start, but the time to wait stands in a header, which takes no variable from a file.
+# Pebble builds its URLs from the Host header of the request. An `if` in place of the include would need no restart,
+# but the time to wait is in a header, which can't have a variable from a file.
 FRONT: Final = """\
 user root;
 pid front.pid;
@@ -121,21 +121,21 @@ ns A 127.0.0.1
 
 
 def acme_image(engine: Engine) -> str:
-    """Return the tag of the image that ACME servers start from, built unless it was built before."""
+    """Return the tag of the image of ACME servers; it is built if it doesn't exist."""
     slug = f"acme:{BASE.replace(':', '-')}"
     return built_image(engine, base_image(engine, BASE).tag, slug, INSTALL, PACKAGES)
 
 
 @functools.cache
 def authority(engine: Engine) -> tuple[str, str, str]:
-    """Return, in PEM, an authority and the certificate and key that it gave the server."""
-    told = engine.docker("run", "--rm", "-i", *LABELS, acme_image(engine), "sh", "-s", input=AUTHORITY)
-    ca, certificate, key = re.findall(r"-----BEGIN [^-]+-----.*?-----END [^-]+-----\n", told, re.DOTALL)
+    """Return, in PEM, a CA, and the server's certificate and key that it has signed."""
+    output = engine.docker("run", "--rm", "-i", *LABELS, acme_image(engine), "sh", "-s", input=AUTHORITY)
+    ca, certificate, key = re.findall(r"-----BEGIN [^-]+-----.*?-----END [^-]+-----\n", output, re.DOTALL)
     return ca, certificate, key
 
 
 def server_files(validity_s: int, eab_keys: Mapping[str, str]) -> dict[str, str]:
-    """Return the configuration of pebble and of the front; ``eab_keys`` are what accounts must be bound to, if any."""
+    """Return the configuration of pebble and nginx; ``eab_keys`` are keys for external account binding, if required."""
     pebble = {
         "listenAddress": "127.0.0.1:14001",
         "managementListenAddress": "127.0.0.1:15000",
@@ -152,11 +152,11 @@ def server_files(validity_s: int, eab_keys: Mapping[str, str]) -> dict[str, str]
 
 
 def limit_files(detail: str, retry_after_s: int) -> dict[str, str]:
-    """Return what makes the front refuse new orders, as Let's Encrypt does when there were too many (RFC 8555, 6.6)."""
+    """Return the files that make nginx refuse new orders, as Let's Encrypt does above its rate limit (RFC 8555, 6.6)."""
     problem = {"type": "urn:ietf:params:acme:error:rateLimited", "detail": detail, "status": 429}
     return {"limit.conf": LIMIT.format(retry_after_s), "limited.json": json.dumps(problem)}
 
 
 def bind_files(name: str, algorithm: str, secret: str) -> dict[str, str]:
-    """Return the configuration of a name server whose one zone this key may change."""
+    """Return the configuration of a name server with one zone, which this key may change."""
     return {"named.conf": NAMED.format(zone=ZONE, name=name, algorithm=algorithm, secret=secret), "zone": ZONE_FILE}

@@ -1,4 +1,4 @@
-"""The images that the deploy bakes, each way once, kept by the lab for as long as nothing that goes into them changes."""
+"""Images that the deploy bakes, in both ways; the lab keeps them until one of their sources changes."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ if TYPE_CHECKING:
 
 
 BASE: Final = "debian:13"
-"""The distribution of the Dockerfile's own base."""
+"""The distribution of the base in the Dockerfile."""
 INGREDIENTS: Final = (
     *("baikalctl", "tasks", "templates", "group_data", "config.py", "deploy.py", "inventory.py"),
     *("requirements-deploy.lock", "Dockerfile", ".dockerignore"),
 )
 BUILD_LIMIT_S: Final = 900
 ANOTHER: Final = "baikal-lab/another"
-"""Images of one process, whose id their tags begin with."""
+"""Images of a single process; their tags begin with its id."""
 
 
 def baked(engine: Engine, release: Release, distribution: str = BASE) -> str:
@@ -46,13 +46,13 @@ def baked(engine: Engine, release: Release, distribution: str = BASE) -> str:
         if not engine.has_image(tag):
             engine.say(f"lab: baking {tag} (half a minute)")
             _bake(engine, release, base_image(engine, distribution).tag, tag)
-            _forget_older(engine, tag)
+            _remove_older(engine, tag)
     return tag
 
 
 @contextlib.contextmanager
 def baked_on(engine: Engine, base: str, release: Release, tree: Path = REPOSITORY) -> Iterator[str]:
-    """Give the tag of an image that the checkout ``tree`` bakes on another image; it is removed at the end of the block."""
+    """Yield the tag of an image that the checkout ``tree`` bakes on another image; it is removed at the end of the block."""
     tag = f"{ANOTHER}:{os.getpid()}-{secrets.token_hex(4)}"
     try:
         _bake(engine, release, base, tag, tree)
@@ -63,9 +63,9 @@ def baked_on(engine: Engine, base: str, release: Release, tree: Path = REPOSITOR
 
 @contextlib.contextmanager
 def packages_alone(engine: Engine, image: str) -> Iterator[str]:
-    """Give the tag of a base image with the packages of a baked one; it is removed at the end of the block.
+    """Yield the tag of a base image with the packages of a baked one; it is removed at the end of the block.
 
-    So baking on it takes seconds.
+    Baking on it takes seconds.
     """
     tag = f"{ANOTHER}:{os.getpid()}-{secrets.token_hex(4)}"
     ours = (paths.LIBRARY, paths.COMMAND, paths.CODE, "/etc/baikal")
@@ -81,12 +81,12 @@ def packages_alone(engine: Engine, image: str) -> Iterator[str]:
 
 
 def _bake(engine: Engine, release: Release, base: str, tag: str, tree: Path = REPOSITORY) -> None:
-    """Have the deploy of the checkout ``tree`` bake an image on another one, and give it the ``tag``."""
+    """Bake an image on another one with the deploy of the checkout ``tree``, and set its ``tag``."""
     name = f"baikal:{release.version}"
     with set_aside(engine, name):
         outcome = pyinfra(f"@docker/{base}", "-y", *release_data(release), tree=tree)
         if outcome.status or not engine.has_image(name):
-            if unfinished := re.search(r"image ID: (\w+)", outcome.output):  # pyinfra commits it all the same
+            if unfinished := re.search(r"image ID: (\w+)", outcome.output):  # pyinfra commits the image anyway
                 engine.docker("rmi", "-f", unfinished[1], check=False)
             message = f"the deploy did not bake an image:\n{outcome.output[-4000:]}"
             raise LabError(message)
@@ -96,7 +96,7 @@ def _bake(engine: Engine, release: Release, base: str, tag: str, tree: Path = RE
 
 @contextlib.contextmanager
 def set_aside(engine: Engine, name: str) -> Iterator[None]:
-    """Let the block, one at a time, take the name of an image that may be somebody's own, who has it back afterwards."""
+    """Free the name of an image for the block, and restore it afterwards if it was the user's; one block at a time."""
     aside = f"{name}-set-aside"
     with locked("baked-name"):
         if engine.has_image(name):
@@ -117,14 +117,14 @@ def built(engine: Engine, release: Release, distribution: str = BASE) -> str:
         if not engine.has_image(tag):
             engine.say(f"lab: building {tag} (half a minute)")
             build(release, base_image(engine, distribution).tag, tag)
-            _forget_older(engine, tag)
+            _remove_older(engine, tag)
     return tag
 
 
 def with_release(engine: Engine, image: str, release: Release) -> str:
-    """Return the tag of an image that is as a baked one, but for the release in it, put there by what is in it.
+    """Return the tag of a copy of a baked image with another release, installed by the image's own baikalctl.
 
-    So an older or a newer image takes seconds. Whoever asks for it removes it.
+    An older or newer image takes only seconds this way. The caller removes it.
     """
     tag = f"{ANOTHER}:{os.getpid()}-{secrets.token_hex(4)}"
     install = 'baikalctl release "$1" /tmp/release.zip --sha256 "$2"'
@@ -143,8 +143,8 @@ def with_release(engine: Engine, image: str, release: Release) -> str:
     return tag
 
 
-def _forget_older(engine: Engine, tag: str) -> None:
-    """Remove the images that were made in the same way of what has changed since, unless a container stands on one."""
+def _remove_older(engine: Engine, tag: str) -> None:
+    """Remove older images of the same kind whose sources have changed, unless a container uses one."""
     name, _, version = tag.partition(":")
     same = f"{name}:{version.rpartition('-')[0]}-"
     for older in engine.docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}", name).split():
@@ -175,7 +175,7 @@ def build(release: Release, base: str, tag: str, *options: str) -> float:
 
 
 def release_data(release: Release, **others: str) -> list[str]:
-    """Return the words of a pyinfra call that name the lab's release, and set ``others``."""
+    """Return pyinfra's arguments that select the lab's release and set ``others``."""
     values = {
         "baikal_archive": str(release.path),
         "baikal_version": f'"{release.version}"',
@@ -186,9 +186,9 @@ def release_data(release: Release, **others: str) -> list[str]:
 
 
 def _build(arguments: list[str]) -> None:
-    """Run ``docker build`` with BuildKit: whichever client has it, since a newer one may lack its plug-in."""
+    """Run ``docker build`` with BuildKit, with the first client that has it: a newer one may lack its plug-in."""
     clients = [client for client in (shutil.which("docker"), "/usr/bin/docker") if client and Path(client).exists()]
-    said = ""
+    output = ""
     for client in dict.fromkeys(clients):
         environment = {**os.environ, "DOCKER_BUILDKIT": "1"}
         command = [client, "build", *arguments]
@@ -197,16 +197,18 @@ def _build(arguments: list[str]) -> None:
         )
         if not done.returncode:
             return
-        said += f"{client}: {(done.stderr or done.stdout)[-3000:]}\n"
-    message = f"docker build failed:\n{said}"
+        output += f"{client}: {(done.stderr or done.stdout)[-3000:]}\n"
+    message = f"docker build failed:\n{output}"
     raise LabError(message)
 
 
 def _secrets(folder: Path) -> list[str]:
-    """Return the options that tell pip in the build how pip gets to its packages on this machine, where it was told."""
-    told = subprocess.run([sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False)
+    """Return options that pass this machine's pip configuration, if any, to pip in the build."""
+    config = subprocess.run(
+        [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False
+    )
     values = {}
-    for line in told.stdout.splitlines():
+    for line in config.stdout.splitlines():
         name, _, value = line.partition("=")
         values[name.rsplit(".", 1)[-1]] = value.strip("'")
     certificates = Path(values.get("cert", ""))
@@ -219,11 +221,11 @@ def _secrets(folder: Path) -> list[str]:
 
 
 def _digest(release: Release) -> str:
-    """Return what tells images of different ingredients apart."""
-    found = hashlib.sha256(release.sha256.encode())
+    """Return a digest of everything that goes into an image."""
+    digest = hashlib.sha256(release.sha256.encode())
     for name in INGREDIENTS:
-        place = REPOSITORY / name
-        for path in sorted(place.rglob("*")) if place.is_dir() else [place]:
+        ingredient = REPOSITORY / name
+        for path in sorted(ingredient.rglob("*")) if ingredient.is_dir() else [ingredient]:
             if path.is_file() and "__pycache__" not in path.parts:
-                found.update(f"{path.relative_to(REPOSITORY)}\0".encode() + path.read_bytes())
-    return found.hexdigest()[:12]
+                digest.update(f"{path.relative_to(REPOSITORY)}\0".encode() + path.read_bytes())
+    return digest.hexdigest()[:12]

@@ -1,4 +1,4 @@
-"""Certificates of a small authority of our own, right ones and wrong ones, as files that somebody brings."""
+"""Certificates of a small test CA, valid and invalid ones, as PEM."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Pair:
 
     certificate: str
     chain: str
-    """The certificate, and below it what signed it."""
+    """The certificate, followed by its intermediates."""
     key: str
     serial: int
     ends: dt.datetime
@@ -36,7 +36,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Signer:
-    """Whoever signs: a root, or what it has signed in its turn."""
+    """A CA: a root, or an intermediate."""
 
     certificate: x509.Certificate
     key: EllipticCurvePrivateKey
@@ -48,13 +48,13 @@ class Signer:
         return cls(_built(name, key, None, (), (-1, 3650), ""), key)
 
     def intermediate(self, name: str = "Lab Intermediate") -> Signer:
-        """Return an authority that this one has signed."""
+        """Return an intermediate CA that this one has signed."""
         key = ec.generate_private_key(ec.SECP256R1())
         return Signer(_built(name, key, self, (), (-1, 3650), ""), key)
 
     @property
     def pem(self) -> str:
-        """Its own certificate."""
+        """The CA's own certificate."""
         return self.certificate.public_bytes(PEM).decode()
 
     @property
@@ -71,7 +71,7 @@ class Signer:
 
 
 def self_signed(*names: str) -> Pair:
-    """Return a certificate for ``names`` that is right in all but this: nobody has signed it but itself."""
+    """Return a certificate for ``names`` that is self-signed and otherwise valid."""
     key = ec.generate_private_key(ec.SECP256R1())
     built = _built(names[0], key, None, names, (-1, 60), "")
     certificate = built.public_bytes(PEM).decode()
@@ -105,7 +105,7 @@ def _built(  # noqa: PLR0913, PLR0917 - what certificates differ in
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signing.public_key()), critical=False)
     )
-    if not names:  # Python 3.13 takes no authority without
+    if not names:  # Python 3.13 rejects a CA without it
         usages = dict.fromkeys(USAGES, False) | {"key_cert_sign": True, "crl_sign": True}
         built = built.add_extension(x509.KeyUsage(**usages), critical=True)
     if names:
@@ -119,7 +119,7 @@ def _built(  # noqa: PLR0913, PLR0917 - what certificates differ in
 
 
 def _general_name(name: str) -> x509.GeneralName:
-    """Write a host's name, or its address, as a certificate has it (RFC 5280, section 4.2.1.6)."""
+    """Return a host's name or address in the form of a certificate (RFC 5280, section 4.2.1.6)."""
     try:
         return x509.IPAddress(ipaddress.ip_address(name))
     except ValueError:

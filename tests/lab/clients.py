@@ -1,4 +1,4 @@
-"""Real clients, used as their users use them: a calendar by python-caldav, an address book by vdirsyncer."""
+"""Real clients: python-caldav for calendars, vdirsyncer for address books."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ verify = "{certificate}"
 
 @dataclass(frozen=True)
 class Account:
-    """Where somebody logs in: the server's address, the certificate to trust, name and password."""
+    """An account: the server's address, the certificate to trust, name and password."""
 
     url: str
     certificate: Path
@@ -59,8 +59,8 @@ class Account:
     password: str
 
     def principal(self) -> Any:  # noqa: ANN401 - python-caldav has no types
-        """Return python-caldav's principal, found from where people start; raises what the client raises."""
-        # Not at the top: unit tests only take texts from this module, and each of their forks copies the libraries' pages.
+        """Return python-caldav's principal, discovered from the address that users enter; raises the client's errors."""
+        # Not at the top: unit tests use only texts from this module, and each of their forks would copy the libraries' pages.
         from caldav.davclient import DAVClient
 
         client: Any = DAVClient(
@@ -73,12 +73,12 @@ class Account:
         return client.principal()
 
     def calendar(self, name: str = "default") -> Any:  # noqa: ANN401
-        """Return the calendar whose address ends in ``name``."""
+        """Return the calendar with an address that ends in ``name``."""
         calendars = self.principal().calendars()
         return next(calendar for calendar in calendars if calendar.url.path.rstrip("/").endswith(f"/{name}"))
 
     def round_trip_event(self, summary: str) -> str:
-        """Store an event, read it back in a session of its own, delete it, and return its title as read."""
+        """Store an event, read it back in a second session, delete it, and return its title as read."""
         self.calendar().save_event(EVENT.format(uid="round-trip", summary=summary))
         event = self.calendar().event_by_uid("round-trip")
         title = str(event.icalendar_component["SUMMARY"])
@@ -100,7 +100,7 @@ class Account:
         return text
 
     def _synchronised_folder(self, folder: Path) -> Path:
-        """Return a folder that vdirsyncer keeps in step with this account's default address book."""
+        """Return a folder that vdirsyncer synchronises with this account's default address book."""
         (folder / "contacts" / "default").mkdir(parents=True)
         (folder / "password").touch(mode=0o600)
         (folder / "password").write_text(self.password)

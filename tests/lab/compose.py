@@ -1,4 +1,4 @@
-"""The compose examples, started by compose itself as they stand, but for images, published ports and the network's number."""
+"""The compose examples, started by compose unchanged, except for images, published ports and the subnet."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import yaml
 
-from tests.lab.asking import HOSTNAME, PASSWORD, Answer
 from tests.lab.clients import Account
 from tests.lab.container import LABELS, READY_LIMIT_S, Container
 from tests.lab.deploying import REPOSITORY
 from tests.lab.engine import Engine, apt_install, can_install, locked, wait_until
 from tests.lab.errors import LabError
+from tests.lab.http_request import HOSTNAME, PASSWORD, Answer
 from tests.lab.machine import LOCAL, START_ATTEMPTS, free_port
+from tests.lab.removable import Removable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,38 +36,38 @@ EXAMPLES: Final = REPOSITORY / "examples" / "compose"
 COMPOSE_LIMIT_S: Final = 120
 ANSWER_LIMIT_S: Final = 60
 SUBNET: Final = "10.47.11.0/24"
-"""The number that the examples give their inner network; on a machine where others test, each run needs its own."""
+"""The subnet of the examples' inner network; where several runs share a machine, each needs its own."""
 CERTIFICATES: Final[Mapping[str, tuple[str, str]]] = {
     "standalone": ("baikal", f"/var/lib/baikal/tls/selfsigned-{HOSTNAME}.pem"),
     "nginx": ("nginx", "/etc/nginx/tls/fullchain.pem"),
     "caddy": ("caddy", "/data/caddy/pki/authorities/local/root.crt"),
 }
-"""In each example that the lab can start, the service that ends TLS, and there the certificate to trust."""
+"""For each example that the lab can start: the service that terminates TLS, and the path of its certificate."""
 ACCOUNT: Final = os.getuid() or 1000
-"""Whom Baïkal runs as, and whose the secrets are."""
+"""The account that runs Baïkal and owns the secrets."""
 
 
 @functools.cache
 def compose_command(engine: Engine) -> list[str]:
-    """Return the words that are compose on this machine; root on Debian or Ubuntu gets it installed.
+    """Return the command for compose on this machine; as root on Debian or Ubuntu, install it if it is missing.
 
     Raises LabError with the remedy where there is none.
     """
     with locked("compose"):
-        found = _found(engine)
-        if not found and can_install():
+        command = _command(engine)
+        if not command and can_install():
             ubuntu = "ID=ubuntu" in Path("/etc/os-release").read_text().splitlines()
             package = "docker-compose-v2" if ubuntu else "docker-compose"
             engine.say(f"lab: installing compose with apt: {package}")
             apt_install((package,))
-            found = _found(engine)
-    if not found:
+            command = _command(engine)
+    if not command:
         message = "there is neither `docker compose` nor `docker-compose`; install the package docker-compose-plugin"
         raise LabError(message)
-    return found
+    return command
 
 
-def _found(engine: Engine) -> list[str]:
+def _command(engine: Engine) -> list[str]:
     for command in ([engine.command, "compose"], ["/usr/bin/docker", "compose"], ["docker-compose"]):
         if not shutil.which(command[0]):
             continue
@@ -76,20 +77,20 @@ def _found(engine: Engine) -> list[str]:
 
 
 @dataclass
-class Project:
-    """An example that runs; as a context manager, removed with its volumes and networks at the end of the block."""
+class Project(Removable):
+    """A running example; as a context manager, removed with its volumes and networks at the end of the block."""
 
     engine: Engine
     name: str
     folder: tempfile.TemporaryDirectory[str] = field(repr=False)
     ports: dict[int, int] = field(default_factory=dict)
-    """Published ports: the container's own to the one on 127.0.0.1."""
+    """Published ports: from the container's port to the one on 127.0.0.1."""
 
     @classmethod
     def start(cls, engine: Engine, example: str, instead: Mapping[str, Mapping[str, Any]]) -> Self:
         """Start a copy of the example and return when it serves.
 
-        ``instead`` has, for each service, what this machine has in place of the example's image. The host name is
+        ``instead`` replaces, for some services, the example's image with one of this machine. The host name is
         ``localhost``, every password ``PASSWORD``. Raises LabError with the logs.
         """
         folder = tempfile.TemporaryDirectory(prefix="baikal-lab-")
@@ -104,22 +105,14 @@ class Project:
             raise
         return project
 
-    def __enter__(self) -> Self:
-        """Begin the block at whose end all of it is removed."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Remove all of it."""
-        self.remove()
-
     @property
     def baikal(self) -> Container:
-        """Baïkal's container, to be asked at the ports that the example publishes."""
+        """Baïkal's container, with the ports that the example publishes."""
         return Container(self.engine, self.container("baikal"), self.ports, self.folder)
 
     @property
     def url(self) -> str:
-        """The address that a client types."""
+        """The address that a user enters in a client."""
         return f"https://{HOSTNAME}:{self.ports[443]}"
 
     @property
@@ -128,7 +121,7 @@ class Project:
         return self.path("trusted.pem")
 
     def ask(self, method: str, path: str, *, user: str = "", body: str = "", port: int = 443) -> Answer:
-        """Send one request as clients do, by name and trusting the example's certificate alone; TLS unless at port 80."""
+        """Send one request by name, trusting only the example's certificate; over TLS except at port 80."""
         headers = {"Authorization": "Basic " + b64encode(f"{user}:{PASSWORD}".encode()).decode()} if user else {}
         where = (HOSTNAME, self.ports[port])
         connection = (
@@ -145,7 +138,7 @@ class Project:
         return Answer(answer.status, {name.lower(): value for name, value in answer.getheaders()}, text)
 
     def account(self) -> Account:
-        """Return where real clients log in."""
+        """Return the account for real clients."""
         return Account(self.url, self.certificate, "jo", PASSWORD)
 
     def container(self, service: str) -> str:
@@ -155,11 +148,11 @@ class Project:
         return self.engine.docker("ps", "-a", "-q", *filters).strip()
 
     def path(self, name: str) -> Path:
-        """Return where a file of the example stands."""
+        """Return the path of a file of the example."""
         return Path(self.folder.name) / name
 
     def compose(self, *arguments: str, check: bool = True) -> str:
-        """Run compose on the project and return what it printed; raises LabError with its words if it fails."""
+        """Run compose on the project and return its output; raises LabError with its message if it fails."""
         command = [*compose_command(self.engine), "--project-name", self.name, *arguments]
         done = subprocess.run(
             command, cwd=self.folder.name, capture_output=True, text=True, timeout=COMPOSE_LIMIT_S, check=False
@@ -170,7 +163,7 @@ class Project:
         return done.stdout
 
     def remove(self) -> None:
-        """Remove containers, networks and volumes; once more does nothing."""
+        """Remove containers, networks and volumes; a second call does nothing."""
         if not Path(self.folder.name).exists():
             return
         try:
@@ -183,7 +176,7 @@ class Project:
         container = self.container(service)
 
         def answers() -> bool:
-            # Not the key, which may stand below.
+            # Not the key, which may follow.
             shown = ("sed", "-n", "/BEGIN CERTIFICATE/,/END CERTIFICATE/p", certificate)
             self.certificate.write_text(self.engine.docker("exec", container, *shown, check=False))
             try:
@@ -196,7 +189,7 @@ class Project:
             raise LabError(message)
 
     def _copy(self, example: Path) -> None:
-        """Copy the example, with what its first lines tell people to make: passwords, and a certificate in tls/."""
+        """Copy the example, and create what its first lines ask for: passwords, and a certificate in tls/."""
         shutil.copytree(example, self.folder.name, dirs_exist_ok=True)
         self.path("secrets").mkdir()
         for name in ("admin", "jo"):
@@ -207,9 +200,9 @@ class Project:
                 os.chown(secret, ACCOUNT, ACCOUNT)
         self.path("tls").mkdir()
         request = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-        places = ["-keyout", str(self.path("tls/privkey.pem")), "-out", str(self.path("tls/fullchain.pem"))]
+        options = ["-keyout", str(self.path("tls/privkey.pem")), "-out", str(self.path("tls/fullchain.pem"))]
         names = ["-days", "2", "-subj", f"/CN={HOSTNAME}", "-addext", f"subjectAltName=DNS:{HOSTNAME}"]
-        subprocess.run([*request, *places, *names], capture_output=True, check=True)
+        subprocess.run([*request, *options, *names], capture_output=True, check=True)
 
     def _up(self, instead: Mapping[str, Mapping[str, Any]]) -> None:
         text = self.path("compose.yaml").read_text(encoding="utf-8")
@@ -229,7 +222,7 @@ class Project:
                 return
 
     def _adapt(self, project: dict[str, Any], instead: Mapping[str, Mapping[str, Any]]) -> None:
-        """Change in the example what can't be the same on any machine, and mark what it makes as this run's."""
+        """Change what differs on each machine, and label everything that the example creates with this run."""
         marks = [label for label in LABELS if "=" in label]
         self.ports = {}
         for name, service in project["services"].items():
@@ -246,7 +239,7 @@ class Project:
             project[kind] = {name: {**(made or {}), "labels": marks} for name, made in project[kind].items()}
 
     def _published(self, port: str) -> str:
-        """Return an example's published port as one on 127.0.0.1 that is free here; TCP and UDP get the same."""
+        """Return an example's published port as a free one on 127.0.0.1; TCP and UDP get the same one."""
         inner, slash, protocol = port.partition(":")[2].partition("/")
         outer = self.ports.setdefault(int(inner), free_port())
         return f"{LOCAL}:{outer}:{inner}{slash}{protocol}"

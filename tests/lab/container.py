@@ -1,4 +1,4 @@
-"""A container of our image, as somebody with Docker runs it, and a volume for it."""
+"""A container of our image, run as a user of Docker would, and its volume."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from tests.lab.asking import HOSTNAME, PASSWORD, Answer, ask
 from tests.lab.clients import Account
 from tests.lab.engine import Engine, wait_until
 from tests.lab.errors import LabError
+from tests.lab.http_request import HOSTNAME, PASSWORD, Answer, ask
 from tests.lab.machine import HOST_LABEL, LOCAL, RUN_LABEL, START_ATTEMPTS, free_port
+from tests.lab.removable import Removable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,10 +29,19 @@ ENVIRONMENT: Final[Mapping[str, str]] = {
     "BAIKAL_ADMIN_PASSWORD": PASSWORD,
     "BAIKAL_USERS": USERS,
 }
-"""What a container gets unless a test says otherwise: the account ``jo`` and the administrator, with ``PASSWORD``."""
+"""Default environment: the account ``jo`` and the administrator, both with ``PASSWORD``."""
 READY_LIMIT_S: Final = 20
 LABELS: Final = ("--label", f"{RUN_LABEL}={os.getpid()}", "--label", f"{HOST_LABEL}={socket.gethostname()}")
-"""What tells the next run whose containers and volumes are left over."""
+"""Labels by which the next run recognises leftover containers and volumes."""
+UNPRIVILEGED: Final = (
+    "--user=4711:4711",
+    "--read-only",
+    "--tmpfs=/run/baikal:mode=1777",
+    "--cap-drop=ALL",
+    "--security-opt=no-new-privileges",
+    "--sysctl=net.ipv4.ip_unprivileged_port_start=0",
+)
+"""Options of a container with minimal privileges."""
 
 
 @dataclass
@@ -41,12 +51,12 @@ class Volume:
     engine: Engine
     name: str = field(default_factory=lambda: f"baikal-lab-{secrets.token_hex(4)}")
     size: str = ""
-    """Such as 1m: as much memory instead of disk, for as long as a container has it."""
+    """Such as 1m: a volume of this size in memory instead of on disk; it lasts as long as a container uses it."""
     options: Sequence[str] = ()
     """Further options of docker volume create."""
 
     def __enter__(self) -> Self:
-        """Make the volume."""
+        """Create the volume."""
         small = ("--opt", "type=tmpfs", "--opt", "device=tmpfs", "--opt", f"o=size={self.size}") if self.size else ()
         self.engine.docker("volume", "create", *LABELS, *small, *self.options, self.name)
         return self
@@ -57,13 +67,13 @@ class Volume:
 
 
 @dataclass
-class Container:
-    """A container of ours; as a context manager, removed with its anonymous volumes at the end of the block."""
+class Container(Removable):
+    """A container of our image; as a context manager, removed with its anonymous volumes at the end of the block."""
 
     engine: Engine
     name: str
     ports: dict[int, int]
-    """Published ports: the container's own to the one on 127.0.0.1."""
+    """Published ports: from the container's port to the one on 127.0.0.1."""
     directory: tempfile.TemporaryDirectory[str] = field(repr=False)
 
     @classmethod
@@ -79,13 +89,13 @@ class Container:
         ports: Sequence[int] = (80, 443),
         ready: bool = True,
     ) -> Self:
-        """Run the image with ``arguments`` and return when it serves, or at once where ``ready`` is false.
+        """Run the image with ``arguments`` and return when it serves; immediately if ``ready`` is false.
 
-        ``environment`` changes :data:`ENVIRONMENT`; None takes a variable away. ``options`` are further ones of docker
+        ``environment`` changes :data:`ENVIRONMENT`; None removes a variable. ``options`` are further options of docker
         run. Raises LabError with the container's log if it doesn't serve.
         """
-        given = {**ENVIRONMENT, **(environment or {})}
-        words = [f"--env={name}={value}" for name, value in given.items() if value is not None]
+        variables = {**ENVIRONMENT, **(environment or {})}
+        words = [f"--env={name}={value}" for name, value in variables.items() if value is not None]
         if volume:
             words.append(f"--volume={volume.name}:/var/lib/baikal")
         directory = tempfile.TemporaryDirectory(prefix="baikal-lab-")
@@ -113,64 +123,56 @@ class Container:
             else:
                 return
 
-    def __enter__(self) -> Self:
-        """Begin the block at whose end the container is removed."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Remove the container."""
-        self.remove()
-
     @property
     def url(self) -> str:
-        """The address that a client types."""
+        """The address that a user enters in a client."""
         return f"https://{HOSTNAME}:{self.ports[443]}"
 
     def ask(self, method: str, path: str, *, port: int = 443, **parts: Any) -> Answer:  # noqa: ANN401 - as ask takes them
-        """Send one request exactly as given and return the answer; TLS unless ``port`` is 80."""
+        """Send one request unchanged and return the answer; over TLS unless ``port`` is 80."""
         return ask(self.ports[port], method, path, **({"secure": port != 80} | parts))
 
     def account(self, user: str = "jo", password: str = PASSWORD) -> Account:
-        """Return where real clients log in, trusting this server's certificate alone."""
+        """Return the account for real clients, which trust only this server's certificate."""
         return Account(self.url, self.certificate(), user, password)
 
     def certificate(self, hostname: str = HOSTNAME) -> Path:
-        """Return a copy of the self-signed certificate for a name, which clients are to trust."""
+        """Return the path of a copy of the self-signed certificate for a name, for clients to trust."""
         copy = Path(self.directory.name) / f"{hostname}.crt"
         copy.write_text(self.execute("openssl", "x509", "-in", f"/var/lib/baikal/tls/selfsigned-{hostname}.pem"))
         return copy
 
     def execute(self, *command: str, check: bool = True, user: str = "") -> str:
-        """Run a command in the container and return what it printed."""
+        """Run a command in the container and return its output."""
         whose = ("--user", user) if user else ()
         return self.engine.docker("exec", *whose, self.name, *command, check=check)
 
     def log(self) -> str:
-        """Return everything that the container has said so far, on both of its streams."""
+        """Return the container's log so far, of both streams."""
         command = [self.engine.command, "logs", self.name]
         return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False).stdout
 
     def inspect(self, template: str) -> str:
-        """Return what the engine knows of the container."""
+        """Return a value of ``docker inspect``."""
         return self.engine.docker("inspect", "-f", template, self.name).strip()
 
     def running(self) -> bool:
-        """Tell whether it runs."""
+        """Whether the container runs."""
         return self.inspect("{{.State.Running}}") == "true"
 
     def exit_status(self, limit_s: float = READY_LIMIT_S) -> int:
-        """Return the status that the container ends with; LabError if it still runs after ``limit_s``."""
+        """Wait for the container's end and return its exit status; LabError if it still runs after ``limit_s``."""
         if not wait_until(lambda: not self.running(), limit_s):
             message = f"the container still runs after {limit_s} s:\n{self.log()}"
             raise LabError(message)
         return int(self.inspect("{{.State.ExitCode}}"))
 
     def serving(self) -> bool:
-        """Tell whether ``baikalctl health`` says that it works."""
+        """Whether ``baikalctl health`` reports the container as healthy."""
         return self.engine.docker("exec", self.name, "baikalctl", "health", check=False).startswith("it asks")
 
     def wait_until_serving(self) -> None:
-        """Wait until it works; LabError with its log if it ends or doesn't."""
+        """Wait until the container is healthy; LabError with its log if it ends, or after the limit."""
         if (
             not wait_until(lambda: not self.running() or self.serving(), READY_LIMIT_S, pause_s=0.05)
             or not self.running()
@@ -179,7 +181,7 @@ class Container:
             raise LabError(message)
 
     def rows(self, query: str) -> list[list[Any]]:
-        """Return what the database in the container answers to ``query``."""
+        """Return the rows that ``query`` selects in the container's database."""
         program = (
             "import json, sqlite3; connection = sqlite3.connect('/var/lib/baikal/Specific/db/db.sqlite');"
             f"print(json.dumps(connection.execute({query!r}).fetchall())); connection.commit()"
@@ -188,19 +190,19 @@ class Container:
         return rows
 
     def stop(self) -> None:
-        """Tell it to end, as ``docker stop`` does, and wait."""
+        """Stop the container with ``docker stop``."""
         self.engine.docker("stop", self.name)
 
     def kill(self) -> None:
-        """End all of its processes at once."""
+        """Kill all processes of the container at once."""
         self.engine.docker("kill", "-s", "KILL", self.name)
 
     def start(self) -> None:
-        """Start it again, with the same environment, and wait until it serves."""
+        """Start the container again, with the same environment, and wait until it serves."""
         self.engine.docker("start", self.name)
         self.wait_until_serving()
 
     def remove(self) -> None:
-        """Remove the container; once more does nothing."""
+        """Remove the container; a second call does nothing."""
         self.engine.docker("rm", "-f", "-v", self.name, check=False)
         self.directory.cleanup()

@@ -1,4 +1,4 @@
-"""All that people have on a server, seen through DAV by each with his own log-in, and what of it is different."""
+"""Fetch all data of a server's users through DAV, each with their own login, and compare two such fetches."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 TOGETHER: Final = 100
-"""Objects that one request asks for."""
+"""How many objects one request fetches."""
 THREADS: Final = 4
 
 
 @dataclass
 class Contents:
-    """What there is, by address below the user: two people see the same shared calendar each at his own."""
+    """All objects by address; a shared calendar appears once for each user who sees it."""
 
     tokens: dict[str, str] = field(default_factory=dict)
     """The sync token of each calendar and address book."""
@@ -27,31 +27,31 @@ class Contents:
     """ETag and bytes of each object."""
 
     def __str__(self) -> str:
-        """Say how much it is."""
+        """Return the numbers of objects and collections."""
         return f"{len(self.objects):,} objects in {len(self.tokens):,} collections"
 
 
-def everything(
+def fetch_all(
     url: str, people: Mapping[str, str], headers: Mapping[str, str] | None = None, *, exact: bool = True
 ) -> Contents:
-    """Fetch every object of all ``people``, passwords by name, from the server at ``url``.
+    """Fetch every object of all ``people`` (passwords by user name) from the server at ``url``.
 
-    Each is fetched by itself, as the answer to a multiget lacks the CR of its lines; where ``exact`` is false, those
-    answers do, which is faster. What was fetched in one way can't be compared with what was in the other. Raises LabError
-    if anything isn't answered as it must be, or if a listing has what can't be fetched.
+    With ``exact``, each object is fetched alone, because the answer to a multiget lacks the CR of its lines. Without, a
+    multiget is used, which is faster. The two kinds of results can't be compared. Raises LabError on an unexpected
+    answer, and if a listed object can't be fetched.
     """
-    found = Contents()
+    contents = Contents()
     with ThreadPoolExecutor(THREADS) as pool:
         for part in pool.map(
             lambda person: _of(Dav(url, person[0], person[1], headers or {}), exact=exact), people.items()
         ):
-            found.tokens |= part.tokens
-            found.objects |= part.objects
-    return found
+            contents.tokens |= part.tokens
+            contents.objects |= part.objects
+    return contents
 
 
 def compare(before: Contents, after: Contents, *, tokens: bool = True) -> list[str]:
-    """Return what is different, one sentence each, or nothing; sync tokens only where they are asked for."""
+    """Return the differences, one sentence each; sync tokens are compared only with ``tokens``."""
     return [*_differences(before, after), *(_of_tokens(before, after) if tokens else ())]
 
 
@@ -64,15 +64,17 @@ def _of(dav: Dav, *, exact: bool) -> Contents:
             continue
         hrefs = iter(etags)
         while batch := list(itertools.islice(hrefs, TOGETHER)):
-            found = dav.objects(collection, batch)
-            part.objects |= {href: found.get(href, (etags[href], b"is listed, and not given out")) for href in batch}
+            objects = dav.objects(collection, batch)
+            part.objects |= {
+                href: objects.get(href, (etags[href], b"is listed, but can't be fetched")) for href in batch
+            }
     dav.close()
     return part
 
 
 def _differences(before: Contents, after: Contents) -> Iterator[str]:
     for href in sorted(before.tokens.keys() - after.tokens.keys()):
-        yield f"{href} is gone, with all that was in it"
+        yield f"{href} is gone, with all its objects"
     for href in sorted(after.tokens.keys() - before.tokens.keys()):
         yield f"{href} is new"
     for href in sorted(before.objects.keys() | after.objects.keys()):
@@ -95,8 +97,8 @@ def _of_tokens(before: Contents, after: Contents) -> Iterator[str]:
 
 
 def _first(was: bytes, now: bytes) -> str:
-    """Show where two objects begin to differ."""
+    """Show the first difference between two objects."""
     pairs = itertools.zip_longest(was, now)
-    at = next(place for place, (one, other) in enumerate(pairs) if one != other)
+    at = next(index for index, (one, other) in enumerate(pairs) if one != other)
     shown = slice(max(0, at - 20), at + 20)
     return f"from byte {at} on, {was[shown]!r} became {now[shown]!r}; {len(was)} bytes became {len(now)}"

@@ -1,6 +1,6 @@
-"""Other people's lives in small: users, calendars and address books with all that is hard to keep, as rows and by DAV.
+"""A corpus of users, calendars and address books with everything that is hard to preserve, as rows or stored by DAV.
 
-Everything is deterministic: the same corpus is the same bytes in every row, whenever and wherever it is made.
+Everything is deterministic: the same corpus has the same bytes in every row.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
-from tests.lab.asking import PASSWORD
 from tests.lab.dav import Dav
 from tests.lab.errors import LabError
+from tests.lab.http_request import PASSWORD
 from tests.lab.objects import (
     BERLIN,
     PLACES,
@@ -37,22 +37,22 @@ if TYPE_CHECKING:
 FIRST_DAY: Final = date(2026, 1, 1)
 DAYS: Final = 730
 KINDS: Final = 12
-"""How many kinds of things a calendar has; every twelfth is of the same."""
+"""How many kinds of objects a calendar has; every twelfth object is of the same kind."""
 EMOJI: Final = "🎂🎉🚲👩‍👩‍👧‍👦🏳️‍🌈"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Corpus:
-    """How much there is of what; as it stands here, it is a company's whole life, and with a few of each, a small test."""
+    """The size of the corpus; by default that of a company, with smaller numbers that of a quick test."""
 
     users: int = 20
     calendars: int = 5
-    """Of each user; the first is called ``default``, and the next user may read it, or write."""
+    """Per user. The first is called ``default``; the next user may read it, or write to it."""
     events: int = 200
     """In each calendar."""
     books: int = 2
     contacts: int = 125
-    """In each address book."""
+    """Per address book."""
     seed: int = 7
 
     def names(self) -> list[str]:
@@ -64,13 +64,13 @@ class Corpus:
         return dict.fromkeys(self.names(), PASSWORD)
 
     def __str__(self) -> str:
-        """Say it for people."""
+        """Return the size in words."""
         calendars, books = self.users * self.calendars, self.users * self.books
         events, contacts = calendars * self.events, books * self.contacts
         return f"{self.users} users, {calendars} calendars, {events:,} events, {contacts:,} contacts"
 
     def things(self, user: str, calendar: int) -> Iterator[Thing]:
-        """Yield what is in one of a user's calendars, evenly over two years, of all kinds."""
+        """Yield the objects of one of a user's calendars, of all kinds, evenly over two years."""
         rng = self._random(user, "calendar", calendar)
         for number in range(self.events):
             day = FIRST_DAY + timedelta(days=number * DAYS // self.events)
@@ -89,11 +89,11 @@ class Corpus:
 
 
 SMALL: Final = Corpus(users=3, calendars=2, events=2 * KINDS + 2, books=1, contacts=11)
-"""For tests of seconds: still of every kind, with changes and deletions."""
+"""For quick tests: still every kind of object, with changes and deletions."""
 
 
 def store(url: str, corpus: Corpus, each: int = 2) -> int:
-    """Add ``each`` further things and cards to every calendar and address book, by DAV and by each user's own log-in.
+    """Add ``each`` further objects to every calendar and address book, by DAV and with each user's own login.
 
     Returns how many were stored; LabError if one was not.
     """
@@ -101,7 +101,7 @@ def store(url: str, corpus: Corpus, each: int = 2) -> int:
     for user in corpus.names():
         dav = Dav(url, user, PASSWORD)
         home = f"/dav.php/calendars/{user}/"
-        # From one kind of things to the next, so that a few of each calendar are of all kinds together.
+        # The calendars begin with different kinds, so that a few objects of each calendar cover all kinds.
         more = replace(corpus, events=KINDS, contacts=each, seed=corpus.seed + 1)
         for number in range(corpus.calendars):
             for thing in itertools.islice(more.things(user, number), number % KINDS, number % KINDS + each):
@@ -135,7 +135,7 @@ def _stored(dav: Dav, path: str, data: str) -> int:
 
 
 def _thing(uid: str, number: int, day: date, rng: random.Random) -> Thing:  # noqa: PLR0911 - one for each kind
-    """Return the ``number``-th thing of a calendar."""
+    """Return the ``number``-th object of a calendar."""
     begin = datetime(day.year, day.month, day.day, rng.randrange(7, 20), rng.choice((0, 15, 30)), tzinfo=BERLIN)
     end = begin + timedelta(minutes=rng.choice((30, 45, 60, 90)))
     about = [f"SUMMARY:{rng.choice(TITLES)} {number}", f"LOCATION:{rng.choice(PLACES)}", description(rng)]
@@ -143,7 +143,7 @@ def _thing(uid: str, number: int, day: date, rng: random.Random) -> Thing:  # no
         case 0:
             return exceptional_series(uid, begin, end, about)
         case 1:
-            # By the clock on the wall, so that the tenth time is right across a change to summer time.
+            # In local time, so that the tenth occurrence is right across a change to summer time.
             tenth = timestamp(end + timedelta(weeks=9))
             return event(uid, begin, end, [*about, "RRULE:FREQ=WEEKLY;COUNT=10"], last=tenth)
         case 2:

@@ -1,4 +1,4 @@
-"""What database servers for tests start from: images with an empty cluster in them, and how each server is run."""
+"""Images of the database servers for tests, each with an empty cluster, and how each server is run."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ if TYPE_CHECKING:
 
 BASE: Final = "debian:13"
 FOLDER: Final = "/lab"
-"""Where the server finds its certificate, its key and the authority behind them."""
+"""Folder of the server's certificate, its key and its CA."""
 NAME: Final = "baikal"
-"""Of the database, and of the account."""
+"""Name of the database and of the account."""
 
 Backend = Literal["mysql", "pgsql"]
-"""As Baïkal's own yaml calls them."""
+"""The names in baikal.yaml."""
 
 
 @dataclass(frozen=True)
 class Kind:
-    """How one kind of server is installed, run and asked."""
+    """How one kind of server is installed, run and queried."""
 
     title: str
     slug: str
@@ -32,9 +32,9 @@ class Kind:
     main: str
     """The shell script that the container runs."""
     stop_signal: str
-    """What makes it end in good order, without waiting for its clients."""
+    """The signal for a clean shutdown that doesn't wait for clients."""
     user: str
-    """Whom the system lets in over the socket, as the database's administrator, without a password."""
+    """The system account that is the database's administrator over the socket, without a password."""
     connect: str
     """Python that makes ``connection``, by the distribution's driver, to the database ``name``."""
     many: str
@@ -42,17 +42,17 @@ class Kind:
 
     @property
     def alias(self) -> str:
-        """The name that it is reached by on its network."""
+        """The server's host name on its network."""
         return f"{self.slug}.lab.test"
 
     def image(self, engine: Engine) -> str:
-        """Return the tag of its image, built unless it was built before."""
+        """Return the tag of the server's image; it is built if it doesn't exist."""
         slug = f"{self.slug}:{BASE.replace(':', '-')}"
         return built_image(engine, base_image(engine, BASE).tag, slug, self.recipe, self.packages)
 
 
-# What Debian sets stays, but for the size of the log, which would be most of the image, and what a test must have:
-# durability is the server's own default, and fsync is never off.
+# Debian's settings are kept, except for the size of the log, which would be most of the image. Tests rely on
+# durability: it is the server's default, and fsync is never off.
 MARIADB_RECIPE: Final = f"""\
 {INSTALL}rm -rf /var/lib/mysql
 cat >/etc/mysql/mariadb.conf.d/99-lab.cnf <<'END'
@@ -100,7 +100,7 @@ rm -f /var/lib/postgresql/lab/postmaster.pid
 exec setpriv --reuid=postgres --regid=postgres --init-groups \\
     /usr/lib/postgresql/*/bin/postgres -D /var/lib/postgresql/lab
 """
-"""After a power cut, the process id in postmaster.pid is the new server's own, as in every container."""
+"""After a power cut, the process id in postmaster.pid is that of the new server itself, as in every container."""
 
 KINDS: Final[dict[Backend, Kind]] = {
     "mysql": Kind(
@@ -142,7 +142,7 @@ HBA: Final = """\
 local all postgres peer
 {host} {name} {name} 0.0.0.0/0 scram-sha-256
 """
-"""PostgreSQL's list of who may come from where: the account to its own database, and nobody else."""
+"""PostgreSQL's pg_hba.conf: the account may connect to its own database; all others are refused."""
 
 ACCOUNT: Final[dict[Backend, tuple[str, ...]]] = {
     "mysql": (
@@ -156,7 +156,7 @@ ACCOUNT: Final[dict[Backend, tuple[str, ...]]] = {
         f"REVOKE ALL ON DATABASE {NAME}, postgres, template1 FROM PUBLIC",
     ),
 }
-"""What Baïkal and its migrations need on their one database, and nothing else."""
+"""Only the privileges that Baïkal and its migrations need on their one database."""
 
 GRANTS: Final[dict[Backend, str]] = {
     "mysql": f"SHOW GRANTS FOR {NAME}",

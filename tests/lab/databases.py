@@ -1,4 +1,4 @@
-"""MariaDB and PostgreSQL for tests: servers of their own, with TLS, an empty database and an account for it."""
+"""MariaDB and PostgreSQL servers for tests, each with TLS, an empty database and an account for it."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from tests.lab.container import LABELS
 from tests.lab.database_image import ACCOUNT, FOLDER, GRANTS, HBA, KINDS, NAME, SESSIONS, Backend, Kind
 from tests.lab.engine import Engine, wait_until
 from tests.lab.errors import LabError
-from tests.lab.holding import TELL, Statement, written
 from tests.lab.machine import LOCAL, START_ATTEMPTS, free_port
+from tests.lab.removable import Removable
+from tests.lab.sql import EXECUTE, Statement, to_json
 
 if TYPE_CHECKING:
     from tests.lab.acme import Network
@@ -23,15 +24,15 @@ if TYPE_CHECKING:
 
 BACKENDS: Final[tuple[Backend, ...]] = ("mysql", "pgsql")
 PASSWORD: Final = """pass word: "it's" #1 \\ 100% $HOME; Müll"""
-"""What no notation of a configuration file or of a connection takes as it is."""
+"""A password that needs escaping in every configuration file and connection string."""
 READY_LIMIT_S: Final = 30
 
 
 @dataclass
-class DatabaseServer:
+class DatabaseServer(Removable):
     """A server with the database ``baikal`` and an account of that name; as a context manager, removed at the end.
 
-    On its network it is reached as ``host``, and from here at ``local_port`` of 127.0.0.1, with a certificate for both.
+    Its address is ``host`` on its network, and ``local_port`` of 127.0.0.1 on this computer; its certificate has both.
     """
 
     engine: Engine
@@ -40,7 +41,7 @@ class DatabaseServer:
     name: str
     """The container's."""
     ca: str
-    """PEM of what has signed the certificate."""
+    """PEM of the CA."""
     password: str = field(default=PASSWORD, repr=False)
     local_port: int = 0
 
@@ -56,9 +57,9 @@ class DatabaseServer:
         tls_only: bool = False,
         pair: Pair | None = None,
     ) -> Self:
-        """Start a server and return when it takes connections; one of a kind for a network.
+        """Start a server and return when it accepts connections; one of each kind per network.
 
-        With ``tls_only``, the account isn't let in without TLS. ``pair`` is another certificate than the right one.
+        With ``tls_only``, the account can't log in without TLS. ``pair`` replaces the valid certificate.
         Raises LabError with the server's log.
         """
         server = cls(engine, network, backend, f"baikal-lab-{secrets.token_hex(4)}", signer.pem, password)
@@ -71,19 +72,11 @@ class DatabaseServer:
             server._wait_until_ready()
             tls = "SSL" if tls_only else "NONE"
             for sql in ACCOUNT[backend]:
-                server._tell("", (sql.format(tls=tls), [password]) if "%s" in sql else (sql,))
+                server._execute("", (sql.format(tls=tls), [password]) if "%s" in sql else (sql,))
         except BaseException:
             server.remove()
             raise
         return server
-
-    def __enter__(self) -> Self:
-        """Begin the block at whose end the server is removed."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Remove the server."""
-        self.remove()
 
     @property
     def kind(self) -> Kind:
@@ -92,16 +85,16 @@ class DatabaseServer:
 
     @property
     def host(self) -> str:
-        """The name that machines and containers on its network reach it by."""
+        """The server's host name for machines and containers on its network."""
         return self.kind.alias
 
-    def section(self, ca: str = "", *, here: bool = False) -> dict[str, object]:
+    def section(self, ca: str = "", *, local: bool = False) -> dict[str, object]:
         """Return the database section of a baikal.yaml, as Baïkal 0.11 and later read it.
 
-        ``ca`` is where the host has the authority's certificate: with it, the connection is encrypted and the server's
-        certificate must be right. ``here`` is for programs on this computer itself rather than on the network.
+        ``ca`` is the path of the CA's certificate on the host: with it, the connection is encrypted and the server's
+        certificate is verified. ``local`` is for programs on this computer rather than on the network.
         """
-        host = f"{LOCAL};port={self.local_port}" if here else self.host
+        host = f"{LOCAL};port={self.local_port}" if local else self.host
         keys: dict[str, object] = {
             f"{self.backend}_host": host,
             f"{self.backend}_dbname": NAME,
@@ -115,50 +108,50 @@ class DatabaseServer:
         return {"backend": self.backend, "encryption_key": "5d5b6ed8eb6ac7f5e0c0ab4b9a9c4a9b", **keys}
 
     def rows(self, query: str) -> list[list[Any]]:
-        """Return what the database answers to ``query``, asked by its administrator; bytes as text."""
-        return self._tell(NAME, (query,))
+        """Run ``query`` as the database's administrator and return its rows; bytes as text."""
+        return self._execute(NAME, (query,))
 
     def execute(self, *statements: Statement) -> list[list[Any]]:
-        """Do all of this in one transaction, as the administrator, and return what the last statement found.
+        """Run all statements in one transaction, as the administrator, and return the rows of the last one.
 
-        Values stand for ``%s``.
+        The placeholder for values is ``%s``.
         """
-        return self._tell(NAME, *statements)
+        return self._execute(NAME, *statements)
 
     def grants(self) -> list[str]:
-        """Return what the account may do, in the server's words, sorted, and without the hash of its password."""
-        told = (str(row[0]) for row in self.rows(GRANTS[self.backend]))
-        return sorted(re.sub(r" IDENTIFIED BY PASSWORD '[^']*'", "", line) for line in told)
+        """Return the account's privileges as the server prints them, sorted, and without the hash of its password."""
+        grants = (str(row[0]) for row in self.rows(GRANTS[self.backend]))
+        return sorted(re.sub(r" IDENTIFIED BY PASSWORD '[^']*'", "", line) for line in grants)
 
     def sessions(self) -> int:
-        """Return how many connections the account has now."""
+        """Return the number of the account's open connections."""
         return int(self.rows(SESSIONS[self.backend])[0][0])
 
     def empty(self) -> None:
-        """Make the database as it was at first: there, the account's, and without tables."""
+        """Recreate the empty database, owned by the account."""
         if self.backend == "mysql":
-            self._tell("", (f"DROP DATABASE {NAME}",), (ACCOUNT["mysql"][0],))
+            self._execute("", (f"DROP DATABASE {NAME}",), (ACCOUNT["mysql"][0],))
             return
-        self._tell(NAME, ("DROP SCHEMA public CASCADE",), ("CREATE SCHEMA public AUTHORIZATION pg_database_owner",))
+        self._execute(NAME, ("DROP SCHEMA public CASCADE",), ("CREATE SCHEMA public AUTHORIZATION pg_database_owner",))
 
     def read_only(self, *, on: bool = True) -> None:
-        """Let the account write nothing from its next connection on, or let it write again."""
+        """Make the database read-only for the account's next connections, or writable again."""
         if self.backend == "mysql":
-            self._tell("", (f"SET GLOBAL read_only = {int(on)}",))
+            self._execute("", (f"SET GLOBAL read_only = {int(on)}",))
         else:
             state = "on" if on else "off"
-            self._tell("", (f"ALTER DATABASE {NAME} SET default_transaction_read_only = {state}",))
+            self._execute("", (f"ALTER DATABASE {NAME} SET default_transaction_read_only = {state}",))
 
     def stop(self) -> None:
-        """Shut the server down in good order; connections are refused until ``start``."""
+        """Shut the server down cleanly; connections are refused until ``start``."""
         self.engine.docker("stop", "-t", "30", self.name)
 
     def kill(self) -> None:
-        """Cut the power: every process ends at once, nothing is told or saved."""
+        """Cut the power: all processes are killed at once, nothing is saved."""
         self.engine.docker("kill", "-s", "KILL", self.name)
 
     def settings(self, password: Path, ca: str) -> dict[str, object]:
-        """Return the settings that name this server, for a host that has its ``ca``; writes the ``password`` to that file."""
+        """Return the settings for this server, for a host with its ``ca``; write its password to the file ``password``."""
         password.touch(mode=0o600)
         password.write_text(self.password, encoding="utf-8")
         reference = {"file": str(password)}
@@ -175,30 +168,30 @@ class DatabaseServer:
         self._wait_until_ready()
 
     def hang(self) -> None:
-        """Let the server answer nothing, while connections to it seem to be made, until ``resume``."""
+        """Pause the server: connections are accepted, but nothing is answered until ``resume``."""
         self.engine.docker("pause", self.name)
 
     def resume(self) -> None:
-        """Let the server go on after ``hang``."""
+        """Let the server continue after ``hang``."""
         self.engine.docker("unpause", self.name)
 
     def remove(self) -> None:
-        """Remove the server with its data; once more does nothing."""
+        """Remove the server with its data; a second call does nothing."""
         self.engine.docker("rm", "-f", "-v", self.name, check=False)
 
     def log(self) -> str:
-        """Return what the server has logged."""
+        """Return the server's log."""
         return self.engine.docker("logs", self.name, check=False)
 
     def _create(self, files: dict[str, str]) -> None:
-        """Create and start the container; again with another port when somebody took ours in between."""
+        """Create and start the container; with another port if a different process has taken the first one."""
         image = self.kind.image(self.engine)
-        place = ("--network", self.network.name, "--network-alias", self.host, "--stop-signal", self.kind.stop_signal)
+        options = ("--network", self.network.name, "--network-alias", self.host, "--stop-signal", self.kind.stop_signal)
         for attempt in range(1, START_ATTEMPTS + 1):
             self.local_port = free_port()
             published = f"--publish={LOCAL}:{self.local_port}:{self.kind.port}"
             main = ("sh", "-c", self.kind.main)
-            self.engine.docker("create", "--name", self.name, *LABELS, *place, published, image, *main)
+            self.engine.docker("create", "--name", self.name, *LABELS, *options, published, image, *main)
             with tempfile.TemporaryDirectory(prefix="baikal-lab-") as folder:
                 for name, text in files.items():
                     (Path(folder) / name).write_text(text, encoding="utf-8")
@@ -216,7 +209,7 @@ class DatabaseServer:
     def _wait_until_ready(self) -> None:
         def answers() -> bool:
             try:
-                return self._tell("", ("SELECT 1",)) == [[1]]
+                return self._execute("", ("SELECT 1",)) == [[1]]
             except LabError:
                 return False
 
@@ -224,9 +217,9 @@ class DatabaseServer:
             message = f"{self.kind.title} does not answer within {READY_LIMIT_S} s:\n{self.log()[-4000:]}"
             raise LabError(message)
 
-    def _tell(self, database: str, *statements: Statement) -> list[list[Any]]:
-        """Run the statements in one transaction, or each on its own without a database; return the last one's rows."""
-        order = written(database, statements)
+    def _execute(self, database: str, *statements: Statement) -> list[list[Any]]:
+        """Run the statements in one transaction, or one by one if no database is named; return the last one's rows."""
+        order = to_json(database, statements)
         command = (
             "exec",
             "-i",
@@ -235,13 +228,13 @@ class DatabaseServer:
             self.name,
             "python3",
             "-c",
-            TELL.format(connect=self.kind.connect, many=self.kind.many),
+            EXECUTE.format(connect=self.kind.connect, many=self.kind.many),
         )
-        found: list[list[Any]] = json.loads(self.engine.docker(*command, input=order))
-        return found
+        rows: list[list[Any]] = json.loads(self.engine.docker(*command, input=order))
+        return rows
 
 
 def attach(engine: Engine, network: Network, *containers: str) -> None:
-    """Put machines or containers that run already, by name, on the network, so that they find the server."""
+    """Connect running machines or containers, by name, to the network, so that they can reach the server."""
     for name in containers:
         engine.docker("network", "connect", network.name, name)

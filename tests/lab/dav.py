@@ -1,4 +1,4 @@
-"""A DAV client that keeps one connection and says exactly what came over it: for everything, and for many at once."""
+"""A DAV client with one kept connection, for fetching much data, and for many clients at once."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ DATA: Final = ("c:calendar-data", "a:address-data")
 
 @dataclass(frozen=True)
 class Reply:
-    """One answer, in whole."""
+    """One complete answer."""
 
     status: int
     headers: Mapping[str, str]
@@ -50,23 +50,23 @@ class Reply:
 
 @dataclass(frozen=True)
 class Row:
-    """What a multistatus says of one address."""
+    """One response of a multistatus."""
 
     href: str
     status: int
-    """Of the response as a whole, 200 where it only has properties."""
+    """Status of the whole response; 200 if it has only properties."""
     etag: str
     data: bytes | None
     is_collection: bool
-    """A calendar or an address book, not a home or an inbox."""
+    """True for a calendar or an address book, not for a home or an inbox."""
     token: str
 
 
 @dataclass
 class Dav:
-    """Somebody's connection to a server, made at the first request and anew when the server has closed it.
+    """A user's connection to a server, made at the first request and again after the server has closed it.
 
-    Certificates are not looked at: tests that are about them have their own clients.
+    Certificates are not verified: tests of certificates have their own clients.
     """
 
     url: str
@@ -74,12 +74,12 @@ class Dav:
     user: str
     password: str
     headers: Mapping[str, str] = field(default_factory=dict)
-    """Further ones, of every request."""
+    """Headers that are added to every request."""
     timeout_s: float = ANSWER_LIMIT_S
     _connection: http.client.HTTPConnection | None = field(default=None, repr=False)
 
     def send(self, method: str, path: str, body: bytes = b"", **headers: str) -> Reply:
-        """Send one request, and once more if a kept connection turns out to be closed; OSError or HTTPException else."""
+        """Send one request, and repeat it once if the kept connection was closed; raises OSError or HTTPException."""
         kept = self._connection is not None
         try:
             return self._send(method, path, body, headers)
@@ -90,9 +90,9 @@ class Dav:
             return self._send(method, path, body, headers)
 
     def rows(self, method: str, path: str, body: str, depth: str = "1") -> tuple[list[Row], str]:
-        """Send a PROPFIND or a REPORT; return what it says of each address, and the sync token of the whole.
+        """Send a PROPFIND or a REPORT; return its responses, and the sync token of the collection.
 
-        Raises LabError if the answer is no multistatus.
+        Raises LabError if the answer isn't a multistatus.
         """
         reply = self.send(method, path, body.encode(), Depth=depth, Content_Type="application/xml; charset=utf-8")
         if reply.status != 207:
@@ -103,11 +103,11 @@ class Dav:
 
     def collections(self) -> dict[str, str]:
         """Return all calendars and address books that the user has or shares, each with its sync token."""
-        found: dict[str, str] = {}
+        tokens: dict[str, str] = {}
         for kind in MULTIGET:
             rows, _ = self.rows("PROPFIND", f"/dav.php/{kind}/{urllib.parse.quote(self.user)}/", COLLECTIONS)
-            found |= {row.href: row.token for row in rows if row.is_collection}
-        return found
+            tokens |= {row.href: row.token for row in rows if row.is_collection}
+        return tokens
 
     def listing(self, collection: str) -> dict[str, str]:
         """Return the ETags of all objects in a collection."""
@@ -115,16 +115,16 @@ class Dav:
         return {row.href: row.etag for row in rows if row.href != collection}
 
     def objects(self, collection: str, hrefs: Iterable[str]) -> dict[str, tuple[str, bytes]]:
-        """Return ETag and data of these objects, those that are there, by one multiget.
+        """Return ETag and data of those of the objects that exist, by one multiget.
 
-        Lines end with LF alone: sabre/dav takes the CR out (lib/CalDAV/Plugin.php), or the parser of XML does.
+        Lines end with LF: sabre/dav removes the CR (lib/CalDAV/Plugin.php), or the XML parser does.
         """
         wanted = "".join(f"<d:href>{_escaped(href)}</d:href>" for href in hrefs)
         rows, _ = self.rows("REPORT", collection, MULTIGET[collection.split("/")[2]].format(wanted))
         return {row.href: (row.etag, row.data) for row in rows if row.data is not None}
 
     def object(self, href: str) -> tuple[str, bytes]:
-        """Return ETag and data of an object, exactly as they are; LabError if it isn't there."""
+        """Return ETag and data of an object, byte for byte; LabError if it doesn't exist."""
         reply = self.send("GET", href)
         if reply.status != 200:
             message = f"GET {href} of {self.user} was answered with {reply.status}: {reply.body[:500]!r}"
@@ -148,18 +148,18 @@ class Dav:
             )
             self._connection.connect()
         credentials = base64.b64encode(f"{self.user}:{self.password}".encode()).decode()
-        given = {name.replace("_", "-"): value for name, value in headers.items()}
-        sent = {"Host": parts.netloc, "Authorization": f"Basic {credentials}", **self.headers, **given}
+        lines = {name.replace("_", "-"): value for name, value in headers.items()}
+        sent = {"Host": parts.netloc, "Authorization": f"Basic {credentials}", **self.headers, **lines}
         self._connection.request(method, path, body or None, sent)
         answer = self._connection.getresponse()
-        told = answer.read()
+        content = answer.read()
         ends = answer.length is not None or answer.chunked or answer.getheader("Connection", "").lower() == "close"
         if not ends:
-            self.close()  # nginx tells the length or sends chunks, before it says whether it closes: the headers were cut
-            raise http.client.IncompleteRead(told)
+            self.close()  # nginx announces a close after the length or chunks: the headers were cut
+            raise http.client.IncompleteRead(content)
         if answer.will_close:
             self.close()
-        return Reply(answer.status, {name.lower(): value for name, value in answer.getheaders()}, told)
+        return Reply(answer.status, {name.lower(): value for name, value in answer.getheaders()}, content)
 
 
 def _trusting() -> ssl.SSLContext:
@@ -168,7 +168,7 @@ def _trusting() -> ssl.SSLContext:
 
 def _row(response: ET.Element) -> Row:
     kinds = {element.tag.partition("}")[2] for element in response.iterfind(".//d:resourcetype/*", NAMES)}
-    data = next((found for path in DATA if (found := response.find(f".//{path}", NAMES)) is not None), None)
+    data = next((element for path in DATA if (element := response.find(f".//{path}", NAMES)) is not None), None)
     status = _text(response, "d:status")
     return Row(
         _text(response, "d:href"),

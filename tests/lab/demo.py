@@ -1,4 +1,4 @@
-"""``make demo``: a machine, deployed to over SSH, and a container of the image, both used by calendar clients."""
+"""``make demo``: deploy to a machine over SSH, run a container of the image, and test both with calendar clients."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.lab.machine import KEEP, Machine
 
 NAME: Final = "baikal-demo"
 CONTAINER: Final = f"{NAME}-container"
-"""Its volume has the same name."""
+"""The name of the container and of its volume."""
 FOLDER: Final = REPOSITORY / ".cache" / "demo"
 DISTRIBUTION: Final = "debian:12"
 START_LIMIT_S: Final = 20
@@ -46,19 +46,19 @@ hosts = [
 
 
 @dataclass(frozen=True)
-class Contained:
-    """A container that stands: how to log in, what its base is, and what it took."""
+class RunningContainer:
+    """A running container: its account, its base, its size and its start time."""
 
     account: Account
     base: str
     megabytes: float
-    """Size of the image above its base."""
+    """Size of the image without its base."""
     seconds: float
-    """To the first answer."""
+    """Time to the first answer."""
 
 
 def main() -> None:
-    """Do what the Makefile asks for; ends with one sentence where it can't."""
+    """Run the demo's command for the Makefile; errors are one sentence."""
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
     parser.add_argument("verb", choices=["up", "down", "clean"])
     verb = parser.parse_args().verb
@@ -67,17 +67,17 @@ def main() -> None:
             up()
         elif verb == "down":
             _remove(ensure_engine(_say))
-            _say("both are gone; make clean also removes the images, and ends an engine that the lab started")
+            _say("machine and container are removed; make clean also removes the images and stops the lab's engine")
         else:
             clean()
     except LabError as error:
         sys.exit(f"demo: {error}")
     except KeyboardInterrupt:
-        sys.exit("demo: stopped; make demo-down removes what is left")
+        sys.exit("demo: stopped; run make demo-down to remove leftovers")
 
 
 def up() -> None:
-    """Boot, deploy, use, and tell; whatever fails, machine and container are removed again."""
+    """Boot, deploy, test, and print the result; after an error, machine and container are removed."""
     began = time.monotonic()
     engine = ensure_engine(_say)
     _remove(engine)
@@ -87,33 +87,33 @@ def up() -> None:
     _say(f"base: {DISTRIBUTION}, {base.origin}")
     with Machine.start(engine, machine_image(engine, DISTRIBUTION), name=NAME, options=KEEP) as machine:
         machine.keep_keys(FOLDER)
-        _say(f"machine: {NAME}, SSH on 127.0.0.1:{machine.ssh_port}; now the deploy, as you would run it")
+        _say(f"machine: {NAME}, SSH on 127.0.0.1:{machine.ssh_port}; now running the deploy, as you would")
         password = _write_inventory(machine, release)
         command = [str(PYINFRA), "-y", str(FOLDER / "inventory.py"), "deploy.py"]
         if subprocess.run(command, cwd=REPOSITORY, check=False).returncode:
-            message = "the deploy failed; what it said stands above"
+            message = "the deploy failed; see its output above"
             raise LabError(message)
         (FOLDER / "server.crt").write_text(machine.run("openssl x509 -in /var/lib/baikal/tls/selfsigned-localhost.pem"))
         account = Account(f"https://localhost:{machine.ports[443]}", FOLDER / "server.crt", "demo", password)
         _use(account)
-        contained = _run_container(engine, release, password)
+        running = _run_container(engine, release, password)
         machine.keep()
-    _tell(account, release, base.origin, command)
-    _tell_of_container(contained, time.monotonic() - began)
+    _print_machine(account, release, base.origin, command)
+    _print_container(running, time.monotonic() - began)
 
 
 def _use(account: Account) -> None:
-    """Do what people do; raises LabError, or what a client raises, if anything is not as it should be."""
-    _say(f"calendar: a client stored and read back “{account.round_trip_event('Tea at four ☕')}”")
+    """Store and read an event and a contact; raises LabError, or the client's error, if anything is wrong."""
+    _say(f"calendar: a client has stored and read back “{account.round_trip_event('Tea at four ☕')}”")
     if "Zoë Demo" not in account.round_trip_contact("Zoë Demo"):
-        message = "the contact did not come back as it was stored"
+        message = "the contact that was read differs from the one that was stored"
         raise LabError(message)
-    _say("address book: a client stored a contact and synchronised it back")
+    _say("address book: a client has stored a contact and synchronised it back")
 
 
-def _run_container(engine: Engine, release: releases.Release, password: str) -> Contained:
-    """Make the image, run and use a container of it, which stays with its volume unless something fails."""
-    _say("now the same as an image, as pyinfra @docker/… makes it")
+def _run_container(engine: Engine, release: releases.Release, password: str) -> RunningContainer:
+    """Bake the image, and run and test a container of it; container and volume stay unless something fails."""
+    _say("now baking the same as an image, as pyinfra @docker/… does")
     base, image = base_image(engine, baking.BASE), baking.baked(engine, release)
     sizes = [int(engine.docker("image", "inspect", "-f", "{{.Size}}", tag)) for tag in (image, base.tag)]
     users = [{"name": "demo", "display_name": "Demo", "email": "demo@example.org", "password": password}]
@@ -136,8 +136,8 @@ def _run_container(engine: Engine, release: releases.Release, password: str) -> 
         shutil.copy2(account.certificate, FOLDER / "container.crt")
         account = dataclasses.replace(account, certificate=FOLDER / "container.crt")
         _use(account)
-        stack.pop_all()  # both stay
-    return Contained(account, f"{baking.BASE}, {base.origin}", (sizes[0] - sizes[1]) / 10**6, seconds)
+        stack.pop_all()  # container and volume stay
+    return RunningContainer(account, f"{baking.BASE}, {base.origin}", (sizes[0] - sizes[1]) / 10**6, seconds)
 
 
 def _asks_who_it_is(container: Container) -> bool:
@@ -148,17 +148,17 @@ def _asks_who_it_is(container: Container) -> bool:
 
 
 def clean() -> None:
-    """Remove both, every image and file that the lab keeps, and the engine's process if the lab started it."""
+    """Remove machine, container, and all images and files of the lab; stop the engine if the lab has started it."""
     engine = ensure_engine(_say)
     _remove(engine)
     remove_images(engine)
     stop_if_ours(_say)
     shutil.rmtree(cache_directory(), ignore_errors=True)
-    _say("nothing of the lab is left")
+    _say("everything of the lab is removed")
 
 
 def _write_inventory(machine: Machine, release: releases.Release) -> str:
-    """Write the inventory that the user can go on with, the passwords beside it, and return the account's."""
+    """Write the inventory and its passwords, for the user to continue with; return the account's password."""
     passwords = {}
     for account in ("admin", "demo"):
         path = FOLDER / f"password-{account}"
@@ -197,11 +197,11 @@ def _remove(engine: Engine) -> None:
     remove_leftovers(engine)
 
 
-def _tell(account: Account, release: releases.Release, base: str, command: list[str]) -> None:
+def _print_machine(account: Account, release: releases.Release, base: str, command: list[str]) -> None:
     again = " ".join(os.path.relpath(word, REPOSITORY) if Path(word).is_absolute() else word for word in command)
     admin = (FOLDER / "password-admin").read_text().strip()
     print(f"""
-A Baïkal server stands on a machine.
+A Baïkal server runs on a machine.
 
     address        {account.url}/dav.php/   (self-signed: .cache/demo/server.crt)
     account        {account.user}, password {account.password}
@@ -212,17 +212,17 @@ A Baïkal server stands on a machine.
     run it again   {again}   (nothing changes)""")
 
 
-def _tell_of_container(contained: Contained, seconds: float) -> None:
-    account = contained.account
+def _print_container(running: RunningContainer, seconds: float) -> None:
+    account = running.account
     print(f"""
-The same stands in a container, on a volume of its own; all of it took {seconds:.0f} s.
+The same server runs in a container, on its own volume; the whole demo took {seconds:.0f} s.
 
     address        {account.url}/dav.php/   (self-signed: .cache/demo/container.crt)
     account        {account.user}, password {account.password}   (the machine's, and admin's too)
-    image          {contained.megabytes:.0f} MB above {contained.base}; the first answer came after {contained.seconds:.1f} s
-    look inside    docker logs {CONTAINER}; docker exec {CONTAINER} baikalctl check
+    image          {running.megabytes:.0f} MB above {running.base}; the first answer came after {running.seconds:.1f} s
+    inspect        docker logs {CONTAINER}; docker exec {CONTAINER} baikalctl check
 
-    remove both    make demo-down
+    remove         make demo-down
 """)
 
 

@@ -1,4 +1,4 @@
-"""Running the deploy as a user would: pyinfra in a process of its own, against an inventory on disk."""
+"""Run the deploy as a user would: pyinfra in its own process, with an inventory on disk."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ LIMIT_S: Final = 900
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run of pyinfra said."""
+    """Result of a run of pyinfra."""
 
     status: int
     output: str
-    """Everything that a person would have seen, without colours."""
+    """Everything that a user would see, without colours."""
     report: dict[str, Any]
-    """pyinfra's JSON, empty where it gave none."""
+    """pyinfra's JSON; empty if there was none."""
 
     @property
     def changes(self) -> int:
-        """How many operations changed something, on all hosts together."""
+        """Number of operations with changes, on all hosts together."""
         return int(self.report["results"]["totals"]["success"])
 
     @property
     def changed(self) -> list[str]:
-        """The names of the operations that changed something on any host."""
+        """Names of the operations with changes on any host."""
         return [operation["name"] for operation in self.report["results"]["operations"] if operation["success"]]
 
 
@@ -49,10 +49,7 @@ def pyinfra(
     environment: Mapping[str, str] | None = None,
     secrets: Mapping[str, str] | None = None,
 ) -> Outcome:
-    """Run ``deploy`` against ``target``, which is pyinfra's own word for one or a list of hosts with their data.
-
-    ``tree`` is the checkout that it is of.
-    """
+    """Run ``deploy`` of the checkout ``tree`` on ``target``: pyinfra's argument, or a list of hosts with their data."""
     with tempfile.TemporaryDirectory(prefix="baikal-lab-inventory-") as folder:
         command = [*command_line(target, Path(folder), *arguments), deploy]
         done = subprocess.run(
@@ -71,7 +68,7 @@ def pyinfra(
 
 
 def command_line(target: str | Sequence[tuple[str, Mapping[str, object]]], folder: Path, *arguments: str) -> list[str]:
-    """Return the words of a pyinfra call up to the deploy's name; a list of hosts is written to ``folder`` first."""
+    """Return pyinfra's command line up to the deploy's name; a list of hosts is first written to ``folder``."""
     if isinstance(target, str):
         return [str(PYINFRA), *arguments, target]
     inventory = folder / "inventory.py"

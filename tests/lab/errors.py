@@ -1,5 +1,5 @@
-"""What goes wrong in the lab itself, as against in what it tests."""
+"""Errors of the lab itself, not of the product."""
 
 
 class LabError(Exception):
-    """The lab lacks something; the message is a sentence that says what, and what to do about it."""
+    """The lab can't do something; the message is one sentence with the reason and the remedy."""

@@ -1,4 +1,4 @@
-"""A FastCGI request to PHP's socket on a machine, as another program there could send it: past the web server."""
+"""A FastCGI request to PHP's socket on a machine, as another program could send it, without the web server."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ while header := answer.read(8):
     if kind == 6:
         sys.stdout.buffer.write(content)
 """
-"""The protocol of FastCGI 1.0, as far as one request needs it."""
+"""A minimal FastCGI 1.0 client for one request."""
 
 
 def ask_php(machine: Machine, script: str, account: str, **parameters: str) -> str:
-    """Have PHP run the file ``script`` for a process of this ``account``; return the answer, headers included."""
-    given = {
+    """Ask PHP, as ``account``, to run the file ``script``; return the answer with its headers."""
+    parameters = {
         "SCRIPT_FILENAME": script,
         "SCRIPT_NAME": "/x.php",
         "REQUEST_URI": "/x.php",
@@ -43,5 +43,5 @@ def ask_php(machine: Machine, script: str, account: str, **parameters: str) -> s
         "HTTP_HOST": "localhost",
         **parameters,
     }
-    command = ("exec", "-i", "-u", account, machine.name, "python3", "-", json.dumps(given))
+    command = ("exec", "-i", "-u", account, machine.name, "python3", "-", json.dumps(parameters))
     return machine.engine.docker(*command, input=CLIENT)

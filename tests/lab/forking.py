@@ -1,9 +1,9 @@
-"""Run many commands of ``baikalctl``, each in a process of its own, without starting Python for each of them.
+"""Run many commands of ``baikalctl``, each in its own process, without starting Python each time.
 
-``python forking.py LIBRARY ROOT USER OUTPUT``: takes baikalctl from LIBRARY and puts every path of a host below ROOT. Each
-line on standard input is a JSON list: seconds, and the command's words. For each, a process is forked that runs the
-command with standard output and error in the file OUTPUT. The answer is a line of JSON: how the process ended, or null
-where it was killed after so many seconds, and how many seconds it took.
+``python forking.py LIBRARY ROOT USER OUTPUT``: imports baikalctl from LIBRARY and places every path of a host below ROOT.
+Each line on standard input is a JSON list: a time limit in seconds, and the command's words. For each, a process is
+forked that runs the command with standard output and error in the file OUTPUT. The answer is a line of JSON: the exit
+status, or null if the process was killed at the limit, and the seconds that it took.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 MEMORY = 1536 << 20
-"""Bytes of address space that a command may have, and a child of it."""
+"""Limit of address space, in bytes, for a command and for its children."""
 LARGEST_FILE = 256 << 20
 
 
 def prepare(library: str, root: str, user: str) -> None:
-    """Import all modules of baikalctl, so that those that are forked needn't, with the paths of the host changed."""
+    """Import all modules of baikalctl before forking, and change the paths of the host."""
     sys.path.insert(0, library)
     import baikalctl
     from baikalctl import paths
@@ -37,7 +37,7 @@ def prepare(library: str, root: str, user: str) -> None:
     paths.USER = user
     for module in pkgutil.walk_packages(baikalctl.__path__, "baikalctl."):
         if not module.name.endswith("__main__"):
-            with contextlib.suppress(ImportError):  # a database's library that isn't installed
+            with contextlib.suppress(ImportError):  # a database library that isn't installed
                 importlib.import_module(module.name)
     queue: Any = sys.modules["baikalctl.mail.nullmailer"]
     spool = Path(f"{root}/var/spool/nullmailer")
@@ -45,7 +45,7 @@ def prepare(library: str, root: str, user: str) -> None:
 
 
 def run(words: list[str], output: str) -> NoReturn:
-    """Run the command in this process, and end it."""
+    """Run the command in this process, and end the process."""
     os.setsid()
     descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
     nothing = os.open(os.devnull, os.O_RDONLY)
@@ -72,7 +72,7 @@ def run(words: list[str], output: str) -> NoReturn:
 
 
 def watch(pid: int, seconds: float) -> int | None:
-    """Wait for the process, and kill it and its children after so many ``seconds``; return its status as of a shell."""
+    """Wait for the process; kill it and its children after ``seconds``; return its status as a shell would."""
     descriptor = os.pidfd_open(pid)
     try:
         import select
@@ -81,13 +81,13 @@ def watch(pid: int, seconds: float) -> int | None:
     finally:
         os.close(descriptor)
     with contextlib.suppress(ProcessLookupError):
-        os.killpg(pid, signal.SIGKILL)  # also what it has left behind
+        os.killpg(pid, signal.SIGKILL)  # also processes that it has left behind
     status = os.waitpid(pid, 0)[1]
     return os.waitstatus_to_exitcode(status) if ended else None
 
 
 def serve(library: str, root: str, user: str, output: str) -> None:
-    """Run what is asked for on standard input."""
+    """Run the commands from standard input."""
     prepare(library, root, user)
     os.environ["PATH"] = f"{root}/programs:{os.environ['PATH']}"
     for line in sys.stdin:

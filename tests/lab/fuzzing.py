@@ -1,4 +1,4 @@
-"""A host below a temporary directory whose data may be hostile, and commands that are run on it as root runs them."""
+"""A host below a temporary directory with hostile data, and commands that run on it as root's would."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 ACCOUNT: Final = "games"
-"""Takes the place of PHP's account: every Debian has it, with a group of the same name, and nothing runs as it."""
+"""Used as PHP's account: every Debian has it, with a group of the same name, and no process uses it."""
 MAIL: Final = "mail"
-"""The account of Debian's nullmailer, whose queue may be hostile as well."""
+"""The account of Debian's nullmailer; its queue may be hostile too."""
 PACKAGES: Final = ("python3-jinja2", "python3-yaml")
-"""The packages that baikalctl imports, as hosts have them: this yaml reads large files with libyaml."""
+"""The packages that baikalctl imports, as on hosts: this yaml reads large files with libyaml."""
 SECRET: Final = "only root may read this 4711"
 LARGEST_SUM: Final = 64 << 20
-"""Files that are larger are compared by their size: they are sparse ones of a test."""
+"""Larger files are compared by size: they are sparse files of a test."""
 RELAY: Final[dict[str, object]] = {"mail": "relay", "relay_host": "localhost", "relay_port": 9, "relay_tls": "none"}
 
 Entry = tuple[str, int, int, int, str]
@@ -41,16 +41,16 @@ Entry = tuple[str, int, int, int, str]
 
 @dataclass
 class Tree:
-    """The directory with the host's root, what lies around it, and the copies that each case starts from."""
+    """The directory with the host's root, files outside of it, and the template that each case starts from."""
 
-    place: Path
+    folder: Path
     account: str
     worker: subprocess.Popen[str] = field(init=False)
 
     @property
     def root(self) -> Path:
         """The host's root directory."""
-        return self.place / "case/host"
+        return self.folder / "case/host"
 
     @property
     def data(self) -> Path:
@@ -69,20 +69,20 @@ class Tree:
 
     @property
     def old(self) -> Path:
-        """An old installation that is to be imported, of PHP's account."""
+        """An old installation to import, owned by PHP's account."""
         return self.root / "srv/old"
 
     @property
     def victim(self) -> Path:
-        """A file of root's, outside of the host's directories, that nothing may read or change."""
-        return self.place / "case/outside/victim"
+        """A file of root outside of the host's directories; no command may read or change it."""
+        return self.folder / "case/outside/victim"
 
     def path(self, name: str) -> Path:
         """Return a path of the host."""
         return self.root / name.lstrip("/")
 
     def own(self, path: Path, owner: str = "") -> Path:
-        """Give a file or directory, with what is in it, to PHP's account or ``owner``, where this process may; return it."""
+        """Change the owner of a file or directory tree to PHP's account or ``owner``, if this process may; return it."""
         if os.geteuid() == 0:
             account = pwd.getpwnam(owner or self.account)
             for each in [path, *(path.rglob("*") if path.is_dir() and not path.is_symlink() else ())]:
@@ -90,7 +90,7 @@ class Tree:
         return path
 
     def declare(self, **changes: object) -> None:
-        """Write what a deploy would declare; by default without mail, because looking at that asks DNS."""
+        """Write the declaration as a deploy would; by default without mail, because checks of mail query DNS."""
         users = [user("jo", email="jo@example.org"), user("sam")]
         text = declared(http_port=8, https_port=9, users=users, **changes).to_json()
         for folder in ("var", "etc"):
@@ -100,12 +100,12 @@ class Tree:
         target.chmod(0o600)
 
     def reset(self) -> None:
-        """Make everything as it was in the beginning."""
-        shutil.rmtree(self.place / "case", ignore_errors=True)
-        _copy(self.place / "template", self.place / "case")
+        """Restore the initial state."""
+        shutil.rmtree(self.folder / "case", ignore_errors=True)
+        _copy(self.folder / "template", self.folder / "case")
 
-    def run(self, words: Sequence[str], seconds: float) -> Ran:
-        """Run a command, and kill it after so many seconds."""
+    def run(self, words: Sequence[str], seconds: float) -> Result:
+        """Run a command, and kill it after ``seconds``."""
         assert self.worker.stdin is not None
         assert self.worker.stdout is not None
         self.worker.stdin.write(json.dumps([seconds, *words]) + "\n")
@@ -115,23 +115,23 @@ class Tree:
             message = f"the process that runs the commands has ended with status {self.worker.wait()}"
             raise LabError(message)
         status, took = json.loads(line)
-        return Ran(status, took, (self.place / "output").read_text(encoding="utf-8", errors="surrogateescape"))
+        return Result(status, took, (self.folder / "output").read_text(encoding="utf-8", errors="surrogateescape"))
 
     def entries(self) -> dict[str, Entry]:
-        """Return everything that is below the place of the case, by its path there."""
-        found = {}
-        base = str(self.place / "case")
+        """Return everything below the case's directory, by path."""
+        entries = {}
+        base = str(self.folder / "case")
         for folder, folders, files in os.walk(base):
             for name in (*folders, *files):
                 path = f"{folder}/{name}"
                 with contextlib.suppress(FileNotFoundError):
-                    found[path[len(base) + 1 :]] = _entry(path)
-        return found
+                    entries[path[len(base) + 1 :]] = _entry(path)
+        return entries
 
 
 @dataclass(frozen=True)
-class Ran:
-    """How a command ended; without a status where it had to be killed."""
+class Result:
+    """Result of a command; without a status if it had to be killed."""
 
     status: int | None
     seconds: float
@@ -140,28 +140,28 @@ class Ran:
 
 @contextlib.contextmanager
 def trees(count: int) -> Iterator[list[Tree]]:
-    """Yield so many hosts, as root's deploy would leave them; remove them afterwards."""
+    """Yield ``count`` hosts as root's deploy would leave them; remove them afterwards."""
     account = ACCOUNT if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
     shared = Path("/dev/shm")  # noqa: S108 - only the place; the directory in it is made with a name of its own
-    place = Path(tempfile.mkdtemp(prefix="baikal-fuzz-", dir=shared if os.access(shared, os.W_OK) else None)).resolve()
-    place.chmod(0o755)
+    folder = Path(tempfile.mkdtemp(prefix="baikal-fuzz-", dir=shared if os.access(shared, os.W_OK) else None)).resolve()
+    folder.chmod(0o755)
     with contextlib.ExitStack() as stack:
-        stack.callback(shutil.rmtree, place, ignore_errors=True)
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
         python = _python()
-        library = _library(place / "library", python)
-        found = [Tree(place / str(number), account) for number in range(count)]
-        for tree in found:
-            tree.place.mkdir()
+        library = _library(folder / "library", python)
+        hosts = [Tree(folder / str(number), account) for number in range(count)]
+        for tree in hosts:
+            tree.folder.mkdir()
             _template(tree)
             tree.worker = _worker(python, library, tree)
             stack.callback(_end, tree.worker)
-        for tree in found:
+        for tree in hosts:
             _deploy(tree)
-        yield found
+        yield hosts
 
 
 def _worker(python: str, library: Path, tree: Tree) -> subprocess.Popen[str]:
-    words = [str(library / "forking.py"), str(library), str(tree.root), tree.account, str(tree.place / "output")]
+    words = [str(library / "forking.py"), str(library), str(tree.root), tree.account, str(tree.folder / "output")]
     command = [python, "-I", "-X", "utf8", *words]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd="/")
 
@@ -172,7 +172,7 @@ def _end(worker: subprocess.Popen[str]) -> None:
 
 
 def _python() -> str:
-    """Return a Python whose library PHP's account can read as well: one in a home directory isn't."""
+    """Return a Python with a library that PHP's account can read, which one in a home directory isn't."""
     parents = Path(os.__file__).resolve().parents
     if os.geteuid() != 0 or all(parent.stat().st_mode & stat.S_IXOTH for parent in parents):
         return sys.executable
@@ -182,20 +182,20 @@ def _python() -> str:
     return "/usr/bin/python3"
 
 
-def _library(place: Path, python: str) -> Path:
-    """Copy baikalctl to where every account can read it, and have the ``python`` find what it imports."""
-    shutil.copytree(REPOSITORY / "baikalctl", place / "baikalctl", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree(REPOSITORY / "templates", place / "templates")
-    shutil.copy(REPOSITORY / "tests/lab/forking.py", place)
+def _library(folder: Path, python: str) -> Path:
+    """Copy baikalctl to a directory that every account can read, and make its imports available to ``python``."""
+    shutil.copytree(REPOSITORY / "baikalctl", folder / "baikalctl", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(REPOSITORY / "templates", folder / "templates")
+    shutil.copy(REPOSITORY / "tests/lab/forking.py", folder)
     if subprocess.run([python, "-I", "-c", "import jinja2, yaml"], capture_output=True, check=False).returncode:
         apt_install(PACKAGES)
-    for path in place.rglob("*"):
+    for path in folder.rglob("*"):
         path.chmod(0o755 if path.is_dir() else 0o644)
-    return place
+    return folder
 
 
 def _template(tree: Tree) -> None:
-    """Make the directories that a deploy makes, and what lies around the host."""
+    """Create the directories that a deploy creates, and the files outside of the host."""
     tree.victim.parent.mkdir(parents=True)
     tree.victim.write_text(f"{SECRET}\n", encoding="ascii")
     tree.victim.chmod(0o600)
@@ -220,15 +220,15 @@ def _template(tree: Tree) -> None:
 
 
 def _deploy(tree: Tree) -> None:
-    """Bring the host to what is declared, with its own commands; keep the result as the template."""
-    archive = release_zip(tree.place / "release.zip")
+    """Apply the declaration with the host's own commands; keep the result as the template."""
+    archive = release_zip(tree.folder / "release.zip")
     sha256 = hashlib.sha256(archive.read_bytes()).hexdigest()
     tree.declare()
     commands = (["release", VERSION, str(archive), "--sha256", sha256], ["apply"], ["backup"])
     for words in commands:
         ran = tree.run(words, 60)
         if ran.status:
-            message = f"baikalctl {words[0]} failed on a host that should be well:\n{ran.output}"
+            message = f"baikalctl {words[0]} failed on a host without hostile data:\n{ran.output}"
             raise LabError(message)
     for name in ("config", "Specific"):
         shutil.copytree(tree.data / name, tree.old / name)
@@ -240,12 +240,12 @@ def _deploy(tree: Tree) -> None:
     kept = tree.data / "mail/kept/1700000002.1.0.eml"
     kept.write_bytes(b"X-Baikal-Kept: it rains\nTo: bob@example.net\n\nbody\n")
     tree.own(kept)
-    (tree.place / "case").rename(tree.place / "template")
+    (tree.folder / "case").rename(tree.folder / "template")
     tree.reset()
 
 
 def _copy(source: Path, target: Path) -> None:
-    """Copy a tree with its owners."""
+    """Copy a tree, and keep its owners."""
     subprocess.run(["cp", "-a", "--", str(source), str(target)], check=True)
 
 

@@ -1,4 +1,4 @@
-"""Hostile archives: changed manifests, and tar and gzip streams that no program of ours has written."""
+"""Hostile archives: changed manifests, and tar and gzip streams that baikalctl would never write."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
 
 
 def valid(tree: Tree) -> Path:
-    """Return the archive that the host has made itself."""
+    """Return the archive that the host has made."""
     return min(tree.backups.glob("baikal-*.tar.gz"))
 
 
 def newer(tree: Tree) -> Path:
-    """Return a copy of the valid archive that counts as the newest."""
+    """Return a copy of the valid archive that sorts as the newest."""
     path = tree.backups / "baikal-20991231T235959Z.tar.gz"
     path.write_bytes(valid(tree).read_bytes())
     return path
 
 
 def contents(tree: Tree) -> dict[str, bytes]:
-    """Return what is in the valid archive, by name, in order."""
+    """Return the members of the valid archive, by name, in order."""
     with tarfile.open(valid(tree)) as archive:
         return {member.name: file.read() for member in archive if (file := archive.extractfile(member))}
 
@@ -49,12 +49,12 @@ def tar(members: Mapping[str, bytes]) -> bytes:
 
 
 def put(tree: Tree, members: Mapping[str, bytes]) -> None:
-    """Have an archive of these members be the newest."""
+    """Write an archive of these members as the newest."""
     newer(tree).write_bytes(gzip.compress(tar(members), mtime=0))
 
 
 def _consistent(tree: Tree, changed: Mapping[str, bytes]) -> dict[str, bytes]:
-    """Return the valid archive's members with some that are ``changed``, and a manifest that is right for them."""
+    """Return the valid archive's members with ``changed`` ones, and a matching manifest."""
     members = contents(tree)
     fields = json.loads(members["manifest.json"])
     members |= changed
@@ -63,12 +63,12 @@ def _consistent(tree: Tree, changed: Mapping[str, bytes]) -> dict[str, bytes]:
     return members | {"manifest.json": json.dumps(fields).encode()}
 
 
-def _set(*keys: str, value: Any) -> Callable[[dict[str, Any]], object]:  # noqa: ANN401 - whatever somebody writes
+def _set(*keys: str, value: Any) -> Callable[[dict[str, Any]], object]:  # noqa: ANN401 - any value of JSON
     def change(fields: dict[str, Any]) -> None:
-        place = fields
+        target = fields
         for key in keys[:-1]:
-            place = place[key]
-        place[keys[-1]] = value
+            target = target[key]
+        target[keys[-1]] = value
 
     return change
 
@@ -119,7 +119,7 @@ def _with(name: str, text: bytes) -> Callable[[Tree], bytes]:
 
 def _database_of(change: Change) -> Callable[[Tree], bytes]:
     def made(tree: Tree) -> bytes:
-        path = tree.place / "hostile.sqlite"
+        path = tree.folder / "hostile.sqlite"
         path.write_bytes(contents(tree)["database.sqlite"])
         change(path, tree)
         return gzip.compress(tar(_consistent(tree, {"database.sqlite": path.read_bytes()})), mtime=0)
@@ -131,7 +131,7 @@ ARCHIVE_ATTACKS: Final[dict[str, Callable[[Tree], bytes]]] = {
     "a negative size": lambda _: gzip.compress(_header(b"\xff" * 12) + bytes(50 << 20)),
     "an enormous size": lambda _: gzip.compress(_header(b"\x80" + b"\x7f" * 11) + bytes(50 << 20)),
     "a size in octal": lambda _: gzip.compress(_header(b"77777777777") + bytes(50 << 20)),
-    "a size that is none": lambda _: gzip.compress(_header(b"zzzz") + bytes(1024)),
+    "a size that isn't a number": lambda _: gzip.compress(_header(b"zzzz") + bytes(1024)),
     "a bomb": lambda tree: gzip.compress(tar(contents(tree)) + bytes(100 << 20)),
     "two streams": lambda tree: valid(tree).read_bytes() * 2,
     "something behind it": lambda tree: valid(tree).read_bytes() + b"x" * 1000,
@@ -144,10 +144,10 @@ ARCHIVE_ATTACKS: Final[dict[str, Callable[[Tree], bytes]]] = {
     ),
     "a configuration for nginx": _with("tls/selfsigned-cal.example.org.conf", b"access_log /etc/profile.d/x.sh;\n"),
     "a hook for certbot": _with("acme/renewal-hooks/pre/x", b"#!/bin/sh\ntouch /tmp/baikal-fuzz\n"),
-    "settings that are no JSON": _with("settings.json", b"[" * 100_000),
-    "applied that is no JSON": _with("state/applied.json", b'{"a": 1e999, "b": [1]}'),
+    "settings that aren't JSON": _with("settings.json", b"[" * 100_000),
+    "applied that isn't JSON": _with("state/applied.json", b'{"a": 1e999, "b": [1]}'),
     "yaml that expands": _with(YAML, f"{BOMB}system: {{configured_version: *a8}}\ndatabase: {{}}\n".encode()),
-    "yaml of a server": _with(
+    "yaml of a database server": _with(
         YAML, b"system: {configured_version: 0.12.1}\ndatabase: {backend: pgsql, pgsql_host: '127.0.0.1;port=9'}\n"
     ),
     **{f"a database with {name}": _database_of(change) for name, change in SQL_ATTACKS.items()},

@@ -1,4 +1,4 @@
-"""Hostile files: what PHP's account can put in the place of configuration, database, journals and mail."""
+"""Hostile files that PHP's account can write in place of configuration, database, journals and mail."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ FILES: Final[dict[str, Change]] = {
     "missing": _instead(lambda _: None),
     "a FIFO": _instead(os.mkfifo),
     "a directory": _instead(lambda path: path.mkdir()),
-    "a link to a file of root's": _link_to_victim,
+    "a link to a file of root": _link_to_victim,
     "a link to a directory": _instead(lambda path: path.symlink_to("/")),
     "a link to itself": _instead(lambda path: path.symlink_to(path.name)),
     "a link to an endless file": _instead(lambda path: path.symlink_to("/dev/zero")),
@@ -78,14 +78,14 @@ FILES: Final[dict[str, Change]] = {
     "text for terminals": _bytes(ESCAPES.encode() * 100),
     "one long line": _bytes(b"x" * 8_000_000),
 }
-"""What may lie where a file is expected. (Hard links to root's files are left to the tests of those that open files.)"""
+"""What may be in place of a file. (Hard links to root's files are in the tests of the functions that open files.)"""
 
 BOMB: Final = "a0: &a0 [x,x,x,x,x,x,x,x,x]\n" + "".join(
     f"a{n}: &a{n} [{','.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 9)
 )
 
 
-def _yaml(**changes: Any) -> Change:  # noqa: ANN401 - whatever somebody writes
+def _yaml(**changes: Any) -> Change:  # noqa: ANN401 - any value of yaml
     def change(path: Path, _: Tree) -> None:
         fields = yaml.safe_load(path.read_text(encoding="utf-8"))
         for name, value in changes.items():
@@ -187,9 +187,11 @@ SQL_ATTACKS: Final[dict[str, Change]] = {
         "INSERT INTO evil VALUES (1)",
     ),
     "a computed column": _sql("ALTER TABLE users ADD COLUMN evil AS (hex(zeroblob(300000000)))"),
-    "schema that is no SQL": _schema(f"UPDATE sqlite_master SET sql = '{ESCAPES}' WHERE name = 'users'"),  # noqa: S608
-    "two tables in one place": _schema("UPDATE sqlite_master SET rootpage = 3"),
-    "a table that is nowhere": _schema("UPDATE sqlite_master SET rootpage = 2147483647 WHERE name = 'users'"),
+    "schema that isn't SQL": _schema(f"UPDATE sqlite_master SET sql = '{ESCAPES}' WHERE name = 'users'"),  # noqa: S608
+    "two tables on one page": _schema("UPDATE sqlite_master SET rootpage = 3"),
+    "a table on a page that doesn't exist": _schema(
+        "UPDATE sqlite_master SET rootpage = 2147483647 WHERE name = 'users'"
+    ),
     "many tables": _sql(*[f"CREATE TABLE t{number} (a)" for number in range(500)]),
     "tables with names for terminals": _sql(f'CREATE TABLE "{ESCAPES}" (a)'),
     "accounts with names for terminals": _sql(f"UPDATE users SET username = '{ESCAPES}' || id"),  # noqa: S608
@@ -208,7 +210,7 @@ SQL_ATTACKS: Final[dict[str, Change]] = {
     "text in another encoding": _instead(
         lambda path: _sql("PRAGMA encoding = 'UTF-16le'", "CREATE TABLE users (id, username)")(path, NO_TREE)
     ),
-    "a version of the format that is to come": lambda path, _: path.write_bytes(
+    "a future version of the format": lambda path, _: path.write_bytes(
         path.read_bytes()[:18] + b"\x09\x09" + path.read_bytes()[20:]
     ),
 }
@@ -216,13 +218,13 @@ NO_TREE: Any = None
 
 
 def _rollback(path: Path) -> None:
-    """Have the database use a rollback journal, of which one that lies there is taken for that of a crash."""
+    """Switch the database to rollback journals; SQLite then takes an existing journal for that of a crash."""
     database = path.with_name(path.name.rpartition("-")[0])
     _sql("PRAGMA journal_mode = DELETE")(database, NO_TREE)
 
 
 def super_journal(path: Path, tree: Tree) -> None:
-    """Write a journal that names a file of root's as its super-journal, which SQLite deletes at the end of a rollback."""
+    """Write a journal that names a file of root as its super-journal, which SQLite deletes at the end of a rollback."""
     _rollback(path)
     database = path.with_name(path.name.rpartition("-")[0])
     magic = bytes.fromhex("d9d505f920a163d7")
@@ -244,7 +246,7 @@ def _itself(path: Path, _: Tree) -> None:
 
 
 JOURNALS: Final[dict[str, Change]] = {
-    "a file of root's as super-journal": super_journal,
+    "a file of root as super-journal": super_journal,
     "noise": _noise,
     "the database itself": _itself,
 }
@@ -256,7 +258,7 @@ MESSAGES: Final[dict[str, Change]] = {
     "recipients for terminals": _bytes(b"cal@example.org\n" + ESCAPES.encode() + b"@example.net" + _BODY),
     "recipients that are bytes": _bytes(b"\xff\xfe\n\xff@\xfe" + _BODY),
     "a reason for terminals": _bytes(b"X-Baikal-Kept: " + ESCAPES.encode() + b"\nTo: bob@example.net" + _BODY),
-    "an envelope that is none": _bytes(b"X-Baikal-Kept: x\nX-Baikal-Envelope: \xff\xff\n" + _BODY),
+    "a malformed envelope": _bytes(b"X-Baikal-Kept: x\nX-Baikal-Envelope: \xff\xff\n" + _BODY),
     "an empty envelope": _bytes(b"X-Baikal-Kept: x\nX-Baikal-Envelope: \n" + _BODY),
     "a name for terminals": lambda path, _: path.with_name(f"{ESCAPES}.eml").write_bytes(b"x" + _BODY),
     "a name of bytes": lambda path, _: path.with_name(os.fsdecode(b"\xff\xfe.eml")).write_bytes(b"x" + _BODY),

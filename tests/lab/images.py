@@ -1,4 +1,4 @@
-"""The images that the lab's machines start from: a distribution's base, and one with systemd and sshd on it."""
+"""Images of the lab's machines: a distribution's base, and one with systemd and sshd."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ MACHINE_PACKAGES = (
     *("iproute2", "procps", "curl", "ca-certificates", "cron"),
 )
 PACKAGES = tuple(sorted((*baikal.PACKAGES, *nginx.PACKAGES, *php.PACKAGES)))
-"""What the deploy installs on every machine."""
+"""Packages that the deploy installs on every machine."""
 DEPLOYER_UID, NOSUDO_UID = 2001, 2002
-"""Fixed, so that keys can be handed to a machine before it boots; far from the 1000 that Ubuntu's image uses."""
+"""Fixed, so that keys can be copied to a machine before it boots; Ubuntu's image uses 1000."""
 
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 PULL_LIMIT_S = 300
@@ -39,7 +39,7 @@ PULL_AGAIN_AFTER_S = 600
 BUILD_LIMIT_S = 900
 SCRATCH_BYTES = 2 * 1024**3
 BUILDING = "baikal-lab-build"
-"""What the names of containers begin with that images are made of; the process and the recipe follow."""
+"""Prefix of the names of containers that become images; the process and the recipe follow."""
 
 EXCLUDES = """\
 path-exclude=/usr/share/doc/*
@@ -49,7 +49,7 @@ path-exclude=/usr/share/info/*
 path-exclude=/usr/share/lintian/*
 """
 
-# What the official images do so that installing a package in one starts nothing and leaves no archives behind.
+# As in the official images: installing a package starts no service and leaves no archives.
 AS_OFFICIAL_IMAGES = """\
 set -eu
 printf '#!/bin/sh\\nexit 101\\n' >"$1/usr/sbin/policy-rc.d"
@@ -78,11 +78,11 @@ apt-get clean
 rm -rf /var/lib/apt/lists/*
 """
 
-# A machine as a hosting company hands it over: services start when installed, no package lists, no keys.
-# Units that need a console, a kernel or a seat of their own are masked, and apt's own timers, which on a real
-# machine hold apt's lock at six o'clock. Man page directories exist because update-alternatives wants them.
-# User namespaces of a service's own (Debian 13 gives nullmailer one) are nothing that a container may make.
-# force-unsafe-io stays: it saves time and changes no outcome, since a killed container loses no page cache.
+# A machine as a hosting company delivers it: services start when installed, no package lists, no keys.
+# Masked are units that need their own console, kernel or seat, and apt's timers, which hold apt's lock on a real
+# machine at six o'clock. Man page directories exist because update-alternatives needs them.
+# PrivateUsers is off, as a container can't create user namespaces (Debian 13 uses one for nullmailer).
+# force-unsafe-io stays: it saves time and changes no result, since a killed container loses no page cache.
 MACHINE_RECIPE = f"""\
 rm -f /etc/apt/apt.conf.d/docker-*
 cat >/etc/dpkg/dpkg.cfg.d/excludes <<'END'
@@ -115,8 +115,8 @@ class BaseImage:
 def base_image(engine: Engine, distribution: str) -> BaseImage:
     """Return the bare image of ``debian:12``, ``debian:13``, ``ubuntu:22.04`` or ``ubuntu:24.04``.
 
-    The one the lab has already, else the official one, else (Debian only) one made from this machine's own
-    package sources. Raises LabError when none of these can be had.
+    The lab's cached image, else the official one, else (Debian only) one made from this machine's own
+    package sources. Raises LabError when none of these is available.
     """
     if distribution not in (*DEBIAN, *UBUNTU):
         message = f"the lab has no {distribution!r}; it has {', '.join((*DEBIAN, *UBUNTU))}"
@@ -131,8 +131,8 @@ def base_image(engine: Engine, distribution: str) -> BaseImage:
                 _bootstrap(engine, distribution, tag)
             else:
                 message = (
-                    f"{distribution} cannot be had here: it can't be pulled ({refusal}), and only Debian can be "
-                    f"made from packages, as root on Debian or Ubuntu. Give the engine a way to its registry."
+                    f"{distribution} is not available: it can't be pulled ({refusal}), and only Debian can be "
+                    f"made from packages, as root on Debian or Ubuntu. Give the engine access to its registry."
                 )
                 raise LabError(message)
         label = '{{index .Config.Labels "baikal-lab.origin"}}'
@@ -141,10 +141,10 @@ def base_image(engine: Engine, distribution: str) -> BaseImage:
 
 
 def machine_image(engine: Engine, distribution: str, packages: Sequence[str] = ()) -> str:
-    """Return the tag of an image that boots systemd and sshd, built unless the same recipe was built before.
+    """Return the tag of an image that boots systemd and sshd; it is built if the recipe is new.
 
-    Users: root, ``deployer`` (sudo without password) and ``nosudo``. It holds no key: ``Machine.start`` brings
-    them. With ``packages`` it is a warm one, which has these installed, as apt leaves them, for tests that
+    Users: root, ``deployer`` (sudo without password) and ``nosudo``. It has no keys: ``Machine.start`` copies
+    them. With ``packages`` it is a warm image, with these already installed, for tests that
     are not about packages.
     """
     base = base_image(engine, distribution)
@@ -155,9 +155,9 @@ def machine_image(engine: Engine, distribution: str, packages: Sequence[str] = (
 
 
 def built_image(engine: Engine, base: str, name: str, recipe: str, packages: Sequence[str]) -> str:
-    """Return the tag of ``base`` after the recipe; the tag tells recipe, packages and base apart.
+    """Return the tag of ``base`` after the recipe; the tag depends on recipe, packages and base.
 
-    Run and commit rather than ``docker build``: the same with every client and engine, buildx or not.
+    Run and commit rather than ``docker build``: works the same with every client and engine, with or without buildx.
     """
     base_id = engine.docker("image", "inspect", "--format", "{{.Id}}", base).strip()
     script = FIRST_STEPS + recipe + LAST_STEPS
@@ -179,10 +179,10 @@ def built_image(engine: Engine, base: str, name: str, recipe: str, packages: Seq
 
 
 def _pull(engine: Engine, distribution: str) -> str | None:
-    """Have the official image in the engine and return None, or why it can't be had.
+    """Pull the official image and return None, or the reason why it can't be pulled.
 
-    A refusal is remembered for some minutes, for all distributions and processes: where there is no way to a
-    registry, each attempt could cost its whole time limit.
+    A failure is remembered for some minutes, for all distributions and processes: without access to a
+    registry, each attempt could take its whole time limit.
     """
     if engine.has_image(distribution):
         return None
@@ -200,7 +200,7 @@ def _pull(engine: Engine, distribution: str) -> str | None:
 
 
 def _bootstrap(engine: Engine, distribution: str, tag: str) -> None:
-    """Make a Debian image with mmdebstrap and import it; the first of the possible mirrors that works."""
+    """Make a Debian image with mmdebstrap and import it; use the first mirror that works."""
     engine.say(f"lab: no registry here; making {distribution} from packages with mmdebstrap (half a minute)")
     if not (shutil.which("mmdebstrap") and Path(KEYRING).exists()):
         apt_install(("mmdebstrap", "debian-archive-keyring"))
@@ -219,7 +219,7 @@ def _bootstrap(engine: Engine, distribution: str, tag: str) -> None:
 
 
 def _mmdebstrap(codename: str, archive: Path, sources: Sequence[str]) -> str | None:
-    """Write a minimal Debian as a tar file; return None, or the last words of what failed."""
+    """Write a minimal Debian as a tar file; return None, or the end of the error message."""
     hook = archive.with_name("as-official-images")
     hook.write_text(f"#!/bin/sh\n{AS_OFFICIAL_IMAGES}")
     hook.chmod(0o755)
@@ -241,7 +241,7 @@ def _mmdebstrap(codename: str, archive: Path, sources: Sequence[str]) -> str | N
 
 
 def _scratch() -> Path:
-    """Return where to unpack a whole system: memory where there is enough (40 % faster), else the cache."""
+    """Return the directory to unpack a whole system in: in memory if there is enough (40 % faster), else the cache."""
     memory = Path("/dev/shm")  # noqa: S108 - a private directory is made in it
     if sys.platform != "linux" or not memory.is_dir() or os.statvfs(memory).f_flag & os.ST_NOEXEC:
         return cache_directory()
@@ -249,10 +249,10 @@ def _scratch() -> Path:
 
 
 def _debian_sources(codename: str) -> list[list[str]]:
-    """Return what to give mmdebstrap as mirrors, in the order to try.
+    """Return the mirrors for mmdebstrap, in the order to try.
 
-    First where this machine itself has its Debian from, with its security and updates; then nothing, which
-    is mmdebstrap's own default (and all there is on Ubuntu).
+    First this machine's own Debian sources, with security and updates; then none, which
+    is mmdebstrap's own default (and the only choice on Ubuntu).
     """
     own = _own_codename()
     lines = []
@@ -272,15 +272,15 @@ def _own_codename() -> str | None:
 
 
 def _apt_sources() -> Iterator[tuple[str, str]]:
-    """Read address and suite of this machine's sources of Debian itself, in either of apt's two notations.
+    """Read address and suite of this machine's sources of Debian itself, in either of apt's two formats.
 
-    A third party's (PHP's, say) has the same suites; what tells it apart is a key of its own.
+    Third-party sources (of PHP, for example) have the same suites; they are recognised by their own key.
     """
     apt = Path("/etc/apt")
     for file in (apt / "sources.list", *sorted(apt.glob("sources.list.d/*.list"))):
         text = file.read_text() if file.exists() else ""
-        for found in re.findall(r"^\s*deb\s+(?:\[([^]]*)\]\s*)?(\S+)[ \t]+(\S+)[ \t]+(.*)", text, re.MULTILINE):
-            options, uri, suite, components = found
+        for match in re.findall(r"^\s*deb\s+(?:\[([^]]*)\]\s*)?(\S+)[ \t]+(\S+)[ \t]+(.*)", text, re.MULTILINE):
+            options, uri, suite, components = match
             if "main" in components.split() and ("signed-by" not in options or "debian-archive" in options):
                 yield uri, suite
     for file in sorted(apt.glob("sources.list.d/*.sources")):
@@ -294,7 +294,7 @@ def _apt_sources() -> Iterator[tuple[str, str]]:
 
 
 def _apt_settings() -> list[str]:
-    """Return this machine's own apt settings for proxies and for the age of package lists."""
+    """Return this machine's apt settings for proxies and for the age of package lists."""
     done = subprocess.run(["apt-config", "dump"], capture_output=True, text=True, timeout=60, check=False)
     wanted = ("Acquire::http::Proxy ", "Acquire::https::Proxy ", "Acquire::Check-Valid-Until ", "Acquire::Check-Date ")
     return [line for line in done.stdout.splitlines() if line.startswith(wanted)]

@@ -1,4 +1,4 @@
-"""Remove what processes of the lab that have ended, or were killed, have left on this computer."""
+"""Remove leftovers of the lab's earlier processes, also of killed ones, from this computer."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from tests.lab.stack import leave_swarm, swarm_owner
 
 
 def remove_leftovers(engine: Engine) -> list[str]:
-    """Remove containers, volumes, networks, images and the swarm of processes that have ended; return the containers.
+    """Remove containers, volumes, networks, images and the swarm of ended processes; return the containers.
 
-    What a live process has made is kept: several test runs, and the workers of one, share an engine. A machine that is
-    meant to stay must say so, with ``options=KEEP``.
+    Those of running processes are kept: several test runs, and the workers of one, share an engine. A machine that
+    should stay is started with ``options=KEEP``.
     """
     with locked("leftovers"):
         owner = swarm_owner(engine)
@@ -39,7 +39,7 @@ def remove_leftovers(engine: Engine) -> list[str]:
 
 
 def is_gone(pid: int) -> bool:
-    """Tell whether a process has ended, also if its parent hasn't noticed yet."""
+    """Whether a process has ended, also if its parent hasn't waited for it yet."""
     try:
         status = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except (FileNotFoundError, ProcessLookupError):
@@ -48,13 +48,13 @@ def is_gone(pid: int) -> bool:
 
 
 def _containers(engine: Engine) -> list[str]:
-    """Return the names of containers that were labelled, or named while an image was built, by a process that is gone."""
+    """Return the names of containers whose label, or name during an image build, is of a process that has ended."""
     shown = f'{{{{.Names}}}}\t{{{{.Label "{RUN_LABEL}"}}}}\t{{{{.Label "{HOST_LABEL}"}}}}'
-    found = []
+    names = []
     for line in engine.docker("ps", "-a", "--format", shown).splitlines():
         name, pid, host = line.split("\t")
         if building := re.fullmatch(rf"{BUILDING}-(\d+)-\w+", name):
             pid, host = building[1], socket.gethostname()
         if host == socket.gethostname() and pid and is_gone(int(pid)):
-            found.append(name)
-    return found
+            names.append(name)
+    return names

@@ -1,4 +1,4 @@
-"""A machine to provision over SSH: a container that boots systemd and answers on 127.0.0.1."""
+"""A machine to provision over SSH: a container that boots systemd, with its ports on 127.0.0.1."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 from tests.lab.engine import Engine, wait_until
 from tests.lab.errors import LabError
 from tests.lab.images import DEPLOYER_UID, NOSUDO_UID
+from tests.lab.removable import Removable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -36,13 +37,13 @@ HOST_LABEL = "baikal-lab.host"
 SSH_USERS = {"root": ("root", 0), "deployer": ("home/deployer", DEPLOYER_UID), "nosudo": ("home/nosudo", NOSUDO_UID)}
 
 KEEP = ("--label", f"{RUN_LABEL}=")
-"""Options of a machine that belongs to no run."""
+"""Options of a machine that outlives the run."""
 
 UNCONFINED = {"apparmor": "apparmor=unconfined", "selinux": "label=disable"}
-"""What forbids a container's systemd to mount anything, by default, and how to lift that."""
+"""Security modules that by default keep a container's systemd from mounting, and the options against it."""
 
-# Below the range that the kernel hands out for outgoing connections, so that a machine that is switched off
-# finds its ports still free when it comes back.
+# Below the kernel's range for outgoing connections, so that the ports of a machine that is switched off
+# are still free when it boots again.
 PORT_RANGE = range(20000, 32000)
 _WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 _WORKERS = max(int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")), _WORKER + 1)
@@ -74,19 +75,19 @@ class Entry(NamedTuple):
 
 
 @dataclass
-class Machine:
+class Machine(Removable):
     """A running machine; as a context manager, removed at the end of the block.
 
-    It is also removed when the process ends, whether by itself, by an error or by SIGTERM; what a killed
-    process leaves behind goes with ``remove_leftovers``.
+    It is also removed when the process ends normally, by an error or by SIGTERM; after a SIGKILL,
+    ``remove_leftovers`` removes it.
     """
 
     engine: Engine
     name: str
     ports: dict[int, int]
-    """Published ports: the machine's own to the one on 127.0.0.1."""
+    """Published ports: from the machine's port to the one on 127.0.0.1."""
     directory: tempfile.TemporaryDirectory[str] = field(repr=False)
-    """Private, for the keys."""
+    """Private directory for the keys."""
 
     @classmethod
     def start(
@@ -116,27 +117,19 @@ class Machine:
             raise
         return machine
 
-    def __enter__(self) -> Self:
-        """Begin the block at whose end the machine is removed."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Remove the machine."""
-        self.remove()
-
     @property
     def ssh_port(self) -> int:
-        """The port of 127.0.0.1 where the machine's sshd answers."""
+        """Port of the machine's sshd on 127.0.0.1."""
         return self.ports[22]
 
     @property
     def key_path(self) -> Path:
-        """The throw-away private key that root, ``deployer`` and ``nosudo`` accept."""
+        """The temporary private key for root, ``deployer`` and ``nosudo``."""
         return Path(self.directory.name) / "key"
 
     @property
     def known_hosts(self) -> Path:
-        """A known_hosts file with this machine's own host key, and nothing else."""
+        """A known_hosts file with only this machine's host key."""
         return Path(self.directory.name) / "known_hosts"
 
     @property
@@ -144,7 +137,7 @@ class Machine:
         return Path(self.directory.name) / "host_key"
 
     def ssh_data(self, user: str = "root") -> dict[str, object]:
-        """Return what pyinfra needs as host data to connect as ``user``, whatever ~/.ssh holds."""
+        """Return pyinfra's host data for connecting as ``user``, independent of ~/.ssh."""
         return {
             "ssh_hostname": LOCAL,
             "ssh_port": self.ssh_port,
@@ -162,7 +155,7 @@ class Machine:
         return ["ssh", "-F", "none", "-i", str(self.key_path), "-p", str(self.ssh_port), *safely, f"{user}@{LOCAL}"]
 
     def run(self, command: str, user: str = "root", *, check: bool = True, timeout: float = 120) -> str:
-        """Run a shell command on the machine, past SSH, and return its output; LabError when it fails."""
+        """Run a shell command on the machine, without SSH, and return its output; LabError when it fails."""
         return self.engine.docker("exec", "-u", user, self.name, "sh", "-c", command, check=check, timeout=timeout)
 
     def read(self, path: str) -> str:
@@ -175,15 +168,15 @@ class Machine:
         self.engine.docker("exec", "-i", self.name, "sh", "-c", script, "write", path, mode, input=text)
 
     def snapshot(self, paths: Sequence[str]) -> dict[str, Entry]:
-        """Return every file below ``paths`` with mode, owner, group, kind and content, to compare end states.
+        """Return every file below ``paths`` with mode, owner, group, kind and content, to compare states.
 
-        One command on the machine. A path that isn't there has no entry; times are left out on purpose.
+        One command on the machine. A missing path has no entry; times are left out intentionally.
         """
-        told = self.engine.docker("exec", "-i", self.name, "sh", "-s", "--", *paths, input=SNAPSHOT)
-        return _read_snapshot(told)
+        output = self.engine.docker("exec", "-i", self.name, "sh", "-s", "--", *paths, input=SNAPSHOT)
+        return _read_snapshot(output)
 
     def kill(self) -> None:
-        """Cut the power: every process ends at once, nothing is told or saved."""
+        """Cut the power: all processes are killed at once, nothing is saved."""
         self.engine.docker("kill", "-s", "KILL", self.name)
 
     def power_on(self) -> None:
@@ -192,14 +185,14 @@ class Machine:
         self._wait_until_booted()
 
     def remove(self) -> None:
-        """Remove the machine with its disk and its keys; once more does nothing."""
-        if _running.get(self.name) is self:  # and not somebody else's container that has the name already
+        """Remove the machine with its disk and its keys; a second call does nothing."""
+        if _running.get(self.name) is self:  # not another container that already has the name
             self.engine.docker("rm", "-f", "-v", self.name, check=False)
             del _running[self.name]
         self.directory.cleanup()
 
     def keep_keys(self, directory: Path) -> None:
-        """Copy the keys to ``directory``, for after this process."""
+        """Copy the keys to ``directory``, for use after this process."""
         directory.mkdir(parents=True, exist_ok=True)
         for key in (self.key_path, self.known_hosts):
             shutil.copy2(key, directory / key.name)
@@ -209,7 +202,7 @@ class Machine:
         del _running[self.name]
 
     def _create(self, image: str, wanted: Mapping[int, int], options: Sequence[str]) -> None:
-        """Create and start the container; again with other ports when somebody took ours in between."""
+        """Create and start the container; with other ports if a different process has taken the first ones."""
         labels = ("--label", f"{RUN_LABEL}={os.getpid()}", "--label", f"{HOST_LABEL}={socket.gethostname()}")
         fixed = (*_systemd_options(self.engine), *labels, "--hostname", self.name, *options)
         for attempt in range(1, START_ATTEMPTS + 1):
@@ -229,7 +222,7 @@ class Machine:
         self.known_hosts.write_text(f"[{LOCAL}]:{self.ssh_port} {_public(self._host_key)}\n")
 
     def _keys(self) -> bytes:
-        """Return a tar archive with the machine's own host key and everybody's authorized_keys."""
+        """Return a tar archive with the machine's host key and the users' authorized_keys."""
         archive = io.BytesIO()
         allowed = _public(self.key_path) + "\n"
         with tarfile.open(fileobj=archive, mode="w") as tar:
@@ -241,28 +234,28 @@ class Machine:
         return archive.getvalue()
 
     def _wait_until_booted(self) -> None:
-        """Wait until sshd greets and systemd says running, or degraded; LabError with what it says instead."""
+        """Wait until sshd sends its banner and systemd is running or degraded; else LabError with systemd's state."""
 
         def greets() -> bool:
             return _greets(self.ssh_port)
 
         if not (wait_until(greets, FIRST_LOOK_S) or (self._is_up() and wait_until(greets, BOOT_LIMIT_S))):
-            raise LabError(self._obituary("sshd does not answer"))
-        said = ""
+            raise LabError(self._boot_failure("sshd does not answer"))
+        status = ""
 
         def settled() -> bool:
-            nonlocal said
+            nonlocal status
             asked = ("exec", self.name, "systemctl", "is-system-running", "--wait")
-            said = self.engine.docker(*asked, check=False, timeout=BOOT_LIMIT_S).strip()
-            return said in {"running", "degraded"}
+            status = self.engine.docker(*asked, check=False, timeout=BOOT_LIMIT_S).strip()
+            return status in {"running", "degraded"}
 
         if not wait_until(settled, BOOT_LIMIT_S):
-            raise LabError(self._obituary(f"systemd says {said or 'nothing'}"))
+            raise LabError(self._boot_failure(f"systemd says {status or 'nothing'}"))
 
     def _is_up(self) -> bool:
         return self.engine.docker("inspect", "-f", "{{.State.Running}}", self.name).strip() == "true"
 
-    def _obituary(self, said: str) -> str:
+    def _boot_failure(self, status: str) -> str:
         end = self.engine.docker(
             "inspect",
             "-f",
@@ -272,7 +265,7 @@ class Machine:
         )
         log = self.engine.docker("logs", "--tail", "20", self.name, check=False)
         journal = self.engine.docker("exec", self.name, "journalctl", "-b", "-p", "err", "-n", "10", check=False)
-        return f"the machine {self.name} does not boot: {said} ({end.strip()})\n{log}{journal}".rstrip()
+        return f"the machine {self.name} does not boot: {status} ({end.strip()})\n{log}{journal}".rstrip()
 
 
 _running: dict[str, Machine] = {}
@@ -280,7 +273,7 @@ _watched: set[int] = set()
 
 
 def _remove_at_exit() -> None:
-    """See to it, once per process, that no machine outlives it: atexit does not run on a signal."""
+    """Register, once per process, the removal of all machines at its end: atexit alone does not run on a signal."""
     if os.getpid() in _watched:
         return
     _watched.add(os.getpid())
@@ -306,7 +299,7 @@ def _remove_at_exit() -> None:
 def _systemd_options(engine: Engine) -> list[str]:
     """Return what a container needs so that the systemd in it can boot."""
     options = ["--tmpfs", "/run", "--tmpfs", "/run/lock", "--cap-add", "SYS_ADMIN"]
-    if engine.podman:  # it sees /sbin/init and prepares the rest itself
+    if engine.podman:  # Podman sees /sbin/init and prepares the rest itself
         return options
     options += [f"--security-opt={rule}" for word, rule in UNCONFINED.items() if word in engine.security]
     if engine.cgroups == 1:
@@ -315,9 +308,9 @@ def _systemd_options(engine: Engine) -> list[str]:
 
 
 def free_port() -> int:
-    """Return a port of 127.0.0.1 that is free now and belongs to no machine of this run that is switched off.
+    """Return a port of 127.0.0.1 that is free and not reserved by a switched-off machine of this run.
 
-    Workers of one run have ports of their own, because a worker doesn't know the machines of the others.
+    Each worker of a run has its own range, because a worker doesn't know the machines of the others.
     """
     reserved = {port for machine in _running.values() for port in machine.ports.values()}
     ports = PORT_RANGE[_WORKER::_WORKERS]
@@ -331,7 +324,7 @@ def free_port() -> int:
 
 
 def _greets(port: int) -> bool:
-    """Whether an SSH server answers; an engine's proxy accepts the connection long before that."""
+    """Whether an SSH server sends its banner; an engine's proxy accepts the connection long before that."""
     try:
         with socket.create_connection((LOCAL, port), timeout=2) as connection:
             return connection.recv(4) == b"SSH-"
@@ -340,7 +333,7 @@ def _greets(port: int) -> bool:
 
 
 def _generate_key(path: Path) -> None:
-    """Make a key pair without a passphrase."""
+    """Generate a key pair without a passphrase."""
     try:
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "baikal-lab", "-f", path], check=True)
     except FileNotFoundError as error:
@@ -353,7 +346,7 @@ def _public(key: Path) -> str:
 
 
 def _add(tar: tarfile.TarFile, name: str, text: str | None, mode: int, uid: int) -> None:
-    """Add a file, or without text a directory, that belongs to a user and the group of the same number."""
+    """Add a file, or a directory if there is no text, owned by a user and the group with the same id."""
     entry = tarfile.TarInfo(name)
     entry.mode, entry.uid, entry.gid, entry.mtime = mode, uid, uid, int(time.time())
     content = (text or "").encode()
@@ -362,9 +355,9 @@ def _add(tar: tarfile.TarFile, name: str, text: str | None, mode: int, uid: int)
     tar.addfile(entry, io.BytesIO(content))
 
 
-def _read_snapshot(told: str) -> dict[str, Entry]:
-    """Read what SNAPSHOT prints: six fields a file, an empty one, then the checksums."""
-    fields = iter(told.split("\0"))
+def _read_snapshot(output: str) -> dict[str, Entry]:
+    """Parse the output of SNAPSHOT: six fields per file, an empty one, then the checksums."""
+    fields = iter(output.split("\0"))
     seen: dict[str, Entry] = {}
     for path in fields:
         if not path:

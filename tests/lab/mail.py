@@ -1,4 +1,4 @@
-"""The relay that mail is handed to in tests: it misbehaves on demand, keeps what it takes, and tells who said what."""
+"""A mail relay for tests: it misbehaves on demand, keeps all messages, and records all commands."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from tests.lab.engine import Engine, wait_until
 from tests.lab.errors import LabError
 from tests.lab.images import INSTALL, base_image, built_image
 from tests.lab.mail_rules import ALIAS, CONTROL, CREDENTIALS, FOLDER, GOOD, SELF_SIGNED, WRONG_NAME, Rules
+from tests.lab.removable import Removable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,10 +36,10 @@ PROGRAM: Final = ("mail_conversation.py", "mail_rules.py", "mail_server.py")
 READY_LIMIT_S: Final = 20
 USER: Final = "baikal@lab.test"
 PASSWORD: Final = """pass word: "it's" #1 \\ 100% $HOME Müll"""
-"""What no notation of a configuration file takes as it is."""
+"""A password that needs escaping in every configuration file."""
 
 
-TELL: Final = f"""\
+EXECUTE: Final = f"""\
 import shutil, socket, sys
 control = socket.socket(socket.AF_UNIX)
 control.connect("{CONTROL}")
@@ -46,33 +47,33 @@ control.sendall(sys.argv[1].encode())
 control.shutdown(socket.SHUT_WR)
 shutil.copyfileobj(control.makefile("rb"), sys.stdout.buffer)
 """
-"""Gives the relay an order, in its own container, and prints the answer."""
+"""Sends the relay an order, inside its container, and prints the answer."""
 
 
 @dataclass(frozen=True)
 class Received:
-    """A message that was taken, and how it came."""
+    """An accepted message and its envelope."""
 
     mail_from: str
     rcpt_tos: list[str]
     options: list[str]
-    """Of MAIL, in capitals, such as BODY=8BITMIME."""
+    """Parameters of MAIL, in capitals, such as BODY=8BITMIME."""
     port: int
     peer: str
     tls: str | None
     """Such as TLSv1.3."""
     user: str | None
     time: float
-    """In seconds since 1970."""
+    """Seconds since 1970."""
     raw: bytes
 
     @property
     def message(self) -> EmailMessage:
-        """What a mail program makes of it."""
+        """The message as parsed by Python."""
         return email.message_from_bytes(self.raw, policy=email.policy.default)
 
     def calendar(self) -> str:
-        """Return the text of its part for calendars, decoded; LabError if it has none, or several."""
+        """Return its decoded text/calendar part; LabError unless there is exactly one."""
         parts = [part for part in self.message.walk() if part.get_content_type() == "text/calendar"]
         if len(parts) != 1:
             message = (
@@ -84,9 +85,9 @@ class Received:
 
 @dataclass(frozen=True)
 class Command:
-    """What was said to the relay, and its answer's last line."""
+    """A command to the relay, and the last line of its answer."""
 
-    said: str
+    text: str
     """Without a password."""
     tls: bool
     answer: str
@@ -94,11 +95,11 @@ class Command:
 
 @dataclass(frozen=True)
 class Login:
-    """An AUTH, whatever came of it."""
+    """An AUTH command and its result."""
 
     mechanism: str
     user: str | None
-    """None, as the password's, where it did not get as far."""
+    """None, as for the password, if the client stopped before sending it."""
     password_sha256: str | None
     tls: bool
     accepted: bool
@@ -106,7 +107,7 @@ class Login:
 
 @dataclass(frozen=True)
 class Session:
-    """A connection, from the first byte on; ``ended`` is None while it lasts."""
+    """A connection; ``ended`` is None while it is open."""
 
     port: int
     peer: str
@@ -114,22 +115,22 @@ class Session:
     ended: float | None
     tls: str | None
     fault: str
-    """What ended it, unless it was QUIT: above all a certificate that the other side did not take."""
+    """The error that ended it, if any, for example a certificate that the client rejected."""
     commands: list[Command]
     logins: list[Login]
 
     def verbs(self, *, tls: bool | None = None) -> list[str]:
-        """Return what was said by first words alone: all of it, only what came in TLS, or only what did not."""
-        told = [command for command in self.commands if tls is None or command.tls is tls]
-        return [command.said.partition(" ")[0].upper() for command in told]
+        """Return the verbs of the commands: all, only those over TLS, or only those without."""
+        commands = [command for command in self.commands if tls is None or command.tls is tls]
+        return [command.text.partition(" ")[0].upper() for command in commands]
 
 
 @dataclass
-class MailSink:
-    """A relay that is reached as ``relay.lab.test``; as a context manager, removed at the end of the block.
+class MailSink(Removable):
+    """A relay with the address ``relay.lab.test``; as a context manager, removed at the end of the block.
 
-    Port 25 takes mail from everybody, in clear. 587 (STARTTLS) and 465 (TLS at once) insist on AUTH, with a
-    certificate that ``ca`` has signed; with 1000 more, on one for another name; with 2000 more, on a self-signed one.
+    Port 25 accepts all mail, without TLS. 587 (STARTTLS) and 465 (implicit TLS) require AUTH and have a
+    certificate signed by ``ca``. Plus 1000, the certificate is for another name; plus 2000, it is self-signed.
     """
 
     engine: Engine
@@ -144,16 +145,16 @@ class MailSink:
     def start(
         cls, engine: Engine, network: Network, signer: Signer, *, user: str = USER, password: str = PASSWORD
     ) -> Self:
-        """Start a relay and return when it listens; one for a network, since all have the same name.
+        """Start a relay and return when it listens; only one per network, since all have the same name.
 
         Raises LabError with the relay's log.
         """
         image = built_image(engine, base_image(engine, BASE).tag, f"mail:{BASE.replace(':', '-')}", INSTALL, PACKAGES)
         sink = cls(engine, f"baikal-lab-{secrets.token_hex(4)}", signer.pem, user, password)
-        place = ("--network", network.name, "--network-alias", ALIAS, "--workdir", str(FOLDER))
+        options = ("--network", network.name, "--network-alias", ALIAS, "--workdir", str(FOLDER))
         program = ("python3", "-m", "tests.lab.mail_server")
         try:
-            engine.docker("create", "--init", "--name", sink.name, *LABELS, *place, image, *program)
+            engine.docker("create", "--init", "--name", sink.name, *LABELS, *options, image, *program)
             engine.docker("cp", "-", f"{sink.name}:/", input=_archive(sink._files(signer)))
             engine.docker("start", sink.name)
             sink._wait_until_ready()
@@ -162,83 +163,77 @@ class MailSink:
             raise
         return sink
 
-    def __enter__(self) -> Self:
-        """Begin the block at whose end the relay is removed."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Remove the relay."""
-        self.remove()
-
     @property
     def password_sha256(self) -> str:
-        """What ``Login`` shows of the right password."""
+        """SHA-256 of the right password, to compare with ``Login``."""
         return hashlib.sha256(self.password.encode()).hexdigest()
 
     def rules(self, **rules: Any) -> None:  # noqa: ANN401 - as Rules takes them
-        """Go by these rules from now on, and by no others that were set before; TypeError if there is no such rule."""
-        self._tell(rules=dataclasses.asdict(Rules(**rules)))
+        """Replace all rules; TypeError if a rule doesn't exist."""
+        self._order(rules=dataclasses.asdict(Rules(**rules)))
 
     def stop(self) -> None:
-        """Cut all connections, and refuse new ones until ``resume``; the rules stay."""
-        self._tell(listening=False)
+        """Close all connections, and refuse new ones until ``resume``; the rules stay."""
+        self._order(listening=False)
 
     def resume(self) -> None:
-        """Take connections again."""
-        self._tell(listening=True)
+        """Accept connections again."""
+        self._order(listening=True)
 
     def forget(self) -> None:
         """Forget the messages and sessions so far."""
-        self._tell(forget=True)
+        self._order(forget=True)
 
     def messages(self) -> list[Received]:
-        """Return the messages that were taken, the oldest first."""
-        return [Received(**{**told, "raw": base64.b64decode(told["raw"])}) for told in self._tell()["messages"]]
+        """Return the accepted messages, the oldest first."""
+        return [
+            Received(**{**message, "raw": base64.b64decode(message["raw"])}) for message in self._order()["messages"]
+        ]
 
     def wait_for(self, count: int, limit_s: float = 30) -> list[Received]:
-        """Wait until there are ``count`` messages, and return all; LabError with the sessions if there are not."""
-        found: list[Received] = []
+        """Wait until there are ``count`` messages, and return all; LabError with the sessions after the limit."""
+        messages: list[Received] = []
 
         def arrived() -> bool:
-            found[:] = self.messages()
-            return len(found) >= count
+            messages[:] = self.messages()
+            return len(messages) >= count
 
         if not wait_until(arrived, limit_s):
             seen = "\n".join(map(str, self.sessions()[-5:]))
-            message = f"{len(found)} messages instead of {count} came in {limit_s:g} s; the last sessions:\n{seen}"
+            message = f"{len(messages)} messages instead of {count} came in {limit_s:g} s; the last sessions:\n{seen}"
             raise LabError(message)
-        return found
+        return messages
 
     def sessions(self) -> list[Session]:
         """Return all connections so far, the oldest first."""
         return [
             Session(
                 **{
-                    **told,
-                    "commands": [Command(**command) for command in told["commands"]],
-                    "logins": [Login(**login) for login in told["logins"]],
+                    **session,
+                    "commands": [Command(**command) for command in session["commands"]],
+                    "logins": [Login(**login) for login in session["logins"]],
                 }
             )
-            for told in self._tell()["sessions"]
+            for session in self._order()["sessions"]
         ]
 
     def remove(self) -> None:
-        """Remove the relay; once more does nothing."""
+        """Remove the relay; a second call does nothing."""
         self.engine.docker("rm", "-f", "-v", self.name, check=False)
 
     def _files(self, signer: Signer) -> dict[str, str]:
-        """Return what the container needs beside its image, by path."""
+        """Return the container's files in addition to its image, by path."""
         good, wrong, own = signer.issue(ALIAS), signer.issue("mail.elsewhere.test"), self_signed(ALIAS)
         pairs = {GOOD: good, WRONG_NAME: wrong, SELF_SIGNED: own}
         files = {f"{FOLDER}/{name}.pem": pair.chain + pair.key for name, pair in pairs.items()}
         files[str(CREDENTIALS)] = json.dumps([self.user, self.password])
-        here = Path(__file__).parent
-        return files | {f"{FOLDER}/tests/lab/{name}": (here / name).read_text(encoding="utf-8") for name in PROGRAM}
+        folder = Path(__file__).parent
+        return files | {f"{FOLDER}/tests/lab/{name}": (folder / name).read_text(encoding="utf-8") for name in PROGRAM}
 
     def _wait_until_ready(self) -> None:
         def answers() -> bool:
             try:
-                self._tell()
+                self._order()
             except LabError:
                 return False
             return True
@@ -247,15 +242,15 @@ class MailSink:
             message = f"the mail relay does not answer:\n{self.engine.docker('logs', self.name, check=False)}"
             raise LabError(message)
 
-    def _tell(self, **order: object) -> dict[str, Any]:
-        """Give the relay an order and return what it knows."""
-        command = ("exec", self.name, "python3", "-Sc", TELL, json.dumps(order))
-        told: dict[str, Any] = json.loads(self.engine.docker(*command))
-        return told
+    def _order(self, **order: object) -> dict[str, Any]:
+        """Send the relay an order and return its records."""
+        command = ("exec", self.name, "python3", "-Sc", EXECUTE, json.dumps(order))
+        answer: dict[str, Any] = json.loads(self.engine.docker(*command))
+        return answer
 
 
 def _archive(files: Mapping[str, str]) -> bytes:
-    """Return a tar archive with these files, to be unpacked at the root."""
+    """Return a tar archive with these files, for the root directory."""
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w") as tar:
         for path, text in files.items():

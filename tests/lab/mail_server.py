@@ -1,4 +1,4 @@
-"""A mail relay that misbehaves as it is told and writes down all that it hears; what runs in its container."""
+"""The program of the test relay, which runs in its container: it follows the rules and records everything."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import ssl
 from typing import Any, Final
 
 from tests.lab.mail_conversation import Conversation
-from tests.lab.mail_rules import CONTROL, CREDENTIALS, DOORS, FOLDER, Door, Rules
+from tests.lab.mail_rules import CONTROL, CREDENTIALS, FOLDER, LISTENERS, Listener, Rules
 
 MESSAGE_LIMIT: Final = 10 * 1024 * 1024
 LINE_LIMIT: Final = 1000
-"""With its end (RFC 5321, 4.5.3.1.6)."""
+"""Including the line break (RFC 5321, 4.5.3.1.6)."""
 BARE: Final = re.compile(rb"(?<!\r)\n|\r(?!\n)")
 
 
 class Relay:
-    """All doors, what is told of them and what came in by them."""
+    """All ports, their rules, and the records of their connections."""
 
     def __init__(self) -> None:
-        """Read what the folder holds."""
+        """Read credentials and certificates from the folder."""
         self.rules = Rules()
         self.size_limit = MESSAGE_LIMIT
         self.credentials: list[str] = json.loads(CREDENTIALS.read_text(encoding="utf-8"))
@@ -30,12 +30,12 @@ class Relay:
         self.contexts: dict[str, ssl.SSLContext] = {}
         self.listening: list[asyncio.Server] = []
         self.open: set[asyncio.StreamWriter] = set()
-        for name in {door.certificate for door in DOORS} - {""}:
+        for name in {listener.certificate for listener in LISTENERS} - {""}:
             self.contexts[name] = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
             self.contexts[name].load_cert_chain(FOLDER / f"{name}.pem")
 
     def objection(self, raw: bytes, lines: list[bytes]) -> str:
-        """Return the answer to a message that is not to be taken, or nothing."""
+        """Return the refusal of a message, or an empty string."""
         faults = {
             "550 5.6.0 A line ends with a bare CR or LF": BARE.search(raw),
             "550 5.6.0 A line is too long": any(len(line) > LINE_LIMIT for line in lines),
@@ -44,23 +44,25 @@ class Relay:
             "550 5.6.1 The message is not ASCII": not self.rules.eight_bit and not raw.isascii(),
             "451 4.3.0 Try again later": self.rules.defer_messages > 0,
         }
-        refusal = next((answer for answer, found in faults.items() if found), "")
+        refusal = next((answer for answer, applies in faults.items() if applies), "")
         self.rules.defer_messages -= refusal.startswith("451")
         return refusal
 
     async def listen(self) -> None:
-        """Open all doors."""
-        for door in DOORS:
+        """Open all ports."""
+        for listener in LISTENERS:
 
-            async def come_in(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, door: Door = door) -> None:
+            async def accept(
+                reader: asyncio.StreamReader, writer: asyncio.StreamWriter, listener: Listener = listener
+            ) -> None:
                 self.open.add(writer)
-                await Conversation(self, door, reader, writer).hold()
+                await Conversation(self, listener, reader, writer).hold()
                 self.open.discard(writer)
 
-            self.listening.append(await asyncio.start_server(come_in, "0.0.0.0", door.port, limit=MESSAGE_LIMIT))  # noqa: S104 - its container's own network
+            self.listening.append(await asyncio.start_server(accept, "0.0.0.0", listener.port, limit=MESSAGE_LIMIT))  # noqa: S104 - its container's own network
 
     def close(self) -> None:
-        """Close all doors, in the face of whoever is in one."""
+        """Close all ports and all open connections."""
         for server in self.listening:
             server.close()
         for writer in self.open:
@@ -68,7 +70,7 @@ class Relay:
         self.listening.clear()
 
     async def obey(self, order: dict[str, Any]) -> dict[str, Any]:
-        """Do what the lab asks for and return what came in so far."""
+        """Execute an order of the lab and return the records so far."""
         if "rules" in order:
             self.rules = Rules(**order["rules"])
         if order.get("forget"):

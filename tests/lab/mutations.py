@@ -41,7 +41,7 @@ LIVE: Final = (
     ("backup",),
     ("restore", "latest"),
 )
-"""Commands that look at the host's data."""
+"""Commands that read the host's data."""
 IMPORT: Final = (("import", "{old}", "--replace"),)
 ARCHIVES: Final = (("backup", "list"), ("backup", "verify", "latest"), ("restore", "latest"))
 FOLDER: Final = (("restore", "{folder}"), ("backup", "verify", "{folder}"))
@@ -81,28 +81,28 @@ TOKENS: Final = (
 
 @dataclass(frozen=True)
 class Case:
-    """Hostile data, and the commands that meet it."""
+    """Hostile data, and the commands that read it."""
 
     name: str
     commands: tuple[tuple[str, ...], ...]
     prepare: Callable[[Tree], object]
-    """Puts it on a host that is well."""
+    """Writes the data on a healthy host."""
 
 
 def attacks() -> list[Case]:
     """Return every known attack."""
     cases = []
-    for kind, place, changes in (("yaml", YAML, YAML_ATTACKS | FILES), ("sqlite", DATABASE, SQL_ATTACKS | FILES)):
+    for kind, path, changes in (("yaml", YAML, YAML_ATTACKS | FILES), ("sqlite", DATABASE, SQL_ATTACKS | FILES)):
         for name, change in changes.items():
             cases += [
-                Case(f"{kind}: {name}", LIVE, _there(change, place, old=False)),
-                Case(f"old {kind}: {name}", IMPORT, _there(change, place, old=True)),
+                Case(f"{kind}: {name}", LIVE, _on_host(change, path, old=False)),
+                Case(f"old {kind}: {name}", IMPORT, _on_host(change, path, old=True)),
             ]
     for suffix in ("-journal", "-wal", "-shm"):
         for name, change in (JOURNALS | FILES).items():
             for old in (False, True):
                 commands = IMPORT if old else LIVE
-                prepare = _there(change, DATABASE + suffix, old=old)
+                prepare = _on_host(change, DATABASE + suffix, old=old)
                 cases.append(Case(f"{'old ' if old else ''}{suffix}: {name}", commands, prepare))
     cases += [Case(f"manifest: {name}", ARCHIVES, _manifest(fields)) for name, fields in MANIFESTS.items()]
     cases += [Case(f"archive: {name}", ARCHIVES, _archive(change)) for name, change in ARCHIVE_ATTACKS.items()]
@@ -114,7 +114,7 @@ def attacks() -> list[Case]:
 
 
 def at_random(random: Random) -> Case:
-    """Return hostile data that nobody has thought of, with one command."""
+    """Return random hostile data, with one command."""
     kinds: dict[str, tuple[tuple[tuple[str, ...], ...], Callable[[Tree], object]]] = {
         "yaml": (LIVE, lambda tree: _mutate(tree.data / YAML, random)),
         "old yaml": (IMPORT, lambda tree: _mutate(tree.old / YAML, random)),
@@ -136,29 +136,29 @@ def mutated(text: bytes, random: Random) -> bytes:
     """Return ``text`` with some random changes."""
     changed = bytearray(text or b"\0")
     for _ in range(random.choice((1, 1, 2, 4, 16, 64))):
-        place = random.randrange(len(changed) + 1)
-        length = min(random.choice((1, 2, 4, 8, 16, 100, 4096)), len(changed) - place)
+        position = random.randrange(len(changed) + 1)
+        length = min(random.choice((1, 2, 4, 8, 16, 100, 4096)), len(changed) - position)
         match random.randrange(7):
             case 0:
-                changed[place : place + 1] = bytes([random.randrange(256)])
+                changed[position : position + 1] = bytes([random.randrange(256)])
             case 1:
-                changed[place : place + length] = random.randbytes(length)
+                changed[position : position + length] = random.randbytes(length)
             case 2:
-                del changed[place : place + length]
+                del changed[position : position + length]
             case 3:
-                changed[place:place] = changed[place : place + length] * random.choice((1, 2, 50))
+                changed[position:position] = changed[position : position + length] * random.choice((1, 2, 50))
             case 4:
                 token = random.choice(TOKENS)
-                changed[place : place + len(token)] = token
+                changed[position : position + len(token)] = token
             case 5:
-                changed[place:place] = random.choice(TOKENS)
+                changed[position:position] = random.choice(TOKENS)
             case 6:
-                del changed[place + length :]
+                del changed[position + length :]
     return bytes(changed)
 
 
 def unpacked(tree: Tree) -> Path:
-    """Unpack the valid archive to a folder of PHP's account, as from a place that others can write; return it."""
+    """Unpack the valid archive to a folder of PHP's account, as if others could write to it; return the folder."""
     folder = tree.path("srv/folder")
     for name, text in contents(tree).items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -166,7 +166,7 @@ def unpacked(tree: Tree) -> Path:
     return tree.own(folder)
 
 
-def _there(change: Change, name: str, *, old: bool) -> Callable[[Tree], object]:
+def _on_host(change: Change, name: str, *, old: bool) -> Callable[[Tree], object]:
     def prepare(tree: Tree) -> None:
         path = (tree.old if old else tree.data) / name
         change(path, tree)
@@ -202,10 +202,10 @@ def _folder(change: Change) -> Callable[[Tree], object]:
 def _message(change: Change, folder: str) -> Callable[[Tree], object]:
     def prepare(tree: Tree) -> None:
         _mailing(tree)
-        place = tree.data / "mail/kept" if folder == "kept" else tree.spool / folder
-        path = place / ("1700000009.9.0.eml" if folder == "kept" else "1700000009.9")
+        directory = tree.data / "mail/kept" if folder == "kept" else tree.spool / folder
+        path = directory / ("1700000009.9.0.eml" if folder == "kept" else "1700000009.9")
         change(path, tree)
-        tree.own(place, "" if folder == "kept" else MAIL_ACCOUNT)
+        tree.own(directory, "" if folder == "kept" else MAIL_ACCOUNT)
 
     return prepare
 
@@ -223,8 +223,8 @@ def _mutate(path: Path, random: Random) -> None:
 
 
 def _random_journal(tree: Tree, random: Random) -> None:
-    place = random.choice((tree.data, tree.old)) / DATABASE
-    path = place.with_name(place.name + random.choice(("-journal", "-wal", "-shm")))
+    path = random.choice((tree.data, tree.old)) / DATABASE
+    path = path.with_name(path.name + random.choice(("-journal", "-wal", "-shm")))
     super_journal(path, tree)
     if random.random() < 0.9:
         _mutate(path, random)
@@ -235,20 +235,20 @@ def _random_manifest(tree: Tree, random: Random) -> None:
     members = contents(tree)
     fields = json.loads(members["manifest.json"])
     for _ in range(random.choice((1, 1, 2, 5))):
-        place: Any = fields
-        key: Any = random.choice(sorted(place))
-        while isinstance(place[key], dict) and place[key] and random.random() < 0.7:
-            place = place[key]
-            key = random.choice(sorted(place))
+        target: Any = fields
+        key: Any = random.choice(sorted(target))
+        while isinstance(target[key], dict) and target[key] and random.random() < 0.7:
+            target = target[key]
+            key = random.choice(sorted(target))
         match random.randrange(4):
             case 0:
-                place[key] = random.choice(VALUES)
+                target[key] = random.choice(VALUES)
             case 1:
-                place[str(random.choice(VALUES))] = place[key]
+                target[str(random.choice(VALUES))] = target[key]
             case 2:
-                place[key] = {"a": place[key], "b": [place[key]]}
-            case 3 if len(place) > 1:
-                del place[key]
+                target[key] = {"a": target[key], "b": [target[key]]}
+            case 3 if len(target) > 1:
+                del target[key]
     text = json.dumps(fields).encode("utf-8", "surrogatepass")
     put(tree, members | {"manifest.json": mutated(text, random) if random.random() < 0.3 else text})
 
@@ -258,12 +258,12 @@ def _random_tar(tree: Tree, random: Random) -> None:
     blocks = [start for start in range(0, len(text), 512) if text[start + 257 : start + 262] == b"ustar"]
     for _ in range(random.choice((1, 2, 4))):
         start = random.choice(blocks)
-        place, length = random.choice(((0, 100), (100, 8), (124, 12), (156, 1), (157, 100), (257, 8), (345, 155)))
+        offset, length = random.choice(((0, 100), (100, 8), (124, 12), (156, 1), (157, 100), (257, 8), (345, 155)))
         value = random.choice(
             (*TOKENS, bytes([0x80]) + b"\xff" * 11, bytes([0xFF]) * 12, b"77777777777\0", b"1", b"2", b"L", b"x")
         )
-        text[start + place : start + place + length] = value[:length].ljust(length, b"\0")
-        if random.random() < 0.8:  # with a checksum that is right, more is looked at
+        text[start + offset : start + offset + length] = value[:length].ljust(length, b"\0")
+        if random.random() < 0.8:  # with a valid checksum, more of it is parsed
             text[start + 148 : start + 156] = b" " * 8
             text[start + 148 : start + 156] = b"%06o\0 " % sum(text[start : start + 512])
     plain = bytes(text) if random.random() < 0.7 else mutated(bytes(text), random)
@@ -276,5 +276,5 @@ def _random_mail(tree: Tree, random: Random) -> None:
     _mutate(path, random)
     if random.random() < 0.3:
         name = mutated(os.fsencode(path.name), random).replace(b"/", b"").replace(b"\0", b"")[:100] or b"x"
-        with contextlib.suppress(OSError):  # such as "..", or a name that is there
+        with contextlib.suppress(OSError):  # such as "..", or an existing name
             path.rename(path.parent / os.fsdecode(name))

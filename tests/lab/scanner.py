@@ -1,4 +1,4 @@
-"""testssl.sh beside a machine: what a stranger finds of its TLS, and the grade for it."""
+"""testssl.sh in the network of a machine: its findings on TLS, and the grade."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from tests.lab.asking import HOSTNAME
+from tests.lab.http_request import HOSTNAME
 from tests.lab.images import machine_image
 
 if TYPE_CHECKING:
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 
 DISTRIBUTION: Final = "debian:13"
-"""Whose testssl.sh it is: Debian 12's doesn't rate yet. It does so by the rules of SSL Labs."""
+"""Its testssl.sh is used: the one of Debian 12 doesn't rate yet. Ratings follow the rules of SSL Labs."""
 LIMIT_S: Final = 300
-# Every section that counts for the grade; what is left out only simulates browsers.
+# All sections that affect the grade; those left out only simulate browsers.
 SECTIONS: Final = ("-p", "-s", "-f", "-P", "-S", "-h", "-U")
 SCAN: Final = f"""
 cat >/root.pem
@@ -27,33 +27,33 @@ testssl --quiet --color 0 --warnings batch --ip 127.0.0.1 --add-ca /root.pem --j
 cat /found.json
 """
 GRAVE: Final = {"MEDIUM", "HIGH", "CRITICAL", "FATAL"}
-ALLOWED: Final = {"cert_revocation": "the lab's authority keeps no list of what it has revoked"}
+ALLOWED: Final = {"cert_revocation": "the lab's CA has no revocation list"}
 
 
 @dataclass(frozen=True)
 class Scan:
-    """What was found, by testssl.sh's own names."""
+    """Findings by testssl.sh's ids."""
 
-    found: Mapping[str, str]
-    grave: Mapping[str, str]
-    """What of it somebody should do something about."""
+    findings: Mapping[str, str]
+    problems: Mapping[str, str]
+    """Findings that need action."""
 
     @property
     def grade(self) -> str:
-        """From A+ to F; T without a trusted chain."""
-        return self.found["overall_grade"]
+        """The grade, from A+ to F; T without a trusted chain."""
+        return self.findings["overall_grade"]
 
     @property
     def score(self) -> int:
         """The figure behind the grade, of 100."""
-        return int(self.found["final_score"])
+        return int(self.findings["final_score"])
 
 
 def scan(machine: Machine, root: str) -> Scan:
-    """Look at port 443 of ``machine`` as somebody who trusts the authority ``root``, PEM, too; takes a minute or two."""
+    """Scan port 443 of ``machine``, additionally trusting the CA ``root`` (PEM); takes a minute or two."""
     image = machine_image(machine.engine, DISTRIBUTION, ("testssl.sh",))
-    beside = ("--rm", "-i", "--network", f"container:{machine.name}", "--entrypoint", "sh")
-    told = machine.engine.docker("run", *beside, image, "-c", SCAN, input=root, timeout=LIMIT_S)
-    findings = json.loads(told)
-    grave = [finding for finding in findings if finding["severity"] in GRAVE and finding["id"] not in ALLOWED]
-    return Scan(*({finding["id"]: finding["finding"] for finding in some} for some in (findings, grave)))
+    options = ("--rm", "-i", "--network", f"container:{machine.name}", "--entrypoint", "sh")
+    output = machine.engine.docker("run", *options, image, "-c", SCAN, input=root, timeout=LIMIT_S)
+    findings = json.loads(output)
+    problems = [finding for finding in findings if finding["severity"] in GRAVE and finding["id"] not in ALLOWED]
+    return Scan(*({finding["id"]: finding["finding"] for finding in some} for some in (findings, problems)))

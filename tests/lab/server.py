@@ -1,4 +1,4 @@
-"""A lab machine as somebody's Baïkal server: its inventory entry, its deploy, and ways to talk to it."""
+"""A lab machine as a Baïkal server: its inventory entry, its deploy, and its clients."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from tests.lab.asking import HOSTNAME, PASSWORD, Answer, ask
 from tests.lab.clients import Account
 from tests.lab.deploying import REPOSITORY, Outcome, pyinfra
+from tests.lab.http_request import HOSTNAME, PASSWORD, Answer, ask
 
 if TYPE_CHECKING:
     from tests.lab.machine import Machine
@@ -36,18 +36,18 @@ USERS: Final[list[dict[str, object]]] = [
 
 @dataclass
 class Server:
-    """A machine, what is declared for it, and a client's view of it."""
+    """A machine, its declared settings, and its clients."""
 
     machine: Machine
     release: Release
     user: str = "root"
     data: dict[str, object] = field(default_factory=dict)
-    """Host data beside what every lab machine has."""
+    """Host data in addition to those of every lab machine."""
     tree: Path = REPOSITORY
-    """The checkout that deploys."""
+    """The checkout that is deployed from."""
 
     def host(self, **changes: object) -> tuple[str, dict[str, object]]:
-        """Return the machine's entry in an inventory, with ``changes`` for this once."""
+        """Return the machine's entry in an inventory, with ``changes`` for this call."""
         declared: dict[str, object] = {
             "hostname": HOSTNAME,
             "baikal_version": self.release.version,
@@ -59,36 +59,36 @@ class Server:
         return self.machine.name, {**self.machine.ssh_data(self.user), **sudo, **declared, **self.data, **changes}
 
     def deploy(self, *arguments: str, **changes: object) -> Outcome:
-        """Run the deploy against this machine alone, as CI would: without questions, reporting in JSON."""
+        """Run the deploy against this machine, as CI would: without prompts, with output in JSON."""
         return pyinfra([self.host(**changes)], "-y", "--json", *arguments, tree=self.tree)
 
     @property
     def port(self) -> int:
-        """The loopback port where HTTPS answers."""
+        """The loopback port of HTTPS."""
         return self.machine.ports[443]
 
     @property
     def url(self) -> str:
-        """The address that a client types."""
+        """The address that a user enters in a client."""
         return f"https://{HOSTNAME}:{self.port}"
 
     def ask(self, method: str, path: str, *, port: int = 443, **parts: Any) -> Answer:  # noqa: ANN401 - as ask takes them
-        """Send one request exactly as given and return the answer."""
+        """Send one request unchanged and return the answer."""
         return ask(self.machine.ports[port], method, path, secure=port == 443, **parts)
 
     def account(self, user: str = "jo", password: str = PASSWORD) -> Account:
-        """Return where real clients log in, trusting this server's certificate alone."""
+        """Return the account for real clients, which trust only this server's certificate."""
         trusted = Path(self.machine.directory.name) / "server.crt"
         trusted.write_text(self.machine.run(f"openssl x509 -in /var/lib/baikal/tls/selfsigned-{HOSTNAME}.pem"))
         return Account(self.url, trusted, user, password)
 
     def check(self) -> dict[str, Any]:
-        """Return what ``baikalctl check`` finds on the machine."""
-        found: dict[str, Any] = json.loads(self.machine.run("baikalctl check --json || true"))
-        return found
+        """Return the report of ``baikalctl check`` on the machine."""
+        report: dict[str, Any] = json.loads(self.machine.run("baikalctl check --json || true"))
+        return report
 
     def rows(self, query: str) -> list[list[Any]]:
-        """Return what the database on the machine answers to ``query``."""
+        """Return the rows that ``query`` selects in the machine's database."""
         program = f"""
 import json, sqlite3
 connection = sqlite3.connect("/var/lib/baikal/Specific/db/db.sqlite")

@@ -1,4 +1,4 @@
-"""The example for Docker Swarm, deployed as it stands, but for images, published ports and the network's number."""
+"""The example for Docker Swarm, deployed unchanged, except for images, published ports and the subnet."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import yaml
 
-from tests.lab.asking import HOSTNAME, PASSWORD, Answer, ask
 from tests.lab.clients import Account
 from tests.lab.deploying import REPOSITORY
 from tests.lab.engine import Engine, locked, wait_until
 from tests.lab.errors import LabError
+from tests.lab.http_request import HOSTNAME, PASSWORD, Answer, ask
 from tests.lab.machine import free_port
+from tests.lab.removable import Removable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -31,11 +32,11 @@ READY_LIMIT_S: Final = 120
 GONE_LIMIT_S: Final = 60
 UPDATE_LIMIT_S: Final = 300
 SUBNET: Final = "10.47.12.0/24"
-"""The number that the example gives its inner network."""
+"""The subnet of the example's inner network."""
 SWARM: Final = "swarm"
 """The lock of the process that makes the engine a swarm, or that has containers which would not survive the swarm's end."""
 OWNER: Final = "baikal-lab"
-"""What the names of all stacks of ours begin with."""
+"""Prefix of the names of the lab's stacks."""
 POSTGRESQL: Final = """\
 set -eu
 data=/var/lib/postgresql/data
@@ -53,19 +54,21 @@ if [ ! -s $data/PG_VERSION ]; then
 fi
 exec $postgres postgres -D $data -c "listen_addresses=*"
 """
-"""What the official image's entry point does, as far as the example relies on it, with Debian's packages."""
+"""The parts of the official image's entry point that the example relies on, with Debian's packages."""
 
 
 @contextlib.contextmanager
 def swarm(engine: Engine) -> Iterator[None]:
-    """Let the engine be a swarm of its own within the block; one block at a time on this computer.
+    """Make the engine a swarm within the block; one block at a time on this computer.
 
-    Raises LabError if it takes part in one already, which isn't ours to deploy to.
+    Raises LabError if the engine is already part of a swarm, which may be the user's.
     """
     with locked(SWARM):
         state = engine.docker("info", "--format", "{{.Swarm.LocalNodeState}}").strip()
         if state == "active" and not swarm_owner(engine):
-            message = "this engine takes part in a swarm; the lab makes one of its own (docker swarm leave --force)"
+            message = (
+                "this engine is part of a swarm, and the lab needs its own; leave it first (docker swarm leave --force)"
+            )
             raise LabError(message)
         if state != "inactive":
             leave_swarm(engine)
@@ -81,13 +84,13 @@ def swarm(engine: Engine) -> Iterator[None]:
 
 
 def swarm_owner(engine: Engine) -> int:
-    """Return the id of the process that made the engine a swarm of the lab; 0 if it isn't one."""
+    """Return the id of the process that made the engine a swarm of the lab; 0 if it isn't a swarm of the lab."""
     owner = engine.docker("node", "inspect", "self", "--format", f'{{{{index .Spec.Labels "{OWNER}"}}}}', check=False)
     return int(owner) if owner.strip().isdigit() else 0
 
 
 def leave_swarm(engine: Engine) -> None:
-    """End the swarm, with its services and their containers."""
+    """Leave the swarm; its services and their containers end."""
     services = engine.docker("service", "ls", "--quiet", check=False).split()
     if services:
         engine.docker("service", "rm", *services, check=False)
@@ -99,27 +102,27 @@ def leave_swarm(engine: Engine) -> None:
 
 
 def _containers(engine: Engine, service: str) -> list[str]:
-    """Return the ids of a service's containers that run, or of all services' that there are."""
+    """Return the ids of a service's running containers, or of all containers of all services."""
     if service:
         return engine.docker("ps", "-q", "--filter", f"label=com.docker.swarm.service.name={service}").split()
     return engine.docker("ps", "-aq", "--filter", "label=com.docker.swarm.service.name").split()
 
 
 @dataclass
-class Stack:
+class Stack(Removable):
     """The example, deployed; as a context manager, removed with its volumes at the end of the block."""
 
     engine: Engine
     name: str
     folder: tempfile.TemporaryDirectory[str] = field(repr=False)
     ports: dict[int, int] = field(default_factory=dict)
-    """Published ports: the proxy's own to the one here."""
+    """Published ports: from the proxy's port to the one on this computer."""
 
     @classmethod
     def deploy(cls, engine: Engine, instead: Mapping[str, Mapping[str, Any]]) -> Self:
-        """Deploy a copy of the example and return when it serves with all its replicas.
+        """Deploy a copy of the example and return when all replicas serve.
 
-        ``instead`` has, for each service, what this machine has in place of the example's image. The host name is
+        ``instead`` replaces, for some services, the example's image with one of this machine. The host name is
         ``localhost``, every password ``PASSWORD``. Raises LabError with the logs.
         """
         folder = tempfile.TemporaryDirectory(prefix="baikal-lab-")
@@ -134,25 +137,17 @@ class Stack:
             raise
         return stack
 
-    def __enter__(self) -> Self:
-        """Begin the block at whose end all of it is removed."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Remove all of it."""
-        self.remove()
-
     @property
     def port(self) -> int:
-        """Where the proxy is asked, over TLS."""
+        """The proxy's port for TLS."""
         return self.ports[443]
 
     def path(self, name: str) -> Path:
-        """Return where a file of the example stands."""
+        """Return the path of a file of the example."""
         return Path(self.folder.name) / name
 
     def account(self) -> Account:
-        """Return where real clients log in."""
+        """Return the account for real clients."""
         certificate = self.path("trusted.pem")
         (proxy,) = self.containers("caddy")
         root = "/data/caddy/pki/authorities/local/root.crt"
@@ -164,11 +159,11 @@ class Stack:
         return ask(self.port, method, path, host=HOSTNAME, **parts)
 
     def containers(self, service: str = "baikal") -> list[str]:
-        """Return the ids of the service's containers that run, in no order."""
+        """Return the ids of the service's running containers, in any order."""
         return _containers(self.engine, f"{self.name}_{service}")
 
     def healthy(self, service: str = "baikal") -> list[str]:
-        """Return the ids of those that its health check has found well."""
+        """Return the ids of the healthy containers."""
         running = self.containers(service)
         if not running:
             return []
@@ -181,28 +176,28 @@ class Stack:
         self.engine.docker("service", "update", "--quiet", *options, f"{self.name}_baikal", timeout=UPDATE_LIMIT_S)
 
     def scale(self, replicas: int) -> None:
-        """Ask for so many replicas, and don't wait for them."""
+        """Set the number of replicas, and don't wait for them."""
         self.engine.docker("service", "scale", "--detach", f"{self.name}_baikal={replicas}")
 
-    def told(self, template: str) -> str:
-        """Return what the swarm says of Baïkal's service."""
+    def inspect(self, template: str) -> str:
+        """Return a value of ``docker service inspect`` for Baïkal's service."""
         return self.engine.docker("service", "inspect", "--format", template, f"{self.name}_baikal").strip()
 
     def rows(self, query: str) -> list[str]:
-        """Return the lines that PostgreSQL answers with, asked by its administrator."""
+        """Run a query as PostgreSQL's administrator and return the lines of the result."""
         (database,) = self.containers("database")
         command = ("psql", "--username=postgres", "--tuples-only", "--no-align", "baikal", "--command", query)
         return self.engine.docker("exec", "-u", "postgres", database, *command).splitlines()
 
     def log(self) -> str:
-        """Return what the services have said last, and what became of their containers."""
+        """Return the end of the services' logs, and the states of their containers."""
         tasks = self.engine.docker("stack", "ps", "--no-trunc", self.name, check=False)
         services = self.engine.docker("stack", "services", "--format", "{{.Name}}", self.name, check=False).split()
-        said = [self.engine.docker("service", "logs", "--tail=40", name, check=False) for name in services]
-        return "\n".join([tasks, *said])
+        logs = [self.engine.docker("service", "logs", "--tail=40", name, check=False) for name in services]
+        return "\n".join([tasks, *logs])
 
     def wait_until_serving(self, replicas: int = 2) -> None:
-        """Wait until so many replicas are healthy, and the proxy leads to them; raises LabError with the logs."""
+        """Wait until this many replicas are healthy and reachable through the proxy; raises LabError with the logs."""
 
         def serves() -> bool:
             if len(self.healthy()) != replicas or len(self.containers()) != replicas:
@@ -217,7 +212,7 @@ class Stack:
             raise LabError(message)
 
     def remove(self) -> None:
-        """Remove services, networks and volumes; once more does nothing."""
+        """Remove services, networks and volumes; a second call does nothing."""
         if not Path(self.folder.name).exists():
             return
         try:
@@ -231,7 +226,7 @@ class Stack:
             self.folder.cleanup()
 
     def _copy(self, instead: Mapping[str, Mapping[str, Any]]) -> None:
-        """Copy the example, with the passwords that its first lines tell people to make, and change what must differ."""
+        """Copy the example, create the passwords that its first lines ask for, and change what must differ."""
         shutil.copytree(EXAMPLE, self.folder.name, dirs_exist_ok=True)
         self.path("secrets").mkdir(mode=0o700)
         number = f"10.{random.randrange(200, 250)}.{random.randrange(256)}.0/24"  # noqa: S311 - no secret
@@ -239,7 +234,7 @@ class Stack:
         for name in project["secrets"]:
             (self.path("secrets") / name).write_text(f"{PASSWORD}\n")
         for name in [key for key in project if key.startswith("x-")]:
-            del project[name]  # what its services have in common, which they have got by now
+            del project[name]  # what its services share, and have already received
         for name, service in project["services"].items():
             for port in service.get("ports", []):
                 port["published"] = self.ports.setdefault(port["target"], free_port())
@@ -247,5 +242,5 @@ class Stack:
                 service["environment"]["BAIKAL_HOSTNAME"] = HOSTNAME
             for key, value in instead[name].items():
                 service[key] = service[key] | value if isinstance(value, dict) else value
-        # A dollar begins a variable there; the text is JSON, which is YAML and has no anchors.
+        # A dollar would begin a variable. The text is JSON, which is valid YAML without anchors.
         self.path("compose.yaml").write_text(json.dumps(project).replace("$", "$$"), encoding="utf-8")

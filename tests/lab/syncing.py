@@ -1,4 +1,4 @@
-"""A client that keeps a collection in step by its sync token, as phones do, and notices when it is led astray."""
+"""A client that synchronises a collection by its sync token, as phones do, and can detect wrong answers."""
 
 from __future__ import annotations
 
@@ -9,37 +9,37 @@ from tests.lab.dav import SYNC, Dav
 from tests.lab.errors import LabError
 
 REFUSED: Final = (b"valid-sync-token", b"InvalidSyncToken", b"InvalidToken")
-"""What a server says of a token that it doesn't know (RFC 6578, section 3.2), and sabre/dav's exceptions for it."""
+"""A server's answer to an unknown token (RFC 6578, section 3.2), and sabre/dav's exceptions for it."""
 
 
 @dataclass(frozen=True)
 class Synced:
-    """What came of one synchronisation."""
+    """Result of one synchronisation."""
 
     started_over: bool
-    """Whether the server didn't take the token, so that everything had to be fetched again."""
+    """Whether the server refused the token, so that everything was fetched again."""
     changed: frozenset[str]
-    """What is new, or has another ETag than the client knew."""
+    """Objects that are new or have a new ETag."""
     gone: frozenset[str]
-    told: int
-    """How many addresses the server spoke of: after a start from nothing, all."""
+    listed: int
+    """How many addresses the server listed: all in a first synchronisation."""
 
 
 @dataclass
 class Syncer:
-    """What a client knows of one collection."""
+    """A client's state of one collection."""
 
     dav: Dav
     collection: str
-    """Its address, such as /dav.php/calendars/jo/default/."""
+    """The collection's address, such as /dav.php/calendars/jo/default/."""
     token: str = ""
     etags: dict[str, str] = field(default_factory=dict)
     """By address."""
 
     def sync(self) -> Synced:
-        """Ask what has changed since the last time, or for everything where the server no longer knows since when.
+        """Fetch the changes since the last time, or everything if the server no longer knows the token.
 
-        Raises LabError if there is any other answer, and leaves what the client knows as it was.
+        Raises LabError on any other answer, and then keeps the client's state.
         """
         started_over = False
         try:
@@ -58,17 +58,15 @@ class Syncer:
         return Synced(started_over, changed, frozenset(before.keys() - self.etags.keys()), len(rows))
 
     def wrong(self) -> list[str]:
-        """Return what the client, which believes to be in step, has wrong, one sentence each.
+        """Compare the client's state with the server's, and return the errors, one sentence each.
 
-        A token from a future that a restore has undone leads there: the server says that nothing has changed.
+        A restore can cause some: with a token from after the archive, a server may report no changes.
         """
         true = self.dav.listing(self.collection)
-        missing = [f"{href} is there, and the client doesn't know" for href in true.keys() - self.etags.keys()]
-        ghosts = [
-            f"{href} is not there any more, and the client believes it is" for href in self.etags.keys() - true.keys()
-        ]
+        missing = [f"{href} exists, but the client doesn't know it" for href in true.keys() - self.etags.keys()]
+        ghosts = [f"{href} no longer exists, but the client still has it" for href in self.etags.keys() - true.keys()]
         stale = [
-            f"{href} has the ETag {true[href]}, and the client believes {self.etags[href]}"
+            f"{href} has the ETag {true[href]}, but the client has {self.etags[href]}"
             for href in true.keys() & self.etags.keys()
             if true[href] != self.etags[href]
         ]

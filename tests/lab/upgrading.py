@@ -1,11 +1,11 @@
-"""A machine whose release changes again and again: what is declared for it, what serves, and how it was before."""
+"""A machine that is upgraded repeatedly: declare a version, save and restore its state, check the result."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
 from tests.lab.engine import cache_directory
-from tests.lab.future import Kind
+from tests.lab.future_release import Kind
 from tests.lab.release import standin
 from tests.lab.server import Server
 
@@ -18,12 +18,12 @@ PHP: Final = "unit=$(systemctl list-unit-files --no-legend 'php*-fpm.service' | 
 
 
 def as_version(server: Server, version: str, kind: Kind = Kind.PLAIN) -> Server:
-    """Return the same machine as one for which a stand-in for ``version`` is declared."""
+    """Return the same machine with a declared stand-in for ``version``."""
     return Server(server.machine, standin(cache_directory(), version, kind), data=server.data)
 
 
 def save(machine: Machine) -> None:
-    """Remember data and release as they are."""
+    """Save data and release."""
     machine.run(
         f"{PHP}; systemctl stop $unit; rm -rf {SAVED}; mkdir {SAVED}; cp -a /var/lib/baikal {SAVED}/data;"
         f"cp -a /opt/baikal {SAVED}/code; systemctl start $unit"
@@ -31,7 +31,7 @@ def save(machine: Machine) -> None:
 
 
 def rewind(machine: Machine) -> None:
-    """Have data and release as they were when they were saved, and no backups."""
+    """Restore the saved data and release, and remove all backups."""
     machine.run(
         f"{PHP}; systemctl stop $unit; rm -rf /var/lib/baikal /var/backups/baikal; cp -a {SAVED}/data /var/lib/baikal;"
         f"for name in $(ls {SAVED}/code); do [ -d /opt/baikal/$name ] || cp -a {SAVED}/code/$name /opt/baikal/; done;"
@@ -39,10 +39,12 @@ def rewind(machine: Machine) -> None:
     )
 
 
-def amiss(machine: Machine, version: str) -> list[str]:
-    """Return what is not as where code and data are of this version, and nothing is left of anything else."""
+def differences(machine: Machine, version: str) -> list[str]:
+    """Return the differences from a machine with code and data of this version and no leftovers."""
     code = machine.run("basename $(readlink /opt/baikal/current)").strip()
     data = machine.run("grep configured_version /var/lib/baikal/config/baikal.yaml").split()[1].strip("\"'")
     left = machine.run(f"{{ ls -A /var/lib/baikal/maintenance; ls -d {LEFT}; }} 2>/dev/null || true").split()
-    told = [f"the {what} is of {found}" for what, found in (("code", code), ("data", data)) if found != version]
-    return told + [f"{name} is left" for name in left]
+    texts = [
+        f"the {what} has version {actual}" for what, actual in (("code", code), ("data", data)) if actual != version
+    ]
+    return texts + [f"{name} is left" for name in left]

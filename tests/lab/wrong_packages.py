@@ -1,4 +1,4 @@
-"""The package list of a source with an old PHP."""
+"""A package list with an old PHP."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ Maintainer: the lab
 Filename: ./php-fpm.deb
 Size: 1
 SHA256: 0000000000000000000000000000000000000000000000000000000000000000
-Description: an old PHP, as far as apt knows
+Description: claims to be an old PHP
 """

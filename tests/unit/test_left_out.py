@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conftest import END_TO_END, LAB, LONGEST, OF_THE_HISTORY, OF_THE_LAB, lab_changed
+from tests.conftest import END_TO_END, HISTORY_TEST, LAB, LAB_TESTS, LONGEST, lab_changed
 from tests.lab.history import before_removal
 from tests.unit.samples import HOME
 
@@ -39,7 +39,7 @@ def commit(repository: Path, name: str, date: str = "") -> None:
 def repository(tmp_path: Path) -> Path:
     """Return a repository in which the lab was changed long ago, and the product just now."""
     git(tmp_path, "init", "--quiet")
-    for name in ("tests/lab/machine.py", "bench/report.py", f"tests/e2e/{OF_THE_LAB[0]}"):
+    for name in ("tests/lab/machine.py", "bench/report.py", f"tests/e2e/{LAB_TESTS[0]}"):
         commit(tmp_path, name, OLD)
     commit(tmp_path, "baikalctl/cli.py")
     commit(tmp_path, "tests/e2e/test_tls.py")
@@ -51,7 +51,7 @@ def test_a_lab_that_was_changed_long_ago_is_not_tested_again(repository: Path) -
     assert not lab_changed(repository)
 
 
-@pytest.mark.parametrize("name", ["tests/lab/machine.py", "bench/peers/new.py", f"tests/e2e/{OF_THE_LAB[0]}"])
+@pytest.mark.parametrize("name", ["tests/lab/machine.py", "bench/peers/new.py", f"tests/e2e/{LAB_TESTS[0]}"])
 @pytest.mark.parametrize("committed", [True, False])
 def test_a_changed_lab_is_tested(repository: Path, name: str, *, committed: bool) -> None:
     """Whether the change is committed or not."""
@@ -87,6 +87,6 @@ def test_removed_file_is_found_in_a_full_history_alone(repository: Path, tmp_pat
 def test_all_that_is_listed_exists() -> None:
     """A file that is renamed is renamed in the lists too."""
     assert [name for name in LONGEST if not (END_TO_END / f"test_{name}.py").is_file()] == []
-    assert (END_TO_END / OF_THE_HISTORY).is_file()
-    assert [name for name in OF_THE_LAB if not (END_TO_END / name).is_file()] == []
+    assert (END_TO_END / HISTORY_TEST).is_file()
+    assert [name for name in LAB_TESTS if not (END_TO_END / name).is_file()] == []
     assert [path for path in LAB if not (HOME / path).exists()] == []

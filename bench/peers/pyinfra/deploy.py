@@ -1,6 +1,6 @@
-"""Baïkal, as users of pyinfra write it: one operation a file, each asking the host by itself.
+"""Baïkal, as users of pyinfra write it: one operation per file, and each operation queries the host.
 
-Given as host data: files, archive, version, php, server_name.
+Host data: files, archive, version, php, server_name.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ MAKE_DATABASE = "import sqlite3, sys; sqlite3.connect(sys.argv[1]).executescript
 
 @operation()
 def answers(url: str, status: str) -> Generator[str, None, None]:
-    """Fail unless ``url`` answers with ``status``; an operation, because server.shell always counts as a change."""
+    """Fail unless ``url`` answers with ``status``; not by server.shell, which always counts as a change."""
     curl = "curl --silent --insecure --retry 5 --retry-connrefused --output /dev/null --write-out '%{http_code}'"
-    said = host.get_fact(Command, f"{curl} {url} || true")
-    if said != status:
-        yield f"echo {url} answers {said} and not {status} >&2; exit 1"
+    output = host.get_fact(Command, f"{curl} {url} || true")
+    if output != status:
+        yield f"echo {url} answers {output} and not {status} >&2; exit 1"
 
 
 apt.packages(
@@ -50,7 +50,7 @@ apt.packages(
 )
 
 server.user(  # noqa: S604 - the account's shell
-    name="Make the account that PHP runs as",
+    name="Create PHP's account",
     user="baikal",
     system=True,
     home="/nonexistent",
@@ -80,13 +80,13 @@ unpacked = files.unarchive(
     name="Unpack the release", src=host.data.archive, dest="/opt/baikal", creates=f"{RELEASE}/html/dav.php"
 )
 server.shell(
-    name="Put the release in its place", commands=[f"mv /opt/baikal/baikal {RELEASE}"], _if=unpacked.did_change
+    name="Move the release to its directory", commands=[f"mv /opt/baikal/baikal {RELEASE}"], _if=unpacked.did_change
 )
 files.link(name="Make the release the current one", path="/opt/baikal/current", target=VERSION)
 
 for script in ("prepend.php", "away.php", "sessions.php"):
     files.put(
-        name=f"Bring {script}, by which DAV requests get no session",
+        name=f"Upload {script}, so that DAV requests get no session",
         src=str(GIVEN / script),
         dest=f"/usr/local/lib/baikalctl/{script}",
         user="root",
@@ -94,7 +94,7 @@ for script in ("prepend.php", "away.php", "sessions.php"):
         mode="644",
     )
 pool = files.put(
-    name="Give Baïkal a PHP pool of its own",
+    name="Configure a PHP pool for Baïkal",
     src=str(GIVEN / "pool.conf"),
     dest=f"/etc/php/{PHP}/fpm/pool.d/baikal.conf",
     user="root",
@@ -117,12 +117,10 @@ site = files.put(
     group="root",
     mode="644",
 )
-default = files.link(
-    name="Turn the distribution's own site off", path="/etc/nginx/sites-enabled/default", present=False
-)
+default = files.link(name="Disable the distribution's site", path="/etc/nginx/sites-enabled/default", present=False)
 
 files.put(
-    name="Bring the script that makes the certificate",
+    name="Upload the certificate script",
     src=str(GIVEN / "certificate.sh"),
     dest=RENEW,
     user="root",
@@ -130,9 +128,9 @@ files.put(
     mode="755",
 )
 if not host.get_fact(File, CERTIFICATE):
-    server.shell(name="Make a self-signed certificate", commands=[f"{RENEW} {NAME}"])
+    server.shell(name="Create a self-signed certificate", commands=[f"{RENEW} {NAME}"])
 files.put(
-    name="Bring the script that makes archives",
+    name="Upload the backup script",
     src=str(GIVEN / "backup.sh"),
     dest="/usr/local/sbin/baikal-backup",
     user="root",
@@ -141,7 +139,7 @@ files.put(
 )
 units = [
     files.put(
-        name=f"Have systemd know baikal-{unit}",
+        name=f"Upload baikal-{unit}",
         src=str(GIVEN / f"baikal-{unit}"),
         dest=f"/etc/systemd/system/baikal-{unit}",
         user="root",
@@ -152,7 +150,7 @@ units = [
 ]
 
 drop_in = files.put(
-    name="Have PHP take back what a power cut has left",
+    name="Recover from a power cut when PHP starts",
     src=str(GIVEN / "php-fpm.service.conf"),
     dest=f"/etc/systemd/system/php{PHP}-fpm.service.d/baikal.conf",
     user="root",
@@ -160,7 +158,7 @@ drop_in = files.put(
     mode="644",
 )
 
-# Baïkal rewrites its configuration and fills its database, so both are made once.
+# Baïkal rewrites its configuration and fills its database, so both are created once.
 if not host.get_fact(File, f"{DATA}/config/baikal.yaml"):
     files.put(
         name="Configure Baïkal",
@@ -172,11 +170,11 @@ if not host.get_fact(File, f"{DATA}/config/baikal.yaml"):
     )
 if not host.get_fact(File, DATABASE):
     server.shell(
-        name="Make the database, with its account",
+        name="Create the database and an account",
         commands=[f"runuser -u baikal -- python3 -c {shlex.quote(MAKE_DATABASE)} {DATABASE}"],
         _stdin=(GIVEN / "database.sql").read_text(),
     )
-files.file(name="Keep the database its owner's alone", path=DATABASE, user="baikal", group="baikal", mode="600")
+files.file(name="Set the database's owner and mode", path=DATABASE, user="baikal", group="baikal", mode="600")
 files.file(
     name="Close the web installer",
     path=f"{DATA}/Specific/INSTALL_DISABLED",
@@ -187,14 +185,16 @@ files.file(
 
 systemd.service(name="Run PHP, now and after a reboot", service=f"php{PHP}-fpm", running=True, enabled=True)
 systemd.service(name="Run nginx, now and after a reboot", service="nginx", running=True, enabled=True)
-systemd.daemon_reload(name="Have systemd read its units", _if=any_changed(*units, drop_in))
+systemd.daemon_reload(name="Reload systemd's units", _if=any_changed(*units, drop_in))
 systemd.service(
-    name="Look after the certificate, now and after a reboot",
+    name="Start the certificate timer, now and after a reboot",
     service="baikal-certificate.timer",
     running=True,
     enabled=True,
 )
-systemd.service(name="Make archives, now and after a reboot", service="baikal-backup.timer", running=True, enabled=True)
+systemd.service(
+    name="Start the backup timer, now and after a reboot", service="baikal-backup.timer", running=True, enabled=True
+)
 systemd.service(
     name="Reload PHP", service=f"php{PHP}-fpm", reloaded=True, _if=lambda: pool.did_change() or ini.did_change()
 )
@@ -202,4 +202,4 @@ systemd.service(
     name="Reload nginx", service="nginx", reloaded=True, _if=lambda: site.did_change() or default.did_change()
 )
 
-answers(name="Ask the server whether it answers", url="https://127.0.0.1/dav.php/", status="401")
+answers(name="Check that the server answers", url="https://127.0.0.1/dav.php/", status="401")

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Baïkal on a fresh Debian, as a HOWTO has it: from top to bottom, as root. What it installs lies beside it.
+# Baïkal on a new Debian, as in a HOWTO: run once, as root. The files to install are next to this script.
 # Usage: provision.sh BAIKAL_VERSION PHP_VERSION HOSTNAME
 set -eu
 
@@ -45,7 +45,7 @@ install -m 0644 "$here/baikal-certificate.service" "$here/baikal-certificate.tim
 install -m 0755 "$here/backup.sh" /usr/local/sbin/baikal-backup
 install -m 0644 "$here/baikal-backup.service" "$here/baikal-backup.timer" /etc/systemd/system
 
-# Baïkal rewrites its configuration and fills its database, so both are made once.
+# Baïkal rewrites its configuration and fills its database, so both are created once.
 if [ ! -e "$data/config/baikal.yaml" ]; then
     install -m 0600 -o baikal -g baikal "$here/baikal.yaml" "$data/config/baikal.yaml"
 fi
@@ -66,6 +66,6 @@ systemctl restart "php$php-fpm" nginx baikal-certificate.timer baikal-backup.tim
 status=$(curl --silent --insecure --retry 5 --retry-connrefused --output /dev/null --write-out '%{http_code}' \
     https://127.0.0.1/dav.php/)
 if [ "$status" != 401 ]; then
-    echo "Baïkal answers $status to a stranger, not 401; the reason is in /var/log/nginx/error.log" >&2
+    echo "Baïkal answers $status to anonymous requests, not 401; the reason is in /var/log/nginx/error.log" >&2
     exit 1
 fi

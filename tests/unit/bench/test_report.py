@@ -24,7 +24,7 @@ ROW = Row(
     name="nothing to change",
     unit="s",
     figures={OURS: [0.5, 0.4, 0.9], "ansible": [9.0, 8.0, 10.0]},
-    goals=(Goal(at_most=0.6), Goal(beside="ansible", at_most=0.05), Goal(beside="ansible", at_least=0.01)),
+    goals=(Goal(at_most=0.6), Goal(compared_to="ansible", at_most=0.05), Goal(compared_to="ansible", at_least=0.01)),
 )
 
 

@@ -1,4 +1,4 @@
 <?php
-/** The release's version, where deployment tools look for it. The build puts the version in. */
+/** The release's version, where deployment tools read it. The build inserts the version. */
 
 define("BAIKAL_VERSION", "@VERSION@");

@@ -1,5 +1,5 @@
 <?php
-/** The contract: this class, and no other, can be asked whether a request has a database. */
+/** The contract: this class tells whether a request has a database. */
 declare(strict_types=1);
 
 namespace Flake;

@@ -2,10 +2,10 @@
 /**
  * The two sections of config/baikal.yaml.
  *
- * The contract: the known keys and their defaults; a section that is saved is
- * rewritten with the known keys only, so comments and strange keys vanish.
- * Before 0.10.0 `mysql` was what `backend` is, and there was no PostgreSQL;
- * before 0.11.0 there was no mysql_ca_cert.
+ * The contract: the known keys and their defaults. A saved section is rewritten
+ * with only the known keys, so comments and unknown keys are lost. Before 0.10.0,
+ * `mysql` was used in place of `backend`, and there was no PostgreSQL; before
+ * 0.11.0 there was no mysql_ca_cert.
  */
 declare(strict_types=1);
 
@@ -24,7 +24,7 @@ final class Config
         return Yaml::parseFile(self::file());
     }
 
-    /** @return array<string, mixed> the section's known keys, with defaults for what the file does not say */
+    /** @return array<string, mixed> the section's known keys, with defaults for those missing in the file */
     public static function section(string $section): array
     {
         $defaults = self::defaults($section);

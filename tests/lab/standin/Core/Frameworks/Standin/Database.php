@@ -3,11 +3,11 @@
  * The connection, chosen by `backend`.
  *
  * The contract: `backend` decides, and the older `mysql: true` still does; before
- * 0.10.0 it alone did. A port, and for PostgreSQL TLS, is part of the host's
- * value. What MySQL needs, a password too, must be there. An unwritable SQLite
- * file or directory and a server that can't be reached end the request with a
- * sentence, status 200 and nothing in the log; a missing SQLite file is no
- * connection.
+ * 0.10.0 only that was used. A port, and TLS for PostgreSQL, are part of the
+ * host's value. All keys of MySQL, also its password, are required. An
+ * unwritable SQLite file or directory, or an unreachable server, ends the request
+ * with a sentence, status 200 and nothing in the log. A missing SQLite file means
+ * no connection.
  */
 declare(strict_types=1);
 
@@ -66,13 +66,13 @@ final class Database
         };
         $options = [\PDO::ATTR_ERRMODE => \PDO::ERRMODE_EXCEPTION];
         if ($backend === 'mysql' && !Config::isOlderThan('0.11.0') && ($section['mysql_ca_cert'] ?? '') !== '') {
-            // PHP 8.4 has another name for it, and says of the older one that it is deprecated.
+            // PHP 8.4 has a new name for it, and the old one is deprecated.
             $authority = defined('Pdo\Mysql::ATTR_SSL_CA') ? 'Pdo\Mysql::ATTR_SSL_CA' : 'PDO::MYSQL_ATTR_SSL_CA';
             $options[constant($authority)] = $section['mysql_ca_cert'];
         }
         $pdo = new \PDO($source, $section["{$backend}_username"] ?? null, $section["{$backend}_password"] ?? null, $options);
         match ($backend) {
-            'mysql' => $pdo->exec('SET NAMES UTF8'), // without the letters that need four bytes, as Baïkal says it
+            'mysql' => $pdo->exec('SET NAMES UTF8'), // without 4-byte characters, as Baïkal does
             'pgsql' => $pdo->exec("SET NAMES 'UTF8'"),
             default => null,
         };
@@ -81,9 +81,9 @@ final class Database
     }
 
     /**
-     * Makes the tables where none is, as the installer does.
+     * Creates the tables if there are none, as the installer does.
      *
-     * @throws \RuntimeException where some are and some are missing
+     * @throws \RuntimeException if some exist and some are missing
      */
     public static function prepare(\PDO $pdo, string $schemas): void
     {

@@ -2,15 +2,14 @@
 /**
  * What happens before any page or DAV request is answered.
  *
- * The contract, in Baïkal's order: state is where BAIKAL_PATH_CONFIG and
- * BAIKAL_PATH_SPECIFIC say, which must end in a slash, or, before 0.10.0, beside
- * the code. The base address is
- * base_uri, or else guessed from the request, Host and X-Forwarded-Proto
- * unchecked. Every request opens a session. Without a yaml file, a
- * configured_version or an admin_passwordhash, and when the code is newer than
- * configured_version, every request is redirected to the installer. A yaml
- * file that cannot be parsed or written and a missing database are an uncaught
- * exception, printed with status 200.
+ * The contract, in Baïkal's order: BAIKAL_PATH_CONFIG and BAIKAL_PATH_SPECIFIC
+ * are the directories of state, with a final slash. Before 0.10.0, state is next
+ * to the code. The base address is base_uri, or else guessed from the request;
+ * Host and X-Forwarded-Proto are not checked. Every request opens a session.
+ * Without a yaml file, a configured_version or an admin_passwordhash, and when
+ * the code is newer than configured_version, every request is redirected to the
+ * installer. A yaml file that can't be parsed or written, and a missing
+ * database, are an uncaught exception, printed with status 200.
  */
 declare(strict_types=1);
 
@@ -33,7 +32,7 @@ final class Environment
         ini_set('session.cookie_httponly', '1');
         ini_set('log_errors', '1');
         ini_set('display_errors', '0');
-        // The libraries are older than PHP 8: what is merely deprecated in them must not fill the log.
+        // The libraries are older than PHP 8: their deprecation warnings must not fill the log.
         error_reporting(E_ALL & ~E_DEPRECATED & ~E_USER_DEPRECATED & ~E_COMPILE_WARNING);
 
         if (isset($_SERVER['REDIRECT_HTTP_AUTHORIZATION'])) { // Where Apache rewrote the address.
@@ -56,7 +55,7 @@ final class Environment
         if ($config !== null && !($installing && ($version === null || $version === BAIKAL_VERSION))) {
             // A file without that section, such as an empty one, ends here in a 500.
             self::$database = Database::open($config['database']);
-            // The contract: whoever runs in the same request finds the connection here.
+            // The contract: other code in the same request finds the connection here.
             $GLOBALS['DB'] = new class {
                 public function getPDO(): \PDO
                 {
@@ -142,7 +141,7 @@ final class Environment
         self::$baseUrl = $origin . self::without($requested, $context);
     }
 
-    /** The directory above an entry point's own: as many characters less, whatever they are. */
+    /** Removes an entry point's directory from a path, by its length. */
     private static function without(string $path, string $context): string
     {
         return rtrim(substr($path, 0, -strlen("/$context")), '/') . '/';

@@ -5,7 +5,7 @@
  * The contract: the file has sections of scalars, written by PyYAML, by
  * Symfony's dumper or by hand. Strings may be plain, quoted and folded over
  * lines; true, false, null and numbers have their types. Anything else is an
- * error, as a broken file must be one.
+ * error, as a damaged file must be.
  */
 declare(strict_types=1);
 
@@ -94,7 +94,7 @@ final class Yaml
     }
 
     /**
-     * Joins a scalar that goes on over deeper indented lines, as YAML folds it.
+     * Joins a scalar that continues on deeper indented lines, as YAML folds it.
      *
      * @param list<string> $lines
      */

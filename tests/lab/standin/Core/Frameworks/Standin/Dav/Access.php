@@ -1,7 +1,7 @@
 <?php
 /**
- * What somebody may do with a calendar, as calendarinstances.access numbers it.
- * A calendar that a client makes has no number, which counts as unshared: its owner's.
+ * A user's access to a calendar, by the numbers of calendarinstances.access.
+ * A calendar that a client has created has no number: it is its owner's.
  */
 declare(strict_types=1);
 

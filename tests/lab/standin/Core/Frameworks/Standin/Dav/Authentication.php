@@ -1,11 +1,11 @@
 <?php
 /**
- * Basic, Digest or the web server's own log-in, as dav_auth_type says.
+ * Basic, Digest or the web server's own login, as dav_auth_type says.
  *
  * The contract: the same users.digesta1, md5(name:realm:password), serves Basic
- * and Digest. No credentials, or those of the other kind, are not a failed log-in.
- * Basic's challenge names another realm than auth_realm. Whoever is not logged
- * in and asks for what is not there is told just that.
+ * and Digest. No credentials, or those of the other kind, are not a failed login.
+ * The realm of Basic's challenge differs from auth_realm. An anonymous request
+ * for a missing resource is answered as such.
  */
 declare(strict_types=1);
 
@@ -20,7 +20,7 @@ use Sabre\HTTP\DigestAuth;
 
 final class Authentication implements BackendInterface
 {
-    /** What these methods make need not be there before. */
+    /** Methods that create their target. */
     private const MAKING = ['PUT', 'MKCOL', 'MKCALENDAR'];
 
     private ?string $user = null;
@@ -39,7 +39,7 @@ final class Authentication implements BackendInterface
         $this->user = match ($this->type) {
             'Basic' => $this->basic($server, $realm),
             'Apache' => $_SERVER['REMOTE_USER'] ?? $_SERVER['PHP_AUTH_USER']
-                ?? throw self::refusal($server, 'The web server has authenticated nobody'),
+                ?? throw self::refusal($server, 'The web server has authenticated no user'),
             default => $this->digest($server, $realm),
         };
 

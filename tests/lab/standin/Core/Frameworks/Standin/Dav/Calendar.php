@@ -1,6 +1,6 @@
 <?php
 /**
- * A calendar as one person sees it.
+ * A calendar as seen by one user.
  *
  * The contract: the owner and a sharee with access 3 write; one with access 2
  * reads, and may still give the calendar another name or colour for herself.

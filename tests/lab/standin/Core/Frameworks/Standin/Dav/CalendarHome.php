@@ -1,5 +1,5 @@
 <?php
-/** calendars/<name>/: one's own calendars and those that others share. */
+/** calendars/<name>/: the user's own calendars and those that others share. */
 declare(strict_types=1);
 
 namespace Standin\Dav;

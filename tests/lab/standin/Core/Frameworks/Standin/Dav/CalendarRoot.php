@@ -1,5 +1,5 @@
 <?php
-/** calendars/, with a home for everybody. */
+/** calendars/, with a home for each user. */
 declare(strict_types=1);
 
 namespace Standin\Dav;

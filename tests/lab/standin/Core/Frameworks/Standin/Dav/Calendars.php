@@ -2,9 +2,9 @@
 /**
  * Calendars in the database.
  *
- * The contract: a calendar's objects hang on calendars.id; how somebody sees it
+ * The contract: a calendar's objects belong to calendars.id; a user's view of it
  * is a row in calendarinstances. So a shared calendar is in the sharee's home
- * too, and deleting it there takes away the share alone. calendarobjects get
+ * too, and deleting it there removes only the share. calendarobjects get
  * etag (md5), size, component, first and last occurrence and uid.
  */
 declare(strict_types=1);
@@ -22,7 +22,7 @@ final class Calendars extends PDO
     use ChangeLog;
 
     public const TRANSPARENCY = '{' . CalDav::NS_CALDAV . '}schedule-calendar-transp';
-    /** Set when what is stored is not what the client sent, which must not get an ETag for it then. */
+    /** Set when the stored data differs from the client's, so that the answer has no ETag. */
     public bool $altered = false;
 
     private const COMPONENTS = '{' . CalDav::NS_CALDAV . '}supported-calendar-component-set';

@@ -1,5 +1,5 @@
 <?php
-/** What happened to an object, as the changes tables number it. */
+/** Kind of change of an object, with its number in the changes tables. */
 declare(strict_types=1);
 
 namespace Standin\Dav;

@@ -1,5 +1,5 @@
 <?php
-/** What both multiget reports need: an address that leads nowhere is left out instead of failing the whole report. */
+/** For both multiget reports: a missing address is left out instead of failing the whole report. */
 declare(strict_types=1);
 
 namespace Standin\Dav;

@@ -1,5 +1,5 @@
 <?php
-/** People, from the principals table; the old library also looks for a column that the schema no longer has. */
+/** Users, from the principals table; the old library also reads a column that the schema no longer has. */
 declare(strict_types=1);
 
 namespace Standin\Dav;

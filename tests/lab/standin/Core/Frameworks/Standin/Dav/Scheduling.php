@@ -1,16 +1,16 @@
 <?php
 /**
- * Invitations (RFC 6638), as far as they are mail.
+ * Invitations by mail (RFC 6638).
  *
- * The contract: what an organizer stores goes to the attendees, what an
- * attendee answers to the organizer, by PHP's mail(), one call a person, with
- * names as they are: raw UTF-8, not quoted, line breaks and all; no Date, no
- * Message-ID, and no look at whether it was accepted: SCHEDULE-STATUS is 1.1.
- * Without invite_from, or for who has no mail address, it is 1.2 for people on
- * this server and 3.7 for others. People on this server get theirs by mail too.
- * If ORGANIZER is not the owner's address, nothing happens; that one has to be
- * in small letters, as the other is made so. What PHP only warns of, such as an
- * empty line in an organizer's name, is a 500.
+ * The contract: an organizer's event is sent to the attendees, an attendee's
+ * answer to the organizer, with one call of PHP's mail() per recipient. Names
+ * are raw UTF-8, not quoted, and keep their line breaks. There is no Date and
+ * no Message-ID, and the result of mail() is ignored: SCHEDULE-STATUS is 1.1.
+ * Without invite_from or a mail address, it is 1.2 for users of this server and
+ * 3.7 for others. Users of this server get mail too. If ORGANIZER is not the
+ * owner's address, nothing happens; ORGANIZER is lowercased before the
+ * comparison, and the owner's address is not. PHP's warnings, such as for an
+ * empty line in an organizer's name, are a 500.
  */
 declare(strict_types=1);
 
@@ -52,7 +52,7 @@ final class Scheduling extends ServerPlugin
         $server->subscribeEvent('beforeUnbind', $this->removed(...));
     }
 
-    // The two events hand on a stream for what is not iCalendar, such as a card.
+    // Both hooks get a stream for data that is not iCalendar, such as a card.
 
     private function created(string $path, mixed &$data, ICollection $parent): void
     {
@@ -76,7 +76,7 @@ final class Scheduling extends ServerPlugin
         }
     }
 
-    /** @return string|null the new data, with what became of each message */
+    /** @return string|null the new data, with the status of each message */
     private function handle(string $owner, ?string $before, ?string $after): ?string
     {
         if ($this->server->httpRequest->getHeader('Schedule-Reply') === 'F') {
@@ -101,7 +101,7 @@ final class Scheduling extends ServerPlugin
         return $new->text();
     }
 
-    /** Writes down at the first of an event's instances what became of a message to somebody. */
+    /** Stores the status of a message at the event's first instance for this participant. */
     private static function note(Component $event, string $recipient, string $status): void
     {
         foreach ([...$event->all('ORGANIZER'), ...$event->all('ATTENDEE')] as $person) {

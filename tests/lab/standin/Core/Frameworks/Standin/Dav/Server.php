@@ -2,10 +2,10 @@
 /**
  * The DAV server behind dav.php, cal.php and card.php.
  *
- * The contract: what is enabled in the yaml is served; a failed log-in, but
- * not a request without credentials, is logged as failed_access_message says;
- * any other fault is logged with its trace, and one of the database is a 500,
- * as is a request outside base_uri.
+ * The contract: it serves what the yaml enables. A failed login is logged with
+ * failed_access_message; a request without credentials is not. Other errors are
+ * logged with their trace. Errors of the database and requests outside base_uri
+ * are answered with 500.
  */
 declare(strict_types=1);
 
@@ -42,7 +42,7 @@ final class Server extends SabreServer
         $server->exec();
     }
 
-    /** A fault that sabre does not know would end the request half-way: it becomes one that it does. */
+    /** An error unknown to sabre would end the request half-way: it is converted to a known one. */
     public function invokeMethod($method, $uri): void
     {
         try {

@@ -1,5 +1,5 @@
 <?php
-/** Somebody who is invited. */
+/** An attendee of an event. */
 declare(strict_types=1);
 
 namespace Standin\Itip;
@@ -8,7 +8,7 @@ final class Attendee
 {
     public readonly string $address;
     public readonly ?string $name;
-    /** Whether the client wants a message sent whatever has changed. */
+    /** Whether the client asks for a message after any change. */
     public readonly bool $insists;
     /** @var array<string, string> PARTSTAT by instance */
     public array $answers = [];

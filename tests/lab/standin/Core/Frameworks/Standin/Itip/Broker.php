@@ -1,12 +1,12 @@
 <?php
 /**
- * Finds out who has to be told what when an event changes (RFC 5546, as sabre/vobject reads it).
+ * Computes the messages for a changed event (RFC 5546, as sabre/vobject implements it).
  *
- * The contract: an organizer tells every attendee but himself, by REQUEST of
- * the instances that he is invited to, or by CANCEL when that is none or the
- * event is cancelled; whether the change is significant is told with it. An
- * attendee tells the organizer by REPLY; by deleting the event or an instance
- * he declines. An address is that of the owner only letter by letter.
+ * The contract: an organizer sends every other attendee a REQUEST with the
+ * instances that this attendee is invited to. If there are none or the event is
+ * cancelled, it is a CANCEL. Each message says whether the change is
+ * significant. An attendee sends the organizer a REPLY, and declines by deleting
+ * the event or an instance. Addresses are compared with the owner's exactly.
  */
 declare(strict_types=1);
 
@@ -15,7 +15,7 @@ namespace Standin\Itip;
 final class Broker
 {
     /**
-     * @param list<string> $owner addresses of whoever changes the event
+     * @param list<string> $owner addresses of the user who changes the event
      *
      * @return list<Message>
      */
@@ -24,7 +24,7 @@ final class Broker
         $old = Meeting::in($before);
         $new = $after === null ? clone $old : Meeting::in($after);
         if (($before !== null && $old->instances === []) || $new->instances === []) {
-            return []; // Nothing but events is told of.
+            return []; // Only events cause messages.
         }
         if ($new->organizer === null) {
             [$new->organizer, $new->organizerName] = [$old->organizer, $old->organizerName];
@@ -50,7 +50,7 @@ final class Broker
     private static function fromOrganizer(Component $calendar, Meeting $old, Meeting $new): array
     {
         $messages = [];
-        // In the order in which they were first invited, with what is known of them now.
+        // In the order of their first invitation, with their present data.
         foreach (array_replace($old->attendees, $new->attendees) as $address => $attendee) {
             if ($address !== $new->organizer) {
                 $messages[] = isset($new->attendees[$address]) && $new->status !== 'CANCELLED'
@@ -126,21 +126,21 @@ final class Broker
         if ($new->organizerAnswersItself || $new->status === 'CANCELLED') {
             return [];
         }
-        $told = $old->instances === [] ? [] : $old->attendees[$attendee->address]->answers ?? [];
+        $before = $old->instances === [] ? [] : $old->attendees[$attendee->address]->answers ?? [];
         $answers = $deleted ? ['master' => 'DECLINED'] : $attendee->answers;
         if (($answers['master'] ?? 'DECLINED') !== 'DECLINED') {
             $answers = array_fill_keys(array_diff($new->dates, $old->dates), 'DECLINED') + $answers;
         }
-        $changed = array_diff_assoc($answers, $told);
+        $changed = array_diff_assoc($answers, $before);
         if ($old->instances === [] && array_diff($changed, ['NEEDS-ACTION']) === []) {
-            return []; // The event has come, and is not answered yet.
+            return []; // A new event without an answer.
         }
         $parties = [$attendee->address, $attendee->name, $new->organizer, $new->organizerName];
         $message = new Message('REPLY', ...$parties);
         foreach ($changed as $instance => $answer) {
             $event = self::event($message, $calendar, $new);
             $source = $new->instances[$instance] ?? null;
-            if ($source === null) { // It is there no more.
+            if ($source === null) { // It was deleted.
                 $zone = array_filter(['TZID' => $calendar->within('VEVENT')[0]->first('DTSTART')->get('TZID')]);
                 $parameters = strlen((string) $instance) === 8 ? ['VALUE' => 'DATE'] : $zone;
                 $event->add('DTSTART', (string) $instance, $parameters);
@@ -158,7 +158,7 @@ final class Broker
         return $changed === [] ? [] : [$message];
     }
 
-    /** Begins an event of its own in the message. */
+    /** Adds an event to the message. */
     private static function event(Message $message, Component $calendar, Meeting $meeting): Component
     {
         $first = $calendar->within('VEVENT')[0];

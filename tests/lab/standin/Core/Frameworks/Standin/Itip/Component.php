@@ -63,7 +63,7 @@ final class Component
         $this->properties[] = new Property($name, $value, $given);
     }
 
-    /** Puts a property last, in place of those with its name. */
+    /** Appends a property, and removes others with its name. */
     public function replace(string $name, string $value): void
     {
         $kept = array_filter($this->properties, static fn (Property $each): bool => $each->name !== $name);
@@ -71,7 +71,7 @@ final class Component
         $this->add($name, $value);
     }
 
-    /** Takes over a copy of another's properties with these names, as far as it has them. */
+    /** Copies another component's properties with these names. */
     public function take(self $other, string ...$names): void
     {
         foreach ($names as $name) {
@@ -81,7 +81,7 @@ final class Component
         }
     }
 
-    /** A time zone comes before all that may refer to it. */
+    /** Time zones are before all components that refer to them. */
     public function text(): string
     {
         $components = $this->components;

@@ -1,16 +1,16 @@
 <?php
-/** Who is invited by whom to which instances of an event, as one version of it says. */
+/** Organizer, attendees and instances of one version of an event. */
 declare(strict_types=1);
 
 namespace Standin\Itip;
 
 final class Meeting
 {
-    /** A change of one of these is worth telling people who have been told before. */
+    /** A change of one of these is significant for attendees who were invited before. */
     private const SIGNIFICANT = ['DTSTART', 'DTEND', 'DURATION', 'DUE', 'RRULE', 'RDATE', 'EXDATE', 'STATUS'];
 
     public ?string $organizer = null;
-    /** Null without a CN; an empty one is another thing. */
+    /** Null without a CN; an empty CN is an empty string. */
     public ?string $organizerName = null;
     public bool $organizerAnswersItself = false;
     public ?string $sequence = null;
@@ -21,7 +21,7 @@ final class Meeting
     public array $attendees = [];
     /** @var list<string> of EXDATE, over all instances */
     public array $dates = [];
-    /** What a message is worth sending for. */
+    /** The significant properties. */
     public string $fingerprint = '';
 
     public static function in(?Component $calendar): self

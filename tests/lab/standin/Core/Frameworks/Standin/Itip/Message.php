@@ -1,5 +1,5 @@
 <?php
-/** What is to be told to one person (RFC 5546). */
+/** A message to one participant (RFC 5546). */
 declare(strict_types=1);
 
 namespace Standin\Itip;

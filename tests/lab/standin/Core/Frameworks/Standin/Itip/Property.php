@@ -1,9 +1,9 @@
 <?php
 /**
- * A property of iCalendar, with its parameters (RFC 5545, and RFC 6868 for what a parameter holds).
+ * A property of iCalendar, with its parameters (RFC 5545, and RFC 6868 for values of parameters).
  *
- * The contract: what a parameter or a text holds is decoded when it is read,
- * line breaks too, and encoded when it is written; an address counts as text.
+ * The contract: values of parameters and texts, with their line breaks, are
+ * decoded when read and encoded when written. An address is treated as text.
  */
 declare(strict_types=1);
 
@@ -25,7 +25,7 @@ final class Property
     {
         $list = self::PART . '(?:,' . self::PART . ')*';
         if (!preg_match("/^([\\w.-]+)((?:;[\\w-]+=$list)*):(.*)\$/s", $line, $match)) {
-            return new self('', $line); // Whatever it is, it stays.
+            return new self('', $line); // Unknown lines are kept.
         }
         preg_match_all("/;([\\w-]+)=($list)/", $match[2], $found, PREG_SET_ORDER);
         $parameters = [];
@@ -59,7 +59,7 @@ final class Property
         unset($this->parameters[$parameter]);
     }
 
-    /** The value of an address, by which people are told apart: only of mail is the case left out of account. */
+    /** An address for comparison: the case of mailto: addresses is ignored. */
     public function address(): string
     {
         [$scheme, $rest] = explode(':', $this->value, 2) + [1 => ''];
@@ -85,7 +85,7 @@ final class Property
         return self::folded("$line:$value");
     }
 
-    /** 75 bytes a line, no character torn in two. */
+    /** Folds at 75 bytes a line, without splitting a character. */
     private static function folded(string $line): string
     {
         $text = '';

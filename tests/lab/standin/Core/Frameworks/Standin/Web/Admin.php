@@ -1,6 +1,6 @@
 <?php
 /**
- * The administrator's pages: log in, overview, system settings, log out.
+ * The administrator's pages: login, overview, system settings, logout.
  *
  * The contract: POST auth=1, login, password; a failed log-in is logged as
  * failed_access_message says, with the name; settings are at

@@ -2,11 +2,11 @@
 /**
  * The installer: wizard, database form, upgrade.
  *
- * The contract: nobody is asked who he is. Without configured_version or
- * admin_passwordhash there is the wizard; with another version the upgrade,
- * done by a GET with upgradeConfirmed, backwards too; without
- * Specific/INSTALL_DISABLED the database form, which saves, makes the tables
- * and closes the installer; else a sentence.
+ * The contract: there is no login. Without configured_version or
+ * admin_passwordhash it shows the wizard. With another version it shows the
+ * upgrade, which a GET with upgradeConfirmed runs, also to an older version.
+ * Without Specific/INSTALL_DISABLED it shows the database form, which saves,
+ * creates the tables and closes the installer. Otherwise it shows a sentence.
  */
 declare(strict_types=1);
 

@@ -1,10 +1,10 @@
 <?php
 /**
- * The steps that make data of an older version data of this one.
+ * The steps that migrate data of an older version to this one.
  *
- * The contract: this very file has a release's steps, each behind a
- * version_compare with the version that it came with; what a step has changed
- * before it fails stays so; configured_version is written last.
+ * The contract: this file has a release's steps, each behind a
+ * version_compare with the version that introduced it. Changes of a step that
+ * fails are not rolled back. configured_version is written last.
  */
 declare(strict_types=1);
 
@@ -30,7 +30,7 @@ final class VersionUpgrade
             $mysql = (int) (Config::read()['database']['mysql'] ?? 0) === 1;
             Config::save('database', ['backend' => $mysql ? 'mysql' : 'sqlite']);
         }
-        // Here a stand-in for a release to come has steps of its own.
+        // A stand-in for a future release has its own steps here.
         Config::save('system', ['configured_version' => BAIKAL_VERSION]);
     }
 }

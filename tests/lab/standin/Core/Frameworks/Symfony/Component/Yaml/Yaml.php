@@ -1,7 +1,7 @@
 <?php
 /**
- * As much of symfony/yaml, which is among Baïkal's libraries, as others than
- * Baïkal use of it.
+ * The part of symfony/yaml, a library of Baïkal, that programs other than
+ * Baïkal use.
  */
 declare(strict_types=1);
 

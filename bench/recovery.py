@@ -1,7 +1,7 @@
-"""Data that survives: archives there and back, how long clients wait while data changes, and a server out of nothing.
+"""Data: backup and restore, waiting times of clients during changes of data, and a restore on a new machine.
 
-Beside it stands the script that people have for it: SQLite's own copy of the database and ``tar``, and the same the
-other way. It makes the same file, and doesn't look at it.
+It is compared with a typical script: SQLite's own copy of the database and ``tar``, and the reverse for a
+restore. The script makes the same file, and doesn't verify it.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from bench.contenders import Bench, BenchmarkError
 from bench.report import OURS, Row, alternating
 from tests.lab import release as releases
 from tests.lab.acme import Network
-from tests.lab.asking import PASSWORD
 from tests.lab.certificates import Signer
 from tests.lab.corpus import Corpus
+from tests.lab.corpus_rows import fill
 from tests.lab.databases import BACKENDS, DatabaseServer, attach
 from tests.lab.dav import Dav
 from tests.lab.deploying import REPOSITORY, Outcome, pyinfra
 from tests.lab.engine import cache_directory
-from tests.lab.filling import fill
-from tests.lab.holding import Holder, SqliteFile
+from tests.lab.http_request import PASSWORD
 from tests.lab.images import PACKAGES, machine_image
 from tests.lab.machine import Machine
 from tests.lab.server import Server
+from tests.lab.sql import SqlDatabase, SqliteFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -46,7 +46,7 @@ DISTRIBUTION: Final = "debian:12"
 SCRIPT: Final = "shell script"
 WHOLE: Final = Corpus()
 EACH: Final = 10_000
-"""The objects that times are told for."""
+"""Times are scaled to this number of objects."""
 OLDER: Final = "0.11.1"
 AUTHORITY: Final = "/etc/ssl/bench-root.pem"
 PAUSE_S: Final = 0.02
@@ -57,39 +57,39 @@ TABLES: Final = ("calendarobjects", "cards", "calendarchanges", "addressbookchan
 
 @dataclass
 class Kept:
-    """A deployed machine that has a corpus in its database, wherever that is."""
+    """A deployed machine with a corpus in its database, local or on a server."""
 
     server: Server
-    holder: Holder
+    holder: SqlDatabase
     corpus: Corpus
 
     @property
     def machine(self) -> Machine:
-        """The machine."""
+        """The server's machine."""
         return self.server.machine
 
     @property
     def objects(self) -> int:
-        """How many events and contacts there are."""
+        """Number of events and contacts."""
         each = self.corpus
         return each.users * (each.calendars * each.events + each.books * each.contacts)
 
     def counts(self) -> list[int]:
-        """Return how many rows there are in the tables that people fill."""
+        """Return the numbers of rows in the tables with users' data."""
         return [int(self.holder.execute((f"SELECT count(*) FROM {table}",))[0][0]) for table in TABLES]  # noqa: S608
 
     def seconds(self, command: str) -> float:
-        """Run a command on the machine and return how long it took."""
+        """Run a command on the machine and return its duration."""
         began = time.monotonic()
         self.machine.run(command, timeout=1800)
         return time.monotonic() - began
 
     def for_each(self, command: str) -> float:
-        """Return the same for :data:`EACH` objects."""
+        """Return its duration, scaled to :data:`EACH` objects."""
         return self.seconds(command) * EACH / self.objects
 
     def back(self, command: str) -> float:
-        """Take data away, have ``command`` bring it back, and return how long that took, for :data:`EACH` objects.
+        """Delete data, let ``command`` restore it, and return the duration, scaled to :data:`EACH` objects.
 
         Raises :class:`BenchmarkError` where it isn't all there again.
         """
@@ -97,48 +97,48 @@ class Kept:
         self.holder.execute(("DELETE FROM calendarobjects",), ("DELETE FROM cards",))
         taken = self.for_each(command)
         after = self.counts()
-        # What is restored notes more changes, for clients that have seen the data go.
+        # A restore adds changes, for clients that have seen the deletion.
         if before[:2] != after[:2] or before[4] != after[4]:
-            message = f"{command} brought back {dict(zip(TABLES, after, strict=True))} of {before}"
+            message = f"{command} restored {dict(zip(TABLES, after, strict=True))} of {before}"
             raise BenchmarkError(message)
         return taken
 
 
 @dataclass
 class Watcher:
-    """A client that asks all the time, and notes what it was answered; ends with the block."""
+    """A client that sends requests all the time, and records the answers; it ends with the block."""
 
     server: Server
     user: str
     answers: list[tuple[float, float, int]] = field(default_factory=list)
-    """When each request began, when its answer was there, and with which status; 0 for none."""
+    """Start and end of each request, and its status; 0 if there was no answer."""
     _over: threading.Event = field(default_factory=threading.Event, repr=False)
     _thread: threading.Thread | None = field(default=None, repr=False)
 
     def __enter__(self) -> Self:
-        """Begin."""
+        """Start the client."""
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End after the answer that is waited for."""
+        """Stop the client after its current answer."""
         self._over.set()
         if self._thread:
             self._thread.join()
 
     def window(self) -> float:
-        """Return for how long clients had no good answer: from the last one before to the first one after.
+        """Return how long clients had no good answer: from the last one before to the first one after.
 
         Raises :class:`BenchmarkError` for an answer that no client should see, and where there was no such time.
         """
         statuses = {status for _, _, status in self.answers}
         if statuses - {GOOD, CLOSED}:
-            message = f"clients were answered with {sorted(statuses)}, and not with {GOOD} and {CLOSED} alone"
+            message = f"clients were answered with {sorted(statuses)}, and not only with {GOOD} and {CLOSED}"
             raise BenchmarkError(message)
         closed = [number for number, answer in enumerate(self.answers) if answer[2] == CLOSED]
         if not closed or not 0 < closed[0] <= closed[-1] < len(self.answers) - 1:
-            message = f"clients were answered with {statuses}: the server was not closed, or not before and after"
+            message = f"clients were answered with {statuses}: there was no 503, or no good answer before or after it"
             raise BenchmarkError(message)
         return self.answers[closed[-1] + 1][1] - self.answers[closed[0] - 1][1]
 
@@ -156,7 +156,7 @@ class Watcher:
 
 
 def rows(bench: Bench, corpus: Corpus = WHOLE) -> Iterator[Row]:
-    """Yield all rows; raises :class:`BenchmarkError` where anything fails, or doesn't come back."""
+    """Yield all rows; raises :class:`BenchmarkError` if anything fails, or isn't restored."""
     bench.say(f"  {SECTION}: {corpus}")
     with ExitStack() as stack:
         sqlite = stack.enter_context(_sqlite(bench, corpus))
@@ -190,17 +190,17 @@ def _archives(bench: Bench, sqlite: Kept, served: list[tuple[str, Kept]]) -> Ite
     measures = {OURS: partial(sqlite.back, bringing)}
     measures[SCRIPT] = partial(_alone, sqlite, "/root/restore.sh", back=True)
     measures |= {name: partial(kept.back, bringing) for name, kept in others}
-    note = "verified, tried out on a copy, and what was there kept; the script does none of it"
-    yield row("an archive brought back", measures, note)
+    note = "with verification, a trial run on a copy, and a copy of the old data; the script does none of these"
+    yield row("an archive restored", measures, note)
 
 
 def made_of(row: Row, note: str) -> Row:
-    """Return the row with a note that is known only once it is there."""
+    """Return the row with a note that needs the result."""
     return Row(section=row.section, name=row.name, unit=row.unit, figures=row.figures, note=note)
 
 
 def _alone(kept: Kept, script: str, *, back: bool = False) -> float:
-    """Run the peer's script beside archives of its own, as both call them by the same pattern."""
+    """Run the peer's script with its own archives, because both use the same names."""
     ours, theirs = "/var/backups/baikal", "/var/backups/script"
     kept.machine.run(f"mkdir -p {ours} {theirs}; mv {ours} {ours}.ours; mv {theirs} {ours}")
     try:
@@ -210,11 +210,11 @@ def _alone(kept: Kept, script: str, *, back: bool = False) -> float:
 
 
 def _windows(bench: Bench, corpus: Corpus) -> Row:
-    """Upgrade and restore under a client's eyes, a new machine each time."""
+    """Upgrade and restore with a watching client, on a new machine each time."""
     older = releases.standin(cache_directory(), OLDER)
     image = machine_image(bench.engine, DISTRIBUTION, PACKAGES)
     least = Corpus(users=1, calendars=1, events=1, books=1, contacts=1)
-    upgrade, empty, restore = "an upgrade", "an upgrade of next to nothing", "a restore"
+    upgrade, empty, restore = "an upgrade", "an upgrade with little data", "a restore"
     figures: dict[str, list[float]] = {upgrade: [], empty: [], restore: []}
 
     def upgraded(kept: Kept) -> float:
@@ -222,7 +222,7 @@ def _windows(bench: Bench, corpus: Corpus) -> Row:
         with Watcher(kept.server, kept.corpus.names()[0]) as watcher:
             _well(Server(kept.machine, bench.release).deploy(), "the upgrade")
         if kept.counts() != before:
-            message = "the upgrade has lost something"
+            message = "the upgrade has lost data"
             raise BenchmarkError(message)
         return watcher.window()
 
@@ -239,15 +239,15 @@ def _windows(bench: Bench, corpus: Corpus) -> Row:
                     figures[restore].append(watcher.window())
         bench.say(f"    {number}/{bench.runs} " + ", ".join(f"{name} {figures[name][-1]:.3g}" for name in figures))
     note = (
-        f"from the last answer before to the first after, asked every {PAUSE_S * 1000:g} ms; all between were 503, and "
-        f"there was no other. {corpus}; from {OLDER}, {older.origin}"
+        f"from the last good answer before to the first after, with a request every {PAUSE_S * 1000:g} ms; all others "
+        f"were 503. {corpus}; from {OLDER}, {older.origin}"
     )
-    name = "clients are told to come again"
+    name = "time with 503 for clients"
     return Row(section=SECTION, name=name, unit="s", figures=figures, ours=upgrade, note=note)
 
 
 def _drill(bench: Bench, corpus: Corpus) -> Row:
-    """Bring a server back on a bare machine, from inventory and archive, beside the deploy alone."""
+    """Restore a server on a bare machine, from inventory and archive, compared with the deploy alone."""
     bare = machine_image(bench.engine, DISTRIBUTION)
     alone = "the deploy alone"
     with tempfile.TemporaryDirectory(prefix="baikal-bench-") as folder:
@@ -259,27 +259,27 @@ def _drill(bench: Bench, corpus: Corpus) -> Row:
                 server = Server(machine, bench.release)
                 began = time.monotonic()
                 if restored:
-                    given = [server.host(restore_from=str(archive))]
-                    done = pyinfra(given, "-y", "--json", deploy="restore.py")
+                    inventory = [server.host(restore_from=str(archive))]
+                    done = pyinfra(inventory, "-y", "--json", deploy="restore.py")
                 else:
                     done = server.deploy()
                 taken = time.monotonic() - began
                 _well(done, "restore.py" if restored else "the deploy")
                 kept = Kept(server, SqliteFile(bench.engine, machine.name), corpus)
                 if restored and kept.counts()[:2] != before[:2]:
-                    message = f"the archive had {before} rows, and {kept.counts()} are there"
+                    message = f"the archive had {before} rows, and {kept.counts()} were restored"
                     raise BenchmarkError(message)
                 return taken
 
-        bench.say(f"  {SECTION}: a bare machine to the server that was")
+        bench.say(f"  {SECTION}: a bare machine to the restored server")
         turns = {OURS: partial(run, restored=True), alone: partial(run, restored=False)}
         figures = alternating(turns, bench.runs, bench.say)
     note = f"one command, pyinfra inventory.py restore.py, with packages from the network; {corpus}"
-    return Row(section=SECTION, name="a bare machine to the server that was", unit="s", figures=figures, note=note)
+    return Row(section=SECTION, name="a bare machine to the restored server", unit="s", figures=figures, note=note)
 
 
 def _archive(bench: Bench, corpus: Corpus, folder: Path) -> tuple[Path, list[int]]:
-    """Return an archive of a machine that is gone by then, and how many rows it has."""
+    """Return an archive of a machine that is removed, and its numbers of rows."""
     with _sqlite(bench, corpus) as kept:
         kept.machine.run(f"baikalctl backup && cp /var/backups/baikal/*.tar.gz {FAR}")
         archive = folder / "baikal-20260101T000000Z.tar.gz"
@@ -295,7 +295,7 @@ def _sqlite(bench: Bench, corpus: Corpus) -> Iterator[Kept]:
 
 @contextlib.contextmanager
 def _served(bench: Bench, corpus: Corpus, network: Network, backend: Backend) -> Iterator[tuple[str, Kept]]:
-    """Have a machine whose data is on a server of its own, reached by TLS; with what the server is called."""
+    """Yield a machine with its data on a database server over TLS, and the server's name."""
     signer = Signer.root()
     packages = (*PACKAGES, *DRIVERS[backend])
     with (
@@ -310,7 +310,7 @@ def _served(bench: Bench, corpus: Corpus, network: Network, backend: Backend) ->
         yield database.kind.title, _filled(bench, Server(machine, bench.release, data=data), corpus, database)
 
 
-def _filled(bench: Bench, server: Server, corpus: Corpus, holder: Holder | None = None) -> Kept:
+def _filled(bench: Bench, server: Server, corpus: Corpus, holder: SqlDatabase | None = None) -> Kept:
     _well(server.deploy(), "the deploy")
     kept = Kept(server, holder or SqliteFile(bench.engine, server.machine.name), corpus)
     fill(kept.holder, corpus)

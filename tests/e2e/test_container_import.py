@@ -1,4 +1,4 @@
-"""Moving into a container: from the volumes of another image, and from an older image of our own."""
+"""Import into a container: from the volumes of another image, and from our older image."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from tests.lab.container import Container, Volume
 from tests.lab.old_installation import ADMIN_PASSWORD, COUNTS, EVENTS, PASSWORDS, OldInstallation, build, listing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.lab.engine import Engine
@@ -19,20 +18,13 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def volume(engine: Engine) -> Iterator[Volume]:
-    """Give an empty volume."""
-    with Volume(engine) as made:
-        yield made
-
-
-@pytest.fixture
 def old(tmp_path: Path) -> OldInstallation:
-    """Give the two volumes of a container of the popular image, as directories, readable by everybody."""
+    """Return the two volumes of a container of the popular image, as directories, readable by all accounts."""
     return build(tmp_path / "old", "0.10.1")
 
 
 def move_in(engine: Engine, image: str, old: OldInstallation, volume: Volume, *words: str, user: str = "0") -> str:
-    """Import the old volumes, mounted so that they can't be written, and return what was said."""
+    """Import the old volumes, mounted read-only, and return the output."""
     mounts = [f"--volume={old.folder / name}:/old/{name}:ro" for name in ("config", "Specific")]
     options = [*mounts, "--user", user]
     with Container.run(
@@ -43,20 +35,20 @@ def move_in(engine: Engine, image: str, old: OldInstallation, volume: Volume, *w
 
 
 def events(container: Container, name: str) -> set[str]:
-    """Return the titles of what somebody has, who logs in with the old password."""
+    """Return the titles of a user's events, with the old password."""
     calendar = container.account(name, PASSWORDS[name]).calendar()
     return {str(event.icalendar_component["SUMMARY"]) for event in calendar.events()}
 
 
 @pytest.mark.parametrize("user", ["0", "4711:4711"])
-def test_the_volumes_of_another_image_move_in(
+def test_volumes_of_another_image_are_imported(
     engine: Engine, image: str, old: OldInstallation, volume: Volume, user: str
 ) -> None:
-    """Into an empty volume, as root or as anybody; then everybody logs in with the old password, and nothing was changed."""
+    """Into an empty volume, as root or another user; then users log in with their old passwords, and no data is changed."""
     before = listing(old.folder)
-    said = move_in(engine, image, old, volume, user=user)
-    assert said.startswith("status 0\n"), said
-    assert COUNTS in said
+    output = move_in(engine, image, old, volume, user=user)
+    assert output.startswith("status 0\n"), output
+    assert COUNTS in output
     assert listing(old.folder) == before
     with Container.run(
         engine, image, volume=volume, options=["--user", user], environment={"BAIKAL_USERS": None}
@@ -77,7 +69,7 @@ def test_the_volumes_of_another_image_move_in(
 def test_an_image_with_a_newer_release_migrates_the_volume(
     engine: Engine, image: str, release: Release, old: OldInstallation, volume: Volume
 ) -> None:
-    """At its start, on a copy, and what was there is kept; an image with an older one refuses to serve it."""
+    """At its start, on a copy, and the old data is kept; an image with an older release refuses to serve it."""
     assert "status 0" in move_in(engine, image, old, volume)
     older = {"Specific": "db/db.sqlite", "config": "baikal.yaml"}
     with Container.run(engine, image, volume=volume) as container:

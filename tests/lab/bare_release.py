@@ -1,4 +1,4 @@
-"""A release by itself, without anything of ours: in PHP's own web server, with data of any version in any database."""
+"""A release without baikal-deploy: in PHP's built-in web server, with data of any version in any database."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import yaml
 
-from tests.lab.asking import PASSWORD, Answer, ask
 from tests.lab.container import LABELS
 from tests.lab.engine import Engine, wait_until
 from tests.lab.errors import LabError
+from tests.lab.http_request import PASSWORD, Answer, ask
 from tests.lab.images import INSTALL, base_image, built_image
 from tests.lab.machine import LOCAL, free_port
+from tests.lab.removable import Removable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,14 +36,14 @@ REALM: Final = "BaikalDAV"
 DATA: Final = "/data"
 SQLITE: Final[Mapping[str, object]] = {"backend": "sqlite", "sqlite_file": f"{DATA}/Specific/db/db.sqlite"}
 CA: Final = f"{DATA}/ca.pem"
-"""Where the authority of a database server is, if it was given."""
+"""Path of the database server's CA, if there is one."""
 INSTANCE: Final = """\
 INSERT INTO calendarinstances (calendarid, access, displayname, uri, principaluri)
 VALUES (1, 1, 'Kalender', 'default', ?)
 """
 READY_LIMIT_S: Final = 20
 
-# As Baïkal's installer makes tables: its file, split at semicolons.
+# Creates tables as Baïkal's installer does: from its SQL file, split at semicolons.
 SQL: Final = """\
 [$section, $statements] = json_decode(stream_get_contents(STDIN), true);
 $backend = $section['backend'];
@@ -63,28 +64,30 @@ echo json_encode($found, JSON_INVALID_UTF8_SUBSTITUTE);
 
 
 @dataclass
-class Bare:
+class BareRelease(Removable):
     """A container with releases and data; as a context manager, removed at the end of the block."""
 
     engine: Engine
     name: str
     section: dict[str, object]
-    """The database section of baikal.yaml."""
+    """The section "database" of baikal.yaml."""
     port: int = 0
     releases: dict[str, Release] = field(default_factory=dict)
-    """What is unpacked, by name."""
+    """The unpacked releases, by name."""
 
     @classmethod
     def run(cls, engine: Engine, network: Network | None, section: Mapping[str, object] = SQLITE, ca: str = "") -> Self:
-        """Start a container without a release, on the network of the database server that ``section`` leads to."""
+        """Start a container without a release, on the network of the database server in ``section``."""
         image = built_image(
             engine, base_image(engine, BASE).tag, f"bare:{BASE.replace(':', '-')}", INSTALL, sorted(PACKAGES)
         )
         bare = cls(engine, f"baikal-lab-{secrets.token_hex(4)}", dict(section), free_port())
-        place = ("--network", network.name) if network else ()
+        options = ("--network", network.name) if network else ()
         published = f"--publish={LOCAL}:{bare.port}:80"
         try:
-            engine.docker("run", "-d", "--init", "--name", bare.name, *LABELS, *place, published, image, "sleep", "inf")
+            engine.docker(
+                "run", "-d", "--init", "--name", bare.name, *LABELS, *options, published, image, "sleep", "inf"
+            )
             bare.run_shell(f"mkdir -p {DATA}/config {DATA}/Specific/db /code")
             bare.write(CA, ca)
             engine.docker("cp", str(MIGRATE), f"{bare.name}:/code/migrate.php")
@@ -93,16 +96,8 @@ class Bare:
             raise
         return bare
 
-    def __enter__(self) -> Self:
-        """Begin the block at whose end the container is removed."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Remove the container."""
-        self.remove()
-
     def add(self, release: Release, name: str = "") -> str:
-        """Unpack a release beside the others and return its name, which is its version unless another is given."""
+        """Unpack a further release and return its name, by default its version."""
         name = name or release.version
         with tempfile.TemporaryDirectory(prefix="baikal-lab-") as folder:
             with zipfile.ZipFile(release.path) as archive:
@@ -114,7 +109,7 @@ class Bare:
         return name
 
     def install(self, name: str, *, section: Mapping[str, object] | None = None) -> None:
-        """Make the tables, the account ``jo`` and a baikal.yaml, of the version of the release that is called so."""
+        """Create the tables, the account ``jo`` and a baikal.yaml, in the version of the release ``name``."""
         folder = {"sqlite": "SQLite", "mysql": "MySQL", "pgsql": "PgSQL"}[str(self.section["backend"])]
         schema = self.run_shell(f"cat /code/{name}/Core/Resources/Db/{folder}/db.sql")
         digest = hashlib.md5(f"{USER}:{REALM}:{PASSWORD}".encode(), usedforsecurity=False).hexdigest()
@@ -145,11 +140,11 @@ class Bare:
 
     def yaml(self) -> dict[str, dict[str, Any]]:
         """Return baikal.yaml as it is now."""
-        found: dict[str, dict[str, Any]] = yaml.safe_load(self.run_shell(f"cat {DATA}/config/baikal.yaml"))
-        return found
+        config: dict[str, dict[str, Any]] = yaml.safe_load(self.run_shell(f"cat {DATA}/config/baikal.yaml"))
+        return config
 
     def serve(self, name: str) -> None:
-        """Serve the release of that name, and no other, and return when it answers."""
+        """Serve only the release ``name``, and return when it answers."""
         self.run_shell("[ ! -f /code/pid ] || kill $(cat /code/pid)")
         start = f"echo $$ >/code/pid; exec php -d opcache.enable=0 -S 0.0.0.0:80 -t /code/{name}/html >/code/log 2>&1"
         self.engine.docker("exec", "-d", *self._environment(), self.name, "sh", "-c", start)
@@ -165,20 +160,20 @@ class Bare:
             raise LabError(message)
 
     def ask(self, method: str, path: str, **parts: Any) -> Answer:  # noqa: ANN401 - as ask takes them
-        """Send one request exactly as given and return the answer."""
+        """Send one request unchanged and return the answer."""
         return ask(self.port, method, path, secure=False, **parts)
 
     def upgrade(self, name: str) -> str:
-        """Run the upgrade of the release of that name, without a web server, and return what it said."""
+        """Run the upgrade of the release ``name``, without a web server, and return its output."""
         command = f"php -d display_errors=stderr /code/migrate.php /code/{name} 2>&1; echo; echo status $?"
         return self.engine.docker("exec", *self._environment(), self.name, "sh", "-c", command)
 
     def sql(self, *statements: tuple[object, ...]) -> list[list[Any]]:
-        """Run statements, each with its values, as Baïkal's account; return what the last one found."""
+        """Run statements, each with its values, as Baïkal's account; return the rows of the last one."""
         order = json.dumps([self.section, [[sql, values] for sql, *values in statements]])
         command = ("exec", "-i", self.name, "php", "-d", "display_errors=stderr", "-r", SQL)
-        found: list[list[Any]] = json.loads(self.engine.docker(*command, input=order))
-        return found
+        rows: list[list[Any]] = json.loads(self.engine.docker(*command, input=order))
+        return rows
 
     def write(self, path: str, text: str) -> None:
         """Write a file."""
@@ -189,7 +184,7 @@ class Bare:
         return self.engine.docker("exec", self.name, "sh", "-euc", script)
 
     def remove(self) -> None:
-        """Remove the container; once more does nothing."""
+        """Remove the container; a second call does nothing."""
         self.engine.docker("rm", "-f", "-v", self.name, check=False)
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""A release under PHP's own web server, and what it hands over as mail: exactly, before anything of ours touches it."""
+"""A release in PHP's built-in web server, and the mail that it passes to sendmail_path, unchanged."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 PACKAGES: Final = ("php-cli", "php-mbstring", "php-sqlite3", "php-xml")
 READY_LIMIT_S: Final = 20
 SENDER: Final = "calendar@old.example.org"
-"""invite_from, as the installation has it."""
+"""invite_from of the installation."""
 ENVIRONMENT: Final = {
     "BAIKAL_PATH_CONFIG": "/srv/state/config/",
     "BAIKAL_PATH_SPECIFIC": "/srv/state/Specific/",
@@ -38,7 +38,7 @@ mkdir /srv/mail
 until [ -e /srv/state/complete ]; do sleep 0.02; done
 exec php -d sendmail_path='sh /srv/state/record' -S 0.0.0.0:80 -t /srv/baikal/html
 """
-# One after the other, as PHP waits for each; a file that is moved into place is whole.
+# One message after the other, as PHP waits for each; a moved file is complete.
 RECORD: Final = """\
 name=/srv/mail/$(date +%s%N)
 cat >"$name.part"
@@ -56,33 +56,33 @@ $database->prepare("UPDATE principals SET email = ? WHERE uri = ?")->execute([$a
 
 
 @dataclass(frozen=True)
-class Handed:
-    """What the program behind sendmail_path gets on its standard input."""
+class CapturedMessage:
+    """The standard input of the program in sendmail_path."""
 
     raw: bytes
 
     @property
     def headers(self) -> list[str]:
-        """The header lines, as they are."""
+        """The header lines, unchanged."""
         return self.raw.partition(b"\r\n\r\n")[0].decode().split("\r\n")
 
     @property
     def body(self) -> str:
-        """What follows them."""
+        """The text after the headers."""
         return self.raw.partition(b"\r\n\r\n")[2].decode()
 
     def header(self, name: str) -> str:
-        """Return what follows a header's name and colon; LabError unless it is there once."""
-        found = [line.partition(": ")[2] for line in self.headers if line.startswith(f"{name}: ")]
-        if len(found) != 1:
-            message = f"{len(found)} headers {name} in:\n{self.raw.decode(errors='backslashreplace')}"
+        """Return a header's value; LabError unless there is exactly one."""
+        values = [line.partition(": ")[2] for line in self.headers if line.startswith(f"{name}: ")]
+        if len(values) != 1:
+            message = f"{len(values)} headers {name} in:\n{self.raw.decode(errors='backslashreplace')}"
             raise LabError(message)
-        return found[0]
+        return values[0]
 
 
 @dataclass
-class Handover:
-    """A release that serves, with the accounts of an old installation; as a context manager, removed at the end."""
+class SendmailCapture:
+    """A serving release with the accounts of an old installation; as a context manager, removed at the end."""
 
     container: Container
 
@@ -92,16 +92,16 @@ class Handover:
         base = base_image(engine, distribution).tag
         image = built_image(engine, base, f"php:{distribution.replace(':', '-')}", INSTALL, PACKAGES)
         command = ("sh", "-euc", SERVE)
-        handover = cls(Container.run(engine, image, *command, environment=ENVIRONMENT, ports=(80,), ready=False))
+        capture = cls(Container.run(engine, image, *command, environment=ENVIRONMENT, ports=(80,), ready=False))
         try:
-            handover._bring(release)
+            capture._copy(release)
         except BaseException:
-            handover.container.remove()
+            capture.container.remove()
             raise
-        return handover
+        return capture
 
     def __enter__(self) -> Self:
-        """Begin the block at whose end the container is removed."""
+        """Return the server; its container is removed at the end of the block."""
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -109,12 +109,12 @@ class Handover:
         self.container.remove()
 
     def account(self, user: str = "anna") -> Account:
-        """Return where somebody with an account logs in; the certificate is none, as there is no TLS."""
+        """Return an account for real clients; there is no certificate, because there is no TLS."""
         url = f"http://127.0.0.1:{self.container.ports[80]}"
         return Account(url, Path(self.container.directory.name), user, PASSWORDS[user])
 
     def send_from(self, address: str) -> None:
-        """Set invite_from; empty, there are no invitations by mail."""
+        """Set invite_from; if it is empty, no invitations are mailed."""
         script = "sed -i \"s/invite_from: .*/invite_from: '$1'/\" /srv/state/config/baikal.yaml"
         self.container.execute("sh", "-euc", script, "set", address)
 
@@ -124,19 +124,19 @@ class Handover:
 
     @contextlib.contextmanager
     def failing(self) -> Iterator[None]:
-        """Let the program behind sendmail_path fail, for the length of the block."""
+        """Make the program in sendmail_path fail within the block."""
         self.container.execute("mv", "/srv/state/record", "/srv/state/aside")
         try:
             yield
         finally:
             self.container.execute("mv", "/srv/state/aside", "/srv/state/record")
 
-    def handed(self) -> list[Handed]:
-        """Return what was handed over since this was asked last, the oldest first."""
-        told: list[str] = json.loads(self.container.execute("php", "-r", READ))
-        return [Handed(base64.b64decode(raw)) for raw in told]
+    def captured(self) -> list[CapturedMessage]:
+        """Return the messages since the last call, the oldest first."""
+        messages: list[str] = json.loads(self.container.execute("php", "-r", READ))
+        return [CapturedMessage(base64.b64decode(raw)) for raw in messages]
 
-    def _bring(self, release: Release) -> None:
+    def _copy(self, release: Release) -> None:
         engine, name = self.container.engine, self.container.name
         with tempfile.TemporaryDirectory(prefix="baikal-lab-handover-") as folder:
             with zipfile.ZipFile(release.path) as archive:

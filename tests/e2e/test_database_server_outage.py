@@ -1,4 +1,4 @@
-"""A server whose MySQL or PostgreSQL goes away and comes back: what its clients and its administrator notice."""
+"""Outages of MySQL and PostgreSQL: the answers to clients and on the admin pages, and sessions in the database."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import pytest
 
 from baikalctl.desired.state import REALM
 from tests.lab.acme import Network
-from tests.lab.asking import PASSWORD, Answer
 from tests.lab.certificates import Signer
 from tests.lab.clients import EVENT
 from tests.lab.databases import BACKENDS, DatabaseServer, attach
 from tests.lab.engine import Engine, wait_until
+from tests.lab.http_request import PASSWORD, Answer
 from tests.lab.server import Server
 
 if TYPE_CHECKING:
@@ -36,13 +36,13 @@ FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
 @dataclass
 class Pair:
-    """A server of ours, and the database server that has its data."""
+    """A deployed server, and the database server with its data."""
 
     server: Server
     database: DatabaseServer
 
     def sync(self) -> Answer:
-        """Ask as a client that looks whether anything is new."""
+        """Send a PROPFIND, as a synchronising client does."""
         return self.server.ask("PROPFIND", CALENDAR, user="jo", headers={"Depth": "1"}, timeout_s=70)
 
     def put(self, name: str) -> Answer:
@@ -51,7 +51,7 @@ class Pair:
         return self.server.ask("PUT", f"{CALENDAR}{name}.ics", user="jo", body=body, timeout_s=70)
 
     def admin(self, cookie: str) -> Answer:
-        """Ask for the admin pages with a session."""
+        """Request the admin pages with a session."""
         return self.server.ask("GET", "/admin/", headers={"Cookie": cookie}, timeout_s=70)
 
     def log_in(self, cookie: str = "") -> str:
@@ -70,7 +70,7 @@ def pair(
     release: Release,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Pair]:
-    """Give a deployed server with its data in a database server, which it talks to over TLS."""
+    """Yield a deployed server with its data in a database server, connected over TLS."""
     signer = Signer.root()
     secret: Path = tmp_path_factory.mktemp("database") / "password"
     with (
@@ -80,21 +80,21 @@ def pair(
         machine = boot()
         attach(engine, network, machine.name)
         machine.write(CA, signer.pem)
-        there = database.settings(secret, CA)
-        server = Server(machine, release, data=there)
+        settings = database.settings(secret, CA)
+        server = Server(machine, release, data=settings)
         outcome = server.deploy()
         assert outcome.status == 0, outcome.output
         yield Pair(server, database)
 
 
 def away(answer: Answer) -> bool:
-    """Tell whether a client is told to come again, and nothing else."""
-    told = (answer.status, answer.headers.get("retry-after"), "SQL" in answer.body, "Ba" in answer.body)
-    return told == (503, "30", False, False)
+    """Whether an answer is 503 with Retry-After, and has no details."""
+    seen = (answer.status, answer.headers.get("retry-after"), "SQL" in answer.body, "Ba" in answer.body)
+    return seen == (503, "30", False, False)
 
 
-def test_a_database_that_goes_away_is_503_until_it_is_back(pair: Pair) -> None:
-    """For clients and the admin pages, at once; the reason is in the log, and nobody has to do anything."""
+def test_database_outage_is_503_until_it_is_back(pair: Pair) -> None:
+    """For clients and the admin pages, immediately; the reason is in the log, and recovery is automatic."""
     cookie = pair.log_in()
     assert pair.put("before").status == 201
     pair.server.machine.run(f": > {LOG}")
@@ -108,11 +108,11 @@ def test_a_database_that_goes_away_is_503_until_it_is_back(pair: Pair) -> None:
     pair.database.start()
     assert pair.sync().status == 207
     assert pair.put("during").status == 201
-    assert 'type="password"' not in pair.admin(cookie).body, "who was logged in still is"
+    assert 'type="password"' not in pair.admin(cookie).body, "the session is still valid"
 
 
-def test_a_session_of_the_admin_pages_is_in_the_database_and_in_no_file(pair: Pair) -> None:
-    """So that another machine knows it too; its name can't be read there."""
+def test_admin_session_is_in_the_database_and_in_no_file(pair: Pair) -> None:
+    """Other machines share it; its id can't be read there."""
     cookie = pair.log_in()
     assert pair.server.machine.run("ls /var/lib/baikal/sessions") == ""
     rows = pair.database.rows("SELECT id FROM baikalctl_sessions")
@@ -123,15 +123,15 @@ def test_a_session_of_the_admin_pages_is_in_the_database_and_in_no_file(pair: Pa
     assert 'type="password"' in pair.admin(cookie).body, "it has expired"
 
 
-def test_a_session_that_nobody_has_made_is_not_taken(pair: Pair) -> None:
-    """Or somebody could have the administrator log in to one that he knows."""
+def test_unknown_session_id_is_not_accepted(pair: Pair) -> None:
+    """Otherwise an attacker could let the administrator log in to a known session."""
     answer = pair.admin("__Host-baikal=0123456789abcdef0123456789abcdef")
     assert "set-cookie" in answer.headers
     assert "0123456789abcdef0123456789abcdef" not in answer.headers["set-cookie"]
 
 
 def test_write_access_to_the_database_is_not_enough_to_log_in(pair: Pair) -> None:
-    """Neither with a copy of the administrator's session, nor with one that says what Baïkal looks for."""
+    """Neither with a copy of the administrator's session, nor with forged data."""
     pair.log_in()
     cookie = pair.admin("").headers["set-cookie"].partition(";")[0]
     name = hashlib.sha256(cookie.partition("=")[2].encode()).hexdigest()
@@ -152,7 +152,7 @@ def test_write_access_to_the_database_is_not_enough_to_log_in(pair: Pair) -> Non
 
 
 def test_the_session_id_changes_at_login(pair: Pair) -> None:
-    """An attacker who has set the old one in a browser doesn't know the new one."""
+    """An attacker who has set the old id in a browser doesn't know the new one."""
     before = pair.admin("").headers["set-cookie"].partition(";")[0]
     after = pair.log_in(before)
     assert after != before
@@ -160,15 +160,15 @@ def test_the_session_id_changes_at_login(pair: Pair) -> None:
     assert 'type="password"' in pair.admin(before).body
 
 
-def test_clients_of_calendars_leave_no_session(pair: Pair) -> None:
-    """Nor does a request of theirs cost a row."""
+def test_dav_clients_leave_no_session_in_the_database(pair: Pair) -> None:
+    """Their requests add no rows."""
     before = pair.database.rows("SELECT count(*) FROM baikalctl_sessions")
     assert pair.sync().status == 207
     assert pair.database.rows("SELECT count(*) FROM baikalctl_sessions") == before
 
 
-def test_a_database_that_answers_nothing_doesnt_hold_everybody(pair: Pair) -> None:
-    """The first request waits as long as PHP waits for a connection; after it, others are told at once."""
+def test_hanging_database_does_not_block_all_requests(pair: Pair) -> None:
+    """The first request waits for PHP's connection timeout; later ones are answered immediately."""
     pair.database.hang()
     try:
         assert away(pair.sync())

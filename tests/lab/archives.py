@@ -1,4 +1,4 @@
-"""Archives in the hands of a test: which is there, and others made of it that nobody should believe."""
+"""Archives on a machine: the newest one, and damaged or changed copies of it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ DAMAGES: Final = {
         " tar -czf made -C x manifest.json $(cd x; find . -type f | cut -c3- | grep -v manifest)"
     ),
 }
-"""Shell that makes something else of the archive ``made``."""
+"""Shell commands that damage the archive ``made``, each in another way."""
 REPACK: Final = """
 import dataclasses, subprocess, sys
 from pathlib import Path
@@ -38,28 +38,28 @@ from baikalctl.backup import archive, extract, verify_database
 from baikalctl.host.tempdir import temporary_directory
 path, command = sys.argv[1:]
 with temporary_directory(Path("/root")) as folder:
-    said = extract.unpack(Path(path), folder)
+    manifest = extract.unpack(Path(path), folder)
     subprocess.run(command, shell=True, cwd=folder, check=True)
-    files = {name: archive.describe(folder / name) for name in said.files}
+    files = {name: archive.describe(folder / name) for name in manifest.files}
     counts = verify_database.count(folder / "database.sqlite")
-    print(archive.write(folder, dataclasses.replace(said, files=files, counts=counts, label="repacked")).path)
+    print(archive.write(folder, dataclasses.replace(manifest, files=files, counts=counts, label="repacked")).path)
 """
 
 
 def newest(machine: Machine) -> str:
-    """Return the name of the newest archive that was made on a machine by hand or by the clock."""
+    """Return the name of the newest archive on a machine that was made by command or by the timer."""
     return machine.run(f"cd {FOLDER} && ls baikal-*Z.tar.gz | sort | tail -n 1").strip()
 
 
 def damage(machine: Machine, archive: str, kind: str) -> str:
-    """Return the path of what is no archive any more, made of a good one in one of the :data:`DAMAGES`."""
+    """Return the path of a copy of an archive, damaged in one of the :data:`DAMAGES`."""
     machine.run(f"rm -rf /root/damaged && mkdir /root/damaged && cp {archive} /root/damaged/made")
     machine.run(f"cd /root/damaged && {DAMAGES[kind]}")
     return "/root/damaged/made"
 
 
 def repacked(machine: Machine, archive: str, command: str) -> str:
-    """Return the path of an archive whose files the shell ``command`` has changed, with a manifest that is right again."""
+    """Return the path of a copy of an archive with files changed by the shell ``command``, and a matching manifest."""
     engine = machine.engine
     made = engine.docker("exec", "-i", machine.name, "python3", "-", archive, command, input=REPACK)
     return made.strip().splitlines()[-1]

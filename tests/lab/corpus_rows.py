@@ -1,4 +1,4 @@
-"""A corpus as rows: in a second or two, what clients would have needed an hour for."""
+"""Insert a corpus as rows in a second or two; clients would need an hour."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import itertools
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from tests.lab.asking import PASSWORD
 from tests.lab.corpus import Corpus, book_uri, calendar_uri
+from tests.lab.http_request import PASSWORD
 from tests.lab.objects import BERLIN, STORED, event, md5
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.lab.holding import Holder, Statement
+    from tests.lab.sql import SqlDatabase, Statement
 
 
 REALM: Final = "BaikalDAV"
 CHANGED, GONE = 10, 25
-"""Every tenth object was changed once after it was made, and of 25 there was one more, which was deleted."""
+"""History of the objects: every tenth was changed once, and for each 25 there was one more, which was deleted."""
 
 OBJECT: Final = """\
 INSERT INTO calendarobjects (calendarid, uri, calendardata, lastmodified, etag, size, componenttype, firstoccurence,
@@ -28,30 +28,30 @@ INSERT INTO calendarinstances (calendarid, principaluri, access, displayname, ur
 calendarcolor, timezone, transparent, share_href, share_displayname, share_invitestatus)
 VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"""
 TABLES: Final = ("calendars", "addressbooks")
-"""Whose ids others refer to."""
+"""Tables with ids that other tables refer to."""
 
 
-def fill(holder: Holder, corpus: Corpus) -> None:
+def fill(holder: SqlDatabase, corpus: Corpus) -> None:
     """Add all of ``corpus`` to Baïkal's tables, in one transaction, as Baïkal and sabre/dav would have written it.
 
-    What is there already stays. The users can log in, with ``corpus.people()``.
+    Existing rows stay. The users can log in, with ``corpus.people()``.
     """
     taken = {table: holder.execute((f"SELECT COALESCE(MAX(id), 0) FROM {table}",))[0][0] for table in TABLES}  # noqa: S608
     ids = {table: itertools.count(int(number) + 1) for table, number in taken.items()}
-    # sabre/dav binds objects as blobs, which in SQLite they become; in PostgreSQL their column is of text all the same.
+    # sabre/dav binds objects as blobs. SQLite stores them as such; the column in PostgreSQL is text.
     blob = (lambda text: text) if holder.backend == "pgsql" else str.encode
     rows: dict[str, list[tuple[Any, ...]]] = {}
     first_calendars = [_add_user(rows, user, corpus, ids, blob) for user in corpus.names()]
     _share(rows, corpus.names(), first_calendars)
     statements: list[Statement] = [(sql, *values) for sql, values in rows.items() if values]
-    if holder.backend == "pgsql":  # which gives numbers of its own to rows that bring theirs with them
+    if holder.backend == "pgsql":  # whose sequences ignore ids that are inserted explicitly
         serial = "SELECT setval(pg_get_serial_sequence('{0}', 'id'), MAX(id)) FROM {0}"
         statements += [(serial.format(table),) for table in TABLES]
     holder.execute(*statements)
 
 
-def remove(holder: Holder, corpus: Corpus) -> None:
-    """Take away all that ``fill`` added, and what clients have added to its calendars and address books since."""
+def remove(holder: SqlDatabase, corpus: Corpus) -> None:
+    """Remove all that ``fill`` has added, and what clients have added to its calendars and address books since."""
     names = corpus.names()
     principals = ", ".join(f"'principals/{name}'" for name in names)
     calendars = f"SELECT calendarid FROM calendarinstances WHERE principaluri IN ({principals})"  # noqa: S608
@@ -75,9 +75,9 @@ def _add_user(
     ids: dict[str, itertools.count[int]],
     blob: Callable[[str], object],
 ) -> int:
-    """Add a user's rows, by the statement that they are for, as Baïkal's model and sabre/dav's backends write them.
+    """Add a user's rows, grouped by statement, as Baïkal's model and sabre/dav's backends write them.
 
-    Returns the id of his first calendar.
+    Returns the id of the user's first calendar.
     """
     principal = f"principals/{user}"
 
@@ -129,7 +129,7 @@ def _add_user(
 
 
 def _add_rest(add: Any, user: str, principal: str, blob: Callable[[str], object]) -> None:  # noqa: ANN401
-    """Add what no calendar shows: an invitation, a subscription, and a property that a client has set."""
+    """Add rows that no calendar shows: an invitation, a subscription, and a property that a client has set."""
     invitation = event(
         f"{user}-invited", datetime(2026, 5, 1, 9, tzinfo=BERLIN), datetime(2026, 5, 1, 10, tzinfo=BERLIN), []
     )
@@ -157,9 +157,9 @@ def _add_rest(add: Any, user: str, principal: str, blob: Callable[[str], object]
 
 
 def _history(add: Any, kind: str, collection: int, uris: list[str]) -> int:  # noqa: ANN401
-    """Add what happened to a collection, and return its sync token, which grew with each change.
+    """Add the changes of a collection, and return its sync token, which grows with each change.
 
-    Each change has the token that stood before it: addChange in sabre/dav's backends.
+    Each change has the token from before it: see addChange in sabre/dav's backends.
     """
     steps = [(uri, 1) for uri in uris]
     steps += [(uri, 2) for uri in uris[::CHANGED]]
@@ -172,7 +172,7 @@ def _history(add: Any, kind: str, collection: int, uris: list[str]) -> int:  # n
 
 
 def _share(rows: dict[str, list[tuple[Any, ...]]], names: list[str], calendars: list[int]) -> None:
-    """Let everybody's first calendar be read by the next user, or written, in turn."""
+    """Share each user's first calendar with the next user, in turn for reading and for writing."""
     if len(names) < 2:
         return
     for number, (calendar, owner) in enumerate(zip(calendars, names, strict=True)):

@@ -1,4 +1,4 @@
-"""Data that moves from one database to another, with every object, or stays where it is; and archives, across them."""
+"""Moves of data between databases, complete or rolled back; and archives restored into another database."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ from typing import TYPE_CHECKING
 import pytest
 
 from baikalctl.rendering.database import DRIVERS
-from tests.lab import filling
+from tests.lab import corpus_rows
 from tests.lab.acme import Network
-from tests.lab.archived import FOLDER, newest
-from tests.lab.asking import PASSWORD
+from tests.lab.archives import FOLDER, newest
 from tests.lab.certificates import Signer
+from tests.lab.commands import is_cleaned_up, pause_command, resume_command, run_command
 from tests.lab.corpus import SMALL
+from tests.lab.data_snapshot import DataSnapshot
 from tests.lab.databases import BACKENDS, DatabaseServer, attach
 from tests.lab.dav import Dav
-from tests.lab.holding import SqliteFile, Statement
+from tests.lab.http_request import PASSWORD
 from tests.lab.images import PACKAGES, machine_image
-from tests.lab.life import Life, go_on, open_again, said, stand_still
 from tests.lab.machine import Machine
 from tests.lab.server import Server
+from tests.lab.sql import SqliteFile, Statement
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,28 +37,28 @@ SECRET = """pass word: "it's" #1 \\ 100% $HOME;"""
 USER = SMALL.names()[0]
 CALENDAR = f"/dav.php/calendars/{USER}/default/"
 CUT = ("database.transfer.copy", "database.transfer.difference", "changes.transaction._use")
-"""Moments of a move: the tables are there and empty; all rows have arrived; PHP serves the new ones, behind the door."""
+"""Steps of a move: the tables exist and are empty; all rows are copied; PHP serves the new ones in maintenance mode."""
 
 
 @dataclass
 class Pair:
-    """A server of ours with its data in a file, and a database server beside it."""
+    """A deployed server with its data in a file, and a database server."""
 
     server: Server
     database: DatabaseServer
-    life: Life
-    there: dict[str, object]
+    life: DataSnapshot
+    server_settings: dict[str, object]
     """Settings that declare the database server."""
 
     @property
     def machine(self) -> Machine:
-        """The machine."""
+        """The server's machine."""
         return self.server.machine
 
     def find(self) -> None:
-        """Have the machine know where the database is by itself: an engine's own names come and go as containers do."""
-        shown = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
-        address = self.machine.engine.docker("inspect", "-f", shown, self.database.name).strip()
+        """Write the database server's address to /etc/hosts: the engine's DNS forgets stopped containers."""
+        served_certificate = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
+        address = self.machine.engine.docker("inspect", "-f", served_certificate, self.database.name).strip()
         host = self.database.host
         self.machine.run(f"sed '/ {host}$/d' /etc/hosts > /run/hosts; echo {address} {host} >> /run/hosts")
         self.machine.run("cat /run/hosts > /etc/hosts")
@@ -68,27 +69,27 @@ class Pair:
         self.find()
 
     def cut_the_power(self) -> None:
-        """Have the machine end at once, and boot."""
+        """Kill the machine, and boot it."""
         self.machine.kill()
         self.machine.power_on()
         self.find()
 
     def declare(self, **settings: object) -> None:
-        """Declare where the data is to be; the deploy says what to do, and changes no data."""
+        """Declare another database; the deploy reports the remedy, and changes no data."""
         outcome = self.server.deploy(**settings)
         assert outcome.status == 1, outcome.output
         assert "take it there with baikalctl database move" in outcome.output
 
     def move(self) -> list[str]:
-        """Move the data to what is declared."""
-        return said(self.machine, "database", "move")
+        """Move the data to the declared database."""
+        return run_command(self.machine, "database", "move")
 
 
 @pytest.fixture(scope="module", params=BACKENDS)
 def pair(
     request: pytest.FixtureRequest, engine: Engine, release: Release, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Pair]:
-    """Give a server whose data is in a file, with another database declared; tests leave it so."""
+    """Yield a server with its data in a file, and another database declared; tests leave it so."""
     backend: Backend = request.param
     signer, password = Signer.root(), tmp_path_factory.mktemp("database") / "password"
     image = machine_image(engine, "debian:12", (*PACKAGES, *DRIVERS["mysql"], *DRIVERS["pgsql"]))
@@ -102,29 +103,29 @@ def pair(
         server = Server(machine, release)
         outcome = server.deploy()
         assert outcome.status == 0, outcome.output
-        filling.fill(SqliteFile(engine, machine.name), SMALL)
-        there = database.settings(password, CA)
-        found = Pair(server, database, Life.on(server, SMALL, exact=False), there)
-        found.find()
-        found.declare(**there)
-        yield found
+        corpus_rows.fill(SqliteFile(engine, machine.name), SMALL)
+        server_settings = database.settings(password, CA)
+        made = Pair(server, database, DataSnapshot.take(server, SMALL, exact=False), server_settings)
+        made.find()
+        made.declare(**server_settings)
+        yield made
 
 
 def refused(pair: Pair, *words: str) -> str:
-    """Have a move be refused, and return the sentence that tells why; nothing has changed."""
+    """Run a move that is refused, assert that nothing has changed, and return the reason."""
     lines = pair.move()
     assert lines[-1] == "status 1", lines
     for word in words:
         assert word in lines[-2], lines
     assert "Traceback" not in str(lines)
     assert pair.database.password not in str(lines)
-    assert open_again(pair.machine)
+    assert is_cleaned_up(pair.machine)
     assert pair.life.wrong(pair.server) == []
     return lines[-2]
 
 
-def test_a_database_that_cant_be_reached_changes_nothing(pair: Pair) -> None:
-    """It is away; the password is wrong; or its certificate is one that nobody here has heard of."""
+def test_unreachable_database_changes_nothing(pair: Pair) -> None:
+    """It is down, the password is wrong, or its certificate has an unknown CA."""
     pair.database.stop()
     refused(pair, "can't be reached", pair.database.host)
     pair.restart()
@@ -138,24 +139,24 @@ def test_a_database_that_cant_be_reached_changes_nothing(pair: Pair) -> None:
     pair.machine.write(CA, pair.database.ca)
 
 
-def test_a_database_that_goes_away_half_way_changes_nothing(pair: Pair) -> None:
-    """Where nothing is there yet, and where all has arrived."""
+def test_database_outage_during_a_move_changes_nothing(pair: Pair) -> None:
+    """Before any row is copied, and after all are."""
     for moment in ("database.transfer.copy", "database.transfer.difference"):
-        stand_still(pair.machine, moment, "database", "move")
+        pause_command(pair.machine, moment, "database", "move")
         pair.database.kill()
-        lines = go_on(pair.machine)
+        lines = resume_command(pair.machine)
         pair.restart()
         assert lines[-1] == "status 1", lines
         assert "all is as it was" in lines[-2], lines
-        assert open_again(pair.machine)
+        assert is_cleaned_up(pair.machine)
         assert pair.life.wrong(pair.server) == []
-    # Nobody could take out of it what had arrived: that is for whoever owns it to say.
+    # The copied rows couldn't be removed; the operator has to do so.
     refused(pair, "has data already", "empty it")
     pair.database.empty()
 
 
-def test_a_database_that_may_not_be_written_changes_nothing(pair: Pair) -> None:
-    """As a replica, or one whose disk is full."""
+def test_read_only_database_changes_nothing(pair: Pair) -> None:
+    """As on a replica, or on a full disk."""
     pair.database.read_only()
     try:
         refused(pair, "all is as it was", "read")
@@ -164,17 +165,17 @@ def test_a_database_that_may_not_be_written_changes_nothing(pair: Pair) -> None:
 
 
 @pytest.mark.parametrize("moment", CUT)
-def test_a_power_cut_leaves_the_data_where_it_is(pair: Pair, moment: str) -> None:
-    """When the machine has booted; the next test shows that repeating it arrives."""
-    stand_still(pair.machine, moment, "database", "move")
+def test_power_cut_during_a_move_changes_nothing(pair: Pair, moment: str) -> None:
+    """After a boot, the data is where it was; the next test shows that a repeated move succeeds."""
+    pause_command(pair.machine, moment, "database", "move")
     assert pair.server.ask("PROPFIND", CALENDAR, user=USER).status == 503
     pair.cut_the_power()
-    assert open_again(pair.machine)
+    assert is_cleaned_up(pair.machine)
     assert pair.life.wrong(pair.server) == []
 
 
-def test_what_the_database_cant_hold_is_named_in_one_line(pair: Pair) -> None:
-    """An object, and a calendar's name that SQLite doesn't measure."""
+def test_data_too_large_for_the_database_is_named_in_one_line(pair: Pair) -> None:
+    """An object, and the name of a calendar, which has no length limit in SQLite."""
     file = SqliteFile(pair.machine.engine, pair.machine.name)
     uri = next(SMALL.things(USER, 0)).uri
     number = file.execute((f"SELECT id FROM calendarobjects WHERE uri = '{uri}'",))[0][0]  # noqa: S608 - our own name
@@ -200,28 +201,28 @@ def test_what_the_database_cant_hold_is_named_in_one_line(pair: Pair) -> None:
         assert lines[-1] == "status 1", lines
         assert f"({named})" in lines[-2], lines
         assert "all is as it was" in lines[-2], lines
-        assert open_again(pair.machine)
+        assert is_cleaned_up(pair.machine)
     assert pair.life.wrong(pair.server) == []
 
 
-def test_data_moves_there_and_back_and_archives_of_either_come_back_in_both(pair: Pair) -> None:
-    """Every object as it was, by each one's own log-in; clients that were in step go on; a deploy has nothing to do."""
-    machine, life = pair.machine, Life.on(pair.server, SMALL)
+def test_data_moves_there_and_back_and_archives_are_restored_in_both(pair: Pair) -> None:
+    """All objects are unchanged for each user; synchronised clients continue; a deploy changes nothing."""
+    machine, life = pair.machine, DataSnapshot.take(pair.server, SMALL)
     of_file = archived(machine)
     lines = pair.move()
     assert lines[-1] == "status 0", lines
     assert "every row of them compared" in lines[-2]
     assert life.wrong(pair.server) == []
     assert not machine.run("ls /var/lib/baikal/Specific/db")
-    assert pair.server.deploy(**pair.there).status == 0
-    outcome = pair.server.deploy(**pair.there)
+    assert pair.server.deploy(**pair.server_settings).status == 0
+    outcome = pair.server.deploy(**pair.server_settings)
     assert (outcome.status, outcome.changes) == (0, 0), outcome.output
     assert pair.server.check()["healthy"]
-    assert said(machine, "database", "move")[-2].endswith("already")
+    assert run_command(machine, "database", "move")[-2].endswith("already")
     of_server = archived(machine)
     for each in (of_file, of_server):
         now = changed(pair)
-        assert said(machine, "restore", each)[-1] == "status 0"
+        assert run_command(machine, "restore", each)[-1] == "status 0"
         assert in_step(pair, now)
         assert life.wrong(pair.server) == []
     cut_while_restoring(pair, of_file)
@@ -230,38 +231,38 @@ def test_data_moves_there_and_back_and_archives_of_either_come_back_in_both(pair
     lines = pair.move()
     assert lines[-1] == "status 0", lines
     assert life.wrong(pair.server) == []
-    assert pair.server.deploy().status == 0  # what the one that was refused has written is read by the services
+    assert pair.server.deploy().status == 0  # services now use the files that the refused deploy has written
     now = changed(pair)
-    assert said(machine, "restore", of_server)[-1] == "status 0"
+    assert run_command(machine, "restore", of_server)[-1] == "status 0"
     assert in_step(pair, now)
     assert life.wrong(pair.server) == []
-    # What is in the database still is somebody's, until somebody says otherwise.
-    pair.declare(**pair.there)
+    # Existing data in the database is kept until the operator removes it.
+    pair.declare(**pair.server_settings)
     refused(pair, "has data already", "database_name")
     pair.database.empty()
 
 
 def archived(machine: Machine) -> str:
-    """Make an archive and return a copy that nothing thins out."""
+    """Make an archive and return a copy that retention doesn't remove."""
     machine.run("baikalctl backup")
     name = newest(machine)
     machine.run(f"cp {FOLDER}/{name} /root/{name}")
     return f"/root/{name}"
 
 
-def changed(pair: Pair) -> Life:
-    """Have somebody delete something, and another write; return what there is then, with clients that are in step."""
+def changed(pair: Pair) -> DataSnapshot:
+    """Delete an object, write another, and return a snapshot with synchronised clients."""
     dav = Dav(pair.server.url, USER, PASSWORD)
     thing = list(SMALL.things(USER, 0))[-1]
     assert dav.send("DELETE", f"{CALENDAR}{thing.uri}").status == 204
     again = thing.data.replace(f"UID:{thing.uid}", "UID:later").encode()
     assert dav.send("PUT", f"{CALENDAR}later.ics", again, Content_Type="text/calendar").status == 201
     dav.close()
-    return Life.on(pair.server, SMALL, exact=False)
+    return DataSnapshot.take(pair.server, SMALL, exact=False)
 
 
-def in_step(pair: Pair, life: Life) -> bool:
-    """Tell whether clients that were in step before something was undone are told so."""
+def in_step(pair: Pair, life: DataSnapshot) -> bool:
+    """Whether clients that were synchronised before a rollback detect it."""
     for syncer in life.syncers:
         syncer.dav.close()
         syncer.sync()
@@ -270,11 +271,11 @@ def in_step(pair: Pair, life: Life) -> bool:
 
 
 def cut_while_restoring(pair: Pair, archive: str) -> None:
-    """Cut the power when the rows of a server's database have been replaced; all of them are back afterwards."""
+    """Cut the power after the rows of a server's database were replaced; assert that all old rows are back."""
     now = changed(pair)
-    stand_still(pair.machine, "changes.transaction._use", "restore", archive)
+    pause_command(pair.machine, "changes.transaction._use", "restore", archive)
     pair.cut_the_power()
-    assert open_again(pair.machine)
+    assert is_cleaned_up(pair.machine)
     assert now.wrong(pair.server) == []
-    assert said(pair.machine, "restore", archive)[-1] == "status 0"
+    assert run_command(pair.machine, "restore", archive)[-1] == "status 0"
     assert pair.life.wrong(pair.server) == []

@@ -1,6 +1,6 @@
-"""A run of baikalctl on a machine that halts at a step, so that something can happen to the machine exactly there.
+"""Pause a run of baikalctl on a machine at a step, so that a test can disturb the machine exactly there.
 
-All of it is in the machine's Python, none in baikalctl: its profiler sees every function that is called.
+It uses the profiler of the machine's Python, which sees every function call; baikalctl itself is unchanged.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-PLACE: Final = "/run/lab-halting"
-"""Gone after a power cut, and with it the wish to halt."""
-LOADED: Final = "/usr/lib/python3/dist-packages/lab-halting.pth"
+PLACE: Final = "/run/lab-pause"
+"""In memory: after a power cut nothing pauses any more."""
+LOADED: Final = "/usr/lib/python3/dist-packages/lab-pause.pth"
 LIMIT_S: Final = 60
 PROGRAM: Final = f"""
 import os, sys, time
@@ -46,22 +46,22 @@ sys.setprofile(profile)
 
 
 @dataclass
-class Halting(Generic[T]):
-    """``act`` runs beside the block, in which it has reached ``step``, and ends with it."""
+class PausedAtStep(Generic[T]):
+    """Run ``act`` in a thread; the block begins when it has reached ``step``, and at the block's end it continues."""
 
     machine: Machine
     step: str
-    """A module and a function of baikalctl that is about to be called, such as ``changes.staging.keep``."""
+    """Module and function of baikalctl, such as ``changes.staging.keep``; the run pauses before its call."""
     act: Callable[[], T]
-    """What runs baikalctl on the machine."""
+    """The function that runs baikalctl on the machine."""
     times: int = 1
-    """When it is called for this time."""
+    """Pause at this call of the function."""
     result: list[T] = field(default_factory=list)
-    """What ``act`` has returned, once the block has ended."""
+    """The results of ``act``, after the block's end."""
     _thread: threading.Thread = field(init=False)
 
     def __enter__(self) -> Self:
-        """Begin, and return when the step is reached; LabError if it isn't."""
+        """Start, and return when the step is reached; LabError if it isn't."""
         self.machine.run(f"rm -rf {PLACE}; mkdir -m 777 {PLACE}; touch {PLACE}/count; chmod 666 {PLACE}/count")
         self.machine.run(f"echo '{self.step} {self.times}' >{PLACE}/step")
         self.machine.write(f"{PLACE}/program", PROGRAM)
@@ -81,7 +81,7 @@ class Halting(Generic[T]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Let it go on, where the machine still runs, and wait for its end."""
+        """Let the run continue, if the machine still runs, and wait for its end."""
         self.machine.run(f"[ ! -d {PLACE} ] || touch {PLACE}/go; rm -f {LOADED}", check=False)
         self._thread.join(LIMIT_S)
         self.machine.run(f"rm -rf {PLACE}", check=False)

@@ -1,4 +1,4 @@
-"""Somebody who invites people, by a real client: events with every detail under control, and what became of them."""
+"""An account that invites people with a real client: events with full control of every detail, and their statuses."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ TZOFFSETTO:+0200
 END:DAYLIGHT
 END:VTIMEZONE"""
 FOLDED_BYTES: Final = 75
-"""Without the line's end (RFC 5545, 3.1)."""
+"""Without the line break (RFC 5545, 3.1)."""
 
 
 @dataclass(frozen=True)
@@ -43,15 +43,15 @@ class Person:
     """An organizer or attendee."""
 
     address: str
-    """An e-mail address, or any other one with its scheme, colon and all."""
+    """An e-mail address, or another address with its scheme."""
     name: str = ""
-    """CN, which RFC 6868 makes able to hold any text; none if empty."""
+    """CN, encoded by RFC 6868 so that it can hold any text; no CN if empty."""
     parameters: str = ""
-    """Further ones as they stand in the file, such as ``;SCHEDULE-AGENT=CLIENT``."""
+    """Further parameters in iCalendar's notation, such as ``;SCHEDULE-AGENT=CLIENT``."""
 
     @property
     def uri(self) -> str:
-        """The address with its scheme."""
+        """The address as a URI."""
         return self.address if ":" in self.address else f"mailto:{self.address}"
 
     def line(self, role: str) -> str:
@@ -63,7 +63,7 @@ class Person:
 
 @dataclass(frozen=True)
 class Event:
-    """What is stored; a time without a zone is one of Berlin, and a date is a whole day."""
+    """An event; times without a zone are in Berlin's, and a date is a whole day."""
 
     attendees: tuple[Person, ...] = ()
     organizer: Person | None = field(default_factory=lambda: Person("jo@example.org", "Jo Möller"))
@@ -71,16 +71,16 @@ class Event:
     description: str = ""
     start: dt.datetime | dt.date = dt.datetime(2030, 6, 3, 9)  # noqa: DTZ001 - of Berlin
     end: dt.datetime | dt.date | None = None
-    """An hour or a day after the start unless given."""
+    """By default, an hour or a day after the start."""
     sequence: int = 0
     lines: tuple[str, ...] = ()
-    """Further properties as they stand in the file, unfolded, such as ``RRULE:FREQ=WEEKLY``."""
+    """Further properties in iCalendar's notation, unfolded, such as ``RRULE:FREQ=WEEKLY``."""
     component: str = "VEVENT"
     uid: str = field(default_factory=lambda: str(uuid.uuid4()))
 
     @property
     def name(self) -> str:
-        """The name of the object in its calendar."""
+        """Name of the object in its calendar."""
         return f"{self.uid}.ics"
 
     def text(self) -> str:
@@ -88,7 +88,7 @@ class Event:
         step = dt.timedelta(hours=1) if isinstance(self.start, dt.datetime) else dt.timedelta(days=1)
         last = "DUE" if self.component == "VTODO" else "DTEND"
         described = [f"DESCRIPTION:{escaped(self.description)}"] if self.description else []
-        told = [
+        lines = [
             *("BEGIN:VCALENDAR", "VERSION:2.0", "PRODID:-//baikal-deploy//lab//EN", *ZONE.splitlines()),
             *(f"BEGIN:{self.component}", f"UID:{self.uid}", "DTSTAMP:20300101T000000Z", f"SEQUENCE:{self.sequence}"),
             *(moment("DTSTART", self.start), moment(last, self.end or self.start + step)),
@@ -97,32 +97,32 @@ class Event:
             *(person.line("ATTENDEE") for person in self.attendees),
             *(f"END:{self.component}", "END:VCALENDAR"),
         ]
-        return "".join(f"{folded(line)}\r\n" for line in told)
+        return "".join(f"{folded(line)}\r\n" for line in lines)
 
 
 @dataclass
 class Organiser:
-    """Somebody with an account and a calendar, from where events with attendees become invitations."""
+    """An account with a calendar; its events with attendees become invitations."""
 
     account: Account
     calendar_name: str = "default"
 
     @functools.cached_property
     def calendar(self) -> Any:  # noqa: ANN401 - python-caldav has no types
-        """The calendar, as python-caldav finds it."""
+        """The calendar, as found by python-caldav."""
         return self.account.calendar(self.calendar_name)
 
     def invite(self, event: Event) -> Event:
-        """Store an event, and return it; LabError with the server's words if it is refused."""
+        """Store an event, and return it; LabError with the server's answer if it is refused."""
         self._ask("put", event, event.text(), {"Content-Type": "text/calendar; charset=utf-8"})
         return event
 
     def update(self, event: Event, **changes: Any) -> Event:  # noqa: ANN401 - as Event takes them
-        """Store the event with changes, as its next version, and return that."""
+        """Store the event with changes, as its next version, and return that version."""
         return self.invite(replace(event, **{"sequence": event.sequence + 1, **changes}))
 
     def uninvite(self, event: Event, person: Person) -> Event:
-        """Store the event without one of its attendees, and return that."""
+        """Store the event without one of its attendees, and return that version."""
         return self.update(event, attendees=tuple(each for each in event.attendees if each != person))
 
     def cancel(self, event: Event) -> None:
@@ -130,21 +130,21 @@ class Organiser:
         self._ask("delete", event)
 
     def stored(self, event: Event) -> str:
-        """Return the object as the server gives it back."""
+        """Return the stored object from the server."""
         return str(self._ask("request", event).raw)
 
     def statuses(self, event: Event) -> dict[str, str]:
-        """Return each attendee's SCHEDULE-STATUS as it is stored now, by address with scheme; empty where there is none."""
+        """Return each attendee's stored SCHEDULE-STATUS, by URI; empty if there is none."""
         lines: Any = Contentlines
-        told = {}
+        statuses = {}
         for line in lines.from_ical(self.stored(event)):
             if line.upper().startswith("ATTENDEE"):
                 _, parameters, address = line.parts()
-                told[str(address)] = str(parameters.get("SCHEDULE-STATUS", ""))
-        return told
+                statuses[str(address)] = str(parameters.get("SCHEDULE-STATUS", ""))
+        return statuses
 
     def _ask(self, method: str, event: Event, *parts: Any) -> Any:  # noqa: ANN401
-        """Send a request about an object by python-caldav's own client, which adds what it always does."""
+        """Send a request for an object with python-caldav's own client and its usual headers."""
         answer = getattr(self.calendar.client, method)(self.calendar.url.join(event.name), *parts)
         if answer.status >= 300:
             message = f"the server answers {answer.status} to {method} of {event.name}: {answer.raw}"
@@ -153,7 +153,7 @@ class Organiser:
 
 
 def moment(name: str, value: dt.datetime | dt.date) -> str:
-    """Return a property for a date, a time in UTC or a time of Berlin."""
+    """Return a property with a date, a time in UTC or a time in Berlin."""
     if not isinstance(value, dt.datetime):
         return f"{name};VALUE=DATE:{value:%Y%m%d}"
     if value.tzinfo:
@@ -162,14 +162,14 @@ def moment(name: str, value: dt.datetime | dt.date) -> str:
 
 
 def escaped(text: str) -> str:
-    """Return a text as a value (RFC 5545, 3.3.11)."""
+    """Return text escaped as a value (RFC 5545, 3.3.11)."""
     for plain, written in (("\\", "\\\\"), (";", "\\;"), (",", "\\,"), ("\n", "\\n")):
         text = text.replace(plain, written)
     return text
 
 
 def folded(line: str) -> str:
-    """Return a line in pieces of so many bytes at most, none of which ends within a character."""
+    """Fold a line into pieces of limited length in bytes, without splitting a character."""
     pieces = [""]
     for character in line:
         if len(f"{pieces[-1]}{character}".encode()) > FOLDED_BYTES:

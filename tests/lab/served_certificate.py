@@ -1,4 +1,4 @@
-"""What a server shows to whoever connects: its certificate, and whether somebody who asks all the time gets an answer."""
+"""The certificate that a server sends, and a client that checks all the time that it answers."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ LIMIT_S = 10
 
 
 @dataclass(frozen=True)
-class Shown:
-    """A certificate as clients see it."""
+class ServedCertificate:
+    """A certificate as sent by a server."""
 
     serial: int
     names: tuple[str, ...]
@@ -27,8 +27,8 @@ class Shown:
     pem: str
 
 
-def shown(port: int, name: str) -> Shown:
-    """Return the certificate that a port of loopback shows to who asks for ``name``, trusted or not."""
+def served_certificate(port: int, name: str) -> ServedCertificate:
+    """Return the certificate that a port of loopback sends for ``name``, trusted or not."""
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -37,28 +37,28 @@ def shown(port: int, name: str) -> Shown:
         context.wrap_socket(plain, server_hostname=name) as connection,
     ):
         der = connection.getpeercert(binary_form=True) or b""
-    found = x509.load_der_x509_certificate(der)
-    names = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    return Shown(
-        serial=found.serial_number,
+    certificate = x509.load_der_x509_certificate(der)
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    return ServedCertificate(
+        serial=certificate.serial_number,
         names=tuple(str(name.value) for name in names),
-        issuer=found.issuer.rfc4514_string(),
-        ends=found.not_valid_after_utc,
+        issuer=certificate.issuer.rfc4514_string(),
+        ends=certificate.not_valid_after_utc,
         pem=ssl.DER_cert_to_PEM_cert(der),
     )
 
 
 @dataclass
-class Visitor:
-    """Somebody who asks for DAV on a new connection each time, trusts one authority alone, and counts.
+class PollingClient:
+    """A client that requests DAV all the time, with a new connection each time, trusts one CA, and counts answers.
 
-    As a context manager, asks from the block's beginning to its end.
+    As a context manager, it runs from the block's beginning to its end.
     """
 
     port: int
     name: str
     authority: str
-    """What the certificate must be signed with, PEM."""
+    """PEM of the CA that must have signed the certificate."""
     answers: int = 0
     failures: list[str] = field(default_factory=list)
     serials: set[str] = field(default_factory=set)
@@ -66,13 +66,13 @@ class Visitor:
     _thread: threading.Thread | None = None
 
     def __enter__(self) -> Self:
-        """Begin to ask."""
+        """Start the requests."""
         self._thread = threading.Thread(target=self._ask_on, daemon=True)
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End."""
+        """Stop the requests."""
         self._done.set()
         if self._thread:
             self._thread.join(LIMIT_S)

@@ -1,4 +1,4 @@
-"""A server whose database is away, or no good: what its clients are told, and that it recovers by itself."""
+"""A server with a missing or damaged database: the answers to its clients, and automatic recovery."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.lab.asking import PASSWORD
 from tests.lab.clients import EVENT
+from tests.lab.http_request import PASSWORD
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -21,7 +21,7 @@ YAML = "/var/lib/baikal/config/baikal.yaml"
 CALENDAR = "/dav.php/calendars/jo/default/"
 BODY = EVENT.format(uid="away", summary="x").replace("\n", "\r\n")
 REQUESTS: dict[str, tuple[str, str, dict[str, Any]]] = {
-    "a stranger": ("PROPFIND", "/dav.php/", {}),
+    "an anonymous request": ("PROPFIND", "/dav.php/", {}),
     "a listing": ("PROPFIND", CALENDAR, {"user": "jo"}),
     "a write": ("PUT", f"{CALENDAR}away.ics", {"user": "jo", "body": BODY}),
     "a wrong password": ("GET", CALENDAR, {"user": "jo", "password": "wrong"}),
@@ -40,7 +40,7 @@ BACK = f"for file in {DATABASE} {YAML}; do ! [ -e $file.away ] || mv $file.away 
 
 @pytest.fixture
 def broken(server: Server) -> Iterator[Callable[[str], None]]:
-    """Give a function that does something to the server's data, which is as before at the end."""
+    """Yield a function that damages the server's data; it is restored at the end."""
 
     def do(command: str) -> None:
         server.machine.run(f"{command}; : > {LOG}")
@@ -52,29 +52,29 @@ def broken(server: Server) -> Iterator[Callable[[str], None]]:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_whoever_asks_is_told_to_come_again(server: Server, broken: Callable[[str], None], way: str) -> None:
-    """Not a page with status 200, nor a redirect to the installer: clients would take either for an answer."""
+def test_clients_get_503_with_retry_after(server: Server, broken: Callable[[str], None], way: str) -> None:
+    """Not a page with status 200, nor a redirect to the installer: clients would accept either as an answer."""
     broken(WAYS[way])
     for what, (method, path, parts) in REQUESTS.items():
         answer = server.ask(method, path, **parts)
-        told = (answer.status, answer.headers.get("retry-after"), answer.headers.get("cache-control"))
-        assert told == (503, "30", "no-store"), (what, answer)
+        seen = (answer.status, answer.headers.get("retry-after"), answer.headers.get("cache-control"))
+        assert seen == (503, "30", "no-store"), (what, answer)
         assert "503 Service Temporarily Unavailable" in answer.body
         assert not [word for word in ("Ba", "SQL", "/var", "/opt", "exception", ".php") if word in answer.body], what
         assert not {"set-cookie", "location", "www-authenticate"} & set(answer.headers), what
     assert server.machine.read(LOG).count("Baikal can't answer: ") >= len(REQUESTS)
 
 
-def test_the_doctor_says_so(server: Server, broken: Callable[[str], None]) -> None:
-    """In the answer that clients get as well as in the database itself."""
+def test_check_reports_the_database(server: Server, broken: Callable[[str], None]) -> None:
+    """It reports both the clients' answer and the database itself."""
     broken(WAYS["missing"])
-    found = {finding["subject"]: finding for finding in server.check()["findings"]}
-    assert "answers 503 to a stranger" in found["answer"]["message"]
-    assert "is not there" in found["database"]["message"]
+    findings = {finding["subject"]: finding for finding in server.check()["findings"]}
+    assert "answers 503 to a stranger" in findings["answer"]["message"]
+    assert "is not there" in findings["database"]["message"]
 
 
-def test_a_database_that_is_damaged_is_no_answer_either(server: Server, broken: Callable[[str], None]) -> None:
-    """A stranger learns nothing of it, because nobody looks for him in it; whoever logs in is told to come again."""
+def test_damaged_database_is_503_after_login(server: Server, broken: Callable[[str], None]) -> None:
+    """An anonymous request doesn't need the database and gets 401; a login gets 503."""
     broken(
         f"systemctl stop $(basename -s .pid /run/php/php*-fpm.pid); cp -p {DATABASE} {DATABASE}.away;"
         f" rm -f {DATABASE}-*; head -c 65536 /dev/urandom > {DATABASE};"
@@ -88,31 +88,31 @@ def test_a_database_that_is_damaged_is_no_answer_either(server: Server, broken: 
     assert "SQLSTATE[HY000]" in server.machine.read(LOG)
 
 
-def test_what_a_client_has_done_wrong_is_still_its_own(server: Server) -> None:
-    """Ordinary answers stay as they are, whether they have a body or none."""
-    place = f"{CALENDAR}own.ics"
+def test_errors_of_clients_are_unchanged(server: Server) -> None:
+    """Ordinary answers are unchanged, with and without a body."""
+    href = f"{CALENDAR}own.ics"
     text = {"Content-Type": "text/calendar"}
     body = BODY.replace("UID:away", "UID:own")
     for method, path, parts, status in (
-        ("PUT", place, {"body": body, "headers": text | {"If-Match": '"none"'}}, 412),
-        ("PUT", place, {"body": body, "headers": text}, 201),
-        ("HEAD", place, {}, 200),
-        ("GET", place, {}, 200),
-        ("GET", place, {"headers": {"If-None-Match": "*"}}, 304),
-        ("PUT", place, {"body": "no calendar", "headers": text}, 415),
+        ("PUT", href, {"body": body, "headers": text | {"If-Match": '"none"'}}, 412),
+        ("PUT", href, {"body": body, "headers": text}, 201),
+        ("HEAD", href, {}, 200),
+        ("GET", href, {}, 200),
+        ("GET", href, {"headers": {"If-None-Match": "*"}}, 304),
+        ("PUT", href, {"body": "no calendar", "headers": text}, 415),
         ("GET", f"{CALENDAR}none.ics", {}, 404),
         ("GET", "/dav.php/calendars/Corey/default/", {}, 403),
-        ("DELETE", place, {}, 204),
+        ("DELETE", href, {}, 204),
     ):
         answer = server.ask(method, path, user="jo", **parts)
         assert answer.status == status, (method, path, answer)
         assert "retry-after" not in answer.headers
-    # Newer releases of sabre/dav call that an error of their own.
+    # Newer releases of sabre/dav answer this with a server error.
     assert server.ask("REPORT", CALENDAR, user="jo", body="<no").status in {400, 500}
 
 
-def test_the_admin_pages_keep_their_session(server: Server) -> None:
-    """In a file, where the database is one."""
+def test_admin_pages_keep_their_session(server: Server) -> None:
+    """In a file, if the database is SQLite."""
     form = {"Content-Type": "application/x-www-form-urlencoded"}
     login = f"auth=1&login=admin&password={PASSWORD.replace(' ', '+')}"
     first = server.ask("POST", "/admin/", body=login, headers=form)

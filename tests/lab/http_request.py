@@ -1,4 +1,4 @@
-"""One HTTP request, exactly as given, and its answer."""
+"""Send one HTTP request unchanged, and read its answer."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 HOSTNAME: Final = "localhost"
-"""What clients in the lab type: ports are published on loopback."""
+"""The host name that clients in the lab use: ports are published on loopback."""
 PASSWORD: Final = "correct horse battery staple"
 
 
@@ -38,9 +38,9 @@ def ask(  # noqa: PLR0913 - the parts of a request
     timeout_s: float = 30,
     host: str = "127.0.0.1",
 ) -> Answer:
-    """Send one request to a port of loopback (no normalising of the path, no redirects) and return the answer.
+    """Send one request to a port of loopback and return the answer; paths are not normalised, redirects not followed.
 
-    ``host`` leads to loopback; TLS asks for its certificate.
+    ``host`` must resolve to loopback; with TLS, its certificate is requested.
     """
     sent = {"Host": f"{HOSTNAME}:{port}", **(headers or {})}
     if user:

@@ -1,4 +1,4 @@
-"""Moving in on a machine: real clients log in with their old passwords, and whatever happens neither side is lost."""
+"""Import on a machine: real clients log in with their old passwords, and no data of either side is ever lost."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ MOMENTS_S = (0.1, 0.2, 0.3, 0.4, 0.5, 0.7)
 
 @pytest.fixture(scope="module")
 def server(boot: Callable[..., Machine], release: Release) -> Server:
-    """Give a deployed server of this file's own, whose data comes and goes."""
+    """Return a deployed server for this file only, because its data changes."""
     server = Server(boot(), release)
     outcome = server.deploy()
     assert outcome.status == 0, outcome.output
     server.machine.run(f"systemctl stop 'php*-fpm'; cp -a /var/lib/baikal {MINE}")
-    start_afresh(server)
+    reset(server)
     return server
 
 
 @pytest.fixture
 def old(server: Server, tmp_path: Path) -> str:
-    """Have an old installation on the machine, owned by somebody unknown; return the listing of all of it."""
+    """Put an old installation on the machine, owned by an unknown account; return its listing."""
     build(tmp_path / "old")
     server.machine.run(f"rm -rf {OLD} && mkdir -p {OLD}")
     server.machine.engine.docker("cp", f"{tmp_path}/old/.", f"{server.machine.name}:{OLD}")
@@ -46,8 +46,8 @@ def old(server: Server, tmp_path: Path) -> str:
     return server.machine.run(LISTING)
 
 
-def start_afresh(server: Server) -> None:
-    """Have the data that the machine had after its first deploy."""
+def reset(server: Server) -> None:
+    """Restore the data from after the first deploy."""
     server.machine.run(
         f"systemctl stop 'php*-fpm'; rm -rf /var/lib/baikal /var/backups/baikal; cp -a {MINE} /var/lib/baikal"
     )
@@ -56,19 +56,21 @@ def start_afresh(server: Server) -> None:
     assert wait_until(lambda: bool(server.check()["healthy"]), 30), server.check()
 
 
-def column(server: Server, place: str, name: str, table: str) -> list[str]:
+def column(server: Server, database: str, name: str, table: str) -> list[str]:
     """Return one column of a database file on the machine."""
-    query = f"SELECT {name} FROM {table}"  # noqa: S608 - names of ours
-    program = f"import sqlite3; print(*(row[0] for row in sqlite3.connect('{place}').execute('{query}')), sep=chr(10))"
+    query = f"SELECT {name} FROM {table}"  # noqa: S608 - fixed names
+    program = (
+        f"import sqlite3; print(*(row[0] for row in sqlite3.connect('{database}').execute('{query}')), sep=chr(10))"
+    )
     return server.machine.run(f'python3 -c "{program}"').splitlines()
 
 
-def assert_moved_in(server: Server) -> None:
-    """Everybody finds what they had, with the password that they had, by way of a real client."""
+def assert_imported(server: Server) -> None:
+    """Assert that each user finds the old data, with the old password, in a real client."""
     for name, password in PASSWORDS.items():
         account = server.account(name, password)
-        found = {str(event.icalendar_component["SUMMARY"]) for event in account.calendar().events()}
-        assert found == set(EVENTS[name])
+        titles = {str(event.icalendar_component["SUMMARY"]) for event in account.calendar().events()}
+        assert titles == set(EVENTS[name])
         assert server.ask("PROPFIND", f"/dav.php/calendars/{name}/", user=name, password="wrong").status == 401
         book = f"/dav.php/addressbooks/{name}/default/"
         cards = [
@@ -78,15 +80,15 @@ def assert_moved_in(server: Server) -> None:
         assert account.round_trip_event("Neu hier") == "Neu hier"
 
 
-def test_an_old_installation_moves_in_and_people_notice_nothing(server: Server, old: str) -> None:
-    """Old passwords, old events, on a machine that had data of its own; healthy at once, and nothing left to deploy."""
+def test_old_installation_is_imported_without_a_change_for_users(server: Server, old: str) -> None:
+    """Old passwords, old events, on a machine with data; healthy immediately, and a deploy changes nothing."""
     assert "there is data here already" in server.machine.run(f"baikalctl import {OLD} 2>&1 || true")
-    said = server.machine.run(f"baikalctl import {OLD} --replace")
-    assert f"taken over: Baïkal 0.9.5 → {server.release.version}, {COUNTS}" in said
+    output = server.machine.run(f"baikalctl import {OLD} --replace")
+    assert f"taken over: Baïkal 0.9.5 → {server.release.version}, {COUNTS}" in output
     assert server.machine.run(LISTING) == old
-    assert_moved_in(server)
+    assert_imported(server)
     assert server.check()["healthy"], server.check()
-    assert server.ask("PROPFIND", "/dav.php/calendars/jo/", user="jo").status == 207, "and what is declared is there"
+    assert server.ask("PROPFIND", "/dav.php/calendars/jo/", user="jo").status == 207, "and the declared calendars exist"
     (kept,) = server.machine.run("ls -d /var/backups/baikal/before-import-*").split()
     assert "Corey" in column(server, f"{kept}/Specific/db/db.sqlite", "username", "users")
     assert server.machine.run("stat -c '%U %a' /var/lib/baikal/Specific/db/db.sqlite").split() == ["baikal", "600"]
@@ -95,7 +97,7 @@ def test_an_old_installation_moves_in_and_people_notice_nothing(server: Server, 
 
 
 def test_the_administrators_password_is_the_declared_one(server: Server, old: str) -> None:
-    """As on every machine, whatever the old one was."""
+    """As on every machine, and not the old one."""
     assert old
     server.machine.run(f"baikalctl import {OLD} --replace")
     yaml = server.machine.read("/var/lib/baikal/config/baikal.yaml")
@@ -105,7 +107,7 @@ def test_the_administrators_password_is_the_declared_one(server: Server, old: st
 
 
 def test_digest_works_with_old_passwords_too(server: Server, old: str) -> None:
-    """The verifier is the same, whichever way a client asks."""
+    """The stored hash is the same for Basic and Digest."""
     assert old
     assert server.deploy(dav_auth="digest").status == 0
     server.machine.run(f"baikalctl import {OLD} --replace")
@@ -117,8 +119,8 @@ def test_digest_works_with_old_passwords_too(server: Server, old: str) -> None:
     assert server.deploy().status == 0
 
 
-def test_a_source_that_is_mounted_read_only_moves_in(server: Server, old: str) -> None:
-    """As a container gets its old volumes."""
+def test_read_only_source_is_imported(server: Server, old: str) -> None:
+    """As old volumes are mounted in a container."""
     server.machine.run(f"mount --bind {OLD} {OLD} && mount -o remount,ro,bind {OLD}")
     try:
         assert "taken over" in server.machine.run(f"baikalctl import {OLD} --replace")
@@ -127,24 +129,24 @@ def test_a_source_that_is_mounted_read_only_moves_in(server: Server, old: str) -
         server.machine.run(f"umount {OLD}")
 
 
-def test_what_cannot_be_taken_over_leaves_the_server_as_it_was(server: Server, old: str) -> None:
-    """A damaged database: said in one line, and those who are served notice nothing."""
+def test_failed_import_leaves_the_server_unchanged(server: Server, old: str) -> None:
+    """A damaged database is reported in one line, without an effect on clients."""
     assert old
     server.machine.run(
         f"dd if=/dev/urandom of={OLD}/Specific/db/db.sqlite bs=1k seek=4 count=12 conv=notrunc 2>/dev/null"
     )
     before = server.rows("SELECT username, digesta1 FROM users")
-    said = server.machine.run(f"baikalctl import {OLD} --replace 2>&1; echo status $?")
-    assert "is damaged" in said
-    assert said.splitlines()[-1] == "status 1"
+    output = server.machine.run(f"baikalctl import {OLD} --replace 2>&1; echo status $?")
+    assert "is damaged" in output
+    assert output.splitlines()[-1] == "status 1"
     assert server.rows("SELECT username, digesta1 FROM users") == before
     assert server.check()["healthy"]
 
 
-def test_clients_that_go_on_during_an_import_lose_nothing_that_was_acknowledged(server: Server, old: str) -> None:
-    """Whatever was acknowledged before is in what is kept; a client is told 502 meanwhile, and served right after."""
+def test_import_loses_no_acknowledged_write_of_active_clients(server: Server, old: str) -> None:
+    """Writes acknowledged before are in the kept data; clients get 502 during the import, and are served right after."""
     assert old
-    start_afresh(server)
+    reset(server)
     importing = subprocess.Popen(
         [*server.machine.ssh_command(), f"baikalctl import {OLD} --replace"], stdout=subprocess.PIPE, text=True
     )
@@ -164,24 +166,24 @@ def test_clients_that_go_on_during_an_import_lose_nothing_that_was_acknowledged(
     assert acknowledged
     assert statuses <= {201, 401, 404, 503}
     (kept,) = server.machine.run("ls -d /var/backups/baikal/before-import-*").split()
-    places = ("/var/lib/baikal/Specific/db/db.sqlite", f"{kept}/Specific/db/db.sqlite")
-    stored = {uid for place in places for uid in column(server, place, "uid", "calendarobjects")}
+    databases = ("/var/lib/baikal/Specific/db/db.sqlite", f"{kept}/Specific/db/db.sqlite")
+    stored = {uid for database in databases for uid in column(server, database, "uid", "calendarobjects")}
     assert set(acknowledged) <= stored
 
 
 @pytest.mark.parametrize("moment", MOMENTS_S)
 def test_an_import_that_is_killed_is_completed_by_the_same_command(server: Server, old: str, moment: float) -> None:
-    """With SIGKILL, by surprise: run again, everything is there, PHP runs, the server is well."""
-    start_afresh(server)
+    """After a SIGKILL, the same command completes it: all data is there, PHP runs, the server is healthy."""
+    reset(server)
     begin = f"setsid baikalctl import {OLD} --replace >/tmp/import.log 2>&1 & echo $!"
     pid = server.machine.run(begin).strip()
-    time.sleep(moment)  # the moment itself, not a wait for anything
+    time.sleep(moment)  # the moment of the kill, not a wait for a condition
     server.machine.run(f"kill -9 -- -{pid}", check=False)
     assert wait_until(lambda: not server.machine.run(f"ps -o pid= -g {pid}", check=False).strip(), 10)
-    said = server.machine.run(f"baikalctl import {OLD} --replace")
-    assert "taken over" in said or "is taken over" in said
+    output = server.machine.run(f"baikalctl import {OLD} --replace")
+    assert "taken over" in output or "is taken over" in output
     assert server.machine.run(LISTING) == old
-    assert_moved_in(server)
+    assert_imported(server)
     assert server.check()["healthy"], server.check()
     assert server.machine.run("ls -A /var/lib/baikal | grep '^[.]' || true") == ""
     assert server.deploy().changes == 0

@@ -1,4 +1,4 @@
-"""A machine that sends its invitations through the lab's relay, and somebody there who invites."""
+"""A machine that sends its invitations through the lab's relay, and an account on it that invites."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from unittest import mock
 from tests.lab.acme import Network
 from tests.lab.certificates import Signer
 from tests.lab.images import PACKAGES, machine_image
-from tests.lab.inviting import Organiser
+from tests.lab.invitations import Organiser
 from tests.lab.machine import Machine
 from tests.lab.mail import MailSink
 from tests.lab.server import Server
@@ -25,28 +25,28 @@ if TYPE_CHECKING:
 
 AUTHORITY: Final = "/etc/ssl/lab-relay.pem"
 RELAY_PASSWORD: Final = """it's "quoted" \\ $HOME #1 : 100%"""
-"""Of the characters that a relay's password may have, those that a configuration file gets wrong."""
+"""The characters of a relay's password that are hard to write in a configuration file."""
 SENDER: Final = "calendar@lab.test"
 
 
 @dataclass
-class Relayed:
-    """The machine, its relay, and the one who invites."""
+class MailMachine:
+    """The machine, its relay, and the organiser."""
 
     server: Server
     relay: MailSink
     organiser: Organiser
 
     def mail(self, *words: str) -> tuple[int, str]:
-        """Run ``baikalctl mail``; return its status and what it said."""
-        said = self.server.machine.run(f"baikalctl mail {' '.join(words)} 2>&1; echo $?")
-        text, _, status = said.strip().rpartition("\n")
+        """Run ``baikalctl mail``; return its status and its output."""
+        output = self.server.machine.run(f"baikalctl mail {' '.join(words)} 2>&1; echo $?")
+        text, _, status = output.strip().rpartition("\n")
         return int(status), text
 
 
 @contextlib.contextmanager
-def relayed(engine: Engine, release: Release, distribution: str, mail: str) -> Iterator[Relayed]:
-    """Give a machine that was deployed to once, with ``mail`` as its setting, and the relay beside it."""
+def mail_machine(engine: Engine, release: Release, distribution: str, mail: str) -> Iterator[MailMachine]:
+    """Yield a machine after one deploy, with ``mail`` as its setting, and its relay."""
     image = machine_image(engine, distribution, PACKAGES)
     signer = Signer.root()
     with (
@@ -67,4 +67,4 @@ def relayed(engine: Engine, release: Release, distribution: str, mail: str) -> I
         server = Server(machine, release, data=data)
         done = server.deploy()
         assert done.status == 0, done.output
-        yield Relayed(server, relay, Organiser(server.account()))
+        yield MailMachine(server, relay, Organiser(server.account()))

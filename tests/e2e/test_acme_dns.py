@@ -1,4 +1,4 @@
-"""A host that nobody reaches proves its name by the DNS, with one of certbot's own plugins."""
+"""An unreachable host gets its certificate by DNS, with one of certbot's plugins."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 from tests.lab.acme import AcmeServer, Network, address
 from tests.lab.images import PACKAGES, machine_image
 from tests.lab.machine import Machine
+from tests.lab.served_certificate import served_certificate
 from tests.lab.server import Server
-from tests.lab.shown import shown
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,8 +22,8 @@ TRUSTED: Final = "/etc/ssl/lab-authority.pem"
 CREDENTIALS: Final = "/etc/baikal/dns.ini"
 
 
-def test_a_plugin_of_certbots_sets_the_record(engine: Engine, release: Release, tmp_path: Path) -> None:
-    """rfc2136, as BIND and others speak it: an unknown plugin and a wrong key are told, a right one gets it."""
+def test_certbot_plugin_sets_the_record(engine: Engine, release: Release, tmp_path: Path) -> None:
+    """With rfc2136, as in BIND: an unknown plugin and a wrong key are reported, the right key gets the certificate."""
     image = machine_image(engine, "debian:12", PACKAGES)
     with (
         Network(engine) as network,
@@ -69,9 +69,9 @@ def test_a_plugin_of_certbots_sets_the_record(engine: Engine, release: Release, 
         write(authority.tsig_secret)
         outcome = server.deploy()
         assert outcome.status == 0, outcome.output
-        found = shown(server.port, NAME)
-        assert "Pebble" in found.issuer
-        assert set(found.names) == {NAME, "dav.lab.test"}
+        certificate = served_certificate(server.port, NAME)
+        assert "Pebble" in certificate.issuer
+        assert set(certificate.names) == {NAME, "dav.lab.test"}
         assert "Public Key Algorithm: rsaEncryption" in machine.run(
             f"openssl x509 -noout -text -in /var/lib/baikal/tls/letsencrypt-{NAME}.pem"
         )

@@ -1,4 +1,4 @@
-"""The two servers that are measured: ours, as the deploy leaves it, and one installed by hand with all defaults."""
+"""The two measured servers: ours, as deployed, and one installed by hand with all defaults."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 DISTRIBUTION: Final = "debian:12"
 START_LIMIT_S: Final = 30
 PRISTINE: Final = "/root/corpus.sqlite"
-"""The filled database as every measurement begins with it, on the machine itself."""
+"""Path, on the machine, of the filled database that every measurement starts with."""
 
 BY_HAND: Final = """\
 set -eu
@@ -97,14 +97,14 @@ install -m 600 -o "$3" -g "$3" "$4" "$2"
 find "$5" -name 'sess_*' -delete
 """
 
-# Everything that one load had acknowledged, against what stands in the database: object, its etag, and the change
-# from which other clients learn of it.
+# Compares the acknowledged writes of a load with the database: the object, its etag, and the change that informs
+# other clients.
 LOST = """
 import hashlib, json, sqlite3
 run, written = json.loads({asked!r})
 connection = sqlite3.connect({database!r})
 changed = set(connection.execute("SELECT calendarid, uri FROM calendarchanges WHERE synctoken > {token}"))
-there = {{}}
+stored = {{}}
 for principal, folder, calendar, uri, data, etag, size in connection.execute(
     "SELECT principaluri, i.uri, o.calendarid, o.uri, calendardata, etag, size FROM calendarobjects o "
     "JOIN calendarinstances i ON i.calendarid = o.calendarid WHERE lastmodified <> {stored}"
@@ -113,33 +113,33 @@ for principal, folder, calendar, uri, data, etag, size in connection.execute(
     mark = data.partition(b"X-BENCH-WRITE:")[2].split(b"\\r\\n")[0].decode().split("/")
     whole = etag == hashlib.md5(data).hexdigest() and size == len(data)
     if whole and mark[0] == run and (calendar, uri) in changed:
-        there["/dav.php/calendars/" + principal.partition("/")[2] + "/" + folder + "/" + uri] = [int(n) for n in mark[1:]]
-# Later than acknowledged is right as well: the last answer may have been under way when the load ended.
+        stored["/dav.php/calendars/" + principal.partition("/")[2] + "/" + folder + "/" + uri] = [int(n) for n in mark[1:]]
+# A later write than the acknowledged one is right too: its answer may not have arrived before the load ended.
 print(json.dumps([
     path for path, (thread, number) in written.items()
-    if path not in there or there[path][0] != thread or there[path][1] < number
+    if path not in stored or stored[path][0] != thread or stored[path][1] < number
 ]))
 """
 
 
 @dataclass
-class Standing:
-    """A server to put load on; as a context manager, its machine is removed at the end."""
+class MeasuredServer:
+    """A server to measure; as a context manager, its machine is removed at the end."""
 
     server: Server
     database: str
     owner: str
     sessions: str
     php: str
-    """Its version, such as ``8.2``."""
+    """PHP's version, such as ``8.2``."""
     deployed: bool
-    """Whether it is ours, and has baikalctl."""
+    """Whether the server is ours, and has baikalctl."""
     originals: dict[str, str] = field(default_factory=dict)
-    """What :meth:`edit` changed, as it was."""
+    """The original texts of files that :meth:`edit` has changed."""
 
     @classmethod
     def ours(cls, engine: Engine, release: Release) -> Self:
-        """Deploy to a machine that has the packages, as a user would."""
+        """Deploy to a machine with the packages, as a user would."""
         machine = _machine(engine)
         try:
             server = Server(machine, release)
@@ -151,7 +151,7 @@ class Standing:
 
     @classmethod
     def by_hand(cls, engine: Engine, release: Release) -> Self:
-        """Install Baïkal as its guide has it, on the same packages with the distribution's own configuration."""
+        """Install Baïkal as in its guide, with the same packages and the distribution's configuration."""
         machine = _machine(engine)
         try:
             php = _php(machine)
@@ -166,7 +166,7 @@ class Standing:
             raise
 
     def __enter__(self) -> Self:
-        """Begin the block at whose end the machine is removed."""
+        """Return the server; its machine is removed at the end of the block."""
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -175,11 +175,11 @@ class Standing:
 
     @property
     def machine(self) -> Machine:
-        """The machine that it runs on."""
+        """The server's machine."""
         return self.server.machine
 
     def fill(self, corpus: Corpus, folder: Path) -> None:
-        """Put ``corpus`` in the database's place, made in ``folder`` where it isn't there; ours is then tuned as always."""
+        """Replace the database by ``corpus``, which is cached in ``folder``; ours is then tuned as usual."""
         self.put_back()
         source = folder / f"{corpus.name}.sqlite"
         if not source.exists():
@@ -187,14 +187,14 @@ class Standing:
         self.machine.engine.docker("cp", str(source), f"{self.machine.name}:{PRISTINE}")
         self.fresh()
         if self.deployed:
-            # A database of any origin: whoever moves in with an old one gets the same.
+            # Our deploy tunes every database, also an imported one.
             self.machine.run("baikalctl apply")
             self.sql("PRAGMA wal_checkpoint(TRUNCATE)")
             self.machine.run(f"cp {self.database} {PRISTINE}")
         self.start()
 
     def fresh(self) -> None:
-        """Stop PHP and set the database back to how it was filled; :meth:`start` goes on."""
+        """Stop PHP and restore the filled database; then call :meth:`start`."""
         arguments = (self._unit, self.database, self.owner, PRISTINE, self.sessions)
         self.machine.engine.docker("exec", self.machine.name, "sh", "-c", FRESH, "fresh", *arguments)
 
@@ -203,11 +203,11 @@ class Standing:
         self.machine.run(f"systemctl reset-failed {self._unit}; systemctl start {self._unit}")
         if not wait_until(lambda: self.server.ask("GET", "/dav.php/").status == 401, START_LIMIT_S):
             answer = self.server.ask("GET", "/dav.php/")
-            message = f"the server doesn't come up: it answers {answer.status} instead of 401: {answer.body[:500]}"
+            message = f"the server doesn't start: it answers {answer.status} instead of 401: {answer.body[:500]}"
             raise BenchmarkError(message)
 
     def sql(self, *statements: str) -> list[list[Any]]:
-        """Run ``statements`` on the database and return what the last one answers."""
+        """Run ``statements`` on the database and return the rows of the last one."""
         program = f"""
 import json, sqlite3
 connection = sqlite3.connect({self.database!r}, isolation_level=None)
@@ -216,30 +216,30 @@ for statement in {list(statements)!r}:
 connection.close()
 print(json.dumps(answer))
 """
-        told = self.machine.engine.docker("exec", "-i", self.machine.name, "python3", "-", input=program)
-        rows: list[list[Any]] = json.loads(told)
+        output = self.machine.engine.docker("exec", "-i", self.machine.name, "python3", "-", input=program)
+        rows: list[list[Any]] = json.loads(output)
         return rows
 
     def edit(self, path: str, pattern: str, replacement: str = "") -> None:
-        """Replace what matches ``pattern`` in a file until :meth:`put_back`; BenchmarkError if there is no such thing."""
+        """Replace the matches of ``pattern`` in a file until :meth:`put_back`; BenchmarkError if there is no match."""
         text = self.machine.read(path)
         changed, count = re.subn(pattern, replacement, text, flags=re.MULTILINE)
         if not count:
-            message = f"{path} has nothing like {pattern!r}: the benchmark must learn how the templates say it now"
+            message = f"{path} has no match for {pattern!r}: adapt the benchmark to the changed template"
             raise BenchmarkError(message)
         self.originals.setdefault(path, text)
         self.machine.write(path, changed)
 
     def put_back(self) -> None:
-        """Undo every :meth:`edit`; it counts from the next :meth:`start`."""
+        """Undo every :meth:`edit`; this takes effect at the next :meth:`start`."""
         for path, text in self.originals.items():
             self.machine.write(path, text)
         self.originals.clear()
 
     def drive(self, corpus: Corpus, wanted: Load) -> Outcome:
-        """Put a load on the server; raises BenchmarkError if an answer is wrong or anything acknowledged isn't there."""
+        """Run a load on the server; raises BenchmarkError if an answer is wrong or an acknowledged write is lost."""
         outcome = load.drive(self.server.port, corpus, wanted)
-        # What was under way when the load ended is done before this is answered, so that nothing of it weighs on others.
+        # Requests still running at the end of the load complete before this answer, so they don't affect other measurements.
         self.server.ask("GET", "/dav.php/")
         lost = self._lost(corpus, outcome)
         if lost:
@@ -248,7 +248,7 @@ print(json.dumps(answer))
         return outcome
 
     def log_in(self, corpus: Corpus, people: int) -> list[str]:
-        """Return the cookie that the server gives each of ``people``; empty where it gives none."""
+        """Return the server's cookie for each of ``people``; empty if there is none."""
         cookies = []
         for name in corpus.names()[:people]:
             answer = self.server.ask("PROPFIND", "/dav.php/", user=name, headers={"Depth": "0"}, password=PASSWORD)

@@ -1,4 +1,4 @@
-"""The numbers of changes on real servers, with sabre/dav's own statements from several connections at once."""
+"""Sync tokens on real servers, with sabre/dav's statements from several concurrent connections."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ CHANGES: Final = 400
 WRITERS: Final = 8
 RACE: Final = """\
 import json, sys, threading, types
-given = json.load(sys.stdin)
+order = json.load(sys.stdin)
 name = "baikal"
 def connected():
     scope = {"name": name}
-    exec(given["connect"], scope)
+    exec(order["connect"], scope)
     return scope["connection"]
 class Wrapper:
     def __init__(self):
@@ -41,25 +41,25 @@ class Wrapper:
     def commit(self):
         self.opened.commit()
 numbering = types.ModuleType("numbering")
-exec(given["numbering"], numbering.__dict__)
+exec(order["numbering"], numbering.__dict__)
 admin = Wrapper()
-if given["schema"]:
-    for statement in given["schema"].split(";"):
+if order["schema"]:
+    for statement in order["schema"].split(";"):
         if statement.strip():
             admin.execute(statement)
     admin.execute("INSERT INTO calendars (id, synctoken, components) VALUES (1, 7, 'VEVENT')")
     admin.execute("INSERT INTO addressbooks (id, synctoken, principaluri, uri) VALUES (1, 7, 'p', 'u')")
     admin.commit()
-if given["triggers"]:
-    numbering.add(admin, given["backend"])
-left = numbering.missing(admin, given["backend"])
+if order["triggers"]:
+    numbering.add(admin, order["backend"])
+left = numbering.missing(admin, order["backend"])
 admin.commit()
-kind, key, table = given["kind"]
+kind, key, table = order["kind"]
 noted, over, faults = [], threading.Event(), []
 def write(writer):
     connection = Wrapper()
     try:
-        for number in range(given["changes"] // given["writers"]):
+        for number in range(order["changes"] // order["writers"]):
             uri = f"{kind}-{left}-{writer}-{number}"
             connection.execute(
                 f"INSERT INTO {kind} (uri, synctoken, {key}, operation) SELECT %s, synctoken, 1, 1 FROM {table} WHERE id = 1",
@@ -74,7 +74,7 @@ def number_of(connection):
     (number,) = connection.execute(f"SELECT synctoken FROM {table} WHERE id = 1").fetchone()
     return number
 reader = Wrapper()
-token, told = number_of(reader), set()
+token, seen = number_of(reader), set()
 reader.commit()
 def sync():
     global token
@@ -85,27 +85,27 @@ def sync():
     query = f"SELECT uri, synctoken FROM {kind} WHERE synctoken >= %s{upper} AND {key} = 1"
     rows = reader.execute(query, (token,)).fetchall()
     reader.commit()
-    told.update(uri.decode() if isinstance(uri, bytes) else uri for uri, _ in rows)
+    seen.update(uri.decode() if isinstance(uri, bytes) else uri for uri, _ in rows)
     token = current if current is not None else max([token, *(number + 1 for _, number in rows)])
-writers = [threading.Thread(target=write, args=(number,)) for number in range(given["writers"])]
+writers = [threading.Thread(target=write, args=(number,)) for number in range(order["writers"])]
 for writer in writers:
     writer.start()
 while any(writer.is_alive() for writer in writers):
     sync()
 sync()
 (greatest,) = reader.execute(f"SELECT max(synctoken) FROM {kind}").fetchone()
-missed = [uri for uri in noted if uri not in told]
+missed = [uri for uri in noted if uri not in seen]
 json.dump([len(noted), len(missed), faults, left, number_of(reader) > greatest], sys.stdout)
 """
-"""Writers with sabre/dav's addChange, and a client that syncs beside them: noted, missed, faults, triggers not there,
-and whether the collection's own number is above all changes'."""
+"""Writers with sabre/dav's addChange, and a concurrent syncing client. Prints the numbers of recorded and missed changes,
+errors, missing triggers, and whether the collection's token is greater than those of all changes."""
 CALENDAR: Final = ("calendarchanges", "calendarid", "calendars")
 BOOK: Final = ("addressbookchanges", "addressbookid", "addressbooks")
 
 
 @pytest.fixture(scope="module", params=BACKENDS)
 def database(request: pytest.FixtureRequest, engine: Engine) -> Iterator[DatabaseServer]:
-    """Give one server of each kind."""
+    """Yield a server of each kind."""
     with Network(engine) as network, DatabaseServer.run(engine, network, request.param, Signer.root()) as server:
         yield server
 
@@ -113,7 +113,7 @@ def database(request: pytest.FixtureRequest, engine: Engine) -> Iterator[Databas
 def race(
     database: DatabaseServer, release: Release, kind: tuple[str, str, str], *, triggers: bool
 ) -> tuple[int, int, list[str], list[str], bool]:
-    """Let the writers race on fresh tables, and return what came of it."""
+    """Let the writers race on new tables, and return the result."""
     database.empty()
     with zipfile.ZipFile(release.path) as archive:
         schema = archive.read(f"baikal/Core/Resources/Db/{FOLDERS[database.backend]}/db.sql").decode()
@@ -133,18 +133,18 @@ def race(
 
 
 @pytest.mark.parametrize("kind", [CALENDAR, BOOK], ids=["calendar", "address book"])
-def test_a_client_that_syncs_while_others_write_is_told_of_everything(
+def test_client_that_syncs_during_writes_gets_every_change(
     database: DatabaseServer, release: Release, kind: tuple[str, str, str]
 ) -> None:
-    """Eight writers to one collection, and not one change missed, no writer refused, no deadlock."""
+    """Eight writers to one collection: no missed change, no failed write, no deadlock."""
     noted, missed, faults, left, above = race(database, release, kind, triggers=True)
     assert (faults, left) == ([], [])
     assert (noted, missed) == (CHANGES, 0)
     assert above
 
 
-def test_without_the_triggers_some_of_it_is_missed(database: DatabaseServer, release: Release) -> None:
-    """What they are for: the day on which this fails, sabre/dav's numbers need no help."""
+def test_changes_are_missed_without_the_triggers(database: DatabaseServer, release: Release) -> None:
+    """This shows why the triggers exist; if it fails, sabre/dav no longer needs them."""
     missed = 0
     for _ in range(5):
         missed += race(database, release, CALENDAR, triggers=False)[1]

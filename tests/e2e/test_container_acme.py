@@ -1,4 +1,4 @@
-"""Certificates from an authority, in a container: asked for by itself, kept in the volume, renewed without a gap."""
+"""ACME certificates in a container: requested automatically, kept in the volume, renewed without interruption."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from tests.lab.acme import AcmeServer, Network, address
-from tests.lab.asking import PASSWORD
 from tests.lab.certificates import Signer
 from tests.lab.container import Container, Volume
 from tests.lab.engine import Engine, wait_until
-from tests.lab.shown import Visitor, shown
+from tests.lab.http_request import PASSWORD
+from tests.lab.served_certificate import PollingClient, served_certificate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,18 +28,18 @@ SERVES: Final = "take the certificate of /var/lib/baikal/acme/issued/acme.lab.te
 REFRESH_LIMIT_S: Final = 90
 
 
-class Place:
-    """An authority, and containers beside it on one network."""
+class Setup:
+    """An ACME server, and containers on its network."""
 
     def __init__(self, engine: Engine, image: str, network: Network, authority: AcmeServer, folder: Path) -> None:
-        """Write what the containers are to trust."""
+        """Write the CA that the containers trust."""
         self.engine, self.image, self.network, self.authority = engine, image, network, authority
         self.folder = folder
         folder.chmod(0o755)
         (folder / "authority.pem").write_text(authority.ca)
 
     def run(self, volume: Volume | None = None, *options: str, **environment: str) -> Container:
-        """Run a container that asks the authority."""
+        """Run a container that uses the ACME server."""
         asking = {
             "BAIKAL_HOSTNAME": NAME,
             "BAIKAL_TLS": "letsencrypt",
@@ -47,112 +47,114 @@ class Place:
             "BAIKAL_ACME_SERVER": self.authority.directory,
             "BAIKAL_ACME_CA": "/acme/authority.pem",
         }
-        given = ("--network", self.network.name, "--volume", f"{self.folder}:/acme:ro", *options)
+        all_options = ("--network", self.network.name, "--volume", f"{self.folder}:/acme:ro", *options)
         return Container.run(
-            self.engine, self.image, volume=volume, options=given, environment={**asking, **environment}
+            self.engine, self.image, volume=volume, options=all_options, environment={**asking, **environment}
         )
 
-    def lead(self, container: Container) -> None:
-        """Have the name lead to this container."""
-        self.authority.lead(NAME, address(self.engine, self.network, container.name))
+    def set_address(self, container: Container) -> None:
+        """Set the name's address to this container's."""
+        self.authority.set_address(NAME, address(self.engine, self.network, container.name))
 
 
 def _issuer(container: Container) -> str:
-    return shown(container.ports[443], NAME).issuer
+    return served_certificate(container.ports[443], NAME).issuer
 
 
-def _care(container: Container, *options: str) -> str:
+def _run_certificate(container: Container, *options: str) -> str:
     return container.execute("baikalctl", "certificate", *options, check=False)
 
 
 @pytest.fixture(scope="module")
-def place(engine: Engine, image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    """Give an authority that issues for long."""
+def setup(engine: Engine, image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Setup]:
+    """Yield an ACME server with long-lived certificates."""
     with Network(engine) as network, AcmeServer.start(engine, network) as authority:
-        yield Place(engine, image, network, authority, tmp_path_factory.mktemp("acme"))
+        yield Setup(engine, image, network, authority, tmp_path_factory.mktemp("acme"))
 
 
-def test_a_container_is_up_at_once_and_gets_its_certificate_by_itself(place: Place) -> None:
-    """Self-signed first; asked for as soon as it serves; in the volume, so the next container needs none.
+def test_container_serves_immediately_and_gets_its_certificate_later(setup: Setup) -> None:
+    """Self-signed first, requested as soon as it serves, and kept in the volume for the next container.
 
-    As an ordinary user, with nothing that can be written but the volume.
+    As an ordinary user, who can write to the volume only.
     """
-    issued = place.authority.issued()
-    with Volume(place.engine) as volume:
-        with place.run(volume, *HARDENED) as first:
+    issued = setup.authority.issued()
+    with Volume(setup.engine) as volume:
+        with setup.run(volume, *HARDENED) as first:
             assert "Pebble" not in _issuer(first)
             assert wait_until(lambda: "is asked again after" in first.log(), 20), first.log()
             assert "let port 80 of cal.lab.test lead to this host" in first.log()
-            place.lead(first)
-            said = _care(first, "--now")
-            assert SERVES in said
+            setup.set_address(first)
+            output = _run_certificate(first, "--now")
+            assert SERVES in output
             assert "Pebble" in _issuer(first)
-            before = shown(first.ports[443], NAME).serial
-            with Visitor(first.ports[443], NAME, place.authority.root()) as visitor:
+            before = served_certificate(first.ports[443], NAME).serial
+            with PollingClient(first.ports[443], NAME, setup.authority.root()) as visitor:
                 assert wait_until(lambda: visitor.answers > 10, 20)
-                assert SERVES in _care(first, "--renew")
+                assert SERVES in _run_certificate(first, "--renew")
                 seen = visitor.answers
                 assert wait_until(lambda: visitor.answers > seen + 20, 20)
             assert visitor.failures == []
             assert len(visitor.serials) == 2
-            serial = shown(first.ports[443], NAME).serial
+            serial = served_certificate(first.ports[443], NAME).serial
             assert serial != before
             assert "ok       certificate" in first.execute("baikalctl", "check")
-        assert place.authority.issued() == issued + 2
-        with place.run(volume, *HARDENED) as second:
-            assert shown(second.ports[443], NAME).serial == serial, "from its first moment on"
+        assert setup.authority.issued() == issued + 2
+        with setup.run(volume, *HARDENED) as second:
+            assert served_certificate(second.ports[443], NAME).serial == serial, "from its first moment on"
             assert second.execute("baikalctl", "certificate") == ""
             assert not second.execute("find", "/var/lib/baikal/acme", "-type", "f", "-perm", "/077")
-    assert place.authority.issued() == issued + 2
+    assert setup.authority.issued() == issued + 2
 
 
-def test_a_container_whose_authority_is_down_serves_and_asks_again(place: Place) -> None:
-    """With the rights of root, whose services have accounts of their own."""
-    place.authority.stop()
+def test_container_serves_and_retries_while_the_ca_is_down(setup: Setup) -> None:
+    """As root; the services have their own accounts."""
+    setup.authority.stop()
     try:
-        with place.run() as container:
+        with setup.run() as container:
             assert wait_until(lambda: "can't be reached" in container.log(), 20), container.log()
             assert container.serving()
             assert "warning  certificate" in container.execute("baikalctl", "check")
-            place.authority.resume()
-            place.lead(container)
-            assert SERVES in _care(container, "--now")
+            setup.authority.resume()
+            setup.set_address(container)
+            assert SERVES in _run_certificate(container, "--now")
             assert "Pebble" in _issuer(container)
     finally:
-        place.authority.resume()
+        setup.authority.resume()
 
 
-def test_a_host_that_port_80_does_not_reach_proves_its_name_by_the_dns(place: Place) -> None:
-    """A hook of one's own sets the record and clears it; nothing in the DNS leads to the server."""
-    hook = place.folder / "hook"
-    hook.write_text(HOOK.replace("DNS", place.authority.dns_management))
+def test_host_without_port_80_gets_its_certificate_by_dns(setup: Setup) -> None:
+    """A user's hook sets and clears the record; the name has no address in the DNS."""
+    hook = setup.folder / "hook"
+    hook.write_text(HOOK.replace("DNS", setup.authority.dns_management))
     hook.chmod(0o755)
-    place.authority.forget(NAME)
-    with place.run(BAIKAL_ACME_DNS_HOOK="/acme/hook") as container:
+    setup.authority.remove_address(NAME)
+    with setup.run(BAIKAL_ACME_DNS_HOOK="/acme/hook") as container:
         assert wait_until(lambda: "Pebble" in _issuer(container), 30), container.log()
 
 
-def test_certificates_that_end_in_a_minute_are_renewed_in_time_whatever_the_authority_rejects(
+def test_certificates_of_one_minute_are_renewed_in_time_despite_refused_nonces(
     engine: Engine, image: str, tmp_path: Path
 ) -> None:
-    """Its customers have an account of theirs, some nonces are refused, and nobody but the container looks at the clock."""
+    """With external account binding and refused nonces; only the container's own timer triggers renewals."""
     with (
         Network(engine) as network,
         AcmeServer.start(engine, network, validity_s=45, eab=True, nonce_reject_percent=10) as authority,
     ):
-        place = Place(engine, image, network, authority, tmp_path)
+        setup = Setup(engine, image, network, authority, tmp_path)
         (tmp_path / "key").write_text(authority.eab_hmac_key + "\n")
-        with place.run(
+        with setup.run(
             BAIKAL_ACME_EAB_KEY_ID=authority.eab_key_id, BAIKAL_ACME_EAB_HMAC_KEY_FILE="/acme/key"
         ) as container:
-            place.lead(container)
-            # It may have asked before the name led to it; while it does, nobody else can.
+            setup.set_address(container)
+            # It may have tried before the name had an address, and holds the lock while it does.
             assert wait_until(lambda: "Pebble" in _issuer(container) or "asked again" in container.log(), 30)
-            _care(container, "--now")
+            _run_certificate(container, "--now")
             assert wait_until(lambda: "Pebble" in _issuer(container), 30), container.log()
-            first = shown(container.ports[443], NAME)
-            with Visitor(container.ports[443], NAME, authority.root()) as visitor:
-                assert wait_until(lambda: shown(container.ports[443], NAME).serial != first.serial, 60), container.log()
+            first = served_certificate(container.ports[443], NAME)
+            with PollingClient(container.ports[443], NAME, authority.root()) as visitor:
+                assert wait_until(lambda: served_certificate(container.ports[443], NAME).serial != first.serial, 60), (
+                    container.log()
+                )
             assert visitor.failures == []
             assert dt.datetime.now(dt.UTC) < first.ends, "the old one was still good"
             assert authority.eab_hmac_key not in container.log()
@@ -161,19 +163,19 @@ def test_certificates_that_end_in_a_minute_are_renewed_in_time_whatever_the_auth
             )
 
 
-def test_replaced_files_are_taken_into_service_without_a_restart(engine: Engine, image: str, tmp_path: Path) -> None:
-    """And broken ones aren't, not even by a restart: what served goes on serving."""
+def test_replaced_files_are_used_without_a_restart(engine: Engine, image: str, tmp_path: Path) -> None:
+    """Invalid ones aren't, not even at a restart: the old certificate is still served."""
     root = Signer.root()
     tmp_path.chmod(0o755)
 
-    def bring(pair: Any, key: str = "") -> None:  # noqa: ANN401
+    def install(pair: Any, key: str = "") -> None:  # noqa: ANN401
         (tmp_path / "new.pem").write_text(pair.chain)
         (tmp_path / "new.key").write_text(key or pair.key)
         (tmp_path / "new.pem").replace(tmp_path / "cal.pem")
         (tmp_path / "new.key").replace(tmp_path / "cal.key")
 
     first, second = root.issue(NAME), root.issue(NAME)
-    bring(first)
+    install(first)
     environment = {
         "BAIKAL_HOSTNAME": NAME,
         "BAIKAL_TLS": "files",
@@ -184,15 +186,17 @@ def test_replaced_files_are_taken_into_service_without_a_restart(engine: Engine,
         engine, image, environment=environment, options=("--volume", f"{tmp_path}:/own:ro")
     ) as container:
         port = container.ports[443]
-        assert shown(port, NAME).pem.strip() == first.certificate.strip()
-        bring(second)
-        assert wait_until(lambda: shown(port, NAME).pem.strip() == second.certificate.strip(), REFRESH_LIMIT_S, 1)
-        bring(first, key=second.key)
-        said = _care(container)
-        assert "/own/cal.key is not the key of /own/cal.pem" in said
+        assert served_certificate(port, NAME).pem.strip() == first.certificate.strip()
+        install(second)
+        assert wait_until(
+            lambda: served_certificate(port, NAME).pem.strip() == second.certificate.strip(), REFRESH_LIMIT_S, 1
+        )
+        install(first, key=second.key)
+        output = _run_certificate(container)
+        assert "/own/cal.key is not the key of /own/cal.pem" in output
         engine.docker("restart", container.name)
         container.wait_until_serving()
-        assert shown(container.ports[443], NAME).pem.strip() == second.certificate.strip()
+        assert served_certificate(container.ports[443], NAME).pem.strip() == second.certificate.strip()
         assert "failed   certificate" in container.execute("baikalctl", "check", check=False)
         assert container.ask("PROPFIND", "/dav.php/", user="jo", password=PASSWORD).status == 207
 
