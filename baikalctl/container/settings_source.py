@@ -11,7 +11,7 @@ from baikalctl import paths
 from baikalctl.errors import HostError, SettingsError
 from baikalctl.host import directories
 from baikalctl.settings import load
-from baikalctl.settings.environment import PREFIX, is_of_others
+from baikalctl.settings.environment import PREFIX, is_other_program
 from baikalctl.settings.model import DEFINITIONS, Settings
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def has_settings(environ: Mapping[str, str]) -> bool:
     """Tell whether a container was given any settings."""
-    value = any(name.startswith(PREFIX) and not is_of_others(name, text) for name, text in environ.items())
+    value = any(name.startswith(PREFIX) and not is_other_program(name, text) for name, text in environ.items())
     return value or Path(paths.SETTINGS_FILE).exists()
 
 

@@ -276,7 +276,7 @@ def test_a_container_that_waits_says_so_and_takes_over(engine: Engine, image: st
 # What it refuses
 
 WRONG: Final = {
-    "hostname": ("https://cal.example.org", "bare name"),
+    "hostname": ("https://cal.example.org", "use only the name"),
     "hostnames": ("dav_1.example.org", "letters, digits, hyphens and dots only"),
     "timezone": ("Mars", '"Europe/Berlin"'),
     "admin_password": ("", "is empty"),
@@ -288,7 +288,7 @@ WRONG: Final = {
     "database_host": ("db.example.org:3306", "the port as database_port"),
     "database_port": ("mysql", "from 0 to 65535"),
     "database_name": ("dav;x", "letters, digits, _ and - only"),
-    "database_user": ("jo doe", "as the server's owner shows it"),
+    "database_user": ("jo doe", "as the provider of the server shows it"),
     "database_password": ("hünter2", "choose another password at the database server"),
     "database_tls": ("on", "should be verify or off"),
     "database_ca": ("ca.pem", "absolute path"),
@@ -302,7 +302,7 @@ WRONG: Final = {
     "tls": ("acme", "letsencrypt, files, selfsigned or off"),
     "tls_certificate": ("tls.crt", "absolute path"),
     "tls_key": ("/a/../b", "absolute path"),
-    "acme_email": ("Jo <jo@example.org>", "write it bare"),
+    "acme_email": ("Jo <jo@example.org>", "write only the address"),
     "acme_server": ("http://ca.example.org/directory", "https:// address"),
     "acme_ca": ("ca.pem", "absolute path"),
     "acme_key_type": ("ed25519", "should be ecdsa or rsa"),
@@ -348,7 +348,7 @@ def test_every_wrong_variable_is_said_at_once_and_nothing_is_written(
         (line,) = [line for line in said.lines if re.match(rf"baikalctl: {start}( = |:)", line)]
         assert words in line
     assert "did you mean BAIKAL_HOSTNAME?" in said.line("BAIKAL_HOSTNAM:")
-    assert "choose an image with that release" in said.line("BAIKAL_VERSION:")
+    assert "use an image with that release" in said.line("BAIKAL_VERSION:")
     assert said.lines[-1].startswith("baikalctl: nothing was touched")
     assert listing(engine, image, volume) == ""
 
@@ -356,15 +356,15 @@ def test_every_wrong_variable_is_said_at_once_and_nothing_is_written(
 @pytest.mark.parametrize(
     ("environment", "expected"),
     [
-        ({"BAIKAL_HOSTNAME": None}, ["BAIKAL_HOSTNAME: is missing; give the name that clients type"]),
+        ({"BAIKAL_HOSTNAME": None}, ["BAIKAL_HOSTNAME: is missing; set it to the name that clients connect to"]),
         ({"BAIKAL_ADMIN_PASSWORD": None}, ["BAIKAL_ADMIN_PASSWORD: is missing"]),
         (
             {"BAIKAL_ADMIN_PASSWORD_FILE": "/run/secrets/admin"},
-            ["BAIKAL_ADMIN_PASSWORD: both BAIKAL_ADMIN_PASSWORD and BAIKAL_ADMIN_PASSWORD_FILE are set; keep one"],
+            ["BAIKAL_ADMIN_PASSWORD: both BAIKAL_ADMIN_PASSWORD and BAIKAL_ADMIN_PASSWORD_FILE are set; remove one"],
         ),
         (
             {"BAIKAL_ADMIN_PASSWORD": None, "BAIKAL_ADMIN_PASSWORD_FILE": "/run/secrets/admin"},
-            ["BAIKAL_ADMIN_PASSWORD: is to come from the file /run/secrets/admin, which cannot be read"],
+            ["BAIKAL_ADMIN_PASSWORD: is read from the file /run/secrets/admin, which cannot be read"],
         ),
         (
             {"BAIKAL_USERS": json.dumps([{"name": "jo", "pasword": PASSWORD}, {"name": "jo", "password": PASSWORD}])},
@@ -372,7 +372,7 @@ def test_every_wrong_variable_is_said_at_once_and_nothing_is_written(
         ),
         (
             {"BAIKAL_HTTP_PORT": "8080", "BAIKAL_HTTPS_PORT": "8080", "BAIKAL_CALDAV": "no", "BAIKAL_CARDDAV": "off"},
-            ["BAIKAL_HTTPS_PORT = 8080: is http_port as well", "BAIKAL_CARDDAV = false: and caldav are both off"],
+            ["BAIKAL_HTTPS_PORT = 8080: is the same as http_port", "BAIKAL_CARDDAV = false: and caldav are both off"],
         ),
         (
             {"BAIKAL_TLS": "files"},
