@@ -19,7 +19,7 @@ ACME_SERVERS = {
 """ACME directories that have a short name (letsencrypt.org/docs/acme-protocol-updates)."""
 NOT_PUBLIC = frozenset({"example", "home", "internal", "invalid", "lan", "local", "localhost", "test"})
 """Top-level names that the public DNS doesn't have: RFC 6761, RFC 6762, ICANN's internal, and names used by routers."""
-LABEL = r"(?!-)[a-z0-9-]{1,63}(?<!-)"
+LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)", re.ASCII)
 
 
 def matches(pattern: str, problem: str) -> Callable[[str], str]:
@@ -63,7 +63,7 @@ printable = matches(
 )
 """The relay's password. Postfix and nullmailer support only printable ASCII; Postfix removes spaces at the end of a line."""
 selector = matches(
-    LABEL, "is not a label of a DNS name: lower-case letters, digits and inner hyphens only, such as baikal"
+    LABEL.pattern, "is not a label of a DNS name: lower-case letters, digits and inner hyphens only, such as baikal"
 )
 """A DKIM selector (RFC 6376, section 3.1) of one label."""
 database_name = matches(
@@ -105,7 +105,7 @@ def hostname(text: str) -> str:
         raise ValueError(
             f"has characters that are not ASCII; write {_idna(name) or 'its IDNA form, which starts with xn--'}"
         )
-    if len(name) > 253 or not all(re.fullmatch(LABEL, label, re.ASCII) for label in name.split(".")):
+    if len(name) > 253 or not all(LABEL.fullmatch(label) for label in name.split(".")):
         raise ValueError("is not a host name: letters, digits, hyphens and dots only, such as cal.example.org")
     return name
 
@@ -121,7 +121,7 @@ def _idna(name: str) -> str:
         ascii_name = name.encode("idna").decode("ascii").lower()
     except UnicodeError:
         return ""
-    return ascii_name if all(re.fullmatch(LABEL, label, re.ASCII) for label in ascii_name.split(".")) else ""
+    return ascii_name if all(LABEL.fullmatch(label) for label in ascii_name.split(".")) else ""
 
 
 def is_public(name: str) -> bool:
@@ -139,7 +139,7 @@ def is_address(name: str) -> bool:
 def is_full(name: str) -> bool:
     """Tell whether mail servers accept this domain in a sender address: several labels, and not an IP address."""
     labels = name.split(".")
-    return len(labels) > 1 and all(re.fullmatch(LABEL, label, re.ASCII) for label in labels) and not is_address(name)
+    return len(labels) > 1 and all(LABEL.fullmatch(label) for label in labels) and not is_address(name)
 
 
 def _without_port(text: str, example: str, setting: str) -> str:

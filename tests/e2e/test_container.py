@@ -349,7 +349,7 @@ def test_every_wrong_variable_is_said_at_once_and_nothing_is_written(
         assert words in line
     assert "did you mean BAIKAL_HOSTNAME?" in said.line("BAIKAL_HOSTNAM:")
     assert "use an image with that release" in said.line("BAIKAL_VERSION:")
-    assert said.lines[-1].startswith("baikalctl: nothing was touched")
+    assert said.lines[-1].startswith("baikalctl: nothing was changed")
     assert listing(engine, image, volume) == ""
 
 

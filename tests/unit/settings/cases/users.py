@@ -124,7 +124,13 @@ REFUSED = (
         'users[0].calendars[0].share[1].with = "ann": is named twice; remove one',
     ),
     Refused(
-        {"users": [*calendar_data(share=[{"with": "eve"}])["users"], {"name": "eve", "state": "absent"}]},
+        {
+            "users": [
+                JO | {"calendars": [{"name": "work", "share": [{"with": "eve"}]}]},
+                ANN,
+                {"name": "eve", "state": "absent"},
+            ]
+        },
         'users[0].calendars[0].share[0].with = "eve": is not an account in users; declare the account, or '
         "remove the share",
     ),
