@@ -45,7 +45,7 @@ class Parser(argparse.ArgumentParser):
             if argument.startswith("-"):
                 names = [name for action in self._actions for name in action.option_strings if name.startswith("--")]
                 self.error(f"unknown option {argument}; {_suggestion(argument.partition('=')[0], names, names)}")
-            self.error(f"unexpected argument {argument!r}")
+            self.error(f"unexpected argument '{argument}'")
         if self.subcommand and not getattr(result, self.subcommand, None):
             self.error(f"a command is missing; choose from {', '.join(self.subcommands)}")
         return result, unknown
@@ -54,7 +54,7 @@ class Parser(argparse.ArgumentParser):
         if action.choices is not None and value not in action.choices:
             words = [str(choice) for choice in action.choices]
             listed = self.subcommands if isinstance(action, argparse._SubParsersAction) else words  # noqa: SLF001 - its only name
-            self.error(f"unknown command {value!r}; {_suggestion(str(value), words, listed)}")
+            self.error(f"unknown command '{value}'; {_suggestion(str(value), words, listed)}")
 
     def error(self, message: str) -> NoReturn:
         """Print the usage and ``message``, and exit with status 2."""
