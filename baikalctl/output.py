@@ -78,5 +78,5 @@ def utc(seconds: float) -> str:
 
 
 def counted(number: int, noun: str, plural: str = "") -> str:
-    """Return a number and its noun in the right form: ``1 account``, ``2 accounts``; ``plural`` is for nouns whose plural isn't noun + s."""
+    """Return a number and its noun, such as ``1 account`` or ``2 accounts``; ``plural`` is for an irregular plural."""
     return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"

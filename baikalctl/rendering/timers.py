@@ -1,4 +1,4 @@
-"""systemd timers: certificates are renewed and archives made by the clock."""
+"""systemd timers: certificates are renewed and archives are made on a schedule."""
 
 from __future__ import annotations
 

@@ -440,8 +440,8 @@ def test_an_environment_that_is_wrong_as_a_whole_is_refused(
         (b'http_prt = 8080\nadmin_password = "x"\n', 2, "http_prt: no such setting; did you mean http_port?"),
         (b'http_port = "8080"\n', 2, 'http_port = "8080": should be a whole number'),
         (b"hostname = cal.example.org\n", 1, f"{TOML} is not TOML: "),
-        (b'hostname = "caf\xe9"\n', 1, f"{TOML} is not UTF-8 text; save it as such"),
-        (None, 1, f"{TOML} is a directory: the file that should be mounted there doesn't exist on the host"),
+        (b'hostname = "caf\xe9"\n', 1, f"{TOML} is not UTF-8 text; save it as UTF-8"),
+        (None, 1, f"{TOML} is a directory, because the file to mount doesn't exist on the host"),
     ],
     ids=["the release", "misspelt", "a wrong type", "not TOML", "not UTF-8", "a directory"],
 )
@@ -484,12 +484,12 @@ def test_a_mounted_file_that_is_wrong_is_refused(  # noqa: PLR0913, PLR0917 - tw
         (
             ["--user=4711:4711"],
             "{secret}:/etc/baikal/settings.toml",
-            f"{TOML} can't be read by uid 4711; give that account the file (chown 4711)",
+            f"{TOML} can't be read by uid 4711; run chown 4711 on the file",
         ),
         (
             ["--user=4711:4711", "--sysctl=net.ipv4.ip_unprivileged_port_start=1024"],
             "",
-            "http_port is 80, which an ordinary user can't listen on here; set BAIKAL_HTTP_PORT to 1024 or more",
+            "http_port is 80, and in this container an ordinary user can't listen on it; set BAIKAL_HTTP_PORT to 1024 or more",
         ),
     ],
     ids=["a read-only volume", "no tmpfs", "another's folder", "root without powers", "another's file", "low ports"],

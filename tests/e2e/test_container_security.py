@@ -92,7 +92,7 @@ def test_each_restriction_by_itself_leaves_a_server_that_works(
         assert container.account().round_trip_event("Prüfung") == "Prüfung"
         log = container.log().lower()
     for word in ("denied", "error", "failed", "warn"):
-        assert word not in log.replace("nginx will say that initgroups failed", "").replace(
+        assert word not in log.replace("nginx will report that initgroups failed", "").replace(
             "initgroups(root, 0) failed (1: operation not permitted)", ""
         ), log
 

@@ -185,7 +185,7 @@ def test_host_without_a_deploy_is_one_line(arguments: list[str], capsys: pytest.
     assert output.out == ""
     assert (
         output.err
-        == f"baikalctl: {paths.DECLARED} is not there: this host was never deployed to; run the deploy first\n"
+        == f"baikalctl: {paths.DECLARED} does not exist, because this host has no deploy yet; run the deploy first\n"
     )
 
 

@@ -227,7 +227,7 @@ def test_error_of_a_database_server_in_phps_log() -> None:
         ["php", "-n", "-d", "extension=mbstring", "-r", program, hostile], capture_output=True, check=False
     )
     line = done.stderr.decode().removesuffix("\n")
-    assert line == f"Baikal can't answer: {SHOWN}? ?; clients are told to come again"
+    assert line == f"Baikal can't answer: {SHOWN}? ?; clients get status 503 and try again"
 
 
 def on_terminal(host: Path, *arguments: str) -> bytes:

@@ -100,10 +100,10 @@ def test_a_file_that_is_named_must_be_there(tmp_path: Path, name: str, mode: str
     it = settings(**given(tmp_path, mode))
     preflight.refuse_unfit_files(it)
     (tmp_path / name).unlink()
-    with pytest.raises(HostError, match=rf"{tmp_path}/{name} is not there; mount it$"):
+    with pytest.raises(HostError, match=rf"{tmp_path}/{name} does not exist; mount it$"):
         preflight.refuse_unfit_files(it)
     (tmp_path / name).mkdir()
-    with pytest.raises(HostError, match=rf"{tmp_path}/{name} is not there; mount it$"):
+    with pytest.raises(HostError, match=rf"{tmp_path}/{name} does not exist; mount it$"):
         preflight.refuse_unfit_files(it)
 
 
@@ -121,7 +121,7 @@ def test_a_file_that_is_named_must_be_for_this_account(
 
     monkeypatch.setattr(os, "access", access)
     verb = "run" if name == HOOK else "read"
-    with pytest.raises(HostError, match=rf"{name} can't be {verb} by uid \d+.*; give that account the file$"):
+    with pytest.raises(HostError, match=rf"{name} can't be {verb} by uid \d+.*; change the file's owner or mode$"):
         preflight.refuse_unfit_files(it)
     assert asked[name] == (os.R_OK | os.X_OK if name == HOOK else os.R_OK)
 
@@ -173,11 +173,11 @@ def test_without_an_authority_no_plugin_must_be_in_the_image(plugins: list[str])
 @pytest.mark.parametrize(
     ("repository", "programs", "said"),
     [
-        ("/srv/restic", "", "restic is not in this image; bake it with docker build --build-arg RESTIC=yes"),
+        ("/srv/restic", "", "restic is not in this image; build an image with it: docker build --build-arg RESTIC=yes"),
         (
             "sftp:jo@nas:/srv",
             "restic",
-            "restic reaches sftp: with ssh, which is not in this image; use rest:, s3: or a",
+            "restic needs ssh for sftp:, and this image doesn't have it; use rest:, s3: or a",
         ),
         ("/srv/restic", "restic", ""),
         ("s3:s3.example.org/b", "restic", ""),

@@ -84,7 +84,7 @@ def test_a_file_that_is_none_is_said_in_one_line(file: Path, content: bytes, sai
 def test_a_directory_in_the_files_place_is_explained(file: Path) -> None:
     """Docker makes one where the file to mount isn't there."""
     file.mkdir()
-    with pytest.raises(HostError, match="is a directory: the file that should be mounted there doesn't exist"):
+    with pytest.raises(HostError, match="is a directory, because the file to mount doesn't exist"):
         settings_source.read_settings(RIGHT)
 
 
@@ -92,7 +92,7 @@ def test_a_directory_in_the_files_place_is_explained(file: Path) -> None:
 def test_a_file_that_may_not_be_read_is_said_with_the_account(file: Path) -> None:
     """Mounted files keep their owner."""
     file.touch(mode=0)
-    with pytest.raises(HostError, match=f"can't be read by uid {os.geteuid()}; give that account the file"):
+    with pytest.raises(HostError, match=f"can't be read by uid {os.geteuid()}; run chown"):
         settings_source.read_settings(RIGHT)
 
 
@@ -161,7 +161,7 @@ def test_a_password_that_php_could_read_is_named_with_what_to_set_instead(  # no
     with pytest.raises(GoesOn):
         start.start(contained | environ)
     assert capsys.readouterr().out == (
-        "baikalctl: PHP has the same account as health checks and docker exec here, so it can read "
+        "baikalctl: PHP runs as the same account as health checks and docker exec, so it can read "
         f"{exposed} in their environment; set {instead} instead\n"
     )
 
@@ -192,8 +192,8 @@ def test_where_a_file_is_missing_what_was_copied_goes_on_serving(
     with pytest.raises(GoesOn):
         start.start(contained)
     assert capsys.readouterr().out == (
-        f"baikalctl: {host / missing} is not there; mount it; until that is fixed, the certificate that is in the "
-        "volume goes on serving\n"
+        f"baikalctl: {host / missing} does not exist; mount it; until that is fixed, the certificate in the "
+        "volume is used\n"
     )
 
 
@@ -204,7 +204,7 @@ def test_where_a_file_is_missing_and_nothing_was_copied_nothing_is_touched(
     """What served with another setting or for another name is no stopgap for somebody's own."""
     if other:
         put(Path(f"{paths.TLS}/{other}.pem"), GOOD)
-    with pytest.raises(HostError, match=rf"^{host}/cal\.pem is not there; mount it$"):
+    with pytest.raises(HostError, match=rf"^{host}/cal\.pem does not exist; mount it$"):
         start.start(contained)
     assert capsys.readouterr().out == ""
 
@@ -215,7 +215,9 @@ def test_a_release_that_cannot_have_tls_with_its_database_touches_nothing(contai
     Path(paths.CURRENT).unlink()
     Path(paths.CURRENT).symlink_to("0.10.1")
     assert contained
-    with pytest.raises(SettingsError, match=r'database_tls = "verify": can.t be, as Baïkal 0\.10\.1 speaks no TLS'):
+    with pytest.raises(
+        SettingsError, match=r'database_tls = "verify": is not possible, because Baïkal 0\.10\.1 doesn.t support TLS'
+    ):
         start.start(RIGHT | server)
     with pytest.raises(GoesOn):
         start.start(RIGHT | server | {"BAIKAL_DATABASE_TLS": "off"})
@@ -225,7 +227,7 @@ def test_a_missing_root_of_the_databases_authority_touches_nothing(contained: di
     """PHP would only say that it can't connect."""
     server = {"BAIKAL_DATABASE": "pgsql", "BAIKAL_DATABASE_HOST": "db", "BAIKAL_DATABASE_PASSWORD": "s"}
     assert contained
-    with pytest.raises(HostError, match=r"ca\.pem is not there; mount it$"):
+    with pytest.raises(HostError, match=r"ca\.pem does not exist; mount it$"):
         start.start(RIGHT | server | {"BAIKAL_DATABASE_CA": f"{host}/ca.pem"})
 
 
@@ -236,12 +238,14 @@ def test_a_missing_root_of_ones_own_authority_ends_no_service(
     acme = {"BAIKAL_TLS": "letsencrypt", "BAIKAL_ACME_EMAIL": "ops@example.org", "BAIKAL_ACME_CA": f"{host}/ca.pem"}
     environ = RIGHT | acme
     assert contained
-    with pytest.raises(HostError, match=r"ca\.pem is not there; mount it$"):
+    with pytest.raises(HostError, match=r"ca\.pem does not exist; mount it$"):
         start.start(environ)
     put(Path(f"{paths.TLS}/letsencrypt-{NAME}.pem"), GOOD)
     with pytest.raises(GoesOn):
         start.start(environ)
-    assert capsys.readouterr().out.startswith(f"baikalctl: {host}/ca.pem is not there; mount it; until that is fixed, ")
+    assert capsys.readouterr().out.startswith(
+        f"baikalctl: {host}/ca.pem does not exist; mount it; until that is fixed, "
+    )
 
 
 @pytest.mark.usefixtures("host")
@@ -302,7 +306,7 @@ def test_an_errand_is_refused_as_a_start_would_be(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="BAIKAL_HOSTNAME"):
         start.prepare_one_off({"BAIKAL_DATABASE": "pgsql"})
     missing = {"BAIKAL_DATABASE_CA": str(tmp_path / "none.pem")}
-    with pytest.raises(HostError, match=r"none\.pem is not there; mount it"):
+    with pytest.raises(HostError, match=r"none\.pem does not exist; mount it"):
         start.prepare_one_off(RIGHT | SERVER | missing)
 
 

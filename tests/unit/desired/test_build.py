@@ -288,7 +288,7 @@ def test_the_host_reads_its_own_file(host: Path) -> None:
 def test_a_host_that_was_never_deployed_to_says_so(host: Path) -> None:
     """The sentence names the file and the remedy."""
     assert host.is_dir()
-    with pytest.raises(HostError, match=r"declared\.json is not there.*run the deploy first"):
+    with pytest.raises(HostError, match=r"declared\.json does not exist.*run the deploy first"):
         DesiredState.on_this_host()
 
 
@@ -297,7 +297,7 @@ def test_a_file_of_another_version_says_so(host: Path, text: str) -> None:
     """Neither damage nor fields that are missing end in a stack trace."""
     assert host.is_dir()
     Path(paths.DECLARED).write_text(text, encoding="utf-8")
-    with pytest.raises(HostError, match="it is of another version; run the deploy again"):
+    with pytest.raises(HostError, match="was written by another version of baikalctl; run the deploy again"):
         DesiredState.on_this_host()
 
 
@@ -306,7 +306,7 @@ def test_a_file_with_more_than_this_version_knows_says_so(host: Path) -> None:
     assert host.is_dir()
     fields = json.loads(declared().to_json()) | {"mail": "relay"}
     Path(paths.DECLARED).write_text(json.dumps(fields), encoding="utf-8")
-    with pytest.raises(HostError, match="it is of another version"):
+    with pytest.raises(HostError, match="was written by another version"):
         DesiredState.on_this_host()
 
 
@@ -319,5 +319,5 @@ def test_a_file_that_may_not_be_read_asks_for_root(host: Path, monkeypatch: pyte
 
     # Root may read everything, and these tests may run as root.
     monkeypatch.setattr(Path, "read_text", refuse)
-    with pytest.raises(HostError, match=r"root's alone: run baikalctl as root, for example with sudo"):
+    with pytest.raises(HostError, match=r"can only be read by root; run baikalctl as root, for example with sudo"):
         DesiredState.on_this_host()

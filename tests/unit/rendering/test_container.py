@@ -51,7 +51,7 @@ def test_a_container_says_what_a_machine_says(path: str) -> None:
     here = text(contained(), f"{paths.RUN}{path}")
     different = set(machine.splitlines()) ^ set(here.splitlines())
     assert different
-    expected = ("php.sock", "php/baikal-8.2.sock", "access_log", "workers_output", "; nginx has every message already")
+    expected = ("php.sock", "php/baikal-8.2.sock", "access_log", "workers_output", "; nginx logs every message too")
     assert [line for line in different if not any(part in line for part in expected)] == []
 
 

@@ -883,14 +883,14 @@ def test_overlay_with_unknown_path_is_refused(overlay: Path) -> None:
     with pytest.raises(SettingsError) as caught:
         put(overlay, "etc/nginx/baikal.conf", "")
     (fault,) = caught.value.faults
-    assert str(fault).startswith("template_overlay/etc/nginx/baikal.conf: replaces no template of ours")
+    assert str(fault).startswith("template_overlay/etc/nginx/baikal.conf: replaces no template; move it to")
 
 
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        ("{{ settings.hostnam }}", "baikal.conf can't be rendered: .*has no attribute 'hostnam'; fix it there"),
-        ("\n{% if %}", r"baikal.conf:2 can't be rendered: .*; fix it there"),
+        ("{{ settings.hostnam }}", "baikal.conf can't be rendered: .*has no attribute 'hostnam'; fix that file"),
+        ("\n{% if %}", r"baikal.conf:2 can't be rendered: .*; fix that file"),
     ],
     ids=["misspelt variable", "syntax error"],
 )

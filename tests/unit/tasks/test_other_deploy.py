@@ -118,7 +118,7 @@ def test_overlay_beside_the_inventory_is_used(other: Other) -> None:
     unknown.touch()
     done = other.run({"fake_responses": together(answers(BARE))})
     assert done.returncode != 0
-    assert "template_overlay/etc/nginx/baikal.conf: replaces no template of ours" in done.stderr
+    assert "template_overlay/etc/nginx/baikal.conf: replaces no template; move it to" in done.stderr
 
 
 def test_batches_stop_after_one_that_failed(other: Other) -> None:
