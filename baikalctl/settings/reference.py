@@ -42,9 +42,9 @@ def markdown() -> str:
             area = definition.area
             title = area[0].upper() + area[1:]
             parts.append(
-                f"\n## {title}\n\n| setting | in a container | takes | default | meaning |\n|---|---|---|---|---|\n"
+                f"\n## {title}\n\n| setting | environment variable | values | default | description |\n|---|---|---|---|---|\n"
             )
-        variable = "– (decided by the image)" if definition.machine_only else f"`{PREFIX}{name.upper()}`"
+        variable = "– (not in a container)" if definition.machine_only else f"`{PREFIX}{name.upper()}`"
         lock = " 🔒" if definition.secret else ""
         default = f"`{json.dumps(definition.raw_default, ensure_ascii=False)}`"
         default = "– (none)" if definition.raw_default is None else default
