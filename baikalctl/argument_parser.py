@@ -22,8 +22,8 @@ class Parser(argparse.ArgumentParser):
     Arguments are escaped before they are printed.
     """
 
-    def __init__(self, prog: str, description: str, example: str, usage: str | None = None) -> None:
-        """Create a parser; ``example`` is printed at the end of the help."""
+    def __init__(self, prog: str, description: str, example: str, usage: str | None = None, **_: bool) -> None:
+        """Create a parser; ``example`` is printed at the end of the help. Options of newer Pythons (colours) are ignored."""
         super().__init__(
             prog=prog,
             usage=usage,
@@ -31,6 +31,7 @@ class Parser(argparse.ArgumentParser):
             epilog=f"example:\n  {example}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
+        self.color = False  # Python 3.14 would print colours, which aren't escaped
         self.subcommand = ""
         """The name of the argument for a subcommand that is required."""
         self.subcommands: Iterable[str] = ()

@@ -22,7 +22,7 @@ from pathlib import Path
 import pytest
 
 from baikalctl import paths
-from baikalctl.argument_parser import PROGRAM_VERSION
+from baikalctl.argument_parser import PROGRAM_VERSION, Parser
 from baikalctl.arguments import parser
 from baikalctl.baikal import release
 from baikalctl.checks import check
@@ -162,6 +162,11 @@ def test_version_is_that_of_the_program_and_of_the_installed_release(
         main(["--version"])
     assert not caught.value.code
     assert capsys.readouterr().out == f"baikalctl {PROGRAM_VERSION}, {expected}\n"
+
+
+def test_parser_accepts_options_of_newer_pythons() -> None:
+    """Python 3.14 passes ``color`` to the parser of each subcommand."""
+    assert Parser("baikalctl check", "Check.", "baikalctl check", color=True).prog == "baikalctl check"
 
 
 def test_version_of_the_program_is_that_of_the_project() -> None:
