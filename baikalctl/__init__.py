@@ -1,1 +1,1 @@
-"""What lives on the host: the verbs of a Baïkal server, and the one list of its settings."""
+"""The program on the host: the commands of a Baïkal server, and the definitions of all settings."""

@@ -1,4 +1,4 @@
-"""``python -m baikalctl``, for this checkout; on a host it is ``baikalctl``."""
+"""``python -m baikalctl`` in this checkout; a host has the command ``baikalctl``."""
 
 import sys
 

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; returns the exit status: 0 done or healthy, 1 failed or not healthy, 2 wrong arguments or settings."""
+    """Run one command and return its exit status.
+
+    0: success or healthy. 1: failure or not healthy. 2: wrong arguments or settings.
+    """
     sys.excepthook = output.traceback
     chosen = parser().parse_args(arguments)
     try:
@@ -29,14 +32,14 @@ def main(arguments: list[str] | None = None) -> int:
     except SettingsError as error:
         for fault in error.faults:
             output.print_error(str(fault))
-        output.print_error("nothing was touched; docs/settings.md, or baikalctl settings, has every setting")
+        output.print_error("nothing was changed; docs/settings.md and baikalctl settings describe all settings")
         return 2
     except PermissionError as error:
         hint = "" if os.geteuid() == 0 else " (run it as root, for example with sudo)"
         output.print_error(f"{error}{hint}")
         return 1
     except OSError as error:
-        output.print_error(f"{error}; run it again when that is fixed")
+        output.print_error(f"{error}; fix this and run again")
         return 1
     except _database_errors() as error:
         output.print_error(_of_database(error))
@@ -44,25 +47,25 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _database_errors() -> tuple[type[Error], ...]:
-    """Return the exceptions of databases, or none if no database module is imported: then none was used."""
+    """Return the exceptions of databases; none if no database module was imported."""
     database = sys.modules.get("baikalctl.database.interface")
     return (database.Error,) if database else ()
 
 
 def _of_database(error: Error) -> str:
-    """Return the message for a database error that no command has handled."""
+    """Return the message for a database error that no command handled."""
     from baikalctl.baikal import current_database
     from baikalctl.desired.state import DesiredState
 
     try:
         database = current_database.of(DesiredState.on_this_host())
     except (HostError, OSError):
-        return f"the database: {error}; baikalctl check tells more"
-    return f"{database}: {error}; {database.remedy(error, 'run again; baikalctl check tells more')}"
+        return f"the database: {error}; baikalctl check has details"
+    return f"{database}: {error}; {database.remedy(error, 'run again; baikalctl check has details')}"
 
 
 def _run(chosen: argparse.Namespace) -> int:
-    """Run the command; its modules are imported only now, because start-up time counts."""
+    """Run the command. Its modules are imported only now, to keep the start of each command fast."""
     if chosen.verb in ("backup", "database", "import", "restore"):
         _prepare_one_off(chosen)
     if chosen.needs_state and not os.access(paths.DECLARED, os.R_OK):
@@ -74,8 +77,8 @@ def _run(chosen: argparse.Namespace) -> int:
 def _refuse_without_state() -> None:
     """Raise :class:`HostError` with the reason why ``declared.json`` can't be read.
 
-    This is before the command's modules are imported: a container that is still starting is probed every few seconds,
-    and a host without a deploy may lack the packages that these modules import.
+    This runs before the command's modules are imported: a starting container is probed every few seconds, and a host
+    without a deploy may lack the packages that these modules import.
     """
     from baikalctl.desired.state import DesiredState
 
@@ -83,7 +86,7 @@ def _refuse_without_state() -> None:
 
 
 def _prepare_one_off(chosen: argparse.Namespace) -> None:
-    """Write the settings from the environment in a one-off container, for commands that need them or if there are any."""
+    """In a one-off container, write the settings from the environment, if the command needs them or if there are any."""
     from baikalctl.host import runtime
 
     if runtime.in_one_off_container():

@@ -1,7 +1,7 @@
-"""All output of baikalctl, to terminals and logs: no other module prints.
+"""All output of baikalctl, to terminals and logs. No other module prints.
 
-Messages contain text that others wrote: error messages of servers, kept mail, names in archives. A terminal obeys control
-characters in it, and a line break in it forges a line of a log. Here such characters are escaped.
+Messages contain text that others wrote: error messages of servers, kept mail, names in archives. Control characters in
+it could change the terminal, and a line break could forge a line of a log. So all such characters are escaped.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ BREAKS = re.compile(r"[\t\n\v\f\r]+")
 
 
 def escaped(text: str) -> str:
-    r"""Return ``text`` as one line that has nothing but printable characters.
+    r"""Return ``text`` as one line of printable characters only.
 
-    Tabs and line breaks become one space. Every other character that isn't printable is shown by its number, as JSON
-    writes it (``\u001b``), so that JSON stays JSON: control characters (Unicode's Cc), format characters such as
+    Tabs and line breaks become one space. Every other character that isn't printable is written as in JSON
+    (``\u001b``), so JSON stays valid: control characters (Unicode's Cc), format characters such as
     U+202E, which reverses what follows (Cf), line and paragraph separators (Zl, Zp), spaces other than U+0020 (Zs), lone
-    surrogates (Cs), and what Unicode hasn't assigned (Co, Cn). Backslashes stay, so escaping twice changes nothing.
+    surrogates (Cs), and what Unicode hasn't assigned (Co, Cn). Backslashes aren't changed, so escaping twice has no effect.
     """
     if text.isprintable():
         return text
@@ -32,14 +32,14 @@ def escaped(text: str) -> str:
 
 
 def lines(texts: Iterable[str], *, error: bool = False) -> None:
-    """Print each of ``texts`` as one line, on standard output, or on standard error where it is an ``error``."""
+    """Print each of ``texts`` as one line, on standard output, or on standard error if ``error``."""
     stream = sys.stderr if error else sys.stdout
     stream.write("".join(f"{escaped(text)}\n" for text in texts))
     stream.flush()
 
 
 def page(text: str) -> None:
-    """Print ``text`` on standard output. Its line breaks are kept, so what others wrote must be escaped in it already."""
+    """Print ``text`` on standard output. Line breaks are kept, so text of others in it must already be escaped."""
     lines(text.split("\n"))
 
 
@@ -49,17 +49,17 @@ def line(text: str) -> None:
 
 
 def say(sentence: str) -> None:
-    """Print on standard output what baikalctl does."""
+    """Print a step of baikalctl on standard output."""
     line(f"baikalctl: {sentence}")
 
 
 def print_error(sentence: str) -> None:
-    """Print on standard error what is wrong."""
+    """Print an error on standard error."""
     lines([f"baikalctl: {sentence}"], error=True)
 
 
 def traceback(kind: type[BaseException], error: BaseException, frames: TracebackType | None) -> None:
-    """Print the traceback of an unexpected error, whose text others may have written: for ``sys.excepthook``."""
+    """Print the traceback of an unexpected error, escaped; for ``sys.excepthook``."""
     from traceback import format_exception
 
     lines((part for text in format_exception(kind, error, frames) for part in text.splitlines()), error=True)
@@ -73,10 +73,10 @@ def _shown(character: str) -> str:
 
 
 def utc(seconds: float) -> str:
-    """Return a time as people read it."""
+    """Return a time in UTC for messages."""
     return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(seconds))
 
 
 def counted(number: int, noun: str, plural: str = "") -> str:
-    """Return a number and its noun in the right form: ``1 account``, ``2 accounts``; ``plural`` where it isn't noun + s."""
+    """Return a number and its noun, such as ``1 account`` or ``2 accounts``; ``plural`` is for an irregular plural."""
     return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"

@@ -1,3 +1,3 @@
-"""What differs in an image: the container is root's, and slim images have no sudo."""
+"""Values for images: commands run as root in the container, and slim images have no sudo."""
 
 _sudo = False

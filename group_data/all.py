@@ -1,156 +1,161 @@
-"""Every setting, its default and what it means; inventory.py says what differs on a host.
+"""All settings with their defaults. The inventory (inventory.py) sets the values of a host.
 
-The same list with environment variables and what each takes: docs/settings.md.
+docs/settings.md lists the same settings with their environment variables and allowed values.
 """
 
 from tasks.ssh import prompt
 
 # --- Identity
 
-# The name that clients type, such as cal.example.org. Every machine needs one; an image doesn't.
+# Host name that clients connect to, such as cal.example.org. Required, except for an image.
 hostname = ""
-# Further names that clients may type; the certificate is for all of them.
+# Additional host names of the server, such as ["dav.example.org"]. The certificate includes them.
 hostnames = []
-# Time zone of the server, as Area/City.
+# Time zone of the server, as Area/City, such as Europe/Berlin.
 timezone = "UTC"
 
 # --- Baïkal
 
-# Which release of Baïkal to run.
+# Release of Baïkal to install.
 baikal_version = "0.12.1"
-# A release's zip of your own: a path on this machine or an address. Empty: the official one.
+# Your own copy of the release's zip: a path on this machine, or a web address. Empty: the official zip.
 baikal_archive = ""
-# Checksum of the zip, if it isn't the official one. Needed for an address with an unknown release.
+# SHA-256 of the zip. Required if baikal_archive is an address and the release is not one of the known ones.
 baikal_sha256 = ""
-# Who downloads the release: this machine, once for all hosts, or every host by itself.
+# Where the zip is downloaded: here (by this machine, once for all hosts) or host (by each host itself).
 baikal_download = "here"
-# Password of `admin` on the /admin/ pages.
+# Password of the user `admin` on the /admin/ pages.
 admin_password = {"env": "BAIKAL_ADMIN_PASSWORD"}
-# How calendar clients log in. Several get digest wrong (DAVx⁵, Windows 10); keep basic with TLS.
+# HTTP authentication of clients. Some clients implement digest wrongly (DAVx⁵, Windows 10); use basic with TLS.
 dav_auth = "basic"
-# Serve calendars.
+# Serve calendars (CalDAV).
 caldav = True
-# Serve address books.
+# Serve address books (CardDAV).
 carddav = True
 # Accounts with their calendars, address books and shares; see docs/users.md.
 users = []
 
 # --- Database
 
-# What keeps the data: sqlite (a file on the host), mysql (MariaDB or MySQL), pgsql (PostgreSQL).
+# Database for all data: sqlite (a file on the host), mysql (MariaDB or MySQL) or pgsql (PostgreSQL).
 database = "sqlite"
-# The database server; mysql and pgsql need one. local: installed on this machine by the same deploy, without network and
-# password (machines only).
+# Host name of the database server; required with mysql and pgsql. local: this deploy installs the server on the same
+# machine, without network access and password (machines only).
 database_host = ""
-# Port of the database server; 0 for what goes with it: 3306 with mysql, 5432 with pgsql.
+# Port of the database server. 0: the default port, 3306 with mysql and 5432 with pgsql.
 database_port = 0
-# Name of the database there.
+# Name of the database on the server.
 database_name = "baikal"
-# Account that the database is used as; it needs to own its tables, and nothing else.
+# Account on the database server. It must own the tables of Baïkal and needs no other privilege.
 database_user = "baikal"
 # Password of database_user.
 database_password = None
-# Whether the server must prove who it is, by TLS, or is spoken to in the clear.
+# Connection to the database server: verify (TLS, and the certificate is checked) or off (not encrypted).
 database_tls = "verify"
-# Path on the host of the CA that the server's certificate is checked with, PEM. Empty: the system's.
+# Path on the host of the CA certificate (PEM) that signed the database server's certificate. Empty: the system's CAs.
 database_ca = ""
 
 # --- Web
 
-# Port of plain HTTP.
+# Port for HTTP.
 http_port = 80
-# Port of HTTPS.
+# Port for HTTPS.
 https_port = 443
-# Path that the server lives under, such as /calendars; empty for the root.
+# URL path prefix of the server, such as /calendars. Empty: the root.
 base_path = ""
-# Networks of reverse proxies whose X-Forwarded-For and X-Forwarded-Proto are believed.
+# Networks of reverse proxies whose X-Forwarded-For and X-Forwarded-Proto headers are trusted, such as ["10.0.0.0/8"].
 trusted_proxies = []
-# Networks that may reach /admin/; empty for all.
+# Networks that may open /admin/, such as ["192.0.2.0/24"]. Empty: all networks.
 admin_allow = []
-# Largest request, in MiB; address books with photos are large.
+# Largest allowed request, in MiB. Address books with photos need large requests.
 upload_limit_mb = 100
-# Longest that one request may take, in seconds.
+# Longest time for one request, in seconds.
 request_timeout_s = 300
 
 # --- TLS
 
-# Where the certificate comes from; off serves plain HTTP, for a proxy that ends TLS in front.
+# Where the certificate comes from: letsencrypt (an ACME server), files (your own), selfsigned, or off (plain HTTP, for
+# a reverse proxy that terminates TLS).
 tls = "selfsigned"
-# With tls = "files": path on the host of the certificate and its chain, PEM.
+# With tls = "files": path on the host of the certificate and its chain (PEM).
 tls_certificate = ""
-# With tls = "files": path on the host of the private key, PEM.
+# With tls = "files": path on the host of the private key (PEM).
 tls_key = ""
-# With tls = "letsencrypt": the address where the CA may write to you.
+# E-mail address for messages from the CA, such as "admin@example.org". Required with tls = "letsencrypt".
 acme_email = ""
-# The CA: letsencrypt, staging (its rehearsal, which no client trusts), or an ACME directory's address.
+# ACME server: letsencrypt, staging (Let's Encrypt's test server, which no client trusts), or the https address of an
+# ACME directory.
 acme_server = "letsencrypt"
-# Path on the host of the CA that acme_server's own HTTPS is checked with, PEM. Empty: the system's.
+# Path on the host of the CA certificate (PEM) that signed the certificate of acme_server itself. Empty: the system's
+# CAs.
 acme_ca = ""
-# Kind of the certificate's key.
+# Type of the certificate's key. rsa is for old clients.
 acme_key_type = "ecdsa"
-# Id of the external account's key, for a CA that wants one.
+# Key ID of the external account binding, if the CA requires one.
 acme_eab_key_id = ""
-# The external account's key, in base64url as the CA shows it.
+# HMAC key of the external account binding, in base64url as the CA shows it.
 acme_eab_hmac_key = None
-# Certbot's DNS plugin, such as rfc2136, where port 80 isn't reached from outside. Empty: HTTP-01.
+# Certbot's DNS plugin, such as rfc2136, if the CA can't reach port 80. Empty: the HTTP-01 challenge on port 80.
 acme_dns_plugin = ""
-# Contents of the plugin's credentials file.
+# Content of the DNS plugin's credentials file.
 acme_dns_credentials = None
-# How long the plugin waits for its record to be seen, in seconds; 0 for its own time.
+# Time that the DNS plugin waits for its record to be visible, in seconds. 0: the plugin's own default.
 acme_dns_propagation_s = 0
-# In place of a plugin: path on the host of a program that is called with add and with remove.
+# Instead of a DNS plugin: path on the host of a program that is called with add and with remove.
 acme_dns_hook = ""
 
 # --- Mail
 
-# How invitations leave: off (none do, and clients are told so), relay (through relay_host, without a mail server here),
-# postfix (a mail server of this machine's own; machines only).
+# How invitations are sent: off (not at all; Baïkal reports this to clients), relay (through the SMTP server relay_host)
+# or postfix (by a mail server that is installed on this machine; machines only).
 mail = "off"
-# The address that invitations come from, the organiser's being their Reply-To; it also gets what can't be delivered.
-# Empty: noreply@ the host name.
+# Sender address of invitations. Replies go to the organizer (Reply-To); messages that can't be delivered return to this
+# address. Empty: noreply@ and the host name.
 mail_from = ""
-# The SMTP server that takes all mail. mail = "relay" needs one; without, Postfix delivers by itself.
+# Host name of the SMTP server that sends all mail. Required with mail = "relay". With mail = "postfix", empty means
+# that Postfix delivers directly.
 relay_host = ""
-# Port of the relay; 0 for what goes with relay_tls: 587 with starttls, 465 with tls, 25 with none.
+# Port of the relay. 0: the default port of relay_tls, 587 with starttls, 465 with tls, 25 with none.
 relay_port = 0
-# How the relay is spoken to: starttls, tls (from the first byte on), or none (in the clear).
+# Encryption of the connection to the relay: starttls, tls (from the first byte) or none.
 relay_tls = "starttls"
-# Name to log in to the relay with; empty where it asks for none.
+# Login name at the relay. Empty: no login.
 relay_user = ""
 # Password of relay_user.
 relay_password = None
-# Path on the host of the CA that the relay's certificate is checked with, PEM. Empty: the system's.
+# Path on the host of the CA certificate (PEM) that signed the relay's certificate. Empty: the system's CAs.
 relay_ca = ""
-# With mail = "postfix": name of the DKIM key in the DNS, before ._domainkey. Empty: nothing is signed.
+# With mail = "postfix": DKIM selector, the label before ._domainkey in the DNS. Empty: mail is not signed.
 dkim_selector = "baikal"
 
 # --- Backup
 
-# Whether archives are made by the clock; by hand they always can be.
+# Make archives on a schedule. `baikalctl backup` always works by hand.
 backup = True
-# When: a time of day in the server's time zone, or hourly.
+# When archives are made: a time of day in the time zone of `timezone`, such as "03:15", or "hourly".
 backup_schedule = "03:15"
-# Of how many days the last archive is kept.
+# Number of days for which the last archive of the day is kept.
 backup_keep_daily = 7
-# Of how many weeks the last archive is kept.
+# Number of weeks for which the last archive of the week is kept.
 backup_keep_weekly = 4
-# Of how many months the last archive is kept.
+# Number of months for which the last archive of the month is kept.
 backup_keep_monthly = 12
-# Where restic keeps the archives as well, such as sftp:user@host:/srv/baikal. Empty: nowhere.
+# Restic repository that also receives each archive, such as sftp:user@host:/srv/baikal. Empty: none.
 restic_repository = ""
-# What the repository is encrypted with; without it, nobody reads it again.
+# Password that encrypts the restic repository. Keep a copy elsewhere: without it the repository can't be read.
 restic_password = None
-# What restic is told besides, a line NAME=value each, such as AWS_ACCESS_KEY_ID=….
+# Environment variables for restic, one NAME=value per line, such as AWS_ACCESS_KEY_ID=….
 restic_credentials = None
 
 # --- Fleet
 
-# How many hosts are deployed to at a time, such as [1, 10, "25%"]; the last size is repeated. Empty: all at once.
+# Number of hosts to deploy to at the same time, such as [1, 10, "25%"]; the last size is repeated. Empty: all hosts at
+# once.
 batches = []
 
 # --- pyinfra itself
 
-# SSH that waits for nothing, and notices when a host is gone: a run with nothing to do takes a third of the time.
+# SSH without delays, and with a check that the host still answers: a run without changes takes a third of the time.
 ssh_paramiko_connect_kwargs = {"transport_factory": prompt}
-# How long one command may take on a host, in seconds: a host that hangs fails by itself and doesn't hold up the others.
+# Longest time for one command on a host, in seconds. A host that hangs fails, and the other hosts continue.
 _timeout = 1800

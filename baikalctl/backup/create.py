@@ -17,6 +17,7 @@ from baikalctl.errors import HostError
 from baikalctl.host import directories
 from baikalctl.host.lock import hold_lock
 from baikalctl.host.tempdir import temporary_directory
+from baikalctl.output import counted
 from baikalctl.settings import schedule
 
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ def prune(declared: DesiredState, fresh: StoredArchive, say: Say) -> None:
     for old in leaving:
         old.path.unlink(missing_ok=True)
     if leaving:
-        say(f"{len(leaving)} older archive{'' if len(leaving) == 1 else 's'} removed, {len(other) - len(leaving)} kept")
+        say(f"{counted(len(leaving), 'older archive')} removed, {len(other) - len(leaving)} kept")
 
 
 def describe(made: Result) -> str:

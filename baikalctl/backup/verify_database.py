@@ -17,6 +17,7 @@ from baikalctl.host.child_limits import THOROUGH
 from baikalctl.host.privileges import privileged
 from baikalctl.host.safe_copy import copy_out
 from baikalctl.host.tempdir import temporary_directory
+from baikalctl.output import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -84,7 +85,7 @@ def _wrong(connection: sqlite3.Connection, counts: Mapping[str, int]) -> str:
         return f"has no table {missing[0]}"
     for name, expected in counts.items():
         if (found := _rows(connection, name)) != expected:
-            return f"has {found} rows in {name}, not the {expected} that were put into it"
+            return f"has {counted(found, 'row')} in {name}, not the {expected} that were put into it"
     return ""
 
 

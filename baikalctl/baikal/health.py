@@ -23,6 +23,7 @@ from baikalctl.host.boundary import confined
 from baikalctl.host.child_limits import QUICK, THOROUGH
 from baikalctl.host.finding import FAILED, OK, Finding
 from baikalctl.host.runtime import apply_remedy, in_container
+from baikalctl.output import counted
 
 if TYPE_CHECKING:
     import argparse
@@ -171,7 +172,7 @@ def data_findings(declared: DesiredState, data: DataSummary, *, thorough: bool =
     elif data.damage:
         yield Finding("database", FAILED, f"is damaged: {data.damage}", "restore it from a backup")
     else:
-        yield Finding("database", OK, f"has {data.accounts} accounts{' and is sound' if thorough else ''}")
+        yield Finding("database", OK, f"has {counted(data.accounts, 'account')}{' and is sound' if thorough else ''}")
     if data.unknown:
         yield Finding("version", FAILED, data.unknown)
     else:

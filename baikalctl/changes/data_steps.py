@@ -16,6 +16,7 @@ from baikalctl.database import registry
 from baikalctl.errors import HostError
 from baikalctl.host.boundary import confined
 from baikalctl.host.child_limits import QUICK, THOROUGH, Limits
+from baikalctl.output import counted
 from baikalctl.settings import known_releases
 
 if TYPE_CHECKING:
@@ -170,7 +171,7 @@ def _content_steps(
     if state.installed:
         yield from _database_steps(database, declared, known.applied, state, back_up)
     elif declared.users:
-        yield f"make {len(declared.users)} accounts", lambda: None
+        yield f"make {counted(len(declared.users), 'account')}", lambda: None
     section = current_database.section(declared)
     merged = config.merge(known.agreed, declared.system, section, declared.version)
     yield from _configuration_steps(declared, known.found, merged, known.applied)

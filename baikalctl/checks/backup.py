@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from baikalctl import paths
 from baikalctl.backup import status
 from baikalctl.host.finding import FAILED, OK, WARNING, Finding
+from baikalctl.output import counted
 from baikalctl.settings import schedule
 
 if TYPE_CHECKING:
@@ -68,5 +69,5 @@ def _since(found: status.Outcome, now: float) -> float:
 
 def _span(seconds: float) -> str:
     if seconds < 2 * HOUR_S:
-        return f"{max(0, seconds) / 60:.0f} minutes"
-    return f"{seconds / HOUR_S:.0f} hours" if seconds < 2 * DAY_S else f"{seconds / DAY_S:.0f} days"
+        return counted(round(max(0, seconds) / 60), "minute")
+    return counted(round(seconds / HOUR_S), "hour") if seconds < 2 * DAY_S else counted(round(seconds / DAY_S), "day")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from baikalctl.errors import HostError
 from baikalctl.host.finding import FAILED, OK, WARNING, Finding
 from baikalctl.host.runtime import apply_remedy, in_container
+from baikalctl.output import counted
 from baikalctl.tls import certificate, selection
 from baikalctl.tls.nginx_reload import is_shown, is_stale
 
@@ -42,7 +43,7 @@ def findings(declared: DesiredState) -> Iterator[Finding]:
         yield _of_somebody(declared, pair)
     else:
         fault = pair.fault() or (
-            f"it has {pair.days_left} days left" if pair.days_left < certificate.RENEW_DAYS else ""
+            f"it has {counted(pair.days_left, 'day')} left" if pair.days_left < certificate.RENEW_DAYS else ""
         )
         remedy = f"{apply_remedy()}: that makes a new one" if fault else ""
         yield Finding(
@@ -107,5 +108,5 @@ def _words(declared: DesiredState, pair: Pair) -> str:
     """Return whose a pair is, for whom, and for how long."""
     chain = "a chain that is trusted here" if pair.trusted else "a chain that isn't known here"
     covered = [name for name in declared.names if pair.covers(name)]
-    left = f"{pair.days_left} days left" if pair.remaining > 0 else "expired"
+    left = f"{counted(pair.days_left, 'day')} left" if pair.remaining > 0 else "expired"
     return f"{'self-signed' if pair.self_signed else chain}, for {', '.join(covered) or 'another name'}, {left}"

@@ -16,6 +16,7 @@ from baikalctl.host.child_limits import THOROUGH
 from baikalctl.mail import sendmail
 from baikalctl.mail.itip import UnfitError
 from baikalctl.mail.queues import age, kept, of, waiting
+from baikalctl.output import counted
 
 if TYPE_CHECKING:
     import argparse
@@ -145,7 +146,7 @@ def save_queued(say: Callable[[str], None]) -> int:
 
         count += postfix.take_all(_keep)
     if count:
-        say(f"{count} messages that waited in the queue are kept in {paths.KEPT}")
+        say(f"{counted(count, 'queued message')} kept in {paths.KEPT}")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""What a container is given: its share of the machine, and what it may do there."""
+"""The limits of a container: cores, memory, privileges."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ CGROUP = Path("/sys/fs/cgroup")
 
 
 def platform() -> Platform:
-    """Return what the container's files depend on; raises :class:`HostError` where this is no image of ours."""
-    found = sorted(Path("/usr/sbin").glob("php-fpm[0-9]*"))
-    if not found:
-        message = "there is no PHP here: baikalctl start is for images that the deploy has baked"
+    """Return the platform for rendering the container's files; raises :class:`HostError` if this isn't the deploy's image."""
+    programs = sorted(Path("/usr/sbin").glob("php-fpm[0-9]*"))
+    if not programs:
+        message = "there is no PHP in this container; run baikalctl start only in images that the deploy has built"
         raise HostError(message)
     output = subprocess.run(["nginx", "-v"], capture_output=True, text=True, check=True).stderr
     version = re.search(r"/(\d+)\.(\d+)\.(\d+)", output)
     itself = "root" if os.geteuid() == 0 else ""
     return Platform(
-        php=found[-1].name.removeprefix("php-fpm"),
+        php=programs[-1].name.removeprefix("php-fpm"),
         nginx=(int(version[1]), int(version[2]), int(version[3])) if version else (1, 18, 0),
         cores=_cores(),
         memory_mb=_memory_mb(),
@@ -37,7 +37,7 @@ def platform() -> Platform:
 
 
 def _cores() -> int:
-    """Return how many cores the container may use, part of one counting as one."""
+    """Return the number of cores that the container may use, rounded up."""
     available = len(os.sched_getaffinity(0))
     quota, period = _words("cpu.max") or (_words("cpu/cpu.cfs_quota_us") + _words("cpu/cpu.cfs_period_us")) or ("", "")
     if quota.isdecimal() and period.isdecimal():
@@ -46,14 +46,14 @@ def _cores() -> int:
 
 
 def _memory_mb() -> int:
-    """Return how much memory the container may use, in MiB."""
+    """Return the memory that the container may use, in MiB."""
     whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     limit = _words("memory.max") or _words("memory/memory.limit_in_bytes")
     return min([whole, *(int(word) for word in limit if word.isdecimal())]) >> 20
 
 
 def _words(name: str) -> tuple[str, ...]:
-    """Return what the control group says in a file, of version 2 or 1; nothing where it has none."""
+    """Return the words in a file of the control group (version 2 or 1); none if it doesn't exist."""
     try:
         return tuple((CGROUP / name).read_text(encoding="ascii").split())
     except OSError:

@@ -1,4 +1,4 @@
-"""A container that can't serve yet tells clients to come again, while its database is away or its data is upgraded."""
+"""While the database can't be reached or data is upgraded, a starting container answers 503 (try again)."""
 
 from __future__ import annotations
 
@@ -29,29 +29,29 @@ CLOSING_S = 10
 
 @contextlib.contextmanager
 def until_ready(declared: DesiredState, say: Say) -> Iterator[None]:
-    """Within the block, the data may be brought up to date: its database is there, and clients that can't be served wait.
+    """Wait until the database can be reached; in the block, data may be upgraded. Until its end, clients get 503.
 
-    A database that is away is waited for, however long that takes; why, is said whenever the reason changes.
+    There is no time limit. The reason is printed each time that it changes.
     """
     with contextlib.ExitStack() as stack:
         reason = _away(declared)
         if reason or _outdated(declared):
             stack.enter_context(_closed(declared))
         while reason:
-            say(f"{reason}; until then, clients are told to come again")
+            say(f"{reason}; until then, clients get status 503 and try again")
             reason = _changed(declared, reason)
         yield
 
 
 def _changed(declared: DesiredState, reason: str) -> str:
-    """Wait until the database can't be reached for another reason, or can; return that reason, or nothing."""
-    while (found := _away(declared)) == reason:
+    """Wait until the database can be reached, or can't for another reason; return that reason, or an empty text."""
+    while (current := _away(declared)) == reason:
         time.sleep(LOOK_S)
-    return found
+    return current
 
 
 def _away(declared: DesiredState) -> str:
-    """Return why the declared server can't be reached, or nothing."""
+    """Return why the declared server can't be reached, or an empty text."""
     if not declared.database.host:
         return ""
     other = current_database.of(declared)
@@ -63,7 +63,7 @@ def _away(declared: DesiredState) -> str:
 
 
 def _outdated(declared: DesiredState) -> bool:
-    """Tell whether the data is to be upgraded; what is wrong with it, whoever upgrades it says."""
+    """Tell whether the data must be upgraded. Errors in it are reported by the upgrade."""
     try:
         return bool(migration.older_version(config.read(), declared.version))
     except HostError:
@@ -72,7 +72,7 @@ def _outdated(declared: DesiredState) -> bool:
 
 @contextlib.contextmanager
 def _closed(declared: DesiredState) -> Iterator[None]:
-    """Have nginx by itself answer everything with 503 (RFC 9110, section 15.6.4)."""
+    """In the block, nginx without PHP answers every request with 503 (RFC 9110, section 15.6.4)."""
     for _, act in selection.steps(declared):
         act()
     nginx = subprocess.Popen(["/usr/sbin/nginx", "-e", "stderr", "-c", CONFIGURATION])

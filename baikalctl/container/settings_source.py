@@ -11,7 +11,7 @@ from baikalctl import paths
 from baikalctl.errors import HostError, SettingsError
 from baikalctl.host import directories
 from baikalctl.settings import load
-from baikalctl.settings.environment import PREFIX, is_of_others
+from baikalctl.settings.environment import PREFIX, is_other_program
 from baikalctl.settings.model import DEFINITIONS, Settings
 
 if TYPE_CHECKING:
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 
 
 def has_settings(environ: Mapping[str, str]) -> bool:
-    """Tell whether a container was given any settings."""
-    value = any(name.startswith(PREFIX) and not is_of_others(name, text) for name, text in environ.items())
+    """Tell whether a container has any settings."""
+    value = any(name.startswith(PREFIX) and not is_other_program(name, text) for name, text in environ.items())
     return value or Path(paths.SETTINGS_FILE).exists()
 
 
 def read_settings(environ: Mapping[str, str]) -> Settings:
     """Return the settings of the mounted file, overridden by ``environ``; raises :class:`SettingsError`.
 
-    Faults of what stands in the file, or would, have the setting's name, those of variables the variable's.
+    A fault in the file has the name of the setting, a fault in a variable has the name of the variable.
     """
     file = _read_file(Path(paths.SETTINGS_FILE))
     try:
@@ -44,21 +44,19 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
 
 
 def _read_file(path: Path) -> dict[str, object]:
-    """Return what stands in settings.toml; nothing where none is mounted."""
+    """Return the settings in settings.toml; none if it isn't mounted."""
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         return {}
     except IsADirectoryError:
-        message = f"{path} is a directory: the file that should be mounted there doesn't exist on the host"
+        message = f"{path} is a directory, because the file to mount doesn't exist on the host; create the file there"
         raise HostError(message) from None
     except PermissionError:
-        message = (
-            f"{path} can't be read by {directories.this_account()}; give that account the file (chown {os.geteuid()})"
-        )
+        message = f"{path} can't be read by {directories.this_account()}; run chown {os.geteuid()} on the file"
         raise HostError(message) from None
     except UnicodeDecodeError:
-        message = f"{path} is not UTF-8 text; save it as such"
+        message = f"{path} is not UTF-8 text; save it as UTF-8"
         raise HostError(message) from None
     import tomllib
 

@@ -1,7 +1,7 @@
-"""``baikalctl start``: a container becomes the server that its environment describes, and s6 takes over.
+"""``baikalctl start``: start the server that the environment of a container describes, under s6.
 
-Everything that can be wrong is said before anything is touched. What is written outside the volume stands below
-``/run/baikal``, anew at each start; what is in the volume is brought up to date as on a machine.
+All checks run before anything is changed. Files outside of the volume are below ``/run/baikal`` and are written at each
+start. Data in the volume is migrated as on a machine.
 """
 
 from __future__ import annotations
@@ -46,19 +46,19 @@ if TYPE_CHECKING:
 
 SUPERVISOR = "/usr/bin/s6-svscan"
 KEPT = ("PATH", "TZ", "LANG", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
-"""What services get of the environment: nothing of ours, because it may hold passwords."""
+"""The variables that services get. Those of the settings may contain passwords, so services don't get them."""
 
 
 def run(_: argparse.Namespace) -> NoReturn:
-    """Start with this process's environment."""
+    """Start with the environment of this process."""
     start(os.environ)
 
 
 def start(environ: Mapping[str, str]) -> NoReturn:
-    """Bring everything to what ``environ`` and the mounted settings say, then become the supervisor.
+    """Apply the settings in ``environ`` and in the mounted file, then run the supervisor in this process.
 
-    Raises :class:`SettingsError` with every fault of the settings, and :class:`HostError` where the container or its
-    volume isn't fit.
+    Raises :class:`SettingsError` with all faults of the settings, and :class:`HostError` if the container or its volume
+    can't be used.
     """
     exit_on_signals()
     settings = _of_this_image(environ)
@@ -72,23 +72,23 @@ def start(environ: Mapping[str, str]) -> NoReturn:
     except HostError as error:
         if not Path(f"{desired_state(settings).served}.pem").is_file():
             raise
-        output.say(f"{error}; until that is fixed, the certificate that is in the volume goes on serving")
+        output.say(f"{error}; until that is fixed, the certificate in the volume is used")
     directories.refuse_unwritable(Path(paths.DATA), "mount a volume there, without :ro")
     run = _run_folder()
     if (plain := plain_secrets(environ, DEFINITIONS)) and not privileged():
         output.say(
-            f"PHP has the same account as health checks and docker exec here, so it can read {', '.join(plain)} in their "
+            f"PHP runs as the same account as health checks and docker exec, so it can read {', '.join(plain)} in their "
             f"environment; set {', '.join(plain.values())} instead"
         )
     directories.make(data_directories())
     serving = lock.lock_volume(output.say)
-    for sentence, give_back in steps.ownership_steps():
+    for sentence, change_owner in steps.ownership_steps():
         output.say(sentence)
-        give_back()
+        change_owner()
     with hold_lock(paths.LOCK, output.say):
         _recover(settings)
-    found = config.read()
-    wanted = render_contained(settings, platform(), found.get("system", {}).get("auth_realm", REALM))
+    configuration = config.read()
+    wanted = render_contained(settings, platform(), configuration.get("system", {}).get("auth_realm", REALM))
     _clear(run)
     directories.make(wanted.directories)
     _write(wanted.files)
@@ -97,22 +97,23 @@ def start(environ: Mapping[str, str]) -> NoReturn:
     nullmailer.prepare(settings.mail, output.say)
     if os.geteuid() == 0 and not privileged():
         output.say(
-            "root has no capabilities here, so nginx will say that initgroups failed: no harm, and --user avoids it"
+            "root has no capabilities in this container, so nginx will report that initgroups failed; this is harmless: use "
+            "--user to avoid it"
         )
     declared = DesiredState.on_this_host()
     with readiness.until_ready(declared, output.say):
         apply.apply(declared, output.say)
-    nginx_reload.remember(declared)  # nginx is about to read it
+    nginx_reload.remember(declared)  # nginx reads it when it starts
     output.say(
         f"serving https://{settings.hostname}" if settings.tls != "off" else f"serving {settings.hostname} over HTTP"
     )
     os.set_inheritable(serving, True)  # noqa: FBT003 - its only argument; until the last process of this container has ended
     environment = {name: environ[name] for name in KEPT if name in environ}
-    os.execve(SUPERVISOR, [SUPERVISOR, paths.SERVICES], environment)  # noqa: S606 - no shell is meant
+    os.execve(SUPERVISOR, [SUPERVISOR, paths.SERVICES], environment)  # noqa: S606 - without a shell
 
 
 def _recover(settings: Settings) -> None:
-    """Take back what was interrupted; where a server has the data, and may be away, that is tried again once it is there."""
+    """Roll back an interrupted change. If its database server can't be reached, that is done when the server answers."""
     try:
         transaction.recover(output.say)
     except HostError as error:
@@ -122,16 +123,16 @@ def _recover(settings: Settings) -> None:
 
 
 def prepare_one_off(environ: Mapping[str, str]) -> None:
-    """Have a container that does one thing with the data, such as a restore, know what a start with ``environ`` would.
+    """Write the files of a start with ``environ``, for a one-off container that runs one command, such as a restore.
 
-    It writes to ``/run/baikal`` alone, and raises what :func:`start` does.
+    Only ``/run/baikal`` is changed. Raises the same exceptions as :func:`start`.
     """
     settings = _of_this_image(environ)
     _refuse_unreachable(settings)
-    found: config.Configuration = {}
+    configuration: config.Configuration = {}
     with contextlib.suppress(HostError):  # a broken one may be what is to be restored
-        found = config.read()
-    wanted = render_contained(settings, platform(), found.get("system", {}).get("auth_realm", REALM))
+        configuration = config.read()
+    wanted = render_contained(settings, platform(), configuration.get("system", {}).get("auth_realm", REALM))
     run = _run_folder()
     _clear(run)
     directories.make(directory for directory in wanted.directories if Path(directory.path).is_relative_to(run))
@@ -139,13 +140,13 @@ def prepare_one_off(environ: Mapping[str, str]) -> None:
 
 
 def exit_on_signals() -> None:
-    """Have this process end as it is told to: the first one of a container ignores what it has no handler for."""
+    """Let signals end this process: the first process of a container ignores signals without a handler."""
     for ending in (signal.SIGTERM, signal.SIGINT):
         signal.signal(ending, _exit)
 
 
 def _of_this_image(environ: Mapping[str, str]) -> Settings:
-    """Return the settings, with the image's own release; raises :class:`SettingsError` for what that can't do."""
+    """Return the settings with the image's release; raises :class:`SettingsError` if the release doesn't support them."""
     version = str(Path(paths.CURRENT).readlink())
     settings = dataclasses.replace(read_settings(environ), baikal_version=version)
     if faults := [fault for _, fault in of_old_release(settings)]:
@@ -154,24 +155,24 @@ def _of_this_image(environ: Mapping[str, str]) -> Settings:
 
 
 def _refuse_unreachable(settings: Settings) -> None:
-    """Raise :class:`HostError` if this image or container lacks what database and archives are reached with."""
+    """Raise :class:`HostError` if this container lacks a file or program to reach the database or the restic repository."""
     if settings.database_ca:
         refuse_unfit_file(settings.database_ca)
     refuse_missing_restic(settings)
 
 
 def _run_folder() -> Path:
-    """Return the folder for all that needn't survive, which may be written."""
+    """Return the directory for files that aren't persistent; raises :class:`HostError` if it isn't writable."""
     run = Path(paths.RUN)
     with contextlib.suppress(OSError):
-        run.mkdir(exist_ok=True)  # what is mounted on the folder above is empty
+        run.mkdir(exist_ok=True)  # an empty directory may be mounted on its parent
     mounting = f"--tmpfs {run}:mode=1777"
     directories.refuse_unwritable(run, f"with --read-only, add {mounting}", own=f"mount it with {mounting}")
     return run
 
 
 def _clear(folder: Path) -> None:
-    """Remove what an earlier start of this container has left."""
+    """Remove the files of an earlier start of this container."""
     for entry in folder.iterdir():
         if entry.is_dir() and not entry.is_symlink():
             remove_tree(entry)
@@ -190,7 +191,7 @@ def _write(files: Iterable[File]) -> None:
 
 
 def _lay_out_services(without: Container[str]) -> None:
-    """Give s6 its directory of services, ``without`` some: it writes beside what the image has."""
+    """Make s6's directory of services, ``without`` some. It has links, because s6 writes files next to them."""
     for folder in (folder for folder in Path(paths.LAID_OUT).iterdir() if folder.name not in without):
         path = Path(paths.SERVICES) / folder.name
         path.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Build the desired state of a host from its settings: no password is in it, only hashes and paths of files."""
+"""Build the desired state of a host from its settings. It has hashes and paths, but no passwords."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def _database(settings: Settings, root: str = "") -> Database:
-    """Return which database has the data; ``root`` stands before the paths of our configuration."""
+    """Return the database of the data; ``root`` is the prefix of configuration paths."""
     server = settings.database != "sqlite"
     remote = server and not settings.local_server
     verified = remote and settings.database_tls == "verify"
@@ -33,7 +33,7 @@ def _database(settings: Settings, root: str = "") -> Database:
 
 
 def _backup(settings: Settings, root: str = "") -> Backup:
-    """Return which copies of the data are kept; ``root`` stands before the paths of our configuration."""
+    """Return which backups are kept; ``root`` is the prefix of configuration paths."""
     return Backup(
         on=settings.backup,
         schedule=settings.backup_schedule,
@@ -47,7 +47,7 @@ def _backup(settings: Settings, root: str = "") -> Backup:
 
 
 def without_secrets(settings: Settings) -> dict[str, object]:
-    """Return the settings by name, as group data says them, without secrets and those that only the deploy needs."""
+    """Return the settings by name, as in group data, without secrets and without settings for the deploy only."""
     from baikalctl.settings.model import DEFINITIONS
 
     names = (name for name, definition in DEFINITIONS.items() if not definition.secret and not definition.machine_only)
@@ -55,7 +55,7 @@ def without_secrets(settings: Settings) -> dict[str, object]:
 
 
 def _plain(value: object) -> object:
-    """Return ``value`` as JSON gives it back."""
+    """Return ``value`` in a form that JSON preserves."""
     if isinstance(value, User) and not value.present:
         return {"name": value.name, "state": "absent"}
     if isinstance(value, User):
@@ -81,10 +81,10 @@ def _plain_collection(item: Collection) -> dict[str, Any]:
 def desired_state(
     settings: Settings, services: tuple[str, ...] = (), realm: str = REALM, root: str = ""
 ) -> DesiredState:
-    """Return what the host is told of ``settings``.
+    """Return the desired state for ``settings``.
 
-    ``services`` are the units that serve it, ``realm`` is what the data's passwords were made with, and ``root`` stands
-    before the paths of our configuration.
+    ``services`` are the host's units, ``realm`` is the realm of the password hashes in the data, and ``root`` is the
+    prefix of configuration paths.
     """
     tls = settings.tls != "off"
     acme = settings.tls == "letsencrypt"
@@ -103,11 +103,11 @@ def desired_state(
             "card_enabled": settings.carddav,
             "dav_auth_type": settings.dav_auth.capitalize(),
             "base_uri": f"{settings.base_path}/" if settings.base_path else "",
-            # If it is empty, Baïkal sends no invitations, and tells clients so (Core/Server.php).
+            # If it is empty, Baïkal sends no invitations, and reports this to clients (Core/Server.php).
             "invite_from": "" if settings.mail == "off" else settings.sender,
         },
         tls=settings.tls,
-        # Of this setting and name alone: until a change has passed every check, the old pair is what serves.
+        # Named by setting and host name, so the old files stay in use until a change has passed every check.
         served=f"{paths.TLS}/{settings.tls}-{settings.hostname}" if tls else "",
         tls_certificate=settings.tls_certificate,
         tls_key=settings.tls_key,
@@ -130,7 +130,7 @@ def desired_state(
 
 
 def _mail(settings: Settings, root: str) -> Mail:
-    """Return how invitations leave."""
+    """Return how invitations are sent."""
     relay = None
     if settings.mail != "off" and settings.relay_host:
         relay = Relay(

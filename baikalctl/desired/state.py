@@ -1,7 +1,7 @@
-"""What a host is told of the settings: all that ``baikalctl`` acts on there, without any password.
+"""The desired state of a host, ``declared.json``: all that ``baikalctl`` needs on the host, without passwords.
 
-Passwords become the verifiers that Baïkal keeps of them anyway, so a host holds nothing new that is worth stealing.
-The file is written by the deploy, read by every verb, and readable by root alone.
+Passwords of users are replaced by the hashes that Baïkal stores, so the file adds no secret to the host. The deploy
+writes the file, every command reads it, and only root can read it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ REALM = "BaikalDAV"
 
 @dataclass(frozen=True, kw_only=True)
 class DesiredUser:
-    """An account as the host is told of it: a :class:`User` with Baïkal's ``digesta1`` in the password's place."""
+    """An account: a :class:`User` with Baïkal's ``digesta1`` instead of the password."""
 
     name: str
     display_name: str
@@ -40,7 +40,7 @@ class DesiredUser:
 
 @dataclass(frozen=True, kw_only=True)
 class Acme:
-    """How certificates are asked for with ``tls = "letsencrypt"``."""
+    """How certificates are requested with ``tls = "letsencrypt"``."""
 
     server: str
     """Address of the ACME directory."""
@@ -52,39 +52,39 @@ class Acme:
 
 @dataclass(frozen=True, kw_only=True)
 class Relay:
-    """The SMTP server that mail leaves through; its password stands in a file of its own."""
+    """The SMTP server that sends mail. Its password is in a separate file."""
 
     host: str
     port: int
     tls: str
     """``starttls``, ``tls`` or ``none``."""
     ca: str
-    """The file that its certificate is checked with; nothing for the system's."""
+    """The file with the CA of its certificate; empty for the system's CAs."""
     user: str
     password: str
-    """The file that the password stands in; nothing where none is wanted."""
+    """The file with the password; empty without login."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Mail:
-    """How invitations leave."""
+    """How invitations are sent."""
 
     mode: str
     """``off``, ``relay`` or ``postfix``."""
     sender: str
-    """The address that they come from, and that is told of what can't be delivered."""
+    """The sender's address, which also receives bounces."""
     relay: Relay | None
     selector: str
-    """The name in DNS of the key that they are signed with (DKIM); nothing where they aren't."""
+    """The DKIM selector; empty if invitations aren't signed."""
 
     @property
     def domain(self) -> str:
-        """The domain that they come from, and that signs for them."""
+        """The sender's domain, which also signs (DKIM)."""
         return self.sender.rpartition("@")[2].lower()
 
     @property
     def key(self) -> str:
-        """The file with the key that they are signed with: of this selector and domain alone, as the DNS has it."""
+        """The file with the DKIM key, one for each selector and domain."""
         return f"{paths.DKIM}/{self.selector}.{self.domain}.pem"
 
 
@@ -95,7 +95,7 @@ class DesiredState:
     version: str
     hostname: str
     names: tuple[str, ...]
-    """All that clients may type, ``hostname`` first."""
+    """All host names, ``hostname`` first."""
     scheme: str
     port: int
     base_path: str
@@ -104,22 +104,22 @@ class DesiredState:
     system: Mapping[str, object]
     tls: str
     served: str
-    """What the web server reads, without suffix: ``.pem`` has chain and key, ``.conf`` what it is told besides."""
+    """The web server's files, without suffix: ``.pem`` has chain and key, ``.conf`` further directives."""
     tls_certificate: str
     tls_key: str
     authority: str
-    """Of a certificate authority of one's own: the file with what it signs with."""
+    """The file with the certificate of the operator's own CA; empty for a public CA."""
     asking: Acme | None
     mail: Mail
     database: Database
     backup: Backup
     settings: Mapping[str, object]
-    """What was declared of this host, by name, without secrets: archives keep it."""
+    """The settings by name, without secrets. Archives contain them."""
     services: tuple[str, ...]
     users: tuple[DesiredUser, ...]
 
     def read_by_nginx(self, root: str = "") -> tuple[str, ...]:
-        """Return the files of ours that nginx reads; ``root`` stands before the paths of our configuration."""
+        """Return the deploy's files that nginx reads; ``root`` is the prefix of configuration paths."""
         pair = (f"{self.served}.pem", f"{self.served}.conf") if self.served else ()
         return (f"{root}{paths.SITE}", *pair)
 
@@ -129,7 +129,7 @@ class DesiredState:
 
     @classmethod
     def from_json(cls, text: str) -> DesiredState:
-        """Return what :meth:`to_json` wrote."""
+        """Return the state that :meth:`to_json` wrote."""
         fields: dict[str, Any] = json.loads(text)
         fields["users"] = tuple(
             DesiredUser(
@@ -151,19 +151,19 @@ class DesiredState:
 
     @classmethod
     def on_this_host(cls) -> DesiredState:
-        """Return what the deploy left here; raises :class:`HostError` where it can't be read."""
+        """Return the state in ``declared.json``; raises :class:`HostError` if it can't be read."""
         try:
             return cls.from_json(Path(paths.DECLARED).read_text(encoding="utf-8"))
         except PermissionError:
-            message = f"{paths.DECLARED} is root's alone: run baikalctl as root, for example with sudo"
+            message = f"{paths.DECLARED} can only be read by root; run baikalctl as root, for example with sudo"
             raise HostError(message) from None
         except FileNotFoundError:
-            message = f"{paths.DECLARED} is not there: this host was never deployed to; run the deploy first"
+            message = f"{paths.DECLARED} does not exist, because this host has no deploy yet; run the deploy first"
             if Path(paths.LAID_OUT).is_dir():
-                message = "this container is still starting, or waits for another: its log tells"
+                message = "this container is still starting, or waits for another container; see its log"
             raise HostError(message) from None
         except (ValueError, TypeError, KeyError):
-            message = f"{paths.DECLARED} can't be understood: it is of another version; run the deploy again"
+            message = f"{paths.DECLARED} was written by another version of baikalctl; run the deploy again"
             raise HostError(message) from None
 
 
@@ -173,25 +173,25 @@ def _collection(fields: dict[str, Any]) -> Collection:
 
 @dataclass(frozen=True, kw_only=True)
 class Database:
-    """Which database has the data; a server's password stands in a file of its own."""
+    """The database of the data. A server's password is in a separate file."""
 
     backend: str
-    """``sqlite``, ``mysql`` or ``pgsql``, as in baikal.yaml; of the first, nothing else is said."""
+    """``sqlite``, ``mysql`` or ``pgsql``, as in baikal.yaml; with ``sqlite``, the other fields are empty."""
     local: bool
-    """Whether the server is this machine's own, reached by its Unix socket."""
+    """Whether the server is on this machine, and is reached through its Unix socket."""
     host: str
     port: int
     name: str
     user: str
     password: str
-    """The file that the password stands in; nothing where none is wanted."""
+    """The file with the password; empty without login."""
     tls: bool
-    """Whether the server must prove who it is."""
+    """Whether TLS is used, and the server's certificate is verified."""
     ca: str
-    """The file that its certificate is checked with, where it must."""
+    """With TLS: the file with the CA of its certificate."""
 
     def reveal(self) -> str:
-        """Return the password, or nothing where none is wanted; raises :class:`HostError` if its file can't be read."""
+        """Return the password; empty if there is none. Raises :class:`HostError` if its file can't be read."""
         if not self.password:
             return ""
         try:
@@ -206,25 +206,25 @@ class Database:
 
 @dataclass(frozen=True, kw_only=True)
 class Backup:
-    """When archives are made, how many of them are kept, and where else."""
+    """When archives are made, how many are kept, and the restic repository."""
 
     on: bool
-    """Whether they are made by the clock."""
+    """Whether archives are made on a schedule."""
     schedule: str
     """A time of day such as ``03:15``, or ``hourly``."""
     daily: int
     weekly: int
     monthly: int
     repository: str
-    """That of restic; nothing where there is none."""
+    """The restic repository; empty if there is none."""
     password: str
-    """The file with what the repository is encrypted with; nothing where there is none."""
+    """The file with the password of the repository; empty if there is none."""
     credentials: str
-    """The file with lines ``NAME=value`` for restic's environment; nothing where there is none."""
+    """The file with lines ``NAME=value`` for restic's environment; empty if there is none."""
 
 
 def deployed_state() -> DesiredState | None:
-    """Return what this host was told, or nothing in a container that was told nothing yet."""
+    """Return the state of this host, or None in a container without settings."""
     try:
         other = Path(paths.DECLARED).is_file()
     except PermissionError:  # an ordinary user in a container, where its directory is root's

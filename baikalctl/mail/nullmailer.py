@@ -21,6 +21,7 @@ from baikalctl.host.privileges import data_owner, privileged
 from baikalctl.host.runtime import in_container
 from baikalctl.host.safe_copy import change_owner, has_owner, open_untrusted
 from baikalctl.mail.queue_protocol import Waiting, stop
+from baikalctl.output import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -149,7 +150,7 @@ def prepare(mode: str, say: Callable[[str], None]) -> None:
     if mode == "off":
         left = [path for part in ("queue", "failed") for path in (spool / part).glob("*")]
         if left:
-            say(f"mail is off, and {len(left)} messages stay in the volume: with a relay, they are sent")
+            say(f"mail is off, and the volume still has {counted(len(left), 'message')}, to be sent with a relay")
         return
     if privileged():  # what another account has left there, an ordinary user's container for example
         account = data_owner()

@@ -22,6 +22,7 @@ from baikalctl.host.lock import hold_lock
 from baikalctl.host.safe_copy import open_untrusted
 from baikalctl.mail.itip import UnfitError
 from baikalctl.mail.message import Outgoing, compose
+from baikalctl.output import counted
 
 if TYPE_CHECKING:
     import argparse
@@ -156,7 +157,7 @@ def _past_limit(organizer: str) -> str:
             ("this server", len(before), BY_ALL),
         ):
             if count >= limit:
-                return f"{who} has sent to {count} recipients within this hour, and the limit is {limit}"
+                return f"{who} has sent to {counted(count, 'recipient')} within this hour, and the limit is {limit}"
         path.write_text("\n".join((hour, *before, organizer, "")), encoding="utf-8")
     return ""
 

@@ -17,6 +17,7 @@ from baikalctl.baikal import current_database
 from baikalctl.database import interface
 from baikalctl.host.boundary import confined
 from baikalctl.host.finding import WARNING, Finding
+from baikalctl.output import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -75,7 +76,7 @@ def _findings(addresses: dict[str, str], unsent: dict[str, Counter[str]]) -> Ite
         yield Finding(SUBJECT, WARNING, message, "write their email in lower case (docs/users.md)")
     for position, (name, organisers) in enumerate(unsent.items()):
         if position == NAMED:
-            rest = f"nothing was sent for events of {len(unsent) - NAMED} more accounts, for the same reason"
+            rest = f"nothing was sent for events of {counted(len(unsent) - NAMED, 'more account')}, for the same reason"
             yield Finding(SUBJECT, WARNING, rest, "mend these first")
             return
         yield _of(name, addresses[name], organisers)
@@ -84,7 +85,7 @@ def _findings(addresses: dict[str, str], unsent: dict[str, Counter[str]]) -> Ite
 def _of(name: str, address: str, organisers: Counter[str]) -> Finding:
     """Tell of the events in one account's calendars."""
     count = organisers.total()
-    events = f"{count} event{'s' if count > 1 else ''} with guests"
+    events = f"{counted(count, 'event')} with guests"
     others = some([organiser for organiser, _ in organisers.most_common()])
     message = (
         f"nothing was sent for {events} of the last {DAYS} days in the calendars of {name}: "

@@ -1,4 +1,4 @@
-"""Backups: restic where a repository is set, its secrets, and the timer that makes archives."""
+"""Backups: restic if a repository is set, its secrets, and the timer that makes archives."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ RESTIC_NEEDS = {"sftp": "openssh-client", "rclone": "rclone"}
 
 
 def packages(settings: Settings, *, image: bool) -> Iterator[str]:
-    """Yield the distribution's packages; an image knows no repository yet, so it has restic alone where one is set."""
+    """Yield the distribution's packages; an image has only restic, because its containers set the repository."""
     if settings.restic_repository:
         yield RESTIC
         kind = settings.restic_repository.partition(":")[0]

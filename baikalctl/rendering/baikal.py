@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 
 PACKAGES = ("ca-certificates", "openssl", "python3", "python3-jinja2", "python3-yaml", "tzdata")
-"""What every machine and image needs: baikalctl reads and writes baikal.yaml, makes certificates, and knows time zones."""
+"""Packages of every machine and image: baikalctl writes baikal.yaml, makes certificates, and uses time zones."""
 SUPERVISOR = "s6"
-"""In an image, in the place of systemd."""
+"""The supervisor in an image, which has no systemd."""
 
 
 def packages(settings: Settings, *, image: bool) -> tuple[str, ...]:  # noqa: ARG001 - as every subsystem's
@@ -30,7 +30,7 @@ def packages(settings: Settings, *, image: bool) -> tuple[str, ...]:  # noqa: AR
 
 
 def units(settings: Settings, platform: Platform) -> tuple[str, ...]:  # noqa: ARG001 - as every subsystem's
-    """Return nothing: Baïkal is PHP's."""
+    """Return nothing: PHP runs Baïkal."""
     return ()
 
 
@@ -53,12 +53,12 @@ def files(context: Context) -> Iterator[File]:
 
 
 def services(context: Context, files: tuple[File, ...]) -> tuple[Service, ...]:  # noqa: ARG001 - as every subsystem's
-    """Return nothing: Baïkal is PHP's."""
+    """Return nothing: PHP runs Baïkal."""
     return ()
 
 
 def data_directories() -> tuple[Directory, ...]:
-    """Return the directories of the data: a machine has them from its deploy, a container's volume from its start."""
+    """Return the directories of the data. The deploy makes them on a machine, the start in a container's volume."""
     return (
         Directory(path=paths.DATA),
         *(
@@ -83,14 +83,14 @@ def program() -> FileSet:
 
 @functools.cache
 def _program(_: tuple[Path, ...]) -> FileSet:
-    """Return the same, once for each choice of folders with templates."""
+    """Return the same, cached for each list of template folders."""
     names = [path.relative_to(HOME) for path in _files("baikalctl") if path.suffix == ".py"]
     library = [_copy(HOME / name, str(name)) for name in names]
     texts = [str(path.relative_to(HOME / "templates")) for path in _files("templates")]
     library += [_copy(templates.source(name), f"templates/{name}") for name in texts]
-    here = f"{paths.LIBRARY[1:]}/"
-    php = [name for name in texts if name.startswith(here) and name.endswith(".php")]
-    library += [_copy(templates.source(name), name.removeprefix(here)) for name in php]
+    prefix = f"{paths.LIBRARY[1:]}/"
+    php = [name for name in texts if name.startswith(prefix) and name.endswith(".php")]
+    library += [_copy(templates.source(name), name.removeprefix(prefix)) for name in php]
     folders = {str(folder) for file in library for folder in Path(file.path).parents if paths.LIBRARY in str(folder)}
     command = templates.fill_in("usr/local/sbin/baikalctl", library=paths.LIBRARY)
     return FileSet(

@@ -1,4 +1,4 @@
-"""Certificates: certbot with its configuration, where an ACME authority is used, and the timer that renews."""
+"""Certificates: certbot with its configuration, if an ACME server is used, and the timer for renewals."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DNS_PLUGIN = "python3-certbot-dns-"
 
 
 def packages(settings: Settings, *, image: bool) -> Iterator[str]:
-    """Yield the distribution's packages: certbot where it is used, and in every image."""
+    """Yield the distribution's packages: certbot if it is used, and in every image."""
     if image or settings.tls == "letsencrypt":
         yield "certbot"
         if settings.acme_dns_plugin:
@@ -29,7 +29,7 @@ def packages(settings: Settings, *, image: bool) -> Iterator[str]:
 
 
 def units(settings: Settings, platform: Platform) -> tuple[str, ...]:  # noqa: ARG001 - as every subsystem's
-    """Return the timer: with certificates of other kinds, it takes replaced files into service."""
+    """Return the timer: with certificates of other kinds, it starts to use replaced files."""
     return () if settings.tls == "off" else (CERTIFICATE,)
 
 

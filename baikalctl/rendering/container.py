@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 LAYOUT = Layout(socket=f"{paths.RUN}/php.sock", access_log="/dev/stdout", root=paths.RUN)
 OPEN_TO_ALL = 0o1777
 CERTIFICATE, BACKUP, MAIL = "certificate", "backup", "mail"
-"""The services that renew certificates, make archives and send mail; each is left out where its setting is off."""
+"""The services that renew certificates, make archives and send mail; each is left out if its setting is off."""
 STOPPING_MS = {"nginx": 7500, "php": 1000}
 """How long each may take to finish its requests, in this order; Docker gives the whole container ten seconds."""
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from baikalctl import paths
+from baikalctl.host.install import UNITS
 from baikalctl.rendering.model import Directory, File, Service, service
-from baikalctl.rendering.timers import UNITS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

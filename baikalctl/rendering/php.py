@@ -6,8 +6,9 @@ import re
 from typing import TYPE_CHECKING
 
 from baikalctl import paths
+from baikalctl.host.install import UNITS
 from baikalctl.rendering.model import Directory, File, Platform, Service, service
-from baikalctl.rendering.timers import UNITS, timers
+from baikalctl.rendering.timers import timers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

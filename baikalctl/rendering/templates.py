@@ -13,22 +13,22 @@ from baikalctl.errors import Fault, HostError, SettingsError
 HOME = Path(__file__).resolve().parents[2]
 """The directory with ``baikalctl/`` and ``templates/``: this checkout, or a host's library."""
 OVERLAY = "template_overlay"
-"""The folder, beside the inventory, with templates that replace ours of the same path."""
+"""The folder next to the inventory with templates that replace the deploy's templates of the same path."""
 
 _overlay: list[Path] = []
 
 
 def use_overlay(folder: Path) -> None:
-    """Search ``folder``, where there is one, before our templates.
+    """Search ``folder``, if it exists, before the deploy's templates.
 
-    Raises :class:`SettingsError` if it has a file that replaces none of ours, and would have no effect.
+    Raises :class:`SettingsError` if it has a file that replaces no template, and would have no effect.
     """
     if not folder.is_dir():
         return
     files = (path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.is_file())
     unknown = [str(path) for path in files if not (HOME / "templates" / path).is_file()]
     if unknown:
-        advice = "replaces no template of ours; give it the path of one below templates/"
+        advice = "replaces no template; move it to the path of a file below templates/"
         raise SettingsError([Fault(f"{OVERLAY}/{path}", advice) for path in unknown])
     _overlay[:] = [folder.resolve()]
 
@@ -39,7 +39,7 @@ def folders() -> tuple[Path, ...]:
 
 
 def is_overlaid() -> bool:
-    """Tell whether any template may be replaced."""
+    """Tell whether there is a folder with replaced templates."""
     return bool(_overlay)
 
 
@@ -57,7 +57,7 @@ def fill_in(template: str, **values: object) -> bytes:
         return environment(folders()).get_template(template).render(values).encode()
     except jinja2.TemplateError as error:
         line = f":{error.lineno}" if isinstance(error, jinja2.TemplateSyntaxError) else ""
-        message = f"the template {source(template)}{line} can't be rendered: {error.message}; fix it there"
+        message = f"the template {source(template)}{line} can't be rendered: {error.message}; fix that file"
         raise HostError(message) from None
 
 

@@ -1,9 +1,10 @@
-"""systemd timers: certificates are renewed and archives made by the clock."""
+"""systemd timers: certificates are renewed and archives are made on a schedule."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from baikalctl.host.install import UNITS
 from baikalctl.rendering.model import File, Service, service
 
 if TYPE_CHECKING:
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
     from baikalctl.settings.model import Settings
 
 
-UNITS = "/etc/systemd/system"
 CERTIFICATE, BACKUP = "baikal-certificate.timer", "baikal-backup.timer"
 
 

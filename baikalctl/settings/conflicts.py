@@ -1,4 +1,4 @@
-"""What is wrong between settings each of which is right by itself."""
+"""Contradictions between settings: each value is valid, the combination isn't."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 
 
 Conflicts: TypeAlias = "Iterator[tuple[tuple[str, ...], Fault]]"
-"""Each with the names of the other settings involved."""
+"""Each fault, with the names of the other settings that are involved."""
 RELAY = ("relay_host", "relay_port", "relay_tls", "relay_user", "relay_password", "relay_ca")
 SOCKET = ("database_port", "database_user", "database_password", "database_tls", "database_ca")
-"""What a server on the same machine, reached by its Unix socket, has no use for."""
+"""Settings that a database server on the same machine doesn't use: it is reached through its Unix socket."""
 KEPT = ("backup_keep_daily", "backup_keep_weekly", "backup_keep_monthly")
 MYSQL_TLS = (0, 11, 0)
-"""The release in which Baïkal learned ``mysql_ca_cert``, without which its PHP never asks MySQL for TLS."""
+"""The first release of Baïkal that has ``mysql_ca_cert``. Without it, PHP never uses TLS with MySQL."""
 
 
 class Target(Enum):
-    """What the settings are for. An image becomes containers later: until then it has neither a name nor secrets."""
+    """What the settings are for. An image has neither a host name nor secrets; its containers have them."""
 
     MACHINE = auto()
     IMAGE = auto()
@@ -37,20 +37,20 @@ class Target(Enum):
 
 
 def conflicts(settings: Settings, target: Target) -> Conflicts:
-    """Yield each contradiction, also with what the ``target`` is; an image isn't asked for what only a server needs."""
+    """Yield each contradiction between settings, or with the ``target``. An image may lack what only a server needs."""
     complete = target is not Target.IMAGE
     if complete and not settings.hostname:
-        yield (), Fault("hostname", 'is missing; give the name that clients type, such as "cal.example.org"')
+        problem = 'is missing; set it to the name that clients connect to, such as "cal.example.org"'
+        yield _fault(settings, "hostname", problem)
     for position, name in enumerate(settings.hostnames):
         if name == settings.hostname:
-            problem = "is hostname already; list only the further names"
+            problem = "is the same as hostname; list only additional names"
             yield ("hostname",), Fault(f"hostnames[{position}]", problem, describe(name))
     if settings.http_port == settings.https_port and settings.tls != "off":
-        problem = "is http_port as well; give the two different ports"
-        yield ("http_port", "tls"), Fault("https_port", problem, str(settings.https_port))
+        yield _fault(settings, "https_port", "is the same as http_port; set two different ports", "http_port", "tls")
     if not settings.caldav and not settings.carddav:
         problem = "and caldav are both off, so nothing would be served; turn one on"
-        yield ("caldav",), Fault("carddav", problem, "false")
+        yield _fault(settings, "carddav", problem, "caldav")
     yield from _of_release(settings)
     yield from _of_files(settings)
     if complete and settings.tls == "letsencrypt":
@@ -62,45 +62,64 @@ def conflicts(settings: Settings, target: Target) -> Conflicts:
     yield from _of_backup(settings, complete=complete)
 
 
+def _fault(settings: Settings, name: str, problem: str, *involved: str) -> tuple[tuple[str, ...], Fault]:
+    """Return the fault of a setting, with its value unless that is secret or missing."""
+    value = getattr(settings, name)
+    hidden = value is None or isinstance(value, Secret) or value == getattr(type(settings), name) == ""
+    return involved, Fault(name, problem, "" if hidden else describe(value))
+
+
+def _no_effect(settings: Settings, names: tuple[str, ...], problem: str, *involved: str) -> Conflicts:
+    """Yield ``problem``, which ends with a remedy, for each of ``names`` whose value isn't the default."""
+    for name in names:
+        if getattr(settings, name) != getattr(type(settings), name):  # the class attribute is the default
+            yield _fault(settings, name, f"has no effect {problem} remove {name}", *involved)
+
+
 def _of_release(settings: Settings) -> Conflicts:
     archive, remote = settings.baikal_archive, "://" in settings.baikal_archive
     unknown_release = settings.baikal_version not in KNOWN_RELEASES
     if unknown_release and not archive:
         problem = (
-            f"is not known here ({', '.join(KNOWN_RELEASES)} are); give its zip with baikal_archive and its sha256"
+            f"is not one of the known releases ({', '.join(KNOWN_RELEASES)}); "
+            "set baikal_archive to its zip, and baikal_sha256 to the zip's checksum"
         )
-        yield ("baikal_archive",), Fault("baikal_version", problem, describe(settings.baikal_version))
+        yield _fault(settings, "baikal_version", problem, "baikal_archive")
     if remote and unknown_release and not settings.baikal_sha256:
-        problem = "is missing; an address with a release that isn't known here needs it"
-        yield ("baikal_version", "baikal_archive"), Fault("baikal_sha256", problem)
+        problem = "is missing; set it, because the checksum of this release is not known"
+        yield _fault(settings, "baikal_sha256", problem, "baikal_version", "baikal_archive")
     if archive and not remote and settings.baikal_download == "host":
-        problem = "can't be, as baikal_archive is a path on this machine; set it to here"
-        yield ("baikal_archive",), Fault("baikal_download", problem, '"host"')
+        problem = "is not possible, because baikal_archive is a path on this machine; set it to here"
+        yield _fault(settings, "baikal_download", problem, "baikal_archive")
 
 
 def _of_files(settings: Settings) -> Conflicts:
-    for name in ("tls_certificate", "tls_key"):
-        value = getattr(settings, name)
-        if settings.tls == "files" and not value:
-            yield ("tls",), Fault(name, 'is missing; tls = "files" needs both tls_certificate and tls_key')
-        elif settings.tls != "files" and value:
-            problem = f'has no effect with tls = "{settings.tls}"; set tls = "files" or take it away'
-            yield ("tls",), Fault(name, problem, describe(value))
+    names = ("tls_certificate", "tls_key")
+    if settings.tls != "files":
+        yield from _no_effect(settings, names, f'with tls = "{settings.tls}"; set tls = "files", or', "tls")
+        return
+    for name in names:
+        if not getattr(settings, name):
+            problem = 'is missing; tls = "files" needs both tls_certificate and tls_key'
+            yield _fault(settings, name, problem, "tls")
 
 
 def _of_letsencrypt(settings: Settings) -> Conflicts:
     if not settings.acme_email:
-        problem = 'is missing; tls = "letsencrypt" needs the address where the CA may write to you'
-        yield ("tls",), Fault("acme_email", problem)
+        problem = 'is missing; tls = "letsencrypt" needs an e-mail address for messages from the CA'
+        yield _fault(settings, "acme_email", problem, "tls")
     public = settings.acme_directory in validators.ACME_SERVERS.values()
     further = [(f"hostnames[{position}]", name) for position, name in enumerate(settings.hostnames)]
     for setting, name in [("hostname", settings.hostname), *further]:
         if validators.is_address(name):
-            problem = "is an IP address, which gets no certificate here; give a name, or set tls to selfsigned or files"
+            problem = (
+                "is an IP address, and certificates are requested for names only; "
+                "use a name, or set tls to selfsigned or files"
+            )
         elif public and name and not validators.is_public(name):
             problem = (
-                "is no name of the public DNS, so Let's Encrypt gives it no certificate; "
-                "set tls to selfsigned or files, or acme_server to a CA of your own"
+                "is not a name of the public DNS, so Let's Encrypt issues no certificate for it; "
+                "set tls to selfsigned or files, or acme_server to your own CA"
             )
         else:
             continue
@@ -108,137 +127,124 @@ def _of_letsencrypt(settings: Settings) -> Conflicts:
 
 
 def _of_account(settings: Settings, *, complete: bool) -> Conflicts:
-    # The CA gives the two together; an image has no secrets yet.
+    # A CA issues both together. An image has no secrets.
+    key_id, key = "acme_eab_key_id", "acme_eab_hmac_key"
+    problem = "is missing; set it to the {} that the CA issued together with {}"
     if settings.acme_eab_hmac_key and not settings.acme_eab_key_id:
-        problem = "is missing; give the id that the CA gave you with acme_eab_hmac_key"
-        yield ("acme_eab_hmac_key",), Fault("acme_eab_key_id", problem)
+        yield _fault(settings, key_id, problem.format("key ID", key), key)
     if complete and settings.acme_eab_key_id and not settings.acme_eab_hmac_key:
-        problem = "is missing; give the key that the CA gave you with acme_eab_key_id"
-        yield ("acme_eab_key_id",), Fault("acme_eab_hmac_key", problem)
+        yield _fault(settings, key, problem.format("key", key_id), key_id)
 
 
 def _of_dns(settings: Settings) -> Conflicts:
     if settings.acme_dns_plugin and settings.acme_dns_hook:
-        problem = "is in place of a plugin, but acme_dns_plugin is set as well; keep one of the two"
-        yield ("acme_dns_plugin",), Fault("acme_dns_hook", problem, describe(settings.acme_dns_hook))
+        problem = "replaces a plugin, but acme_dns_plugin is set too; remove one of the two"
+        yield _fault(settings, "acme_dns_hook", problem, "acme_dns_plugin")
     if settings.acme_dns_plugin == "route53" and settings.acme_dns_credentials:
-        problem = "is nothing that route53 takes; give the keys as AWS wants them (a role, or /root/.aws/credentials)"
-        yield ("acme_dns_plugin",), Fault("acme_dns_credentials", problem)
-    if settings.acme_dns_plugin:
-        return
-    problem = "has no effect without acme_dns_plugin; name the plugin, such as rfc2136, or take it away"
-    if settings.acme_dns_credentials:
-        yield ("acme_dns_plugin",), Fault("acme_dns_credentials", problem)
-    if settings.acme_dns_propagation_s:
-        shown = str(settings.acme_dns_propagation_s)
-        yield ("acme_dns_plugin",), Fault("acme_dns_propagation_s", problem, shown)
+        problem = "is not used by route53; configure the keys as AWS documents it (a role, or /root/.aws/credentials)"
+        yield _fault(settings, "acme_dns_credentials", problem, "acme_dns_plugin")
+    if not settings.acme_dns_plugin:
+        names = ("acme_dns_credentials", "acme_dns_propagation_s")
+        problem = "without acme_dns_plugin; set acme_dns_plugin, such as to rfc2136, or"
+        yield from _no_effect(settings, names, problem, "acme_dns_plugin")
 
 
 def _of_mail(settings: Settings, target: Target) -> Conflicts:
     mail, complete = settings.mail, target is not Target.IMAGE
     if mail == "postfix" and target is not Target.MACHINE:
         problem = (
-            'is for machines, and a container sends through a relay: set mail = "relay", '
-            "and name a Postfix beside it or on the host in BAIKAL_RELAY_HOST"
+            'is for machines only, and a container sends through a relay: set mail = "relay", '
+            "and BAIKAL_RELAY_HOST to a Postfix in another container or on the host"
         )
-        yield (), Fault("mail", problem, describe(mail))
+        yield _fault(settings, "mail", problem)
         return
     if mail != "postfix":
-        problem = (
-            f'has no effect with mail = "{mail}"; set mail = "postfix", which only machines can have, or take it away'
-        )
-        yield from _of_no_effect(settings, ("dkim_selector",), problem, "mail")
+        problem = f'with mail = "{mail}"; set mail = "postfix" (machines only), or'
+        yield from _no_effect(settings, ("dkim_selector",), problem, "mail")
     if mail == "off":
-        problem = 'has no effect with mail = "off"; set mail = "relay" or take it away'
-        yield from _of_no_effect(settings, ("mail_from", *RELAY), problem, "mail")
+        problem = 'with mail = "off"; set mail = "relay", or'
+        yield from _no_effect(settings, ("mail_from", *RELAY), problem, "mail")
         return
     if complete and settings.hostname and not settings.mail_from and not validators.is_full(settings.hostname):
-        problem = "is missing; hostname is no full domain that mail could come from: give an address that has one"
-        yield ("mail", "hostname"), Fault("mail_from", problem)
+        problem = "is missing; hostname is not a full domain, so set a sender address that has a full domain"
+        yield _fault(settings, "mail_from", problem, "mail", "hostname")
     if mail == "postfix" and not settings.relay_host:
-        problem = "has no effect without relay_host, as Postfix then delivers by itself; name the relay or take it away"
-        yield from _of_no_effect(settings, RELAY, problem, "mail", "relay_host")
+        problem = "without relay_host, because Postfix then delivers directly; set relay_host, or"
+        yield from _no_effect(settings, RELAY, problem, "mail", "relay_host")
         return
     if complete and not settings.relay_host:
-        problem = 'is missing; mail = "relay" needs the name of the SMTP server that takes the mail'
-        yield ("mail",), Fault("relay_host", problem)
+        problem = 'is missing; mail = "relay" needs the name of the SMTP server that sends the mail'
+        yield _fault(settings, "relay_host", problem, "mail")
     yield from _of_relay(settings, complete=complete)
 
 
 def _of_relay(settings: Settings, *, complete: bool) -> Conflicts:
     if settings.relay_password and not settings.relay_user:
-        problem = "is missing; give the name that relay_password belongs to"
-        yield ("mail", "relay_password"), Fault("relay_user", problem)
+        problem = "is missing; set it to the login name for relay_password"
+        yield _fault(settings, "relay_user", problem, "mail", "relay_password")
     if complete and settings.relay_user and not settings.relay_password:
-        problem = "is missing; give the password that belongs to relay_user"
-        yield ("mail", "relay_user"), Fault("relay_password", problem)
+        problem = "is missing; set it to the password of relay_user"
+        yield _fault(settings, "relay_password", problem, "mail", "relay_user")
     if settings.relay_tls != "none":
         return
-    remedy = "set relay_tls to starttls or tls, or take it away"
+    problem = 'with relay_tls = "none"; set relay_tls to starttls or tls, or'
     if settings.relay_password:
-        problem = f'would be sent in the clear with relay_tls = "none"; {remedy}'
-        yield ("mail", "relay_tls"), Fault("relay_password", problem)
-    problem = f'has no effect with relay_tls = "none"; {remedy}'
-    yield from _of_no_effect(settings, ("relay_ca",), problem, "mail", "relay_tls")
+        sent = f"would be sent unencrypted {problem} remove relay_password"
+        yield _fault(settings, "relay_password", sent, "mail", "relay_tls")
+    yield from _no_effect(settings, ("relay_ca",), problem, "mail", "relay_tls")
 
 
 def _of_database(settings: Settings, target: Target) -> Conflicts:
     host, complete = settings.database_host, target is not Target.IMAGE
     if settings.database == "sqlite":
-        problem = 'has no effect with database = "sqlite"; set database = "mysql" or "pgsql", or take it away'
-        yield from _of_no_effect(settings, ("database_host", "database_name", *SOCKET), problem, "database")
+        problem = 'with database = "sqlite"; set database = "mysql" or "pgsql", or'
+        yield from _no_effect(settings, ("database_host", "database_name", *SOCKET), problem, "database")
         return
     if host == LOCAL and target is not Target.MACHINE:
-        problem = "is for machines, and a container has no database server; name one beside it in BAIKAL_DATABASE_HOST"
-        yield ("database",), Fault("database_host", problem, describe(host))
+        problem = (
+            "is for machines only, and a container has no database server; "
+            "set BAIKAL_DATABASE_HOST to another container or host"
+        )
+        yield _fault(settings, "database_host", problem, "database")
         return
     if host == LOCAL:
-        problem = 'has no effect with database_host = "local", whose socket knows who asks; take it away'
-        yield from _of_no_effect(settings, SOCKET, problem, "database", "database_host")
+        problem = 'with database_host = "local", whose Unix socket identifies the client;'
+        yield from _no_effect(settings, SOCKET, problem, "database", "database_host")
         return
     if complete and not host:
-        own = ', or "local" for one on this machine' if target is Target.MACHINE else ""
+        own = ', or "local" for a server on this machine' if target is Target.MACHINE else ""
         problem = f'is missing; database = "{settings.database}" needs the name of the database server{own}'
-        yield ("database",), Fault("database_host", problem)
+        yield _fault(settings, "database_host", problem, "database")
     elif complete and not settings.database_password:
-        problem = "is missing; give the password that belongs to database_user"
-        yield ("database", "database_host"), Fault("database_password", problem)
+        problem = "is missing; set it to the password of database_user"
+        yield _fault(settings, "database_password", problem, "database", "database_host")
     if settings.database_tls == "off":
-        problem = 'has no effect with database_tls = "off"; set database_tls = "verify" or take it away'
-        yield from _of_no_effect(settings, ("database_ca",), problem, "database", "database_tls")
+        problem = 'with database_tls = "off"; set database_tls = "verify", or'
+        yield from _no_effect(settings, ("database_ca",), problem, "database", "database_tls")
     yield from of_old_release(settings)
 
 
 def of_old_release(settings: Settings) -> Conflicts:
-    """Yield what the release can't do: in a container, only its image says which that is."""
+    """Yield what the release doesn't support. A container checks this when it starts: its image decides the release."""
     remote = settings.database == "mysql" and settings.database_host != LOCAL
     if remote and settings.database_tls != "off" and numbers(settings.baikal_version) < MYSQL_TLS:
         problem = (
-            f"can't be, as Baïkal {settings.baikal_version} speaks no TLS with MySQL: take 0.11.1 or newer, or set "
-            'database_tls = "off" if the network between the two is your own'
+            f"is not possible, because Baïkal {settings.baikal_version} doesn't support TLS with MySQL: "
+            'use 0.11.1 or newer, or set database_tls = "off" if you trust the network between the two'
         )
-        shown = describe(settings.database_tls)
-        yield ("database", "database_host", "baikal_version"), Fault("database_tls", problem, shown)
+        yield _fault(settings, "database_tls", problem, "database", "database_host", "baikal_version")
 
 
 def _of_backup(settings: Settings, *, complete: bool) -> Conflicts:
     if not settings.backup:
-        problem = "has no effect with backup = false; turn it on, or take it away"
-        yield from _of_no_effect(settings, ("backup_schedule",), problem, "backup")
+        problem = "with backup = false; turn backup on, or"
+        yield from _no_effect(settings, ("backup_schedule",), problem, "backup")
     if not any(getattr(settings, name) for name in KEPT):
         problem = f"and {KEPT[0]} and {KEPT[1]} are all 0, so no archive would be kept; keep at least one"
-        yield KEPT, Fault(KEPT[2], problem, "0")
+        yield _fault(settings, KEPT[2], problem, *KEPT)
     if not settings.restic_repository:
-        problem = "has no effect without restic_repository; name the repository, or take it away"
-        yield from _of_no_effect(settings, ("restic_password", "restic_credentials"), problem, "restic_repository")
+        problem = "without restic_repository; set restic_repository, or"
+        yield from _no_effect(settings, ("restic_password", "restic_credentials"), problem, "restic_repository")
     elif complete and not settings.restic_password:
-        problem = "is missing; restic_repository needs a password to encrypt with, which you keep elsewhere as well"
-        yield ("restic_repository",), Fault("restic_password", problem)
-
-
-def _of_no_effect(settings: Settings, names: tuple[str, ...], problem: str, *involved: str) -> Conflicts:
-    """Yield the ``problem`` of each of ``names`` that somebody has set: to anything but its default."""
-    for name in names:
-        value = getattr(settings, name)
-        if value != getattr(type(settings), name):  # where a dataclass keeps the default
-            yield involved, Fault(name, problem, "" if isinstance(value, Secret) else describe(value))
+        problem = "is missing; set the password that encrypts restic_repository, and keep a copy of it elsewhere"
+        yield _fault(settings, "restic_password", problem, "restic_repository")

@@ -1,4 +1,4 @@
-"""How a setting is defined: once, for group data, environment, validation and documentation."""
+"""The definition of a setting, used for group data, environment variables, validation and documentation."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Definition:
-    """What the documentation and the errors say of one setting; ``machine_only`` ones mean nothing in a container."""
+    """One setting; a container has no setting that is ``machine_only``."""
 
     kind: Kind[Any]
-    area: str
     meaning: str
     raw_default: object
     machine_only: bool
+    area: str = ""
+    """The heading in docs/settings.md."""
 
     @property
     def secret(self) -> bool:
@@ -31,13 +32,13 @@ class Definition:
 
     @property
     def confidential(self) -> bool:
-        """Whether what was meant as the value may be or hold a secret, so that an error doesn't repeat it."""
+        """Whether the value may contain a secret: then errors don't repeat it."""
         return self.kind.confidential
 
     def read(self, value: object, environ: Mapping[str, str], *, plain: bool) -> object:
-        """Return ``value`` as the kind reads it; raises ``ValueError`` with what is wrong and the remedy.
+        """Return ``value`` as the kind reads it; raises ``ValueError`` with the problem and the remedy.
 
-        ``environ`` and ``plain`` say how secrets are read, as in :meth:`baikalctl.settings.value_types.SecretValue.resolve`.
+        ``environ`` and ``plain`` are for secrets, as in :meth:`baikalctl.settings.value_types.SecretValue.resolve`.
         """
         if not isinstance(self.kind, SecretValue):
             return self.kind.read(value)
@@ -45,14 +46,10 @@ class Definition:
             return self.kind.resolve(value, environ, plain=plain)
         if self.kind.optional:
             return None
-        message = "is missing; set it"
-        raise ValueError(message)
+        raise ValueError("is missing; set it")
 
 
-def define(  # noqa: PLR0913 - a definition's parts
-    kind: Kind[T], default: T, *, area: str, meaning: str, raw_default: object = None, machine_only: bool = False
-) -> T:
-    """Return a dataclass field with its definition; ``raw_default`` is what a file would say where that differs."""
+def define(kind: Kind[T], default: T, meaning: str, *, raw_default: object = None, machine_only: bool = False) -> T:
+    """Return a dataclass field with its definition; ``raw_default`` is how a file writes the default if that differs."""
     shown = default if raw_default is None else raw_default
-    metadata = {"definition": Definition(kind, area, meaning, shown, machine_only)}
-    return dataclasses.field(default=default, metadata=metadata)
+    return dataclasses.field(default=default, metadata={"definition": Definition(kind, meaning, shown, machine_only)})

@@ -1,4 +1,4 @@
-"""Releases of Baïkal: the checksums that are known, the PHP that they need, and how versions compare."""
+"""Releases of Baïkal: known checksums, the PHP version that each needs, and comparison of versions."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ KNOWN_RELEASES = {
 
 
 NEEDED_PHP = {(0, 12): (8, 2), (0, 10): (8, 1)}
-"""Least PHP by release, from each release's composer.json; a newer release needs at least as much as the newest here."""
+"""Minimum PHP version by release, from each release's composer.json. Newer releases need at least the highest of these."""
 
 
 def needed_php(version: str) -> tuple[int, int]:
-    """Return the least PHP that the release ``version`` runs on."""
+    """Return the minimum PHP version for the release ``version``."""
     release = tuple(map(int, version.split(".")))[:2]
     return max((php for since, php in NEEDED_PHP.items() if release >= since), default=(8, 1))
 
 
 VERSION = re.compile(r"([0-9]{1,4}(?:\.[0-9]{1,4}){1,3})(?:[.-]?(?:alpha|beta|rc)\.?[0-9]{0,3})?")
-"""The form of a version. It becomes the name of a directory, and may come from baikal.yaml or a database."""
+"""The form of a version. It is used as the name of a directory, and may come from baikal.yaml or a database."""
 
 
 def numbers(version: str) -> tuple[int, ...]:
-    """Return the numbers of ``version``, to be compared; none for what is no version."""
-    found = VERSION.fullmatch(version)
-    return tuple(map(int, found[1].split("."))) if found else ()
+    """Return the numbers of ``version`` for comparison; an empty tuple if it isn't a version."""
+    match = VERSION.fullmatch(version)
+    return tuple(map(int, match[1].split("."))) if match else ()

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 def from_data(data: Mapping[str, object], *, image: bool = False) -> Settings:
     """Return the settings in pyinfra's host data; raises :class:`SettingsError` with every fault.
 
-    ``image`` is for a target that is no running machine: it needs neither a hostname nor passwords. Secrets are
-    references, read from this process's environment and disk.
+    ``image`` is for an image, which needs neither a hostname nor passwords. Secrets are references, which are read from
+    the environment and the files of this machine.
     """
     raw = {name: definition.raw_default for name, definition in DEFINITIONS.items()} | dict(data)
     if image:
@@ -31,8 +31,8 @@ def from_data(data: Mapping[str, object], *, image: bool = False) -> Settings:
 def from_environment(environ: Mapping[str, str], file: Mapping[str, object] | None = None) -> Settings:
     """Return the settings of a container; raises :class:`SettingsError` with every fault.
 
-    ``environ`` has ``BAIKAL_*`` variables and, for secrets, ``BAIKAL_*_FILE``. ``file`` is a parsed settings.toml, which
-    the environment overrides and in which secrets may be plain text.
+    ``environ`` has ``BAIKAL_*`` variables and, for secrets, ``BAIKAL_*_FILE``. ``file`` is a parsed settings.toml; the
+    environment overrides it, and it may contain secrets as plain text.
     """
     faults: list[Fault] = []
     raw = read_environment(environ, file or {}, DEFINITIONS, faults)
@@ -58,7 +58,7 @@ def _validated(raw: Mapping[str, object], faults: list[Fault], environ: Mapping[
                 faults.append(Fault(name, str(error), "" if definition.confidential else describe(value)))
     wrong = {fault.setting for fault in faults}
     settings = Settings(**{name: value for name, value in values.items() if name not in wrong})
-    # A conflict with a setting that is wrong by itself is not reported as well.
+    # If a setting is invalid, its conflicts with other settings are not reported.
     for involved, fault in conflicts(settings, target):
         if not wrong.intersection((fault.setting, *involved)):
             faults.append(fault)

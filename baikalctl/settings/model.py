@@ -1,7 +1,7 @@
-"""All settings as plain data: each with its name, type, default and meaning.
+"""All settings as a dataclass, and their definitions by name.
 
-The names in group data and in the environment, the validation and docs/settings.md all come from the definitions in
-:mod:`baikalctl.settings.areas`. :mod:`baikalctl.settings.load` reads and validates them.
+The definitions are in :mod:`baikalctl.settings.areas`. Group data, environment variables, validation and
+docs/settings.md all use them. :mod:`baikalctl.settings.load` reads and validates values.
 """
 
 from __future__ import annotations
@@ -25,18 +25,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(Fleet, Backup, Mail, Tls, Web, Database, Baikal, Identity):
-    """Everything that can be set for one server.
+    """All settings of one server.
 
-    A dataclass has the fields of its last base first, so the areas are listed here from the last to the first.
+    A dataclass has the fields of its last base class first, so the areas are listed from last to first.
     """
 
     @property
     def sender(self) -> str:
-        """The address that mail of this server comes from."""
+        """The sender address of this server's mail."""
         return self.mail_from or f"noreply@{self.hostname}"
 
 
+AREAS = (Identity, Baikal, Database, Web, Tls, Mail, Backup, Fleet)
 DEFINITIONS: dict[str, Definition] = {
-    field.name: field.metadata["definition"] for field in dataclasses.fields(Settings)
+    field.name: dataclasses.replace(field.metadata["definition"], area=area.AREA)
+    for area in AREAS
+    for field in dataclasses.fields(area)
 }
 """Every setting by name, in the order of docs/settings.md."""

@@ -1,4 +1,4 @@
-"""The reference of all settings, made from their definitions."""
+"""The reference of all settings, generated from their definitions."""
 
 from __future__ import annotations
 
@@ -14,13 +14,16 @@ if TYPE_CHECKING:
 
 HEAD = """# Settings
 
-Made from the definitions in `baikalctl/settings/areas/` by `make docs`; every setting there is.
+All settings, generated from `baikalctl/settings/areas/` by `make docs`.
 
-On machines, settings are pyinfra's data: defaults in `group_data/all.py`, what differs per host in `inventory.py`, and
-for one run `--data name=value`. In a container they are environment variables, or lines of a mounted
-`/etc/baikal/settings.toml`. Secrets (🔒) are given by reference, `{"env": "NAME"}` or `{"file": "path"}`; in a container
-also as the variable itself, as a variable that ends in `_FILE`, or plain in settings.toml. Data of your own, which
-other deploys use, starts with `x_`.
+On machines, settings are pyinfra data: `group_data/all.py` has the defaults, `inventory.py` has the values of each
+host, and `--data name=value` sets a value for one run. In a container, settings are environment variables, or lines of
+a mounted `/etc/baikal/settings.toml`.
+
+Secrets (🔒) are references: `{"env": "NAME"}` or `{"file": "path"}`. In a container, a secret can also be the value of
+its variable, the content of a file that a variable ending in `_FILE` names, or plain text in settings.toml.
+
+Data for your own deploys starts with `x_`.
 """
 
 
@@ -39,9 +42,9 @@ def markdown() -> str:
             area = definition.area
             title = area[0].upper() + area[1:]
             parts.append(
-                f"\n## {title}\n\n| setting | in a container | takes | default | meaning |\n|---|---|---|---|---|\n"
+                f"\n## {title}\n\n| setting | environment variable | values | default | description |\n|---|---|---|---|---|\n"
             )
-        variable = "– (decided by the image)" if definition.machine_only else f"`{PREFIX}{name.upper()}`"
+        variable = "– (not in a container)" if definition.machine_only else f"`{PREFIX}{name.upper()}`"
         lock = " 🔒" if definition.secret else ""
         default = f"`{json.dumps(definition.raw_default, ensure_ascii=False)}`"
         default = "– (none)" if definition.raw_default is None else default

@@ -1,12 +1,12 @@
-"""A value that must not be shown."""
+"""A value that is never printed."""
 
 from __future__ import annotations
 
 
 class Secret:
-    """A password or key that prints as ``[hidden]``; only :meth:`reveal` gives it away.
+    """A password or key that prints as ``[hidden]``; only :meth:`reveal` returns it.
 
-    Not a dataclass and not a ``str``: nothing that formats, logs or serialises it can leak it by accident.
+    It is neither a dataclass nor a ``str``, so formatting, logging or serialising it can't leak it.
     """
 
     __slots__ = ("_plain",)
@@ -16,11 +16,11 @@ class Secret:
         self._plain = plain
 
     def reveal(self) -> str:
-        """Return the value itself, for the one place that needs it."""
+        """Return the value itself."""
         return self._plain
 
     def __repr__(self) -> str:
-        """Show that there is a value, not which."""
+        """Show that there is a value, without the value."""
         return "[hidden]"
 
     __str__ = __repr__
@@ -34,6 +34,5 @@ class Secret:
         return hash(self._plain)
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Refuse to be pickled: that would write the value somewhere."""
-        message = "a secret cannot be serialised"
-        raise TypeError(message)
+        """Refuse to be pickled, because a pickle contains the value."""
+        raise TypeError("a secret cannot be serialised")

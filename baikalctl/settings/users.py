@@ -1,4 +1,4 @@
-"""The people of a server as data: accounts with their calendars, address books and shares."""
+"""The setting ``users``: accounts with their calendars, address books and shares."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from baikalctl.errors import Fault, unknown_name
+from baikalctl.settings import validators
 from baikalctl.settings.value_types import Choice, Kind, SecretValue, Text, describe
 
 if TYPE_CHECKING:
@@ -17,14 +18,14 @@ if TYPE_CHECKING:
 
 
 NAME_BYTES = 50
-"""Longest user name: ``users.username`` is VARBINARY(50) in Baïkal's MySQL schema, and all databases are treated alike."""
+"""Longest user name: ``users.username`` is VARBINARY(50) in Baïkal's MySQL schema. The limit applies to all databases."""
 COLLECTION_BYTES = 200
-"""Longest name of a calendar or address book: ``uri`` is VARBINARY(200) there."""
+"""Longest name of a calendar or address book: ``uri`` is VARBINARY(200) in that schema."""
 
 
 @dataclass(frozen=True)
 class Share:
-    """Somebody else who sees a calendar: ``principal`` is a declared user, ``access`` is ``read`` or ``write``."""
+    """Access of another account to a calendar: ``principal`` is a declared user, ``access`` is ``read`` or ``write``."""
 
     principal: str
     access: str
@@ -32,7 +33,7 @@ class Share:
 
 @dataclass(frozen=True)
 class Collection:
-    """A calendar or an address book; ``name`` is the last part of its address, ``color`` and ``share`` are a calendar's."""
+    """A calendar or an address book; ``name`` is the last part of its URL. Only calendars have ``color`` and ``share``."""
 
     name: str
     display_name: str
@@ -40,12 +41,12 @@ class Collection:
     color: str = ""
     share: tuple[Share, ...] = ()
     displayed: bool = True
-    """Whether the display name was declared: one that wasn't is only for a new collection, and its owner's to change."""
+    """Whether the display name was declared. If not, it is only set for a new collection, and the owner may change it."""
 
 
 @dataclass(frozen=True)
 class User:
-    """An account. ``present`` is false for one that is to be removed, with all that it owns."""
+    """An account. If ``present`` is false, the account is removed, with all of its data."""
 
     name: str
     display_name: str
@@ -59,7 +60,7 @@ class User:
 
 
 class UsersValue(Kind["tuple[User, ...]"]):
-    """The list of accounts; :func:`read_users` reads it, because it has many faults of its own."""
+    """The list of accounts. :func:`read_users` reads it, because one list can have many faults."""
 
     form = "a list of accounts"
     confidential = True
@@ -67,46 +68,47 @@ class UsersValue(Kind["tuple[User, ...]"]):
 
 def _user_name(text: str) -> str:
     if re.search(r"[\s/:\\?#%\x7f]", text) or text in (".", ".."):
-        message = "has a space, a colon or one of / \\ ? # %, which no client can log in with"
-        raise ValueError(message)
+        raise ValueError(
+            "has a space, a colon or one of / \\ ? # %; no client can log in with such a name, so choose another"
+        )
     return _short(text, NAME_BYTES)
 
 
 def _collection_name(text: str) -> str:
     if re.search(r"[/\\?#%\x7f]", text) or text in (".", ".."):
-        message = "becomes part of an address, so it can't have / \\ ? # or %; use display_name for what people see"
-        raise ValueError(message)
+        raise ValueError(
+            "is part of a URL, so it can't have / \\ ? # or %; use display_name for the name that users see"
+        )
     return _short(text, COLLECTION_BYTES)
 
 
 def _short(text: str, limit: int) -> str:
     normal = unicodedata.normalize("NFC", text)
     if len(normal.encode()) > limit:
-        message = f"is longer than {limit} bytes; shorten it"
-        raise ValueError(message)
+        raise ValueError(f"is longer than {limit} bytes; shorten it")
     return normal
 
 
 def email(text: str) -> str:
-    """Return an e-mail address, as far as its shape tells (RFC 5321's dot-atom form), in lower case.
+    """Return an e-mail address (RFC 5321's dot-atom form) in lower case. Only its form is checked.
 
-    Baïkal compares an event's addresses, which it makes lower-case, with this one as it stands.
+    Baïkal converts an event's addresses to lower case and compares them with this one.
     """
     if len(text) > 80 or not re.fullmatch(r"[^\s@<>,;:\"()\[\]\\]+@[^\s@<>,;:\"()\[\]\\]+", text):
-        message = 'is no e-mail address; write it bare, such as "jo@example.org", at most 80 characters'
-        raise ValueError(message)
+        raise ValueError(
+            'is not an e-mail address; write only the address, such as "jo@example.org", at most 80 characters'
+        )
     return text.lower()
 
 
 def _color(text: str) -> str:
-    if not re.fullmatch(r"#[0-9a-fA-F]{6}([0-9a-fA-F]{2})?", text):
-        message = 'is no colour; write "#RRGGBB", or "#RRGGBBAA"'
-        raise ValueError(message)
-    return text.upper()
+    return validators.matches(r"#[0-9a-fA-F]{6}([0-9a-fA-F]{2})?", 'is not a colour; write "#RRGGBB", or "#RRGGBBAA"')(
+        text
+    ).upper()
 
 
 NAME = Text("a user name", _user_name)
-COLLECTION_NAME = Text("a name for its address", _collection_name)
+COLLECTION_NAME = Text("a name for its URL", _collection_name)
 FREE_TEXT = Text("text", str.strip, empty=True)
 EMAIL = Text("an e-mail address", email, empty=True)
 COLOR = Text("a colour", _color, empty=True)
@@ -115,21 +117,21 @@ STATE = Choice("present", "absent")
 
 
 class _Table:
-    """One table of the users' list being read: takes its fields, and collects what is wrong with each."""
+    """One table of the list ``users``: reads its fields, and collects their faults."""
 
     def __init__(self, raw: object, path: str, fields: tuple[str, ...], faults: list[Fault]) -> None:
         self.path, self.faults = path, faults
         self.raw: dict[str, Any] = {}
         self.readable = isinstance(raw, dict)
         if not isinstance(raw, dict):
-            # The value isn't shown: it may hold a password.
+            # The value isn't shown: it may contain a password.
             faults.append(Fault(path, f'should be a table, such as {{"{fields[0]}": …}}'))
             return
         self.raw = raw
         faults.extend(Fault(f"{path}.{key}", unknown_name(str(key), fields)) for key in raw if key not in fields)
 
     def text(self, field: str, kind: Kind[str], default: str | None = "") -> str:
-        """Return a field read by ``kind``; ``default`` where it is missing, None meaning that it must be there."""
+        """Return a field read by ``kind``, or ``default`` if it is missing; a field with the default None is required."""
         if field not in self.raw:
             if default is None and self.readable:
                 self.faults.append(Fault(f"{self.path}.{field}", f"is missing; it should be {kind.form}"))
@@ -150,9 +152,9 @@ class _Table:
 
 
 def read_users(raw: object, faults: list[Fault], environ: Mapping[str, str], *, plain: bool) -> tuple[User, ...]:
-    """Return the accounts that ``raw`` declares; whatever is wrong is added to ``faults``.
+    """Return the accounts that ``raw`` declares; all errors are added to ``faults``.
 
-    ``environ`` and ``plain`` say how passwords are read, as in :meth:`baikalctl.settings.value_types.SecretValue.resolve`.
+    ``environ`` and ``plain`` are for passwords, as in :meth:`baikalctl.settings.value_types.SecretValue.resolve`.
     """
     if isinstance(raw, (str, dict)) or not isinstance(raw, (list, tuple)):
         faults.append(Fault("users", 'should be a list of tables, such as [{"name": "jo", …}]'))
@@ -181,7 +183,7 @@ def _read_user(raw: object, path: str, faults: list[Fault], password: Callable[[
     calendars = tuple(_read_collection(item, where, faults, calendar=True) for where, item in table.items("calendars"))
     books = tuple(_read_collection(item, where, faults, calendar=False) for where, item in table.items("address_books"))
     for kind, collections in (("calendars", calendars), ("address_books", books)):
-        _refuse_twins(f"{path}.{kind}", [collection.name for collection in collections], faults)
+        _refuse_duplicates(f"{path}.{kind}", [collection.name for collection in collections], faults)
     return User(
         name=name,
         display_name=table.text("display_name", FREE_TEXT) or name,
@@ -212,15 +214,15 @@ def _read_collection(raw: object, path: str, faults: list[Fault], *, calendar: b
     )
 
 
-def _refuse_twins(path: str, names: list[str], faults: list[Fault]) -> None:
+def _refuse_duplicates(path: str, names: list[str], faults: list[Fault]) -> None:
     for position, name in enumerate(names):
         if name and name in names[:position]:
-            faults.append(Fault(f"{path}[{position}].name", "is declared twice; keep one", describe(name)))
+            faults.append(Fault(f"{path}[{position}].name", "is declared twice; remove one", describe(name)))
 
 
 def _cross_check(users: tuple[User, ...], faults: list[Fault]) -> None:
-    """Find what is wrong between accounts: twins, and shares with nobody, with oneself, or twice."""
-    _refuse_twins("users", [user.name for user in users], faults)
+    """Find errors between accounts: duplicates, and shares with unknown accounts, with the owner, or twice."""
+    _refuse_duplicates("users", [user.name for user in users], faults)
     present = {user.name for user in users if user.present}
     for position, user in enumerate(users):
         for number, calendar in enumerate(user.calendars):
@@ -230,8 +232,8 @@ def _cross_check(users: tuple[User, ...], faults: list[Fault]) -> None:
                 if share.principal == user.name:
                     faults.append(Fault(path, "is the calendar's own owner; remove it", describe(share.principal)))
                 elif share.principal and share.principal not in present:
-                    problem = "is nobody among users; declare the account, or take the share away"
+                    problem = "is not an account in users; declare the account, or remove the share"
                     faults.append(Fault(path, problem, describe(share.principal)))
                 elif share.principal in sharees:
-                    faults.append(Fault(path, "is named twice; keep one", describe(share.principal)))
+                    faults.append(Fault(path, "is named twice; remove one", describe(share.principal)))
                 sharees.add(share.principal)

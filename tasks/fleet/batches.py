@@ -13,6 +13,7 @@ from pyinfra.api.exceptions import DeployError
 from pyinfra.api.operation import operation
 from pyinfra.api.state import BaseStateCallback
 
+from baikalctl.output import counted
 from tasks.pyinfra_internals import operations
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ class Conductor(BaseStateCallback):
         if failed and not asked and len(failed) * WHOLE > (state.config.FAIL_PERCENT or 0) * len(before):
             message = (
                 f"the roll-out stops, because {', '.join(failed)} failed; "
-                f"the {self._hosts - len(before)} hosts of the batches that follow are unchanged"
+                f"unchanged: {counted(self._hosts - len(before), 'host')} of the batches that follow"
             )
             raise DeployError(message)
 

@@ -17,7 +17,7 @@ from pyinfra import logger
 from pyinfra.api.output import format_text
 from pyinfra.api.state import BaseStateCallback
 
-from baikalctl.output import escaped
+from baikalctl.output import counted, escaped
 from tasks.fleet.batches import GATE
 from tasks.pyinfra_internals import hosts, operations, process
 
@@ -112,7 +112,7 @@ def lines(endings: dict[str, Ending], width: int) -> Iterator[str]:
     """Yield what people read: hosts with the same ending together, each name in full, to be searched for."""
     by_state = {state: [ending for ending in endings.values() if ending.state == state] for state in ORDER}
     counts = ", ".join(f"{len(found)} {state}" for state, found in by_state.items() if found)
-    yield f"--> Summary of {len(endings)} {'host' if len(endings) == 1 else 'hosts'}: {counts}"
+    yield f"--> Summary of {counted(len(endings), 'host')}: {counts}"
     for state in ORDER:
         for words in dict.fromkeys(ending.words for ending in by_state[state]):
             alike = [name for name, ending in endings.items() if ending == Ending(state, words)]

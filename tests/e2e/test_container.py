@@ -271,7 +271,7 @@ def test_second_container_on_a_volume_waits_and_then_serves(engine: Engine, imag
 # Refusals
 
 WRONG: Final = {
-    "hostname": ("https://cal.example.org", "bare name"),
+    "hostname": ("https://cal.example.org", "use only the name"),
     "hostnames": ("dav_1.example.org", "letters, digits, hyphens and dots only"),
     "timezone": ("Mars", '"Europe/Berlin"'),
     "admin_password": ("", "is empty"),
@@ -283,7 +283,7 @@ WRONG: Final = {
     "database_host": ("db.example.org:3306", "the port as database_port"),
     "database_port": ("mysql", "from 0 to 65535"),
     "database_name": ("dav;x", "letters, digits, _ and - only"),
-    "database_user": ("jo doe", "as the server's owner shows it"),
+    "database_user": ("jo doe", "as the provider of the server shows it"),
     "database_password": ("hünter2", "choose another password at the database server"),
     "database_tls": ("on", "should be verify or off"),
     "database_ca": ("ca.pem", "absolute path"),
@@ -297,7 +297,7 @@ WRONG: Final = {
     "tls": ("acme", "letsencrypt, files, selfsigned or off"),
     "tls_certificate": ("tls.crt", "absolute path"),
     "tls_key": ("/a/../b", "absolute path"),
-    "acme_email": ("Jo <jo@example.org>", "write it bare"),
+    "acme_email": ("Jo <jo@example.org>", "write only the address"),
     "acme_server": ("http://ca.example.org/directory", "https:// address"),
     "acme_ca": ("ca.pem", "absolute path"),
     "acme_key_type": ("ed25519", "should be ecdsa or rsa"),
@@ -343,23 +343,23 @@ def test_all_wrong_variables_are_reported_together_and_nothing_is_written(
         (line,) = [line for line in output.lines if re.match(rf"baikalctl: {start}( = |:)", line)]
         assert words in line
     assert "did you mean BAIKAL_HOSTNAME?" in output.line("BAIKAL_HOSTNAM:")
-    assert "choose an image with that release" in output.line("BAIKAL_VERSION:")
-    assert output.lines[-1].startswith("baikalctl: nothing was touched")
+    assert "use an image with that release" in output.line("BAIKAL_VERSION:")
+    assert output.lines[-1].startswith("baikalctl: nothing was changed")
     assert listing(engine, image, volume) == ""
 
 
 @pytest.mark.parametrize(
     ("environment", "expected"),
     [
-        ({"BAIKAL_HOSTNAME": None}, ["BAIKAL_HOSTNAME: is missing; give the name that clients type"]),
+        ({"BAIKAL_HOSTNAME": None}, ["BAIKAL_HOSTNAME: is missing; set it to the name that clients connect to"]),
         ({"BAIKAL_ADMIN_PASSWORD": None}, ["BAIKAL_ADMIN_PASSWORD: is missing"]),
         (
             {"BAIKAL_ADMIN_PASSWORD_FILE": "/run/secrets/admin"},
-            ["BAIKAL_ADMIN_PASSWORD: both BAIKAL_ADMIN_PASSWORD and BAIKAL_ADMIN_PASSWORD_FILE are set; keep one"],
+            ["BAIKAL_ADMIN_PASSWORD: both BAIKAL_ADMIN_PASSWORD and BAIKAL_ADMIN_PASSWORD_FILE are set; remove one"],
         ),
         (
             {"BAIKAL_ADMIN_PASSWORD": None, "BAIKAL_ADMIN_PASSWORD_FILE": "/run/secrets/admin"},
-            ["BAIKAL_ADMIN_PASSWORD: is to come from the file /run/secrets/admin, which cannot be read"],
+            ["BAIKAL_ADMIN_PASSWORD: is read from the file /run/secrets/admin, which cannot be read"],
         ),
         (
             {"BAIKAL_USERS": json.dumps([{"name": "jo", "pasword": PASSWORD}, {"name": "jo", "password": PASSWORD}])},
@@ -367,7 +367,7 @@ def test_all_wrong_variables_are_reported_together_and_nothing_is_written(
         ),
         (
             {"BAIKAL_HTTP_PORT": "8080", "BAIKAL_HTTPS_PORT": "8080", "BAIKAL_CALDAV": "no", "BAIKAL_CARDDAV": "off"},
-            ["BAIKAL_HTTPS_PORT = 8080: is http_port as well", "BAIKAL_CARDDAV = false: and caldav are both off"],
+            ["BAIKAL_HTTPS_PORT = 8080: is the same as http_port", "BAIKAL_CARDDAV = false: and caldav are both off"],
         ),
         (
             {"BAIKAL_TLS": "files"},
@@ -435,8 +435,8 @@ def test_contradictory_environment_is_refused(
         (b'http_prt = 8080\nadmin_password = "x"\n', 2, "http_prt: no such setting; did you mean http_port?"),
         (b'http_port = "8080"\n', 2, 'http_port = "8080": should be a whole number'),
         (b"hostname = cal.example.org\n", 1, f"{TOML} is not TOML: "),
-        (b'hostname = "caf\xe9"\n', 1, f"{TOML} is not UTF-8 text; save it as such"),
-        (None, 1, f"{TOML} is a directory: the file that should be mounted there doesn't exist on the host"),
+        (b'hostname = "caf\xe9"\n', 1, f"{TOML} is not UTF-8 text; save it as UTF-8"),
+        (None, 1, f"{TOML} is a directory, because the file to mount doesn't exist on the host"),
     ],
     ids=["the release", "misspelt", "a wrong type", "not TOML", "not UTF-8", "a directory"],
 )
@@ -479,12 +479,12 @@ def test_wrong_mounted_file_is_refused(  # noqa: PLR0913, PLR0917 - two fixtures
         (
             ["--user=4711:4711"],
             "{secret}:/etc/baikal/settings.toml",
-            f"{TOML} can't be read by uid 4711; give that account the file (chown 4711)",
+            f"{TOML} can't be read by uid 4711; run chown 4711 on the file",
         ),
         (
             ["--user=4711:4711", "--sysctl=net.ipv4.ip_unprivileged_port_start=1024"],
             "",
-            "http_port is 80, which an ordinary user can't listen on here; set BAIKAL_HTTP_PORT to 1024 or more",
+            "http_port is 80, and in this container an ordinary user can't listen on it; set BAIKAL_HTTP_PORT to 1024 or",
         ),
     ],
     ids=["a read-only volume", "no tmpfs", "another's folder", "root without powers", "another's file", "low ports"],

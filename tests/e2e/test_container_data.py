@@ -207,7 +207,7 @@ def start_log(container: Container) -> list[str]:
     lines = [
         line.removeprefix("baikalctl: ") for line in container.log().splitlines() if line.startswith("baikalctl: ")
     ]
-    return [line for line in lines if not line.startswith("PHP has the same account")]
+    return [line for line in lines if not line.startswith("PHP runs as the same account")]
 
 
 def health(container: Container) -> str:

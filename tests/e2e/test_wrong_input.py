@@ -13,7 +13,8 @@ from tests.lab.deploying import pyinfra
 from tests.lab.release import Release, standin
 from tests.lab.server import Server
 from tests.lab.wrong_packages import INDEX
-from tests.unit.wrong_settings import SECRET, VARIABLES, WRONG_DATA
+from tests.unit.settings.cases import REFUSED
+from tests.unit.settings.cases.common import SECRET, VARIABLES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,30 +46,28 @@ def test_every_wrong_setting_is_one_line_and_changes_nothing(
     """The unit tests' whole table of wrong settings, with one host for each, on a real machine."""
     for variable, value in VARIABLES.items():
         monkeypatch.setenv(variable, value)
-    assert len(WRONG_DATA) >= 50
-    cases = [(name, wrong) for name, wrong in WRONG_DATA.items() if _is_plain(wrong.given)]
-    assert len(cases) >= len(WRONG_DATA) - 5
+    assert len(REFUSED) >= 50
+    cases = [refused for refused in REFUSED if _is_plain(refused.data)]
+    assert len(cases) >= len(REFUSED) - 5
     numbered = list(enumerate(cases))
     for start in range(0, len(numbered), HOSTS_A_RUN):
         batch = numbered[start : start + HOSTS_A_RUN]
         hosts = []
-        for number, (_, wrong) in batch:
+        for number, refused in batch:
             _, data = bare.host(users=[], hostname="cal.example.org")
-            if {"baikal_version", "baikal_archive"} & set(wrong.given):
+            if {"baikal_version", "baikal_archive"} & set(refused.data):
                 del data["baikal_sha256"]
-            if "baikal_version" in wrong.given and "baikal_archive" not in wrong.given:
+            if "baikal_version" in refused.data and "baikal_archive" not in refused.data:
                 del data["baikal_archive"]
-            hosts.append((f"case-{number}", data | dict(wrong.given)))
+            hosts.append((f"case-{number}", data | dict(refused.data)))
         outcome = pyinfra(hosts, "-y", "--json")
         assert outcome.status == 1, outcome.output
         assert "nothing was changed anywhere" in outcome.output
         assert SECRET not in outcome.output
-        for number, (name, wrong) in batch:
+        for number, refused in batch:
             lines = [line for line in outcome.output.splitlines() if line.strip().startswith(f"case-{number}: ")]
-            assert len(lines) == 1, (name, lines)
-            assert f": {wrong.setting}" in lines[0], (name, lines)
-            assert wrong.value in lines[0], (name, lines)
-            assert wrong.words in lines[0], (name, lines)
+            assert len(lines) == 1, (refused.line, lines)
+            assert f"case-{number}: {refused.line}" in lines[0], (refused.line, lines)
     assert bare.machine.snapshot(TOUCHABLE) == before
 
 

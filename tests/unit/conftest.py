@@ -54,10 +54,10 @@ def _frozen_heap() -> None:
 @pytest.fixture(scope="session")
 def memory() -> Iterator[Path]:
     """Return a directory in memory where there is some, so that nothing waits for a disk; removed at the end."""
-    shared = "/dev/shm"  # noqa: S108 - only the place; the directory in it is made with a name of its own
-    place = Path(tempfile.mkdtemp(prefix="baikal-unit-", dir=shared if os.access(shared, os.W_OK) else None))
-    yield place.resolve()
-    shutil.rmtree(place, ignore_errors=True)
+    shared = "/dev/shm"  # noqa: S108 - only the parent; the directory in it has a random name
+    folder = Path(tempfile.mkdtemp(prefix="baikal-unit-", dir=shared if os.access(shared, os.W_OK) else None))
+    yield folder.resolve()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ):
         Path(folder).mkdir(mode=0o700 if folder in private else 0o755, parents=True, exist_ok=True)
         Path(folder).chmod(0o700 if folder in private else 0o755)
-    # Nothing runs on it. This machine's own web server is nobody's business here.
+    # No service runs on the host. The web server of this machine must not be asked.
     systemctl = tmp_path / "programs/systemctl"
     systemctl.parent.mkdir()
     systemctl.write_text("#!/bin/sh\necho inactive\nexit 3\n", encoding="ascii")
@@ -122,21 +122,21 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def release_standing(host: Path) -> Path:
     """Have what ``baikalctl`` reads of an installed release on the host; return its directory."""
-    place = host / paths.CODE[len(str(host)) + 1 :] / VERSION
-    schema = place / "Core/Resources/Db/SQLite/db.sql"
+    folder = host / paths.CODE[len(str(host)) + 1 :] / VERSION
+    schema = folder / "Core/Resources/Db/SQLite/db.sql"
     schema.parent.mkdir(parents=True)
     schema.write_bytes(SCHEMA.read_bytes())
-    return place
+    return folder
 
 
 @pytest.fixture(scope="session")
 def empty_database(memory: Path) -> bytes:
     """Return an empty database of Baïkal's, made once."""
-    place = memory / "empty.sqlite"
+    database = memory / "empty.sqlite"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(interface, "schema", lambda *_: SCHEMA.read_text(encoding="utf-8"))
-        sqlite.Sqlite(place).create(VERSION)
-    return place.read_bytes()
+        sqlite.Sqlite(database).create(VERSION)
+    return database.read_bytes()
 
 
 @pytest.fixture
@@ -152,18 +152,18 @@ def connection(host: Path, empty_database: bytes) -> Iterator[sqlite_file.Connec
 @pytest.fixture
 def spool(host: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Have an empty queue of nullmailer's on the host, and a journal that tells of it; return its folder."""
-    place = host / "var/spool/nullmailer"
-    for name, path in (("SPOOL", place), ("QUEUE", place / "queue"), ("FAILED", place / "failed")):
+    folder = host / "var/spool/nullmailer"
+    for name, path in (("SPOOL", folder), ("QUEUE", folder / "queue"), ("FAILED", folder / "failed")):
         path.mkdir(parents=True)
         monkeypatch.setattr(nullmailer, name, path)
-    monkeypatch.setattr(nullmailer, "TRIGGER", place / "trigger")
+    monkeypatch.setattr(nullmailer, "TRIGGER", folder / "trigger")
     monkeypatch.setattr(nullmailer, "ACCOUNT", paths.USER)
     journal = host / "programs/journalctl"
     journal.write_text(
-        f'#!/bin/sh\n[ "$1 $2" = "--unit nullmailer" ] && cat {place.parent}/journal\n', encoding="utf-8"
+        f'#!/bin/sh\n[ "$1 $2" = "--unit nullmailer" ] && cat {folder.parent}/journal\n', encoding="utf-8"
     )
     journal.chmod(0o755)
-    return place
+    return folder
 
 
 @pytest.fixture
@@ -183,9 +183,9 @@ def untried(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def upgrade(version: str) -> str:
         file = Path(paths.INCOMING) / staging.YAML
-        found = config.understood(file)
-        found["system"]["configured_version"] = version
-        config.write(found, file)
+        configuration = config.understood(file)
+        configuration["system"]["configured_version"] = version
+        config.write(configuration, file)
         return migration.UPGRADED
 
     monkeypatch.setattr(trial_run, "try_out", lambda *_: None)

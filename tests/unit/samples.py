@@ -64,12 +64,12 @@ def own_postfix() -> Settings:
 
 
 def declared(**changed: object) -> DesiredState:
-    """Return what a host is told of :func:`settings`."""
+    """Return the desired state for :func:`settings`."""
     return desired_state(settings(**changed))
 
 
 def user(name: str = "jo", **changed: object) -> dict[str, object]:
-    """Return the table of one account as somebody writes it."""
+    """Return the table of one account as an operator writes it."""
     return {"name": name, "password": f"password of {name}"} | changed
 
 

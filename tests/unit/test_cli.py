@@ -1,4 +1,4 @@
-"""The command line: verbs, exit statuses, and one sentence for what goes wrong."""
+"""The command line: commands, exit statuses, and one line for each error."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import functools
 import hashlib
 import http.server
 import importlib
+import itertools
 import json
 import os
 import re
@@ -15,11 +16,13 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from baikalctl import paths
+from baikalctl.argument_parser import PROGRAM_VERSION, Parser
 from baikalctl.arguments import parser
 from baikalctl.baikal import release
 from baikalctl.checks import check
@@ -37,63 +40,162 @@ FILES: dict[str, object] = {"tls": "files", "tls_certificate": "/not/there.pem",
 
 @pytest.fixture
 def deployed(host: Path, release_standing: Path) -> Path:
-    """Have a host that is declared, with its release, and nothing applied yet; return its root."""
+    """Return the root of a host with declared.json and a release, and nothing applied."""
     assert release_standing.is_dir()
     declare()
     return host
 
 
 def declare(**changed: object) -> None:
-    """Write what a deploy would declare."""
+    """Write declared.json as a deploy does."""
     Path(paths.DECLARED).write_text(declared(**changed).to_json(), encoding="utf-8")
 
 
 def checksum(archive: Path) -> str:
-    """Return what sha256sum prints."""
+    """Return the SHA-256 as sha256sum prints it."""
     return hashlib.sha256(archive.read_bytes()).hexdigest()
 
 
-def test_the_settings_are_printed_as_the_page(capsys: pytest.CaptureFixture[str]) -> None:
-    """The verb and the page are the same text."""
+def test_settings_prints_the_reference_page(capsys: pytest.CaptureFixture[str]) -> None:
+    """The same text as docs/settings.md."""
     assert main(["settings"]) == 0
     assert capsys.readouterr().out == markdown()
 
 
-@pytest.mark.parametrize("arguments", [[], ["nonsense"], ["check", "--nonsense"], ["release", VERSION], ["apply", "x"]])
-def test_a_wrong_call_is_status_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """With the usage, on standard error."""
+ALL = "check, backup, restore, certificate, mail, database, apply, import, recover, settings"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "usage", "line"),
+    [
+        ("", "[--help] [--version] COMMAND …", f"a command is missing; choose from {ALL}"),
+        ("chekc", "[--help] [--version] COMMAND …", f"unknown command 'chekc'; did you mean check? choose from {ALL}"),
+        ("healt", "[--help] [--version] COMMAND …", f"unknown command 'healt'; did you mean health? choose from {ALL}"),
+        ("zzz", "[--help] [--version] COMMAND …", f"unknown command 'zzz'; choose from {ALL}"),
+        ("--jsno check", "[--help] [--version] COMMAND …", "unknown option --jsno; choose from --help, --version"),
+        (
+            "check --jsno",
+            "check [-h] [--json] [--thorough] [--wait SECONDS]",
+            "check: unknown option --jsno; did you mean --json? choose from --help, --json, --thorough, --wait",
+        ),
+        (
+            "check --wiat=3",
+            "check [-h] [--json] [--thorough] [--wait SECONDS]",
+            "check: unknown option --wiat=3; did you ",
+        ),
+        ("apply x", "apply [-h] [--plan]", "apply: unexpected argument 'x'"),
+        (
+            "mail",
+            "mail [--help] test ADDRESS | ",
+            "mail: a command is missing; choose from test, queue, retry, drop, dns",
+        ),
+        (
+            "mail tset",
+            "mail [--help] test ADDRESS | ",
+            "mail: unknown command 'tset'; did you mean test? choose from test, queue, retry, drop, dns",
+        ),
+        ("mail test", "mail test [-h] ADDRESS", "mail test: missing: ADDRESS"),
+        ("mail queue --json", "mail queue [-h]", "mail queue: unknown option --json; choose from --help"),
+        (
+            "backup lst",
+            "backup [--help] [--json] ",
+            "backup: unknown command 'lst'; did you mean list? choose from list, ",
+        ),
+        (
+            "database mvoe",
+            "database [--help] move",
+            "database: unknown command 'mvoe'; did you mean move? choose from move",
+        ),
+        (f"release {VERSION}", "release [-h] [--sha256 SHA256] version archive", "release: missing: archive"),
+    ],
+)
+def test_mistake_is_one_line_with_the_usage_of_the_command(
+    arguments: str, usage: str, line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On standard error, with status 2. The line has the nearest word and the choices of the command that was meant."""
     with pytest.raises(SystemExit) as caught:
-        main(arguments)
+        main(arguments.split())
     assert caught.value.code == 2
-    assert "usage: baikalctl" in capsys.readouterr().err
+    first, *_, last = capsys.readouterr().err.splitlines()
+    assert first.startswith(f"usage: baikalctl {usage}")
+    assert last.startswith(
+        f"baikalctl{'' if usage.startswith('[') else ' '}{': ' if usage.startswith('[') else ''}{line}"
+    )
 
 
-def test_help_names_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
-    """With what it is for."""
+def test_help_lists_everyday_commands_first_and_internal_ones_last(capsys: pytest.CaptureFixture[str]) -> None:
+    """Every command is in one group, with its description."""
     with pytest.raises(SystemExit) as caught:
         main(["--help"])
     assert caught.value.code == 0
-    said = capsys.readouterr().out
-    for verb in ("check", "apply", "certificate", "release", "settings"):
-        assert re.search(rf"^    {verb}\s", said, re.MULTILINE)
+    headings = "everyday commands|advanced commands|internal commands"
+    _, everyday, advanced, internal = re.split(rf"^(?:{headings}):$", capsys.readouterr().out, flags=re.MULTILINE)
+    named = [re.findall(r"^  ([a-z]+)  ", group, re.MULTILINE) for group in (everyday, advanced, internal)]
+    assert named[0] == ["check", "backup", "restore", "certificate", "mail", "database"]
+    assert named[2] == ["health", "release", "sendmail", "start"]
+    assert sorted(itertools.chain(*named)) == sorted(commands_of(parser()))
+
+
+def test_help_of_every_command_has_an_example() -> None:
+    """Also of the subcommands."""
+    commands = commands_of(parser())
+    commands |= {f"{name} {sub}": of for name in ("mail", "backup") for sub, of in commands_of(commands[name]).items()}
+    without = [
+        name
+        for name, command in commands.items()
+        if f"example:\n  {'docker' if name == 'start' else 'baikalctl'} " not in command.format_help()
+    ]
+    assert without == []
+
+
+@pytest.mark.parametrize(
+    ("installed", "expected"), [(VERSION, f"Baïkal {VERSION}"), ("", "no release of Baïkal is installed")]
+)
+def test_version_is_that_of_the_program_and_of_the_installed_release(
+    installed: str, expected: str, host: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also on a host without a release."""
+    assert host.is_dir()
+    if installed:
+        Path(paths.CURRENT).symlink_to(installed)
+    with pytest.raises(SystemExit) as caught:
+        main(["--version"])
+    assert not caught.value.code
+    assert capsys.readouterr().out == f"baikalctl {PROGRAM_VERSION}, {expected}\n"
+
+
+def test_parser_accepts_options_of_newer_pythons() -> None:
+    """Python 3.14 passes ``color`` to the parser of each subcommand."""
+    assert Parser("baikalctl check", "Check.", "baikalctl check", color=True).prog == "baikalctl check"
+
+
+def test_version_of_the_program_is_that_of_the_project() -> None:
+    """In pyproject.toml."""
+    project = tomllib.loads((HOME / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["version"] == PROGRAM_VERSION
+
+
+def commands_of(command: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    """Return the subcommands of a command."""
+    (action,) = [action for action in command._actions if isinstance(action, argparse._SubParsersAction)]
+    return dict(action.choices)
 
 
 @pytest.mark.usefixtures("host")
 @pytest.mark.parametrize("arguments", [["check"], ["apply"], ["apply", "--plan"], ["certificate"]])
-def test_a_host_that_was_never_deployed_to_is_one_sentence(
-    arguments: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_host_without_a_deploy_is_one_line(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """On standard error, with status 1."""
     assert main(arguments) == 1
-    said = capsys.readouterr()
-    assert said.out == ""
+    output = capsys.readouterr()
+    assert output.out == ""
     assert (
-        said.err == f"baikalctl: {paths.DECLARED} is not there: this host was never deployed to; run the deploy first\n"
+        output.err
+        == f"baikalctl: {paths.DECLARED} does not exist, because this host has no deploy yet; run the deploy first\n"
     )
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "refused"),
     [
         (["database", "move"], True),
         (["backup"], True),
@@ -104,7 +206,12 @@ def test_a_host_that_was_never_deployed_to_is_one_sentence(
     ],
 )
 def test_one_off_container_without_settings_is_refused_only_if_the_command_needs_them(
-    host: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str], *, told: bool
+    host: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    *,
+    refused: bool,
 ) -> None:
     """A container that was started has its settings already."""
     for name in [name for name in os.environ if name.startswith("BAIKAL_")]:
@@ -112,26 +219,26 @@ def test_one_off_container_without_settings_is_refused_only_if_the_command_needs
     monkeypatch.setattr(start, "exit_on_signals", lambda: None)
     Path(paths.LAID_OUT).mkdir(parents=True)
     Path(paths.CURRENT).symlink_to(VERSION)
-    asked = "BAIKAL_HOSTNAME: is missing"
-    assert main(arguments) == (2 if told else 1)
-    assert (asked in capsys.readouterr().err) is told
+    message = "BAIKAL_HOSTNAME: is missing"
+    assert main(arguments) == (2 if refused else 1)
+    assert (message in capsys.readouterr().err) is refused
     Path(paths.SERVICES).mkdir(parents=True)
     assert main(arguments) == 1
-    assert asked not in capsys.readouterr().err
+    assert message not in capsys.readouterr().err
     assert host.is_dir()
 
 
 @pytest.mark.usefixtures("deployed")
-def test_apply_says_what_it_does_and_then_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+def test_apply_prints_its_steps_and_a_second_run_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     """The first run lists its steps, the plan before it the same ones, the second run is silent."""
     declare(users=[user()])
     assert main(["apply", "--plan"]) == 0
     assert capsys.readouterr().out.splitlines()[1:3] == [f"have Baïkal {VERSION} serve", "make the database"]
     assert not Path(paths.SQLITE).exists()
     assert main(["apply"]) == 0
-    said = capsys.readouterr().out
-    assert "make the account jo\n" in said
-    assert PASSWORD not in said
+    output = capsys.readouterr().out
+    assert "make the account jo\n" in output
+    assert PASSWORD not in output
     assert main(["apply"]) == 0
     assert capsys.readouterr().out == ""
     assert main(["apply", "--plan"]) == 0
@@ -139,10 +246,8 @@ def test_apply_says_what_it_does_and_then_nothing(capsys: pytest.CaptureFixture[
 
 
 @pytest.mark.usefixtures("deployed")
-def test_a_database_that_somebody_holds_is_one_sentence(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A long writer makes it wait, and then say so, without a stack trace."""
+def test_locked_database_is_one_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command waits for another writer, then prints one line without a stack trace."""
     assert main(["apply"]) == 0
     monkeypatch.setattr(sqlite_file, "BUSY_SECONDS", 0.05)
     declare(users=[user()])
@@ -154,10 +259,10 @@ def test_a_database_that_somebody_holds_is_one_sentence(
 
 @pytest.mark.usefixtures("deployed")
 @pytest.mark.parametrize("broken", [False, True])
-def test_an_error_of_a_database_that_nobody_expected_is_one_sentence(
+def test_unexpected_database_error_is_one_line(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *, broken: bool
 ) -> None:
-    """With the database that is declared, whatever baikal.yaml says, and what to do."""
+    """The line has the declared database and the remedy, also if baikal.yaml is broken."""
 
     def fail(*_: object, **__: object) -> None:
         message = "server closed the connection"
@@ -167,39 +272,39 @@ def test_an_error_of_a_database_that_nobody_expected_is_one_sentence(
     if broken:
         Path(paths.BAIKAL_YAML).write_text("- broken", encoding="ascii")
     assert main(["check"]) == 1
-    remedy = "run again; baikalctl check tells more"
+    remedy = "run again; baikalctl check has details"
     assert (
         capsys.readouterr().err == f"baikalctl: the database {paths.SQLITE}: server closed the connection; {remedy}\n"
     )
 
 
 @pytest.mark.usefixtures("deployed")
-def test_check_tells_by_its_status(capsys: pytest.CaptureFixture[str]) -> None:
-    """A host on which nothing runs isn't healthy, in both forms of the report."""
+def test_check_has_status_1_if_the_host_is_not_healthy(capsys: pytest.CaptureFixture[str]) -> None:
+    """For both forms of the report."""
     assert main(["check"]) == 1
     assert "failed   answer" in capsys.readouterr().out
     assert main(["check", "--json", "--thorough"]) == 1
-    said = json.loads(capsys.readouterr().out)
-    assert said["healthy"] is False
-    assert said["pending"]
+    output = json.loads(capsys.readouterr().out)
+    assert output["healthy"] is False
+    assert output["pending"]
 
 
 @pytest.mark.usefixtures("deployed")
-def test_the_certificate_is_made_once(capsys: pytest.CaptureFixture[str]) -> None:
-    """A second call leaves the good one alone, and says nothing."""
+def test_valid_certificate_is_not_replaced(capsys: pytest.CaptureFixture[str]) -> None:
+    """The second run prints nothing."""
     assert main(["certificate"]) == 0
     pem = f"{declared().served}.pem"
     made = Path(pem).read_bytes()
     assert capsys.readouterr().out == f"baikalctl: make a self-signed certificate: {pem} is not there\n"
     assert main(["certificate"]) == 0
     assert Path(pem).read_bytes() == made
-    said = capsys.readouterr()
-    assert said.out + said.err == ""
+    output = capsys.readouterr()
+    assert output.out + output.err == ""
 
 
 @pytest.mark.usefixtures("deployed")
-def test_a_certificate_of_ones_own_is_looked_at(capsys: pytest.CaptureFixture[str]) -> None:
-    """Before anything is configured to use it, which is a deploy's question."""
+def test_missing_certificate_file_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    """The deploy runs --prepare before it configures the files."""
     declare(**FILES)
     assert main(["certificate", "--prepare"]) == 1
     assert capsys.readouterr().err == "baikalctl: /not/there.pem is not there\n"
@@ -209,10 +314,10 @@ def test_a_certificate_of_ones_own_is_looked_at(capsys: pytest.CaptureFixture[st
     assert list(Path(paths.TLS).iterdir()) == []
 
 
-def test_a_deploy_refuses_files_that_cannot_serve_although_others_do(
+def test_prepare_refuses_missing_files_although_others_are_served(
     deployed: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Somebody is there who can mend them; the clock would only let the old pair go on."""
+    """The operator of a deploy can fix this; a timer continues with the old files."""
     write(Path(f"{declared(**FILES).served}.pem"), certificate.self_signed(["cal.example.org"]))
     declare(**FILES)
     assert deployed.is_dir()
@@ -220,36 +325,36 @@ def test_a_deploy_refuses_files_that_cannot_serve_although_others_do(
     assert capsys.readouterr().err == "baikalctl: /not/there.pem is not there\n"
 
 
-def test_a_deploy_refuses_a_hook_that_others_than_root_can_change(
-    deployed: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """It would run as root, at a time of its own."""
+def test_prepare_refuses_a_hook_that_others_can_change(deployed: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Root runs the hook."""
     hook = deployed / "hook"
     hook.touch(mode=0o755)
     declare(**LETSENCRYPT, acme_dns_hook=str(hook))
     assert main(["certificate", "--prepare"]) == 0
     hook.chmod(0o777)
     assert main(["certificate", "--prepare"]) == 1
-    said = capsys.readouterr().err
-    assert f"{hook} can be changed by others (-rwxrwxrwx, uid {os.geteuid()}, gid " in said
-    assert "put it where only root can write, such as /usr/local/sbin" in said
+    output = capsys.readouterr().err
+    assert f"{hook} can be changed by others (-rwxrwxrwx, uid {os.geteuid()}, gid " in output
+    assert "put it where only root can write, such as /usr/local/sbin" in output
 
 
 @pytest.mark.usefixtures("deployed")
-def test_a_deploy_has_a_certificate_before_it_has_a_web_server(capsys: pytest.CaptureFixture[str]) -> None:
-    """Whoever holds the lock already, and without a word; no authority is asked yet."""
+def test_prepare_makes_a_certificate_without_asking_the_ca(capsys: pytest.CaptureFixture[str]) -> None:
+    """Also while another process holds the lock, and without output."""
     declare(**LETSENCRYPT)
     with locked(paths.LOCK):
         assert main(["certificate", "--prepare"]) == 0
     assert Path(f"{declared(**LETSENCRYPT).served}.pem").is_file()
     assert not Path(paths.ATTEMPTS).exists()
-    said = capsys.readouterr()
-    assert said.out + said.err == ""
+    output = capsys.readouterr()
+    assert output.out + output.err == ""
 
 
 @pytest.mark.parametrize("words", [["--now", "--renew"], ["--prepare", "--sleep"], ["--now", "--sleep"]])
-def test_a_certificate_is_cared_for_in_one_way_at_a_time(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """What contradicts each other is a wrong call."""
+def test_options_of_certificate_that_contradict_each_other_are_refused(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With status 2."""
     with pytest.raises(SystemExit) as caught:
         main(["certificate", *words])
     assert caught.value.code == 2
@@ -257,8 +362,8 @@ def test_a_certificate_is_cared_for_in_one_way_at_a_time(words: list[str], capsy
 
 
 @pytest.mark.usefixtures("deployed")
-def test_a_supervisors_process_becomes_the_one_that_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As long as there is nothing to do, and whatever the outcome; Python isn't kept in memory for it."""
+def test_sleep_replaces_the_process_by_sleep(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So Python isn't in memory while the supervisor waits."""
     waits: list[list[str]] = []
     monkeypatch.setattr(os, "execv", lambda program, words: waits.append([program, *words]))
     declare()
@@ -267,16 +372,16 @@ def test_a_supervisors_process_becomes_the_one_that_waits(monkeypatch: pytest.Mo
 
 
 @pytest.mark.usefixtures("deployed")
-def test_the_report_for_machines_tells_whether_an_authority_is_to_be_asked(capsys: pytest.CaptureFixture[str]) -> None:
-    """The deploy asks where it is, and needs no other question for that."""
+def test_json_report_has_whether_the_ca_must_be_asked(capsys: pytest.CaptureFixture[str]) -> None:
+    """The deploy reads it."""
     for changed, due in ((LETSENCRYPT, True), ({}, False)):
         declare(**changed)
         main(["check", "--json"])
         assert json.loads(capsys.readouterr().out)["due"] is due
 
 
-def test_a_release_is_installed_and_made_current(host: Path) -> None:
-    """From a path, with its checksum; nothing is beside it afterwards."""
+def test_release_is_installed_and_current(host: Path) -> None:
+    """From a path, with its checksum. No other file is left in the directory."""
     archive = release_zip(host / "baikal.zip")
     Path(paths.LOCK).touch()
     assert main(["release", VERSION, str(archive), "--sha256", checksum(archive)]) == 0
@@ -284,8 +389,8 @@ def test_a_release_is_installed_and_made_current(host: Path) -> None:
     assert {path.name for path in Path(paths.CODE).iterdir()} == {VERSION, "current"}
 
 
-def test_a_release_that_stands_is_not_installed_again(host: Path) -> None:
-    """The archive isn't even needed, and what serves isn't touched."""
+def test_installed_release_is_not_installed_again(host: Path) -> None:
+    """The archive isn't read, and the files aren't changed."""
     archive = release_zip(host / "baikal.zip")
     known = checksum(archive)
     assert main(["release", VERSION, str(archive), "--sha256", known]) == 0
@@ -295,8 +400,8 @@ def test_a_release_that_stands_is_not_installed_again(host: Path) -> None:
     assert (Path(paths.CODE) / VERSION).stat().st_ino == inode
 
 
-def test_an_upload_of_a_run_is_removed(host: Path) -> None:
-    """Whether it could be installed or not."""
+def test_uploaded_archive_is_removed(host: Path) -> None:
+    """Also if the installation fails."""
     for wrong in ("", "0" * 64):
         upload = release_zip(Path(paths.CODE) / f".baikal-{VERSION}.zip")
         assert main(["release", VERSION, str(upload), "--sha256", wrong or checksum(upload)]) == int(bool(wrong))
@@ -304,22 +409,22 @@ def test_an_upload_of_a_run_is_removed(host: Path) -> None:
     assert host.is_dir()
 
 
-def test_a_wrong_checksum_is_one_sentence(host: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """And leaves the directory as it was."""
+def test_wrong_checksum_is_one_line(host: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The directory isn't changed."""
     archive = release_zip(host / "baikal.zip")
     assert main(["release", VERSION, str(archive), "--sha256", "0" * 64]) == 1
     assert capsys.readouterr().err.startswith("baikalctl: baikal.zip has the SHA-256 ")
     assert list(Path(paths.CODE).iterdir()) == []
 
 
-def test_an_archive_that_is_not_there_is_one_sentence(host: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_archive_is_one_line(host: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """With its path."""
     assert main(["release", VERSION, f"{host}/baikal.zip"]) == 1
     assert f"{host}/baikal.zip" in capsys.readouterr().err
 
 
-def test_a_damaged_archive_is_one_sentence(host: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Also one whose list is whole, so that the damage shows while it is unpacked."""
+def test_damaged_archive_is_one_line(host: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Also if the list of files is intact, so the damage is noticed during unpacking."""
     archive = release_zip(host / "baikal.zip")
     archive.write_bytes(archive.read_bytes().replace(b"// libraries", b"// libra\0ies"))
     assert main(["release", VERSION, str(archive)]) == 1
@@ -327,8 +432,8 @@ def test_a_damaged_archive_is_one_sentence(host: Path, capsys: pytest.CaptureFix
     assert list(Path(paths.CODE).iterdir()) == []
 
 
-def test_a_release_is_fetched_from_an_address(host: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The host does it by itself, and says so when nobody answers."""
+def test_release_is_downloaded_from_an_address(host: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """By the host. If no server answers, the error is one line."""
     archive = release_zip(host / "baikal.zip")
 
     class Quiet(http.server.SimpleHTTPRequestHandler):
@@ -351,8 +456,8 @@ def test_a_release_is_fetched_from_an_address(host: Path, capsys: pytest.Capture
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may do everything")
 @pytest.mark.usefixtures("deployed")
-def test_an_ordinary_user_is_told_of_sudo(capsys: pytest.CaptureFixture[str]) -> None:
-    """Where something isn't permitted."""
+def test_error_for_an_ordinary_user_mentions_sudo(capsys: pytest.CaptureFixture[str]) -> None:
+    """If a file can't be written."""
     Path(paths.CODE).chmod(0o500)
     archive = release_zip(Path(paths.STATE) / "baikal.zip")
     assert main(["release", VERSION, str(archive)]) == 1
@@ -360,8 +465,8 @@ def test_an_ordinary_user_is_told_of_sudo(capsys: pytest.CaptureFixture[str]) ->
     assert "run it as root, for example with sudo" in capsys.readouterr().err
 
 
-def test_a_missing_directory_is_one_sentence(host: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """What the system says, without a stack trace."""
+def test_missing_directory_is_one_line(host: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The system's error, without a stack trace."""
     archive = release_zip(host / "baikal.zip")
     Path(paths.CODE).rmdir()
     Path(paths.CODE).write_text("a file in its place", encoding="utf-8")
@@ -412,8 +517,7 @@ def test_command_without_a_deploy_is_refused_before_its_modules_are_imported(arg
 
 def test_every_command_has_a_module_with_run() -> None:
     """Which is imported when the command is called, so a wrong name would show only then."""
-    (commands,) = [action for action in parser()._actions if isinstance(action, argparse._SubParsersAction)]
     modules = {
-        name: importlib.import_module(command.get_default("module")) for name, command in commands.choices.items()
+        name: importlib.import_module(command.get_default("module")) for name, command in commands_of(parser()).items()
     }
     assert [name for name, module in modules.items() if not callable(getattr(module, "run", None))] == []

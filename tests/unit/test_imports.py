@@ -21,6 +21,7 @@ ORDER = (
     {"backup"},
     {"commands", "checks"},
     {"container"},
+    {"argument_parser"},
     {"arguments"},
     {"cli"},
     {"__main__"},

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 CLEAR = "\x1b[2J"
 """Clears the screen."""
 CLIPBOARD = "\x1b]52;c;cm0gLXJmIH4=\x07"
-"""Puts text into the clipboard of whoever looks."""
+"""Puts text into the clipboard of the user of the terminal."""
 EVIL = f"a{CLEAR}b{CLIPBOARD}c\r\nbaikalctl: all is well\x9b2J\u202e\u2028\x7f"
 SHOWN = r"a\u001b[2Jb\u001b]52;c;cm0gLXJmIH4=\u0007c baikalctl: all is well\u009b2J\u202e\u2028\u007f"
 PRINTERS = {
@@ -65,14 +65,14 @@ PRINTERS = {
     ],
 )
 def test_unprintable_characters_are_shown_by_number(text: str, shown: str) -> None:
-    """In one line, whatever language it is in; once more changes nothing."""
+    """In one line, in any language. Escaping twice has no effect."""
     assert output.escaped(text) == shown
     assert shown.isprintable()
     assert output.escaped(shown) == shown
 
 
-def test_json_stays_json(capsys: pytest.CaptureFixture[str]) -> None:
-    """Programs read what was meant, and a terminal that it is shown on sees nothing but printable characters."""
+def test_escaped_json_is_valid_json(capsys: pytest.CaptureFixture[str]) -> None:
+    """Programs read the original text, and a terminal gets only printable characters."""
     value = {"message": EVIL, "name": "Jörg 📅"}
     output.page(json.dumps(value, indent=1))
     text = capsys.readouterr().out
@@ -83,15 +83,17 @@ def test_json_stays_json(capsys: pytest.CaptureFixture[str]) -> None:
 def printed(capsys: pytest.CaptureFixture[str], *arguments: str, status: int) -> list[str]:
     """Return the lines that the command prints, all of them printable."""
     assert main(list(arguments)) == status
-    told = capsys.readouterr()
-    found = (told.out + told.err).removesuffix("\n").split("\n")
-    assert [line for line in found if not line.isprintable()] == []
-    assert "baikalctl: all is well\\u009b2J" not in [line[: len("baikalctl: all is well\\u009b2J")] for line in found]
-    return found
+    captured = capsys.readouterr()
+    printed_lines = (captured.out + captured.err).removesuffix("\n").split("\n")
+    assert [line for line in printed_lines if not line.isprintable()] == []
+    assert "baikalctl: all is well\\u009b2J" not in [
+        line[: len("baikalctl: all is well\\u009b2J")] for line in printed_lines
+    ]
+    return printed_lines
 
 
 def declare(**changed: object) -> None:
-    """Write what a deploy would declare."""
+    """Write declared.json as a deploy does."""
     Path(paths.DECLARED).write_text(declared(**changed).to_json(), encoding="utf-8")
 
 
@@ -123,8 +125,8 @@ def test_host_name_of_an_archive(
     assert "is damaged: its hostname is not a short text" in printed(capsys, *command, str(archived), status=1)[-1]
 
 
-def test_archives_are_listed_in_straight_columns(archived: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """An error may repeat what is in the file; columns are as wide as what is shown."""
+def test_columns_of_the_list_of_archives_are_aligned(archived: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An error may repeat text of the file; columns are as wide as the printed text."""
     declare()
     text = json.dumps({"archive": "baikal-deploy", "format": 1, "files": {f"tls/{CLEAR}": {}}}).encode()
     header = tarfile.TarInfo(manifest.NAME)
@@ -149,7 +151,7 @@ def test_first_line_of_kept_mail(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.usefixtures("spool")
 def test_answer_of_a_relay(capsys: pytest.CaptureFixture[str]) -> None:
-    """Nullmailer's log has it, and the queue has whatever recipients PHP gave."""
+    """It is in nullmailer's log, and the queue has recipients from PHP."""
     declare(**RELAY)
     put("queue", BOB, f"bob{CLEAR}@example.net")
     said(LOG.replace("451 4.3.0 later", f"451 {CLIPBOARD} later"))
@@ -171,8 +173,8 @@ def test_error_of_a_database_server(capsys: pytest.CaptureFixture[str], monkeypa
 
 
 @pytest.mark.usefixtures("host")
-def test_steps_that_name_what_others_wrote(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Accounts that are to be removed, for example: each step is one line."""
+def test_steps_with_text_of_others(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """For example accounts to remove. Each step is one line."""
     declare()
     monkeypatch.setattr(steps, "pending", lambda *_: [f"remove {EVIL}", "write baikal.yaml"])
     assert printed(capsys, "apply", "--plan", status=0) == [f"remove {SHOWN}", "write baikal.yaml"]
@@ -189,12 +191,12 @@ def test_findings(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Monkey
 
 
 def test_wrong_arguments(capsys: pytest.CaptureFixture[str]) -> None:
-    """A name that a shell's pattern has found, for example."""
+    """For example a file name that the shell's glob added."""
     with contextlib.suppress(SystemExit):
         main(["check", EVIL])
-    told = capsys.readouterr().err
-    assert SHOWN in told
-    assert told.replace("\n", "").isprintable()
+    captured = capsys.readouterr().err
+    assert SHOWN in captured
+    assert captured.replace("\n", "").isprintable()
 
 
 def test_nothing_but_printable_bytes_reaches_a_terminal(spool: Path, host: Path) -> None:
@@ -214,24 +216,24 @@ def test_unexpected_errors(capsys: pytest.CaptureFixture[str], monkeypatch: pyte
     assert main(["settings"]) == 0
     capsys.readouterr()
     sys.excepthook(RuntimeError, RuntimeError(CLEAR + CLIPBOARD), None)
-    told = capsys.readouterr()
-    assert (told.out, told.err) == ("", "RuntimeError: \\u001b[2J\\u001b]52;c;cm0gLXJmIH4=\\u0007\n")
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("", "RuntimeError: \\u001b[2J\\u001b]52;c;cm0gLXJmIH4=\\u0007\n")
 
 
 @needs_php
 def test_error_of_a_database_server_in_phps_log() -> None:
-    """It is one line of printable characters, whatever its encoding is."""
+    """It is one line of printable characters in any encoding."""
     program = f"require '{HOME}/templates/usr/local/lib/baikalctl/away.php'; Baikalctl\\Away::because($argv[1]);"
     hostile = EVIL.encode() + b"\xff \xc3"
     done = subprocess.run(
         ["php", "-n", "-d", "extension=mbstring", "-r", program, hostile], capture_output=True, check=False
     )
     line = done.stderr.decode().removesuffix("\n")
-    assert line == f"Baikal can't answer: {SHOWN}? ?; clients are told to come again"
+    assert line == f"Baikal can't answer: {SHOWN}? ?; clients get status 503 and try again"
 
 
 def on_terminal(host: Path, *arguments: str) -> bytes:
-    """Return all that a command sends to a terminal, none of which is a control character but ends of lines."""
+    """Return all bytes that a command sends to a terminal, and check that line ends are the only control characters."""
     terminal, end = pty.openpty()
     program = [sys.executable, "-X", "utf8", "-m", "tests.unit.redirected", str(host), paths.USER, *arguments]
     try:
@@ -239,7 +241,7 @@ def on_terminal(host: Path, *arguments: str) -> bytes:
     finally:
         os.close(end)
     sent = b""
-    with contextlib.suppress(OSError):  # how a terminal says that nobody is left
+    with contextlib.suppress(OSError):  # a terminal's end reports this if no process has it open
         while piece := os.read(terminal, 1 << 16):
             sent += piece
     os.close(terminal)
@@ -264,13 +266,13 @@ def printing(path: Path) -> Iterator[str]:
             )
 
 
-def test_one_module_prints() -> None:
-    """Each other one would have to remember that what it prints may be hostile."""
+def test_only_output_prints() -> None:
+    """Other modules could print hostile text without escaping it."""
     sources = [path for folder in ("baikalctl", "tasks") for path in (HOME / folder).rglob("*.py")]
     sources += list(HOME.glob("*.py"))
     assert len(sources) > 100
-    found = [line for path in sources for line in printing(path) if str(path.relative_to(HOME)) not in PRINTERS]
-    assert found == []
+    printed_lines = [line for path in sources for line in printing(path) if str(path.relative_to(HOME)) not in PRINTERS]
+    assert printed_lines == []
     for path, reason in PRINTERS.items():
         assert list(printing(HOME / path)), f"{path} prints nothing any more: {reason}"
 

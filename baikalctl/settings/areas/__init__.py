@@ -1,1 +1,1 @@
-"""The definitions of all settings, one area a file; :class:`baikalctl.settings.model.Settings` is made of them."""
+"""The definitions of all settings, one file per area. :class:`baikalctl.settings.model.Settings` combines them."""

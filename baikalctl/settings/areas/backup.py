@@ -1,9 +1,9 @@
-"""Backup: which copies of the data are kept, and where."""
+"""Backup settings: when archives are made, how many are kept, and restic."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from baikalctl.settings import validators
 from baikalctl.settings.fields import define
@@ -12,46 +12,42 @@ from baikalctl.settings.value_types import Flag, Number, SecretValue, Text
 if TYPE_CHECKING:
     from baikalctl.settings.secret import Secret
 
-MOST_KEPT = 1000
+MAX_KEPT = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
 class Backup:
-    """When archives are made, how many of them stay, and whether a restic repository has them too."""
+    """When archives are made, how many of them are kept, and the restic repository that receives copies."""
 
-    backup: bool = define(
-        Flag(), True, area="backup", meaning="Whether archives are made by the clock; by hand they always can be."
-    )
+    AREA: ClassVar[str] = "backup"
+
+    backup: bool = define(Flag(), True, "Make archives on a schedule. `baikalctl backup` always works by hand.")
     backup_schedule: str = define(
         Text('a time such as "03:15", or "hourly"', validators.schedule),
         "03:15",
-        area="backup",
-        meaning="When: a time of day in the server's time zone, or hourly.",
+        'When archives are made: a time of day in the time zone of `timezone`, such as "03:15", or "hourly".',
     )
     backup_keep_daily: int = define(
-        Number(0, MOST_KEPT), 7, area="backup", meaning="Of how many days the last archive is kept."
+        Number(0, MAX_KEPT), 7, "Number of days for which the last archive of the day is kept."
     )
     backup_keep_weekly: int = define(
-        Number(0, MOST_KEPT), 4, area="backup", meaning="Of how many weeks the last archive is kept."
+        Number(0, MAX_KEPT), 4, "Number of weeks for which the last archive of the week is kept."
     )
     backup_keep_monthly: int = define(
-        Number(0, MOST_KEPT), 12, area="backup", meaning="Of how many months the last archive is kept."
+        Number(0, MAX_KEPT), 12, "Number of months for which the last archive of the month is kept."
     )
     restic_repository: str = define(
         Text("a restic repository", validators.repository, empty=True, confidential=True),
         "",
-        area="backup",
-        meaning="Where restic keeps the archives as well, such as sftp:user@host:/srv/baikal. Empty: nowhere.",
+        "Restic repository that also receives each archive, such as sftp:user@host:/srv/baikal. Empty: none.",
     )
     restic_password: Secret | None = define(
         SecretValue(optional=True),
         None,
-        area="backup",
-        meaning="What the repository is encrypted with; without it, nobody reads it again.",
+        "Password that encrypts the restic repository. Keep a copy elsewhere: without it the repository can't be read.",
     )
     restic_credentials: Secret | None = define(
         SecretValue(validators.environment, optional=True, lines=True),
         None,
-        area="backup",
-        meaning="What restic is told besides, a line NAME=value each, such as AWS_ACCESS_KEY_ID=….",
+        "Environment variables for restic, one NAME=value per line, such as AWS_ACCESS_KEY_ID=….",
     )

@@ -1,9 +1,9 @@
-"""The database: where calendars, address books and accounts are kept."""
+"""Database settings: where calendars, address books and accounts are stored."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from baikalctl.settings import validators
 from baikalctl.settings.fields import define
@@ -13,73 +13,60 @@ if TYPE_CHECKING:
     from baikalctl.settings.secret import Secret
 
 PORTS = {"mysql": 3306, "pgsql": 5432}
-"""Where a database server listens that doesn't say otherwise."""
+"""The default port of each kind of database server."""
 LOCAL = "local"
-"""The host of a server that the same deploy installs, and that is reached through its Unix socket alone."""
+"""``database_host`` of a server that the same deploy installs. It is reached through its Unix socket only."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Database:
-    """Which database has the data, and how it is reached."""
+    """Which database stores the data, and how to connect to it."""
+
+    AREA: ClassVar[str] = "database"
 
     database: str = define(
         Choice("sqlite", *PORTS),
         "sqlite",
-        area="database",
-        meaning="What keeps the data: sqlite (a file on the host), mysql (MariaDB or MySQL), pgsql (PostgreSQL).",
+        "Database for all data: sqlite (a file on the host), mysql (MariaDB or MySQL) or pgsql (PostgreSQL).",
     )
     database_host: str = define(
         Text("a host name", validators.database_host, empty=True),
         "",
-        area="database",
-        meaning=(
-            "The database server; mysql and pgsql need one. local: installed on this machine by the same deploy, without "
-            "network and password (machines only)."
-        ),
+        "Host name of the database server; required with mysql and pgsql. local: this deploy installs the server on the "
+        "same machine, without network access and password (machines only).",
     )
     database_port: int = define(
-        Number(0, 65535),
-        0,
-        area="database",
-        meaning="Port of the database server; 0 for what goes with it: 3306 with mysql, 5432 with pgsql.",
+        Number(0, 65535), 0, "Port of the database server. 0: the default port, 3306 with mysql and 5432 with pgsql."
     )
     database_name: str = define(
-        Text("a database's name", validators.database_name),
-        "baikal",
-        area="database",
-        meaning="Name of the database there.",
+        Text("a database's name", validators.database_name), "baikal", "Name of the database on the server."
     )
     database_user: str = define(
         Text("a login name", validators.database_user),
         "baikal",
-        area="database",
-        meaning="Account that the database is used as; it needs to own its tables, and nothing else.",
+        "Account on the database server. It must own the tables of Baïkal and needs no other privilege.",
     )
     database_password: Secret | None = define(
-        SecretValue(validators.database_password, optional=True),
-        None,
-        area="database",
-        meaning="Password of database_user.",
+        SecretValue(validators.database_password, optional=True), None, "Password of database_user."
     )
     database_tls: str = define(
         Choice("verify", "off"),
         "verify",
-        area="database",
-        meaning="Whether the server must prove who it is, by TLS, or is spoken to in the clear.",
+        "Connection to the database server: verify (TLS, and the certificate is checked) or off (not encrypted).",
     )
     database_ca: str = define(
         Text("a path on the host", validators.host_path, empty=True),
         "",
-        area="database",
-        meaning="Path on the host of the CA that the server's certificate is checked with, PEM. Empty: the system's.",
+        "Path on the host of the CA certificate (PEM) that signed the database server's certificate. Empty: the "
+        "system's CAs.",
     )
 
     @property
     def sql_port(self) -> int:
-        """The port at which the database server is spoken to; 0 where there is none."""
+        """The port of the database server; 0 with SQLite."""
         return self.database_port or PORTS.get(self.database, 0)
 
     @property
     def local_server(self) -> bool:
-        """Whether the database server is this machine's own."""
+        """Whether the deploy installs the database server on this machine."""
         return self.database != "sqlite" and self.database_host == LOCAL

@@ -1,8 +1,9 @@
-"""The fleet: how a run goes through many hosts."""
+"""Fleet settings: how a run deploys to many hosts."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from baikalctl.settings.fields import define
 from baikalctl.settings.value_types import Batches
@@ -10,16 +11,15 @@ from baikalctl.settings.value_types import Batches
 
 @dataclass(frozen=True, kw_only=True)
 class Fleet:
-    """How hosts are deployed to, where there are several."""
+    """In which batches a run deploys to many hosts."""
+
+    AREA: ClassVar[str] = "fleet"
 
     batches: tuple[int | str, ...] = define(
         Batches(),
         (),
-        area="fleet",
-        meaning=(
-            'How many hosts are deployed to at a time, such as [1, 10, "25%"]; the last size is repeated. '
-            "Empty: all at once."
-        ),
+        'Number of hosts to deploy to at the same time, such as [1, 10, "25%"]; the last size is repeated. '
+        "Empty: all hosts at once.",
         raw_default=[],
         machine_only=True,
     )

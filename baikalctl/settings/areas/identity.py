@@ -1,8 +1,9 @@
-"""Who the server is: its names, and where on earth it stands."""
+"""Identity settings: the server's names and its time zone."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from baikalctl.settings import validators
 from baikalctl.settings.fields import define
@@ -11,29 +12,28 @@ from baikalctl.settings.value_types import Hostnames, Text
 
 @dataclass(frozen=True, kw_only=True)
 class Identity:
-    """What clients and people know the server by."""
+    """The names of the server, and its time zone."""
+
+    AREA: ClassVar[str] = "identity"
 
     hostname: str = define(
         Text("a host name", validators.hostname, empty=True),
         "",
-        area="identity",
-        meaning="The name that clients type, such as cal.example.org. Every machine needs one; an image doesn't.",
+        "Host name that clients connect to, such as cal.example.org. Required, except for an image.",
     )
     hostnames: tuple[str, ...] = define(
         Hostnames(),
         (),
-        area="identity",
-        meaning="Further names that clients may type; the certificate is for all of them.",
+        'Additional host names of the server, such as ["dav.example.org"]. The certificate includes them.',
         raw_default=[],
     )
     timezone: str = define(
         Text("a time zone", validators.timezone),
         "UTC",
-        area="identity",
-        meaning="Time zone of the server, as Area/City.",
+        "Time zone of the server, as Area/City, such as Europe/Berlin.",
     )
 
     @property
     def names(self) -> tuple[str, ...]:
-        """All names that clients may type, the main one first."""
+        """All host names of the server, the main one first."""
         return tuple(name for name in (self.hostname, *self.hostnames) if name)

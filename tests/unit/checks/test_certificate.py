@@ -167,7 +167,7 @@ def test_a_self_signed_one_that_is_wrong_is_made_anew(chain: x509.Certificate, s
         (
             pem(signed(starts=-4.9, days=1), CA, ROOT),
             WARNING,
-            "a chain that isn't known here, for cal.example.org, 1 days left",
+            "a chain that isn't known here, for cal.example.org, 1 day left",
         ),
         (
             pem(signed(starts=-4, days=2), CA, ROOT),

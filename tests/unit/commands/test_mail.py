@@ -201,7 +201,7 @@ def test_what_waits_is_kept_before_its_server_goes() -> None:
     put("queue", BOB, "bob@example.net")
     put("failed", ANN, "ann@example.net")
     assert mail.save_queued(heard.append) == 0
-    assert heard == [f"2 messages that waited in the queue are kept in {paths.KEPT}"]
+    assert heard == [f"2 queued messages kept in {paths.KEPT}"]
     assert len(sendmail.kept()) == 2
     assert mail.queue(OURS).count("kept ") == 2
 

@@ -1,4 +1,4 @@
-"""What a container is given."""
+"""The limits of a container, and checks before its start."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HOOK = "acme_dns_hook"
 
 @pytest.fixture
 def cgroup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Have control groups that say what a test writes, on a machine with eight cores."""
+    """Return control groups that a test can write to, on a machine with eight cores."""
     monkeypatch.setattr(limits, "CGROUP", tmp_path)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
     return tmp_path
@@ -36,8 +36,8 @@ def cgroup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ({"cpu/cpu.cfs_quota_us": "250000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 3),
     ],
 )
-def test_a_share_of_the_processors_counts(cgroup: Path, files: dict[str, str], cores: int) -> None:
-    """Of both versions of control groups; without a limit it is what the kernel lets us run on."""
+def test_cores_are_limited_by_the_control_group(cgroup: Path, files: dict[str, str], cores: int) -> None:
+    """Of both versions. Without a limit, the kernel's affinity counts."""
     for name, content in files.items():
         (cgroup / name).parent.mkdir(exist_ok=True)
         (cgroup / name).write_text(content, encoding="ascii")
@@ -53,8 +53,8 @@ def test_a_share_of_the_processors_counts(cgroup: Path, files: dict[str, str], c
         ({"memory/memory.limit_in_bytes": "9223372036854771712\n"}, 0),
     ],
 )
-def test_a_limit_of_memory_counts(cgroup: Path, files: dict[str, str], memory_mb: int) -> None:
-    """So that a small container gets few PHP processes; without one it is the machine's, here 0."""
+def test_memory_is_limited_by_the_control_group(cgroup: Path, files: dict[str, str], memory_mb: int) -> None:
+    """So a small container gets few PHP processes. Without a limit, the machine's memory counts, which is 0 in this test."""
     for name, content in files.items():
         (cgroup / name).parent.mkdir(exist_ok=True)
         (cgroup / name).write_text(content, encoding="ascii")
@@ -62,7 +62,7 @@ def test_a_limit_of_memory_counts(cgroup: Path, files: dict[str, str], memory_mb
     assert limits._memory_mb() == (memory_mb or whole)
 
 
-def test_a_port_that_may_not_be_opened_is_said_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_port_that_the_account_may_not_open_is_refused_with_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     """Docker lets every container open every port; others don't."""
     monkeypatch.setattr(preflight, "may", lambda _: False)
     limit = int(preflight.UNPRIVILEGED_PORTS.read_text(encoding="ascii"))
@@ -72,14 +72,14 @@ def test_a_port_that_may_not_be_opened_is_said_with_its_remedy(monkeypatch: pyte
             preflight.refuse_low_port("https_port", 80)
 
 
-def test_whoever_has_the_capability_may_open_every_port(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Root has it unless it was taken away."""
+def test_capability_allows_every_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Root has it by default."""
     monkeypatch.setattr(preflight, "may", lambda _: True)
     preflight.refuse_low_port("http_port", 80)
 
 
 def named(folder: Path, *files: str) -> dict[str, object]:
-    """Return settings that name these files, all of which are there."""
+    """Return settings that name these files. All of them exist."""
     for name in files:
         (folder / name).touch(mode=0o700 if name == HOOK else 0o600)
     return {name: str(folder / name) for name in files}
@@ -88,31 +88,31 @@ def named(folder: Path, *files: str) -> dict[str, object]:
 FILES = (("tls_certificate", "files"), ("tls_key", "files"), ("acme_ca", "letsencrypt"), (HOOK, "letsencrypt"))
 
 
-def given(folder: Path, mode: str) -> dict[str, object]:
+def file_settings(folder: Path, mode: str) -> dict[str, object]:
     """Return all the settings of ``mode`` that name files."""
     more = LETSENCRYPT if mode == "letsencrypt" else {"tls": mode}
     return more | named(folder, *(name for name, of in FILES if of == mode))
 
 
 @pytest.mark.parametrize(("name", "mode"), FILES)
-def test_a_file_that_is_named_must_be_there(tmp_path: Path, name: str, mode: str) -> None:
-    """And be one: where it isn't on the host, Docker makes a directory."""
-    it = settings(**given(tmp_path, mode))
+def test_missing_file_is_refused(tmp_path: Path, name: str, mode: str) -> None:
+    """Also a directory: Docker makes one if the file doesn't exist on the host."""
+    it = settings(**file_settings(tmp_path, mode))
     preflight.refuse_unfit_files(it)
     (tmp_path / name).unlink()
-    with pytest.raises(HostError, match=rf"{tmp_path}/{name} is not there; mount it$"):
+    with pytest.raises(HostError, match=rf"{tmp_path}/{name} does not exist; mount it$"):
         preflight.refuse_unfit_files(it)
     (tmp_path / name).mkdir()
-    with pytest.raises(HostError, match=rf"{tmp_path}/{name} is not there; mount it$"):
+    with pytest.raises(HostError, match=rf"{tmp_path}/{name} does not exist; mount it$"):
         preflight.refuse_unfit_files(it)
 
 
 @pytest.mark.parametrize(("name", "mode"), FILES)
-def test_a_file_that_is_named_must_be_for_this_account(
+def test_file_that_this_account_cannot_use_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, mode: str
 ) -> None:
-    """A hook is run, all others are read; root may do both, and these tests may run as root."""
-    it = settings(**given(tmp_path, mode))
+    """A hook is run, other files are read. Root may do both, and these tests may run as root."""
+    it = settings(**file_settings(tmp_path, mode))
     asked: dict[str, int] = {}
 
     def access(path: str, how: int) -> bool:
@@ -121,14 +121,14 @@ def test_a_file_that_is_named_must_be_for_this_account(
 
     monkeypatch.setattr(os, "access", access)
     verb = "run" if name == HOOK else "read"
-    with pytest.raises(HostError, match=rf"{name} can't be {verb} by uid \d+.*; give that account the file$"):
+    with pytest.raises(HostError, match=rf"{name} can't be {verb} by uid \d+.*; change the file's owner or mode$"):
         preflight.refuse_unfit_files(it)
     assert asked[name] == (os.R_OK | os.X_OK if name == HOOK else os.R_OK)
 
 
 def test_a_hook_that_others_can_change_is_refused(tmp_path: Path) -> None:
     """The container runs it as root, or as the account that has the certificates."""
-    it = settings(**given(tmp_path, "letsencrypt"))
+    it = settings(**file_settings(tmp_path, "letsencrypt"))
     (tmp_path / HOOK).chmod(0o772)
     with pytest.raises(HostError, match=rf"{HOOK} can be changed by others \(-rwxrwx-w-, .*; put it where only root "):
         preflight.refuse_unfit_files(it)
@@ -136,14 +136,14 @@ def test_a_hook_that_others_can_change_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", ["selfsigned", "off"])
-def test_where_no_file_is_named_none_must_be_there(mode: str) -> None:
+def test_no_file_is_needed_without_a_setting_that_names_one(mode: str) -> None:
     """As in most containers."""
     preflight.refuse_unfit_files(settings(tls=mode))
 
 
 @pytest.fixture
 def plugins(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Return the names of certbot's plugins that are installed, of which a test may add some."""
+    """Return the names of certbot's installed plugins; a test may add some."""
     names = ["webroot", "manual"]
 
     def entry_points(*, group: str) -> metadata.EntryPoints:
@@ -154,8 +154,8 @@ def plugins(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
-def test_a_plugin_must_be_in_the_image(plugins: list[str]) -> None:
-    """By the name that certbot knows it by, wherever and however it was installed; or else how to get it is said."""
+def test_missing_certbot_plugin_is_refused_with_a_remedy(plugins: list[str]) -> None:
+    """Plugins are found by the name that certbot uses."""
     it = settings(**LETSENCRYPT, acme_dns_plugin="desec")
     plugins += ["dns-desec-other", "desec"]
     with pytest.raises(HostError, match=r"plugin desec is not in this image; .*--build-arg ACME_DNS_PLUGIN=desec, or "):
@@ -164,20 +164,20 @@ def test_a_plugin_must_be_in_the_image(plugins: list[str]) -> None:
     preflight.refuse_unfit_files(it)
 
 
-def test_without_an_authority_no_plugin_must_be_in_the_image(plugins: list[str]) -> None:
-    """Settings may keep its name for later."""
+def test_no_plugin_is_needed_without_letsencrypt(plugins: list[str]) -> None:
+    """Settings may have its name already."""
     assert plugins
     preflight.refuse_unfit_files(settings(acme_dns_plugin="desec"))
 
 
 @pytest.mark.parametrize(
-    ("repository", "programs", "said"),
+    ("repository", "programs", "message"),
     [
-        ("/srv/restic", "", "restic is not in this image; bake it with docker build --build-arg RESTIC=yes"),
+        ("/srv/restic", "", "restic is not in this image; build an image with it: docker build --build-arg RESTIC=yes"),
         (
             "sftp:jo@nas:/srv",
             "restic",
-            "restic reaches sftp: with ssh, which is not in this image; use rest:, s3: or a",
+            "restic needs ssh for sftp:, and this image doesn't have it; use rest:, s3: or a",
         ),
         ("/srv/restic", "restic", ""),
         ("s3:s3.example.org/b", "restic", ""),
@@ -185,17 +185,17 @@ def test_without_an_authority_no_plugin_must_be_in_the_image(plugins: list[str])
         ("", "", ""),
     ],
 )
-def test_a_repository_that_the_image_cannot_reach_is_said_with_the_remedy(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, repository: str, programs: str, said: str
+def test_repository_that_the_image_cannot_reach_is_refused_with_a_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, repository: str, programs: str, message: str
 ) -> None:
-    """When the container starts, and not when its first backup fails."""
+    """When the container starts, not when its first backup fails."""
     for program in programs.split():
         (tmp_path / program).touch(mode=0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     secret = {"restic_password": "secret"} if repository else {}
     wanted = settings(restic_repository=repository, **secret)
-    if not said:
+    if not message:
         preflight.refuse_missing_restic(wanted)
         return
-    with pytest.raises(HostError, match=f"^{said}"):
+    with pytest.raises(HostError, match=f"^{message}"):
         preflight.refuse_missing_restic(wanted)

@@ -213,7 +213,7 @@ def test_a_container_whose_mail_is_off_tells_what_stays(volume_spool: Path) -> N
     (volume_spool / "queue" / BOB).touch()
     (volume_spool / "failed" / ANN).touch()
     nullmailer.prepare("off", heard.append)
-    assert heard == ["mail is off, and 2 messages stay in the volume: with a relay, they are sent"]
+    assert heard == ["mail is off, and the volume still has 2 messages, to be sent with a relay"]
     assert not (volume_spool / "trigger").exists()
 
 

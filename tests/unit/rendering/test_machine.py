@@ -1,4 +1,4 @@
-"""The table of files, and what stands in them."""
+"""The files of a machine, and their content."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def platform(**changed: object) -> Platform:
 
 
 def lines(content: str) -> list[str]:
-    """Return what a configuration says, without indentation, comments and empty lines."""
+    """Return the lines of a configuration, without indentation, comments and empty lines."""
     return [line.strip() for line in content.splitlines() if line.strip() and not line.strip().startswith(("#", ";"))]
 
 
@@ -85,21 +85,21 @@ def locations(content: str) -> list[tuple[str, str, list[str]]]:
 
 
 def route(content: str, path: str) -> list[str]:
-    """Return the lines of the location that nginx chooses for ``path``, captures put in: exact, then regex, then prefix."""
+    """Return the lines of the location that nginx chooses for ``path``, with its captures: exact, then regex, then prefix."""
     every = locations(content)
     for kind, pattern, body in every:
         if kind == "=" and pattern == path:
             return body
     for kind, pattern, body in every:
-        if kind == "~" and (found := re.search(pattern, path)):
-            captured = {f"${name}": value or "" for name, value in found.groupdict().items()}
+        if kind == "~" and (match := re.search(pattern, path)):
+            captured = {f"${name}": value or "" for name, value in match.groupdict().items()}
             return ["".join(captured.get(word, word) for word in re.split(r"(\$\w+)", line)) for line in body]
     (body,) = [body for kind, pattern, body in every if not kind and path.startswith(pattern)]
     return body
 
 
 def mapped(content: str, variable: str, value: str) -> str:
-    """Return what nginx's map of that name makes of ``value``; other variables are left in it."""
+    """Return the result of nginx's map of that name for ``value``; other variables aren't replaced."""
     (block,) = re.findall(rf"^map [^\n]+ \${variable} {{\n(.*?)^}}", content, re.DOTALL | re.MULTILINE)
     pairs = [shlex.split(line.removesuffix(";").replace("\\", "\\\\")) for line in lines(block)]
     for pattern, result in pairs:
@@ -130,8 +130,8 @@ def script(body: list[str]) -> str:
         ("/card.php/addressbooks/jo/", "card.php"),
     ],
 )
-def test_dav_goes_to_its_script_whatever_the_rest_of_the_address_is(base: str, path: str, expected: str) -> None:
-    """Users called Corey and objects called a.php.ics are just names; the usual nginx snippet fails on both."""
+def test_dav_url_runs_its_script(base: str, path: str, expected: str) -> None:
+    """Users called Corey and objects called a.php.ics are valid; the usual nginx snippet fails for both."""
     assert script(route(text(base_path=base), base + path)) == expected
 
 
@@ -150,13 +150,15 @@ def test_dav_goes_to_its_script_whatever_the_rest_of_the_address_is(base: str, p
         ("/x/../dav.php/", False),
     ],
 )
-def test_an_address_that_sabre_dav_would_answer_with_500_is_404(base: str, sent: str, *, accepted: bool) -> None:
-    """It compares the address as it was sent with its own; nginx chooses by the decoded one."""
+def test_url_that_sabre_dav_would_answer_with_500_is_404(base: str, sent: str, *, accepted: bool) -> None:
+    """sabre/dav compares the URL as it was sent with its own; nginx uses the decoded one."""
     body = route(text(base_path=base), f"{base}/dav.php/")
-    (found,) = [re.fullmatch(r'if \(\$request_uri !~ "(.+)"\) {', line) for line in body if "$request_uri !~" in line]
-    assert found
-    assert bool(re.search(found[1], base + sent)) is accepted
-    assert body[body.index(found[0]) + 1] == "return 404;"
+    (accepted_form,) = [
+        re.fullmatch(r'if \(\$request_uri !~ "(.+)"\) {', line) for line in body if "$request_uri !~" in line
+    ]
+    assert accepted_form
+    assert bool(re.search(accepted_form[1], base + sent)) is accepted
+    assert body[body.index(accepted_form[0]) + 1] == "return 404;"
 
 
 FORGED = (
@@ -183,8 +185,8 @@ FORGED = (
 
 
 @pytest.mark.parametrize(("request_", "forged"), FORGED)
-def test_what_a_page_of_another_site_can_have_a_browser_send_is_refused(request_: str, *, forged: bool) -> None:
-    """Method, Sec-Fetch-Site and Content-Type: forms, and what changes something from another site."""
+def test_request_that_another_site_can_forge_is_refused(request_: str, *, forged: bool) -> None:
+    """By method, Sec-Fetch-Site and Content-Type: forms, and changes from another site."""
     assert mapped(text(), "baikal_forged", request_) == ("1" if forged else "")
     body = route(text(), "/card.php/")
     assert body[body.index("if ($baikal_forged) {") + 1] == "return 403;"
@@ -224,8 +226,8 @@ def test_what_a_page_of_another_site_can_have_a_browser_send_is_refused(request_
         "/server-status",
     ],
 )
-def test_nothing_else_is_served(base: str, path: str) -> None:
-    """Code, data, the installer and whatever nobody has named answer 404."""
+def test_other_urls_are_404(base: str, path: str) -> None:
+    """Code, data, the installer and all URLs that aren't listed."""
     assert route(text(base_path=base), base + path) == ["return 404;"]
 
 
@@ -238,21 +240,21 @@ def test_nothing_else_is_served(base: str, path: str) -> None:
         ("/index.php", "return 308 {base}/$is_args$args;"),
     ],
 )
-def test_other_spellings_of_a_page_lead_to_it(base: str, path: str, expected: str) -> None:
-    """Each page has one address; the others redirect, with method and query kept."""
+def test_other_spellings_of_a_page_redirect_to_it(base: str, path: str, expected: str) -> None:
+    """Each page has one URL. Redirects keep the method and the query."""
     assert route(text(base_path=base), base + path) == [expected.format(base=base)]
 
 
 @pytest.mark.parametrize("base", ["", "/cal"])
 @pytest.mark.parametrize("path", ["/.well-known/caldav", "/.well-known/carddav", "/.well-known/caldav/"])
-def test_clients_that_know_only_the_host_find_dav(base: str, path: str) -> None:
-    """RFC 6764's addresses are at the root, whatever the base path, and the redirect is relative."""
+def test_well_known_urls_redirect_to_dav(base: str, path: str) -> None:
+    """RFC 6764's URLs are at the root with any base path, and the redirect is relative."""
     content = text(base_path=base)
     assert route(content, path) == [f"return 308 {base}/dav.php/;"]
     assert "absolute_redirect off;" in lines(content)
 
 
-def test_the_pages_run_their_own_scripts() -> None:
+def test_pages_run_their_scripts() -> None:
     """The front page and the admin page are one script each."""
     assert script(route(text(), "/")) == "index.php"
     assert script(route(text(), "/admin/")) == "admin/index.php"
@@ -261,21 +263,21 @@ def test_the_pages_run_their_own_scripts() -> None:
 
 
 @pytest.mark.parametrize(("base", "path"), [("", "/"), ("/cal", "/"), ("/cal", "/cal/")])
-def test_a_propfind_on_the_root_leads_to_dav(base: str, path: str) -> None:
-    """Apple's clients look there first."""
+def test_propfind_on_the_root_redirects_to_dav(base: str, path: str) -> None:
+    """Apple's clients start there."""
     body = route(text(base_path=base), path)
     assert body[:3] == ["if ($request_method = PROPFIND) {", f"return 308 {base}/dav.php/;", "}"]
 
 
-def test_with_a_base_path_the_root_leads_to_it() -> None:
-    """Whoever types the bare name gets to the page."""
+def test_root_redirects_to_the_base_path() -> None:
+    """A user who types only the host name gets to the page."""
     content = text(base_path="/cal")
     assert route(content, "/")[-1] == "return 302 /cal/;"
     assert route(content, "/cal") == ["return 308 /cal/;"]
 
 
-def test_style_sheets_are_served_from_their_directory_alone() -> None:
-    """What is static has one root, from which no script can be read."""
+def test_style_sheets_are_served_only_from_their_directory() -> None:
+    """Static files have one root, from which no script can be read."""
     body = route(text(), "/res/core/Baikal/style.css")
     assert f"root {paths.CURRENT}/html/res;" in body
     assert "try_files /core/Baikal/style.css =404;" in body
@@ -283,8 +285,8 @@ def test_style_sheets_are_served_from_their_directory_alone() -> None:
 
 
 @pytest.mark.parametrize("base", ["", "/cal"])
-def test_scripts_are_told_the_address_that_clients_see(base: str) -> None:
-    """Baïkal takes its base path from SCRIPT_NAME, and host and scheme from us, never from the client."""
+def test_scripts_get_the_url_that_clients_use(base: str) -> None:
+    """Baïkal reads its base path from SCRIPT_NAME, and host and scheme from nginx, never from the client."""
     for path in ("/", "/admin/", "/dav.php/x"):
         body = route(text(base_path=base), base + path)
         assert f"fastcgi_param SCRIPT_NAME {base}/{script(body)};" in body
@@ -295,7 +297,7 @@ def test_scripts_are_told_the_address_that_clients_see(base: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "taken"),
+    ("header", "taken"),
     [
         ("cal.example.org", True),
         ("cal.example.org:8443", True),
@@ -308,17 +310,17 @@ def test_scripts_are_told_the_address_that_clients_see(base: str) -> None:
         ("", False),
     ],
 )
-def test_of_a_clients_host_header_only_a_port_is_believed(given: str, *, taken: bool) -> None:
-    """A foreign name in it never gets into an address that Baïkal makes."""
+def test_only_the_port_of_the_host_header_is_used(header: str, *, taken: bool) -> None:
+    """An unknown name in it is never part of a URL that Baïkal builds."""
     (pattern,) = re.findall(r'"~\*(.+)" \$http_host;', text())
-    assert bool(re.search(pattern, given, re.IGNORECASE)) == taken
+    assert bool(re.search(pattern, header, re.IGNORECASE)) == taken
 
 
 NAMES: dict[str, object] = {"hostnames": ["dav.example.org", "kalender.example.org"]}
 
 
 @pytest.mark.parametrize(
-    ("given", "host", "name"),
+    ("header", "host", "name"),
     [
         ("cal.example.org", "$http_host", "cal.example.org"),
         ("dav.example.org", "$http_host", "dav.example.org"),
@@ -329,12 +331,12 @@ NAMES: dict[str, object] = {"hostnames": ["dav.example.org", "kalender.example.o
         ("evil.example", "cal.example.org:8443", "cal.example.org"),
     ],
 )
-def test_each_of_our_names_stays_the_one_that_was_asked_for(given: str, host: str, name: str) -> None:
-    """In the addresses that Baïkal makes, with the client's port, and where plain HTTP leads; others become the first."""
+def test_requested_name_is_used_if_it_is_one_of_the_names(header: str, host: str, name: str) -> None:
+    """In URLs that Baïkal builds, with the client's port, and in redirects of HTTP. Other names become the first one."""
     content = text(https_port=8443, **NAMES)
-    assert mapped(content, "baikal_host", given) == host
-    assert mapped(content, "baikal_host", f"{given}:1") == host
-    assert mapped(content, "baikal_name", given) == name
+    assert mapped(content, "baikal_host", header) == host
+    assert mapped(content, "baikal_host", f"{header}:1") == host
+    assert mapped(content, "baikal_name", header) == name
     assert content.count("server_name cal.example.org dav.example.org kalender.example.org;") == 2
 
 
@@ -347,21 +349,21 @@ def test_each_of_our_names_stays_the_one_that_was_asked_for(given: str, host: st
         ({"tls": "off", "http_port": 8080}, "cal.example.org:8080"),
     ],
 )
-def test_without_a_believable_host_header_addresses_have_our_name(changed: dict[str, object], name: str) -> None:
-    """With the port where it isn't the usual one."""
+def test_url_has_the_main_name_without_a_valid_host_header(changed: dict[str, object], name: str) -> None:
+    """With the port if it isn't the default."""
     assert f'default "{name}";' in lines(text(**changed))
 
 
-def test_no_proxy_is_believed_unless_declared() -> None:
-    """Then the client's own headers change neither scheme nor address."""
+def test_headers_of_undeclared_proxies_are_ignored() -> None:
+    """They change neither scheme nor address."""
     content = text()
     assert "set_real_ip_from" not in content
     assert "real_ip_header" not in content
     assert re.search(r"geo \$realip_remote_addr \$baikal_proxy \{\n    default 0;\n\}", content)
 
 
-def test_declared_proxies_speak_for_their_clients() -> None:
-    """Their addresses are looked through in logs, and their scheme is believed; the header is named once."""
+def test_headers_of_declared_proxies_are_used() -> None:
+    """Logs have the client's address, and the scheme is used. The header is configured once."""
     content = lines(text(trusted_proxies=["10.0.0.0/8", "fd00::/8"]))
     assert content.count("real_ip_header X-Forwarded-For;") == 1
     for network in ("10.0.0.0/8", "fd00::/8"):
@@ -369,22 +371,22 @@ def test_declared_proxies_speak_for_their_clients() -> None:
         assert f"set_real_ip_from {network};" in content
 
 
-def test_the_admin_pages_are_open_unless_networks_are_declared() -> None:
-    """Without any, there is nobody to deny."""
+def test_admin_pages_are_open_without_declared_networks() -> None:
+    """No network is denied."""
     assert not re.search(r"\b(allow|deny)\b", "\n".join(lines(text())))
 
 
 @pytest.mark.parametrize("base", ["", "/cal"])
-def test_only_declared_networks_reach_the_admin_pages(base: str) -> None:
-    """Each is allowed, then all others are denied, and only there."""
+def test_admin_pages_are_open_for_declared_networks_only(base: str) -> None:
+    """Each is allowed, then all others are denied; other pages aren't affected."""
     content = text(base_path=base, admin_allow=["192.0.2.0/24", "fd00::/8"])
     assert route(content, f"{base}/admin/")[:3] == ["allow 192.0.2.0/24;", "allow fd00::/8;", "deny all;"]
     assert content.count("deny all;") == 1
 
 
 @pytest.mark.parametrize("changed", [{}, LETSENCRYPT, FILES])
-def test_wherever_a_certificate_comes_from_one_file_of_ours_is_served(changed: dict[str, object]) -> None:
-    """Chain and key change together in it, and what stands beside it is read if it is there."""
+def test_certificate_is_one_file_with_every_kind_of_tls(changed: dict[str, object]) -> None:
+    """Chain and key change together in it. The file with directives is optional."""
     served = declared(**changed).served
     assert served.startswith(f"{paths.TLS}/")
     content = lines(text(**changed))
@@ -397,16 +399,16 @@ def test_wherever_a_certificate_comes_from_one_file_of_ours_is_served(changed: d
     ]
 
 
-def test_every_cipher_keeps_the_past_secret_and_none_burns_time() -> None:
-    """DHE, which also does, costs the server far more than the client; TLS 1.3 would have it among the curves."""
+def test_ciphers_have_forward_secrecy_and_no_dhe() -> None:
+    """DHE costs the server far more time than the client; TLS 1.3 would have it among the curves."""
     (ciphers,) = re.findall(r"^ssl_ciphers (.+);$", "\n".join(lines(text())), re.MULTILINE)
     assert [name for name in ciphers.split(":") if not re.match(r"ECDHE-.+(-GCM-SHA\d+|-POLY1305)$", name)] == []
     assert "ssl_ecdh_curve X25519:prime256v1:secp384r1;" in lines(text())
 
 
 @pytest.mark.parametrize("changed", [LETSENCRYPT, LETSENCRYPT | {"base_path": "/cal"}])
-def test_questions_of_the_certificate_authority_are_answered_over_plain_http(changed: dict[str, object]) -> None:
-    """Files called like a token, below the webroot; everything else still leads to HTTPS."""
+def test_challenges_of_the_ca_are_served_over_http(changed: dict[str, object]) -> None:
+    """Files named by a token, below the webroot. All other URLs redirect to HTTPS."""
     content = text(**changed)
     plain = content[content.index("server {") : content.rindex("server {")]
     (folder,) = re.findall(r"location \^~ (\S+) \{\n(.*?)^ {4}\}", plain, re.DOTALL | re.MULTILINE)
@@ -421,15 +423,15 @@ def test_questions_of_the_certificate_authority_are_answered_over_plain_http(cha
 
 
 @pytest.mark.parametrize("changed", [{}, FILES, {"tls": "off"}])
-def test_nobody_else_asks_such_questions(changed: dict[str, object]) -> None:
-    """With another certificate, or none, there is nothing to be found."""
+def test_challenges_are_not_served_without_letsencrypt(changed: dict[str, object]) -> None:
+    """With another certificate, or none, there is no webroot."""
     assert "acme" not in text(**changed)
     assert paths.CHALLENGES not in text(**changed)
 
 
 @pytest.mark.parametrize("base", ["", "/cal"])
-def test_only_baikals_own_pages_may_load_anything(base: str) -> None:
-    """Scripts and forms from our own address; whatever else a browser is shown may load nothing."""
+def test_only_pages_of_baikal_may_load_resources(base: str) -> None:
+    """Scripts and forms from the server's own URL. All other answers may load nothing."""
     content = text(base_path=base)
     for path in ("/", "/admin/"):
         policy = mapped(content, "baikal_page_policy", base + path)
@@ -440,15 +442,15 @@ def test_only_baikals_own_pages_may_load_anything(base: str) -> None:
         assert mapped(content, "baikal_page_policy", base + path) == closed
 
 
-def test_sabre_davs_own_policy_is_left_alone() -> None:
-    """Two policies would both count, and neither was made with the other in mind."""
+def test_policy_of_sabre_dav_is_not_changed() -> None:
+    """Two policies would both apply."""
     assert mapped(text(), "baikal_policy", "default-src 'none'; img-src 'self';") == ""
     assert mapped(text(), "baikal_policy", "") == "$baikal_page_policy"
 
 
 @pytest.mark.parametrize("changed", SOME_SETTINGS.values(), ids=SOME_SETTINGS)
-def test_no_location_loses_the_servers_headers(changed: dict[str, object]) -> None:
-    """One add_header in a location, and all of the server's are gone there, with what the certificate allows."""
+def test_locations_have_no_add_header(changed: dict[str, object]) -> None:
+    """One add_header in a location would remove all of the server's headers there."""
     content = text(**changed)
     assert not [body for _, _, body in locations(content) if any("add_header" in line for line in body)]
     added = [line for line in lines(content) if line.startswith("add_header ")]
@@ -456,15 +458,15 @@ def test_no_location_loses_the_servers_headers(changed: dict[str, object]) -> No
     assert all(line.endswith(" always;") for line in added), "errors have them as well"
 
 
-def test_what_nginx_is_told_of_a_trusted_certificate() -> None:
-    """HSTS for this name alone, on errors as well; and nothing of a responder that nobody has verified."""
+def test_trusted_certificate_has_hsts_and_stapling() -> None:
+    """HSTS for this name only, also on errors; the responder's answer is verified."""
     hsts, stapling = (lines((HOME / f"templates{paths.TLS}/{name}.conf").read_text()) for name in ("hsts", "stapling"))
     assert hsts == ['add_header Strict-Transport-Security "max-age=63072000" always;']
     assert {"ssl_stapling on;", "ssl_stapling_verify on;"} < set(stapling)
 
 
-def test_without_tls_there_is_one_plain_server() -> None:
-    """Nothing of TLS is left, and no redirect."""
+def test_server_without_tls_has_no_redirect() -> None:
+    """There is one server, without TLS directives."""
     content = text(tls="off", http_port=8080)
     assert content.count("server {") == 1
     assert not re.search(r"\bssl|http2|308 https|Strict-Transport", "\n".join(lines(content)))
@@ -479,8 +481,8 @@ def test_without_tls_there_is_one_plain_server() -> None:
         ({"https_port": 80, "http_port": 443}, "https://$baikal_name:80$request_uri"),
     ],
 )
-def test_plain_http_leads_to_https_with_its_port(changed: dict[str, object], target: str) -> None:
-    """The redirect keeps method and path, and names the port where it isn't 443."""
+def test_http_redirects_to_https_with_its_port(changed: dict[str, object], target: str) -> None:
+    """The redirect keeps method and path, and has the port if it isn't 443."""
     content = text(**changed)
     assert f"return 308 {target};" in lines(content)
     assert mapped(content, "baikal_name", "cal.example.org") == "cal.example.org"
@@ -495,7 +497,7 @@ def test_plain_http_leads_to_https_with_its_port(changed: dict[str, object], tar
         ((1, 26, 3), "listen 443 ssl default_server;", True),
     ],
 )
-def test_http2_is_turned_on_as_each_nginx_wants_it(
+def test_http2_has_the_syntax_of_the_nginx_version(
     version: tuple[int, int, int], listen: str, *, separate: bool
 ) -> None:
     """Since 1.25.1 the parameter of listen is deprecated; before, there was no directive."""
@@ -504,21 +506,21 @@ def test_http2_is_turned_on_as_each_nginx_wants_it(
     assert ("http2 on;" in content) == separate
 
 
-def test_ipv6_is_listened_on_where_there_is_some() -> None:
-    """Both servers listen on it."""
+def test_both_servers_listen_on_ipv6() -> None:
+    """If the host has IPv6."""
     content = lines(text())
     assert "listen [::]:80 default_server;" in content
     assert "listen [::]:443 ssl http2 default_server;" in content
 
 
 @pytest.mark.parametrize("changed", [{}, {"tls": "off"}])
-def test_without_ipv6_nothing_listens_on_it(changed: dict[str, object]) -> None:
-    """Or nginx wouldn't start on such a kernel."""
+def test_no_server_listens_on_ipv6_without_ipv6(changed: dict[str, object]) -> None:
+    """Nginx wouldn't start on such a kernel."""
     assert "[::]" not in text(NGINX, platform(ipv6=False), **changed)
 
 
-def test_limits_are_the_declared_ones_everywhere() -> None:
-    """Web server and PHP agree, or the smaller one would win silently."""
+def test_nginx_and_php_have_the_declared_limits() -> None:
+    """With different limits, the smaller one would apply silently."""
     changed: dict[str, object] = {"upload_limit_mb": 7, "request_timeout_s": 77}
     web, pool = lines(text(**changed)), lines(text(POOL, **changed))
     assert "client_max_body_size 7m;" in web
@@ -528,7 +530,7 @@ def test_limits_are_the_declared_ones_everywhere() -> None:
     assert "request_terminate_timeout = 77s" in pool
 
 
-def test_php_finds_its_state_outside_the_code() -> None:
+def test_data_is_outside_of_the_code() -> None:
     """Baïkal needs the trailing slashes."""
     pool = lines(text(POOL))
     assert f"env[BAIKAL_PATH_CONFIG] = {paths.CONFIG}/" in pool
@@ -536,8 +538,8 @@ def test_php_finds_its_state_outside_the_code() -> None:
     assert f"php_admin_value[auto_prepend_file] = {paths.PREPEND}" in pool
 
 
-def test_php_has_as_many_workers_and_as_much_memory_as_the_machine_affords() -> None:
-    """What is computed reaches the pool."""
+def test_pool_has_the_computed_number_of_workers_and_memory_limit() -> None:
+    """From cores and memory."""
     pool = lines(text(POOL, platform(cores=3, memory_mb=1200)))
     assert "pm.max_children = 6" in pool
     assert "php_admin_value[memory_limit] = 128M" in pool
@@ -547,7 +549,7 @@ def test_php_has_as_many_workers_and_as_much_memory_as_the_machine_affords() -> 
     ("cores", "memory_mb", "expected"),
     [(1, 512, 2), (2, 0, 2), (4, 4096, 8), (8, 512, 5), (64, 65536, 12), (6, 1152, 12), (12, 1151, 11), (1, 65536, 2)],
 )
-def test_there_are_twice_as_many_workers_as_cores_if_memory_lasts(cores: int, memory_mb: int, expected: int) -> None:
+def test_workers_are_twice_the_cores_if_memory_allows(cores: int, memory_mb: int, expected: int) -> None:
     """At least two, at most twelve, and 96 MiB for each."""
     assert workers(platform(cores=cores, memory_mb=memory_mb)) == expected
 
@@ -563,8 +565,8 @@ def test_workers_share_half_the_memory(cores: int, memory_mb: int, expected: int
 
 @pytest.mark.parametrize("where", SOME_PLATFORMS.values(), ids=SOME_PLATFORMS)
 @pytest.mark.parametrize("changed", SOME_SETTINGS.values(), ids=SOME_SETTINGS)
-def test_whatever_is_declared_the_files_are_whole(changed: dict[str, object], where: Platform) -> None:
-    """Braces balance, no template marks are left, and no line of the web server's lacks its end."""
+def test_files_are_complete_with_every_kind_of_settings(changed: dict[str, object], where: Platform) -> None:
+    """Braces are balanced, no template marks are left, and no nginx directive lacks its end."""
     files = {file.path: file.content.decode() for file in render(settings(**changed), where).files}
     for path, content in files.items():
         if path.startswith("/etc/"):
@@ -579,7 +581,7 @@ def test_whatever_is_declared_the_files_are_whole(changed: dict[str, object], wh
 
 @pytest.mark.parametrize("changed", SOME_SETTINGS.values(), ids=SOME_SETTINGS)
 def test_no_file_has_a_password(changed: dict[str, object]) -> None:
-    """Hosts get verifiers, and those in one file that is root's alone."""
+    """Hosts get hashes, in one file that only root can read."""
     every = render(settings(**changed), PLATFORM)
     digests = [user.digest for user in _declared(every).users] + [_declared(every).admin_hash]
     for file in every.files:
@@ -606,21 +608,21 @@ SECRETS: dict[str, object] = LETSENCRYPT | {
 
 
 @pytest.mark.parametrize("root", ["", paths.RUN], ids=["machine", "container"])
-def test_what_an_authority_is_asked_with_is_roots_alone(root: str) -> None:
-    """Each secret stands in one file, which certbot reads, and which comes with the configuration it belongs to."""
+def test_only_root_can_read_the_secrets_for_the_ca(root: str) -> None:
+    """Each secret is in one file that certbot reads, and that is uploaded with its configuration."""
     wanted = settings(**SECRETS)
-    found = render_contained(wanted, PLATFORM, REALM) if root else render(wanted, PLATFORM)
-    for secret, place in ((EAB, paths.CERTBOT), (DNS_KEY, paths.DNS_CREDENTIALS)):
-        (file,) = [file for file in found.files if secret.encode() in file.content]
-        assert (file.path, file.mode, file.together) == (root + place, 0o600, True)
-    content = {file.path: file.content.decode() for file in found.files}
+    file_set = render_contained(wanted, PLATFORM, REALM) if root else render(wanted, PLATFORM)
+    for secret, path in ((EAB, paths.CERTBOT), (DNS_KEY, paths.DNS_CREDENTIALS)):
+        (file,) = [file for file in file_set.files if secret.encode() in file.content]
+        assert (file.path, file.mode, file.together) == (root + path, 0o600, True)
+    content = {file.path: file.content.decode() for file in file_set.files}
     assert content[root + paths.DNS_CREDENTIALS] == DNS_KEY + "\n"
     assert f"dns-rfc2136-credentials = {root}{paths.DNS_CREDENTIALS}" in lines(content[root + paths.CERTBOT])
 
 
 @pytest.mark.parametrize("changed", [{}, FILES, {"tls": "off"}], ids=["self-signed", "files", "no TLS"])
-def test_where_no_authority_is_asked_nothing_is_written_for_it(changed: dict[str, object]) -> None:
-    """Then certbot isn't needed either."""
+def test_no_certbot_files_without_letsencrypt(changed: dict[str, object]) -> None:
+    """Certbot isn't installed either."""
     written = {file.path for file in render(settings(**changed), PLATFORM).files}
     assert not written & {paths.CERTBOT, paths.DNS_CREDENTIALS}
 
@@ -647,8 +649,8 @@ def test_where_no_authority_is_asked_nothing_is_written_for_it(changed: dict[str
     ],
     ids=["HTTP-01", "plugin", "plugin with all", "hook"],
 )
-def test_certbot_proves_a_name_in_the_declared_way(changed: dict[str, object], expected: list[str]) -> None:
-    """By a file of the web server, by a plugin, or by a program of one's own, and by nothing else."""
+def test_certbot_uses_the_declared_challenge(changed: dict[str, object], expected: list[str]) -> None:
+    """A file of the web server, a plugin, or the operator's own program."""
     content = lines(text(CERTBOT, **LETSENCRYPT | changed))
     assert content[content.index(next(line for line in content if line.startswith("authenticator"))) :] == expected
     assert "server = https://acme-v02.api.letsencrypt.org/directory" in content
@@ -656,37 +658,37 @@ def test_certbot_proves_a_name_in_the_declared_way(changed: dict[str, object], e
     assert "eab" not in "\n".join(content)
 
 
-def test_what_a_host_is_told_counts_only_if_its_services_accept_it() -> None:
-    """It is put in place with their configuration, and taken back with it."""
+def test_declared_json_is_rolled_back_with_the_configuration() -> None:
+    """It is installed together with it."""
     assert [file.path for file in render(settings(), PLATFORM).files if file.together] == [paths.DECLARED]
 
 
-def test_the_same_settings_give_the_same_bytes() -> None:
-    """A second run finds nothing to change."""
+def test_same_settings_give_the_same_bytes() -> None:
+    """A second run changes nothing."""
     changed = {"users": [user("jo"), user("ann")], "trusted_proxies": ["10.0.0.0/8"]}
     assert render(settings(**changed), PLATFORM) == render(settings(**changed), PLATFORM)
 
 
-def test_a_machine_has_all_that_an_image_has() -> None:
-    """The tools are the part that is the same everywhere."""
+def test_machine_has_all_files_of_an_image() -> None:
+    """The program is the same everywhere."""
     machine = render(settings(), PLATFORM)
     assert set(program().directories) < set(machine.directories)
     assert set(program().files) < set(machine.files)
 
 
-def test_files_of_php_go_where_the_host_has_its_version() -> None:
+def test_php_files_are_in_the_directory_of_its_version() -> None:
     """Debian 13's PHP reads another directory than Debian 12's."""
-    found = render(settings(), SOME_PLATFORMS["Debian 13"])
-    assert {file.path for file in found.files if file.service == "php"} == {
+    file_set = render(settings(), SOME_PLATFORMS["Debian 13"])
+    assert {file.path for file in file_set.files if file.service == "php"} == {
         "/etc/php/8.4/fpm/pool.d/baikal.conf",
         "/etc/php/8.4/fpm/conf.d/99-baikal.ini",
     }
-    assert [service.unit for service in found.services][:2] == ["php8.4-fpm", "nginx"]
-    assert found.services[0].check[0] == "/usr/sbin/php-fpm8.4"
+    assert [service.unit for service in file_set.services][:2] == ["php8.4-fpm", "nginx"]
+    assert file_set.services[0].check[0] == "/usr/sbin/php-fpm8.4"
 
 
-def test_a_service_is_stamped_by_all_that_it_reads() -> None:
-    """Its own files, and for the web server a certificate that may be renewed, with what stands beside it."""
+def test_service_lists_all_files_that_it_reads() -> None:
+    """Its own files, and for the web server the certificate and its directives."""
     php, nginx, *_ = render(settings(**FILES), PLATFORM).services
     served = f"{paths.TLS}/files-cal.example.org"
     assert set(php.reads) == {POOL, INI}
@@ -706,22 +708,22 @@ def test_a_service_is_stamped_by_all_that_it_reads() -> None:
     ],
     ids=["self-signed", "Let's Encrypt", "files", "no TLS", "no backup", "neither"],
 )
-def test_certificates_and_archives_are_cared_for_by_the_clock(changed: dict[str, object], names: list[str]) -> None:
-    """Each unit starts at boot, is reread when its file changes, and is one of those that the doctor looks at."""
-    found = render(settings(**changed), PLATFORM)
+def test_timers_are_services_of_the_machine(changed: dict[str, object], names: list[str]) -> None:
+    """Each unit starts at boot, is read again when its file changes, and is checked by `baikalctl check`."""
+    file_set = render(settings(**changed), PLATFORM)
     units = [f"baikal-{name}.timer" for name in names]
-    assert [service.unit for service in found.services][2:] == units
-    assert list(_declared(found).services)[2:] == units
-    written = sorted(file.path for file in found.files if file.path.startswith(UNITS))
+    assert [service.unit for service in file_set.services][2:] == units
+    assert list(_declared(file_set).services)[2:] == units
+    written = sorted(file.path for file in file_set.files if file.path.startswith(UNITS))
     called = [f"baikal-{name}.service" for name in names]
-    # PHP's unit takes back what a power cut has left, with or without a clock.
+    # PHP's unit rolls back after a power failure, with or without timers.
     assert written == sorted(f"{UNITS}/{unit}" for unit in (*units, *called, "php8.2-fpm.service.d/baikal.conf"))
-    assert {path for service in found.services for path in service.reads} >= set(written)
-    assert {service.check for service in found.services[2:]} <= {("/usr/bin/systemctl", "daemon-reload")}
+    assert {path for service in file_set.services for path in service.reads} >= set(written)
+    assert {service.check for service in file_set.services[2:]} <= {("/usr/bin/systemctl", "daemon-reload")}
 
 
-def test_the_certificates_timer_calls_what_is_there() -> None:
-    """By the path that the deploy brings, and the verb that there is; sooner where somebody replaces files."""
+def test_certificate_timer_runs_an_existing_command() -> None:
+    """By its path on the host; it also runs soon after files are replaced."""
     service = lines(text(f"{UNITS}/baikal-certificate.service"))
     assert f"ExecStart={paths.COMMAND} certificate --quiet" in service
     for changed, pace, spread in (({}, "*:0/10", "10min"), (FILES, "minutely", "1min")):
@@ -737,25 +739,25 @@ def test_the_certificates_timer_calls_what_is_there() -> None:
         ({"backup_schedule": "23:05", "timezone": "Europe/Berlin"}, "*-*-* 23:05:00 Europe/Berlin"),
     ],
 )
-def test_archives_are_made_when_that_is_declared(changed: dict[str, object], times: str) -> None:
-    """In the server's time zone, and later where the machine was off; by the verb that there is."""
+def test_backup_timer_has_the_declared_time(changed: dict[str, object], times: str) -> None:
+    """In the server's time zone, and later if the machine was off. Its command exists."""
     assert {f"OnCalendar={times}", "Persistent=true"} <= set(lines(text(f"{UNITS}/baikal-backup.timer", **changed)))
     assert f"ExecStart={paths.COMMAND} backup --quiet" in lines(text(f"{UNITS}/baikal-backup.service"))
 
 
-def test_no_file_is_writable_by_anybody_but_root(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Code and configuration are root's; only the data's directories are the service's."""
+def test_only_root_can_write_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Code and configuration belong to root; only the data's directories belong to the service."""
     monkeypatch.setattr(paths, "USER", "baikal")
-    found = render(settings(users=[user()]), PLATFORM)
-    assert {(file.owner, file.group) for file in found.files} == {("root", "root")}
-    modes = [file.mode for file in found.files] + [directory.mode for directory in found.directories]
+    file_set = render(settings(users=[user()]), PLATFORM)
+    assert {(file.owner, file.group) for file in file_set.files} == {("root", "root")}
+    modes = [file.mode for file in file_set.files] + [directory.mode for directory in file_set.directories]
     assert [mode for mode in modes if mode & 0o022] == []
-    theirs = {directory.path for directory in found.directories if directory.owner != "root"}
+    theirs = {directory.path for directory in file_set.directories if directory.owner != "root"}
     assert theirs == {paths.CONFIG, paths.SPECIFIC, f"{paths.SPECIFIC}/db", paths.SESSIONS, paths.KEPT}
 
 
-def test_what_holds_data_or_secrets_is_closed_to_others() -> None:
-    """Verifiers, keys, configuration, database and sessions."""
+def test_data_and_secrets_are_not_readable_by_others() -> None:
+    """Hashes, keys, configuration, database and sessions."""
     modes = {directory.path: directory.mode for directory in render(settings(), PLATFORM).directories}
     closed = (
         "/etc/baikal",
@@ -772,27 +774,27 @@ def test_what_holds_data_or_secrets_is_closed_to_others() -> None:
     assert modes[paths.MAINTENANCE] == 0o711, "nginx's workers and PHP find a file by its name, and read no names"
 
 
-def test_what_php_prints_where_it_says_503_is_not_passed_on() -> None:
-    """Baïkal's stack traces have paths in them; and PHP has to know of each answer before it begins."""
+def test_output_of_php_with_status_503_is_not_sent() -> None:
+    """Baïkal's stack traces contain paths. PHP must know the status before the answer begins."""
     web, pool = lines(text()), lines(text(POOL))
     assert {"fastcgi_intercept_errors on;", "error_page 503 = @later;"} <= set(web)
     assert "php_admin_value[output_buffering] = 0" in pool
 
 
-def test_an_if_of_nginx_does_nothing_but_set_and_return() -> None:
-    """All else in one is undefined, as nginx's own documentation has it ("if is evil")."""
+def test_if_in_nginx_has_only_set_and_return() -> None:
+    """Other directives in it are undefined, says nginx's documentation ("if is evil")."""
     for changed in SOME_SETTINGS.values():
         blocks = re.findall(r"if \(.*?\) \{\n(.*?)\n *\}", text(**changed), re.DOTALL)
         assert len(blocks) >= 4
         assert {line.split()[0] for block in blocks for line in block.splitlines()} == {"set", "return"}
 
 
-def test_every_file_has_its_directory_before_it() -> None:
-    """Each is made by us, parents first, or belongs to a package."""
+def test_directory_of_every_file_exists() -> None:
+    """The deploy makes it, parents first, or a package does."""
     theirs = {"/etc/php/8.2/fpm/pool.d", "/etc/php/8.2/fpm/conf.d", "/etc/nginx/conf.d", "/usr/local/sbin", UNITS}
-    found = render(settings(), PLATFORM)
-    made = [directory.path for directory in found.directories]
-    assert {str(PurePosixPath(file.path).parent) for file in found.files} - set(made) <= theirs
+    file_set = render(settings(), PLATFORM)
+    made = [directory.path for directory in file_set.directories]
+    assert {str(PurePosixPath(file.path).parent) for file in file_set.files} - set(made) <= theirs
     assert len(made) == len(set(made))
     for position, path in enumerate(made):
         parent = str(PurePosixPath(path).parent)
@@ -805,8 +807,8 @@ def test_no_path_is_written_twice() -> None:
     assert len(written) == len(set(written))
 
 
-def test_a_host_gets_all_of_baikalctl_and_nothing_else() -> None:
-    """Every module and every template, no compiled ones."""
+def test_host_gets_all_files_of_baikalctl_only() -> None:
+    """Every module and every template, without compiled files."""
     library = {file.path for file in program().files if file.path.startswith(paths.LIBRARY)}
     library -= {f"{paths.LIBRARY}/{name}.php" for name in ("away", "migrate", "prepend", "rehearse", "sessions")}
     modules = {f"{paths.LIBRARY}/{path.relative_to(HOME)}" for path in (HOME / "baikalctl").rglob("*.py")}
@@ -816,8 +818,8 @@ def test_a_host_gets_all_of_baikalctl_and_nothing_else() -> None:
     assert library == modules | templates
 
 
-def test_the_library_works_by_itself(tmp_path: Path) -> None:
-    """What is copied to a host needs neither this checkout nor what is installed beside it."""
+def test_library_on_the_host_works_without_the_checkout(tmp_path: Path) -> None:
+    """It needs neither this checkout nor its virtual environment."""
     for file in program().files:
         target = tmp_path / file.path[1:]
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -829,16 +831,16 @@ def test_the_library_works_by_itself(tmp_path: Path) -> None:
     assert done.stdout.startswith("# Settings")
 
 
-def test_the_command_is_a_shells() -> None:
-    """``baikalctl`` is executable by everybody, isolated from the caller's environment, and right sh."""
+def test_command_is_a_valid_shell_script() -> None:
+    """All users can run it, and it is isolated from the caller's environment."""
     (command,) = [file for file in program().files if file.path == paths.COMMAND]
     assert command.mode == 0o755
     assert b"python3 -I " in command.content
     subprocess.run(["sh", "-n"], input=command.content, check=True)
 
 
-def test_distributions_default_site_makes_way() -> None:
-    """It would claim to be the default server as well."""
+def test_default_site_of_the_distribution_is_removed() -> None:
+    """It would be the default server too."""
     assert ("/etc/nginx/sites-enabled/default", "/etc/nginx/sites-available/default") in render(
         settings(), PLATFORM
     ).displaced
@@ -883,26 +885,26 @@ def test_overlay_with_unknown_path_is_refused(overlay: Path) -> None:
     with pytest.raises(SettingsError) as caught:
         put(overlay, "etc/nginx/baikal.conf", "")
     (fault,) = caught.value.faults
-    assert str(fault).startswith("template_overlay/etc/nginx/baikal.conf: replaces no template of ours")
+    assert str(fault).startswith("template_overlay/etc/nginx/baikal.conf: replaces no template; move it to")
 
 
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        ("{{ settings.hostnam }}", "baikal.conf can't be rendered: .*has no attribute 'hostnam'; fix it there"),
-        ("\n{% if %}", r"baikal.conf:2 can't be rendered: .*; fix it there"),
+        ("{{ settings.hostnam }}", "baikal.conf can't be rendered: .*has no attribute 'hostnam'; fix that file"),
+        ("\n{% if %}", r"baikal.conf:2 can't be rendered: .*; fix that file"),
     ],
     ids=["misspelt variable", "syntax error"],
 )
 def test_template_that_cannot_be_rendered_is_one_line(overlay: Path, content: str, reason: str) -> None:
-    """Rendering stops instead of writing nothing in its place."""
+    """Rendering stops instead of writing nothing in its path."""
     put(overlay, "etc/nginx/conf.d/baikal.conf", content)
     with pytest.raises(HostError, match=f"template_overlay/etc/nginx/conf.d/{reason}"):
         render(settings(), PLATFORM)
 
 
 def test_every_map_fits_into_nginx_on_every_processor() -> None:
-    """Its hashes are sized by the processor's cache lines; the smallest leave room for fourteen characters a key."""
+    """The processor's cache lines limit the size of hashes; the smallest have room for keys of fourteen characters."""
     blocks = re.findall(r"^map [^{]*\{(.*?)^\}", text(NGINX, trusted_proxies=["10.0.0.0/8"]), re.MULTILINE | re.DOTALL)
     keys = [line.split()[0] if line[0] != '"' else line.split('"')[1] for block in blocks for line in lines(block)]
     assert len(keys) > 6

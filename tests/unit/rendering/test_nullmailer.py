@@ -1,4 +1,4 @@
-"""What nullmailer is told, read as nullmailer reads it, and what a machine and a container have for it."""
+"""nullmailer's configuration, parsed as nullmailer does, and its files on machines and in containers."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ WRITING = "/tmp"  # noqa: S108 - where nullmailer writes a message before it is 
 
 def words(line: str) -> list[str]:
     """Split a line as nullmailer's parse_args does: quotes of both kinds, and backslashes outside single ones."""
-    found: list[str] = []
+    words: list[str] = []
     word, within, letters = None, "", iter(line)
     for letter in letters:
         if within == "'" and letter != "'":
@@ -55,17 +55,17 @@ def words(line: str) -> list[str]:
         elif letter in "'\"":
             within, word = letter, word or ""
         elif letter.isspace():
-            found += [] if word is None else [word]
+            words += [] if word is None else [word]
             word = None
         else:
             word = (word or "") + letter
-    assert not within, "a quote that nobody closes"
-    return found if word is None else [*found, word]
+    assert not within, "a quote without its end"
+    return words if word is None else [*words, word]
 
 
-def files(found: FileSet) -> dict[str, File]:
+def files(file_set: FileSet) -> dict[str, File]:
     """Return the files by path."""
-    return {file.path: file for file in found.files}
+    return {file.path: file for file in file_set.files}
 
 
 def machine(**changed: object) -> dict[str, File]:
@@ -82,15 +82,15 @@ def remote(**changed: object) -> list[str]:
 
 @pytest.mark.parametrize("password", PASSWORDS)
 @pytest.mark.parametrize("name", ["cal", "cal@example.org", "o'neill", 'a"b\\c', "#cal$"])
-def test_a_relay_gets_name_and_password_as_they_are(name: str, password: str) -> None:
-    """Whatever they have in them."""
-    found = remote(**RELAY | {"relay_user": name, "relay_password": password})
-    assert found[-2:] == [f"--user={name}", f"--pass={password}"]
-    assert len(found) == 7
+def test_name_and_password_for_the_relay_are_unchanged(name: str, password: str) -> None:
+    """With any special characters."""
+    file_set = remote(**RELAY | {"relay_user": name, "relay_password": password})
+    assert file_set[-2:] == [f"--user={name}", f"--pass={password}"]
+    assert len(file_set) == 7
 
 
-def test_tls_is_asked_for_and_checked_unless_somebody_says_none() -> None:
-    """From the first byte on or not, with the system's authorities or one of one's own."""
+def test_tls_is_used_and_verified_unless_it_is_none() -> None:
+    """From the first byte or not, with the system's CAs or the operator's own."""
     system = "--x509cafile=/etc/ssl/certs/ca-certificates.crt"
     assert remote(**OPEN) == ["smtp.example.net", "smtp", "--port=587", "--starttls", system]
     assert remote(**OPEN, relay_tls="tls") == ["smtp.example.net", "smtp", "--port=465", "--tls", system]
@@ -103,7 +103,7 @@ def test_tls_is_asked_for_and_checked_unless_somebody_says_none() -> None:
     assert "--insecure" not in remote(**RELAY)
 
 
-def test_every_line_ends() -> None:
+def test_every_line_has_a_newline() -> None:
     """Nullmailer reads lines."""
     for changed in (OPEN, RELAY, OPEN | {"relay_tls": "none"}):
         for path, file in machine(**changed).items():
@@ -112,41 +112,41 @@ def test_every_line_ends() -> None:
 
 
 def test_only_nullmailer_and_root_read_the_password() -> None:
-    """Its group on a machine; what the doctor logs in with is root's alone."""
-    found = machine(**RELAY)
-    remotes, password = found[REMOTES], found[paths.RELAY_PASSWORD]
+    """On a machine through its group. Only root can read the password for `baikalctl check`."""
+    file_set = machine(**RELAY)
+    remotes, password = file_set[REMOTES], file_set[paths.RELAY_PASSWORD]
     assert (remotes.owner, remotes.group, remotes.mode) == ("root", "mail", 0o640)
     assert (password.owner, password.group, password.mode) == ("root", "root", 0o600)
     assert password.content == b"relay-secret\n"
-    with_it = {path for path, file in found.items() if b"relay-secret" in file.content}
+    with_it = {path for path, file in file_set.items() if b"relay-secret" in file.content}
     assert with_it == {REMOTES, paths.RELAY_PASSWORD}
 
 
-def test_without_a_login_there_is_no_password_to_keep() -> None:
-    """Nor where there is no mail."""
+def test_no_password_file_without_a_login() -> None:
+    """Or without mail."""
     assert paths.RELAY_PASSWORD not in machine(**OPEN)
     off = [path for path in machine() if not path.startswith(paths.LIBRARY)]
     assert not [path for path in off if "nullmailer" in path or "relay" in path]
 
 
-def test_mail_leaves_minutes_after_a_relay_is_back_and_is_given_up_on_after_a_week() -> None:
-    """In seconds, a file each."""
-    found = machine(**RELAY)
-    times = {name: int(found[f"{paths.NULLMAILER}/{name}"].content) for name in ("maxpause", "queuelifetime")}
+def test_queue_is_tried_every_few_minutes_and_for_a_week() -> None:
+    """In seconds, one file each."""
+    file_set = machine(**RELAY)
+    times = {name: int(file_set[f"{paths.NULLMAILER}/{name}"].content) for name in ("maxpause", "queuelifetime")}
     assert times == {"maxpause": 300, "queuelifetime": 604800}
-    assert found[f"{paths.NULLMAILER}/helohost"].content == b"cal.example.org\n"
+    assert file_set[f"{paths.NULLMAILER}/helohost"].content == b"cal.example.org\n"
 
 
-def test_a_machine_reloads_nullmailer_when_what_it_reads_changes() -> None:
-    """And has it running at boot; without mail there is no such service."""
-    found = render(settings(**RELAY), PLATFORM)
-    service = next(each for each in found.services if each.unit == "nullmailer")
+def test_nullmailer_is_reloaded_when_its_files_change() -> None:
+    """It starts at boot. Without mail there is no such service."""
+    file_set = render(settings(**RELAY), PLATFORM)
+    service = next(each for each in file_set.services if each.unit == "nullmailer")
     assert {REMOTES, "/etc/systemd/system/nullmailer.service.d/baikal.conf"} <= set(service.reads)
     assert "nullmailer" not in {each.unit for each in render(settings(), PLATFORM).services}
 
 
-def test_php_hands_mail_to_the_filter_or_to_nobody() -> None:
-    """In the sender's name; off, even another program in PHP sends none."""
+def test_php_sends_mail_through_the_filter_only() -> None:
+    """With the sender's address. With mail off, no PHP program can send mail."""
     pool = "/etc/php/8.2/fpm/pool.d/baikal.conf"
     line = "php_admin_value[sendmail_path] = "
     assert f"{line}/bin/false\n" in machine()[pool].content.decode()
@@ -155,12 +155,12 @@ def test_php_hands_mail_to_the_filter_or_to_nobody() -> None:
 
 
 @pytest.mark.parametrize("account", ["baikal", "", "root"])
-def test_a_container_has_its_queue_in_the_volume_and_its_relay_in_memory(account: str) -> None:
-    """Both its PHP account's, since that fills the queue itself."""
-    found = render_contained(settings(**RELAY), dataclasses.replace(PLATFORM, php_user=account), REALM)
-    remotes = files(found)[f"{paths.RUN}{REMOTES}"]
+def test_queue_of_a_container_is_in_the_volume_and_its_relay_in_run(account: str) -> None:
+    """Both belong to PHP's account, which fills the queue."""
+    file_set = render_contained(settings(**RELAY), dataclasses.replace(PLATFORM, php_user=account), REALM)
+    remotes = files(file_set)[f"{paths.RUN}{REMOTES}"]
     assert (remotes.owner, remotes.group, remotes.mode) == (account, account, 0o640)
-    folders = {each.path: each for each in found.directories}
+    folders = {each.path: each for each in file_set.directories}
     for path in (paths.SPOOL, f"{paths.SPOOL}/queue", f"{paths.SPOOL}{WRITING}", f"{paths.SPOOL}/failed"):
         assert (folders[path].owner, folders[path].mode) == (account, 0o700)
     for path in (f"{paths.RUN}{REMOTES}", f"{paths.RUN}{paths.RELAY_PASSWORD}"):
@@ -168,14 +168,14 @@ def test_a_container_has_its_queue_in_the_volume_and_its_relay_in_memory(account
 
 
 def test_a_container_without_mail_has_no_queue_and_no_relay() -> None:
-    """It is off by default."""
-    found = render_contained(settings(), PLATFORM, REALM)
-    everything = [*(each.path for each in found.files), *(each.path for each in found.directories)]
+    """Mail is off by default."""
+    file_set = render_contained(settings(), PLATFORM, REALM)
+    everything = [*(each.path for each in file_set.files), *(each.path for each in file_set.directories)]
     assert not [path for path in everything if "nullmailer" in path or "relay" in path or path.startswith(paths.SPOOL)]
 
 
 def test_an_image_has_a_service_for_mail() -> None:
-    """Which a start lays out only where there is mail."""
+    """A start links it only if there is mail."""
     run = files(baked())[f"{paths.LAID_OUT}/mail/run"]
     assert run.mode == 0o755
     assert run.content.endswith(f"' {paths.RUN}/mail\n".encode())

@@ -1,4 +1,4 @@
-"""The reference page, made from the definitions."""
+"""The reference page docs/settings.md, generated from the definitions."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from baikalctl.settings.reference import markdown
 
 def rows() -> dict[str, list[str]]:
     """Return the cells of every setting's row."""
-    found = {}
+    cells_by_name = {}
     for line in markdown().splitlines():
         if line.startswith("| `"):
             cells = [cell.strip().replace("\\|", "|") for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
-            found[cells[0].split("`")[1]] = cells
-    return found
+            cells_by_name[cells[0].split("`")[1]] = cells
+    return cells_by_name
 
 
-def test_every_setting_is_there_in_order() -> None:
-    """Once each, and nothing else."""
+def test_page_has_every_setting_once_and_in_order() -> None:
+    """And no other rows."""
     assert list(rows()) == list(DEFINITIONS)
     assert markdown().count("\n| `") == len(DEFINITIONS)
 
 
 @pytest.mark.parametrize("name", DEFINITIONS)
-def test_a_row_says_all_of_a_setting(name: str) -> None:
-    """Name, variable, kind, default, and meaning, as its definition has them."""
+def test_row_has_all_parts_of_the_definition(name: str) -> None:
+    """Name, variable, allowed values, default and meaning."""
     definition = DEFINITIONS[name]
     shown, variable, form, default, meaning = rows()[name]
     assert ("🔒" in shown) == definition.secret
@@ -40,14 +40,14 @@ def test_a_row_says_all_of_a_setting(name: str) -> None:
     assert meaning == definition.meaning
 
 
-def test_settings_stand_under_their_areas() -> None:
-    """Each area is one heading with one table."""
+def test_each_area_has_one_heading() -> None:
+    """With one table."""
     areas = [line.removeprefix("## ") for line in markdown().splitlines() if line.startswith("## ")]
     assert [area.lower() for area in areas] == list(dict.fromkeys(item.area.lower() for item in DEFINITIONS.values()))
 
 
-def test_tables_are_whole() -> None:
-    """Every row has five cells, and the page ends with a newline."""
+def test_every_row_has_five_cells() -> None:
+    """And the page ends with a newline."""
     for line in markdown().splitlines():
         if line.startswith("|"):
             assert len(re.split(r"(?<!\\)\|", line)) == 7, line

@@ -1,4 +1,4 @@
-"""A secret stays one, whatever is done to what holds it."""
+"""No output contains a secret."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ VIEWS: dict[str, Callable[[object], str]] = {
 
 
 @pytest.mark.parametrize("view", VIEWS.values(), ids=VIEWS)
-def test_a_secret_is_hidden_however_it_is_shown(view: Callable[[object], str]) -> None:
-    """No way of turning a value into text gives it away."""
+def test_secret_is_hidden_in_every_output(view: Callable[[object], str]) -> None:
+    """All ways to convert a value to text print [hidden]."""
     shown = view(Secret(PASSWORD))
     assert "[hidden]" in shown
     assert PASSWORD not in shown
 
 
 @pytest.mark.parametrize("view", VIEWS.values(), ids=VIEWS)
-def test_settings_show_none_of_their_secrets(view: Callable[[object], str]) -> None:
-    """Neither a password nor what is for the CA is in any text made of settings."""
+def test_secrets_of_settings_are_hidden_in_every_output(view: Callable[[object], str]) -> None:
+    """Passwords and keys."""
     for_ca = {"acme_eab_key_id": "kid", "acme_eab_hmac_key": HMAC_KEY, "acme_dns_plugin": "rfc2136"}
     shown = view(settings(users=[user(password=JO)], **for_ca, acme_dns_credentials=f"a = b\nkey = {DNS_KEY}"))
     assert "cal.example.org" in shown
@@ -53,47 +53,47 @@ def test_settings_show_none_of_their_secrets(view: Callable[[object], str]) -> N
         assert secret not in shown
 
 
-def test_a_log_line_hides_a_secret(caplog: pytest.LogCaptureFixture) -> None:
-    """What logging makes of its arguments is hidden as well."""
+def test_secret_is_hidden_in_a_log_line(caplog: pytest.LogCaptureFixture) -> None:
+    """Also as an argument of logging."""
     logging.getLogger("any").error("connecting with %s", Secret(PASSWORD))
     assert caplog.messages == ["connecting with [hidden]"]
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 def test_a_secret_cannot_be_pickled(protocol: int) -> None:
-    """A pickle would write the value somewhere."""
+    """A pickle would contain the value."""
     with pytest.raises(TypeError, match="cannot be serialised"):
         pickle.dumps(settings(), protocol)
 
 
-def test_a_secret_cannot_be_made_json() -> None:
-    """JSON without a default for strange values refuses it."""
+def test_secret_cannot_be_converted_to_json() -> None:
+    """Without a default function, JSON refuses it."""
     with pytest.raises(TypeError, match="not JSON serializable"):
         json.dumps({"password": Secret(PASSWORD)})
 
 
 @pytest.mark.parametrize("act", [copy.copy, copy.deepcopy, dataclasses.asdict], ids=["copy", "deepcopy", "asdict"])
-def test_settings_never_come_apart_into_plain_values(act: Callable[[object], object]) -> None:
-    """What takes settings apart either refuses or keeps secrets hidden."""
+def test_copies_of_settings_have_no_plain_secrets(act: Callable[[object], object]) -> None:
+    """Copying fails, or the secrets stay hidden."""
     try:
-        taken_apart = act(settings())
+        copied = act(settings())
     except TypeError as error:
-        taken_apart = str(error)
-    assert PASSWORD not in str(taken_apart)
+        copied = str(error)
+    assert PASSWORD not in str(copied)
 
 
-def test_a_secret_has_no_attributes_to_be_listed() -> None:
-    """There is no ``__dict__`` that a debugger or a serialiser would print."""
+def test_secret_has_no_dict() -> None:
+    """A debugger or a serialiser would print it."""
     assert not hasattr(Secret(PASSWORD), "__dict__")
 
 
-def test_only_reveal_gives_a_secret_away() -> None:
-    """The one place that needs the value asks for it by name."""
+def test_reveal_returns_the_secret() -> None:
+    """Only this method does."""
     assert Secret(PASSWORD).reveal() == PASSWORD
 
 
 def test_secrets_compare_by_value() -> None:
-    """Settings with the same passwords are the same settings, and no plain string equals a secret."""
+    """Settings with the same passwords are equal; a plain string never equals a secret."""
     assert Secret("a") == Secret("a")
     assert hash(Secret("a")) == hash(Secret("a"))
     assert Secret("a") != Secret("b")
@@ -101,8 +101,8 @@ def test_secrets_compare_by_value() -> None:
     assert settings() == settings()
 
 
-def test_what_a_host_is_told_has_no_password() -> None:
-    """The host's file has Baïkal's own verifiers and nothing that was typed."""
+def test_declared_json_has_no_password() -> None:
+    """The file has only digests in Baïkal's form."""
     text = declared(users=[user(password=JO)]).to_json()
     assert '"digest": "' in text
     assert PASSWORD not in text

@@ -118,7 +118,7 @@ def test_overlay_beside_the_inventory_is_used(other: Other) -> None:
     unknown.touch()
     done = other.run({"fake_responses": together(answers(BARE))})
     assert done.returncode != 0
-    assert "template_overlay/etc/nginx/baikal.conf: replaces no template of ours" in done.stderr
+    assert "template_overlay/etc/nginx/baikal.conf: replaces no template; move it to" in done.stderr
 
 
 def test_batches_stop_after_one_that_failed(other: Other) -> None:
@@ -128,6 +128,6 @@ def test_batches_stop_after_one_that_failed(other: Other) -> None:
     second = {"second": batches | {"fake_responses": together(answers(BARE))}}
     done = other.run(batches | {"fake_responses": failing}, others=second)
     assert done.returncode != 0
-    stopped = "the roll-out stops, because @fake/cal failed; the 1 hosts of the batches that follow are unchanged"
+    stopped = "the roll-out stops, because @fake/cal failed; unchanged: 1 host of the batches that follow"
     assert stopped in done.stderr
     assert "not begun    @fake/second" in done.stderr

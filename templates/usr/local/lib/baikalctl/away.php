@@ -1,39 +1,39 @@
 <?php
-// Where the database is away, Baïkal prints a sentence or a stack trace with status 200, which clients take for an
-// answer; sabre/dav says 500 and what the driver said. Clients are to come again instead, so this looks at each request
-// when its headers are about to go out, and makes them 503; what is printed then, nginx doesn't pass on. The answer is
-// not told by the words: whether Baïkal has a database, what it is handling, and whether its connection still answers.
-// Nothing is buffered: an answer may be as large as the memory.
+// If the database can't be reached, Baïkal prints a sentence or a stack trace with status 200, which clients accept as an
+// answer, and sabre/dav answers 500 with the driver's error. Clients should try again instead. So this checks each request
+// when its headers are about to be sent, and changes them to 503; nginx doesn't send the output then. The check doesn't
+// parse the output: it uses whether Baïkal has a database, its exception, and whether its connection still answers.
+// Nothing is buffered, because an answer may be as large as the memory.
 
 namespace Baikalctl;
 
 final class Away
 {
     /**
-     * SQLSTATE's classes of what is not the request's fault: connection, rolled back, tables or rights that are missing,
+     * Classes of SQLSTATE for errors that the request didn't cause: connection, rolled back, tables or rights that are missing,
      * no room, in use, shut down, input and output, interrupted.
      */
     private const PASSING = ['08', '40', '42', '53', '55', '57', '58', '70'];
-    /** Of a general error: SQLite's no table, busy, locked, read-only, I/O, damaged, full, can't open, no database … */
+    /** Numbers of general errors: SQLite's no table, busy, locked, read-only, I/O, damaged, full, can't open, no database … */
     private const GENERAL = [
         1, 5, 6, 8, 10, 11, 13, 14, 26,
         // … and MySQL's full, out of connections, shutting down, network, lock, read-only, killed and gone away.
         1021, 1040, 1053, 1114, 1158, 1159, 1160, 1161, 1203, 1205, 1290, 1836, 1927, 2002, 2003, 2006, 2013, 2055, 4031,
     ];
     private const PATIENCE_SECONDS = 3;
-    /** How long nobody tries, where trying takes longer than that. */
+    /** How long no request connects, if connecting takes longer than PATIENCE_SECONDS. */
     private const REST_SECONDS = 15;
 
-    /** Whether this request has been looked at. */
+    /** Whether this request was checked. */
     private static bool $seen = false;
-    /** Whether this request is the one that tries for all others. */
+    /** Whether this request is the one that tests the connection for all others. */
     private static bool $tries = false;
 
     /**
-     * Looks at this request before its answer goes out.
+     * Checks this request before its answer is sent.
      *
-     * A database that answers nothing at all holds each request for as long as Baïkal waits for a connection, 30 seconds
-     * mostly, until no worker is left. So after the first of them, others are not let to it, but for one now and then.
+     * If the database doesn't answer at all, each request waits for a connection, usually for 30 seconds, until no worker is
+     * left. So after the first of them, only one request now and then may connect.
      */
     public static function watch(): void
     {
@@ -44,7 +44,7 @@ final class Away
         }
         self::$tries = $marked && touch(self::mark());
         header_register_callback(self::look(...));
-        // Where nothing is printed, headers go out when PHP has destroyed Baïkal's database already.
+        // Without output, headers are sent after PHP has destroyed Baïkal's database object.
         register_shutdown_function(self::look(...));
     }
 
@@ -56,18 +56,18 @@ final class Away
         exit;
     }
 
-    /** Ends the request because of a database, and has the reason in the log. */
+    /** Ends the request with 503 because of the database, and logs the reason. */
     public static function because(string $reason): never
     {
         self::log($reason);
         if (self::$seen) {
-            exit; // the answer is out already
+            exit; // the headers are sent already
         }
         self::say();
     }
 
     /**
-     * Returns a connection such as Baïkal's own to the database of that section of baikal.yaml, in less time.
+     * Returns a connection to the database in a section of baikal.yaml, like Baïkal's own but with a shorter timeout.
      *
      * @param array<string, mixed> $section
      */
@@ -79,7 +79,7 @@ final class Away
             return new \PDO("sqlite:{$section['sqlite_file']}", options: $options);
         }
         if ($backend === 'mysql' && ($section['mysql_ca_cert'] ?? '') !== '') {
-            // PHP is about to give it another name.
+            // New versions of PHP have another name for it.
             $name = defined('Pdo\Mysql::ATTR_SSL_CA') ? 'Pdo\Mysql::ATTR_SSL_CA' : 'PDO::MYSQL_ATTR_SSL_CA';
             $options[constant($name)] = $section['mysql_ca_cert'];
         }
@@ -109,15 +109,15 @@ final class Away
         self::$seen = true;
         $reason = self::reason();
         if ($reason === '') {
-            self::found();
+            self::reached();
         } else {
             self::log($reason);
             self::head();
         }
     }
 
-    /** Lets everybody to the database again, if this request has tried for them. */
-    private static function found(): void
+    /** Allows all requests to connect again, if this request was the test. */
+    private static function reached(): void
     {
         if (self::$tries) {
             @unlink(self::mark());
@@ -129,14 +129,14 @@ final class Away
         return ini_get('session.save_path') . '/away';
     }
 
-    /** Returns why this request has no answer, or nothing where it has one, of whatever kind. */
+    /** Returns why this request has no answer; empty if it has one. */
     private static function reason(): string
     {
         if (method_exists('\Flake\Framework', 'isDBInitialized')
             && (!\Flake\Framework::isDBInitialized() || self::connecting())) {
             return self::why();
         }
-        // Its upgrade is due: all addresses lead to the installer, and what is there leads nowhere.
+        // The data must be upgraded: all URLs redirect to the installer, which is not served.
         if (preg_grep('#^Location: \S*/admin/install/$#i', headers_list())) {
             return 'its version is not that of the code';
         }
@@ -145,36 +145,36 @@ final class Away
         return $message !== '' && (self::passes($message) || !self::alive()) ? $message : '';
     }
 
-    /** Tells whether Baïkal is giving up on its first query: it counts the database as there once it is connected. */
+    /** Tells whether Baïkal fails in its first query; its own flag is set as soon as it is connected. */
     private static function connecting(): bool
     {
         return (bool) preg_grep('/^initDb/', array_column(debug_backtrace(DEBUG_BACKTRACE_IGNORE_ARGS), 'function'));
     }
 
-    /** Tells whether a failure is one of the database's that is nobody's fault, and might be none the next time. */
+    /** Tells whether an error is a temporary one of the database, so that the next attempt may work. */
     private static function passes(string $message): bool
     {
-        if (!preg_match('/^SQLSTATE\[(\w\w)\w*\]\D*(\d*)/', $message, $said)) {
+        if (!preg_match('/^SQLSTATE\[(\w\w)\w*\]\D*(\d*)/', $message, $state)) {
             return false;
         }
 
-        return in_array($said[1], self::PASSING, true)
-            || ($said[1] === 'HY' && in_array((int) $said[2], self::GENERAL, true));
+        return in_array($state[1], self::PASSING, true)
+            || ($state[1] === 'HY' && in_array((int) $state[2], self::GENERAL, true));
     }
 
-    /** Returns what the request has failed with, or nothing if it hasn't. */
+    /** Returns the error of the request; empty if there is none. */
     private static function thrown(): string
     {
         $status = http_response_code();
-        foreach ($status === 500 || $status === 200 ? debug_backtrace(0) : [] as ['function' => $name, 'args' => $given]) {
-            // Baïkal's handler of exceptions that nobody has caught prints them as if they were pages.
-            if ($name === 'handleException' && ($given[0] ?? null) instanceof \Throwable) {
-                return $given[0]->getMessage() ?: get_class($given[0]);
+        foreach ($status === 500 || $status === 200 ? debug_backtrace(0) : [] as ['function' => $name, 'args' => $arguments]) {
+            // Baïkal's handler for uncaught exceptions prints them as pages.
+            if ($name === 'handleException' && ($arguments[0] ?? null) instanceof \Throwable) {
+                return $arguments[0]->getMessage() ?: get_class($arguments[0]);
             }
-            // What is being printed is what sabre/dav's Server.php has written.
-            foreach ($status === 500 ? $given : [] as $text) {
-                if (is_string($text) && preg_match('#<s:message>(.*?)</s:message>#s', $text, $found)) {
-                    return htmlspecialchars_decode($found[1], ENT_NOQUOTES) ?: 'nothing is said';
+            // The output comes from sabre/dav's Server.php.
+            foreach ($status === 500 ? $arguments : [] as $text) {
+                if (is_string($text) && preg_match('#<s:message>(.*?)</s:message>#s', $text, $match)) {
+                    return htmlspecialchars_decode($match[1], ENT_NOQUOTES) ?: 'an empty message';
                 }
             }
         }
@@ -182,16 +182,16 @@ final class Away
         return '';
     }
 
-    /** Tells whether the connection that Baïkal has is of use. */
+    /** Tells whether Baïkal's connection works. */
     private static function alive(): bool
     {
         if (!isset($GLOBALS['DB'])) {
-            return true; // for all that can be known
+            return true; // unknown
         }
         try {
             $GLOBALS['DB']->getPDO()->query('SELECT 1');
         } catch (\PDOException $fault) {
-            // In a transaction that has failed, PostgreSQL answers nothing else.
+            // In a failed transaction, PostgreSQL answers every query with this code.
             return $fault->getCode() === '25P02';
         } catch (\Throwable) {
             return false;
@@ -200,7 +200,7 @@ final class Away
         return true;
     }
 
-    /** Returns why Baïkal has no database; it doesn't keep that itself. */
+    /** Returns why Baïkal has no database; Baïkal doesn't keep the reason. */
     private static function why(): string
     {
         $seconds = microtime(true) - $_SERVER['REQUEST_TIME_FLOAT'];
@@ -219,7 +219,7 @@ final class Away
             return $fault->getMessage();
         }
 
-        return 'it was away for a moment, or may not be written';
+        return 'it could not be reached for a moment, or is read-only';
     }
 
     private static function head(): void
@@ -231,10 +231,10 @@ final class Away
 
     private static function log(string $reason): void
     {
-        error_log('Baikal can\'t answer: ' . self::escaped($reason) . '; clients are told to come again');
+        error_log('Baikal can\'t answer: ' . self::escaped($reason) . '; clients get status 503 and try again');
     }
 
-    /** Returns what others wrote as one line of printable characters, as baikalctl/output.py does. */
+    /** Returns text of others as one line of printable characters, as baikalctl/output.py does. */
     private static function escaped(string $text): string
     {
         $line = preg_replace('/[\t\n\v\f\r ]+/', ' ', mb_scrub($text, 'UTF-8'));

@@ -1,6 +1,6 @@
 <?php
-// Baïkal's own upgrade, which is a page of its web installer, without a web server: php migrate.php RELEASE, with
-// BAIKAL_PATH_CONFIG and BAIKAL_PATH_SPECIFIC leading to the data. Prints the page's text, which says what was done.
+// Run Baïkal's upgrade, a page of its web installer, without a web server: php migrate.php RELEASE, with the paths of the
+// data in BAIKAL_PATH_CONFIG and BAIKAL_PATH_SPECIFIC. Prints the page's text, which lists what was done.
 $release = $argv[1];
 $page = '/admin/install/index.php';
 $_SERVER = [

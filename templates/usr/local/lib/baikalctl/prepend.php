@@ -1,11 +1,11 @@
 <?php
-// What PHP does before each of Baïkal's scripts: maintenance mode, sessions, and an answer where the database can't be reached.
+// PHP runs this before each script of Baïkal: maintenance mode, sessions, and the answer if the database can't be reached.
 
 namespace Baikalctl;
 
 require __DIR__ . '/away.php';
 
-// Whoever came while it was open may have taken his time: what he sends must not get lost in what is put back.
+// A slow request may have started before maintenance mode. Its data must not get lost in a rollback.
 (static function (): void {
     $folder = dirname((string) getenv('BAIKAL_PATH_SPECIFIC')) . '/maintenance';
     $probe = $_SERVER['HTTP_X_BAIKAL_PROBE'] ?? '';
@@ -14,8 +14,8 @@ require __DIR__ . '/away.php';
     }
 })();
 
-// Baïkal starts a session for every request. A DAV client needs none: it would leave a file behind each time, and a
-// client that keeps cookies would be served one request at a time, because PHP locks the file.
+// Baïkal starts a session for every request. A DAV client needs none: each request would leave a file, and
+// requests of a client that keeps cookies would run one at a time, because PHP locks the file.
 if (preg_match('#^(.+)/html/(?:dav|cal|card)\.php$#', $_SERVER['SCRIPT_FILENAME'] ?? '', $found)) {
     // Answers and errors don't contain the version of sabre/dav. Each of these requests loads this class anyway.
     require "$found[1]/vendor/autoload.php";
@@ -32,7 +32,7 @@ if (preg_match('#^(.+)/html/(?:dav|cal|card)\.php$#', $_SERVER['SCRIPT_FILENAME'
         public function gc(int $max_lifetime): int|false { return 0; }
     }, false);
 } elseif (preg_match('#^(.+)/html/(?:admin/)?index\.php$#', $_SERVER['SCRIPT_FILENAME'] ?? '', $found)) {
-    // Over TLS, also where a proxy ends it: browsers send a cookie with this prefix over TLS only, and accept it from this
+    // With TLS, also if a proxy terminates it: browsers send a cookie with this prefix over TLS only, and accept it from this
     // host only (RFC 6265bis, section 4.1.3.2).
     if (($_SERVER['HTTPS'] ?? '') === 'on') {
         ini_set('session.cookie_secure', '1');

@@ -1,12 +1,12 @@
 <?php
-// Sessions of the admin pages in the database, where that is a server: then they outlive any of several machines. With
-// SQLite, PHP keeps them in files.
+// Sessions of the admin pages are in the database if that is a server, so all machines that use it share them. With SQLite,
+// PHP keeps them in files.
 //
-// There are no locks: what two requests of one session change at once, the last one decides. Whoever changes nothing
-// writes nothing but the time, so that a page that is still being made undoes no log-in. The table holds no names that
-// anybody could log in with, only their hashes.
+// There are no locks: if two requests change one session at once, the last one wins. A request that changes nothing writes
+// only the time, so a slow page doesn't undo a login. The table has no session IDs, which would allow a login, only their
+// hashes.
 //
-// PHP unserialises the data, and the data says whether the administrator is logged in. So each row begins with an HMAC of its
+// PHP unserialises the data, and the data has whether the administrator is logged in. So each row begins with an HMAC of its
 // ID and data, whose key isn't in the database. A row that was changed, or copied to another ID, is ignored. The key is
 // derived from the hash of the administrator's password, the only secret that all machines with this database share. The
 // time of expiry is not authenticated, so that updateTimestamp() needs no data.
@@ -30,14 +30,14 @@ final class Sessions implements \SessionHandlerInterface, \SessionIdInterface, \
     {
     }
 
-    /** Keeps this request's session where the database of the release at $root says. */
+    /** Stores this request's session in the database of the release at $root. */
     public static function keep(string $root): void
     {
         try {
-            require "$root/vendor/autoload.php"; // which Baïkal does next
+            require "$root/vendor/autoload.php"; // Baïkal does the same next
             $found = \Symfony\Component\Yaml\Yaml::parseFile(getenv('BAIKAL_PATH_CONFIG') . 'baikal.yaml');
         } catch (\Throwable) {
-            return; // which Baïkal has a word for
+            return; // Baïkal reports this error
         }
         $section = $found['database'] ?? null;
         // Without an administrator's password there is no login, and sessions end with the request.
@@ -101,7 +101,7 @@ final class Sessions implements \SessionHandlerInterface, \SessionIdInterface, \
     {
         $query = 'SELECT data FROM baikalctl_sessions WHERE id = ? AND expires >= ?';
         $row = $this->ask($query, self::key($id), time())->fetchColumn();
-        // PostgreSQL's bytes are a stream.
+        // PostgreSQL returns bytes as a stream.
         $bytes = (string) base64_decode(is_resource($row) ? stream_get_contents($row) : (string) $row);
         $data = substr($bytes, self::CODE_BYTES);
 
@@ -120,7 +120,7 @@ final class Sessions implements \SessionHandlerInterface, \SessionIdInterface, \
         return true;
     }
 
-    /** Asks the database; where it is away, that is the end of the request. */
+    /** Queries the database. If it can't be reached, the request ends. */
     private function ask(string $query, string|int ...$values): \PDOStatement
     {
         try {
@@ -129,7 +129,7 @@ final class Sessions implements \SessionHandlerInterface, \SessionIdInterface, \
             $statement->execute($values);
 
             return $statement;
-        } catch (\Throwable $fault) { // also a warning that Baïkal has made an exception of
+        } catch (\Throwable $fault) { // also a warning that Baïkal converts to an exception
             Away::because($fault->getMessage());
         }
     }
