@@ -88,7 +88,7 @@ def _only_seconds(bench: Bench, make: Callable[[Bench, Wanted, str, str], float]
 def _bake(bench: Bench, wanted: Wanted, base: str, tag: str) -> float:
     """Bake our image by the deploy and rename it to ``tag``; return the seconds that it took."""
     name = f"baikal:{wanted.version}"
-    with baking.set_aside(bench.engine, name):
+    with baking.free_name(bench.engine, name):
         began = time.monotonic()
         outcome = pyinfra(f"@docker/{base}", "-y", *baking.release_data(bench.release))
         seconds = time.monotonic() - began

@@ -18,7 +18,7 @@ from tests.lab.objects import (
     PLACES,
     STORED,
     TITLES,
-    Thing,
+    CalendarObject,
     card,
     description,
     event,
@@ -78,7 +78,7 @@ def build(corpus: Corpus, release: Path, target: Path) -> None:
     connection.close()
 
 
-def things(corpus: Corpus, user: str) -> Iterator[Thing]:
+def calendar_objects(corpus: Corpus, user: str) -> Iterator[CalendarObject]:
     """Yield the objects of a user's calendar, evenly over all days: appointments, and in each 50 a task and some series."""
     rng = random.Random(f"{corpus.name} {user}")  # noqa: S311 - the same every time is the point
     for number in range(corpus.events):
@@ -120,7 +120,7 @@ def _add_user(connection: sqlite3.Connection, name: str, corpus: Corpus) -> None
         "'', 0, 2)",
         (calendar_id, principal),
     )
-    objects = [(number, thing, thing.data.encode()) for number, thing in enumerate(things(corpus, name), 1)]
+    objects = [(number, thing, thing.data.encode()) for number, thing in enumerate(calendar_objects(corpus, name), 1)]
     connection.executemany(
         "INSERT INTO calendarobjects (calendarid, uri, calendardata, lastmodified, etag, size, componenttype, "
         "firstoccurence, lastoccurence, uid) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",

@@ -38,7 +38,7 @@ FILES: Final = r"stat -c %d /; find / -xdev -type f -printf '%D\t%i\t%s\t%T@ %m 
 OWNERS: Final = r"""cd /var/lib/dpkg/info && grep -H ^/ -- *.list"""
 
 
-class Found(NamedTuple):
+class FileInfo(NamedTuple):
     """A file: its size in bytes, its metadata, and its inode."""
 
     size: int
@@ -77,13 +77,13 @@ def _group(path: str, owners: Mapping[str, str]) -> str:
     return next((group for prefix, group in PLACES.items() if path.startswith(prefix)), REST)
 
 
-def _files(engine: Engine, image: str) -> Iterator[tuple[str, Found]]:
+def _files(engine: Engine, image: str) -> Iterator[tuple[str, FileInfo]]:
     """Yield path and file for each file of an image, without the engine's mounts."""
     root, *lines = _output(engine, image, FILES)
     for line in lines:
         device, inode, size, state, path = line.split("\t", 4)
         if device == root:
-            yield path, Found(int(size), state, inode)
+            yield path, FileInfo(int(size), state, inode)
 
 
 def _owners(engine: Engine, image: str) -> Iterator[tuple[str, str]]:

@@ -47,31 +47,31 @@ CHANGED_NOTE = (
 
 def one_machine(bench: Bench) -> Iterator[Row]:
     """Yield the rows for one machine; like all here, raises ``BenchmarkError`` if a contender has a wrong result."""
-    with _workshop(bench) as workshop:
-        yield from _one_machine(workshop)
+    with _environment(bench) as environment:
+        yield from _one_machine(environment)
 
 
 def many_machines(bench: Bench) -> Iterator[Row]:
     """Yield the rows for ten machines at once."""
-    with _workshop(bench) as workshop:
-        yield from _many_machines(workshop)
+    with _environment(bench) as environment:
+        yield from _many_machines(environment)
 
 
 def image(bench: Bench) -> Iterator[Row]:
     """Yield the rows for images."""
-    with _workshop(bench) as workshop:
-        yield from baking.rows(bench, workshop.wanted())
+    with _environment(bench) as environment:
+        yield from baking.rows(bench, environment.wanted())
     yield from starting.rows(bench)
 
 
 @contextmanager
-def _workshop(bench: Bench) -> Iterator[Workshop]:
+def _environment(bench: Bench) -> Iterator[Environment]:
     with tempfile.TemporaryDirectory(prefix="baikal-bench-") as folder:
-        yield Workshop(bench, Path(folder), _platform(bench))
+        yield Environment(bench, Path(folder), _platform(bench))
 
 
 @dataclass
-class Workshop:
+class Environment:
     """The environment of all rows; rendered files are in ``folder``."""
 
     bench: Bench
@@ -142,13 +142,13 @@ class Machines:
 class Equality:
     """Compares each contender's result with ours; each is checked once, ours first."""
 
-    workshop: Workshop
+    environment: Environment
     states: dict[str, State] = field(default_factory=dict)
 
     def prove(self, contender: Contender, machine: Machine) -> None:
         """Raise ``BenchmarkError`` if the state of ``machine`` after ``contender`` differs from ours."""
         if contender.name not in self.states:
-            state = state_of(machine, self.workshop.bench.release, self.workshop.wanted())
+            state = state_of(machine, self.environment.bench.release, self.environment.wanted())
             self.states[contender.name] = state
             refuse_differences(self.states[OURS], state, contender.name)
 
@@ -159,34 +159,34 @@ def _platform(bench: Bench) -> Platform:
         return platform_of(machine)
 
 
-def _one_machine(workshop: Workshop) -> Iterator[Row]:
-    bench = workshop.bench
+def _one_machine(environment: Environment) -> Iterator[Row]:
+    bench = environment.bench
     again: list[Contender] = [OurDeploy(bench), Ansible(bench), IdiomaticPyinfra(bench)]
     with Machines(bench.engine) as machines:
-        yield _fresh(workshop, machines, [again[0], ShellScript(bench), *again[1:]])
+        yield _fresh(environment, machines, [again[0], ShellScript(bench), *again[1:]])
         hosts = {contender.name: machines.hosts(contender.name) for contender in again}
         local = (Goal(at_most=0.6), Goal(compared_to=Ansible.name, at_most=1 / 12))
-        yield _unchanged(workshop, "nothing to change, local link", [*again, BareSsh(bench)], hosts, goals=local)
+        yield _unchanged(environment, "nothing to change, local link", [*again, BareSsh(bench)], hosts, goals=local)
         with _slow(hosts) as far:
             name = f"nothing to change, {1000 * ROUND_TRIP_S:g} ms round trip"
-            yield _unchanged(workshop, name, [*again, BareSsh(bench)], far, goals=(Goal(at_most=1.8),))
-        yield _changed(workshop, again, hosts)
-        yield from _control_machine(workshop, again, hosts)
+            yield _unchanged(environment, name, [*again, BareSsh(bench)], far, goals=(Goal(at_most=1.8),))
+        yield _changed(environment, again, hosts)
+        yield from _control_machine(environment, again, hosts)
 
 
-def _fresh(workshop: Workshop, machines: Machines, contenders: Sequence[Contender]) -> Row:
+def _fresh(environment: Environment, machines: Machines, contenders: Sequence[Contender]) -> Row:
     """Provision bare machines, a new one for each run; those of the last round are kept."""
-    engine = workshop.bench.engine
+    engine = environment.bench.engine
     bare = {contender.name: machine_image(engine, DISTRIBUTION, contender.needs) for contender in contenders}
-    equality = Equality(workshop)
+    equality = Equality(environment)
 
     def measure(contender: Contender) -> float:
         hosts = machines.boot(contender.name, bare[contender.name], lists="last week")
-        seconds = contender.run(hosts, workshop.wanted()).seconds
+        seconds = contender.run(hosts, environment.wanted()).seconds
         equality.prove(contender, hosts[0].machine)
         return seconds
 
-    return workshop.measured(
+    return environment.measured(
         "One machine",
         "bare machine to an answering server",
         _by_name(contenders, measure),
@@ -196,7 +196,7 @@ def _fresh(workshop: Workshop, machines: Machines, contenders: Sequence[Contende
 
 
 def _unchanged(
-    workshop: Workshop,
+    environment: Environment,
     name: str,
     contenders: Sequence[Contender],
     hosts: dict[str, list[Host]],
@@ -206,71 +206,73 @@ def _unchanged(
     """Measure unchanged runs; a contender without its own machine uses ours."""
 
     def measure(contender: Contender) -> float:
-        return contender.unchanged(hosts.get(contender.name, hosts[OURS]), workshop.wanted()).seconds
+        return contender.unchanged(hosts.get(contender.name, hosts[OURS]), environment.wanted()).seconds
 
-    return workshop.measured("One machine", name, _by_name(contenders, measure), goals=goals)
+    return environment.measured("One machine", name, _by_name(contenders, measure), goals=goals)
 
 
-def _changed(workshop: Workshop, contenders: Sequence[Contender], hosts: dict[str, list[Host]]) -> Row:
+def _changed(environment: Environment, contenders: Sequence[Contender], hosts: dict[str, list[Host]]) -> Row:
     """Change one setting in each round, and restore the first value at the end."""
     limits = {contender.name: FIRST_LIMIT_MB for contender in contenders}
 
     def measure(contender: Contender) -> float:
         limit = limits[contender.name]
         limits[contender.name] -= 1
-        payload = workshop.wanted(limit)
+        payload = environment.wanted(limit)
         run = contender.run(hosts[contender.name], payload)
-        refuse_other_limit(hosts[contender.name][0].machine, workshop.bench.release, limit)
+        refuse_other_limit(hosts[contender.name][0].machine, environment.bench.release, limit)
         return run.seconds
 
-    row = workshop.measured("One machine", "one changed setting", _by_name(contenders, measure), note=CHANGED_NOTE)
+    row = environment.measured("One machine", "one changed setting", _by_name(contenders, measure), note=CHANGED_NOTE)
     for contender in contenders:
-        contender.run(hosts[contender.name], workshop.wanted())
+        contender.run(hosts[contender.name], environment.wanted())
     return row
 
 
-def _many_machines(workshop: Workshop) -> Iterator[Row]:
+def _many_machines(environment: Environment) -> Iterator[Row]:
     """Start with packages preinstalled: ten runs of apt at once would only measure the processor."""
-    bench = workshop.bench
+    bench = environment.bench
     section = f"{HOSTS} machines"
     warm = machine_image(bench.engine, DISTRIBUTION, WARM)
     ours, ansible = OurDeploy(bench), Ansible(bench)
     with Machines(bench.engine) as machines:
 
         def fresh(contender: Contender) -> float:
-            return contender.run(machines.boot(section, warm, HOSTS), workshop.wanted()).seconds
+            return contender.run(machines.boot(section, warm, HOSTS), environment.wanted()).seconds
 
         note = "with the distribution's packages preinstalled; all machines share this computer's processor"
-        yield workshop.measured(section, "to an answering server on each", _by_name([ansible, ours], fresh), note=note)
+        yield environment.measured(
+            section, "to an answering server on each", _by_name([ansible, ours], fresh), note=note
+        )
 
         def unchanged(contender: Contender) -> float:
-            return contender.unchanged(machines.hosts(section), workshop.wanted()).seconds
+            return contender.unchanged(machines.hosts(section), environment.wanted()).seconds
 
         def one() -> float:
-            return ours.unchanged(machines.hosts(section)[:1], workshop.wanted()).seconds
+            return ours.unchanged(machines.hosts(section)[:1], environment.wanted()).seconds
 
         measures = _by_name([ours, ansible], unchanged) | {ONE_OF_THEM: one}
         goals = (Goal(compared_to=ONE_OF_THEM, at_most=2.5),)
         note = (
             "both on the same machines, provisioned by ours: twenty that boot systemd are more than many kernels allow"
         )
-        yield workshop.measured(section, "nothing to change", measures, goals=goals, note=note)
+        yield environment.measured(section, "nothing to change", measures, goals=goals, note=note)
 
 
 def _control_machine(
-    workshop: Workshop, contenders: Sequence[Contender], hosts: dict[str, list[Host]]
+    environment: Environment, contenders: Sequence[Contender], hosts: dict[str, list[Host]]
 ) -> Iterator[Row]:
     """Measure memory and processor time of the same runs; ``WATCHER`` documents what is counted."""
     section, name = "The control machine", "nothing to change on one machine"
     memory: dict[str, list[float]] = {contender.name: [] for contender in contenders}
 
     def measure(contender: Contender) -> float:
-        run = contender.unchanged(hosts[contender.name], workshop.wanted(), watched=True)
+        run = contender.unchanged(hosts[contender.name], environment.wanted(), watched=True)
         memory[contender.name].append(run.memory_mib)
         return run.cpu_s
 
     note = "user and system time, with all child processes that were waited for"
-    row = workshop.measured(section, f"processor time, {name}", _by_name(contenders, measure), note=note)
+    row = environment.measured(section, f"processor time, {name}", _by_name(contenders, measure), note=note)
     largest = "of the largest process; Ansible has several, which share much of their memory"
     yield Row(section=section, name=f"memory at most, {name}", unit="MiB", figures=memory, note=largest)
     yield row

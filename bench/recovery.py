@@ -51,12 +51,12 @@ OLDER: Final = "0.11.1"
 AUTHORITY: Final = "/etc/ssl/bench-root.pem"
 PAUSE_S: Final = 0.02
 GOOD, CLOSED = 207, 503
-FAR: Final = "/root/backup.tar.gz"
+COPY: Final = "/root/backup.tar.gz"
 TABLES: Final = ("calendarobjects", "cards", "calendarchanges", "addressbookchanges", "principals")
 
 
 @dataclass
-class Kept:
+class Deployment:
     """A deployed machine with a corpus in its database, local or on a server."""
 
     server: Server
@@ -167,7 +167,7 @@ def rows(bench: Bench, corpus: Corpus = WHOLE) -> Iterator[Row]:
     yield _drill(bench, corpus)
 
 
-def _archives(bench: Bench, sqlite: Kept, served: list[tuple[str, Kept]]) -> Iterator[Row]:
+def _archives(bench: Bench, sqlite: Deployment, served: list[tuple[str, Deployment]]) -> Iterator[Row]:
     for script in ("backup.sh", "restore.sh"):
         sqlite.machine.write(f"/root/{script}", (REPOSITORY / "bench/peers" / script).read_text(), mode="0755")
     others = [(f"{OURS}, {title}", kept) for title, kept in served]
@@ -199,7 +199,7 @@ def made_of(row: Row, note: str) -> Row:
     return Row(section=row.section, name=row.name, unit=row.unit, figures=row.figures, note=note)
 
 
-def _alone(kept: Kept, script: str, *, back: bool = False) -> float:
+def _alone(kept: Deployment, script: str, *, back: bool = False) -> float:
     """Run the peer's script with its own archives, because both use the same names."""
     ours, theirs = "/var/backups/baikal", "/var/backups/script"
     kept.machine.run(f"mkdir -p {ours} {theirs}; mv {ours} {ours}.ours; mv {theirs} {ours}")
@@ -217,10 +217,10 @@ def _windows(bench: Bench, corpus: Corpus) -> Row:
     upgrade, empty, restore = "an upgrade", "an upgrade with little data", "a restore"
     figures: dict[str, list[float]] = {upgrade: [], empty: [], restore: []}
 
-    def upgraded(kept: Kept) -> float:
+    def upgraded(kept: Deployment) -> float:
         before = kept.counts()
         with Watcher(kept.server, kept.corpus.names()[0]) as watcher:
-            _well(Server(kept.machine, bench.release).deploy(), "the upgrade")
+            _require_success(Server(kept.machine, bench.release).deploy(), "the upgrade")
         if kept.counts() != before:
             message = "the upgrade has lost data"
             raise BenchmarkError(message)
@@ -264,8 +264,8 @@ def _drill(bench: Bench, corpus: Corpus) -> Row:
                 else:
                     done = server.deploy()
                 taken = time.monotonic() - began
-                _well(done, "restore.py" if restored else "the deploy")
-                kept = Kept(server, SqliteFile(bench.engine, machine.name), corpus)
+                _require_success(done, "restore.py" if restored else "the deploy")
+                kept = Deployment(server, SqliteFile(bench.engine, machine.name), corpus)
                 if restored and kept.counts()[:2] != before[:2]:
                     message = f"the archive had {before} rows, and {kept.counts()} were restored"
                     raise BenchmarkError(message)
@@ -281,20 +281,20 @@ def _drill(bench: Bench, corpus: Corpus) -> Row:
 def _archive(bench: Bench, corpus: Corpus, folder: Path) -> tuple[Path, list[int]]:
     """Return an archive of a machine that is removed, and its numbers of rows."""
     with _sqlite(bench, corpus) as kept:
-        kept.machine.run(f"baikalctl backup && cp /var/backups/baikal/*.tar.gz {FAR}")
+        kept.machine.run(f"baikalctl backup && cp /var/backups/baikal/*.tar.gz {COPY}")
         archive = folder / "baikal-20260101T000000Z.tar.gz"
-        bench.engine.docker("cp", f"{kept.machine.name}:{FAR}", str(archive))
+        bench.engine.docker("cp", f"{kept.machine.name}:{COPY}", str(archive))
         return archive, kept.counts()
 
 
 @contextlib.contextmanager
-def _sqlite(bench: Bench, corpus: Corpus) -> Iterator[Kept]:
+def _sqlite(bench: Bench, corpus: Corpus) -> Iterator[Deployment]:
     with Machine.start(bench.engine, machine_image(bench.engine, DISTRIBUTION, PACKAGES)) as machine:
         yield _filled(bench, Server(machine, bench.release), corpus)
 
 
 @contextlib.contextmanager
-def _served(bench: Bench, corpus: Corpus, network: Network, backend: Backend) -> Iterator[tuple[str, Kept]]:
+def _served(bench: Bench, corpus: Corpus, network: Network, backend: Backend) -> Iterator[tuple[str, Deployment]]:
     """Yield a machine with its data on a database server over TLS, and the server's name."""
     signer = Signer.root()
     packages = (*PACKAGES, *DRIVERS[backend])
@@ -310,14 +310,14 @@ def _served(bench: Bench, corpus: Corpus, network: Network, backend: Backend) ->
         yield database.kind.title, _filled(bench, Server(machine, bench.release, data=data), corpus, database)
 
 
-def _filled(bench: Bench, server: Server, corpus: Corpus, holder: SqlDatabase | None = None) -> Kept:
-    _well(server.deploy(), "the deploy")
-    kept = Kept(server, holder or SqliteFile(bench.engine, server.machine.name), corpus)
+def _filled(bench: Bench, server: Server, corpus: Corpus, holder: SqlDatabase | None = None) -> Deployment:
+    _require_success(server.deploy(), "the deploy")
+    kept = Deployment(server, holder or SqliteFile(bench.engine, server.machine.name), corpus)
     fill(kept.holder, corpus)
     return kept
 
 
-def _well(outcome: Outcome, what: str) -> None:
+def _require_success(outcome: Outcome, what: str) -> None:
     if outcome.status:
         message = f"{what} failed: {outcome.output[-3000:]}"
         raise BenchmarkError(message)

@@ -51,9 +51,9 @@ def rows(bench: Bench) -> Iterator[Row]:
     ):
         for corpus in (SMALL, LARGE):
             bench.say(f"  {corpus}")
-            for standing in (defaults, ours):
-                standing.fill(corpus, Path(folder))
-                prove(standing, corpus)
+            for server in (defaults, ours):
+                server.fill(corpus, Path(folder))
+                prove(server, corpus)
             for clients in CLIENTS:
                 yield from _compared(bench, corpus, clients, ours, defaults)
             if corpus is SMALL:
@@ -70,9 +70,9 @@ def _compared(
     tails: dict[str, list[float]] = {OURS: [], DEFAULTS: []}
     wanted = Load(clients=clients, seconds=RUN_S)
 
-    def turn(name: str, standing: MeasuredServer) -> Callable[[], float]:
+    def turn(name: str, server: MeasuredServer) -> Callable[[], float]:
         def run() -> float:
-            outcome = standing.drive(corpus, wanted)
+            outcome = server.drive(corpus, wanted)
             tails[name].append(outcome.p95_ms)
             return outcome.rate
 
@@ -80,10 +80,10 @@ def _compared(
 
     what = f"{corpus.name}, {_count(clients)}"
     bench.say(f"  {what}, {RATE}")
-    for standing in (ours, defaults):
-        standing.fresh()
-        standing.start()
-        _warm_up(standing, corpus, clients)
+    for server in (ours, defaults):
+        server.fresh()
+        server.start()
+        _warm_up(server, corpus, clients)
     rates = alternating({OURS: turn(OURS, ours), DEFAULTS: turn(DEFAULTS, defaults)}, bench.runs, bench.say)
     goals = (Goal(compared_to=DEFAULTS, at_least=AT_LEAST[corpus.name]),) if clients == USUAL else ()
     yield Row(section=SECTION, name=f"Mixed load, {what}", unit=RATE, figures=rates, goals=goals, note=_note(corpus))
@@ -93,9 +93,9 @@ def _compared(
 def _with_cookies(bench: Bench, corpus: Corpus, ours: MeasuredServer, defaults: MeasuredServer) -> Row:
     """Measure a client that keeps cookies and uses several connections: PHP locks a session's file."""
 
-    def run(standing: MeasuredServer) -> float:
-        cookies = standing.log_in(corpus, 1)
-        return standing.drive(corpus, Load(clients=USUAL, seconds=SHORT_RUN_S, cookies=cookies)).rate
+    def run(server: MeasuredServer) -> float:
+        cookies = server.log_in(corpus, 1)
+        return server.drive(corpus, Load(clients=USUAL, seconds=SHORT_RUN_S, cookies=cookies)).rate
 
     def changed() -> float:
         with _changed(ours, without_session_rule):
@@ -168,9 +168,9 @@ def _changed(ours: MeasuredServer, *changes: Callable[[MeasuredServer], None]) -
         ours.put_back()
 
 
-def _warm_up(standing: MeasuredServer, corpus: Corpus, clients: int) -> None:
+def _warm_up(server: MeasuredServer, corpus: Corpus, clients: int) -> None:
     """Run a load whose figures are ignored, so that PHP compiles its code."""
-    standing.drive(corpus, Load(clients=clients, seconds=WARM_UP_S))
+    server.drive(corpus, Load(clients=clients, seconds=WARM_UP_S))
 
 
 def _count(clients: int) -> str:

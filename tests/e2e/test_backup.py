@@ -74,7 +74,7 @@ def finding(server: Server, words: str = "") -> dict[str, Any]:
     return dict(findings[0])
 
 
-def hidden(machine: Machine) -> list[str]:
+def unfinished(machine: Machine) -> list[str]:
     """Return leftovers of unfinished archives."""
     command = f"find {BACKUPS} /var/lib/baikal -name '.?*'"
     return machine.run(command).split()
@@ -117,7 +117,7 @@ def test_archive_has_everything_acknowledged_before_its_start(server: Server, wr
         assert "is whole: of " in server.machine.run(f"baikalctl backup verify {made}")
     seen = len(writers)
     assert wait_until(lambda: len(writers) > seen, LIMIT_S)
-    assert hidden(server.machine) == []
+    assert unfinished(server.machine) == []
     assert finding(server)["status"] == "ok"
 
 
@@ -164,13 +164,13 @@ def test_power_cut_keeps_old_archives_and_the_next_run_cleans_up(server: Server,
     )
     machine.run(f'rm -f /run/stuck; nohup python3 -c "{stuck}" > /dev/null 2>&1 &')
     assert wait_until(lambda: bool(machine.run("ls /run/stuck 2>/dev/null || true")), LIMIT_S)
-    assert hidden(machine)
+    assert unfinished(machine)
     machine.kill()
     machine.power_on()
     assert [name for name in machine.run(f"ls {BACKUPS}").split() if name in before] == before
     assert "is whole" in machine.run("baikalctl backup verify")
     machine.run("baikalctl backup")
-    assert hidden(machine) == []
+    assert unfinished(machine) == []
     assert finding(server)["status"] == "ok"
 
 

@@ -86,7 +86,7 @@ def test_incomplete_restore_is_not_measured(engine: Engine, release: Release, bo
     machine = boot()
     server = Server(machine, release)
     assert server.deploy().status == 0
-    kept = recovery.Kept(server, SqliteFile(engine, machine.name), SMALL)
+    kept = recovery.Deployment(server, SqliteFile(engine, machine.name), SMALL)
     fill(kept.holder, SMALL)
     machine.run("baikalctl backup")
     with recovery.Watcher(server, SMALL.names()[0]) as watcher:

@@ -47,12 +47,12 @@ cd /var/lib/baikal
 find . -printf '%p %y %m %U:%G\\n' | sort
 find . -type f -print0 | sort -z | xargs -0 sha256sum
 """
-HOLD: Final = {
+LOCK: Final = {
     "mysql": (("LOCK TABLES users READ",), ("SELECT SLEEP(100)",)),
     "pgsql": (("LOCK TABLE users IN SHARE MODE",), ("SELECT pg_sleep(100)",)),
 }
 """Locks the table against changes until the session ends."""
-LET_GO: Final = {
+UNLOCK: Final = {
     "mysql": "SELECT CONCAT('KILL ', id) FROM information_schema.processlist WHERE info = 'SELECT SLEEP(100)'",
     "pgsql": "SELECT format('SELECT pg_terminate_backend(%s)', pid) FROM pg_stat_activity"
     " WHERE query = 'SELECT pg_sleep(100)'",
@@ -106,7 +106,7 @@ class Setup:
 
 
 @dataclass
-class World:
+class Resources:
     """Image, database servers and folder of these tests."""
 
     engine: Engine
@@ -148,7 +148,7 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def world(engine: Engine, image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def resources(engine: Engine, image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Resources]:
     """Yield image, folder, and a server of each kind that requires TLS; everything is removed at the end."""
     signer = Signer.root()
     folder = tmp_path_factory.mktemp("database")
@@ -160,7 +160,7 @@ def world(engine: Engine, image: str, tmp_path_factory: pytest.TempPathFactory) 
             )
             for backend in BACKENDS
         }
-        made = World(engine, image, servers, folder)
+        made = Resources(engine, image, servers, folder)
         yield made
     for tag in made.others.values():
         engine.docker("rmi", tag, check=False)
@@ -233,7 +233,7 @@ def archive(container: Container, folder: Path) -> str:
 
 
 @contextlib.contextmanager
-def holding(server: DatabaseServer | None) -> Iterator[None]:
+def table_locked(server: DatabaseServer | None) -> Iterator[None]:
     """Lock the accounts' table of a database server within the block."""
     if server is None:
         yield
@@ -241,21 +241,21 @@ def holding(server: DatabaseServer | None) -> Iterator[None]:
 
     def hold() -> None:
         with contextlib.suppress(LabError):
-            server.execute(*HOLD[server.backend])
+            server.execute(*LOCK[server.backend])
 
     thread = threading.Thread(target=hold)
     thread.start()
-    assert wait_until(lambda: server.rows(LET_GO[server.backend]) != [], LIMIT_S)
+    assert wait_until(lambda: server.rows(UNLOCK[server.backend]) != [], LIMIT_S)
     try:
         yield
     finally:
-        for (statement,) in server.rows(LET_GO[server.backend]):
+        for (statement,) in server.rows(UNLOCK[server.backend]):
             server.rows(statement)
         thread.join()
 
 
 @contextlib.contextmanager
-def away(server: DatabaseServer) -> Iterator[None]:
+def stopped(server: DatabaseServer) -> Iterator[None]:
     """Stop the server until it is started again, at the latest at the end of the block."""
     server.stop()
     try:
@@ -265,13 +265,13 @@ def away(server: DatabaseServer) -> Iterator[None]:
 
 
 def test_newer_image_upgrades_the_data_and_an_older_one_refuses_it(
-    world: World, volume: Volume, release: Release
+    resources: Resources, volume: Volume, release: Release
 ) -> None:
     """Clients get 503, and then all data; the old data is kept; the image that refuses changes nothing."""
-    setup = world.setup(volume)
-    with setup.run(world.other(OLDER)) as old:
+    setup = resources.setup(volume)
+    with setup.run(resources.other(OLDER)) as old:
         before = fill(old)
-    with setup.run(world.image, ready=False) as new:
+    with setup.run(resources.image, ready=False) as new:
         *meanwhile, _ = answers_until_serving(new)
         assert all_retry_later(meanwhile)
         assert compare(before, contents(new)) == []
@@ -279,12 +279,12 @@ def test_newer_image_upgrades_the_data_and_an_older_one_refuses_it(
         kept = new.execute("ls", "/var/lib/baikal/backups").split()
         assert any(name.startswith(f"before-upgrade-{OLDER}-to-{release.version}-") for name in kept)
         assert any(name.endswith("-before-upgrade.tar.gz") for name in kept)
-    untouched = setup.listing(world.image)
-    status, last = setup.run_to_end(world.other(OLDER))
+    untouched = setup.listing(resources.image)
+    status, last = setup.run_to_end(resources.other(OLDER))
     assert status == 1
     assert last.startswith(f"baikalctl: the data is of Baïkal {release.version}, and {OLDER} is older")
-    assert setup.listing(world.image) == untouched
-    with setup.run(world.image) as new:
+    assert setup.listing(resources.image) == untouched
+    with setup.run(resources.image) as new:
         assert start_log(new) == ["serving https://localhost"]
         assert compare(before, contents(new)) == []
 
@@ -298,37 +298,37 @@ def test_newer_image_upgrades_the_data_and_an_older_one_refuses_it(
     ],
 )
 def test_an_upgrade_that_fails_ends_the_container_and_the_old_image_serves(
-    world: World, volume: Volume, backend: str, kind: Kind, why: str
+    resources: Resources, volume: Volume, backend: str, kind: Kind, why: str
 ) -> None:
     """The last line of its log has the reason, and says that nothing has changed."""
-    setup = world.setup(volume, backend)
-    with setup.run(world.image) as old:
+    setup = resources.setup(volume, backend)
+    with setup.run(resources.image) as old:
         before = fill(old)
-    status, last = setup.run_to_end(world.other(FUTURE, kind))
+    status, last = setup.run_to_end(resources.other(FUTURE, kind))
     assert status == 1
     assert "failed, and all is as it was: " in last
     assert why in last
-    with setup.run(world.image) as old:
+    with setup.run(resources.image) as old:
         assert start_log(old) == ["serving https://localhost"]
         assert compare(before, contents(old)) == []
 
 
 @pytest.mark.parametrize(("backend", "then"), [("sqlite", "old"), ("mysql", "old"), ("mysql", "new"), ("pgsql", "new")])
 def test_container_killed_during_an_upgrade_has_changed_nothing(
-    world: World, volume: Volume, backend: str, then: str
+    resources: Resources, volume: Volume, backend: str, then: str
 ) -> None:
     """With either image next: the old one serves the old data, and the new one upgrades it."""
-    newer = world.other(FUTURE, Kind.NEW_STEP)
-    setup, server = world.setup(volume, backend), world.server(backend)
-    with setup.run(world.image) as old:
+    newer = resources.other(FUTURE, Kind.NEW_STEP)
+    setup, server = resources.setup(volume, backend), resources.server(backend)
+    with setup.run(resources.image) as old:
         before = fill(old)
     begun = '"loaded": true' if server else '"kept": "/'
-    with holding(server), setup.run(newer, ready=False) as new:
+    with table_locked(server), setup.run(newer, ready=False) as new:
         assert wait_until(lambda: begun in new.execute("cat", JOURNAL, check=False), LIMIT_S, pause_s=0.01), new.log()
         new.kill()
     if server:  # as after a power cut of both, where the container starts faster
         server.stop()
-    with setup.run(world.image if then == "old" else newer, ready=False) as after:
+    with setup.run(resources.image if then == "old" else newer, ready=False) as after:
         if server:
             assert wait_until(lambda: is_closed(after), LIMIT_S), after.log()
             server.start()
@@ -343,56 +343,58 @@ def test_container_killed_during_an_upgrade_has_changed_nothing(
 
 @pytest.mark.parametrize("options", [(), UNPRIVILEGED], ids=["root", "confined"])
 def test_archive_is_restored_by_a_one_off_container(
-    world: World, volume: Volume, tmp_path: Path, options: Sequence[str]
+    resources: Resources, volume: Volume, tmp_path: Path, options: Sequence[str]
 ) -> None:
     """Into its own volume, while no container serves it, and into new ones, also without any environment."""
-    setup = world.setup(volume, options=options)
+    setup = resources.setup(volume, options=options)
     mounted = (f"--volume={tmp_path}:/archives:ro",)
-    with setup.run(world.image) as container:
+    with setup.run(resources.image) as container:
         before = fill(container)
         words = ("restore", f"/archives/{archive(container, tmp_path)}")
-        status, log = setup.run_command(world.image, *words, options=mounted)
+        status, log = setup.run_command(resources.image, *words, options=mounted)
         assert (status, "a container serves this data right now; stop it" in log) == (1, True), log
         for path in (f"{CALENDAR}2.ics", f"{BOOK}3.vcf"):
             assert container.ask("DELETE", path, user="jo").status == 204
     nothing = dict.fromkeys(("BAIKAL_HOSTNAME", "BAIKAL_ADMIN_PASSWORD", "BAIKAL_USERS"))
-    with Volume(world.engine) as second, Volume(world.engine) as third:
+    with Volume(resources.engine) as second, Volume(resources.engine) as third:
         for each, environment in ((volume, setup.environment), (second, setup.environment), (third, nothing)):
             status, log = replace(setup, volume=each, environment=environment).run_command(
-                world.image, *words, options=mounted
+                resources.image, *words, options=mounted
             )
             assert (status, "restored: 1 account" in log) == (0, True), log
-            with replace(setup, volume=each).run(world.image) as container:
+            with replace(setup, volume=each).run(resources.image) as container:
                 assert compare(before, contents(container), tokens=False) == []
 
 
 @pytest.mark.parametrize(("backend", "options"), [("mysql", ()), ("pgsql", UNPRIVILEGED)])
 def test_archive_is_restored_into_another_kind_of_database(
-    world: World, volume: Volume, tmp_path: Path, backend: str, options: Sequence[str]
+    resources: Resources, volume: Volume, tmp_path: Path, backend: str, options: Sequence[str]
 ) -> None:
     """From a server into a volume, and from there into an empty database, before its container's first start."""
     mounted = (f"--volume={tmp_path}:/archives:ro",)
-    with world.setup(volume, backend, options).run(world.image) as container:
+    with resources.setup(volume, backend, options).run(resources.image) as container:
         before = fill(container)
         name = archive(container, tmp_path)
-    with Volume(world.engine) as second, Volume(world.engine) as third:
-        for each in (world.setup(second, options=options), world.setup(third, backend, options)):
-            status, log = each.run_command(world.image, "restore", f"/archives/{name}", options=mounted)
+    with Volume(resources.engine) as second, Volume(resources.engine) as third:
+        for each in (resources.setup(second, options=options), resources.setup(third, backend, options)):
+            status, log = each.run_command(resources.image, "restore", f"/archives/{name}", options=mounted)
             assert (status, "restored: 1 account" in log) == (0, True), log
-            with each.run(world.image) as container:
+            with each.run(resources.image) as container:
                 assert compare(before, contents(container), tokens=False) == []
                 name = archive(container, tmp_path)
-    server = world.server(backend)
+    server = resources.server(backend)
     assert server
     assert server.rows(EVENTS) == [[11]]
 
 
 @pytest.mark.parametrize(("backend", "options"), [("mysql", ()), ("pgsql", UNPRIVILEGED)])
-def test_container_waits_for_its_database(world: World, volume: Volume, backend: str, options: Sequence[str]) -> None:
+def test_container_waits_for_its_database(
+    resources: Resources, volume: Volume, backend: str, options: Sequence[str]
+) -> None:
     """At the first start and at any time later: clients get 503, and it recovers automatically."""
-    setup, server = world.setup(volume, backend, options), world.server(backend)
+    setup, server = resources.setup(volume, backend, options), resources.server(backend)
     assert server
-    with away(server), setup.run(world.image, ready=False) as container:
+    with stopped(server), setup.run(resources.image, ready=False) as container:
         assert wait_until(lambda: is_closed(container), LIMIT_S), container.log()
         reason = start_log(container)[-1]
         assert "can't be reached" in reason
@@ -403,12 +405,12 @@ def test_container_waits_for_its_database(world: World, volume: Volume, backend:
         assert start_log(container).count(reason) == 1
         container.wait_until_serving()
         before = fill(container)
-        with away(server):
+        with stopped(server):
             assert wait_until(lambda: is_closed(container), LIMIT_S)
             assert "can't be reached" in health(container)
         answers_until_serving(container)
         assert compare(before, contents(container)) == []
-    with setup.run(world.image) as container:
+    with setup.run(resources.image) as container:
         assert start_log(container) == ["serving https://localhost"]
         assert compare(before, contents(container)) == []
         assert server.password not in container.log()
@@ -416,26 +418,26 @@ def test_container_waits_for_its_database(world: World, volume: Volume, backend:
 
 @pytest.mark.parametrize(("backend", "options"), [("mysql", UNPRIVILEGED), ("pgsql", ())])
 def test_data_moves_to_the_declared_database(
-    world: World, volume: Volume, backend: str, options: Sequence[str]
+    resources: Resources, volume: Volume, backend: str, options: Sequence[str]
 ) -> None:
     """There and back by a one-off container; until then a start is refused with the remedy."""
     local, remote, server = (
-        world.setup(volume, options=options),
-        world.setup(volume, backend, options),
-        world.server(backend),
+        resources.setup(volume, options=options),
+        resources.setup(volume, backend, options),
+        resources.server(backend),
     )
     assert server
-    with local.run(world.image) as container:
+    with local.run(resources.image) as container:
         before = fill(container)
-        status, log = remote.run_command(world.image, "database", "move")
+        status, log = remote.run_command(resources.image, "database", "move")
         assert (status, "a container serves this data right now; stop it" in log) == (1, True), log
-    status, last = remote.run_to_end(world.image)
+    status, last = remote.run_to_end(resources.image)
     assert (status, "take it there with baikalctl database move" in last) == (1, True), last
     for setup in (remote, local):
         reaching_both = replace(setup, options=remote.options)
-        status, log = reaching_both.run_command(world.image, "database", "move")
+        status, log = reaching_both.run_command(resources.image, "database", "move")
         assert (status, "every row of them compared" in log) == (0, True), log
-        with setup.run(world.image) as container:
+        with setup.run(resources.image) as container:
             assert start_log(container) == ["serving https://localhost"]
             assert compare(before, contents(container)) == []
             assert server.rows(EVENTS) == [[11]]

@@ -23,7 +23,9 @@ def old(tmp_path: Path) -> OldInstallation:
     return build(tmp_path / "old", "0.10.1")
 
 
-def move_in(engine: Engine, image: str, old: OldInstallation, volume: Volume, *words: str, user: str = "0") -> str:
+def import_volumes(
+    engine: Engine, image: str, old: OldInstallation, volume: Volume, *words: str, user: str = "0"
+) -> str:
     """Import the old volumes, mounted read-only, and return the output."""
     mounts = [f"--volume={old.folder / name}:/old/{name}:ro" for name in ("config", "Specific")]
     options = [*mounts, "--user", user]
@@ -46,7 +48,7 @@ def test_volumes_of_another_image_are_imported(
 ) -> None:
     """Into an empty volume, as root or another user; then users log in with their old passwords, and no data is changed."""
     before = listing(old.folder)
-    output = move_in(engine, image, old, volume, user=user)
+    output = import_volumes(engine, image, old, volume, user=user)
     assert output.startswith("status 0\n"), output
     assert COUNTS in output
     assert listing(old.folder) == before
@@ -56,11 +58,11 @@ def test_volumes_of_another_image_are_imported(
         for name in PASSWORDS:
             assert events(new, name) == set(EVENTS[name])
         assert ADMIN_PASSWORD not in new.log()
-        assert "a container serves this data right now; stop it" in move_in(
+        assert "a container serves this data right now; stop it" in import_volumes(
             engine, image, old, volume, "--replace", user=user
         )
-    assert "there is data here already" in move_in(engine, image, old, volume, user=user)
-    replaced = move_in(engine, image, old, volume, "--replace", user=user)
+    assert "there is data here already" in import_volumes(engine, image, old, volume, user=user)
+    replaced = import_volumes(engine, image, old, volume, "--replace", user=user)
     assert "what is there is kept in /var/lib/baikal/backups/before-import-" in replaced, (
         "in the volume, and not in the container"
     )
@@ -70,7 +72,7 @@ def test_an_image_with_a_newer_release_migrates_the_volume(
     engine: Engine, image: str, release: Release, old: OldInstallation, volume: Volume
 ) -> None:
     """At its start, on a copy, and the old data is kept; an image with an older release refuses to serve it."""
-    assert "status 0" in move_in(engine, image, old, volume)
+    assert "status 0" in import_volumes(engine, image, old, volume)
     older = {"Specific": "db/db.sqlite", "config": "baikal.yaml"}
     with Container.run(engine, image, volume=volume) as container:
         for folder, file in older.items():

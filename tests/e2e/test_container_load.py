@@ -17,7 +17,7 @@ from tests.lab import streams
 from tests.lab.clients import EVENT
 from tests.lab.container import Container, Volume
 from tests.lab.engine import Engine, wait_until
-from tests.lab.streams import CALENDAR, USER, Fate, Put, Streams
+from tests.lab.streams import CALENDAR, USER, Outcome, Put, Streams
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -28,7 +28,7 @@ STOPS: Final = 3
 LEAST_ACKNOWLEDGED: Final = 200
 BEGIN_LIMIT_S: Final = 30
 KILLED: Final = 128 + 9
-DOCKER_PATIENCE_S: Final = 10
+DOCKER_STOP_TIMEOUT_S: Final = 10
 """After this time, ``docker stop`` kills, and the status is ``KILLED``."""
 SLOW_S: Final = 3
 BACK_S: Final = 1
@@ -97,7 +97,7 @@ def container(engine: Engine, image: str) -> Iterator[Container]:
 
 def wait_for(load: Streams, count: int) -> None:
     """Return when the server has acknowledged more than ``count`` events."""
-    assert wait_until(lambda: len(load.acknowledged()) > count, BEGIN_LIMIT_S, pause_s=0.005), load.fates()
+    assert wait_until(lambda: len(load.acknowledged()) > count, BEGIN_LIMIT_S, pause_s=0.005), load.outcomes()
 
 
 def wait_for_time(due: float) -> None:
@@ -150,9 +150,9 @@ def test_no_acknowledged_event_is_lost_when_the_container_is_killed(engine: Engi
                     container.kill()
                     load.wait()
                 assert container.exit_status() == KILLED
-                assert not [put for put in load.puts if put.fate is Fate.REFUSED], load.fates()
-                assert {put.fate for put in load.puts} & {Fate.DROPPED, Fate.CUT}, (
-                    f"there were no requests: {load.fates()}"
+                assert not [put for put in load.puts if put.result is Outcome.REFUSED], load.outcomes()
+                assert {put.result for put in load.puts} & {Outcome.DROPPED, Outcome.CUT}, (
+                    f"there were no requests: {load.outcomes()}"
                 )
                 acknowledged += load.acknowledged()
                 if kill % 2:
@@ -182,9 +182,9 @@ def test_requests_accepted_before_a_stop_are_answered(engine: Engine, image: str
                 container.stop()
                 took = time.monotonic() - began
                 load.wait()
-            assert {put.fate for put in load.puts} == {Fate.ACKNOWLEDGED, Fate.UNSENT}, load.fates()
+            assert {put.result for put in load.puts} == {Outcome.ACKNOWLEDGED, Outcome.UNSENT}, load.outcomes()
             assert container.exit_status() == 0, container.log()
-            assert took < DOCKER_PATIENCE_S
+            assert took < DOCKER_STOP_TIMEOUT_S
             acknowledged += load.acknowledged()
             container.start()
             assert lost(container, acknowledged) == []
@@ -211,14 +211,14 @@ def test_slow_request_is_answered_during_a_stop(engine: Engine, image: str) -> N
                 for start in range(10, len(body), 10):
                     wait_for_time(began + SLOW_S * start / len(body))
                     slow.send(body[start : start + 10].encode())
-            fate = streams.outcome(slow)
+            result = streams.outcome(slow)
             stopped.result()
             took = time.monotonic() - began
         slow.close()
-        assert fate == (Fate.ACKNOWLEDGED, "status 201"), container.log()
-        assert {put.fate for put in load.puts} == {Fate.ACKNOWLEDGED, Fate.UNSENT}, load.fates()
+        assert result == (Outcome.ACKNOWLEDGED, "status 201"), container.log()
+        assert {put.result for put in load.puts} == {Outcome.ACKNOWLEDGED, Outcome.UNSENT}, load.outcomes()
         assert container.exit_status() == 0, container.log()
-        assert took < DOCKER_PATIENCE_S
+        assert took < DOCKER_STOP_TIMEOUT_S
         container.start()
         stored = container.ask("GET", f"{CALENDAR}{uid}.ics", user=USER).body
         assert stored.splitlines() == body.splitlines()

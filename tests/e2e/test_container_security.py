@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 READ_ONLY: Final = ("--read-only", "--tmpfs=/run/baikal:mode=1777")
 NO_CAPABILITIES: Final = ("--cap-drop=ALL",)
-NOBODY_IN_PARTICULAR: Final = ("--user=4711:4711",)
-EVERYTHING: Final = (*READ_ONLY, *NO_CAPABILITIES, *NOBODY_IN_PARTICULAR, "--security-opt=no-new-privileges")
+ANY_USER: Final = ("--user=4711:4711",)
+EVERYTHING: Final = (*READ_ONLY, *NO_CAPABILITIES, *ANY_USER, "--security-opt=no-new-privileges")
 CLEAN: Final = ("env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin")
 """Prefix for the tests' own commands: the engine would give them the container's environment, which they search for."""
 ADMIN: Final = "the administrator's own secret"
@@ -46,12 +46,12 @@ def plain(engine: Engine, image: str) -> Iterator[Container]:
     For the tests it may also inspect any process; and no probe runs, because it would have the environment.
     """
     with Container.run(engine, image, options=["--no-healthcheck", "--cap-add=SYS_PTRACE"]) as container:
-        used(container)
+        use_clients(container)
         yield container
 
 
 @pytest.fixture(scope="module")
-def secretive(engine: Engine, image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Container]:
+def hardened(engine: Engine, image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Container]:
     """Yield a container with all restrictions together, its passwords in files that end with a newline."""
     folder = tmp_path_factory.mktemp("secrets")
     folder.chmod(0o755)  # like Docker's own secrets: readable by any account of the container
@@ -66,11 +66,11 @@ def secretive(engine: Engine, image: str, tmp_path_factory: pytest.TempPathFacto
     }
     options = [*EVERYTHING, "--no-healthcheck", f"--volume={folder}:/run/secrets:ro"]
     with Container.run(engine, image, environment=environment, options=options) as container:
-        used(container, JO)
+        use_clients(container, JO)
         yield container
 
 
-def used(container: Container, password: str = PASSWORD) -> None:
+def use_clients(container: Container, password: str = PASSWORD) -> None:
     """Run the round trips of both kinds of clients, and request the admin pages."""
     account = container.account(password=password)
     assert account.round_trip_event("Prüfung") == "Prüfung"
@@ -81,7 +81,7 @@ def used(container: Container, password: str = PASSWORD) -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [READ_ONLY, NO_CAPABILITIES, NOBODY_IN_PARTICULAR],
+    [READ_ONLY, NO_CAPABILITIES, ANY_USER],
     ids=["read-only", "no capabilities", "any user"],
 )
 def test_server_works_under_each_restriction(engine: Engine, image: str, options: tuple[str, ...]) -> None:
@@ -95,18 +95,18 @@ def test_server_works_under_each_restriction(engine: Engine, image: str, options
         ), log
 
 
-def test_server_works_under_all_restrictions_together(secretive: Container) -> None:
+def test_server_works_under_all_restrictions_together(hardened: Container) -> None:
     """Read-only, as any user, without capabilities or new privileges: the fixture has run the round trips."""
-    assert "0000000000000000" in secretive.execute("grep", "CapBnd", "/proc/1/status")
-    assert secretive.execute("stat", "-c", "%u", "/proc/1").strip() == "4711"
-    assert secretive.execute("touch", "/x", check=False) == ""
-    assert secretive.inspect("{{.HostConfig.ReadonlyRootfs}}") == "true"
+    assert "0000000000000000" in hardened.execute("grep", "CapBnd", "/proc/1/status")
+    assert hardened.execute("stat", "-c", "%u", "/proc/1").strip() == "4711"
+    assert hardened.execute("touch", "/x", check=False) == ""
+    assert hardened.inspect("{{.HostConfig.ReadonlyRootfs}}") == "true"
 
 
-def test_newline_at_the_end_of_a_password_file_is_ignored(secretive: Container) -> None:
+def test_newline_at_the_end_of_a_password_file_is_ignored(hardened: Container) -> None:
     """The administrator's, by Baïkal's hash, and jo's, with which the fixture has logged in."""
     wanted = hashlib.sha256(f"admin:BaikalDAV:{ADMIN}".encode()).hexdigest()
-    assert wanted in secretive.execute("cat", "/var/lib/baikal/config/baikal.yaml")
+    assert wanted in hardened.execute("cat", "/var/lib/baikal/config/baikal.yaml")
 
 
 def test_running_container_changes_no_file_of_the_image(plain: Container) -> None:
@@ -125,19 +125,19 @@ def test_only_the_two_declared_ports_listen(plain: Container) -> None:
     assert rows["udp"] + rows["udp6"] == []
 
 
-def test_there_are_no_zombies(secretive: Container) -> None:
+def test_there_are_no_zombies(hardened: Container) -> None:
     """After requests, commands of docker exec, and a restarted service."""
-    before = secretive.execute("pgrep", "-f", "php-fpm: master")
-    secretive.execute("sh", "-c", "sh -c 'sleep 0.01 &' & baikalctl health")
-    secretive.execute("s6-svc", "-wR", "-r", "/run/baikal/service/php")
-    secretive.wait_until_serving()
-    assert secretive.execute("pgrep", "-f", "php-fpm: master") != before
-    states = secretive.execute("ps", "-eo", "stat=,args=").splitlines()
+    before = hardened.execute("pgrep", "-f", "php-fpm: master")
+    hardened.execute("sh", "-c", "sh -c 'sleep 0.01 &' & baikalctl health")
+    hardened.execute("s6-svc", "-wR", "-r", "/run/baikal/service/php")
+    hardened.wait_until_serving()
+    assert hardened.execute("pgrep", "-f", "php-fpm: master") != before
+    states = hardened.execute("ps", "-eo", "stat=,args=").splitlines()
     assert len(states) >= 6
     assert [line for line in states if line.startswith("Z")] == []
 
 
-@pytest.mark.parametrize("whose", ["plain", "secretive"])
+@pytest.mark.parametrize("whose", ["plain", "hardened"])
 def test_no_process_shows_a_password(whose: str, request: pytest.FixtureRequest) -> None:
     """Neither in an environment nor in a command line: services don't inherit the container's environment."""
     container: Container = request.getfixturevalue(whose)
@@ -148,7 +148,7 @@ def test_no_process_shows_a_password(whose: str, request: pytest.FixtureRequest)
         assert secret not in seen
 
 
-@pytest.mark.parametrize("whose", ["plain", "secretive"])
+@pytest.mark.parametrize("whose", ["plain", "hardened"])
 def test_no_file_of_the_container_has_a_password(whose: str, request: pytest.FixtureRequest) -> None:
     """Not in plain text, and their hashes only where the data's owner alone can read them."""
     container: Container = request.getfixturevalue(whose)
@@ -164,9 +164,9 @@ def test_no_file_of_the_container_has_a_password(whose: str, request: pytest.Fix
     assert container.execute(*CLEAN, *looking, check=False, user="65534:65534") == ""
 
 
-def test_engine_shows_no_password_from_a_file(secretive: Container) -> None:
+def test_engine_shows_no_password_from_a_file(hardened: Container) -> None:
     """Neither in docker inspect nor in docker logs, after a successful and a failed login."""
-    output = secretive.engine.docker("inspect", secretive.name) + secretive.log()
+    output = hardened.engine.docker("inspect", hardened.name) + hardened.log()
     assert "BAIKAL_ADMIN_PASSWORD_FILE" in output
     assert "PROPFIND" in output
     for secret in (ADMIN, JO):

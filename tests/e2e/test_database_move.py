@@ -46,7 +46,7 @@ class Pair:
 
     server: Server
     database: DatabaseServer
-    life: DataSnapshot
+    snapshot: DataSnapshot
     server_settings: dict[str, object]
     """Settings that declare the database server."""
 
@@ -55,7 +55,7 @@ class Pair:
         """The server's machine."""
         return self.server.machine
 
-    def find(self) -> None:
+    def register_address(self) -> None:
         """Write the database server's address to /etc/hosts: the engine's DNS forgets stopped containers."""
         served_certificate = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
         address = self.machine.engine.docker("inspect", "-f", served_certificate, self.database.name).strip()
@@ -66,13 +66,13 @@ class Pair:
     def restart(self) -> None:
         """Start the database server again."""
         self.database.start()
-        self.find()
+        self.register_address()
 
     def cut_the_power(self) -> None:
         """Kill the machine, and boot it."""
         self.machine.kill()
         self.machine.power_on()
-        self.find()
+        self.register_address()
 
     def declare(self, **settings: object) -> None:
         """Declare another database; the deploy reports the remedy, and changes no data."""
@@ -106,7 +106,7 @@ def pair(
         corpus_rows.fill(SqliteFile(engine, machine.name), SMALL)
         server_settings = database.settings(password, CA)
         made = Pair(server, database, DataSnapshot.take(server, SMALL, exact=False), server_settings)
-        made.find()
+        made.register_address()
         made.declare(**server_settings)
         yield made
 
@@ -120,7 +120,7 @@ def refused(pair: Pair, *words: str) -> str:
     assert "Traceback" not in str(lines)
     assert pair.database.password not in str(lines)
     assert is_cleaned_up(pair.machine)
-    assert pair.life.wrong(pair.server) == []
+    assert pair.snapshot.differences(pair.server) == []
     return lines[-2]
 
 
@@ -149,7 +149,7 @@ def test_database_outage_during_a_move_changes_nothing(pair: Pair) -> None:
         assert lines[-1] == "status 1", lines
         assert "all is as it was" in lines[-2], lines
         assert is_cleaned_up(pair.machine)
-        assert pair.life.wrong(pair.server) == []
+        assert pair.snapshot.differences(pair.server) == []
     # The copied rows couldn't be removed; the operator has to do so.
     refused(pair, "has data already", "empty it")
     pair.database.empty()
@@ -171,13 +171,13 @@ def test_power_cut_during_a_move_changes_nothing(pair: Pair, moment: str) -> Non
     assert pair.server.ask("PROPFIND", CALENDAR, user=USER).status == 503
     pair.cut_the_power()
     assert is_cleaned_up(pair.machine)
-    assert pair.life.wrong(pair.server) == []
+    assert pair.snapshot.differences(pair.server) == []
 
 
 def test_data_too_large_for_the_database_is_named_in_one_line(pair: Pair) -> None:
     """An object, and the name of a calendar, which has no length limit in SQLite."""
     file = SqliteFile(pair.machine.engine, pair.machine.name)
-    uri = next(SMALL.things(USER, 0)).uri
+    uri = next(SMALL.calendar_objects(USER, 0)).uri
     number = file.execute((f"SELECT id FROM calendarobjects WHERE uri = '{uri}'",))[0][0]  # noqa: S608 - our own name
     wrong: list[tuple[Statement, str]] = [
         (("UPDATE calendarinstances SET displayname = %s WHERE uri = 'default'", ["x" * 120]), "default")
@@ -187,7 +187,7 @@ def test_data_too_large_for_the_database_is_named_in_one_line(pair: Pair) -> Non
     ]
     if pair.database.backend == "pgsql":
         wrong.append((("UPDATE calendarobjects SET calendardata = %s WHERE id = %s", [b"\xff\xfe", number]), uri))
-        text = next(SMALL.things(USER, 0)).data.encode()
+        text = next(SMALL.calendar_objects(USER, 0)).data.encode()
         mended.append(("UPDATE calendarobjects SET calendardata = %s WHERE id = %s", [text, number]))
     else:
         wrong.pop()
@@ -202,17 +202,17 @@ def test_data_too_large_for_the_database_is_named_in_one_line(pair: Pair) -> Non
         assert f"({named})" in lines[-2], lines
         assert "all is as it was" in lines[-2], lines
         assert is_cleaned_up(pair.machine)
-    assert pair.life.wrong(pair.server) == []
+    assert pair.snapshot.differences(pair.server) == []
 
 
 def test_data_moves_there_and_back_and_archives_are_restored_in_both(pair: Pair) -> None:
     """All objects are unchanged for each user; synchronised clients continue; a deploy changes nothing."""
-    machine, life = pair.machine, DataSnapshot.take(pair.server, SMALL)
+    machine, snapshot = pair.machine, DataSnapshot.take(pair.server, SMALL)
     of_file = archived(machine)
     lines = pair.move()
     assert lines[-1] == "status 0", lines
     assert "every row of them compared" in lines[-2]
-    assert life.wrong(pair.server) == []
+    assert snapshot.differences(pair.server) == []
     assert not machine.run("ls /var/lib/baikal/Specific/db")
     assert pair.server.deploy(**pair.server_settings).status == 0
     outcome = pair.server.deploy(**pair.server_settings)
@@ -223,19 +223,19 @@ def test_data_moves_there_and_back_and_archives_are_restored_in_both(pair: Pair)
     for each in (of_file, of_server):
         now = changed(pair)
         assert run_command(machine, "restore", each)[-1] == "status 0"
-        assert in_step(pair, now)
-        assert life.wrong(pair.server) == []
+        assert is_synchronised(pair, now)
+        assert snapshot.differences(pair.server) == []
     cut_while_restoring(pair, of_file)
 
     pair.declare()
     lines = pair.move()
     assert lines[-1] == "status 0", lines
-    assert life.wrong(pair.server) == []
+    assert snapshot.differences(pair.server) == []
     assert pair.server.deploy().status == 0  # services now use the files that the refused deploy has written
     now = changed(pair)
     assert run_command(machine, "restore", of_server)[-1] == "status 0"
-    assert in_step(pair, now)
-    assert life.wrong(pair.server) == []
+    assert is_synchronised(pair, now)
+    assert snapshot.differences(pair.server) == []
     # Existing data in the database is kept until the operator removes it.
     pair.declare(**pair.server_settings)
     refused(pair, "has data already", "database_name")
@@ -253,7 +253,7 @@ def archived(machine: Machine) -> str:
 def changed(pair: Pair) -> DataSnapshot:
     """Delete an object, write another, and return a snapshot with synchronised clients."""
     dav = Dav(pair.server.url, USER, PASSWORD)
-    thing = list(SMALL.things(USER, 0))[-1]
+    thing = list(SMALL.calendar_objects(USER, 0))[-1]
     assert dav.send("DELETE", f"{CALENDAR}{thing.uri}").status == 204
     again = thing.data.replace(f"UID:{thing.uid}", "UID:later").encode()
     assert dav.send("PUT", f"{CALENDAR}later.ics", again, Content_Type="text/calendar").status == 201
@@ -261,12 +261,12 @@ def changed(pair: Pair) -> DataSnapshot:
     return DataSnapshot.take(pair.server, SMALL, exact=False)
 
 
-def in_step(pair: Pair, life: DataSnapshot) -> bool:
+def is_synchronised(pair: Pair, snapshot: DataSnapshot) -> bool:
     """Whether clients that were synchronised before a rollback detect it."""
-    for syncer in life.syncers:
+    for syncer in snapshot.syncers:
         syncer.dav.close()
         syncer.sync()
-        assert syncer.wrong() == []
+        assert syncer.errors() == []
     return pair.server.check()["healthy"] is True
 
 
@@ -276,6 +276,6 @@ def cut_while_restoring(pair: Pair, archive: str) -> None:
     pause_command(pair.machine, "changes.transaction._use", "restore", archive)
     pair.cut_the_power()
     assert is_cleaned_up(pair.machine)
-    assert now.wrong(pair.server) == []
+    assert now.differences(pair.server) == []
     assert run_command(pair.machine, "restore", archive)[-1] == "status 0"
-    assert pair.life.wrong(pair.server) == []
+    assert pair.snapshot.differences(pair.server) == []

@@ -87,7 +87,7 @@ def pair(
         yield Pair(server, database)
 
 
-def away(answer: Answer) -> bool:
+def is_unavailable(answer: Answer) -> bool:
     """Whether an answer is 503 with Retry-After, and has no details."""
     seen = (answer.status, answer.headers.get("retry-after"), "SQL" in answer.body, "Ba" in answer.body)
     return seen == (503, "30", False, False)
@@ -99,10 +99,10 @@ def test_database_outage_is_503_until_it_is_back(pair: Pair) -> None:
     assert pair.put("before").status == 201
     pair.server.machine.run(f": > {LOG}")
     pair.database.stop()
-    assert away(pair.server.ask("PROPFIND", "/dav.php/"))
-    assert away(pair.sync())
-    assert away(pair.put("during"))
-    assert away(pair.admin(cookie))
+    assert is_unavailable(pair.server.ask("PROPFIND", "/dav.php/"))
+    assert is_unavailable(pair.sync())
+    assert is_unavailable(pair.put("during"))
+    assert is_unavailable(pair.admin(cookie))
     assert "Baikal can't answer: SQLSTATE" in pair.server.machine.read(LOG)
     assert "answers 503" in str(pair.server.check())
     pair.database.start()
@@ -171,8 +171,8 @@ def test_hanging_database_does_not_block_all_requests(pair: Pair) -> None:
     """The first request waits for PHP's connection timeout; later ones are answered immediately."""
     pair.database.hang()
     try:
-        assert away(pair.sync())
-        assert away(pair.server.ask("PROPFIND", CALENDAR, user="jo", timeout_s=2))
+        assert is_unavailable(pair.sync())
+        assert is_unavailable(pair.server.ask("PROPFIND", CALENDAR, user="jo", timeout_s=2))
     finally:
         pair.database.resume()
     assert wait_until(lambda: pair.sync().status == 207, 30)

@@ -52,7 +52,7 @@ def _home() -> Iterator[None]:
         folder.rmdir()
 
 
-def promised(corpus: Corpus) -> dict[str, tuple[str, bytes]]:
+def expected_objects(corpus: Corpus) -> dict[str, tuple[str, bytes]]:
     """Return ETag and bytes of every object of the corpus' users, by address."""
     objects = {}
     names = corpus.names()
@@ -62,7 +62,7 @@ def promised(corpus: Corpus) -> dict[str, tuple[str, bytes]]:
             collections = [f"/dav.php/calendars/{user}/{calendar_uri(calendar)}/"]
             if calendar == 0:
                 collections.append(f"/dav.php/calendars/{sharee}/von-{user}/")
-            for thing in corpus.things(user, calendar):
+            for thing in corpus.calendar_objects(user, calendar):
                 for collection in collections:
                     objects[f"{collection}{thing.uri}"] = (f'"{md5(thing.data)}"', thing.data.encode())
         for book in range(corpus.books):
@@ -71,7 +71,7 @@ def promised(corpus: Corpus) -> dict[str, tuple[str, bytes]]:
     return objects
 
 
-def plain(contents: Contents) -> Contents:
+def without_cr(contents: Contents) -> Contents:
     """Return a copy without the CR at the ends of lines."""
     objects = {href: (etag, data.replace(b"\r\n", b"\n")) for href, (etag, data) in contents.objects.items()}
     return Contents(contents.tokens, objects)
@@ -98,23 +98,23 @@ def test_all_data_is_restored_on_a_new_machine(engine: Engine, release: Release)
             syncer.sync()
         with Writers(server.url, "jo", PASSWORD) as writers:
             assert wait_until(lambda: writers.acknowledged > 100, LIMIT_S), writers
-            early = {href: kept.acknowledged for href, kept in list(writers.kept.items()) if kept.acknowledged}
+            early = {href: kept.acknowledged for href, kept in list(writers.expected.items()) if kept.acknowledged}
             outcome = pyinfra([server.host()], "-y", deploy="backup.py")
             assert outcome.status == 0, outcome.output
             seen = writers.acknowledged
             assert wait_until(lambda: writers.acknowledged > seen, LIMIT_S), "no further write was acknowledged"
         assert (writers.wrong, writers.unavailable) == ([], 0), writers
         # Objects without later changes.
-        early = {href: data for href, data in early.items() if writers.kept[href].acknowledged == data}
+        early = {href: data for href, data in early.items() if writers.expected[href].acknowledged == data}
         assert len(early) > 20
     with Machine.start(engine, image, name=machine.name) as machine:
         server = Server(machine, release)
         outcome = pyinfra([server.host()], "-y", "--json", deploy="restore.py")
         assert outcome.status == 0, outcome.output
-        expected, few = promised(corpus), corpus.names()[:2]
+        expected, few = expected_objects(corpus), corpus.names()[:2]
         assert len(expected) == 29_000
         looked_at = fetch_all(server.url, corpus.people(), exact=False)
-        wrong = compare(plain(Contents(looked_at.tokens, expected)), plain(looked_at))
+        wrong = compare(without_cr(Contents(looked_at.tokens, expected)), without_cr(looked_at))
         assert not wrong, wrong[:10]
         exact = fetch_all(server.url, dict.fromkeys(few, PASSWORD)).objects
         assert exact == {href: each for href, each in expected.items() if href.split("/")[3] in few}

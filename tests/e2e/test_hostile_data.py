@@ -85,26 +85,26 @@ def host(request: pytest.FixtureRequest, engine: Engine, image: str) -> Iterator
 def prepared(host: Host) -> Host:
     """Save the host's data, write Python's compiled files, which a command would write, and return the host."""
     host.execute("/usr/bin/python3", "-m", "compileall", "-q", "/usr/local/lib/baikalctl")
-    works(host)
+    assert_works(host)
     host.save()
     return host
 
 
-def refused(ran: Result, words: str) -> None:
+def assert_refused(ran: Result, words: str) -> None:
     """Assert that a command has failed in time, with these words in its message."""
     assert ran.status == 1, ran
     assert words in ran.output, ran
-    ended(ran)
+    assert_ended(ran)
 
 
-def ended(ran: Result) -> None:
+def assert_ended(ran: Result) -> None:
     """Assert that a command has ended by itself, without a traceback."""
     assert ran.status in {0, 1}, ran
     assert ran.seconds < (HEALTH_LIMIT_S if "health" in ran.words else LIMIT_S), ran
     assert "Traceback" not in ran.output, ran
 
 
-def works(host: Host) -> None:
+def assert_works(host: Host) -> None:
     """Assert that commands work: the data is valid, and no process holds the host's lock."""
     for command in ("apply", "backup", "health"):
         ran = host.run(f"baikalctl {command}")
@@ -139,9 +139,9 @@ def test_library_named_in_baikal_yaml_is_not_loaded(host: Host, library: Path) -
         assert loaded_by_others(host) == []
         assert host.files_of_root() == before
         for each in ran:
-            refused(each, OPTION)
+            assert_refused(each, OPTION)
         assert (queue.status, queue.output) == (0, "nothing waits\n"), queue
-    works(host)
+    assert_works(host)
 
 
 def test_library_is_not_loaded_where_postgresql_is_declared(engine: Engine, release: Release, library: Path) -> None:
@@ -160,10 +160,10 @@ def test_library_is_not_loaded_where_postgresql_is_declared(engine: Engine, rele
             assert not host.exists(PWNED), host.execute("cat", PWNED)
             assert loaded_by_others(host) == []
             for each in ran:
-                refused(each, OPTION)
+                assert_refused(each, OPTION)
             assert outcome.status != 0
             assert OPTION in outcome.output
-        works(host)
+        assert_works(host)
 
 
 def test_journal_that_names_a_file_to_delete_is_refused(host: Host) -> None:
@@ -173,13 +173,13 @@ def test_journal_that_names_a_file_to_delete_is_refused(host: Host) -> None:
         for command in (*["apply --plan"] * 5, *READING):
             ran = host.run(f"baikalctl {command}")
             assert host.exists(VICTIM), ran
-            ended(ran)
+            assert_ended(ran)
     with host.attacked():
         host.as_php(php_attacks.SUPER_JOURNAL, DATABASE, "once")
         for command in READING:
-            refused(host.run(f"baikalctl {command}"), SUPER_JOURNAL)
+            assert_refused(host.run(f"baikalctl {command}"), SUPER_JOURNAL)
             assert host.exists(VICTIM), command
-    works(host)
+    assert_works(host)
 
 
 @pytest.mark.parametrize(
@@ -196,7 +196,7 @@ def test_data_without_end_holds_up_no_command(host: Host, attack: str, words: st
     """Each reports the problem, the certificate is renewed at the same time, and afterwards everything works."""
     with host.attacked(php_attacks.ATTACKS[attack]):
         for command in (*READING, "apply"):
-            refused(host.run(f"baikalctl {command}"), words)
+            assert_refused(host.run(f"baikalctl {command}"), words)
         host.engine.docker(
             "exec", "--detach", "--user", host.admin, host.name, "timeout", str(LIMIT_S), "baikalctl", "apply"
         )
@@ -204,7 +204,7 @@ def test_data_without_end_holds_up_no_command(host: Host, attack: str, words: st
         assert certificate.status == 0, certificate
         queue = host.run("baikalctl mail queue")
         assert (queue.status, queue.output) == (0, "nothing waits\n"), queue
-    works(host)
+    assert_works(host)
 
 
 def test_fifo_as_kept_mail_holds_up_no_command(host: Host) -> None:
@@ -212,7 +212,7 @@ def test_fifo_as_kept_mail_holds_up_no_command(host: Host) -> None:
     with host.attacked(php_attacks.fifo(KEPT)):
         for command in (*READING, "apply"):
             ran = host.run(f"baikalctl {command}")
-            ended(ran)
+            assert_ended(ran)
             assert ran.status == 0, ran
         queue = host.run("baikalctl mail queue")
         assert (queue.status, queue.output) == (0, "nothing waits\n"), queue
@@ -223,12 +223,12 @@ def test_fifo_in_the_mail_queue_is_reported(host: Host) -> None:
     """In a container the queue belongs to PHP's account."""
     with host.attacked(php_attacks.fifo(QUEUED)):
         for command in ("check", "mail queue"):
-            refused(host.run(f"baikalctl {command}"), f"{QUEUED} is not a file of its own")
+            assert_refused(host.run(f"baikalctl {command}"), f"{QUEUED} is not a file of its own")
         for command in ("health", "apply --plan", "backup", "apply"):
             ran = host.run(f"baikalctl {command}")
-            ended(ran)
+            assert_ended(ran)
             assert ran.status == 0, ran
-    works(host)
+    assert_works(host)
 
 
 @pytest.fixture
@@ -375,4 +375,4 @@ def test_only_keys_and_certificates_of_an_archive_are_restored(machine: Machine,
     assert modes["dkim/mail.example.org.pem"] == ["600", "0"]
     served = host.execute("sh", "-c", "cat /var/lib/baikal/tls/*.conf; nginx -T 2>&1")
     assert "evil" not in served
-    works(host)
+    assert_works(host)

@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from tests.lab.release import Release
 
 
-OF_THE_CONTAINER: Final = re.compile(r"(\.dockerenv|dev|proc|sys|etc/(hostname|hosts|mtab|resolv\.conf))(/.*)?")
+ENGINE_FILES: Final = re.compile(r"(\.dockerenv|dev|proc|sys|etc/(hostname|hosts|mtab|resolv\.conf))(/.*)?")
 """Files that the engine adds to every container."""
-ITS_OWN: Final = re.compile(r"etc/shadow-?|var/lib/apt/extended_states")
+VARYING_FILES: Final = re.compile(r"etc/shadow-?|var/lib/apt/extended_states")
 """Files that contain a date, or lines in random order."""
-OF_THE_MAKING: Final = (
+BUILD_FILES: Final = (
     *("*/pyinfra*", "*/pip", "*/pip-*", "*/pip3", "*/ensurepip*", "*/pip.conf", "venv", "*.pyc.*", "root/.cache*"),
     *(
         "var/lib/apt/lists/?*",
@@ -122,7 +122,7 @@ def tree(engine: Engine, image: str) -> dict[str, Entry]:
             with tarfile.open(fileobj=exporting.stdout, mode="r|") as archive:
                 for member in archive:
                     path = member.name.rstrip("/")
-                    if not OF_THE_CONTAINER.fullmatch(path):
+                    if not ENGINE_FILES.fullmatch(path):
                         stream = archive.extractfile(member) if member.isreg() else None
                         content = hashlib.sha256(stream.read()).hexdigest() if stream else member.linkname
                         size = member.size if stream else 0
@@ -133,7 +133,7 @@ def tree(engine: Engine, image: str) -> dict[str, Entry]:
     return files
 
 
-def nameless(engine: Engine, base: str) -> set[str]:
+def untagged(engine: Engine, base: str) -> set[str]:
     """Return the untagged images on a base; those on other bases belong to others."""
     first = engine.docker("image", "inspect", "-f", "{{index .RootFS.Layers 0}}", base)
     images = engine.docker("image", "ls", "-q", "--filter", "dangling=true").split()
@@ -149,14 +149,14 @@ def test_both_ways_of_building_an_image_give_the_same_files(trees: dict[str, dic
     one, other = trees["baked"], trees["built"]
     assert sorted(one.keys() ^ other.keys()) == []
     differing = [path for path in one if one[path] != other[path]]
-    assert [path for path in differing if not ITS_OWN.fullmatch(path)] == []
+    assert [path for path in differing if not VARYING_FILES.fullmatch(path)] == []
     assert [path for path in differing if one[path]._replace(content="") != other[path]._replace(content="")] == []
 
 
 @pytest.mark.parametrize("how", ["baked", "built"])
 def test_image_has_no_files_of_its_build(trees: dict[str, dict[str, Entry]], how: str) -> None:
     """No pyinfra, no pip, no lists or logs of apt, nothing in /tmp, and no data."""
-    matches = [path for path in trees[how] if any(fnmatch(path, pattern) for pattern in OF_THE_MAKING)]
+    matches = [path for path in trees[how] if any(fnmatch(path, pattern) for pattern in BUILD_FILES)]
     assert matches == []
     assert [path for path in trees[how] if path.startswith(("var/lib/baikal/", "run/baikal/"))] == []
 
@@ -196,7 +196,7 @@ def test_the_deploy_bakes_a_tagged_image(engine: Engine, release: Release, baker
     """`pyinfra @docker/IMAGE deploy.py`: code and tools, without host name, data and password; then a second bake on it."""
     tag = f"baikal:{release.version}"
     standing = base_image(engine, "debian:12").tag
-    before = nameless(engine, standing)
+    before = untagged(engine, standing)
     base = f"@docker/{standing}"
     dry = pyinfra(base, "--dry", *release_data(release))
     bakery.append(dry)
@@ -206,12 +206,12 @@ def test_the_deploy_bakes_a_tagged_image(engine: Engine, release: Release, baker
     assert failed.status == 1
     assert engine.docker("image", "ls", "-q", "baikal").strip() == "", "a failed run tags no image"
 
-    assert len(nameless(engine, standing) - before) == 2, "pyinfra's own image, one for each of these runs"
+    assert len(untagged(engine, standing) - before) == 2, "pyinfra's own image, one for each of these runs"
     outcome = pyinfra(base, "-y", *release_data(release))
     bakery.append(outcome)
     assert outcome.status == 0, outcome.output
     assert f"tagged {tag}" in outcome.output
-    assert len(nameless(engine, standing) - before) == 2, "a bake leaves only the tagged image"
+    assert len(untagged(engine, standing) - before) == 2, "a bake leaves only the tagged image"
     containers = engine.docker("ps", "-a", "--format", "{{.Image}} {{.Names}}").splitlines()
     ours = [line for line in containers if line.startswith(f"{standing} ") and BUILDING not in line]
     assert ours == [], "and no container, except of another test's build"

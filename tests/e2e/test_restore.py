@@ -54,11 +54,11 @@ def server(boot: Callable[..., Machine], release: Release) -> Server:
 @pytest.fixture(scope="module")
 def archived(server: Server) -> tuple[str, DataSnapshot]:
     """Return an archive, and a snapshot of the data at that time."""
-    life = DataSnapshot.take(server, SMALL)
+    snapshot = DataSnapshot.take(server, SMALL)
     server.machine.run("baikalctl backup")
     path = f"/root/{newest(server.machine)}"
     server.machine.run(f"cp /var/backups/baikal/{newest(server.machine)} {path}")
-    return path, life
+    return path, snapshot
 
 
 @pytest.fixture
@@ -66,9 +66,9 @@ def newer(server: Server, archived: tuple[str, DataSnapshot]) -> DataSnapshot:
     """Return a snapshot of the present data, with changes since the archive."""
     assert archived[0]
     dav = Dav(server.url, USER, PASSWORD)
-    things = [thing.uri for thing in SMALL.things(USER, 0)]
+    calendar_objects = [thing.uri for thing in SMALL.calendar_objects(USER, 0)]
     body = EVENT.format(uid="later", summary="später").replace("\n", "\r\n").encode()
-    dav.send("DELETE", f"{CALENDAR}{things[-1]}")
+    dav.send("DELETE", f"{CALENDAR}{calendar_objects[-1]}")
     assert dav.send("PUT", LATER, body, Content_Type="text/calendar").status in {201, 204}
     dav.close()
     return DataSnapshot.take(server, SMALL, exact=False)
@@ -78,11 +78,11 @@ def test_archive_replaces_newer_data_which_is_kept(
     server: Server, archived: tuple[str, DataSnapshot], newer: DataSnapshot
 ) -> None:
     """Clients that were synchronised at that time continue; the newer data is kept, and can be restored as well."""
-    path, life = archived
+    path, snapshot = archived
     lines = run_command(server.machine, "restore", path)
     assert lines[-1] == "status 0", lines
     kept = lines[-2].rpartition("what was here before is in ")[2]
-    assert life.wrong(server) == []
+    assert snapshot.differences(server) == []
     assert is_cleaned_up(server.machine)
     assert server.check()["healthy"]
     outcome = server.deploy()
@@ -90,7 +90,7 @@ def test_archive_replaces_newer_data_which_is_kept(
     count = "SELECT count(*) FROM calendarobjects WHERE uri = 'later.ics'"
     old = SqliteFile(server.machine.engine, server.machine.name, f"{kept}/Specific/db/db.sqlite")
     assert old.execute((count,)) == [[1]]
-    assert newer.before.objects.keys() != life.before.objects.keys()
+    assert newer.before.objects.keys() != snapshot.before.objects.keys()
 
 
 def test_client_synchronised_after_the_archive_gets_the_differences(
@@ -102,7 +102,7 @@ def test_client_synchronised_after_the_archive_gets_the_differences(
     for syncer in newer.syncers:
         syncer.dav.close()
         syncer.sync()
-        assert syncer.wrong() == []
+        assert syncer.errors() == []
         assert syncer.sync().listed == 0
     fresh = Syncer(Dav(server.url, USER, PASSWORD), CALENDAR)
     assert len(fresh.sync().changed) == SMALL.events
@@ -113,17 +113,17 @@ def test_power_cut_leaves_the_old_data_or_the_new(
     server: Server, archived: tuple[str, DataSnapshot], newer: DataSnapshot, moment: str
 ) -> None:
     """After a boot there is the old data until the very end, without help; a repeated restore succeeds."""
-    machine, (path, life) = server.machine, archived
+    machine, (path, snapshot) = server.machine, archived
     pause_command(machine, moment, "restore", path)
     assert server.ask("PROPFIND", CALENDAR, user=USER).status == 503
     machine.kill()
     machine.power_on()
     assert is_cleaned_up(machine)
     if moment in BEFORE:
-        assert newer.wrong(server) == []
+        assert newer.differences(server) == []
     lines = run_command(machine, "restore", path)
     assert lines[-1] == "status 0", lines
-    assert life.wrong(server) == []
+    assert snapshot.differences(server) == []
 
 
 def test_killed_restore_is_rolled_back_by_the_next_command(
@@ -136,7 +136,7 @@ def test_killed_restore_is_rolled_back_by_the_next_command(
     assert server.ask("PROPFIND", CALENDAR, user=USER).status == 503
     assert run_command(machine, "recover")[-1] == "status 0"
     assert is_cleaned_up(machine)
-    assert newer.wrong(server) == []
+    assert newer.differences(server) == []
 
 
 @pytest.mark.parametrize("kind", [*DAMAGES])
@@ -193,7 +193,7 @@ def test_archive_that_this_release_cannot_serve_changes_nothing(
     assert lines[-1] == "status 1", lines
     assert reason in lines[-2], lines
     assert is_cleaned_up(server.machine)
-    assert newer.wrong(server) == []
+    assert newer.differences(server) == []
 
 
 def test_old_data_is_restored_if_the_server_does_not_answer(
@@ -208,14 +208,14 @@ def test_old_data_is_restored_if_the_server_does_not_answer(
     assert lines[-1] == "status 1", lines
     assert "all is as it was" in lines[-2], lines
     assert is_cleaned_up(machine)
-    assert newer.wrong(server) == []
+    assert newer.differences(server) == []
 
 
 def test_full_disk_is_reported_and_loses_nothing(
     server: Server, archived: tuple[str, DataSnapshot], newer: DataSnapshot
 ) -> None:
     """With no free space, a little, and more, until it is enough: there is either the old data or the new."""
-    machine, (path, life) = server.machine, archived
+    machine, (path, snapshot) = server.machine, archived
     machine.run(
         "mkdir -p /mnt/small && mount -t tmpfs -o size=24m,mode=755 tmpfs /mnt/small && cp -a /var/lib/baikal/. /mnt/small"
         " && mount --bind /mnt/small /var/lib/baikal && systemctl restart 'php*-fpm' nginx"
@@ -236,10 +236,10 @@ def test_full_disk_is_reported_and_loses_nothing(
             assert lines[-1] == "status 1", lines
             assert "room" in lines[-2] or "No space" in lines[-2] or "full" in lines[-2], lines
             assert is_cleaned_up(machine), (free, lines)
-            assert newer.wrong(server) == [], (free, lines)
+            assert newer.differences(server) == [], (free, lines)
         assert seen[-1] == "status 0"
         assert len(seen) > 3
-        assert life.wrong(server) == []
+        assert snapshot.differences(server) == []
     finally:
         machine.run("systemctl stop nginx 'php*-fpm'; umount /var/lib/baikal; umount /mnt/small", check=False)
         machine.run("systemctl start 'php8.2-fpm' nginx")

@@ -47,7 +47,7 @@ def new(boot: Callable[..., Machine], release: Release) -> Server:
     return own
 
 
-def carried(one: Machine, other: Machine, folder: Path) -> str:
+def copy_archive(one: Machine, other: Machine, folder: Path) -> str:
     """Make an archive on one machine, copy it to another, and return its path there."""
     one.run("baikalctl backup")
     name = newest(one)
@@ -58,20 +58,20 @@ def carried(one: Machine, other: Machine, folder: Path) -> str:
 
 def test_older_archive_is_migrated_and_a_newer_one_refused(old: Server, new: Server, tmp_path: Path) -> None:
     """Clients of the old server continue with the new one."""
-    life = DataSnapshot.take(old, SMALL)
-    made = carried(old.machine, new.machine, tmp_path)
+    snapshot = DataSnapshot.take(old, SMALL)
+    made = copy_archive(old.machine, new.machine, tmp_path)
     lines = run_command(new.machine, "restore", made)
     assert lines[-1] == "status 0", lines
-    assert life.wrong(new) == []
+    assert snapshot.differences(new) == []
     yaml = new.machine.read("/var/lib/baikal/config/baikal.yaml")
     assert f'configured_version: "{new.release.version}"' in yaml
     outcome = new.deploy()
     assert (outcome.status, outcome.changes) == (0, 0), outcome.output
-    lines = run_command(old.machine, "restore", carried(new.machine, old.machine, tmp_path))
+    lines = run_command(old.machine, "restore", copy_archive(new.machine, old.machine, tmp_path))
     assert lines[-1] == "status 1", lines
     assert f"{OLD} is older" in lines[-2]
     assert is_cleaned_up(old.machine)
-    assert life.wrong(old) == []
+    assert snapshot.differences(old) == []
 
 
 def test_broken_release_restores_nothing(old: Server, boot: Callable[..., Machine]) -> None:

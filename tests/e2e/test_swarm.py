@@ -15,7 +15,7 @@ from tests.lab.engine import Engine, wait_until
 from tests.lab.http_request import HOSTNAME, PASSWORD, Answer
 from tests.lab.images import machine_image
 from tests.lab.stack import POSTGRESQL, UPDATE_LIMIT_S, Stack, swarm
-from tests.lab.streams import CALENDAR, USER, Fate, Put, Streams
+from tests.lab.streams import CALENDAR, USER, Outcome, Put, Streams
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -25,7 +25,7 @@ BEGIN_LIMIT_S: Final = 60
 BACK_LIMIT_S: Final = 90
 UPDATE: Final = "{{.UpdateStatus.State}}"
 QUERY: Final = '<d:propfind xmlns:d="DAV:"><d:prop><d:getetag/></d:prop></d:propfind>'
-AGAIN: Final = "refused: status 503"
+RETRIED: Final = "refused: status 503"
 """Outcomes that a client may see instead of an acknowledgement; it tries again."""
 
 
@@ -59,7 +59,7 @@ def load(stack: Stack, name: str) -> Streams:
 def wait_for(streams: Streams, count: int) -> None:
     """Return when ``count`` more events are acknowledged."""
     enough = len(streams.acknowledged()) + count
-    assert wait_until(lambda: len(streams.acknowledged()) >= enough, BEGIN_LIMIT_S, pause_s=0.01), streams.fates()
+    assert wait_until(lambda: len(streams.acknowledged()) >= enough, BEGIN_LIMIT_S, pause_s=0.01), streams.outcomes()
 
 
 def lost(stack: Stack, puts: Sequence[Put]) -> list[Put]:
@@ -135,9 +135,9 @@ def test_no_acknowledged_write_is_lost_when_a_replica_is_killed(engine: Engine, 
             wait_for(streams, 50)
             engine.docker("kill", stack.containers()[0])
             wait_for(streams, 100)
-        inspect = streams.fates()
-        assert set(inspect) <= {str(Fate.ACKNOWLEDGED), AGAIN}, inspect
-        assert inspect[AGAIN] <= 2 * streams.streams, "more than the requests at the replica"
+        inspect = streams.outcomes()
+        assert set(inspect) <= {str(Outcome.ACKNOWLEDGED), RETRIED}, inspect
+        assert inspect[RETRIED] <= 2 * streams.streams, "more than the requests at the replica"
         assert lost(stack, streams.acknowledged()) == []
         stack.wait_until_serving()
 
@@ -160,7 +160,7 @@ def test_rolling_update_has_no_effect_on_clients(stack: Stack) -> None:
         stack.update("--detach=false", "--force", "--update-monitor=1s")
         wait_for(streams, 50)
     assert wait_until(lambda: not before & set(stack.containers()), BACK_LIMIT_S)
-    assert set(streams.fates()) == {str(Fate.ACKNOWLEDGED)}, streams.fates()
+    assert set(streams.outcomes()) == {str(Outcome.ACKNOWLEDGED)}, streams.outcomes()
     assert lost(stack, streams.acknowledged()) == []
 
 
@@ -173,7 +173,7 @@ def test_failed_update_is_rolled_back_without_an_effect_on_clients(stack: Stack)
         assert wait_until(lambda: stack.inspect(UPDATE) == "rollback_completed", UPDATE_LIMIT_S), stack.inspect(UPDATE)
         wait_for(streams, 50)
     assert before & set(stack.containers())
-    assert set(streams.fates()) == {str(Fate.ACKNOWLEDGED)}, streams.fates()
+    assert set(streams.outcomes()) == {str(Outcome.ACKNOWLEDGED)}, streams.outcomes()
     assert lost(stack, streams.acknowledged()) == []
     stack.wait_until_serving()
 
@@ -195,8 +195,8 @@ def test_clients_get_503_during_a_database_outage(engine: Engine, stack: Stack) 
     with load(stack, "database") as streams:
         wait_for(streams, 50)
         engine.docker("kill", *stack.containers("database"))
-        assert wait_until(lambda: AGAIN in streams.fates(), BEGIN_LIMIT_S), streams.fates()
+        assert wait_until(lambda: RETRIED in streams.outcomes(), BEGIN_LIMIT_S), streams.outcomes()
         wait_for(streams, 50)
-    assert set(streams.fates()) <= {str(Fate.ACKNOWLEDGED), AGAIN}, streams.fates()
+    assert set(streams.outcomes()) <= {str(Outcome.ACKNOWLEDGED), RETRIED}, streams.outcomes()
     stack.wait_until_serving()
     assert lost(stack, streams.acknowledged()) == []

@@ -15,7 +15,7 @@ from tests.lab.pause_at_step import PausedAtStep
 from tests.lab.release import Release, standin
 from tests.lab.server import Server
 from tests.lab.sql import SqliteFile
-from tests.lab.upgrading import as_version, differences, rewind, save
+from tests.lab.upgrading import as_version, differences, restore_saved, save
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,7 +66,7 @@ def upgraded_under_load(server: Server) -> Outcome:
 @pytest.mark.parametrize("old", [OLDEST, OLD])
 def test_upgrade_is_a_moment_of_503(oldest: Server, release: Release, old: str) -> None:
     """For writing, syncing and anonymous clients; then the new release serves the same data, and the old release is kept."""
-    rewind(oldest.machine)
+    restore_saved(oldest.machine)
     before = as_version(oldest, old)
     assert before.deploy().status == 0
     assert differences(before.machine, old) == []

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 CA: Final = "/etc/ssl/database.pem"
 VERSION: Final = "SELECT value FROM baikalctl_state WHERE name = 'version'"
 NEW_COLUMN: Final = "SELECT 1 FROM information_schema.columns WHERE table_name = 'users' AND column_name = 'disabled'"
-STRANGER: Final = 401
+ANONYMOUS_STATUS: Final = 401
 SECRET: Final = "db-pass:w;'x$1 #"
 
 
@@ -119,7 +119,7 @@ def test_power_cut_while_rows_are_loaded_is_rolled_back(pair: Pair, *, away: boo
         if away:
             assert pair.server.ask("PROPFIND", "/dav.php/").status == 503
             pair.database.start()
-        assert wait_until(lambda: pair.server.ask("PROPFIND", "/dav.php/").status == STRANGER, 60)
+        assert wait_until(lambda: pair.server.ask("PROPFIND", "/dav.php/").status == ANONYMOUS_STATUS, 60)
     assert users.problems() == []
     assert pair.differences() == []
 

@@ -15,7 +15,7 @@ from tests.lab.future_release import Kind
 from tests.lab.pause_at_step import PausedAtStep
 from tests.lab.server import Server
 from tests.lab.sql import SqliteFile
-from tests.lab.upgrading import as_version, differences, rewind, save
+from tests.lab.upgrading import as_version, differences, restore_saved, save
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,7 +53,7 @@ def upgradable(boot: Callable[..., Machine], release: Release) -> Server:
 @pytest.fixture
 def old(upgradable: Server) -> Server:
     """Return it in the state before the upgrade, which ``baikalctl apply`` runs."""
-    rewind(upgradable.machine)
+    restore_saved(upgradable.machine)
     return upgradable
 
 

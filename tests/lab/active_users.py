@@ -33,7 +33,7 @@ WRITER: Final = "jo"
 CALENDAR: Final = f"/dav.php/calendars/{WRITER}/default/"
 PAUSE_S: Final = 0.02
 END_LIMIT_S: Final = 90
-STRANGER: Final = 401
+ANONYMOUS_STATUS: Final = 401
 
 
 @dataclass
@@ -89,7 +89,7 @@ class ActiveUsers:
         if self.powered and self.writers.unanswered:
             problems.append(f"requests without an answer: {dict(self.writers.unanswered)}")
         self._synchronise()
-        problems += [text for text in self._syncer.wrong() if self.powered or not self._is_unacknowledged(text)]
+        problems += [text for text in self._syncer.errors() if self.powered or not self._is_unacknowledged(text)]
         return problems + [text for text in self._problems if text not in problems]
 
     def _is_unacknowledged(self, sentence: str) -> bool:
@@ -97,7 +97,9 @@ class ActiveUsers:
 
         sabre/dav stores an object first, and its change in a second transaction; neither is acknowledged by then.
         """
-        return any(kept.possible and sentence.startswith(f"{href} ") for href, kept in self.writers.kept.items())
+        return any(
+            expected.possible and sentence.startswith(f"{href} ") for href, expected in self.writers.expected.items()
+        )
 
     def _sync(self) -> None:
         try:
@@ -114,7 +116,7 @@ class ActiveUsers:
     def _watch(self) -> None:
         """Send anonymous requests until the answer is 401; record the time and every answer that isn't 503 or 401."""
         began = time.monotonic()
-        while (answer := self.server.ask("PROPFIND", "/dav.php/")).status != STRANGER:
+        while (answer := self.server.ask("PROPFIND", "/dav.php/")).status != ANONYMOUS_STATUS:
             if answer.status != 503 or answer.headers.get("retry-after") != "30":
                 self._problems.append(f"an anonymous request got {answer.status} with {answer.headers}")
             if self._over.wait(PAUSE_S):

@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 
 BASE: Final = "debian:13"
 """The distribution of the base in the Dockerfile."""
-INGREDIENTS: Final = (
+SOURCES: Final = (
     *("baikalctl", "tasks", "templates", "group_data", "config.py", "deploy.py", "inventory.py"),
     *("requirements-deploy.lock", "Dockerfile", ".dockerignore"),
 )
 BUILD_LIMIT_S: Final = 900
-ANOTHER: Final = "baikal-lab/another"
+TEMPORARY: Final = "baikal-lab/another"
 """Images of a single process; their tags begin with its id."""
 
 
@@ -53,7 +53,7 @@ def baked(engine: Engine, release: Release, distribution: str = BASE) -> str:
 @contextlib.contextmanager
 def baked_on(engine: Engine, base: str, release: Release, tree: Path = REPOSITORY) -> Iterator[str]:
     """Yield the tag of an image that the checkout ``tree`` bakes on another image; it is removed at the end of the block."""
-    tag = f"{ANOTHER}:{os.getpid()}-{secrets.token_hex(4)}"
+    tag = f"{TEMPORARY}:{os.getpid()}-{secrets.token_hex(4)}"
     try:
         _bake(engine, release, base, tag, tree)
         yield tag
@@ -67,7 +67,7 @@ def packages_alone(engine: Engine, image: str) -> Iterator[str]:
 
     Baking on it takes seconds.
     """
-    tag = f"{ANOTHER}:{os.getpid()}-{secrets.token_hex(4)}"
+    tag = f"{TEMPORARY}:{os.getpid()}-{secrets.token_hex(4)}"
     ours = (paths.LIBRARY, paths.COMMAND, paths.CODE, "/etc/baikal")
     name = engine.docker("create", *LABELS, "--entrypoint", "rm", image, "-r", *ours).strip()
     try:
@@ -83,7 +83,7 @@ def packages_alone(engine: Engine, image: str) -> Iterator[str]:
 def _bake(engine: Engine, release: Release, base: str, tag: str, tree: Path = REPOSITORY) -> None:
     """Bake an image on another one with the deploy of the checkout ``tree``, and set its ``tag``."""
     name = f"baikal:{release.version}"
-    with set_aside(engine, name):
+    with free_name(engine, name):
         outcome = pyinfra(f"@docker/{base}", "-y", *release_data(release), tree=tree)
         if outcome.status or not engine.has_image(name):
             if unfinished := re.search(r"image ID: (\w+)", outcome.output):  # pyinfra commits the image anyway
@@ -95,7 +95,7 @@ def _bake(engine: Engine, release: Release, base: str, tag: str, tree: Path = RE
 
 
 @contextlib.contextmanager
-def set_aside(engine: Engine, name: str) -> Iterator[None]:
+def free_name(engine: Engine, name: str) -> Iterator[None]:
     """Free the name of an image for the block, and restore it afterwards if it was the user's; one block at a time."""
     aside = f"{name}-set-aside"
     with locked("baked-name"):
@@ -126,7 +126,7 @@ def with_release(engine: Engine, image: str, release: Release) -> str:
 
     An older or newer image takes only seconds this way. The caller removes it.
     """
-    tag = f"{ANOTHER}:{os.getpid()}-{secrets.token_hex(4)}"
+    tag = f"{TEMPORARY}:{os.getpid()}-{secrets.token_hex(4)}"
     install = 'baikalctl release "$1" /tmp/release.zip --sha256 "$2"'
     script = f'old=$(readlink current); {install}; rm -r "./$old"; rm /tmp/release.zip'
     options = ("--workdir", "/opt/baikal", "--entrypoint", "/bin/sh")
@@ -156,7 +156,7 @@ def build(release: Release, base: str, tag: str, *options: str) -> float:
     """Run ``docker build`` of the Dockerfile on a base with further ``options``, and return how many seconds it took."""
     with tempfile.TemporaryDirectory(prefix="baikal-lab-") as folder:
         context = Path(folder) / "context"
-        for name in INGREDIENTS:
+        for name in SOURCES:
             copy = shutil.copytree if (REPOSITORY / name).is_dir() else shutil.copy2
             context.mkdir(exist_ok=True)
             copy(REPOSITORY / name, context / name)
@@ -223,7 +223,7 @@ def _secrets(folder: Path) -> list[str]:
 def _digest(release: Release) -> str:
     """Return a digest of everything that goes into an image."""
     digest = hashlib.sha256(release.sha256.encode())
-    for name in INGREDIENTS:
+    for name in SOURCES:
         ingredient = REPOSITORY / name
         for path in sorted(ingredient.rglob("*")) if ingredient.is_dir() else [ingredient]:
             if path.is_file() and "__pycache__" not in path.parts:

@@ -99,7 +99,7 @@ class Project(Removable):
             project._copy(EXAMPLES / example)
             project._up(instead)
             project.baikal.wait_until_serving()
-            project._wait_until_open(*CERTIFICATES[example])
+            project._wait_until_serving(*CERTIFICATES[example])
         except BaseException:
             project.remove()
             raise
@@ -171,7 +171,7 @@ class Project(Removable):
         finally:
             self.folder.cleanup()
 
-    def _wait_until_open(self, service: str, certificate: str) -> None:
+    def _wait_until_serving(self, service: str, certificate: str) -> None:
         """Wait until the service has its certificate and answers for Baïkal."""
         container = self.container(service)
 

@@ -12,7 +12,7 @@ from tests.lab.dav import Dav
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-TOGETHER: Final = 100
+BATCH: Final = 100
 """How many objects one request fetches."""
 THREADS: Final = 4
 
@@ -43,7 +43,7 @@ def fetch_all(
     contents = Contents()
     with ThreadPoolExecutor(THREADS) as pool:
         for part in pool.map(
-            lambda person: _of(Dav(url, person[0], person[1], headers or {}), exact=exact), people.items()
+            lambda person: _of_user(Dav(url, person[0], person[1], headers or {}), exact=exact), people.items()
         ):
             contents.tokens |= part.tokens
             contents.objects |= part.objects
@@ -52,10 +52,10 @@ def fetch_all(
 
 def compare(before: Contents, after: Contents, *, tokens: bool = True) -> list[str]:
     """Return the differences, one sentence each; sync tokens are compared only with ``tokens``."""
-    return [*_differences(before, after), *(_of_tokens(before, after) if tokens else ())]
+    return [*_differences(before, after), *(_token_differences(before, after) if tokens else ())]
 
 
-def _of(dav: Dav, *, exact: bool) -> Contents:
+def _of_user(dav: Dav, *, exact: bool) -> Contents:
     part = Contents(dav.collections())
     for collection in part.tokens:
         etags = dav.listing(collection)
@@ -63,7 +63,7 @@ def _of(dav: Dav, *, exact: bool) -> Contents:
             part.objects |= {href: dav.object(href) for href in etags}
             continue
         hrefs = iter(etags)
-        while batch := list(itertools.islice(hrefs, TOGETHER)):
+        while batch := list(itertools.islice(hrefs, BATCH)):
             objects = dav.objects(collection, batch)
             part.objects |= {
                 href: objects.get(href, (etags[href], b"is listed, but can't be fetched")) for href in batch
@@ -85,18 +85,18 @@ def _differences(before: Contents, after: Contents) -> Iterator[str]:
         else:
             was, now = before.objects[href], after.objects[href]
             if was[1] != now[1]:
-                yield f"{href} has other bytes: {_first(was[1], now[1])}"
+                yield f"{href} has other bytes: {_first_difference(was[1], now[1])}"
             if was[0] != now[0]:
                 yield f"{href} has another ETag: {was[0]} became {now[0]}"
 
 
-def _of_tokens(before: Contents, after: Contents) -> Iterator[str]:
+def _token_differences(before: Contents, after: Contents) -> Iterator[str]:
     for href in sorted(before.tokens.keys() & after.tokens.keys()):
         if before.tokens[href] != after.tokens[href]:
             yield f"{href} has another sync token: {before.tokens[href]} became {after.tokens[href]}"
 
 
-def _first(was: bytes, now: bytes) -> str:
+def _first_difference(was: bytes, now: bytes) -> str:
     """Show the first difference between two objects."""
     pairs = itertools.zip_longest(was, now)
     at = next(index for index, (one, other) in enumerate(pairs) if one != other)

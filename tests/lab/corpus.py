@@ -18,7 +18,7 @@ from tests.lab.objects import (
     BERLIN,
     PLACES,
     TITLES,
-    Thing,
+    CalendarObject,
     attachment,
     card,
     description,
@@ -69,12 +69,12 @@ class Corpus:
         events, contacts = calendars * self.events, books * self.contacts
         return f"{self.users} users, {calendars} calendars, {events:,} events, {contacts:,} contacts"
 
-    def things(self, user: str, calendar: int) -> Iterator[Thing]:
+    def calendar_objects(self, user: str, calendar: int) -> Iterator[CalendarObject]:
         """Yield the objects of one of a user's calendars, of all kinds, evenly over two years."""
         rng = self._random(user, "calendar", calendar)
         for number in range(self.events):
             day = FIRST_DAY + timedelta(days=number * DAYS // self.events)
-            yield _thing(f"{user}-{calendar}-{number:05}", number, day, rng)
+            yield _calendar_object(f"{user}-{calendar}-{number:05}", number, day, rng)
 
     def cards(self, user: str, book: int) -> Iterator[tuple[str, str]]:
         """Yield the names and the texts of one of a user's address books; every fifth has a photo."""
@@ -104,7 +104,7 @@ def store(url: str, corpus: Corpus, each: int = 2) -> int:
         # The calendars begin with different kinds, so that a few objects of each calendar cover all kinds.
         more = replace(corpus, events=KINDS, contacts=each, seed=corpus.seed + 1)
         for number in range(corpus.calendars):
-            for thing in itertools.islice(more.things(user, number), number % KINDS, number % KINDS + each):
+            for thing in itertools.islice(more.calendar_objects(user, number), number % KINDS, number % KINDS + each):
                 path = f"{home}{calendar_uri(number)}/dav-{thing.uri}"
                 stored += _stored(dav, path, thing.data.replace(f"UID:{thing.uid}", f"UID:dav-{thing.uid}"))
         for number in range(corpus.books):
@@ -134,7 +134,7 @@ def _stored(dav: Dav, path: str, data: str) -> int:
     return 1
 
 
-def _thing(uid: str, number: int, day: date, rng: random.Random) -> Thing:  # noqa: PLR0911 - one for each kind
+def _calendar_object(uid: str, number: int, day: date, rng: random.Random) -> CalendarObject:  # noqa: PLR0911 - one for each kind
     """Return the ``number``-th object of a calendar."""
     begin = datetime(day.year, day.month, day.day, rng.randrange(7, 20), rng.choice((0, 15, 30)), tzinfo=BERLIN)
     end = begin + timedelta(minutes=rng.choice((30, 45, 60, 90)))

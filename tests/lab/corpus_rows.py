@@ -31,26 +31,26 @@ TABLES: Final = ("calendars", "addressbooks")
 """Tables with ids that other tables refer to."""
 
 
-def fill(holder: SqlDatabase, corpus: Corpus) -> None:
+def fill(database: SqlDatabase, corpus: Corpus) -> None:
     """Add all of ``corpus`` to Baïkal's tables, in one transaction, as Baïkal and sabre/dav would have written it.
 
     Existing rows stay. The users can log in, with ``corpus.people()``.
     """
-    taken = {table: holder.execute((f"SELECT COALESCE(MAX(id), 0) FROM {table}",))[0][0] for table in TABLES}  # noqa: S608
+    taken = {table: database.execute((f"SELECT COALESCE(MAX(id), 0) FROM {table}",))[0][0] for table in TABLES}  # noqa: S608
     ids = {table: itertools.count(int(number) + 1) for table, number in taken.items()}
     # sabre/dav binds objects as blobs. SQLite stores them as such; the column in PostgreSQL is text.
-    blob = (lambda text: text) if holder.backend == "pgsql" else str.encode
+    blob = (lambda text: text) if database.backend == "pgsql" else str.encode
     rows: dict[str, list[tuple[Any, ...]]] = {}
     first_calendars = [_add_user(rows, user, corpus, ids, blob) for user in corpus.names()]
     _share(rows, corpus.names(), first_calendars)
     statements: list[Statement] = [(sql, *values) for sql, values in rows.items() if values]
-    if holder.backend == "pgsql":  # whose sequences ignore ids that are inserted explicitly
+    if database.backend == "pgsql":  # whose sequences ignore ids that are inserted explicitly
         serial = "SELECT setval(pg_get_serial_sequence('{0}', 'id'), MAX(id)) FROM {0}"
         statements += [(serial.format(table),) for table in TABLES]
-    holder.execute(*statements)
+    database.execute(*statements)
 
 
-def remove(holder: SqlDatabase, corpus: Corpus) -> None:
+def remove(database: SqlDatabase, corpus: Corpus) -> None:
     """Remove all that ``fill`` has added, and what clients have added to its calendars and address books since."""
     names = corpus.names()
     principals = ", ".join(f"'principals/{name}'" for name in names)
@@ -65,7 +65,7 @@ def remove(holder: SqlDatabase, corpus: Corpus) -> None:
     wheres += [f"propertystorage WHERE path LIKE 'calendars/{name}%'" for name in names]
     wheres += [f"principals WHERE uri IN ({principals})"]
     wheres += ["users WHERE username IN (" + ", ".join(f"'{name}'" for name in names) + ")"]
-    holder.execute(*((f"DELETE FROM {where}",) for where in wheres))  # noqa: S608
+    database.execute(*((f"DELETE FROM {where}",) for where in wheres))  # noqa: S608
 
 
 def _add_user(
@@ -93,12 +93,12 @@ def _add_user(
         uri = calendar_uri(number)
         calendar = next(ids["calendars"])
         first = first or calendar
-        things = list(corpus.things(user, number))
-        token = _history(add, "calendar", calendar, [thing.uri for thing in things])
+        calendar_objects = list(corpus.calendar_objects(user, number))
+        token = _history(add, "calendar", calendar, [thing.uri for thing in calendar_objects])
         add("INSERT INTO calendars (id, synctoken, components) VALUES (%s, %s, 'VEVENT,VTODO')", calendar, token)
         looks = (f"Kalender {number} für alle", uri, "Größe", number, "#FF8800FF", "", number % 2)
         add(INSTANCE, calendar, principal, 1, *looks, None, None, 2)
-        for thing in things:
+        for thing in calendar_objects:
             noted = (
                 STORED,
                 md5(thing.data),

@@ -39,7 +39,7 @@ class DataSnapshot:
             syncer.sync()
         return cls(corpus, before, syncers, exact)
 
-    def wrong(self, server: Server) -> list[str]:
+    def differences(self, server: Server) -> list[str]:
         """Return the differences on ``server``, and the clients that see a change or have to start over."""
         differences = compare(self.before, _fetch(server, self.corpus, exact=self.exact), tokens=False)
         for syncer in self.syncers:
@@ -48,7 +48,7 @@ class DataSnapshot:
             synced = syncer.sync()
             if synced.started_over or synced.changed or synced.gone:
                 differences.append(f"{syncer.collection} of {syncer.dav.user}: {synced}")
-            differences += syncer.wrong()
+            differences += syncer.errors()
             syncer.dav.close()
         return differences
 

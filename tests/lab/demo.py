@@ -128,7 +128,7 @@ def _run_container(engine: Engine, release: releases.Release, password: str) -> 
             engine, image, name=CONTAINER, environment=environment, volume=volume, options=KEEP, ready=False
         )
         stack.enter_context(container)
-        if not wait_until(lambda: _asks_who_it_is(container), START_LIMIT_S, pause_s=0.01):
+        if not wait_until(lambda: _answers_401(container), START_LIMIT_S, pause_s=0.01):
             message = f"the container doesn't answer:\n{container.log()}"
             raise LabError(message)
         seconds = time.monotonic() - began
@@ -140,7 +140,7 @@ def _run_container(engine: Engine, release: releases.Release, password: str) -> 
     return RunningContainer(account, f"{baking.BASE}, {base.origin}", (sizes[0] - sizes[1]) / 10**6, seconds)
 
 
-def _asks_who_it_is(container: Container) -> bool:
+def _answers_401(container: Container) -> bool:
     try:
         return container.ask("PROPFIND", "/dav.php/", user="nobody", timeout_s=1).status == UNAUTHORIZED
     except OSError:

@@ -232,12 +232,12 @@ def _start(say: Say) -> Engine:
     (cache_directory() / "dockerd.pid").write_text(str(pid))
     engines: list[Engine] = []
 
-    def settled() -> bool:
+    def is_ready() -> bool:
         engine, _ = _probe(say)
         engines.extend([engine] if engine else [])
         return bool(engines) or not _is_dockerd(pid)
 
-    wait_until(settled, START_LIMIT_S, pause_s=0.3)
+    wait_until(is_ready, START_LIMIT_S, pause_s=0.3)
     if not engines:
         if _is_dockerd(pid):
             os.kill(pid, signal.SIGTERM)

@@ -6,7 +6,7 @@ import re
 import socket
 from pathlib import Path
 
-from tests.lab.baking import ANOTHER
+from tests.lab.baking import TEMPORARY
 from tests.lab.engine import Engine, locked
 from tests.lab.images import BUILDING
 from tests.lab.machine import HOST_LABEL, RUN_LABEL
@@ -32,9 +32,9 @@ def remove_leftovers(engine: Engine) -> list[str]:
                 name, pid = line.split("\t")
                 if pid and is_gone(int(pid)):
                     engine.docker(kind, "rm", name, check=False)
-        for tag in engine.docker("image", "ls", "--format", "{{.Tag}}", ANOTHER).split():
+        for tag in engine.docker("image", "ls", "--format", "{{.Tag}}", TEMPORARY).split():
             if is_gone(int(tag.partition("-")[0])):
-                engine.docker("rmi", "-f", f"{ANOTHER}:{tag}", check=False)
+                engine.docker("rmi", "-f", f"{TEMPORARY}:{tag}", check=False)
         return containers
 
 

@@ -243,13 +243,13 @@ class Machine(Removable):
             raise LabError(self._boot_failure("sshd does not answer"))
         status = ""
 
-        def settled() -> bool:
+        def is_ready() -> bool:
             nonlocal status
             asked = ("exec", self.name, "systemctl", "is-system-running", "--wait")
             status = self.engine.docker(*asked, check=False, timeout=BOOT_LIMIT_S).strip()
             return status in {"running", "degraded"}
 
-        if not wait_until(settled, BOOT_LIMIT_S):
+        if not wait_until(is_ready, BOOT_LIMIT_S):
             raise LabError(self._boot_failure(f"systemd says {status or 'nothing'}"))
 
     def _is_up(self) -> bool:

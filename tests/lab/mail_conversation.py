@@ -46,7 +46,7 @@ class Conversation:
         }
         relay.sessions.append(self.record)
 
-    async def hold(self) -> None:
+    async def run(self) -> None:
         """Answer until the client or the relay closes the connection."""
         try:
             if self.listener.immediate:
@@ -61,7 +61,7 @@ class Conversation:
                 if len(line) > COMMAND_LIMIT:
                     await self.answer("500 5.5.2 Line too long")
                     continue
-                await self.obey(verb.upper(), rest)
+                await self.execute(verb.upper(), rest)
         except (OSError, EOFError, ValueError, asyncio.LimitOverrunError) as error:  # a TLS error is an OSError
             self.record["fault"] = repr(error)
         finally:
@@ -81,12 +81,12 @@ class Conversation:
         self.tls = self.record["tls"] = self.writer.get_extra_info("ssl_object").version()
         self.hello, self.sender = "", None
 
-    async def obey(self, verb: str, rest: str) -> None:
+    async def execute(self, verb: str, rest: str) -> None:
         """Execute a command."""
         match verb:
             case "EHLO" | "HELO":
                 await self.greet(verb, rest)
-            case "STARTTLS" if self.may_secure():
+            case "STARTTLS" if self.offers_starttls():
                 await self.answer("220 2.0.0 Ready to start TLS")
                 await self.secure()
             case "QUIT":
@@ -103,7 +103,7 @@ class Conversation:
             case _:
                 await self.answer("502 5.5.2 Command not recognized")
 
-    def may_secure(self) -> bool:
+    def offers_starttls(self) -> bool:
         """Whether STARTTLS is offered now."""
         return bool(self.listener.certificate) and self.relay.rules.starttls and self.tls is None
 
@@ -111,7 +111,7 @@ class Conversation:
         """Return the error for a command that isn't allowed yet, or an empty one."""
         if not self.hello:
             return "503 5.5.1 Send EHLO first"
-        if self.may_secure():
+        if self.offers_starttls():
             return "530 5.7.0 Must issue a STARTTLS command first"
         if self.listener.certificate and verb != "AUTH" and not self.user:
             return "530 5.7.0 Authentication required"
@@ -124,7 +124,7 @@ class Conversation:
         rules = self.relay.rules
         offers = [ALIAS, f"SIZE {self.relay.size_limit}", "ENHANCEDSTATUSCODES"]
         offers += ["8BITMIME"] * rules.eight_bit + ["SMTPUTF8"] * rules.smtputf8
-        if self.may_secure():
+        if self.offers_starttls():
             offers.append("STARTTLS")
         elif self.listener.certificate:
             offers.append(f"AUTH {' '.join(rules.mechanisms)}")
@@ -144,11 +144,11 @@ class Conversation:
         try:
             if mechanism == "PLAIN":
                 _, user, password = (
-                    base64.b64decode(initial, validate=True) if initial else await self.asked("")
+                    base64.b64decode(initial, validate=True) if initial else await self.challenge("")
                 ).split(b"\0")
             else:
-                user = base64.b64decode(initial, validate=True) if initial else await self.asked("Username:")
-                password = await self.asked("Password:")
+                user = base64.b64decode(initial, validate=True) if initial else await self.challenge("Username:")
+                password = await self.challenge("Password:")
         except ValueError:  # also for what isn't base64
             await self.answer("501 5.5.2 Cannot decode that")
             return
@@ -159,12 +159,12 @@ class Conversation:
         self.user = user.decode(errors="replace") if accepted else ""
         await self.answer("235 2.7.0 Welcome" if accepted else "535 5.7.8 Username or password not accepted")
 
-    async def asked(self, question: str) -> bytes:
+    async def challenge(self, question: str) -> bytes:
         """Return the client's answer to a challenge of AUTH."""
         await self.answer(f"334 {base64.b64encode(question.encode()).decode()}")
         return base64.b64decode((await self.reader.readline()).strip(), validate=True)
 
-    def understood(self, rest: str) -> tuple[str, list[str]] | str:
+    def parsed(self, rest: str) -> tuple[str, list[str]] | str:
         """Return the address and the parameters of MAIL or RCPT, or the error for a malformed one."""
         match = PATH.fullmatch(rest)
         if not match:
@@ -180,7 +180,7 @@ class Conversation:
 
     async def mail(self, rest: str) -> None:
         """Begin a message."""
-        match self.understood(rest):
+        match self.parsed(rest):
             case str(refusal):
                 await self.answer(refusal)
             case address, options:
@@ -190,7 +190,7 @@ class Conversation:
     async def rcpt(self, rest: str) -> None:
         """Accept or refuse a recipient."""
         rules = self.relay.rules
-        match self.understood(rest):
+        match self.parsed(rest):
             case str(refusal):
                 await self.answer(refusal)
             case address, _ if address in rules.refuse_recipients:

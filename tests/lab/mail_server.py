@@ -56,7 +56,7 @@ class Relay:
                 reader: asyncio.StreamReader, writer: asyncio.StreamWriter, listener: Listener = listener
             ) -> None:
                 self.open.add(writer)
-                await Conversation(self, listener, reader, writer).hold()
+                await Conversation(self, listener, reader, writer).run()
                 self.open.discard(writer)
 
             self.listening.append(await asyncio.start_server(accept, "0.0.0.0", listener.port, limit=MESSAGE_LIMIT))  # noqa: S104 - its container's own network
@@ -69,7 +69,7 @@ class Relay:
             writer.transport.abort()
         self.listening.clear()
 
-    async def obey(self, order: dict[str, Any]) -> dict[str, Any]:
+    async def execute(self, order: dict[str, Any]) -> dict[str, Any]:
         """Execute an order of the lab and return the records so far."""
         if "rules" in order:
             self.rules = Rules(**order["rules"])
@@ -87,13 +87,13 @@ async def serve() -> None:
     """Serve until the container ends."""
     relay = Relay()
 
-    async def obey(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(json.dumps(await relay.obey(json.loads(await reader.read()))).encode())
+    async def execute(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(json.dumps(await relay.execute(json.loads(await reader.read()))).encode())
         await writer.drain()
         writer.close()
 
     await relay.listen()
-    async with await asyncio.start_unix_server(obey, CONTROL) as control:
+    async with await asyncio.start_unix_server(execute, CONTROL) as control:
         await control.serve_forever()
 
 

@@ -47,7 +47,7 @@ ALARM: Final = "BEGIN:VALARM\nACTION:DISPLAY\nDESCRIPTION:Gleich!\nTRIGGER:-PT15
 
 
 @dataclass(frozen=True)
-class Thing:
+class CalendarObject:
     """A calendar object with sabre/dav's columns for it: ``getDenormalizedData`` in lib/CalDAV/Backend/PDO.php."""
 
     uid: str
@@ -71,7 +71,7 @@ def calendar(*parts: str, timezone: bool = True) -> str:
 
 def event(  # noqa: PLR0913 - the parts of an event
     uid: str, begin: datetime, end: datetime, about: list[str], *, last: int | None = None, alarm: bool = True
-) -> Thing:
+) -> CalendarObject:
     """Return an appointment; ``last`` is the end of its series in sabre/dav's column."""
     lines = [
         f"UID:{uid}",
@@ -81,10 +81,10 @@ def event(  # noqa: PLR0913 - the parts of an event
         *about,
     ]
     text = "BEGIN:VEVENT\n" + "\n".join(lines) + "\n" + (ALARM if alarm else "") + "END:VEVENT\n"
-    return Thing(uid, calendar(text), "VEVENT", timestamp(begin), last or timestamp(end))
+    return CalendarObject(uid, calendar(text), "VEVENT", timestamp(begin), last or timestamp(end))
 
 
-def whole_day(uid: str, day: date, about: list[str]) -> Thing:
+def whole_day(uid: str, day: date, about: list[str]) -> CalendarObject:
     """Return an appointment of a whole day, without a time zone."""
     after = day + timedelta(days=1)
     lines = [
@@ -96,10 +96,10 @@ def whole_day(uid: str, day: date, about: list[str]) -> Thing:
     ]
     text = "BEGIN:VEVENT\n" + "\n".join(lines) + "\nEND:VEVENT\n"
     first, last = (int(datetime(one.year, one.month, one.day, tzinfo=UTC).timestamp()) for one in (day, after))
-    return Thing(uid, calendar(text, timezone=False), "VEVENT", first, last)
+    return CalendarObject(uid, calendar(text, timezone=False), "VEVENT", first, last)
 
 
-def task(uid: str, due: datetime, about: list[str]) -> Thing:
+def task(uid: str, due: datetime, about: list[str]) -> CalendarObject:
     """Return a task; sabre/dav stores no times for it."""
     lines = [
         f"UID:{uid}",
@@ -108,10 +108,10 @@ def task(uid: str, due: datetime, about: list[str]) -> Thing:
         "STATUS:NEEDS-ACTION",
         *about,
     ]
-    return Thing(uid, calendar("BEGIN:VTODO\n" + "\n".join(lines) + "\nEND:VTODO\n"), "VTODO", None, None)
+    return CalendarObject(uid, calendar("BEGIN:VTODO\n" + "\n".join(lines) + "\nEND:VTODO\n"), "VTODO", None, None)
 
 
-def exceptional_series(uid: str, begin: datetime, end: datetime, about: list[str]) -> Thing:
+def exceptional_series(uid: str, begin: datetime, end: datetime, about: list[str]) -> CalendarObject:
     """Return an endless weekly series with one cancelled occurrence and one at another hour."""
     out, moved = begin + timedelta(weeks=2), begin + timedelta(weeks=3)
     master = event(uid, begin, end, [*about, "RRULE:FREQ=WEEKLY", f"EXDATE;TZID=Europe/Berlin:{_local(out)}"])
@@ -128,7 +128,7 @@ def exceptional_series(uid: str, begin: datetime, end: datetime, about: list[str
         "",
     ]
     data = master.data.removesuffix("END:VCALENDAR\r\n") + "\r\n".join(lines)
-    return Thing(uid, data, "VEVENT", master.first, FOREVER)
+    return CalendarObject(uid, data, "VEVENT", master.first, FOREVER)
 
 
 def attachment(rng: random.Random, size: int) -> str:

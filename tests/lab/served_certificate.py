@@ -67,7 +67,7 @@ class PollingClient:
 
     def __enter__(self) -> Self:
         """Start the requests."""
-        self._thread = threading.Thread(target=self._ask_on, daemon=True)
+        self._thread = threading.Thread(target=self._poll, daemon=True)
         self._thread.start()
         return self
 
@@ -77,7 +77,7 @@ class PollingClient:
         if self._thread:
             self._thread.join(LIMIT_S)
 
-    def _ask_on(self) -> None:
+    def _poll(self) -> None:
         context = ssl.create_default_context(cadata=self.authority)
         head = f"PROPFIND /dav.php/ HTTP/1.0\r\nHost: {self.name}\r\n\r\n".encode()
         while not self._done.is_set():

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 EXAMPLE: Final = REPOSITORY / "examples" / "swarm"
 READY_LIMIT_S: Final = 120
-GONE_LIMIT_S: Final = 60
+REMOVAL_LIMIT_S: Final = 60
 UPDATE_LIMIT_S: Final = 300
 SUBNET: Final = "10.47.12.0/24"
 """The subnet of the example's inner network."""
@@ -94,7 +94,7 @@ def leave_swarm(engine: Engine) -> None:
     services = engine.docker("service", "ls", "--quiet", check=False).split()
     if services:
         engine.docker("service", "rm", *services, check=False)
-    wait_until(lambda: not _containers(engine, ""), GONE_LIMIT_S)
+    wait_until(lambda: not _containers(engine, ""), REMOVAL_LIMIT_S)
     engine.docker("swarm", "leave", "--force")
     volumes = engine.docker("volume", "ls", "--quiet", "--filter", f"name=^{OWNER}-stack-").split()
     if volumes:
@@ -218,7 +218,7 @@ class Stack(Removable):
         try:
             self.engine.docker("stack", "rm", self.name, check=False)
             label = f"label=com.docker.stack.namespace={self.name}"
-            wait_until(lambda: not self.engine.docker("ps", "-aq", "--filter", label).strip(), GONE_LIMIT_S)
+            wait_until(lambda: not self.engine.docker("ps", "-aq", "--filter", label).strip(), REMOVAL_LIMIT_S)
             volumes = self.engine.docker("volume", "ls", "-q", "--filter", label).split()
             if volumes:
                 self.engine.docker("volume", "rm", "-f", *volumes, check=False)

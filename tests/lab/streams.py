@@ -27,7 +27,7 @@ END_LIMIT_S: Final = 2 * ANSWER_LIMIT_S + 10
 """Limit for both a connection and an answer, at their longest."""
 
 
-class Fate(StrEnum):
+class Outcome(StrEnum):
     """The outcome of a request."""
 
     ACKNOWLEDGED = "acknowledged"
@@ -41,7 +41,7 @@ class Fate(StrEnum):
     """There was no connection: refused, or never accepted from the kernel's queue, so that TLS never began."""
 
 
-ANSWERED: Final = frozenset({Fate.ACKNOWLEDGED, Fate.REFUSED})
+ANSWERED: Final = frozenset({Outcome.ACKNOWLEDGED, Outcome.REFUSED})
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Put:
 
     uid: str
     summary: str
-    fate: Fate
+    result: Outcome
     detail: str
     """The status, or the client's error message."""
 
@@ -103,12 +103,13 @@ class Streams:
 
     def acknowledged(self) -> list[Put]:
         """Return the acknowledged events."""
-        return [put for put in list(self.puts) if put.fate is Fate.ACKNOWLEDGED]
+        return [put for put in list(self.puts) if put.result is Outcome.ACKNOWLEDGED]
 
-    def fates(self) -> Counter[str]:
+    def outcomes(self) -> Counter[str]:
         """Count the outcomes of the requests, with the details of those that were not acknowledged."""
         return Counter(
-            str(put.fate) if put.fate is Fate.ACKNOWLEDGED else f"{put.fate}: {put.detail}" for put in list(self.puts)
+            str(put.result) if put.result is Outcome.ACKNOWLEDGED else f"{put.result}: {put.detail}"
+            for put in list(self.puts)
         )
 
     def _stream(self, stream: int) -> None:
@@ -116,11 +117,11 @@ class Streams:
         for number in itertools.count():
             uid = f"{self.name}-{stream}-{number}"
             summary = f"Event {number} of stream {stream}, {self.name}"
-            fate, detail = put(connection, f"{CALENDAR}{uid}.ics", EVENT.format(uid=uid, summary=summary))
-            self.puts.append(Put(uid, summary, fate, detail))
+            result, detail = put(connection, f"{CALENDAR}{uid}.ics", EVENT.format(uid=uid, summary=summary))
+            self.puts.append(Put(uid, summary, result, detail))
             if not self.keep_alive:
                 connection.close()
-            if fate not in ANSWERED or self._over.is_set():
+            if result not in ANSWERED or self._over.is_set():
                 break
         connection.close()
 
@@ -141,34 +142,34 @@ def headers(port: int) -> dict[str, str]:
     }
 
 
-def put(connection: http.client.HTTPSConnection, uri: str, body: str) -> tuple[Fate, str]:
+def put(connection: http.client.HTTPSConnection, uri: str, body: str) -> tuple[Outcome, str]:
     """Send one PUT, on a new connection unless ``connection`` is open, and return its outcome."""
     try:
         if connection.sock is None:
             connection.connect()
     except OSError as error:
-        return Fate.UNSENT, repr(error)
+        return Outcome.UNSENT, repr(error)
     try:
         connection.request("PUT", uri, body.encode(), headers(connection.port))
     except OSError as error:
-        return Fate.DROPPED, repr(error)
+        return Outcome.DROPPED, repr(error)
     return outcome(connection)
 
 
-def outcome(connection: http.client.HTTPSConnection) -> tuple[Fate, str]:
+def outcome(connection: http.client.HTTPSConnection) -> tuple[Outcome, str]:
     """Read the answer to a PUT and return its outcome."""
     try:
         answer = connection.getresponse()
     except OSError as error:  # includes RemoteDisconnected
-        return Fate.DROPPED, repr(error)
+        return Outcome.DROPPED, repr(error)
     except http.client.HTTPException as error:
-        return Fate.CUT, repr(error)
+        return Outcome.CUT, repr(error)
     # nginx sends the length of every answer, or chunks; without either, the headers are incomplete.
     whole = answer.length is not None or answer.chunked
     try:
         answer.read()
     except (OSError, http.client.HTTPException) as error:
-        return Fate.CUT, repr(error)
+        return Outcome.CUT, repr(error)
     if not whole:
-        return Fate.CUT, f"status {answer.status} and headers without an end"
-    return (Fate.ACKNOWLEDGED if answer.status in {201, 204} else Fate.REFUSED), f"status {answer.status}"
+        return Outcome.CUT, f"status {answer.status} and headers without an end"
+    return (Outcome.ACKNOWLEDGED if answer.status in {201, 204} else Outcome.REFUSED), f"status {answer.status}"

@@ -57,7 +57,7 @@ class Syncer:
         changed = frozenset(href for href, etag in self.etags.items() if before.get(href) != etag)
         return Synced(started_over, changed, frozenset(before.keys() - self.etags.keys()), len(rows))
 
-    def wrong(self) -> list[str]:
+    def errors(self) -> list[str]:
         """Compare the client's state with the server's, and return the errors, one sentence each.
 
         A restore can cause some: with a token from after the archive, a server may report no changes.

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tests.lab.machine import Machine
 
 SAVED: Final = "/srv/saved"
-LEFT: Final = "/var/lib/baikal/.incoming /var/lib/baikal/state/transition.json"
+LEFTOVERS: Final = "/var/lib/baikal/.incoming /var/lib/baikal/state/transition.json"
 PHP: Final = "unit=$(systemctl list-unit-files --no-legend 'php*-fpm.service' | cut -d' ' -f1)"
 
 
@@ -30,7 +30,7 @@ def save(machine: Machine) -> None:
     )
 
 
-def rewind(machine: Machine) -> None:
+def restore_saved(machine: Machine) -> None:
     """Restore the saved data and release, and remove all backups."""
     machine.run(
         f"{PHP}; systemctl stop $unit; rm -rf /var/lib/baikal /var/backups/baikal; cp -a {SAVED}/data /var/lib/baikal;"
@@ -43,7 +43,7 @@ def differences(machine: Machine, version: str) -> list[str]:
     """Return the differences from a machine with code and data of this version and no leftovers."""
     code = machine.run("basename $(readlink /opt/baikal/current)").strip()
     data = machine.run("grep configured_version /var/lib/baikal/config/baikal.yaml").split()[1].strip("\"'")
-    left = machine.run(f"{{ ls -A /var/lib/baikal/maintenance; ls -d {LEFT}; }} 2>/dev/null || true").split()
+    left = machine.run(f"{{ ls -A /var/lib/baikal/maintenance; ls -d {LEFTOVERS}; }} 2>/dev/null || true").split()
     texts = [
         f"the {what} has version {actual}" for what, actual in (("code", code), ("data", data)) if actual != version
     ]

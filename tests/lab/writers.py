@@ -30,7 +30,7 @@ GONE: Final = b""
 
 
 @dataclass
-class Kept:
+class ExpectedObject:
     """The states of one object that a client may expect."""
 
     acknowledged: bytes = GONE
@@ -58,7 +58,7 @@ class Writers:
     """A calendar's address; by default the user's calendar ``default``."""
     name: str = "writer"
     """Prefix of the objects' names: the same prefix means the same objects."""
-    kept: dict[str, Kept] = field(default_factory=dict)
+    expected: dict[str, ExpectedObject] = field(default_factory=dict)
     """All written objects, by address."""
     acknowledged: int = 0
     """How many writes were answered with 201 or 204."""
@@ -106,13 +106,13 @@ class Writers:
         return [*self._lost(contents)]
 
     def _lost(self, contents: Contents) -> Iterator[str]:
-        for href, kept in sorted(self.kept.items()):
+        for href, expected in sorted(self.expected.items()):
             _, data = contents.objects.get(href, ("", GONE))
-            if not kept.accepts(data):
-                yield f"{href} was acknowledged as {_shortened(kept.acknowledged)}, and is {_shortened(data)}"
+            if not expected.accepts(data):
+                yield f"{href} was acknowledged as {_shortened(expected.acknowledged)}, and is {_shortened(data)}"
         ours = f"{self.collection}{self.name}-"
         for href in sorted(contents.objects):
-            if href.startswith(ours) and href not in self.kept:
+            if href.startswith(ours) and href not in self.expected:
                 yield f"{href} exists, but no client has written it"
 
     def _run(self, number: int) -> None:
@@ -143,28 +143,28 @@ class Writers:
 
     def _write(self, dav: Dav, method: str, href: str, data: bytes) -> None:
         with self._lock:
-            kept = self.kept.setdefault(href, Kept())
-        kept.possible.append(data)
+            expected = self.expected.setdefault(href, ExpectedObject())
+        expected.possible.append(data)
         status = self._send(dav, method, href, data)
         # A repeated request may see the effect of the first one, which got no answer.
         if status in {201, 204}:
-            kept.acknowledged, kept.possible = data, []
+            expected.acknowledged, expected.possible = data, []
             with self._lock:
                 self.acknowledged += 1
-        elif status == 404 and method == "DELETE" and GONE in [kept.acknowledged, *kept.possible[:-1]]:
-            kept.acknowledged, kept.possible = GONE, []
+        elif status == 404 and method == "DELETE" and GONE in [expected.acknowledged, *expected.possible[:-1]]:
+            expected.acknowledged, expected.possible = GONE, []
         elif status not in {0, 503}:
             self._record(f"{method} {href} was answered with {status}")
 
     def _read(self, dav: Dav, href: str) -> None:
-        kept = self.kept[href]
+        expected = self.expected[href]
         reply = self._ask(dav, "GET", href)
         if reply is None or reply.status == 503:
             return
         data = reply.body if reply.status == 200 else GONE
-        if reply.status not in {200, 404} or not kept.accepts(data):
-            expected = _shortened(kept.acknowledged)
-            self._record(f"GET {href} was answered with {reply.status} and {_shortened(data)} instead of {expected}")
+        if reply.status not in {200, 404} or not expected.accepts(data):
+            right = _shortened(expected.acknowledged)
+            self._record(f"GET {href} was answered with {reply.status} and {_shortened(data)} instead of {right}")
 
     def _send(self, dav: Dav, method: str, href: str, data: bytes) -> int:
         """Return a write's status, or 0 if there was no answer."""
