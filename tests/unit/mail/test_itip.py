@@ -92,7 +92,7 @@ def test_a_cancellation_begins_with_that() -> None:
 )
 def test_what_is_no_scheduling_message_is_refused(body: bytes) -> None:
     """A method outside a calendar is none."""
-    with pytest.raises(UnfitError, match="says none of the methods of RFC 5546"):
+    with pytest.raises(UnfitError, match="has no METHOD of RFC 5546"):
         read(body)
 
 

@@ -65,8 +65,8 @@ def test_an_event_of_another_organiser_is_told_with_both_addresses(connection: s
         Finding(
             "mail",
             WARNING,
-            "nothing was sent for 2 events with guests of the last 30 days in the calendars of jo: organised by "
-            "jo@home.example, and the account has jo@example.org",
+            "nothing was sent for 2 events with guests of the last 30 days in the calendars of jo: their organizer "
+            "is jo@home.example, but the address of the account is jo@example.org",
             "set the email of jo to that address (docs/users.md), or the address in the client's account to "
             "jo@example.org",
         )
@@ -112,14 +112,14 @@ def test_a_name_with_a_colon_is_no_address(connection: sqlite_file.Connection) -
     """It stands in quotation marks."""
     have(connection, JO)
     put(connection, 'ORGANIZER;CN="mailto:jo@example.org":mailto:other@example.org', GUEST)
-    assert "organised by other@example.org, and" in found()[0].message
+    assert "their organizer is other@example.org, but" in found()[0].message
 
 
 def test_what_a_terminal_would_obey_is_escaped(connection: sqlite_file.Connection) -> None:
     """Root reads the check, and any account writes events."""
     have(connection, JO)
     put(connection, "ORGANIZER:mailto:\x1b[2Jother@example.org", GUEST)
-    assert r"organised by \u001b[2jother@example.org, and" in str(found()[0])
+    assert r"their organizer is \u001b[2jother@example.org, but" in str(found()[0])
 
 
 def test_what_is_stored_as_text_is_read_as_well(connection: sqlite_file.Connection) -> None:
@@ -145,7 +145,7 @@ def test_only_the_newest_events_are_read(connection: sqlite_file.Connection, mon
     have(connection, JO)
     put(connection, "ORGANIZER:mailto:older@example.org", GUEST, days_ago=2)
     put(connection, "ORGANIZER:mailto:newer@example.org", GUEST, days_ago=1)
-    assert "organised by newer@example.org, and" in found()[0].message
+    assert "their organizer is newer@example.org, but" in found()[0].message
 
 
 def test_a_shared_calendar_is_its_owners(connection: sqlite_file.Connection) -> None:
@@ -165,7 +165,7 @@ def test_accounts_without_an_address_are_named(connection: sqlite_file.Connectio
     connection.execute("UPDATE principals SET email = ' ' WHERE uri = 'principals/sam'")
     put(connection, "ORGANIZER:mailto:other@example.org", GUEST, name="ann")
     message = "nothing is sent for ann, sam, whose account has no e-mail address"
-    assert found() == [Finding("mail", WARNING, message, "give it as their email (docs/users.md)")]
+    assert found() == [Finding("mail", WARNING, message, "set their email (docs/users.md)")]
 
 
 def test_of_many_a_few_are_named(connection: sqlite_file.Connection) -> None:
@@ -190,7 +190,7 @@ def test_an_address_with_capitals_is_told(connection: sqlite_file.Connection) ->
     connection.execute("UPDATE principals SET email = 'Jo@Example.org'")
     put(connection, "ORGANIZER:mailto:Jo@Example.org", GUEST)
     message = "nothing is sent for jo (Jo@Example.org), whose e-mail address has capital letters"
-    assert found() == [Finding("mail", WARNING, message, "write their email in lower case (docs/users.md)")]
+    assert found() == [Finding("mail", WARNING, message, "set their email in lower case (docs/users.md)")]
 
 
 def test_a_database_that_cannot_be_read_is_told_as_such(connection: sqlite_file.Connection) -> None:
