@@ -98,7 +98,7 @@ def place(engine: Engine, release: Release) -> Iterator[Place]:
 def test_a_name_that_leads_nowhere_yet_is_told_and_the_server_is_up_all_the_same(place: Place) -> None:
     """Yellow with the remedy, not a wreck: a self-signed certificate serves, and browsers aren't told to insist on it."""
     assert "there is none of acme.lab.test:14000" in place.first
-    assert "let port 80 of cal.lab.test lead to this host" in place.first
+    assert "make port 80 of cal.lab.test reach this host" in place.first
     assert place.server.check()["healthy"]
     assert place.certificate()["status"] == "warning"
     answer = place.server.ask("PROPFIND", "/dav.php/", user="jo", headers={"Host": NAME})
@@ -184,7 +184,7 @@ def test_whatever_is_in_the_way_of_a_renewal_the_old_certificate_serves(place: P
         "refused challenge": (
             lambda: authority.forget(NAME),
             lambda: authority.lead(NAME, place.address),
-            "let port 80 of cal.lab.test lead to this host",
+            "make port 80 of cal.lab.test reach this host",
         ),
         "unreachable authority": (authority.stop, authority.resume, "can't be reached"),
         "rate limit": (lambda: authority.limit(limited, 7200), authority.unlimit, limited),

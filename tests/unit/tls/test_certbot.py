@@ -34,14 +34,14 @@ SERVER = "https://localhost:14000/dir"
 PORT_80 = REMEDIES["connection"].format(name="cal.example.org")
 ELSEWHERE = REMEDIES["unauthorized"].format(name="cal.example.org")
 EAB = REMEDIES["externalAccountRequired"]
-REACH = "let this host reach it (DNS, firewall, proxy)"
+REACH = "check DNS, firewall and proxy of this host"
 LIMITED = (
     "too many certificates (5) already issued for this exact set of identifiers in the last 168h0m0s, retry after "
     "2026-11-2{} 12:00:00 UTC: see https://letsencrypt.org/docs/rate-limits/"
     "#new-certificates-per-exact-set-of-identifiers"
 )
 MORE = f"{paths.ACME}/letsencrypt.log has more"
-UNFORESEEN = f"{MORE}, and what stands in /etc/letsencrypt/cli.ini counts as well"
+UNFORESEEN = f"{MORE}; certbot also reads /etc/letsencrypt/cli.ini"
 CHALLENGE = r"http://cal\.example\.org:5002/\.well-known/acme-challenge/[\w-]{43}"
 
 
@@ -92,14 +92,14 @@ def understood(name: str, **changed: object) -> Refusal:
         ("eab-wrong-key", "external account binding JWS verification error: .+", EAB),
         (
             "untrusted",
-            rf"{SERVER} shows a certificate that this host doesn't believe",
-            "is the clock right? If it is an authority of your own, name the file with its root in acme_ca",
+            rf"this host doesn't trust the certificate of {SERVER}",
+            "check the clock; for a private authority, set acme_ca to the file of its root certificate",
         ),
         ("down", rf"{SERVER} can't be reached: Requesting localhost/dir: Connection refused", REACH),
         ("no-such-name", rf"{SERVER} can't be reached: \[Errno -2\] Name or service not known", REACH),
         ("timeout", rf"{SERVER} can't be reached: Read timed out", REACH),
         ("503", rf"{SERVER} can't be reached: .*<Response \[503\]>", REACH),
-        ("404", rf"{SERVER} is no ACME directory \(.*<Response \[404\]>\)", "look at acme_server"),
+        ("404", rf"{SERVER} is no ACME directory \(.*<Response \[404\]>\)", "fix acme_server"),
         ("limited-for-seconds", re.escape(LIMITED.format(5)), REMEDIES["rateLimited"]),
         ("limited-until", re.escape(LIMITED.format(7)), REMEDIES["rateLimited"]),
     ],
@@ -139,26 +139,38 @@ Hint: The Certificate Authority failed to download the temporary challenge files
         (
             "dns",
             "DNS problem: NXDOMAIN looking up A for dav.example.org - check that a DNS record exists for this domain",
-            "let the DNS name dav.example.org lead to this host",
+            "point the DNS name dav.example.org to this host",
         ),
         (
             "dns",
             "DNS problem: SERVFAIL looking up A for dav.example.org - the domain's nameservers may be malfunctioning",
-            "mend the nameservers of dav.example.org (DNSSEC?): the authority gets no answer of theirs",
+            "fix the nameservers of dav.example.org, for example their DNSSEC: they don't answer the authority",
         ),
         (
             "tls",
             "192.0.2.7: Fetching https://dav.example.org/…: remote error: tls: handshake failure",
-            "let port 80 of dav.example.org lead to this host and not to port 443",
+            "make port 80 of dav.example.org reach port 80 of this host, not port 443",
         ),
         (
             "caa",
             "CAA record for dav.example.org prevents issuance",
-            "the CAA record of dav.example.org in the DNS forbids this authority; allow it there",
+            "the CAA record of dav.example.org in the DNS forbids this authority; change the record",
         ),
-        ("connection", "192.0.2.7: Fetching http://dav.example.org/…: Timeout during connect", "let port 80 of dav."),
-        ("unauthorized", "192.0.2.7: Invalid response from https://dav.example.org/…: 404", "dav.example.org leads to"),
-        ("incorrectResponse", "The key authorization file from the server did not match", "dav.example.org leads to"),
+        (
+            "connection",
+            "192.0.2.7: Fetching http://dav.example.org/…: Timeout during connect",
+            "make port 80 of dav.example.org reach this host: ",
+        ),
+        (
+            "unauthorized",
+            "192.0.2.7: Invalid response from https://dav.example.org/…: 404",
+            "port 80 of dav.example.org reaches another server",
+        ),
+        (
+            "incorrectResponse",
+            "The key authorization file from the server did not match",
+            "port 80 of dav.example.org reaches another server",
+        ),
         ("somethingNew", "words", MORE),
     ],
 )
@@ -182,7 +194,7 @@ def test_what_the_dns_lacks_is_a_matter_of_plugin_and_hook() -> None:
         ("dns", "DNS problem: NXDOMAIN looking up TXT for _acme-challenge.dav.example.org", BY_DNS),
         ("unauthorized", "Incorrect TXT record found at _acme-challenge.dav.example.org", BY_DNS),
         ("incorrectResponse", "The record did not match", BY_DNS),
-        ("dns", "DNS problem: SERVFAIL looking up TXT for _acme-challenge.dav.example.org", "mend the nameservers of "),
+        ("dns", "DNS problem: SERVFAIL looking up TXT for _acme-challenge.dav.example.org", "fix the nameservers of "),
         ("caa", "CAA record for dav.example.org prevents issuance", "the CAA record of dav.example.org in the DNS "),
         ("rejectedIdentifier", "The ACME server refuses to issue", REMEDIES["rejectedIdentifier"]),
         ("somethingNew", "words", MORE),
@@ -318,7 +330,7 @@ def test_a_paused_account_is_to_be_opened_at_the_address_that_is_told() -> None:
     found = after(problem("rateLimited", f"{words} Please visit: {address}"), headers="Retry-After: 60\n")
     assert found.reason.startswith(f"{words} Please visit: https://portal.")
     assert found.reason.endswith(f"… {address}")
-    assert (found.remedy, found.wait_s) == ("open that address, and have it go on for this account", 60)
+    assert (found.remedy, found.wait_s) == ("open that address and unpause the account", 60)
     assert not found.account
 
 
@@ -395,9 +407,9 @@ def test_a_nonce_that_was_too_old_is_chance() -> None:
 @pytest.mark.parametrize(
     ("said", "log", "reason"),
     [
-        ("", "", "it said nothing"),
+        ("", "", "certbot printed nothing"),
         ("Saving debug log\nSomething happened\n", "", "Something happened"),
-        ("", "{ not json urn:ietf:params:acme:error:dns }", "it said nothing"),
+        ("", "{ not json urn:ietf:params:acme:error:dns }", "certbot printed nothing"),
         ("x" * 1000, "", f"{'x' * 300}…"),
     ],
 )
@@ -567,7 +579,7 @@ def test_a_declared_authority_that_is_not_there_is_told(certbot: Path, it: Desir
     """As where it is no longer mounted; nobody is asked then."""
     refusal = certbot_client.request_certificate(dataclasses.replace(it, authority="/not/there.pem"), asking(it))
     assert refusal is not None
-    assert refusal.reason == "/not/there.pem, which acme_ca names, can't be read: No such file or directory"
+    assert refusal.reason == "/not/there.pem can't be read: No such file or directory (see acme_ca)"
     assert asked(certbot) == 0
     assert not (Path(paths.ACME) / "incoming").exists()
 
@@ -685,7 +697,10 @@ def test_what_does_not_cover_our_names_is_told(certbot: Path, it: DesiredState) 
     (certbot / "names").write_text("other.example.org", encoding="ascii")
     refusal = certbot_client.request_certificate(it, asking(it))
     assert refusal is not None
-    assert refusal.reason == f"what it gave can't serve: {selection.issued_path(it)} doesn't cover cal.example.org"
+    assert (
+        refusal.reason
+        == f"the issued certificate can't be used: {selection.issued_path(it)} doesn't cover cal.example.org"
+    )
 
 
 def test_a_full_disk_is_told_before_anybody_is_asked(
@@ -709,7 +724,7 @@ def test_a_certbot_that_hangs_is_ended(certbot: Path, it: DesiredState, monkeypa
     monkeypatch.setattr(certbot_client, "LIMIT_S", 0.2)
     refusal = certbot_client.request_certificate(it, asking(it))
     assert refusal is not None
-    assert refusal.reason == "it has not answered within 0.2 s"
+    assert refusal.reason == "certbot did not finish within 0.2 s"
     assert not (Path(paths.ACME) / "incoming").exists()
 
 

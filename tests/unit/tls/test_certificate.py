@@ -268,7 +268,7 @@ def test_a_chain_in_the_wrong_order_is_refused(folder: Path) -> None:
         (GOOD[:300], GOOD_KEY, "one of them damaged"),
         (GOOD[:300] + b"!!!!" + GOOD[304:], GOOD_KEY, "one of them damaged"),
         (pem(signed(), CA)[:-300], GOOD_KEY, "one of them damaged"),
-        (GOOD, LOCKED_KEY, "is the key behind a passphrase"),
+        (GOOD, LOCKED_KEY, "has the key a passphrase"),
     ],
     ids=[
         *("empty certificate", "garbage", "DER", "swapped", "empty key", "garbage as key", "certificate as key"),
@@ -284,7 +284,7 @@ def test_files_that_are_not_what_they_should_be_are_named(folder: Path, chain: b
 def test_a_key_that_no_client_of_today_takes_is_refused(folder: Path) -> None:
     """Whatever a handshake stumbles over is a sentence, and not a stack trace."""
     key = ec.generate_private_key(ec.SECP256K1())
-    with pytest.raises(HostError, match=r"cal\.pem can't be used with .*cal\.key: .+; take a key that every client"):
+    with pytest.raises(HostError, match=r"cal\.pem can't be used with .*cal\.key: .+; use a key that all clients"):
         look(brought(folder, pem(issue(DNS, key=key)), secret(key)))
 
 
@@ -331,8 +331,8 @@ def test_of_an_unknown_authority_nobody_is_expected_to_know_the_intermediate(fol
     assert (pair.trusted, pair.complete, pair.fault()) == (False, False, "")
     with pytest.raises(
         HostError,
-        match=r"cal\.pem lacks its chain: who signed it is neither in the file nor known to this host; add the "
-        r"authority's intermediate certificates below it \(or, of an authority of your own, its root\)$",
+        match=r"cal\.pem lacks its chain: the certificate of its issuer is neither in the file nor known to this host; "
+        r"add the authority's intermediate certificates below it \(for a private authority, its root\)$",
     ):
         selection.declared_pair(it)
 
@@ -343,7 +343,7 @@ def test_a_chain_that_stops_before_its_root_is_incomplete_unless_the_root_is_kno
     """The host can't tell a private authority from a forgotten file, so the root is to be added."""
     it = brought(folder, pem(signed(), CA))
     assert not look(it).complete
-    with pytest.raises(HostError, match="or, of an authority of your own, its root"):
+    with pytest.raises(HostError, match="for a private authority, its root"):
         selection.declared_pair(it)
     trust(monkeypatch, folder, ROOT)
     assert selection.declared_pair(it).complete
@@ -413,7 +413,7 @@ def test_an_authority_that_has_expired_is_not_trusted(known: Path) -> None:
     it = brought(known, pem(issue(DNS, signer=(OLD_CA, CA_KEY)), OLD_CA))
     pair = look(it)
     assert (pair.trusted, pair.complete, pair.chain_expired) == (False, True, True)
-    expected = f"{it.tls_certificate} has a chain that has expired; take the authority's newer one"
+    expected = f"the chain in {it.tls_certificate} has expired; use the authority's newer chain"
     assert pair.fault() == expected
     with pytest.raises(HostError, match=re.escape(expected)):
         selection.declared_pair(it)
@@ -586,7 +586,7 @@ def test_a_pair_for_another_name_in_its_place_is_made_anew(it: DesiredState) -> 
 def test_a_damaged_pair_is_made_anew(it: DesiredState) -> None:
     """A file that somebody has cut, or the key of another in it."""
     put(selection.serving_pair(it), GOOD, secret(OTHER_KEY))
-    assert "has a key that isn't its certificate's" in take(it)[0]
+    assert "doesn't belong to its certificate" in take(it)[0]
     put(selection.serving_pair(it), GOOD[:300])
     assert "can't be used" in take(it)[0]
     assert take(it) == []

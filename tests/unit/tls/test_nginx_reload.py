@@ -79,7 +79,7 @@ def test_what_has_changed_is_checked_and_reread_once(root: Path) -> None:
     with serving(context) as web:
         it = declared(https_port=web.port)
         for change in ("pem", "conf"):
-            assert reload(it) == ("", ["have nginx reread its files"])
+            assert reload(it) == ("", ["reload nginx"])
             assert called(root) == ["systemctl is-active nginx", "nginx -t -q", "systemctl reload nginx"]
             assert reload(it) == ("", [])
             assert called(root) == ["systemctl is-active nginx"]
@@ -113,7 +113,7 @@ def test_what_nginx_refuses_is_never_loaded(root: Path) -> None:
         refusal, said = reload(declared())
         assert (
             refusal
-            == "nginx refuses its configuration, so it goes on with the old certificate: refused: no such directive"
+            == "nginx refuses its configuration, so the old certificate stays in use: refused: no such directive"
         )
         assert said == []
         assert called(root) == ["systemctl is-active nginx", "nginx -t -q"]
@@ -126,7 +126,7 @@ def test_what_nginx_does_not_show_is_not_remembered(root: Path, failed: int) -> 
     put(selection.serving_pair(declared()), pem(issue(DNS)))
     it = declared(https_port=9)
     for _ in range(2):
-        assert reload(it)[0] == "nginx doesn't show the new certificate; its log tells why"
+        assert reload(it)[0] == "nginx doesn't serve the new certificate; see its log"
     assert not Path(f"{paths.STAMPS}/nginx").exists()
 
 
@@ -140,7 +140,7 @@ def test_in_a_container_the_supervisor_is_asked(root: Path) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pair)
     with serving(context) as web:
-        assert reload(declared(https_port=web.port)) == ("", ["have nginx reread its files"])
+        assert reload(declared(https_port=web.port)) == ("", ["reload nginx"])
     assert called(root) == [
         f"s6-svstat -o ready {paths.SERVICES}/nginx",
         f"nginx -t -q -e stderr -c {paths.RUN}/etc/nginx/nginx.conf",

@@ -194,7 +194,7 @@ def test_one_with_an_expired_chain_is_due(host: Path, monkeypatch: pytest.Monkey
     """Another one comes with a newer chain."""
     trust(monkeypatch, host, ROOT)
     place = issued(it, issue(DNS, signer=(OLD_CA, CA_KEY)), OLD_CA)
-    assert due(it) == f"{place} has a chain that has expired; take the authority's newer one"
+    assert due(it) == f"the chain in {place} has expired; use the authority's newer chain"
 
 
 def test_an_expired_one_is_due(it: DesiredState) -> None:
@@ -241,7 +241,7 @@ def test_a_certificate_is_asked_for_and_serves_at_once(it: DesiredState, ca: Aut
     assert said == [
         f"make a self-signed certificate: {selection.issued_path(it)} is not there",
         "ask Let's Encrypt for a certificate for cal.example.org",
-        f"take the certificate of {selection.issued_path(it)} into service",
+        f"use the certificate in {selection.issued_path(it)}",
     ]
     assert selection.read_pair(it, selection.serving_pair(it)).days_left == 89
     assert care(it) == (0, [])
@@ -488,7 +488,7 @@ def test_after_an_attempt_that_was_killed_the_clock_waits(it: DesiredState, ca: 
     with pytest.raises(KeyboardInterrupt):
         care(it)
     again = output.utc(ca.asked[0] + 600)
-    expected = f"an attempt is under way, or was interrupted; wait; Let's Encrypt is asked again after {again}"
+    expected = f"a request is running or was interrupted; wait; Let's Encrypt is asked again after {again}"
     assert care(it) == (NOT_YET, [expected])
     clock.wait(599)
     care(it)
@@ -523,7 +523,7 @@ def test_while_an_attempt_is_under_way_it_is_told_as_such(it: DesiredState, ca: 
     def answer(_: DesiredState) -> Refusal | None:
         found = attempts.last_attempts(it, asking(it))
         assert found is not None
-        assert (found.reason, found.remedy) == ("an attempt is under way, or was interrupted", "wait")
+        assert (found.reason, found.remedy) == ("a request is running or was interrupted", "wait")
         assert (found.times, found.limited) == ((), False)
         return REFUSAL
 
@@ -578,7 +578,7 @@ def test_two_never_ask_at_once(it: DesiredState, ca: Authority) -> None:
     care(it)
     with (Path(paths.ACME) / "lock").open("a", encoding="ascii") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        assert care(it, HURRY) == (NOT_YET, ["Let's Encrypt is being asked already"])
+        assert care(it, HURRY) == (NOT_YET, ["another process is already asking Let's Encrypt"])
     assert len(ca.asked) == 1
     care(it, HURRY)
     assert len(ca.asked) == 2
@@ -738,7 +738,7 @@ def test_a_container_that_never_asked_looks_again_in_time(it: DesiredState) -> N
 def test_replaced_files_are_taken_into_service(host: Path) -> None:
     """Which is said, once."""
     it = brought(host, pem(issue(DNS)))
-    assert care(it) == (0, [f"take the certificate of {it.tls_certificate} into service"])
+    assert care(it) == (0, [f"use the certificate in {it.tls_certificate}"])
     assert care(it) == (0, [])
 
 
@@ -748,7 +748,7 @@ def test_files_may_be_replaced_one_after_the_other(host: Path) -> None:
     it = brought(host, pem(issue(DNS, key=OTHER_KEY)), GOOD_KEY)
     complete = threading.Timer(0.2, Path(it.tls_key).write_bytes, [secret(OTHER_KEY)])
     complete.start()
-    assert care(it, QUIET) == (0, [f"take the certificate of {it.tls_certificate} into service"])
+    assert care(it, QUIET) == (0, [f"use the certificate in {it.tls_certificate}"])
     complete.join()
 
 
@@ -769,7 +769,7 @@ def test_files_that_are_replaced_while_they_are_taken_are_taken_again(
             place.replace(it.tls_certificate)
 
     monkeypatch.setattr(renewal, "_use", take_)
-    assert care(it) == (0, [f"take the certificate of {it.tls_certificate} into service"] * 3)
+    assert care(it) == (0, [f"use the certificate in {it.tls_certificate}"] * 3)
     assert selection.serving_pair(it).read_bytes() == chains[2] + GOOD_KEY
 
 
@@ -802,7 +802,7 @@ def test_files_that_go_while_somebody_looks_are_no_error(host: Path, monkeypatch
 
     monkeypatch.setattr(Path, "is_file", is_file)
     Path(it.tls_certificate).unlink()
-    expected = f"{it.tls_certificate} is not there; until that is fixed, the old one goes on serving"
+    expected = f"{it.tls_certificate} is not there; until that is fixed, the old certificate stays in use"
     assert care(it) == (NOT_YET, [expected])
 
 
@@ -811,7 +811,9 @@ def test_files_that_stay_broken_are_told_once(host: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(renewal, "COMPLETION_S", -1)
     care(brought(host, pem(issue(DNS))))
     it = brought(host, pem(issue(DNS)), secret(OTHER_KEY))
-    broken = f"{it.tls_key} is not the key of {it.tls_certificate}; until that is fixed, the old one goes on serving"
+    broken = (
+        f"{it.tls_key} is not the key of {it.tls_certificate}; until that is fixed, the old certificate stays in use"
+    )
     assert care(it, QUIET) == (NOT_YET, [broken])
     assert care(it, QUIET) == (NOT_YET, [])
     assert care(it) == (NOT_YET, [broken])

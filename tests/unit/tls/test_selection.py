@@ -86,7 +86,7 @@ def names(folder: str) -> list[str]:
 def test_files_of_somebodys_own_are_copied_into_one(host: Path) -> None:
     """Chain first, then key, for root alone; a second look finds nothing to do."""
     it = brought(host, OWN)
-    assert take(it) == [f"take the certificate of {it.tls_certificate} into service"]
+    assert take(it) == [f"use the certificate in {it.tls_certificate}"]
     assert serves(it) == (OWN + GOOD_KEY).decode()
     assert stat.S_IMODE(selection.serving_pair(it).stat().st_mode) == 0o600
     assert take(it) == []
@@ -312,7 +312,7 @@ def test_what_was_issued_takes_the_place_of_a_self_signed_one(host: Path) -> Non
     it = declared(**LETSENCRYPT)
     take(it)
     place = issued(it)
-    assert take(it) == [f"take the certificate of {place} into service"]
+    assert take(it) == [f"use the certificate in {place}"]
     assert serves(it) == pair(place)
     assert take(it) == []
 
@@ -383,7 +383,7 @@ def test_files_whose_chain_has_expired_leave_the_old_pair_serving(host: Path, mo
     it = brought(host, pem(issue(DNS, signer=(OLD_CA, CA_KEY)), OLD_CA))
     assert take(it) == []
     assert serves(it) == (OWN + GOOD_KEY).decode()
-    with pytest.raises(HostError, match=r"cal\.pem has a chain that has expired; take the authority's newer one$"):
+    with pytest.raises(HostError, match=r"the chain in .*cal\.pem has expired; use the authority's newer chain$"):
         selection.declared_pair(it)
 
 
@@ -477,7 +477,7 @@ def test_an_attempt_of_earlier_settings_goes_with_its_key(host: Path) -> None:
     (folder / "key.pem").write_bytes(GOOD_KEY)
     assert list(selection.leftovers(declared(**LETSENCRYPT))) == []
     ((sentence, act),) = selection.leftovers(declared())
-    assert sentence == f"remove {folder}, which was never finished"
+    assert sentence == f"remove {folder}, left by an interrupted request"
     act()
     assert not folder.exists()
     assert list(selection.leftovers(declared())) == []
@@ -488,7 +488,7 @@ def remains(it: DesiredState) -> list[str]:
     """Return what is left after the leftovers were removed, each of which was said."""
     for sentence, act in selection.leftovers(it):
         assert sentence.startswith((f"remove {paths.TLS}/", f"remove {paths.ISSUED}/"))
-        assert sentence.endswith(", which no longer serves")
+        assert sentence.endswith(", which is no longer used")
         act()
     assert list(selection.leftovers(it)) == []
     return names(paths.TLS)
@@ -558,6 +558,6 @@ def test_a_run_takes_and_then_clears_away(host: Path) -> None:
     said: list[str] = []
     it = declared(**LETSENCRYPT)
     apply.apply(it, said.append)
-    assert said[0] == f"take the certificate of {other(it, 'files')} into service"
-    assert said[1:3] == [f"remove {paths.TLS}/files-{NAME}.{kind}, which no longer serves" for kind in ("conf", "pem")]
+    assert said[0] == f"use the certificate in {other(it, 'files')}"
+    assert said[1:3] == [f"remove {paths.TLS}/files-{NAME}.{kind}, which is no longer used" for kind in ("conf", "pem")]
     assert serves(it) == (OWN + GOOD_KEY).decode()
