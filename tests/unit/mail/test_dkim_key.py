@@ -39,7 +39,7 @@ def take(declared: DesiredState) -> list[str]:
 
 def test_the_key_is_made_once_and_is_the_signers_alone(signed: DesiredState) -> None:
     """A second run finds it, and leaves it as the DNS has it."""
-    assert take(signed) == [f"make the key {signed.mail.key}, which mail is signed with"]
+    assert take(signed) == [f"create the key {signed.mail.key} to sign mail"]
     key = Path(signed.mail.key)
     made = key.read_bytes()
     assert stat.S_IMODE(key.stat().st_mode) == 0o600
@@ -61,7 +61,7 @@ def test_a_key_that_others_can_read_is_given_back(signed: DesiredState, monkeypa
     key = Path(signed.mail.key)
     made = key.read_bytes()
     key.chmod(0o644)
-    assert take(signed) == [f"give {key} back to {paths.DKIM_USER}, for it alone"]
+    assert take(signed) == [f"make {key} readable for {paths.DKIM_USER} alone"]
     assert stat.S_IMODE(key.stat().st_mode) == 0o600
     assert key.read_bytes() == made
 
@@ -70,7 +70,7 @@ def test_another_selector_has_a_key_of_its_own(signed: DesiredState) -> None:
     """While the DNS is told of the new one, the old one still is what it was."""
     take(signed)
     other = dataclasses.replace(signed, mail=dataclasses.replace(signed.mail, selector="next"))
-    assert take(other) == [f"make the key {paths.DKIM}/next.cal.example.org.pem, which mail is signed with"]
+    assert take(other) == [f"create the key {paths.DKIM}/next.cal.example.org.pem to sign mail"]
     assert Path(signed.mail.key).is_file()
 
 

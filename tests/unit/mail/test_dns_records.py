@@ -79,7 +79,7 @@ def test_what_is_missing_is_told_with_the_line_to_put_there() -> None:
     """All of it at once."""
     found = dns_records.findings(SIGNING, asked({}))
     assert [(finding.status, finding.remedy) for finding in found] == [
-        (WARNING, f"put into DNS: {line}") for line in (SPF_LINE, DKIM_LINE, DMARC_LINE)
+        (WARNING, f"add to DNS: {line}") for line in (SPF_LINE, DKIM_LINE, DMARC_LINE)
     ]
 
 
@@ -107,17 +107,17 @@ def test_the_lines_are_what_the_doctor_wants() -> None:
 def test_with_a_relay_its_provider_says_who_sends(tmp_path: Path) -> None:
     """We can't know it."""
     (spf, _) = dns_records.findings(mailing("relay", relay(tmp_path, 587)), asked({}))
-    expected = 'put into DNS, with what the relay\'s provider names: example.org. TXT "v=spf1 include:… -all"'
+    expected = 'add to DNS, with the terms of the relay\'s provider: example.org. TXT "v=spf1 include:… -all"'
     assert spf.remedy == expected
 
 
 @pytest.mark.parametrize(
     ("spf", "message"),
     [
-        (["v=spf10 all"], "example.org has no SPF record, so that anybody may send in its name and nobody is believed"),
-        (["v=spf1 -all", "V=SPF1 mx"], "example.org has 2 SPF records, which counts as none"),
-        (["v=spf1 ipv4:192.0.2.1 -all"], "can't be understood at 'ipv4:192.0.2.1', which makes all of it void"),
-        (["v=spf1 include -all"], "can't be understood at 'include', which makes all of it void"),
+        (["v=spf10 all"], "example.org has no SPF record, so receivers can't tell its mail from forged mail"),
+        (["v=spf1 -all", "V=SPF1 mx"], "example.org has 2 SPF records, so receivers ignore all"),
+        (["v=spf1 ipv4:192.0.2.1 -all"], "has an invalid term, 'ipv4:192.0.2.1', so receivers ignore all of it"),
+        (["v=spf1 include -all"], "has an invalid term, 'include', so receivers ignore all of it"),
     ],
     ids=["another version", "two", "unknown", "incomplete"],
 )
@@ -146,19 +146,19 @@ def test_every_right_spf_record_is_taken(spf: str) -> None:
 @pytest.mark.parametrize(
     ("dkim", "message"),
     [
-        (["v=DKIM1; k=rsa; p=AAAA"], "is the key of somebody else, so that our signature counts as forged"),
+        (["v=DKIM1; k=rsa; p=AAAA"], "has another key than this host, so receivers treat the signature as forged"),
         (["v=DKIM1; k=rsa; p="], "has no key"),
         (["what"], "has no key"),
-        (["v=DKIM1; k=ed25519; p=AAAA"], "is not of DKIM1 and rsa"),
-        ([DKIM_TEXT, "v=DKIM1; p="], "has 2 TXT records, and nobody knows which is the key"),
-        ([], "is not in DNS, so that nobody can check our signature"),
+        (["v=DKIM1; k=ed25519; p=AAAA"], "is not a DKIM1 record with an rsa key"),
+        ([DKIM_TEXT, "v=DKIM1; p="], "has 2 TXT records, so receivers can't tell which is the key"),
+        ([], "is not in DNS, so receivers can't verify the signature"),
     ],
     ids=["another", "revoked", "no record", "another kind", "two", "none"],
 )
 def test_a_dkim_record_that_is_wrong_is_told(dkim: list[str], message: str) -> None:
     """With what has to stand there."""
     finding = one(RIGHT | {DKIM: dkim}, signing=True)
-    assert finding == Finding("mail", WARNING, f"{DKIM} {message}", f"put into DNS: {DKIM_LINE}")
+    assert finding == Finding("mail", WARNING, f"{DKIM} {message}", f"add to DNS: {DKIM_LINE}")
 
 
 @pytest.mark.usefixtures("key")
@@ -171,9 +171,9 @@ def test_a_dkim_record_may_be_written_otherwise(text: str) -> None:
 def test_a_key_that_is_not_there_or_damaged_is_the_deploys_business(host: Path) -> None:
     """Nothing can be signed."""
     place = Path(paths.DKIM) / "baikal.example.org.pem"
-    message = f"mail can't be signed: {place} is not there"
+    message = f"mail can't be signed: {place} is missing"
     assert one(RIGHT, signing=True) == Finding("mail", FAILED, message, "run the deploy")
-    with pytest.raises(HostError, match="is not there"):
+    with pytest.raises(HostError, match="is missing"):
         dns_records.lines(SIGNING)
     place.parent.mkdir(parents=True)
     place.write_text("no key", encoding="ascii")
@@ -184,10 +184,10 @@ def test_a_key_that_is_not_there_or_damaged_is_the_deploys_business(host: Path) 
 @pytest.mark.parametrize(
     ("dmarc", "message"),
     [
-        (["v=DMARC1; rua=mailto:x@example.org"], f"{DMARC} has no policy, p=, of none, quarantine or reject"),
-        (["v=DMARC1; p=nothing"], f"{DMARC} has no policy, p=, of none, quarantine or reject"),
-        (["v=DMARC1; p=none", "v=DMARC1; p=reject"], f"{DMARC} has 2 records, which counts as none"),
-        (["v=DMARC2; p=none"], "example.org has no DMARC record, which some servers want before they take mail"),
+        (["v=DMARC1; rua=mailto:x@example.org"], f"{DMARC} has no policy (p=none, p=quarantine or p=reject)"),
+        (["v=DMARC1; p=nothing"], f"{DMARC} has no policy (p=none, p=quarantine or p=reject)"),
+        (["v=DMARC1; p=none", "v=DMARC1; p=reject"], f"{DMARC} has 2 DMARC records, so receivers ignore all"),
+        (["v=DMARC2; p=none"], "example.org has no DMARC record, which some servers require before they accept mail"),
     ],
     ids=["no policy", "unknown policy", "two", "another version"],
 )
@@ -237,7 +237,7 @@ def test_without_the_package_there_is_one_warning(monkeypatch: pytest.MonkeyPatc
     (finding,) = dns_records.findings(PLAIN)
     assert finding.status == WARNING
     reason = "python3-dnspython is missing; run the deploy, or apt-get install python3-dnspython"
-    assert finding.message == f"what DNS says of example.org could not be looked at: {reason}"
+    assert finding.message == f"the DNS records of example.org can't be checked: {reason}"
 
 
 @pytest.fixture
@@ -291,5 +291,5 @@ def test_dns_that_says_nothing_is_left_after_a_while(
     (finding,) = dns_records.findings(PLAIN)
     assert finding.status == WARNING
     assert finding.message.startswith(
-        "what DNS says of example.org could not be looked at: The resolution lifetime expired"
+        "the DNS records of example.org can't be checked: The resolution lifetime expired"
     )

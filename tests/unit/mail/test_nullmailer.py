@@ -101,7 +101,7 @@ def test_what_leaves_while_it_is_looked_at_is_no_error(spool: Path, monkeypatch:
         raise FileNotFoundError
 
     assert spool.is_dir()
-    monkeypatch.setattr(nullmailer, "_look", gone)
+    monkeypatch.setattr(nullmailer, "_read_message", gone)
     assert nullmailer.waiting() == []
 
 

@@ -115,7 +115,7 @@ def test_what_a_queue_refuses_is_kept_with_the_reason(
     nullmailer.does(then)
     assert sendmail.sendmail(GIVEN, SENDER) == NOT_YET == 75
     assert kept() == [f"X-Baikal-Kept: {why}\n".encode() + GIVEN]
-    assert capsys.readouterr().err == f"baikalctl: a message is kept, and not sent: {why}\n"
+    assert capsys.readouterr().err == f"baikalctl: a message was not sent and is kept: {why}\n"
 
 
 def test_a_queue_that_hangs_is_not_waited_for_forever(nullmailer: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -205,7 +205,7 @@ def test_where_nothing_can_be_kept_it_fails_aloud(nullmailer: Queue, capsys: pyt
     Path(paths.KEPT).rmdir()
     with pytest.raises(FileNotFoundError):
         sendmail.sendmail(GIVEN, SENDER)
-    assert "a message is kept, and not sent" in capsys.readouterr().err
+    assert "a message was not sent and is kept" in capsys.readouterr().err
 
 
 def test_what_was_kept_is_sent_again_and_then_forgotten(nullmailer: Queue) -> None:
@@ -239,7 +239,7 @@ def test_what_was_in_a_queue_goes_into_another_unchanged(
     """With its own envelope, that of a bounce among them, and its own Message-ID."""
     content = b"Subject: x\nMessage-ID: <1@x>\n\nbody\n.\nX-Baikal-Envelope: y\n"
     place = sendmail.keep_queued(sender, recipients, content)
-    assert [reason for _, reason, _ in sendmail.kept()] == ["the queue that it was in was taken away"]
+    assert [reason for _, reason, _ in sendmail.kept()] == ["its queue was removed"]
     sendmail.send_again(place, SENDER)
     assert nullmailer.given() == "\n".join([sender, *recipients, "", ""]).encode() + content
     assert kept() == []
