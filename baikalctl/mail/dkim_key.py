@@ -1,4 +1,4 @@
-"""The key that mail is signed with (DKIM, RFC 6376): made on the host, where it stays, and told to the DNS."""
+"""The key that signs mail (DKIM, RFC 6376). It is created on the host and never leaves it; its public half is for DNS."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ if TYPE_CHECKING:
 
 
 BITS = 2048
-"""Longer keys don't fit into one answer of every DNS server, and shorter ones are believed less and less (RFC 8301)."""
+"""Longer keys don't fit into a DNS answer of every server; receivers distrust shorter ones (RFC 8301)."""
 
 
 def steps(declared: DesiredState) -> Iterator[Step]:
-    """Yield what is to be done so that the signer has its key and can read it, and nobody else can.
+    """Yield the steps to create the signer's key and to make it readable for the signer alone.
 
-    It has to be there before the signer checks its configuration. Raises :class:`HostError` where there is no signer.
+    The key must exist before the signer checks its configuration. Raises :class:`HostError` if there is no signer.
     """
     if not declared.mail.selector:
         return
     key = Path(declared.mail.key)
     account = _account()
     if not key.is_file():
-        yield f"make the key {key}, which mail is signed with", partial(_make, key, account)
+        yield f"create the key {key} to sign mail", partial(_make, key, account)
     elif privileged() and not has_owner(key, account):
-        yield f"give {key} back to {paths.DKIM_USER}, for it alone", partial(change_owner, key, account)
+        yield f"make {key} readable for {paths.DKIM_USER} alone", partial(change_owner, key, account)
 
 
 def _make(key: Path, account: pwd.struct_passwd) -> None:
@@ -48,7 +48,7 @@ def _make(key: Path, account: pwd.struct_passwd) -> None:
 
 
 def fix_key_owners() -> None:
-    """Give the keys that were just put in place to the signer, where there is one."""
+    """Set the owner of restored keys to the signer, if there is one."""
     with contextlib.suppress(KeyError):
         account = pwd.getpwnam(paths.DKIM_USER)
         for key in Path(paths.DKIM).glob("*.pem"):

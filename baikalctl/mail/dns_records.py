@@ -1,6 +1,6 @@
-"""What DNS says of the domain that mail comes from: who may send for it, by which key, and what else becomes of it.
+"""Check the DNS records of the sender's domain: SPF (RFC 7208), DKIM (RFC 6376) and DMARC (RFC 7489).
 
-SPF (RFC 7208), DKIM (RFC 6376) and DMARC (RFC 7489), without which other servers refuse mail or take it for spam.
+Without them, other servers refuse mail or treat it as spam.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 SUBJECT = "mail"
 LIFETIME_S = 3
 STRING = 255
-"""Octets of one string of a TXT record (RFC 1035, section 3.3); a longer text is several of them."""
+"""Octets of one string of a TXT record (RFC 1035, section 3.3); a longer text is split into several."""
 SPF, DMARC = "v=spf1", "v=DMARC1"
 HINT = "include:…"
-"""In place of what the relay's provider names."""
+"""Stands for the terms that the relay's provider documents."""
 TERM = re.compile(
     r"[+?~-]?(all|(a|mx)(:[^/\s]+)?(/\d+)?(//\d+)?|(include|exists):\S+|ptr(:\S+)?|ip[46]:[0-9a-f:./]+)|[a-z][\w.-]*=\S*",
     re.ASCII | re.IGNORECASE,
@@ -36,34 +36,41 @@ TERM = re.compile(
 """A mechanism or a modifier (RFC 7208, section 4.6.1)."""
 
 Lookup: TypeAlias = Callable[[str], list[str]]
-"""The TXT records of a name, each as one text; none where there are none."""
+"""Returns the TXT records of a name, each as one text."""
 
 
 class NoAnswerError(Exception):
-    """DNS can't be asked here; the message says why."""
+    """DNS can't be queried from this host; the message has the reason."""
 
 
 def findings(declared: DesiredState, lookup: Lookup | None = None) -> list[Finding]:
-    """Look the sender's domain up by ``lookup``, which is DNS as this host asks it; a private domain is nobody's to ask."""
+    """Return what is wrong with the records of the sender's domain. Private domains aren't checked."""
     domain = declared.mail.domain
     if declared.mail.mode == "off" or not validators.is_public(domain):
         return []
     look = lookup or texts
     try:
-        looked = [*_spf(declared, domain, look), *_dkim(declared, domain, look), *_dmarc(declared, domain, look)]
+        problems = [*_spf(declared, domain, look), *_dkim(declared, domain, look), *_dmarc(declared, domain, look)]
     except NoAnswerError as error:
-        message = f"what DNS says of {domain} could not be looked at: {error}"
-        return [Finding(SUBJECT, WARNING, message, "until it can, mail may end up as spam unnoticed")]
-    if looked:
-        return looked
+        message = f"the DNS records of {domain} can't be checked: {error}"
+        return [
+            Finding(
+                SUBJECT,
+                WARNING,
+                message,
+                "until this is fixed, missing records go unnoticed and mail may be treated as spam",
+            )
+        ]
+    if problems:
+        return problems
     proofs = "SPF, DKIM and DMARC" if declared.mail.selector else "SPF and DMARC"
     return [Finding(SUBJECT, OK, f"{domain} has {proofs} in DNS")]
 
 
 def lines(declared: DesiredState) -> list[str]:
-    """Return what should stand in DNS for the sender's domain, a line each; raises :class:`HostError` without the key.
+    """Return the records that the sender's domain needs, one per line; raises :class:`HostError` without the key.
 
-    With a relay, its provider has to say what stands in place of :data:`HINT`.
+    With a relay, replace :data:`HINT` by what its provider documents.
     """
     if declared.mail.mode == "off":
         return []
@@ -72,7 +79,7 @@ def lines(declared: DesiredState) -> list[str]:
 
 
 def texts(name: str) -> list[str]:
-    """Return the TXT records of ``name``; raises :class:`NoAnswerError` where DNS can't be asked."""
+    """Return the TXT records of ``name``; raises :class:`NoAnswerError` if DNS can't be queried."""
     try:
         import dns.exception
         import dns.resolver
@@ -98,18 +105,18 @@ def texts(name: str) -> list[str]:
 def _spf(declared: DesiredState, domain: str, look: Lookup) -> Iterator[Finding]:
     records = [text for text in look(domain) if re.match(rf"{SPF}(\s|$)", text, re.IGNORECASE)]
     line = _spf_line(declared)
-    hint = ", with what the relay's provider names" if declared.mail.relay else ""
+    hint = ", with the terms of the relay's provider" if declared.mail.relay else ""
     if not records:
-        message = f"{domain} has no SPF record, so that anybody may send in its name and nobody is believed"
-        yield Finding(SUBJECT, WARNING, message, f"put into DNS{hint}: {line}")
+        message = f"{domain} has no SPF record, so receivers can't tell its mail from forged mail"
+        yield Finding(SUBJECT, WARNING, message, f"add to DNS{hint}: {line}")
     elif len(records) > 1:
-        # Whoever finds two takes that for an error of the domain (RFC 7208, sections 3.2 and 4.5).
+        # Receivers treat two records as an error of the domain (RFC 7208, sections 3.2 and 4.5).
         yield Finding(
-            SUBJECT, WARNING, f"{domain} has {len(records)} SPF records, which counts as none", "make them one"
+            SUBJECT, WARNING, f"{domain} has {len(records)} SPF records, so receivers ignore all", "merge them into one"
         )
     elif wrong := [term for term in records[0].split()[1:] if not TERM.fullmatch(term)]:
-        message = f"the SPF record of {domain} can't be understood at {wrong[0]!r}, which makes all of it void"
-        yield Finding(SUBJECT, WARNING, message, f"correct it{hint}; alone it would be: {line}")
+        message = f"the SPF record of {domain} has an invalid term, {wrong[0]!r}, so receivers ignore all of it"
+        yield Finding(SUBJECT, WARNING, message, f"correct it{hint}; for this server alone: {line}")
 
 
 def _dkim(declared: DesiredState, domain: str, look: Lookup) -> Iterator[Finding]:
@@ -123,35 +130,37 @@ def _dkim(declared: DesiredState, domain: str, look: Lookup) -> Iterator[Finding
     name = f"{declared.mail.selector}._domainkey.{domain}"
     records, line = look(name), _dkim_line(declared, key)
     if not records:
-        message = f"{name} is not in DNS, so that nobody can check our signature"
+        message = f"{name} is not in DNS, so receivers can't verify the signature"
     elif len(records) > 1:
-        message = f"{name} has {len(records)} TXT records, and nobody knows which is the key"
+        message = f"{name} has {len(records)} TXT records, so receivers can't tell which is the key"
     elif not (tags := _tags(records[0])).get("p"):
         message = f"{name} has no key"
     elif tags.get("v", "DKIM1") != "DKIM1" or tags.get("k", "rsa") != "rsa":
-        message = f"{name} is not of DKIM1 and rsa"
+        message = f"{name} is not a DKIM1 record with an rsa key"
     elif "".join(tags["p"].split()) != key:
-        message = f"{name} is the key of somebody else, so that our signature counts as forged"
+        message = f"{name} has another key than this host, so receivers treat the signature as forged"
     else:
         return
-    yield Finding(SUBJECT, WARNING, message, f"put into DNS: {line}")
+    yield Finding(SUBJECT, WARNING, message, f"add to DNS: {line}")
 
 
 def _dmarc(declared: DesiredState, domain: str, look: Lookup) -> Iterator[Finding]:
-    """Look at the domain, and at what is above it down to two labels: what stands there is for all below."""
+    """Check the domain and its parents, down to two labels: a parent's record applies to all names below it."""
     labels = domain.split(".")
     for above in range(len(labels) - 1):
         name = "_dmarc." + ".".join(labels[above:])
         records = [text for text in look(name) if re.match(rf"{DMARC}\s*(;|$)", text)]
         if len(records) > 1:
-            yield Finding(SUBJECT, WARNING, f"{name} has {len(records)} records, which counts as none", "keep one")
+            yield Finding(
+                SUBJECT, WARNING, f"{name} has {len(records)} DMARC records, so receivers ignore all", "keep one"
+            )
         elif records and _tags(records[0]).get("p", "").lower() not in {"none", "quarantine", "reject"}:
-            message = f"{name} has no policy, p=, of none, quarantine or reject"
-            yield Finding(SUBJECT, WARNING, message, f"correct it; alone it would be: {_dmarc_line(declared)}")
+            message = f"{name} has no policy (p=none, p=quarantine or p=reject)"
+            yield Finding(SUBJECT, WARNING, message, f"correct it; for this server alone: {_dmarc_line(declared)}")
         if records:
             return
-    message = f"{domain} has no DMARC record, which some servers want before they take mail"
-    yield Finding(SUBJECT, WARNING, message, f"put into DNS: {_dmarc_line(declared)}")
+    message = f"{domain} has no DMARC record, which some servers require before they accept mail"
+    yield Finding(SUBJECT, WARNING, message, f"add to DNS: {_dmarc_line(declared)}")
 
 
 def _tags(text: str) -> dict[str, str]:
@@ -161,19 +170,19 @@ def _tags(text: str) -> dict[str, str]:
 
 
 def _public_key(key: Path) -> str:
-    """Return the public half of a private key, as DNS has it: DER, in base64."""
+    """Return the public half of a private key as DNS needs it: DER in base64."""
     from baikalctl.host.openssl import openssl
 
     if not key.is_file():
-        message = f"{key} is not there"
+        message = f"{key} is missing"
         raise HostError(message)
     printed = openssl("rsa", "-in", str(key), "-pubout").splitlines()
     return "".join(line for line in printed if not line.startswith("-----"))
 
 
 def _spf_line(declared: DesiredState) -> str:
-    who = HINT if declared.mail.relay else f"a:{declared.hostname}"
-    return _line(declared.mail.domain, f"{SPF} {who} -all")
+    sender = HINT if declared.mail.relay else f"a:{declared.hostname}"
+    return _line(declared.mail.domain, f"{SPF} {sender} -all")
 
 
 def _dkim_line(declared: DesiredState, key: str) -> str:
@@ -185,6 +194,6 @@ def _dmarc_line(declared: DesiredState) -> str:
 
 
 def _line(name: str, text: str) -> str:
-    """Return a TXT record as it stands in a zone."""
+    """Return a TXT record in the form of a zone file."""
     strings = (text[start : start + STRING] for start in range(0, len(text), STRING))
     return f"{name}. TXT " + " ".join(f'"{string}"' for string in strings)

@@ -1,12 +1,13 @@
-"""What a scheduling message says (RFC 5546): who asks whom for what, and in words for people whose program can't tell."""
+"""What a scheduling message asks (RFC 5546): method, organizer and guests, and its text for programs without calendars."""
 
 from __future__ import annotations
 
 import contextlib
-import re
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
+
+from baikalctl.mail.content_lines import read_lines, unescape
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,52 +16,50 @@ METHODS = ("REQUEST", "CANCEL", "REPLY", "ADD", "COUNTER", "DECLINECOUNTER", "RE
 """RFC 5546, section 1.4."""
 FROM_ATTENDEES = ("REPLY", "COUNTER", "REFRESH")
 MAILTO = "mailto:"
-SAYS = {
+INTRODUCTIONS = {
     "REQUEST": "You are invited:",
     "ADD": "You are invited:",
     "CANCEL": "This was cancelled, or you are no longer invited:",
     "REPLY": "This is an answer to your invitation:",
     "COUNTER": "Another time is proposed for your invitation:",
 }
-ANSWERS = {"ACCEPTED": "accepts", "DECLINED": "declines", "TENTATIVE": "may come", "DELEGATED": "sends somebody else"}
+ANSWERS = {"ACCEPTED": "accepts", "DECLINED": "declines", "TENTATIVE": "may come", "DELEGATED": "delegates"}
 COMPONENTS = ("VEVENT", "VTODO", "VJOURNAL")
-VALUE = re.compile(r"""^(?:[^":]|"[^"]*")*:""")
-"""What comes before a value in its line: name and parameters, which may have colons in quotes."""
 LONGEST_LIST = 20
 
 
 class UnfitError(ValueError):
-    """A message that can't be made right; says why in one sentence."""
+    """A message that can't be sent; its text is the reason, in one sentence."""
 
 
 @dataclass
 class Invitation:
-    """A scheduling message, as far as its letter needs it."""
+    """What the e-mail needs from a scheduling message."""
 
     method: str = ""
     organiser: tuple[str, str] | None = None
-    """Name, and address as it stands there."""
+    """Name, and address as written in the calendar."""
     attendees: list[tuple[str, str, str]] = field(default_factory=list)
     """Name, address and answer."""
     properties: dict[str, tuple[str, Mapping[str, str]]] = field(default_factory=dict)
-    """Value and parameters of what happens once in an event, of its first component."""
+    """Value and parameters of the first component's properties; the first of each name."""
 
     @property
     def parties(self) -> set[str]:
-        """All addresses that it names, in lower case."""
+        """All addresses in the message, in lower case."""
         named = [bare for _, bare, _ in self.attendees] + ([self.organiser[1]] if self.organiser else [])
         return {bare.lower() for bare in named}
 
     @property
     def from_(self) -> tuple[str, str] | None:
-        """Name and address of whose message it is: an attendee's if it answers, else the organiser's."""
+        """Name and address of the author: the attendee who answers, else the organizer."""
         if self.method in FROM_ATTENDEES:
             return self.attendees[0][:2] if self.attendees else None
         return self.organiser
 
     def words(self) -> str:
-        """Return the message in words."""
-        lines = [SAYS.get(self.method, "This is about:"), ""]
+        """Return the message as plain text."""
+        lines = [INTRODUCTIONS.get(self.method, "This is about:"), ""]
         lines.append(f"    {_line(self._text('SUMMARY')) or '(without a title)'}")
         when = self._when()
         if when:
@@ -95,65 +94,38 @@ class Invitation:
         value = self._text(name)
         for pattern, shown in (("%Y%m%dT%H%M%S", "%Y-%m-%d %H:%M"), ("%Y%m%d", "%Y-%m-%d")):
             with contextlib.suppress(ValueError):
-                return datetime.strptime(value.removesuffix("Z"), pattern).strftime(shown)  # noqa: DTZ007 - said as it stands
+                return datetime.strptime(value.removesuffix("Z"), pattern).strftime(shown)  # noqa: DTZ007 - local time, as in the calendar
         return value
 
 
 def read(body: bytes) -> Invitation:
-    """Return what the calendar ``body`` says; raises :class:`UnfitError` if it isn't a scheduling message.
-
-    A line that can't be understood is passed over: the calendar itself is sent as it is, and is for others to read.
-    """
-    from icalendar.parser import Contentline, Contentlines
-
-    found = Invitation()
-    inside: list[str] = []
-    seen = ""
-    for line in Contentlines.from_ical(body.decode("utf-8", "replace")):  # type: ignore[no-untyped-call]
-        try:
-            name, parameters, _ = Contentline(line).parts()  # type: ignore[no-untyped-call]
-        except ValueError:
+    """Return what the calendar ``body`` asks; raises :class:`UnfitError` if it isn't a scheduling message."""
+    invitation = Invitation()
+    first = 0
+    for line in read_lines(body.decode("utf-8", "replace")):
+        if line.name == "METHOD" and line.depth == 1:
+            invitation.method = line.value.strip().upper()
+        if line.component not in COMPONENTS:
             continue
-        name, value = name.upper(), VALUE.sub("", str(line))  # parts() unescapes it, each version otherwise
-        if name == "BEGIN":
-            inside.append(value.upper())
-            if not seen and value.upper() in COMPONENTS:
-                seen = value.upper()
-        elif name == "END" and inside:
-            if inside.pop() in COMPONENTS:
-                seen = "over"
-        elif name == "METHOD" and len(inside) == 1:
-            found.method = value.strip().upper()
-        elif inside and inside[-1] in COMPONENTS:
-            _take(found, name, {str(key).upper(): _one(given) for key, given in parameters.items()}, value, seen)
-    if found.method not in METHODS:
-        message = "the calendar in it says none of the methods of RFC 5546, so nobody would know what is asked"
+        first = first or line.number
+        value = line.value.strip()
+        bare = value[len(MAILTO) :] if value.lower().startswith(MAILTO) else ""
+        name = line.parameters.get("CN", "")
+        if line.name == "ORGANIZER" and bare:
+            invitation.organiser = invitation.organiser or (name, bare)
+        elif line.name == "ATTENDEE" and bare:
+            if bare.lower() not in {known.lower() for _, known, _ in invitation.attendees}:
+                invitation.attendees.append((name, bare, line.parameters.get("PARTSTAT", "").upper()))
+        elif line.number == first:
+            invitation.properties.setdefault(line.name, (unescape(line.value), line.parameters))
+    if invitation.method not in METHODS:
+        message = "its calendar has no METHOD of RFC 5546, so mail programs can't tell what it asks"
         raise UnfitError(message)
-    return found
-
-
-def _take(found: Invitation, name: str, parameters: dict[str, str], value: str, seen: str) -> None:
-    bare = value.strip()[len(MAILTO) :] if value.strip().lower().startswith(MAILTO) else ""
-    if name == "ORGANIZER" and bare:
-        found.organiser = found.organiser or (parameters.get("CN", ""), bare)
-    elif name == "ATTENDEE" and bare:
-        if bare.lower() not in {known.lower() for _, known, _ in found.attendees}:
-            found.attendees.append((parameters.get("CN", ""), bare, parameters.get("PARTSTAT", "").upper()))
-    elif seen in COMPONENTS:
-        found.properties.setdefault(name, (_unescaped(value), parameters))
-
-
-def _one(value: object) -> str:
-    return value if isinstance(value, str) else ", ".join(map(str, value))  # type: ignore[call-overload]
-
-
-def _unescaped(value: str) -> str:
-    """Return the text of a value (RFC 5545, section 3.3.11)."""
-    return re.sub(r"\\(.)", lambda found: "\n" if found[1] in "nN" else found[1], value)
+    return invitation
 
 
 def _line(text: str) -> str:
-    """Return the text in one line, so that no name or title pretends to be another line of the message."""
+    """Return the text in one line, so that no name or title can look like another line of the message."""
     return " ".join(text.split())
 
 

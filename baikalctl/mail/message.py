@@ -1,8 +1,11 @@
-r"""What Baïkal hands to PHP's ``mail()`` becomes a message that any mail program understands (RFC 5322, RFC 6047).
+r"""Convert the messages that Baïkal passes to PHP's ``mail()`` into valid e-mail (RFC 5322, RFC 6047).
 
-Baïkal's own (Sabre\\CalDAV\\Schedule\\IMipPlugin) has raw UTF-8 in its headers, unquoted names, neither Date nor
-Message-ID, and a calendar as its whole body. Names and addresses in it are what clients wrote, so nothing of it reaches
-a header unless it was taken apart and put together again here.
+Baïkal's messages (Sabre\\CalDAV\\Schedule\\IMipPlugin) have raw UTF-8 in their headers, unquoted names, no Date, no
+Message-ID, and only a calendar as the body. Clients choose the names and addresses in them. So no header is copied: each
+is parsed and written again.
+
+The headers are not folded by ``email.policy.SMTP``: it decodes names such as ``=?utf-8?q?Bob=0ABcc:_eve?=``. Python
+3.11.7 then writes the line break into the header (CVE-2024-6923); corrected versions raise an error.
 """
 
 from __future__ import annotations
@@ -27,47 +30,47 @@ if TYPE_CHECKING:
     from email.message import Message
 
 LOCAL_PART = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*", re.ASCII)
-"""RFC 5322's dot-atom; what only quoted strings could hold is nobody's address."""
+"""RFC 5322's dot-atom. Addresses that need a quoted string are refused."""
 CALENDAR = b"BEGIN:VCALENDAR"
 JOINERS = "\u200c\u200d"
-"""What Persian is spelled with, and emoji are put together with."""
+"""Characters that Persian spelling and composed emoji need."""
 LONGEST_NAME = 200
 LONGEST_SUBJECT = 500
 LONGEST_PATH = 254
-"""Of an address, in octets (RFC 5321, section 4.5.3.1.3)."""
+"""Octets of an address (RFC 5321, section 4.5.3.1.3)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outgoing:
-    """A message that is ready for a queue, and its envelope."""
+    """A message that is ready for a queue, with its envelope."""
 
     sender: str
     recipient: str
     organizer: str
-    """The address of the person whose message it is, in lower case: who organizes, or who answers."""
+    """The author's address in lower case: the organizer's, or that of the guest who answers."""
     identifier: str
-    """Its Message-ID."""
+    """The Message-ID."""
     content: bytes
-    """Header and body, in ASCII, with bare line feeds as queues on Unix want them."""
+    """Header and body in ASCII. Lines end with bare line feeds, as queues on Unix require."""
 
 
 def compose(value: bytes, sender: str) -> Outgoing:
-    """Return the message that ``value``, what PHP hands over, is meant to be, from the address ``sender``.
+    """Return the valid message for ``value``, the message from PHP, with the address ``sender`` as its sender.
 
-    It goes to one recipient. Raises :class:`UnfitError` where there is none, or one that is no address, or one whom the
-    calendar in it doesn't name.
+    It has one recipient. Raises :class:`UnfitError` if there is none, if it has no valid address, or if the calendar in
+    the message doesn't name it.
     """
     head, body = _split(value)
     if body.endswith(b"\r\n\r\n"):
-        body = body[:-2]  # PHP puts a line end after what it is given
+        body = body[:-2]  # PHP appends a line end
     headers = _headers(head)
     name, raw = _mailbox(headers.get("to", ""))
     recipient = address(raw)
-    # Not by its Content-Type alone, since PHP lets names in the header before that begin lines of their own.
+    # The Content-Type alone isn't reliable: PHP allows line breaks in names, which can add an earlier one.
     calendar = "text/calendar" in headers.get("content-type", "").lower() or body.lstrip()[:15].upper() == CALENDAR
     invitation = read(body) if calendar else None
     if invitation and raw.lower() not in invitation.parties:
-        message = f"{raw!r} is neither invited by the calendar in it nor its organiser, so it was made up from a name"
+        message = f"the recipient {raw!r} is neither a guest nor the organizer in its calendar; its name may be forged"
         raise UnfitError(message)
     if invitation:
         message_ = _invitation(body, invitation.method, invitation.words())
@@ -94,10 +97,10 @@ def compose(value: bytes, sender: str) -> Outgoing:
 
 
 def address(text: str) -> str:
-    """Return a bare e-mail address in ASCII; raises :class:`UnfitError` where it is none, or none that relays take."""
+    """Return a bare e-mail address in ASCII; raises :class:`UnfitError` if it isn't valid or relays don't accept it."""
     local, _, domain = (unquote(text) if "%" in text else text).strip().rpartition("@")
     if not local.isascii():
-        message = f"{text!r} has letters outside ASCII before the @, which few mail servers take (SMTPUTF8)"
+        message = f"{text!r} has letters outside ASCII before the @, which few mail servers accept (SMTPUTF8)"
         raise UnfitError(message)
     try:
         domain = domain.encode("idna").decode("ascii").lower()
@@ -122,15 +125,15 @@ def _or_nothing(text: str) -> str:
 
 
 def _invitation(calendar: bytes, method: str, words: str) -> Message:
-    """Return the body that mail programs know an invitation by: words, or else a calendar, and the same as a file.
+    """Return the body of an invitation: plain text with the calendar as its alternative, and the calendar as a file.
 
-    Outlook, Gmail, Apple and Thunderbird take the calendar among the alternatives (RFC 6047, section 2.4); programs that
-    know nothing of it show the words, and offer the file.
+    Outlook, Gmail, Apple and Thunderbird use the alternative (RFC 6047, section 2.4). Programs without calendars show the
+    text and offer the file.
     """
     whole = MIMEMultipart("mixed", policy=compat32)
     alternatives = MIMEMultipart("alternative", policy=compat32)
     alternatives.attach(MIMEText(words, "plain", "utf-8", policy=compat32))
-    # Without the quotes that the library would add: not every program takes them off.
+    # Set as text, because the library would add quotation marks, which not every program removes.
     alternatives.attach(_calendar(calendar, f"text/calendar; charset=UTF-8; method={method}"))
     whole.attach(alternatives)
     file = _calendar(calendar, "application/ics; name=invite.ics")
@@ -149,15 +152,15 @@ def _calendar(content: bytes, kind: str) -> Message:
 
 def _split(value: bytes) -> tuple[str, bytes]:
     """Return header and body."""
-    found = re.search(rb"\r?\n\r?\n", value)
-    head, body = (value[: found.start()], value[found.end() :]) if found else (value, b"")
+    end = re.search(rb"\r?\n\r?\n", value)
+    head, body = (value[: end.start()], value[end.end() :]) if end else (value, b"")
     return head.decode("utf-8", "replace"), body
 
 
 def _headers(head: str) -> dict[str, str]:
-    """Return the headers by name in lower case, unfolded; of those that are there twice the first, which is PHP's own."""
+    """Return the headers by name in lower case, unfolded. Of duplicates, the first counts: PHP writes its own first."""
     headers: dict[str, str] = {}
-    # Line ends alone part them: to splitlines, so does U+2028, which PHP lets through in a title.
+    # Not splitlines: it also splits at U+2028, which PHP allows in a title.
     for line in re.split(r"\r?\n", re.sub(r"\r?\n[ \t]+", " ", head)):
         name, _, value = line.partition(":")
         headers.setdefault(name.strip().lower(), value.strip())
@@ -165,7 +168,7 @@ def _headers(head: str) -> dict[str, str]:
 
 
 def _mailbox(text: str) -> tuple[str, str]:
-    """Return name and address of ``name <address>``, as Baïkal writes it: without quotes, whatever the name has in it."""
+    """Return name and address of ``name <address>``. Baïkal never quotes the name, even if it has special characters."""
     if text.endswith(">") and "<" in text:
         name, _, bare = text[:-1].rpartition("<")
         return name.strip(), bare.strip()
@@ -173,13 +176,13 @@ def _mailbox(text: str) -> tuple[str, str]:
 
 
 def _clean(text: str) -> str:
-    """Return the text in one line, without characters that control anything (directions of writing among them)."""
+    """Return the text in one line, without control characters (also those that change the direction of writing)."""
     kept = (letter for letter in text if letter.isprintable() or letter.isspace() or letter in JOINERS)
     return " ".join("".join(kept).split())
 
 
 def _shown(name: str, bare: str) -> str:
-    """Return a mailbox as a header has it: encoded where it has to be (RFC 2047), quoted where it has to be."""
+    """Return a mailbox for a header, encoded (RFC 2047) or quoted if necessary."""
     name = _clean(name)[:LONGEST_NAME]
     if not _plain(name):
         return f"{_encoded(name, 'Reply-To')}\n <{bare}>"
@@ -189,7 +192,7 @@ def _shown(name: str, bare: str) -> str:
 
 
 def _plain(text: str) -> bool:
-    """Tell whether a header can have the text as it is, which programs don't take for something encoded (RFC 2047)."""
+    """Return whether a header can contain the text unencoded, and programs won't decode it (RFC 2047)."""
     return text.isascii() and "=?" not in text
 
 

@@ -1,7 +1,7 @@
-"""nullmailer's queue: what waits in it and why, and how it is told to go on.
+"""nullmailer's queue: list waiting messages with the reason, retry them, and empty it.
 
-A message is a file: the sender, the recipients, an empty line, and the message. In a container its folder leads into
-the volume.
+A message is a file: the sender, the recipients, an empty line, and the message. In a container, the queue's folder is a
+link to the volume.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ SPOOL = Path("/var/spool/nullmailer")
 QUEUE, FAILED, TRIGGER = SPOOL / "queue", SPOOL / "failed", SPOOL / "trigger"
 UNIT = "nullmailer"
 ACCOUNT = "mail"
-"""The account of Debian's and Ubuntu's nullmailer, which its queue belongs to."""
+"""The account of Debian's and Ubuntu's nullmailer, which owns the queue."""
 LARGEST = 256 << 20
 """Bytes of a message or of a log."""
 MOST_LINES = "100000"
 LOG = Path(paths.RUN) / "mail/current"
-"""What nullmailer has said, in a container."""
+"""nullmailer's log in a container."""
 SINCE = "-8d"
-"""How far back to look in a machine's journal: nullmailer gives up after a week."""
+"""How far back to read a machine's journal: nullmailer gives up after a week."""
 ENVELOPE = re.compile(r"From: <\S*> to: (.*)$")
 ATTEMPT = re.compile(r"Starting delivery: host: .* file: (\S+)$")
 OUTCOME = re.compile(r"smtp: (Failed|Succeeded): (.*)$")
@@ -48,7 +48,7 @@ class Outcome(NamedTuple):
 
     sent: bool
     words: str
-    """The relay's, or what kept it from having any."""
+    """The relay's answer, or why there is none."""
     recipients: str
     """In angle brackets."""
 
@@ -61,14 +61,13 @@ def waiting() -> list[Waiting]:
 
 def _waiting(log: str | None) -> list[dict[str, Any]]:
     output = _outcomes(log)
-    found = []
+    messages = []
     for folder in (QUEUE, FAILED):
         for path in folder.iterdir() if folder.is_dir() else ():
-            with contextlib.suppress(FileNotFoundError):  # it has just left
-                found.append(
-                    _look(path, output[path.name].words if path.name in output else "", failed=folder == FAILED)
-                )
-    return [asdict(each) for each in sorted(found, key=lambda each: each.since)]
+            with contextlib.suppress(FileNotFoundError):  # it was sent just now
+                reason = output[path.name].words if path.name in output else ""
+                messages.append(_read_message(path, reason, failed=folder == FAILED))
+    return [asdict(each) for each in sorted(messages, key=lambda each: each.since)]
 
 
 def _account() -> str:
@@ -78,7 +77,7 @@ def _account() -> str:
 
 def _outcomes(log: str | None) -> dict[str, Outcome]:
     """Return by message how its last attempt ended."""
-    found: dict[str, Outcome] = {}
+    outcomes: dict[str, Outcome] = {}
     current = recipients = ""
     for line in _lines(log):
         if attempt := ATTEMPT.search(line):
@@ -86,17 +85,17 @@ def _outcomes(log: str | None) -> dict[str, Outcome]:
         elif envelope := ENVELOPE.search(line):
             recipients = envelope[1]
         elif (outcome := OUTCOME.search(line)) and current:
-            found[current] = Outcome(outcome[1] == "Succeeded", outcome[2], recipients)
+            outcomes[current] = Outcome(outcome[1] == "Succeeded", outcome[2], recipients)
         elif "timed out, killing" in line and current:
-            found[current] = Outcome(False, "the relay took longer than two minutes", recipients)  # noqa: FBT003
-    return found
+            outcomes[current] = Outcome(False, "the relay took longer than two minutes", recipients)  # noqa: FBT003
+    return outcomes
 
 
 def last_result(recipient: str, begin: float) -> tuple[bool, str] | None:
-    """Return whether the last attempt for ``recipient`` since ``begin`` delivered, and what was said; None before any."""
+    """Return whether the last attempt for ``recipient`` since ``begin`` delivered, and the answer; None before any."""
     log = _log()
-    told = confined(lambda: _last_result(log, recipient, begin), account=_account())
-    return (bool(told[0]), str(told[1])) if told else None
+    result = confined(lambda: _last_result(log, recipient, begin), account=_account())
+    return (bool(result[0]), str(result[1])) if result else None
 
 
 def _last_result(log: str | None, recipient: str, begin: float) -> tuple[bool, str] | None:
@@ -108,22 +107,22 @@ def _last_result(log: str | None, recipient: str, begin: float) -> tuple[bool, s
 
 
 def requeue_failed() -> int:
-    """Have what was refused for good tried once more; return how many those are."""
-    return int(confined(_put_back, account=_account()))
+    """Queue permanently refused messages again; return how many."""
+    return int(confined(_requeue, account=_account()))
 
 
-def _put_back() -> int:
+def _requeue() -> int:
     count = 0
     for path in FAILED.iterdir() if FAILED.is_dir() else ():
-        if _envelope(path)[0]:  # a bounce that nobody took is nothing to be tried again
-            os.utime(path, follow_symlinks=False)  # it is given up on a week after this
+        if _envelope(path)[0]:  # bounces that were refused aren't sent again
+            os.utime(path, follow_symlinks=False)  # nullmailer gives up a week after this time
             path.rename(QUEUE / path.name)
             count += 1
     return count
 
 
 def drop(identifiers: Sequence[str]) -> None:
-    """Delete messages that were refused for good."""
+    """Delete messages that were permanently refused."""
 
     def act() -> None:
         for identifier in identifiers:
@@ -133,33 +132,35 @@ def drop(identifiers: Sequence[str]) -> None:
 
 
 def flush() -> None:
-    """Have everything tried now."""
+    """Retry all messages now."""
 
     def act() -> None:
         descriptor = os.open(TRIGGER, os.O_WRONLY | os.O_NONBLOCK)
         os.write(descriptor, b"\0")
         os.close(descriptor)
 
-    with contextlib.suppress(OSError):  # with no reader there, the next start tries everything anyway
+    with contextlib.suppress(OSError):  # if nullmailer doesn't run, its next start retries all
         confined(act, account=_account())
 
 
 def prepare(mode: str, say: Callable[[str], None]) -> None:
-    """See to it that a container's queue can be used, and say what waits in it although mail is off."""
+    """Prepare a container's queue. If mail is off, report messages that are left in it."""
     spool = Path(paths.SPOOL)
     if mode == "off":
         left = [path for part in ("queue", "failed") for path in (spool / part).glob("*")]
         if left:
-            say(f"mail is off, and the volume still has {counted(len(left), 'message')}, to be sent with a relay")
+            say(
+                f"mail is off; {counted(len(left), 'message is', 'messages are')} kept in the volume until there is a relay"
+            )
         return
-    if privileged():  # what another account has left there, an ordinary user's container for example
+    if privileged():  # files of another account, for example after the container ran as an ordinary user
         account = data_owner()
         for part in ("queue", "failed"):
             for name in _names(spool / part):
                 try:
                     if not has_owner(spool / part / name, account):
                         change_owner(spool / part / name, account)
-                except (HostError, OSError) as error:  # calendars are served all the same
+                except (HostError, OSError) as error:  # Baïkal starts without mail
                     say(str(error))
     try:
         confined(lambda: _prepare(spool))
@@ -175,7 +176,7 @@ def _names(folder: Path) -> list[str]:
 
 
 def _prepare(spool: Path) -> None:
-    """Remove messages that were never accepted, and make a new pipe."""
+    """Remove messages that were never accepted, and create a new pipe."""
     for path in (spool / "tmp").iterdir():
         with contextlib.suppress(OSError):
             path.unlink()
@@ -185,7 +186,7 @@ def _prepare(spool: Path) -> None:
 
 
 def take_all(keep: Callable[[str, tuple[str, ...], bytes], object]) -> int:
-    """Take everything out of the queue, each message after ``keep`` has it; return how many those are."""
+    """Remove all messages from the queue, each after ``keep`` has stored it; return how many."""
     if not in_container():
         stop(UNIT)
     names = confined(
@@ -206,13 +207,13 @@ def take_all(keep: Callable[[str, tuple[str, ...], bytes], object]) -> int:
 
 
 def _keep(content: bytes, keep: Callable[[str, tuple[str, ...], bytes], object]) -> None:
-    """Keep a message of the queue, as the data's owner."""
+    """Store a message of the queue, as the data's owner."""
     head, _, content = content.partition(b"\n\n")
     sender, *recipients = head.decode("utf-8", "replace").split("\n")
     keep(sender, tuple(recipients), content)
 
 
-def _look(path: Path, reason: str, *, failed: bool) -> Waiting:
+def _read_message(path: Path, reason: str, *, failed: bool) -> Waiting:
     sender, *recipients = _envelope(path)
     since = path.name.partition(".")[0]
     return Waiting(
@@ -232,7 +233,7 @@ def _envelope(path: Path) -> list[str]:
 
 
 def _log() -> str | None:
-    """Return a machine's journal, which root alone may read; a container's log is read where it is needed."""
+    """Return a machine's journal, which only root may read; None in a container, where :func:`_lines` reads the log."""
     if in_container():
         return None
     command = ["journalctl", "--unit", UNIT, "--output", "cat", "--no-pager", "--since", SINCE, "--lines", MOST_LINES]

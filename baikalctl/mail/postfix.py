@@ -1,4 +1,4 @@
-"""Postfix's queue: what waits there, and how it is taken out without any loss."""
+"""Postfix's queue: list waiting messages, retry them, and empty it without losing a message."""
 
 from __future__ import annotations
 
@@ -16,39 +16,39 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 NOBODY = "MAILER-DAEMON"
-"""How postqueue writes the empty sender of a report."""
+"""How postqueue prints the empty sender of a bounce."""
 STATUS = re.compile(r"to=<([^>]+)>.* status=(\w+) \((.*)\)$")
-"""What postfix/smtp logs of an attempt."""
+"""How postfix/smtp logs an attempt."""
 QUEUES = ("hold", "incoming", "active", "deferred", "maildrop")
-"""All that may hold a message. In maildrop, which postsuper leaves out by itself, it waits for the signer."""
+"""All queues that may contain a message. In maildrop, which postsuper skips by default, messages wait for the signer."""
 
 
 def waiting() -> list[Waiting]:
-    """Return what waits, the oldest first; raises :class:`HostError` where Postfix can't be asked."""
+    """Return all waiting messages, the oldest first; raises :class:`HostError` if Postfix's command fails."""
     printed = _run("postqueue", "-j").decode(errors="replace")
     return [Waiting.of(fields) for fields in confined(lambda: [asdict(each) for each in read(printed)])]
 
 
 def read(lines: str) -> list[Waiting]:
-    """Return what ``postqueue -j`` has printed: one JSON object a line, of one message each."""
-    found = []
+    """Return the messages that ``postqueue -j`` has printed, one JSON object per line."""
+    messages = []
     for line in lines.splitlines():
-        told = json.loads(line)
-        reasons = [recipient["delay_reason"] for recipient in told["recipients"] if "delay_reason" in recipient]
+        entry = json.loads(line)
+        reasons = [recipient["delay_reason"] for recipient in entry["recipients"] if "delay_reason" in recipient]
         message = Waiting(
-            identifier=told["queue_id"],
-            since=float(told["arrival_time"]),
-            sender="" if told["sender"] == NOBODY else told["sender"],
-            recipients=tuple(recipient["address"] for recipient in told["recipients"]),
+            identifier=entry["queue_id"],
+            since=float(entry["arrival_time"]),
+            sender="" if entry["sender"] == NOBODY else entry["sender"],
+            recipients=tuple(recipient["address"] for recipient in entry["recipients"]),
             reason="; ".join(dict.fromkeys(reasons)),
-            failed=told["queue_name"] == "hold",
+            failed=entry["queue_name"] == "hold",
         )
-        found.append(message)
-    return sorted(found, key=lambda message: message.since)
+        messages.append(message)
+    return sorted(messages, key=lambda message: message.since)
 
 
 def last_result(recipient: str, begin: float) -> tuple[bool, str] | None:
-    """Return whether the last attempt for ``recipient`` since ``begin`` delivered, and what was said; None before any."""
+    """Return whether the last attempt for ``recipient`` since ``begin`` delivered, and the answer; None before any."""
     command = (
         "journalctl",
         "--output",
@@ -59,45 +59,43 @@ def last_result(recipient: str, begin: float) -> tuple[bool, str] | None:
         "--identifier",
         "postfix/smtp",
     )
-    found = None
+    result = None
     for line in _run(*command).decode(errors="replace").splitlines():
-        if (told := STATUS.search(line)) and told[1] == recipient:
-            found = (told[2] == "sent", told[3])
-    return found
+        if (match := STATUS.search(line)) and match[1] == recipient:
+            result = (match[2] == "sent", match[3])
+    return result
 
 
 def flush() -> None:
-    """Have Postfix try everything again now; raises :class:`HostError` where it doesn't run."""
+    """Retry all messages now; raises :class:`HostError` if Postfix doesn't run."""
     _run("postqueue", "-f")
 
 
 def take_all(keep: Callable[[str, tuple[str, ...], bytes], object]) -> int:
-    """Take every message out of the queue, each once ``keep`` has it on the disk; return how many those are.
+    """Remove all messages from the queue, each after ``keep`` has stored it on disk; return how many.
 
-    Postfix is stopped first: what it delivered meanwhile would be sent twice. Raises :class:`HostError` where that fails;
-    whatever is not kept stays in the queue.
+    Postfix is stopped first, because messages that it delivers during this time would be sent twice. Raises
+    :class:`HostError` if that fails. Messages that can't be stored stay in the queue.
     """
-    # Debian 12's postfix is a name for all instances, and stopping it doesn't wait for the one that is meant.
+    # On Debian 12, the unit postfix stands for all instances; stopping it doesn't wait for the instance postfix@-.
     stop("postfix@-", "postfix")
-    found = waiting()
-    for one in found:
-        content = _run("postcat", "-q", "-h", "-b", one.identifier)
-        confined(lambda one=one, content=content: keep(one.sender, one.recipients, content))  # type: ignore[misc]
-        _run("postsuper", "-d", one.identifier, *QUEUES)
-    return len(found)
+    messages = waiting()
+    for message in messages:
+        content = _run("postcat", "-q", "-h", "-b", message.identifier)
+        confined(lambda message=message, content=content: keep(message.sender, message.recipients, content))  # type: ignore[misc]
+        _run("postsuper", "-d", message.identifier, *QUEUES)
+    return len(messages)
 
 
 def _run(*command: str) -> bytes:
-    """Return what a command of Postfix prints."""
+    """Return the output of one of Postfix's commands."""
     try:
         done = subprocess.run(command, capture_output=True, check=False, timeout=60)
     except (OSError, subprocess.SubprocessError) as error:
-        message = f"{command[0]} can't be run ({error}); run the deploy again, which installs Postfix"
+        message = f"{command[0]} can't be run ({error}); run the deploy, which installs Postfix"
         raise HostError(message) from None
     if done.returncode:
         output = done.stderr.decode(errors="replace").strip()
-        message = (
-            f"{' '.join(command)} failed: {output}; journalctl -t postfix/postqueue -t postfix/master may tell more"
-        )
+        message = f"{' '.join(command)} failed: {output}; see journalctl -t postfix/postqueue -t postfix/master"
         raise HostError(message)
     return done.stdout

@@ -1,4 +1,4 @@
-"""The mail queue of this host, whichever mail server it has."""
+"""This host's mail queue, for either mail server."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from baikalctl.host.boundary import confined
 from baikalctl.mail import sendmail
+from baikalctl.output import counted
 
 if TYPE_CHECKING:
     from baikalctl.desired.state import DesiredState
@@ -15,18 +16,18 @@ if TYPE_CHECKING:
 
 
 def waiting(declared: DesiredState) -> list[Waiting]:
-    """Return what waits in this host's queue, the oldest first."""
+    """Return the messages in this host's queue, the oldest first."""
     return of(declared).waiting()
 
 
 def kept() -> list[tuple[Path, str, float]]:
-    """Return each kept message with the reason and the moment."""
-    found = confined(lambda: [(str(path), reason, since) for path, reason, since in sendmail.kept()])
-    return [(Path(path), str(reason), float(since)) for path, reason, since in found]
+    """Return each kept message with reason and time."""
+    messages = confined(lambda: [(str(path), reason, since) for path, reason, since in sendmail.kept()])
+    return [(Path(path), str(reason), float(since)) for path, reason, since in messages]
 
 
 def of(declared: DesiredState) -> Queue:
-    """Return what knows this host's queue; imported only where it is asked."""
+    """Return the module for this host's queue, imported only when needed."""
     if declared.mail.mode == "postfix":
         from baikalctl.mail import postfix
 
@@ -37,8 +38,8 @@ def of(declared: DesiredState) -> Queue:
 
 
 def message_count(messages: list[tuple[Path, str, float]] | list[Waiting]) -> str:
-    """Return how many ``messages`` there are, with the verb."""
-    return f"{len(messages)} message is" if len(messages) == 1 else f"{len(messages)} messages are"
+    """Return the number of ``messages``, with noun and verb."""
+    return counted(len(messages), "message is", "messages are")
 
 
 def age(since: float) -> str:

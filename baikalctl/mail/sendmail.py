@@ -1,7 +1,7 @@
-"""``baikalctl sendmail``: what stands behind PHP's ``mail()``, and never loses what it is given.
+"""``baikalctl sendmail``: PHP's ``mail()`` calls it. It never loses a message.
 
-Baïkal tells its clients that an invitation was sent whatever this ends with. So it talks to no network: it makes the
-message right, hands it to a queue on this host, and keeps what neither works with, for ``baikalctl check`` to tell of.
+Baïkal reports an invitation as sent even if this command fails. So it needs no network: it corrects the message and
+queues it on this host. If one of these fails, it keeps the message on disk, and ``baikalctl check`` reports it.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ if TYPE_CHECKING:
 NULLMAILER = "/usr/sbin/nullmailer-queue"
 SENDMAIL = "/usr/sbin/sendmail"
 SECONDS = 60
-"""How long a queue may take to have a message on its disk."""
+"""How long a queue may take to store a message."""
 LONGEST_REASON = 1000
 BY_ONE, BY_ALL = 200, 2000
-"""To how many recipients one organizer, and all together, may send within an hour of the clock.
+"""How many recipients per hour of the clock one organizer, and all organizers together, may send to.
 
-The second is for an account that changes its address, which sabre/dav lets each do (a PROPPATCH of its principal).
+The second limit is for an account that changes its address; sabre/dav allows that (a PROPPATCH of its principal).
 """
 LARGEST_COUNT = 1 << 20
 COUNTING_S = 5
-"""How long to wait for other processes that count."""
+"""How long to wait for another process that has locked the count."""
 WHY = b"X-Baikal-Kept: "
-"""Begins the first line of a kept message, which says why it is kept."""
+"""Begins the first line of a kept message, which has the reason."""
 
 
 def run(chosen: argparse.Namespace) -> int:
@@ -50,33 +50,33 @@ def run(chosen: argparse.Namespace) -> int:
 
 
 def sendmail(value: bytes, sender: str) -> int:
-    """Send what PHP gives, from the address ``sender``; returns the exit status.
+    """Send the message ``value`` from PHP, from the address ``sender``; returns the exit status.
 
-    What can't be sent is kept, with the reason; that is said on standard error, which is PHP's log.
+    A message that can't be sent is kept with the reason, which is also printed to standard error, PHP's log.
     """
     try:
         outgoing = compose(value, sender)
         _count(outgoing.organizer)
         enqueue(outgoing)
-    except Exception as error:  # noqa: BLE001 - whatever it is, the message must not be lost
-        output.print_error(f"a message is kept, and not sent: {reason(error)}")
+    except Exception as error:  # noqa: BLE001 - no error may lose the message
+        output.print_error(f"a message was not sent and is kept: {reason(error)}")
         keep(value, reason(error))
         return NOT_YET
     return 0
 
 
 def reason(error: Exception) -> str:
-    """Return what to say of a message that was not sent because of this."""
+    """Return why a message was not sent, from the error."""
     return str(error) if isinstance(error, UnfitError | HostError) else f"{type(error).__name__}: {error}"
 
 
 def enqueue(outgoing: Outgoing) -> None:
-    """Put the message in this host's queue: when this returns, it is on the disk. Raises :class:`HostError`."""
+    """Put the message in this host's queue; afterwards it is on disk. Raises :class:`HostError`."""
     submit(outgoing.sender, (outgoing.recipient,), outgoing.content)
 
 
 def submit(sender: str, recipients: tuple[str, ...], content: bytes) -> None:
-    """Put a message with its envelope in this host's queue; raises :class:`HostError` where that refuses it."""
+    """Put a message with its envelope in this host's queue; raises :class:`HostError` if the queue refuses it."""
     if Path(paths.MAIL_CHANGING).exists():
         raise HostError("the mail server is being changed")
     if Path(NULLMAILER).exists():
@@ -96,29 +96,29 @@ def submit(sender: str, recipients: tuple[str, ...], content: bytes) -> None:
 
 
 def keep(value: bytes, why: str) -> Path:
-    """Keep a message and why; returns where. Raises OSError where even that is impossible."""
+    """Keep a message with the reason; returns its path. Raises OSError if it can't be written."""
     return _store(WHY + " ".join(why.split()).encode() + b"\n" + value)
 
 
 def keep_queued(sender: str, recipients: tuple[str, ...], content: bytes) -> Path:
-    """Keep a message that was in a queue, with its envelope: it needs nothing but another queue."""
+    """Keep a message from a removed queue with its envelope. It is ready to be sent and only needs another queue."""
     envelope = " ".join((sender or "<>", *recipients)).encode()
-    return _store(WHY + b"the queue that it was in was taken away\nX-Baikal-Envelope: " + envelope + b"\n" + content)
+    return _store(WHY + b"its queue was removed\nX-Baikal-Envelope: " + envelope + b"\n" + content)
 
 
 def kept() -> list[tuple[Path, str, float]]:
-    """Return each kept message with the reason and the moment."""
-    found = []
+    """Return each kept message with reason and time."""
+    messages = []
     for path in sorted(Path(paths.KEPT).glob("*.eml")):
-        # One that another retry has just sent is gone, and what is no file is nobody's message.
+        # Another retry may have sent it just now. Entries that aren't regular files are ignored.
         with contextlib.suppress(FileNotFoundError, HostError), open_untrusted(path) as stream:
             first = stream.readline(LONGEST_REASON).removeprefix(WHY).decode("utf-8", "replace").strip()
-            found.append((path, first, os.fstat(stream.fileno()).st_mtime))
-    return found
+            messages.append((path, first, os.fstat(stream.fileno()).st_mtime))
+    return messages
 
 
 def send_again(path: Path, sender: str) -> None:
-    """Try a kept message once more, and forget it once a queue has it; raises :class:`HostError` or UnfitError."""
+    """Send a kept message and delete it once a queue has it; raises :class:`HostError` or UnfitError."""
     with open_untrusted(path) as stream:
         value = stream.read().partition(b"\n")[2]
     mark = b"X-Baikal-Envelope: "
@@ -132,7 +132,7 @@ def send_again(path: Path, sender: str) -> None:
 
 
 def _count(organizer: str) -> None:
-    """Count a recipient; raises :class:`HostError` where there were enough within this hour.
+    """Count a recipient; raises :class:`HostError` if the limit of this hour is reached.
 
     A message that can't be counted is sent: losing the limit for a while is better than losing an invitation.
     """
@@ -145,19 +145,19 @@ def _count(organizer: str) -> None:
 
 
 def _past_limit(organizer: str) -> str:
-    """Count a recipient; return why it is one too many, or nothing. The file may contain anything: PHP can write it."""
+    """Count a recipient; return the limit that it exceeds, or an empty text. PHP can write any content to the file."""
     path = Path(paths.RECIPIENTS)
     hour = str(int(time.time() // 3600))
     with hold_lock(str(path), lambda _: None, COUNTING_S):
         with open_untrusted(path) as stream:
             first, *before = stream.read(LARGEST_COUNT).decode("utf-8", "replace").split("\n")
         before = [line for line in before if line] if first == hour else []
-        for who, count, limit in (
+        for sender, count, limit in (
             (organizer, before.count(organizer), BY_ONE),
             ("this server", len(before), BY_ALL),
         ):
             if count >= limit:
-                return f"{who} has sent to {counted(count, 'recipient')} within this hour, and the limit is {limit}"
+                return f"{sender} has sent to {counted(count, 'recipient')} within this hour, and the limit is {limit}"
         path.write_text("\n".join((hour, *before, organizer, "")), encoding="utf-8")
     return ""
 
@@ -168,7 +168,7 @@ def _store(content: bytes) -> Path:
         path = folder / f"{int(time.time())}.{threading.get_native_id()}.{attempt}.eml"
         if not path.exists():
             break
-    temporary = folder / f".{path.stem}.new"  # not a name that kept() would find
+    temporary = folder / f".{path.stem}.new"  # a name that kept() ignores
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as stream:
@@ -181,7 +181,7 @@ def _store(content: bytes) -> Path:
     temporary.rename(path)
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        with contextlib.suppress(OSError):  # the name as well as what it names: it is there, whatever comes of this
+        with contextlib.suppress(OSError):  # the file is complete; this only makes its name survive a power failure
             os.fsync(descriptor)
     finally:
         os.close(descriptor)

@@ -1,4 +1,4 @@
-"""The relay that mail leaves through: whether it would take mail from here, asked as the mail server asks it."""
+"""Check whether the relay would accept mail from this host, with the same commands as a mail server."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ if TYPE_CHECKING:
 
 TIMEOUT_S = 10
 SHOWN = 200
-"""So many characters of a relay's answer are shown."""
+"""How many characters of a relay's answer are shown."""
 PORTS = "587 goes with starttls, 465 with tls"
 KINDS = ("PLAIN", "LOGIN", "CRAM-MD5")
-"""Kinds of login, the one that nearly everybody offers first; all of them stand behind TLS."""
+"""Supported login methods, the most common one first. All are used only with TLS."""
 SELF_SIGNED = (18, 19)
 UNKNOWN_SIGNER = (2, 20, 21)
 NOT_TODAY = (9, 10)
 OTHER_NAME = (62, 64)
-"""OpenSSL's X509_V_ERR codes: of a certificate or its root; of what signed it; of its dates; of its name or address."""
+"""OpenSSL's X509_V_ERR codes: self-signed certificate or root; unknown signer; wrong dates; wrong name or address."""
 
 
 class RelayError(HostError):
-    """The relay takes no mail from here: the ``reason``, the ``remedy``, and whether it may be ``passing`` by itself."""
+    """The relay accepts no mail from this host: ``reason``, ``remedy``, and whether it may be temporary (``passing``)."""
 
     def __init__(self, reason: str, remedy: str, *, passing: bool = False) -> None:
-        """Keep all of it; as a text, it is the sentence with what to do."""
+        """Store all; the error's text is reason and remedy."""
         super().__init__(f"{reason}; {remedy}")
         self.reason = reason
         self.remedy = remedy
@@ -44,10 +44,10 @@ class RelayError(HostError):
 
 
 def probe(relay: Relay, hostname: str) -> None:
-    """Say hello to ``relay`` as ``hostname``, log in where a login is declared, and leave; no mail is sent.
+    """Connect to ``relay`` as ``hostname``, log in if a login is declared, and quit; no mail is sent.
 
-    Raises :class:`RelayError` where it can't be reached, isn't who it should be, or refuses. Nothing but the greeting
-    is said before the certificate has been checked, unless the relay is declared to be spoken to in the clear.
+    Raises :class:`RelayError` if the relay can't be reached, has a wrong certificate, or refuses. Before its certificate
+    is checked, only the greeting is sent, unless relay_tls is none.
     """
     context = None if relay.tls == "none" else _context(relay)
     password = _password(relay) if relay.user and context else ""
@@ -93,25 +93,25 @@ def _connected(relay: Relay, hostname: str, context: ssl.SSLContext | None) -> s
 
 
 def _context(relay: Relay) -> ssl.SSLContext:
-    """Return what the relay's certificate is checked with, and its name."""
+    """Return the TLS settings that check the relay's certificate and its name."""
     import ssl
 
     try:
         context = ssl.create_default_context(cafile=relay.ca or None)
     except ssl.SSLError:
         raise RelayError(
-            f"{relay.ca} is no certificate in PEM form", "put the relay's CA there, or empty relay_ca"
+            f"{relay.ca} is no certificate in PEM form", "store the relay's CA there, or unset relay_ca"
         ) from None
     except OSError:
-        raise RelayError(f"{relay.ca} can't be read", "put the relay's CA there, or empty relay_ca") from None
+        raise RelayError(f"{relay.ca} can't be read", "store the relay's CA there, or unset relay_ca") from None
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    # From Python 3.13 on it is stricter about how a CA writes its certificates than any mail server is.
+    # Python 3.13 and later reject CA certificates that mail servers accept.
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     return context
 
 
 def _password(relay: Relay) -> str:
-    """Return the password, which is one line of its file."""
+    """Return the password, one line of its file."""
     try:
         return Path(relay.password).read_text(encoding="utf-8").rstrip("\r\n")
     except OSError:
@@ -119,64 +119,62 @@ def _password(relay: Relay) -> str:
 
 
 def _start_tls(connection: smtplib.SMTP, relay: Relay, context: ssl.SSLContext | None) -> None:
-    """Go on encrypted; raises :class:`RelayError` where the relay doesn't offer that."""
+    """Switch to TLS; raises :class:`RelayError` if the relay doesn't offer it."""
     connection.ehlo_or_helo_if_needed()
     if not connection.has_extn("starttls"):
         reason = f"{_where(relay)} doesn't offer STARTTLS, so nothing is sent to it"
-        remedy = (
-            "if it speaks TLS from the start, as at port 465, set relay_tls to tls; or set the port to its submission's"
-        )
+        remedy = "for a port with TLS from the start, such as 465, set relay_tls to tls; or set relay_port to 587"
         raise RelayError(reason, remedy)
     connection.starttls(context=context)
 
 
 def _log_in(connection: smtplib.SMTP, relay: Relay, password: str) -> None:
-    """Log in; raises :class:`RelayError` where the relay asks for no login, or refuses this one."""
+    """Log in; raises :class:`RelayError` if the relay offers no login or refuses this one."""
     import smtplib
 
     offered = connection.esmtp_features.get("auth", "").upper().split()
     if not offered:
-        remedy = "take relay_user and relay_password away, or set the port to its submission's, often 587"
+        remedy = "remove relay_user and relay_password, or set relay_port to its submission port, often 587"
         raise RelayError(f"{_where(relay)} offers no login", remedy)
     kinds = [kind for kind in KINDS if kind in offered]
     if not kinds:
-        reason = f"{_where(relay)} wants a login of a kind that isn't known here: {_shown(' '.join(offered))}"
-        raise RelayError(reason, "ask its provider for one by name and password, PLAIN or LOGIN")
-    # Once: Python tries every kind in turn, and a provider locks those out that fail too often.
+        reason = f"{_where(relay)} offers only unsupported login methods: {_shown(' '.join(offered))}"
+        raise RelayError(reason, "ask its provider for a login with user and password (PLAIN or LOGIN)")
+    # Only one method: Python would try each in turn, and providers lock accounts after several failures.
     connection.esmtp_features["auth"] = kinds[0]
     try:
         connection.login(relay.user, password)
     except smtplib.SMTPAuthenticationError as error:
-        output = _said(error, password)
+        answer = _answer(error, password)
         if 400 <= error.smtp_code < 500:
-            reason = f"{_where(relay)} can't tell for now whether {relay.user} may log in: {output}"
+            reason = f"{_where(relay)} has a temporary problem with the login of {relay.user}: {answer}"
             raise RelayError(reason, _later(relay), passing=True) from None
-        reason = f"{_where(relay)} doesn't let {relay.user} log in: {output}"
-        remedy = "correct relay_user and relay_password; some providers want a password made for programs"
+        reason = f"{_where(relay)} refuses the login of {relay.user}: {answer}"
+        remedy = "correct relay_user and relay_password; some providers require an app password"
         raise RelayError(reason, remedy) from None
 
 
 def _refused(relay: Relay, error: smtplib.SMTPException, password: str) -> RelayError:
-    """Return what to say where the relay has answered, or has stopped to."""
+    """Return the error for a relay that has answered with a failure, or has closed the connection."""
     import smtplib
 
     if isinstance(error, smtplib.SMTPServerDisconnected):
-        # What has ended the connection, a time-out for example, is told as the context alone.
+        # The cause, for example a timeout, is only in the exception's context.
         if isinstance(error.__context__, OSError):
             return _unreachable(relay, error.__context__)
-        reason = f"{_where(relay)} closes the connection without a word"
-        return RelayError(reason, "its log tells why; does it let this address in?", passing=True)
+        reason = f"{_where(relay)} closes the connection without an answer"
+        return RelayError(reason, "see its log; does it allow connections from this host's address?", passing=True)
     if isinstance(error, smtplib.SMTPResponseException) and error.smtp_code > 0:
-        reason = f"{_where(relay)} answers {error.smtp_code} {_said(error, password)}".rstrip()
+        reason = f"{_where(relay)} answers {error.smtp_code} {_answer(error, password)}".rstrip()
         if 400 <= error.smtp_code < 500:
             return RelayError(reason, _later(relay), passing=True)
-        return RelayError(reason, "its provider or its log tells why")
-    reason = f"what listens at {_where(relay)} doesn't speak SMTP"
+        return RelayError(reason, "see its log, or ask its provider")
+    reason = f"the server at {_where(relay)} doesn't speak SMTP"
     return RelayError(reason, f"correct relay_host and relay_port; {PORTS}")
 
 
 def _unreachable(relay: Relay, error: OSError) -> RelayError:
-    """Return what to say where there is no connection, or none that could be trusted."""
+    """Return the error for a failed connection, or for one that can't be trusted."""
     import ssl
 
     if isinstance(error, socket.gaierror):
@@ -184,43 +182,43 @@ def _unreachable(relay: Relay, error: OSError) -> RelayError:
     if isinstance(error, ssl.SSLCertVerificationError):
         return _untrusted(relay, error)
     if isinstance(error, ssl.SSLError):
-        reason = f"{_where(relay)} and this host can't agree on TLS ({error.reason or error})"
-        return RelayError(reason, f"it has to speak TLS 1.2 at least; {PORTS}")
+        reason = f"no TLS connection to {_where(relay)} is possible ({error.reason or error})"
+        return RelayError(reason, f"it must support TLS 1.2 or later; {PORTS}")
     if isinstance(error, ConnectionRefusedError):
         return RelayError(
-            f"{_where(relay)} refuses the connection", f"is it down, or relay_port wrong? {PORTS}", passing=True
+            f"{_where(relay)} refuses the connection", f"is it down, or is relay_port wrong? {PORTS}", passing=True
         )
     if isinstance(error, TimeoutError):
         reason = f"{_where(relay)} doesn't answer within {TIMEOUT_S} seconds"
-        remedy = f"is there a firewall in between, or relay_tls wrong? {PORTS}"
+        remedy = f"is there a firewall in between, or is relay_tls wrong? {PORTS}"
         return RelayError(reason, remedy, passing=True)
     return RelayError(f"{_where(relay)} can't be reached: {error.strerror or error}", _later(relay), passing=True)
 
 
 def _nameless(relay: Relay, error: socket.gaierror) -> RelayError:
-    """Return what to say where the relay's name leads nowhere."""
+    """Return the error for a relay whose name has no address."""
     if error.errno == socket.EAI_AGAIN:
-        reason = f"the address of {relay.host} can't be looked up for now"
-        return RelayError(reason, "does DNS work here?", passing=True)
-    return RelayError(f"there is no address of {relay.host} in DNS", "correct relay_host")
+        reason = f"the address of {relay.host} can't be looked up: DNS doesn't answer"
+        return RelayError(reason, "check DNS on this host", passing=True)
+    return RelayError(f"{relay.host} has no address in DNS", "correct relay_host")
 
 
 def _untrusted(relay: Relay, error: ssl.SSLCertVerificationError) -> RelayError:
-    """Return what to say of a certificate that isn't believed."""
+    """Return the error for a certificate that isn't trusted."""
     code = error.verify_code
     if code in OTHER_NAME:
-        reason = f"{_where(relay)} shows a certificate of another name"
-        return RelayError(reason, "set relay_host to the name that it has a certificate for")
+        reason = f"{_where(relay)} has a certificate for another name"
+        return RelayError(reason, "set relay_host to a name in the certificate")
     if code in NOT_TODAY:
-        reason = f"{_where(relay)} shows a certificate that has expired or isn't valid yet"
-        return RelayError(reason, "it is to be renewed there; or is this host's clock wrong?")
+        reason = f"{_where(relay)} has a certificate that has expired or isn't valid yet"
+        return RelayError(reason, "it must be renewed there; or is this host's clock wrong?")
     remedy = "set relay_ca to the file of the CA that has signed it"
     if code in SELF_SIGNED:
-        reason = f"{_where(relay)} shows a certificate that is self-signed, or signed by a root that isn't known here"
+        reason = f"{_where(relay)} has a certificate that is self-signed or has an unknown root"
         return RelayError(reason, remedy)
     if code in UNKNOWN_SIGNER:
-        return RelayError(f"{_where(relay)} shows a certificate of a signer that isn't known here", remedy)
-    return RelayError(f"{_where(relay)} shows a certificate that isn't trusted: {error.verify_message}", remedy)
+        return RelayError(f"{_where(relay)} has a certificate from an unknown signer", remedy)
+    return RelayError(f"{_where(relay)} has a certificate that isn't trusted: {error.verify_message}", remedy)
 
 
 def _where(relay: Relay) -> str:
@@ -228,12 +226,12 @@ def _where(relay: Relay) -> str:
 
 
 def _later(relay: Relay) -> str:
-    """Return what to do about what is passing."""
-    return f"mail is kept and tried again; if it stays so, ask the provider of {relay.host}"
+    """Return what to do about a temporary problem."""
+    return f"mail is kept and sent later; if the problem stays, ask the provider of {relay.host}"
 
 
-def _said(error: smtplib.SMTPResponseException, password: str) -> str:
-    """Return a relay's words in one line, without the password, should they have it."""
+def _answer(error: smtplib.SMTPResponseException, password: str) -> str:
+    """Return a relay's answer in one line. If it contains the password, that is removed."""
     answer = error.smtp_error
     text = answer.decode("utf-8", "replace") if isinstance(answer, bytes) else str(answer)
     if password:
@@ -242,5 +240,5 @@ def _said(error: smtplib.SMTPResponseException, password: str) -> str:
 
 
 def _shown(text: str) -> str:
-    """Return a server's answer as the part of a message."""
+    """Return a server's answer for use in a message: one line, escaped and cut."""
     return escaped(" ".join(text.split()))[:SHOWN]

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from baikalctl.settings.model import Settings
 
 
-BAIKALCTL_PACKAGES = ("python3-dnspython", "python3-icalendar")
-"""What baikalctl looks up DNS records and reads invitations with."""
+BAIKALCTL_PACKAGES = ("python3-dnspython",)
+"""Used by baikalctl to look up DNS records."""
 
 CONFLICTING = (
     "citadel-server",

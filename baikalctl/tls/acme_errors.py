@@ -15,89 +15,68 @@ if TYPE_CHECKING:
     from baikalctl.desired.state import Acme, DesiredState
 
 SENTENCE_LENGTH = 300
-
-
 LONGEST_S = 8 * 86400
-"""Let's Encrypt's longest limit counts a week."""
-
-
+"""Let's Encrypt's longest rate limit counts a week."""
 REPORTED = re.compile(r"Domain: +(\S+)\s+Type: +(\w+)\s+Detail: +(.+)")
-"""How certbot tells what the authority found at a name (certbot/_internal/auth_handler.py)."""
-
-
+"""How certbot prints what the authority reports for a name (certbot/_internal/auth_handler.py)."""
 RETRY_AFTER = re.compile(r"^Retry-After: *(\S.*)$", re.IGNORECASE | re.MULTILINE)
-
-
-LAST_WORDS = re.compile(
+LAST_ERROR = re.compile(
     r":ERROR:[\w.]+:(?!An unexpected error occurred)(?:Encountered exception during recovery: )?(?:[\w.]+\.errors\.)?(.+)"
 )
-
-
 ACCOUNT_GONE = re.compile(r"account.*(deactivated|revoked|not valid|not found)", re.IGNORECASE)
-
-
 ACCOUNT_DAMAGED = re.compile(r"DeserializationError|AccountStorageError|choose an account")
-"""What certbot says if it can't use what it keeps of its account, as after a power cut, or has several."""
-
-
+"""What certbot prints if its account files are damaged, for example after a power cut, or if it has several accounts."""
 EXTERNAL_ACCOUNT = re.compile(r"external account|\bkid\b|\beab\b", re.IGNORECASE)
-
-
+UNREACHABLE = re.compile(r"Requesting|Connection|Timeout|Max retries|Name or service|Response \[5")
 CAUSE = re.compile(r"\[Errno [^]]+\] [^')]+|Read timed out|Requesting .+")
-"""What it comes down to, at the end of what Python's libraries say of a connection."""
+"""The cause at the end of a connection error from Python's libraries."""
 
-
+ELSEWHERE = "port 80 of {name} reaches another server or a proxy; forward it to this host"
 REMEDIES = {
-    "dns": "let the DNS name {name} lead to this host",
-    "connection": "let port 80 of {name} lead to this host: firewall, port forwarding, and what its AAAA record says",
-    "unauthorized": "{name} leads to another server, or one stands before this one; let its port 80 lead here",
-    "caa": "the CAA record of {name} in the DNS forbids this authority; allow it there",
-    "rateLimited": 'wait; for trials there is acme_server = "staging"',
-    "externalAccountRequired": "set acme_eab_key_id and acme_eab_hmac_key, which this authority gives its customers",
+    "dns": "point the DNS name {name} to this host",
+    "connection": "make port 80 of {name} reach this host: check firewall, port forwarding and AAAA record",
+    "unauthorized": ELSEWHERE,
+    "incorrectResponse": ELSEWHERE,
+    "caa": "the CAA record of {name} in the DNS forbids this authority; change the record",
+    "rateLimited": 'wait; for tests, set acme_server = "staging"',
+    "externalAccountRequired": "set acme_eab_key_id and acme_eab_hmac_key to the values from this authority",
     "badNonce": "wait",
-    "tls": "let port 80 of {name} lead to this host and not to port 443",
+    "tls": "make port 80 of {name} reach port 80 of this host, not port 443",
     "invalidContact": "set acme_email to an address that exists",
-    "rejectedIdentifier": "this authority gives none for that name; take another name, or another acme_server",
+    "rejectedIdentifier": "this authority issues no certificate for that name; use another name or another acme_server",
 }
 """What to do, by the type of the authority's problem (RFC 8555, section 6.7)."""
-
-
-NAMESERVERS = "mend the nameservers of {name} (DNSSEC?): the authority gets no answer of theirs"
-
-
-PAUSED = "open that address, and have it go on for this account"
-
-
+NAMESERVERS = "fix the nameservers of {name}, for example their DNSSEC: they don't answer the authority"
+PAUSED = "open that address and unpause the account"
 BY_DNS = (
-    "see to it that acme_dns_credentials or acme_dns_hook sets the record, and give it time (acme_dns_propagation_s)"
+    "check that acme_dns_credentials or acme_dns_hook sets the record, and that acme_dns_propagation_s is long enough"
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Refusal:
-    """Why there is no certificate: who says what, what to do, and how long not to ask again, in seconds."""
+    """Why there is no certificate, what to do, and how many seconds to wait before the next request."""
 
     reason: str
     remedy: str
     wait_s: float = 0
     account: bool = False
-    """Whether our account is of no use any more, to the authority or here."""
+    """Whether the account can't be used any more: the authority has closed it, or its files are damaged."""
     chance: bool = False
-    """Whether the same question may be answered the next time: a nonce of ours was too old (RFC 8555, section 6.5)."""
+    """Whether the same request may succeed at once: its nonce was too old (RFC 8555, section 6.5)."""
 
 
 def explain(output: str, log: str, asking: Acme, declared: DesiredState) -> Refusal:
     """Return why certbot got no certificate, from its ``output`` and ``log``."""
-    found = REPORTED.findall(output)
-    if found:
-        name, kind, detail = found[0]
-        others = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+    if reports := REPORTED.findall(output):
+        name, kind, detail = reports[0]
+        others = f" (and {len(reports) - 1} more)" if len(reports) > 1 else ""
         return Refusal(reason=f"{name}: {_short(detail)}{others}", remedy=_remedy(kind, detail, name, asking))
     headers, problem = _last_response(log)
     if problem:
         kind, detail = str(problem["type"]).rpartition(":")[2], str(problem.get("detail", ""))
         external = bool(EXTERNAL_ACCOUNT.search(detail)) or kind == "externalAccountRequired"
-        # What stands at a name is reported with the name; this is about the account.
+        # Here, unauthorized is about the account: problems of a name are reported with the name.
         matter = "externalAccountRequired" if external else "account" if kind == "unauthorized" else kind
         gone = kind == "accountDoesNotExist" or bool(ACCOUNT_GONE.search(detail))
         return Refusal(
@@ -108,30 +87,27 @@ def explain(output: str, log: str, asking: Acme, declared: DesiredState) -> Refu
             account=gone and not external,
         )
     if ACCOUNT_DAMAGED.search(output):
-        return Refusal(
-            reason="certbot can't read what it keeps of the account", remedy=f"look at {log_file()}", account=True
-        )
-    words = LAST_WORDS.findall(log)[:1] or [line for line in output.splitlines() if line.strip()] or ["it said nothing"]
-    return _from_last_line(_short(words[-1]), asking)
+        return Refusal(reason="certbot can't read its account files", remedy=f"see {log_file()}", account=True)
+    errors = LAST_ERROR.findall(log)[:1] or [line for line in output.splitlines() if line.strip()]
+    return _from_last_line(_short(errors[-1]) if errors else "certbot printed nothing", asking)
 
 
 def _from_last_line(last: str, asking: Acme) -> Refusal:
-    """Return why certbot failed where the authority itself has said nothing of it."""
+    """Return why certbot failed if the authority itself has reported no problem."""
+    more = f"{log_file()} has more; certbot also reads /etc/letsencrypt/cli.ini"
+    reason, remedy = last, f"{BY_DNS}; {more}" if asking.by_dns else more
     if "CERTIFICATE_VERIFY_FAILED" in last:
-        return Refusal(
-            reason=f"{asking.server} shows a certificate that this host doesn't believe",
-            remedy="is the clock right? If it is an authority of your own, name the file with its root in acme_ca",
-        )
-    if "Response [4" in last:
-        return Refusal(reason=f"{asking.server} is no ACME directory ({last})", remedy="look at acme_server")
-    if re.search(r"Requesting|Connection|Timeout|Max retries|Name or service|Response \[5", last):
-        remedy = "let this host reach it (DNS, firewall, proxy)"
+        reason = f"this host doesn't trust the certificate of {asking.server}"
+        remedy = "check the clock; for a private authority, set acme_ca to the file of its root certificate"
+    elif "Response [4" in last:
+        reason, remedy = f"{asking.server} is no ACME directory ({last})", "fix acme_server"
+    elif UNREACHABLE.search(last):
         cause = CAUSE.search(last)
-        return Refusal(reason=f"{asking.server} can't be reached: {cause[0] if cause else last}", remedy=remedy)
-    if EXTERNAL_ACCOUNT.search(last):
-        return Refusal(reason=last, remedy=REMEDIES["externalAccountRequired"])
-    more = f"{log_file()} has more, and what stands in /etc/letsencrypt/cli.ini counts as well"
-    return Refusal(reason=last, remedy=f"{BY_DNS}; {more}" if asking.by_dns else more)
+        reason = f"{asking.server} can't be reached: {cause[0] if cause else last}"
+        remedy = "check DNS, firewall and proxy of this host"
+    elif EXTERNAL_ACCOUNT.search(last):
+        remedy = REMEDIES["externalAccountRequired"]
+    return Refusal(reason=reason, remedy=remedy)
 
 
 def _remedy(kind: str, detail: str, name: str, asking: Acme) -> str:
@@ -146,14 +122,14 @@ def _remedy(kind: str, detail: str, name: str, asking: Acme) -> str:
 
 
 def _last_response(log: str) -> tuple[str, dict[str, Any]]:
-    """Return the headers of the last answer in certbot's ``log``, and its problem document if it is one.
+    """Return the headers of the last response in certbot's ``log``, and its problem document if it has one.
 
-    What certbot says itself won't do: 2.1 fails to repeat what the authority has said.
+    The log is read because certbot 2.1 doesn't always print the authority's problem.
     """
     headers, _, body = log.rpartition("Received response:")[2].partition("\n\n")  # headers may have JSON as well
     try:
-        found, _ = json.JSONDecoder().raw_decode(body.lstrip())
-        problem = found.get("error", found)  # an order that came to nothing tells why in itself
+        document, _ = json.JSONDecoder().raw_decode(body.lstrip())
+        problem = document.get("error", document)  # a failed order contains its problem
         if not str(problem.get("type")).startswith("urn:ietf:params:acme:error:"):
             return "", {}
         details = [str(inner["detail"]) for inner in problem.get("subproblems") or () if inner.get("detail")]
@@ -163,7 +139,7 @@ def _last_response(log: str) -> tuple[str, dict[str, Any]]:
 
 
 def _retry_after(headers: str) -> float:
-    """Return in how many seconds the authority wants to be asked again."""
+    """Return how many seconds the authority wants us to wait (RFC 9110, section 10.2.3): seconds or a date."""
     header = "".join(RETRY_AFTER.findall(headers)[-1:]).strip()
     if not header.isdecimal():
         import email.utils
@@ -176,12 +152,12 @@ def _retry_after(headers: str) -> float:
 
 
 def log_file() -> Path:
-    """Return where certbot writes what it did, of the last attempt alone."""
+    """Return certbot's log, which has the last attempt only."""
     return Path(paths.ACME) / "letsencrypt.log"
 
 
 def _short(text: str) -> str:
-    """Return one line that isn't too long for a finding; an address in it stays whole, for somebody may have to open it."""
+    """Return one line, cut for a finding. Addresses are kept whole, because the operator may have to open one."""
     line = " ".join(text.split())
     if len(line) <= SENTENCE_LENGTH:
         return line

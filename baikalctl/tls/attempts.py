@@ -1,4 +1,4 @@
-"""Attempts to get a certificate: which were refused, and when the authority may be asked again."""
+"""Failed requests for a certificate, and when the authority may be asked again."""
 
 from __future__ import annotations
 
@@ -19,54 +19,47 @@ if TYPE_CHECKING:
     from baikalctl.desired.state import Acme, DesiredState
 
 DELAYS_S = (600, 6000, 86400)
-"""After the first refusal, the second, and all others (https://letsencrypt.org/docs/integration-guide/, "Retrying
-failures": exponentially, up to once a day)."""
-
-
+"""Delays after the first failure, the second, and all others (https://letsencrypt.org/docs/integration-guide/, "Retrying
+failures": exponential, up to once a day)."""
 HOUR_S = 3600
-
-
 PATIENCE = 4
-"""How many refusals within an hour ``--now`` and ``--renew`` may get: the authority allows five for each name
+"""How many failures per hour stop ``--now`` and ``--renew``: the authority allows five for each name
 (https://letsencrypt.org/docs/rate-limits/, "Authorization Failures")."""
-
-
 LASTING_PATIENCE = 10
-"""The same within a day: an operator's own timer may run the deploy, which uses ``--now``, again and again."""
-
-
-UNDER_WAY = Refusal(reason="an attempt is under way, or was interrupted", remedy="wait")
+"""How many per day, because an operator's own timer may run the deploy, which uses ``--now``, again and again."""
+UNDER_WAY = Refusal(reason="a request is running or was interrupted", remedy="wait")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Attempts:
-    """What is remembered of refusals since the last success."""
+    """The failures since the last success, as stored on the host."""
 
     wanted: str
-    """Fingerprint of what was asked for: another wish is no repetition."""
+    """Fingerprint of the request: failures of another request don't count."""
     times: tuple[float, ...]
     reason: str
     remedy: str
     until: float
-    """When the authority is to be asked again, at the earliest; it has said so itself where ``limited``."""
+    """The earliest time for the next request."""
     limited: bool
+    """Whether the authority itself has set that time."""
 
 
 def last_attempts(declared: DesiredState, asking: Acme) -> Attempts | None:
-    """Return what is remembered of refusals of what is declared now."""
+    """Return the failures of the request that is declared now; None if there are none."""
     try:
         fields = json.loads(Path(paths.ATTEMPTS).read_text(encoding="utf-8"))
-        found = Attempts(**dict(fields, times=tuple(fields["times"])))
+        attempts = Attempts(**dict(fields, times=tuple(fields["times"])))
     except (FileNotFoundError, ValueError, TypeError, KeyError):
         return None
-    # A clock that was wrong and has been set right must not keep anybody waiting for years.
+    # Times in the future come from a clock that was wrong; they must not block requests for years.
     now = time.time()
-    possible = found.times[-1:] <= (now,) and found.until <= now + acme_errors.LONGEST_S
-    return found if possible and found.wanted == _fingerprint(declared, asking) else None
+    possible = attempts.times[-1:] <= (now,) and attempts.until <= now + acme_errors.LONGEST_S
+    return attempts if possible and attempts.wanted == _fingerprint(declared, asking) else None
 
 
 def allowed_at(before: Attempts | None, *, hurry: bool) -> float:
-    """Return when the authority may be asked, in seconds since the epoch."""
+    """Return when the authority may be asked, in seconds since the epoch; ``hurry`` skips our delay, not its limits."""
     if before is None:
         return 0
     if not hurry or before.limited:
@@ -76,7 +69,7 @@ def allowed_at(before: Attempts | None, *, hurry: bool) -> float:
 
 
 def remember(declared: DesiredState, asking: Acme, before: Attempts | None, refusal: Refusal) -> Attempts:
-    """Store ``refusal`` of what ``asking`` asks for, after the attempts ``before``; return all of them."""
+    """Add ``refusal`` to the attempts ``before``, store them, and return all."""
     now, times = time.time(), before.times if before else ()
     if refusal is not UNDER_WAY:
         times = (*times, now)[-LASTING_PATIENCE:]
@@ -93,7 +86,7 @@ def remember(declared: DesiredState, asking: Acme, before: Attempts | None, refu
 
 
 def _fingerprint(declared: DesiredState, asking: Acme) -> str:
-    """Return the fingerprint of all that an authority is asked with, but for the address, which no account changes."""
+    """Return a fingerprint of everything that a request depends on, except the e-mail address."""
     files = sorted(Path(asking.configuration).parent.glob("*.ini"))
     lines = [line for path in files for line in path.read_bytes().splitlines() if not line.startswith(b"email")]
     return hashlib.sha256(b"\n".join([certbot.first_line(declared, asking).encode(), *lines])).hexdigest()

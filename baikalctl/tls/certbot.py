@@ -1,7 +1,7 @@
-"""Asking a certificate authority, by certbot, and understanding why it refuses.
+"""Request a certificate from an authority with certbot.
 
-certbot is given a key's signing request and gives back a chain; it keeps nothing but its accounts. So there are no
-lineages to go stale or to be repaired, and what a failed attempt leaves behind is never served.
+certbot gets a signing request and returns a chain; it stores only its accounts. So there are no lineages that can break
+or need a repair, and the remains of a failed attempt are never served.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from baikalctl.host.atomic_write import refuse_writable_by_others, write
 from baikalctl.host.lock import hold_lock
 from baikalctl.settings.validators import ACME_SERVERS
 from baikalctl.tls import certificate, selection
-from baikalctl.tls.acme_errors import REMEDIES, Refusal, explain, log_file
+from baikalctl.tls.acme_errors import Refusal, explain, log_file
 
 if TYPE_CHECKING:
     from baikalctl.desired.state import Acme, DesiredState
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 CERTBOT = "/usr/bin/certbot"
 ATTEMPTS = 4
 LIMIT_S = 1200
-"""DNS plugins wait for minutes, as told, before the authority looks."""
+"""DNS plugins may wait for minutes (acme_dns_propagation_s) before the authority checks."""
 
 SYSTEM = "/etc/ssl/certs/ca-certificates.crt"
 
@@ -40,24 +40,21 @@ KEYS = {
 NAMED = {ACME_SERVERS["letsencrypt"]: "Let's Encrypt", ACME_SERVERS["staging"]: "Let's Encrypt's staging"}
 
 
-REMEDIES["incorrectResponse"] = REMEDIES["unauthorized"]
-
-
 def authority_name(asking: Acme) -> str:
-    """Return what people call the authority."""
+    """Return the authority's name, or its host if it has no known name."""
     return NAMED.get(asking.server) or urlsplit(asking.server).netloc
 
 
 def first_line(declared: DesiredState, asking: Acme) -> str:
-    """Return the line that stands above an issued certificate: another one is asked for when that would be different."""
+    """Return the first line of an issued certificate's file. If it differs from the settings, a new one is requested."""
     names = [declared.hostname, *sorted(declared.names[1:])]
     return f"# {asking.key_type} from {asking.server}, for {' '.join(names)}\n"
 
 
 def request_certificate(declared: DesiredState, asking: Acme) -> Refusal | None:
-    """Ask for a certificate, which stands at :func:`served.issued` afterwards; return why not where it doesn't.
+    """Request a certificate and store it at :func:`selection.issued_path`; return the reason if that fails.
 
-    An account that is of no use any more is replaced by a new one, once; and a nonce that the authority no longer takes.
+    An account that can't be used any more is replaced by a new one, once. A nonce that was too old is replaced too.
     """
     refusal = _attempt(declared, asking)
     renewed = False
@@ -88,11 +85,11 @@ def _attempt(declared: DesiredState, asking: Acme) -> Refusal | None:
         with hold_lock(paths.LOCK, output.say):
             write(selection.issued_path(declared), first_line(declared, asking) + pair.text)
     except HostError as error:
-        return Refusal(reason=str(error), remedy="see to that")
+        return Refusal(reason=str(error), remedy="fix this")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    fault = replace(pair, place=selection.issued_path(declared)).fault()
-    return Refusal(reason=f"what it gave can't serve: {fault}", remedy="see to that") if fault else None
+    fault = replace(pair, path=selection.issued_path(declared)).fault()
+    return Refusal(reason=f"the issued certificate can't be used: {fault}", remedy="fix this") if fault else None
 
 
 def _certbot(declared: DesiredState, asking: Acme, request: Path, chain: Path) -> Refusal | None:
@@ -102,7 +99,7 @@ def _certbot(declared: DesiredState, asking: Acme, request: Path, chain: Path) -
         refuse_writable_by_others(hook)
     written = log_file()
     written.unlink(missing_ok=True)
-    # Not /tmp, which a container may have no right to write in.
+    # Not /tmp, because a container may not be allowed to write there.
     environment = dict(os.environ, LC_ALL="C.UTF-8", TMPDIR=str(chain.parent))
     if declared.authority:
         environment["REQUESTS_CA_BUNDLE"] = str(_bundle(chain.with_name("authorities.pem"), declared.authority))
@@ -120,7 +117,7 @@ def _certbot(declared: DesiredState, asking: Acme, request: Path, chain: Path) -
             umask=0o077,
         )
     except subprocess.TimeoutExpired:
-        return Refusal(reason=f"it has not answered within {LIMIT_S} s", remedy="wait")
+        return Refusal(reason=f"certbot did not finish within {LIMIT_S} s", remedy="wait")
     if done.returncode == 0 and chain.is_file():
         return None
     log = written.read_text(encoding="utf-8", errors="replace") if written.is_file() else ""
@@ -128,18 +125,18 @@ def _certbot(declared: DesiredState, asking: Acme, request: Path, chain: Path) -
 
 
 def _bundle(target: Path, authority: str) -> Path:
-    """Write what certbot is to trust: the system's authorities and one's own. Plugins talk to others than it as well."""
+    """Write the authorities that certbot trusts: the system's, which DNS plugins need, and the declared one."""
     paths_read = [Path(path) for path in (SYSTEM, authority) if path == authority or Path(path).is_file()]
     try:
         texts = [path.read_text(encoding="utf-8", errors="replace") for path in paths_read]
     except OSError as error:
-        message = f"{error.filename}, which acme_ca names, can't be read: {error.strerror}"
+        message = f"{error.filename} can't be read: {error.strerror} (see acme_ca)"
         raise HostError(message) from None
     write(target, "\n".join(texts))
     return target
 
 
 def _account(asking: Acme) -> Path:
-    """Return where certbot keeps its account at this server."""
+    """Return the folder of certbot's account at this server."""
     parts = urlsplit(asking.server)
     return Path(paths.ACME) / "accounts" / parts.netloc / parts.path.strip("/")

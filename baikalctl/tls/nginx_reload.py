@@ -1,4 +1,4 @@
-"""The web server rereads what has changed, if it can: what it doesn't accept is told, and the old goes on serving."""
+"""Reload nginx if its files have changed. If nginx rejects them, the old ones stay in use and the reason is returned."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 LIMIT_S = 60
 TAKEN_S = 10
-"""How long a reload may take until new connections get the new certificate."""
+"""How long it may take after a reload until new connections get the new certificate."""
 
 
 def reload_if_changed(declared: DesiredState, say: Callable[[str], None]) -> str:
-    """Have nginx reread its files if they differ from those it has read; return why it can't, or nothing.
+    """Reload nginx if its files differ from those it has read; return why that failed, or an empty text.
 
-    Where it doesn't run there is nothing to do: it reads them when it starts.
+    If nginx doesn't run, nothing is done: it reads its files when it starts.
     """
     contained = in_container()
     unit = ["s6-svstat", "-o", "ready", f"{paths.SERVICES}/nginx"] if contained else ["systemctl", "is-active", "nginx"]
@@ -41,22 +41,22 @@ def reload_if_changed(declared: DesiredState, say: Callable[[str], None]) -> str
     check = ["/usr/sbin/nginx", "-t", "-q"]
     checked = _run([*check, "-e", "stderr", "-c", f"{paths.RUN}/etc/nginx/nginx.conf"] if contained else check)
     if checked.returncode:
-        return f"nginx refuses its configuration, so it goes on with the old certificate: {checked.stderr.strip()}"
-    say("have nginx reread its files")
+        return f"nginx refuses its configuration, so the old certificate stays in use: {checked.stderr.strip()}"
+    say("reload nginx")
     done = _run(["s6-svc", "-h", f"{paths.SERVICES}/nginx"] if contained else ["systemctl", "reload", "nginx"])
     if done.returncode or not is_shown(declared, TAKEN_S):
-        return f"nginx doesn't show the new certificate; its log tells why {done.stderr.strip()}".rstrip()
+        return f"nginx doesn't serve the new certificate; see its log {done.stderr.strip()}".rstrip()
     remember(declared, digest)
     return ""
 
 
 def remember(declared: DesiredState, digest: str = "") -> None:
-    """Have it that nginx has read its files as they are, or as ``digest`` says."""
+    """Store that nginx has read its files as they are now, or as ``digest`` says."""
     write(_stamp(), f"{digest or _digest(declared)}\n")
 
 
 def is_stale(declared: DesiredState) -> bool:
-    """Tell whether nginx shows another certificate than it would after a reload; raises OSError if it can't be asked."""
+    """Return whether nginx serves another certificate than after a reload; raises OSError if there is no connection."""
     text = selection.serving_pair(declared).read_text(encoding="utf-8", errors="replace")
     begin, end = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
     leaf = begin + text.partition(begin)[2].partition(end)[0] + end
@@ -64,7 +64,7 @@ def is_stale(declared: DesiredState) -> bool:
 
 
 def is_shown(declared: DesiredState, limit_s: float) -> bool:
-    """Tell whether nginx shows the certificate that it should, within so many seconds."""
+    """Return whether nginx serves the right certificate within ``limit_s`` seconds."""
     deadline = time.monotonic() + limit_s
     while True:
         try:
@@ -78,7 +78,7 @@ def is_shown(declared: DesiredState, limit_s: float) -> bool:
 
 
 def _digest(declared: DesiredState) -> str:
-    """Return the checksum of all that nginx reads of ours, as the deploy works it out (tasks/facts.py)."""
+    """Return the checksum of our files that nginx reads. The deploy calculates the same one (tasks/facts.py)."""
     files = declared.read_by_nginx(paths.RUN if in_container() else "")
     contents = (Path(path).read_bytes() for path in files if Path(path).is_file())
     return hashlib.sha256(b"".join(contents)).hexdigest()

@@ -1,7 +1,7 @@
-"""``baikalctl certificate``: the certificate that serves is cared for, at any time and as often as somebody likes.
+"""``baikalctl certificate``: keep the served certificate up to date. It can run at any time and as often as needed.
 
-Files that were replaced are taken into service; an authority is asked where that is due, and not more often than
-authorities want; the web server rereads what has changed. What can't be done now is told, and tried again.
+Files that the operator has replaced are used. An authority is asked when a certificate is due, but not more often than
+authorities allow. nginx is reloaded if a file has changed. Failures are reported and tried again later.
 """
 
 from __future__ import annotations
@@ -30,30 +30,29 @@ if TYPE_CHECKING:
 
 
 LIFE = 2 / 3
-"""How much of its life a certificate serves before another is asked for: of Let's Encrypt's 90 days, 60 (its FAQ)."""
+"""A new certificate is requested after this part of the lifetime: 60 of Let's Encrypt's 90 days (its FAQ)."""
 SPREAD = 1 / 30
-"""And how much earlier that may be, by chance, so that what was issued together isn't renewed together."""
-
+"""At random up to this part earlier, so that certificates of the same day aren't all renewed together."""
 
 ROUNDS = 5
 COMPLETION_S = 10
-"""How long files that somebody is replacing may not fit each other."""
+"""How long certificate and key may not match while the operator is replacing them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """How to go about it."""
+    """Options of ``baikalctl certificate``."""
 
     skip_delay: bool = False
-    """Ask the authority although the time for the next attempt hasn't come, within its limits."""
+    """Ask the authority before the time of the next attempt, within its limits."""
     force: bool = False
-    """Ask for a new certificate although the present one is good."""
+    """Request a new certificate although the present one is good."""
     quiet: bool = False
-    """Say nothing of what has been said already, for whoever looks again and again."""
+    """Don't repeat messages, for a timer that runs every few minutes."""
 
 
 def maintain(declared: DesiredState, say: Callable[[str], None], options: Options) -> int:
-    """Bring what serves to the best there can be now; returns 0, or :data:`NOT_YET` with what is left told."""
+    """Serve the best certificate that is available now; returns 0, or :data:`NOT_YET` after reporting what failed."""
     status = 0
     if declared.tls == "files":
         status = _use_files(declared, say, quiet=options.quiet)
@@ -62,7 +61,7 @@ def maintain(declared: DesiredState, say: Callable[[str], None], options: Option
     if declared.asking and (due(declared, declared.asking) or options.force):
         status = _ask(declared, declared.asking, say, options)
         if _is_outdated(declared):
-            return status  # somebody has changed the settings meanwhile, and brought what serves to them
+            return status  # a deploy has changed the settings and the served certificate during the request
         _use(declared, say)
     refusal = reload_if_changed(declared, say) if declared.served else ""
     if refusal:
@@ -72,7 +71,7 @@ def maintain(declared: DesiredState, say: Callable[[str], None], options: Option
 
 
 def may_request(declared: DesiredState) -> bool:
-    """Tell whether a certificate is due, and ``--now`` may request it at once."""
+    """Return whether a certificate is due, and ``--now`` may request it at once."""
     asking = declared.asking
     if asking is None or not due(declared, asking):
         return False
@@ -80,7 +79,7 @@ def may_request(declared: DesiredState) -> bool:
 
 
 def due(declared: DesiredState, asking: Acme) -> str:
-    """Return why a certificate must be asked for, or nothing; whether it may be by now is another question."""
+    """Return why a new certificate is needed, or an empty text. :func:`may_request` says whether it may be requested yet."""
     path = selection.issued_path(declared)
     try:
         pair = selection.read_pair(declared, path)
@@ -95,13 +94,13 @@ def due(declared: DesiredState, asking: Acme) -> str:
 
 
 def renewal_time(pair: Pair) -> float:
-    """Return when another certificate is to be asked for, in seconds since the epoch."""
-    chance = int(hashlib.sha256(pair.text.encode()).hexdigest()[:8], 16) / 0xFFFFFFFF
-    return pair.begins + (pair.ends - pair.begins) * (LIFE - SPREAD * chance)
+    """Return when to request the next certificate, in seconds since the epoch."""
+    random = int(hashlib.sha256(pair.text.encode()).hexdigest()[:8], 16) / 0xFFFFFFFF
+    return pair.begins + (pair.ends - pair.begins) * (LIFE - SPREAD * random)
 
 
 def next_check_s(declared: DesiredState) -> float:
-    """Return after how many seconds there may be something to do again: in a container, nothing else tells."""
+    """Return after how many seconds a container has to check again; containers have no timer."""
     if declared.tls == "files":
         return 60
     if declared.asking is None:
@@ -123,10 +122,10 @@ def _ask(declared: DesiredState, asking: Acme, say: Callable[[str], None], optio
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say(f"{certbot.authority_name(asking)} is being asked already")
+            say(f"another process is already asking {certbot.authority_name(asking)}")
             return NOT_YET
         if not (due(declared, asking) or options.force):
-            return 0  # whoever held the lock just now has got one
+            return 0  # the process that held the lock has got one
         before = last_attempts(declared, asking)
         until = allowed_at(before, hurry=options.skip_delay or options.force)
         if before and until > time.time():
@@ -134,7 +133,7 @@ def _ask(declared: DesiredState, asking: Acme, say: Callable[[str], None], optio
                 say(_words(asking, before, until))
             return NOT_YET
         say(f"ask {certbot.authority_name(asking)} for a certificate for {', '.join(declared.names)}")
-        # Whatever happens now, and even if the disk is full, nobody asks again and again.
+        # Stored first: if this process is killed or the disk is full, requests must not repeat without a delay.
         remember(declared, asking, before, UNDER_WAY)
         refusal = certbot.request_certificate(declared, asking)
         if refusal is None:
@@ -146,7 +145,7 @@ def _ask(declared: DesiredState, asking: Acme, say: Callable[[str], None], optio
 
 
 def _words(asking: Acme, refused: Attempts, until: float) -> str:
-    """Return why there is no certificate, what to do, and until when nobody asks again."""
+    """Return why there is no certificate, what to do, and when the authority is asked again."""
     return f"{refused.reason}; {refused.remedy}; {certbot.authority_name(asking)} is asked again after {utc(until)}"
 
 
@@ -158,7 +157,7 @@ def _use(declared: DesiredState, say: Callable[[str], None]) -> None:
 
 
 def _is_outdated(declared: DesiredState) -> bool:
-    """Tell whether the host has been told something else since this began: a deploy was quicker."""
+    """Return whether a deploy has changed the settings since this process started."""
     try:
         return declared.on_this_host() != declared
     except HostError:
@@ -166,7 +165,7 @@ def _is_outdated(declared: DesiredState) -> bool:
 
 
 def _use_files(declared: DesiredState, say: Callable[[str], None], *, quiet: bool) -> int:
-    """Take the files into service as they are, and again if somebody replaces them meanwhile."""
+    """Use the operator's files; repeat if they are replaced at the same time."""
     status = 0
     for _ in range(ROUNDS):
         before = _state_of_files(declared)
@@ -178,31 +177,31 @@ def _use_files(declared: DesiredState, say: Callable[[str], None], *, quiet: boo
 
 
 def _wait_for_files(declared: DesiredState, say: Callable[[str], None], *, quiet: bool) -> int:
-    """Give whoever is replacing the files a moment: the key may come a little after its certificate."""
-    told = Path(paths.STATE) / "certificate-told"
+    """Wait until certificate and key match: the operator may copy the key a little later."""
+    reported = Path(paths.STATE) / "certificate-told"
     deadline = time.monotonic() + COMPLETION_S
     while True:
         try:
             selection.declared_pair(declared)
         except HostError as error:
             wrong = f"{error} {_state_of_files(declared)}"
-            if quiet and told.is_file() and told.read_text(encoding="utf-8") == wrong:
+            if quiet and reported.is_file() and reported.read_text(encoding="utf-8") == wrong:
                 return NOT_YET
             if time.monotonic() > deadline:
-                say(f"{error}; until that is fixed, the old one goes on serving")
-                told.write_text(wrong, encoding="utf-8")
+                say(f"{error}; until that is fixed, the old certificate stays in use")
+                reported.write_text(wrong, encoding="utf-8")
                 return NOT_YET
             time.sleep(0.5)
         else:
-            told.unlink(missing_ok=True)
+            reported.unlink(missing_ok=True)
             return 0
 
 
 def _state_of_files(declared: DesiredState) -> list[tuple[int, int]]:
-    """Return what changes when somebody replaces the files."""
+    """Return a state that changes when the files are replaced."""
     states = []
     for path in (declared.tls_certificate, declared.tls_key):
         with contextlib.suppress(OSError):
-            found = Path(path).stat()
-            states.append((found.st_ino, found.st_mtime_ns))
+            state = Path(path).stat()
+            states.append((state.st_ino, state.st_mtime_ns))
     return states

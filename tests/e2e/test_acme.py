@@ -98,7 +98,7 @@ def setup(engine: Engine, release: Release) -> Iterator[Setup]:
 def test_server_runs_with_a_warning_while_its_name_has_no_address(setup: Setup) -> None:
     """The finding is a warning with the remedy; a self-signed certificate is served, without HSTS."""
     assert "there is none of acme.lab.test:14000" in setup.first
-    assert "let port 80 of cal.lab.test lead to this host" in setup.first
+    assert "make port 80 of cal.lab.test reach this host" in setup.first
     assert setup.server.check()["healthy"]
     assert setup.certificate()["status"] == "warning"
     answer = setup.server.ask("PROPFIND", "/dav.php/", user="jo", headers={"Host": NAME})
@@ -184,7 +184,7 @@ def test_old_certificate_is_served_after_a_failed_renewal(setup: Setup, trouble:
         "refused challenge": (
             lambda: authority.remove_address(NAME),
             lambda: authority.set_address(NAME, setup.address),
-            "let port 80 of cal.lab.test lead to this host",
+            "make port 80 of cal.lab.test reach this host",
         ),
         "unreachable authority": (authority.stop, authority.resume, "can't be reached"),
         "rate limit": (lambda: authority.limit(limited, 7200), authority.unlimit, limited),

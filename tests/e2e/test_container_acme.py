@@ -24,7 +24,7 @@ HARDENED: Final = (
     *("--user", "1000:1000", "--cap-drop", "ALL", "--security-opt", "no-new-privileges:true"),
     *("--read-only", "--tmpfs", "/run/baikal:mode=1777", "--sysctl", "net.ipv4.ip_unprivileged_port_start=0"),
 )
-SERVES: Final = "take the certificate of /var/lib/baikal/acme/issued/acme.lab.test:14000_cal.lab.test.pem into service"
+SERVES: Final = "use the certificate in /var/lib/baikal/acme/issued/acme.lab.test:14000_cal.lab.test.pem"
 REFRESH_LIMIT_S: Final = 90
 
 
@@ -82,7 +82,7 @@ def test_container_serves_immediately_and_gets_its_certificate_later(setup: Setu
         with setup.run(volume, *HARDENED) as first:
             assert "Pebble" not in _issuer(first)
             assert wait_until(lambda: "is asked again after" in first.log(), 20), first.log()
-            assert "let port 80 of cal.lab.test lead to this host" in first.log()
+            assert "make port 80 of cal.lab.test reach this host" in first.log()
             setup.set_address(first)
             output = _run_certificate(first, "--now")
             assert SERVES in output

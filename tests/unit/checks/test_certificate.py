@@ -25,7 +25,6 @@ from tests.unit.pairs import (
     OLD_CA,
     OTHER_KEY,
     ROOT,
-    brought,
     issue,
     pem,
     put,
@@ -33,6 +32,9 @@ from tests.unit.pairs import (
     signed,
     take,
     trust,
+)
+from tests.unit.pairs import (
+    operator_files as brought,
 )
 from tests.unit.samples import LETSENCRYPT, declared
 from tests.unit.serving import serving
@@ -100,7 +102,7 @@ def test_what_is_not_there_or_damaged_is_a_failure(changed: dict[str, object]) -
     assert one(it) == Finding("certificate", FAILED, f"{it.served}.pem is not there", "run the deploy")
     put(selection.serving_pair(it), pem(issue(DNS)), secret(OTHER_KEY))
     assert one(it).status == FAILED
-    assert one(it).message == f"{it.served}.pem has a key that isn't its certificate's"
+    assert one(it).message == f"the key in {it.served}.pem doesn't belong to its certificate"
 
 
 @pytest.mark.usefixtures("container")
@@ -243,7 +245,7 @@ def test_a_chain_that_has_expired_is_a_failure(host: Path, monkeypatch: pytest.M
     late = issue(DNS, signer=(OLD_CA, CA_KEY))
     take(brought(host, OWN, https_port=9))
     finding = one(brought(host, pem(late, OLD_CA), https_port=9))
-    expected = f"{host}/cal.pem has a chain that has expired; take the authority's newer one"
+    expected = f"the chain in {host}/cal.pem has expired; use the authority's newer chain"
     assert (finding.status, finding.message.partition("; until then")[0]) == (FAILED, expected)
     it = declared(**ASKING)
     issued(it, late, OLD_CA)

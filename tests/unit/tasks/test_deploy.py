@@ -187,7 +187,7 @@ def test_a_machine_that_is_to_send_mail_gets_what_that_needs(deploy: Deploy) -> 
     texts = ran.texts()
     assert f"echo nullmailer > {paths.MAIL_SERVERS}.new" in texts[0]
     installing = next(text for text in texts if " install --yes" in text)
-    assert {"nullmailer", "python3-dnspython", "python3-icalendar"} <= {*installing.split()}
+    assert {"nullmailer", "python3-dnspython"} <= {*installing.split()}
     assert [text for text in texts if "reload-or-restart nullmailer" in text]
 
 

@@ -156,7 +156,7 @@ def test_what_is_needed_depends_on_where_the_certificate_comes_from(
 def test_an_image_can_do_all_that_its_containers_may_be_told() -> None:
     """Certificates, mail, other machines' databases, and a supervisor in systemd's place; servers are machines' alone."""
     drivers = {"php-mysql", "php-pgsql", "python3-pymysql", "python3-psycopg2"}
-    assert set(IMAGE_PACKAGES) == {"certbot", "s6", "nullmailer", "python3-dnspython", "python3-icalendar", *drivers}
+    assert set(IMAGE_PACKAGES) == {"certbot", "s6", "nullmailer", "python3-dnspython", *drivers}
     for changed in ({}, RELAY):
         assert set(machine_packages(settings(**changed), image=True)) == {*PACKAGES, *IMAGE_PACKAGES}
 
@@ -168,7 +168,7 @@ def test_an_image_can_do_all_that_its_containers_may_be_told() -> None:
 )
 def test_a_machine_gets_what_its_mail_needs_and_none_without(wanted: Settings, servers: list[str]) -> None:
     """The one server of the mode, and what reads calendars and the DNS; nobody who sends no mail gets a mail server."""
-    assert set(machine_packages(wanted, image=False)) == {*PACKAGES, *servers, "python3-dnspython", "python3-icalendar"}
+    assert set(machine_packages(wanted, image=False)) == {*PACKAGES, *servers, "python3-dnspython"}
     assert machine_packages(settings(), image=False) == PACKAGES
 
 

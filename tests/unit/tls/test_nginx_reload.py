@@ -1,4 +1,4 @@
-"""The web server rereads what has changed, and only that, and only if it can."""
+"""nginx is reloaded only if its files have changed and are valid."""
 
 from __future__ import annotations
 
@@ -32,26 +32,26 @@ esac
 """
 
 
-def programs(host: Path, **said: object) -> None:
-    """Have programs that write down how they were called, and answer like this."""
-    answers = {"active": "active", "ready": "true", "refused": 0, "failed": 0} | said
+def programs(host: Path, **changed: object) -> None:
+    """Install programs that record how they were called, and answer like this."""
+    answers = {"active": "active", "ready": "true", "refused": 0, "failed": 0} | changed
     for name in ("systemctl", "nginx", "s6-svstat", "s6-svc"):
-        place = host / "programs" / name
-        place.write_text(PROGRAM.format(host=host, **answers), encoding="ascii")
-        place.chmod(0o755)
+        path = host / "programs" / name
+        path.write_text(PROGRAM.format(host=host, **answers), encoding="ascii")
+        path.chmod(0o755)
 
 
 def called(host: Path) -> list[str]:
-    """Return how the programs were called since the last time."""
-    place = host / "called"
-    lines = place.read_text(encoding="ascii").splitlines() if place.exists() else []
-    place.unlink(missing_ok=True)
+    """Return how the programs were called since the last call of this function."""
+    path = host / "called"
+    lines = path.read_text(encoding="ascii").splitlines() if path.exists() else []
+    path.unlink(missing_ok=True)
     return lines
 
 
 @pytest.fixture
 def root(host: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return a host on which nginx runs and takes what it is given."""
+    """Return a host on which nginx runs and accepts its files."""
     true_run = nginx_reload._run
 
     def run(command: list[str]) -> subprocess.CompletedProcess[str]:
@@ -66,20 +66,20 @@ def root(host: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def reload(it: DesiredState) -> tuple[str, list[str]]:
-    """Reload, and return the refusal and what was said."""
-    said: list[str] = []
-    return nginx_reload.reload_if_changed(it, said.append), said
+    """Reload; return the refusal and the messages."""
+    messages: list[str] = []
+    return nginx_reload.reload_if_changed(it, messages.append), messages
 
 
-def test_what_has_changed_is_checked_and_reread_once(root: Path) -> None:
-    """Until it changes again, be it the pair or what stands beside it."""
+def test_changed_files_are_checked_and_nginx_is_reloaded_once(root: Path) -> None:
+    """For a change of the pair or of its configuration file."""
     put(selection.serving_pair(declared()), pem(issue(DNS)))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(selection.serving_pair(declared()))
     with serving(context) as web:
         it = declared(https_port=web.port)
         for change in ("pem", "conf"):
-            assert reload(it) == ("", ["have nginx reread its files"])
+            assert reload(it) == ("", ["reload nginx"])
             assert called(root) == ["systemctl is-active nginx", "nginx -t -q", "systemctl reload nginx"]
             assert reload(it) == ("", [])
             assert called(root) == ["systemctl is-active nginx"]
@@ -88,7 +88,7 @@ def test_what_has_changed_is_checked_and_reread_once(root: Path) -> None:
 
 
 def test_nginx_is_not_reloaded_after_a_stamp(root: Path) -> None:
-    """The deploy writes the same one (tests/unit/tasks/test_facts.py), so that neither reloads after the other."""
+    """The deploy writes the same stamp (tests/unit/tasks/test_facts.py), so neither reloads after the other."""
     it = declared()
     put(selection.serving_pair(it), pem(issue(DNS)))
     assert root.is_dir()
@@ -97,41 +97,41 @@ def test_nginx_is_not_reloaded_after_a_stamp(root: Path) -> None:
 
 
 @pytest.mark.parametrize("state", ["inactive", "failed", "activating"])
-def test_where_nginx_does_not_run_there_is_nothing_to_reread(root: Path, state: str) -> None:
-    """It reads all when it starts."""
+def test_nginx_is_not_reloaded_if_it_does_not_run(root: Path, state: str) -> None:
+    """It reads its files when it starts."""
     programs(root, active=state)
     put(selection.serving_pair(declared()), pem(issue(DNS)))
     assert reload(declared()) == ("", [])
     assert called(root) == ["systemctl is-active nginx"]
 
 
-def test_what_nginx_refuses_is_never_loaded(root: Path) -> None:
-    """With its own words, each time, until it is fixed."""
+def test_files_that_nginx_refuses_are_never_loaded(root: Path) -> None:
+    """Each run reports nginx's message until it is fixed."""
     programs(root, refused=1)
     put(selection.serving_pair(declared()), pem(issue(DNS)))
     for _ in range(2):
-        refusal, said = reload(declared())
+        refusal, messages = reload(declared())
         assert (
             refusal
-            == "nginx refuses its configuration, so it goes on with the old certificate: refused: no such directive"
+            == "nginx refuses its configuration, so the old certificate stays in use: refused: no such directive"
         )
-        assert said == []
+        assert messages == []
         assert called(root) == ["systemctl is-active nginx", "nginx -t -q"]
 
 
 @pytest.mark.parametrize("failed", [0, 1])
-def test_what_nginx_does_not_show_is_not_remembered(root: Path, failed: int) -> None:
-    """A reload that failed, or one that had no effect, is tried again."""
+def test_a_reload_without_effect_is_repeated(root: Path, failed: int) -> None:
+    """Also a reload that failed."""
     programs(root, failed=failed)
     put(selection.serving_pair(declared()), pem(issue(DNS)))
     it = declared(https_port=9)
     for _ in range(2):
-        assert reload(it)[0] == "nginx doesn't show the new certificate; its log tells why"
+        assert reload(it)[0] == "nginx doesn't serve the new certificate; see its log"
     assert not Path(f"{paths.STAMPS}/nginx").exists()
 
 
-def test_in_a_container_the_supervisor_is_asked(root: Path) -> None:
-    """Its nginx has a configuration of its own, and what it has read is remembered where a start forgets it."""
+def test_a_container_uses_its_supervisor(root: Path) -> None:
+    """Nginx has another configuration file there, and the stamp doesn't survive a restart."""
     Path(paths.SERVICES).mkdir(parents=True)
     site = Path(f"{paths.RUN}{paths.SITE}")
     site.parent.mkdir(parents=True)
@@ -140,7 +140,7 @@ def test_in_a_container_the_supervisor_is_asked(root: Path) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pair)
     with serving(context) as web:
-        assert reload(declared(https_port=web.port)) == ("", ["have nginx reread its files"])
+        assert reload(declared(https_port=web.port)) == ("", ["reload nginx"])
     assert called(root) == [
         f"s6-svstat -o ready {paths.SERVICES}/nginx",
         f"nginx -t -q -e stderr -c {paths.RUN}/etc/nginx/nginx.conf",
@@ -152,8 +152,8 @@ def test_in_a_container_the_supervisor_is_asked(root: Path) -> None:
 
 
 @pytest.mark.parametrize("state", ["false", ""], ids=["not ready", "not supervised"])
-def test_in_a_container_that_is_still_starting_there_is_nothing_to_reread(root: Path, state: str) -> None:
-    """An nginx that runs but isn't ready yet would be ended by the signal; it reads all that there is anyway."""
+def test_nginx_is_not_reloaded_in_a_container_that_is_starting(root: Path, state: str) -> None:
+    """The signal would end an nginx that isn't ready yet, and it reads all files anyway."""
     Path(paths.SERVICES).mkdir(parents=True)
     programs(root, ready=state)
     put(selection.serving_pair(declared()), pem(issue(DNS)))

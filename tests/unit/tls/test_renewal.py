@@ -1,4 +1,4 @@
-"""``baikalctl certificate``: when an authority is asked, when not, and what is done with what there is."""
+"""``baikalctl certificate``: when an authority is asked, when not, and which certificate is served."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ from tests.unit.pairs import (
     OLD_CA,
     OTHER_KEY,
     ROOT,
-    brought,
     issue,
+    operator_files,
     pem,
     put,
     secret,
@@ -47,16 +47,16 @@ if TYPE_CHECKING:
     from baikalctl.desired.state import Acme, DesiredState
 
 
-HURRY, ANEW, QUIET = Options(skip_delay=True), Options(force=True), Options(quiet=True)
+NOW, RENEW, QUIET = Options(skip_delay=True), Options(force=True), Options(quiet=True)
 REFUSAL = Refusal(reason="cal.example.org: connection refused", remedy="let port 80 lead here")
 DAY_S = 86400
 
 
 class Clock:
-    """A time that goes on when a test says so."""
+    """A clock that a test sets."""
 
     def __init__(self) -> None:
-        """Begin now."""
+        """Start at the present time."""
         self.now = time.time()
 
     def __call__(self) -> float:
@@ -64,23 +64,23 @@ class Clock:
         return self.now
 
     def wait(self, seconds: float) -> None:
-        """Let time go by."""
+        """Advance the clock."""
         self.now += seconds
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """Return what tells the time."""
+    """Return the clock that replaces ``time.time``."""
     made = Clock()
     monkeypatch.setattr(time, "time", made)
     return made
 
 
 class Authority:
-    """In an authority's place: what it answers, and when it was asked."""
+    """A fake authority: its answer, and when it was asked."""
 
     def __init__(self) -> None:
-        """Refuse."""
+        """Refuse at first."""
         self.answer: Callable[[DesiredState], Refusal | None] = lambda _: REFUSAL
         self.asked: list[float] = []
 
@@ -100,37 +100,37 @@ def ca(monkeypatch: pytest.MonkeyPatch) -> Authority:
 
 @pytest.fixture
 def it(host: Path) -> DesiredState:
-    """Return what is declared of a host that asks Let's Encrypt."""
+    """Return the state of a host with a certificate from Let's Encrypt."""
     assert host.is_dir()
     return declared(**LETSENCRYPT)
 
 
 def asking(it: DesiredState) -> Acme:
-    """Return how ``it`` asks."""
+    """Return the ACME settings of ``it``."""
     assert it.asking is not None
     return it.asking
 
 
 def issued(it: DesiredState, *certificates: x509.Certificate) -> Path:
-    """Have an authority have issued this chain, for what is declared."""
+    """Store this chain as issued by the declared authority; return its path."""
     first = certbot.first_line(it, asking(it))
     return put(selection.issued_path(it), pem(*certificates or (signed(*names(it)), CA)), first=first)
 
 
 def names(it: DesiredState) -> tuple[x509.DNSName, ...]:
-    """Return the names of a host as a certificate has them."""
+    """Return the names of a host in the form of a certificate."""
     return (DNS, FURTHER) if len(it.names) > 1 else (DNS,)
 
 
 def issues(it: DesiredState) -> None:
-    """Issue, as an answer of :class:`Authority`."""
+    """Issue a certificate, as an answer of :class:`Authority`."""
     issued(it)
 
 
-def care(it: DesiredState, options: Options | None = None) -> tuple[int, list[str]]:
-    """Care for the certificate, and return the status and what was said."""
-    said: list[str] = []
-    return renewal.maintain(it, said.append, options or Options()), said
+def maintain(it: DesiredState, options: Options | None = None) -> tuple[int, list[str]]:
+    """Run the command; return its status and messages."""
+    messages: list[str] = []
+    return renewal.maintain(it, messages.append, options or Options()), messages
 
 
 def due(it: DesiredState) -> str:
@@ -138,8 +138,8 @@ def due(it: DesiredState) -> str:
     return renewal.due(it, asking(it))
 
 
-def test_nothing_issued_is_due(it: DesiredState) -> None:
-    """Neither is what can't be used."""
+def test_a_host_without_an_issued_certificate_needs_one(it: DesiredState) -> None:
+    """An unusable one doesn't count."""
     assert due(it) == "Let's Encrypt has issued none yet"
     put(selection.issued_path(it), pem(signed(), CA), secret(OTHER_KEY), first=certbot.first_line(it, asking(it)))
     assert due(it) == "Let's Encrypt has issued none yet"
@@ -160,17 +160,19 @@ def test_nothing_issued_is_due(it: DesiredState) -> None:
     ],
     ids=["names", "key", "server", "directory of the same server"],
 )
-def test_what_was_issued_for_other_settings_is_due(it: DesiredState, changed: dict[str, object], reason: str) -> None:
-    """Even if it would serve; and back again it is not."""
-    place = issued(it, signed(DNS, FURTHER), CA)
+def test_a_certificate_for_other_settings_is_replaced(
+    it: DesiredState, changed: dict[str, object], reason: str
+) -> None:
+    """Even if it could be served. With the old settings, the old one is used again."""
+    path = issued(it, signed(DNS, FURTHER), CA)
     other = declared(**LETSENCRYPT | changed)
     assert due(other) == reason
     assert due(it) == ""
-    assert place.is_file()
+    assert path.is_file()
 
 
 @pytest.mark.usefixtures("host")
-def test_what_was_issued_for_names_in_another_order_is_not_due() -> None:
+def test_the_order_of_names_does_not_matter() -> None:
     """They are the same."""
     one, other = (
         declared(**LETSENCRYPT, hostnames=names)
@@ -180,208 +182,206 @@ def test_what_was_issued_for_names_in_another_order_is_not_due() -> None:
     assert due(other) == due(one) == ""
 
 
-def test_a_trial_elsewhere_costs_nothing(it: DesiredState, ca: Authority) -> None:
-    """Whoever tries the staging server and comes back has what was issued before."""
+def test_a_test_with_the_staging_server_keeps_the_real_certificate(it: DesiredState, ca: Authority) -> None:
+    """After returning to the real server, the earlier certificate is used."""
     ca.answer = issues
     staging = declared(**LETSENCRYPT, acme_server="staging")
     for each in (it, staging, it, staging):
-        assert care(each)[0] == 0
+        assert maintain(each)[0] == 0
         assert renewal.due(each, asking(each)) == ""
     assert len(ca.asked) == 2
 
 
-def test_one_with_an_expired_chain_is_due(host: Path, monkeypatch: pytest.MonkeyPatch, it: DesiredState) -> None:
-    """Another one comes with a newer chain."""
+def test_a_certificate_with_an_expired_chain_is_renewed(
+    host: Path, monkeypatch: pytest.MonkeyPatch, it: DesiredState
+) -> None:
+    """The new one comes with a newer chain."""
     trust(monkeypatch, host, ROOT)
-    place = issued(it, issue(DNS, signer=(OLD_CA, CA_KEY)), OLD_CA)
-    assert due(it) == f"{place} has a chain that has expired; take the authority's newer one"
+    path = issued(it, issue(DNS, signer=(OLD_CA, CA_KEY)), OLD_CA)
+    assert due(it) == f"the chain in {path} has expired; use the authority's newer chain"
 
 
-def test_an_expired_one_is_due(it: DesiredState) -> None:
-    """Of course."""
-    place = issued(it, signed(starts=-90, days=-1), CA)
-    assert due(it) == f"{place} has expired"
+def test_an_expired_certificate_is_renewed(it: DesiredState) -> None:
+    """Clients refuse it."""
+    path = issued(it, signed(starts=-90, days=-1), CA)
+    assert due(it) == f"{path} has expired"
 
 
-def test_one_without_our_name_is_due(it: DesiredState) -> None:
-    """Whatever it says that it was asked for."""
-    place = issued(it, signed(FURTHER), CA)
-    assert due(it) == f"{place} doesn't cover cal.example.org"
+def test_a_certificate_without_our_name_is_renewed(it: DesiredState) -> None:
+    """Even if its first line names the right request."""
+    path = issued(it, signed(FURTHER), CA)
+    assert due(it) == f"{path} doesn't cover cal.example.org"
 
 
-def test_one_of_tomorrow_is_not_due(it: DesiredState) -> None:
-    """The clock is wrong: another one would be of tomorrow as well, and each counts against the limits."""
+def test_a_certificate_that_is_not_valid_yet_is_not_renewed(it: DesiredState) -> None:
+    """The clock is wrong. A new one would have the same fault, and each counts against the limits."""
     issued(it, signed(starts=1), CA)
     assert due(it) == ""
 
 
 @pytest.mark.parametrize("life", [90, 45, 6])
-def test_one_is_due_after_two_thirds_of_its_life(it: DesiredState, clock: Clock, life: int) -> None:
-    """However long that is; each a little earlier by chance, so that a fleet doesn't ask all at once."""
-    moments = set()
+def test_a_certificate_is_renewed_after_two_thirds_of_its_lifetime(it: DesiredState, clock: Clock, life: int) -> None:
+    """At random a little earlier, so that the hosts of a fleet don't all ask at once."""
+    delays = set()
     for _ in range(8):
-        place = issued(it, signed(starts=0, days=life - 0.5), CA)
-        begun = selection.read_pair(it, place).begins
-        at = renewal.renewal_time(selection.read_pair(it, place))
+        path = issued(it, signed(starts=0, days=life - 0.5), CA)
+        begun = selection.read_pair(it, path).begins
+        at = renewal.renewal_time(selection.read_pair(it, path))
         assert (LIFE - SPREAD) * life * DAY_S <= at - begun <= LIFE * life * DAY_S
-        assert at == renewal.renewal_time(selection.read_pair(it, place)), "and always the same for the same one"
-        moments.add(round(at - begun))
+        assert at == renewal.renewal_time(selection.read_pair(it, path)), "the random part is the same for each call"
+        delays.add(round(at - begun))
         clock.now = at - 1
         assert due(it) == ""
         clock.now = at + 1
-        assert due(it) == f"it has {selection.read_pair(it, place).days_left} days left"
-    assert len(moments) > 4
+        assert due(it) == f"it has {selection.read_pair(it, path).days_left} days left"
+    assert len(delays) > 4
 
 
-def test_a_certificate_is_asked_for_and_serves_at_once(it: DesiredState, ca: Authority) -> None:
-    """Until then a self-signed one does; all of it is said."""
+def test_an_issued_certificate_is_used_at_once(it: DesiredState, ca: Authority) -> None:
+    """A self-signed one is served until then. Each step is reported."""
     ca.answer = issues
-    status, said = care(it)
+    status, messages = maintain(it)
     assert status == 0
-    assert said == [
+    assert messages == [
         f"make a self-signed certificate: {selection.issued_path(it)} is not there",
         "ask Let's Encrypt for a certificate for cal.example.org",
-        f"take the certificate of {selection.issued_path(it)} into service",
+        f"use the certificate in {selection.issued_path(it)}",
     ]
     assert selection.read_pair(it, selection.serving_pair(it)).days_left == 89
-    assert care(it) == (0, [])
+    assert maintain(it) == (0, [])
     assert len(ca.asked) == 1
     assert not Path(paths.ATTEMPTS).exists()
 
 
-def test_all_names_are_said(it: DesiredState, ca: Authority) -> None:
+def test_all_names_of_the_request_are_reported(it: DesiredState, ca: Authority) -> None:
     """Of what is asked for."""
     assert it.names
     more = declared(**LETSENCRYPT, hostnames=["dav.example.org"])
-    assert "ask Let's Encrypt for a certificate for cal.example.org, dav.example.org" in care(more)[1]
+    assert "ask Let's Encrypt for a certificate for cal.example.org, dav.example.org" in maintain(more)[1]
     assert len(ca.asked) == 1
 
 
-def test_a_refusal_is_told_and_tried_again_later(it: DesiredState, ca: Authority) -> None:
-    """Reason, remedy, and when; the status says that something is left, and what served still does."""
+def test_a_refusal_is_reported_with_the_time_of_the_next_attempt(it: DesiredState, ca: Authority) -> None:
+    """Exit status 75 means that something remains to be done. The old certificate stays in use."""
     issued(it, signed(starts=-90, days=2), CA)
-    status, said = care(it)
+    status, messages = maintain(it)
     assert status == NOT_YET == 75
     again = output.utc(ca.asked[0] + 600)
-    assert said[-1] == f"{REFUSAL.reason}; {REFUSAL.remedy}; Let's Encrypt is asked again after {again}"
+    assert messages[-1] == f"{REFUSAL.reason}; {REFUSAL.remedy}; Let's Encrypt is asked again after {again}"
     assert selection.read_pair(it, selection.serving_pair(it)).days_left == 2
 
 
-def test_moments_are_told_as_people_read_them() -> None:
-    """In the one time zone that logs and authorities share."""
+def test_times_are_shown_in_utc() -> None:
+    """Logs and authorities use it too."""
     assert output.utc(1_795_581_059) == "2026-11-25 04:30 UTC"
 
 
-def test_an_authority_is_asked_ever_more_rarely(it: DesiredState, ca: Authority, clock: Clock) -> None:
-    """After ten minutes, a hundred, and then once a day, however often somebody looks."""
-    care(it)
+def test_delays_between_attempts_grow_to_a_day(it: DesiredState, ca: Authority, clock: Clock) -> None:
+    """Ten minutes, a hundred minutes, then a day, however often the command runs."""
+    maintain(it)
     for times, delay in enumerate((600, 6000, DAY_S, DAY_S, DAY_S), start=1):
         clock.wait(delay - 1)
         for _ in range(3):
-            assert care(it, QUIET)[0] == NOT_YET
+            assert maintain(it, QUIET)[0] == NOT_YET
         assert len(ca.asked) == times
         clock.wait(1)
-        assert care(it, QUIET)[0] == NOT_YET
+        assert maintain(it, QUIET)[0] == NOT_YET
         assert len(ca.asked) == times + 1
 
 
-def test_a_success_is_forgetting(it: DesiredState, ca: Authority, clock: Clock) -> None:
-    """The next time begins anew."""
-    care(it)
+def test_a_success_deletes_the_earlier_failures(it: DesiredState, ca: Authority, clock: Clock) -> None:
+    """The next failure has the shortest delay again."""
+    maintain(it)
     clock.wait(601)
     ca.answer = issues
-    assert care(it)[0] == 0
+    assert maintain(it)[0] == 0
     ca.answer = lambda _: REFUSAL
     selection.issued_path(it).unlink()
-    care(it)
+    maintain(it)
     clock.wait(601)
-    care(it)
+    maintain(it)
     assert len(ca.asked) == 4
 
 
-def test_whoever_waits_is_told_why_and_until_when(it: DesiredState, ca: Authority, clock: Clock) -> None:
-    """Each time that somebody looks, but not each time that a timer does."""
-    care(it)
+def test_a_run_during_the_delay_reports_reason_and_time(it: DesiredState, ca: Authority, clock: Clock) -> None:
+    """A timer's run (--quiet) doesn't repeat it."""
+    maintain(it)
     clock.wait(10)
-    status, said = care(it)
+    status, messages = maintain(it)
     assert status == NOT_YET
-    assert len(said) == 1
-    assert said[0].startswith(
+    assert len(messages) == 1
+    assert messages[0].startswith(
         "cal.example.org: connection refused; let port 80 lead here; Let's Encrypt is asked again"
     )
-    assert care(it, QUIET) == (NOT_YET, [])
+    assert maintain(it, QUIET) == (NOT_YET, [])
     assert len(ca.asked) == 1
 
 
-def test_somebody_in_a_hurry_is_let_through_four_times_an_hour(it: DesiredState, ca: Authority, clock: Clock) -> None:
-    """The authority allows five failures; what was asked by the clock counts too."""
+def test_now_allows_four_attempts_per_hour(it: DesiredState, ca: Authority, clock: Clock) -> None:
+    """The authority allows five failures. Attempts of the timer count too."""
     for number in range(10):
-        assert care(it, HURRY if number else None)[0] == NOT_YET
+        assert maintain(it, NOW if number else None)[0] == NOT_YET
         clock.wait(60)
     assert len(ca.asked) == PATIENCE == 4
-    said = care(it, HURRY)[1]
-    assert said[-1].endswith(f"Let's Encrypt is asked again after {output.utc(ca.asked[0] + HOUR_S)}")
+    messages = maintain(it, NOW)[1]
+    assert messages[-1].endswith(f"Let's Encrypt is asked again after {output.utc(ca.asked[0] + HOUR_S)}")
     clock.now = ca.asked[0] + HOUR_S - 1
-    care(it, HURRY)
+    maintain(it, NOW)
     assert len(ca.asked) == 4
     clock.wait(2)
-    care(it, HURRY)
-    care(it, HURRY)
-    assert len(ca.asked) == 5, "as many as have left the hour"
+    maintain(it, NOW)
+    maintain(it, NOW)
+    assert len(ca.asked) == 5, "one attempt is older than an hour"
 
 
-def test_somebody_who_is_always_in_a_hurry_is_let_through_ten_times_a_day(
-    it: DesiredState, ca: Authority, clock: Clock
-) -> None:
-    """As a run that a timer does; what was asked by the clock counts too."""
+def test_now_allows_ten_attempts_per_day(it: DesiredState, ca: Authority, clock: Clock) -> None:
+    """An operator's timer may run the deploy. Attempts of the timer count too."""
     for _ in range(24 * 4 - 1):
-        assert care(it, HURRY)[0] == NOT_YET
+        assert maintain(it, NOW)[0] == NOT_YET
         clock.wait(HOUR_S / 4 + 1)
     assert len(ca.asked) == LASTING_PATIENCE == 10
     assert not renewal.may_request(it)
-    said = care(it, HURRY)[1]
-    assert said[-1].endswith(f"Let's Encrypt is asked again after {output.utc(ca.asked[0] + DAY_S)}")
+    messages = maintain(it, NOW)[1]
+    assert messages[-1].endswith(f"Let's Encrypt is asked again after {output.utc(ca.asked[0] + DAY_S)}")
     clock.now = ca.asked[0] + DAY_S - 1
-    care(it, HURRY)
+    maintain(it, NOW)
     assert len(ca.asked) == 10
     clock.wait(2)
     assert renewal.may_request(it)
-    care(it, HURRY)
-    care(it, HURRY)
-    assert len(ca.asked) == 11, "as many as have left the day"
+    maintain(it, NOW)
+    maintain(it, NOW)
+    assert len(ca.asked) == 11, "one attempt is older than a day"
 
 
-def test_an_authoritys_own_time_is_kept_even_in_a_hurry(it: DesiredState, ca: Authority, clock: Clock) -> None:
-    """It has said so, and would only refuse again."""
+def test_now_and_renew_respect_the_authoritys_own_delay(it: DesiredState, ca: Authority, clock: Clock) -> None:
+    """It would only refuse again."""
     ca.answer = lambda _: dataclasses.replace(REFUSAL, wait_s=5000)
-    for manner in (None, HURRY, ANEW, HURRY):
-        care(it, manner)
+    for options in (None, NOW, RENEW, NOW):
+        maintain(it, options)
         clock.wait(1000)
     assert len(ca.asked) == 1
     clock.wait(1001)
-    care(it)
+    maintain(it)
     assert len(ca.asked) == 2
     ca.answer = lambda _: REFUSAL
     clock.wait(5001)
-    care(it, HURRY)
-    assert len(ca.asked) == 2, "the second back-off is longer than what the authority wants"
+    maintain(it, NOW)
+    assert len(ca.asked) == 2, "our second delay is longer than the authority's"
     clock.wait(1000)
-    care(it)
-    care(it, HURRY)
-    assert len(ca.asked) == 4, "and then it is forgotten"
+    maintain(it)
+    maintain(it, NOW)
+    assert len(ca.asked) == 4, "after the delay, --now works again"
 
 
 @pytest.mark.parametrize("wait_s", [0, 1, 599, 601, 50_000, 100_000])
-def test_the_longer_wait_of_ours_and_theirs_counts(
-    it: DesiredState, ca: Authority, clock: Clock, wait_s: float
-) -> None:
-    """An authority that wants to be asked in a second isn't asked each second."""
+def test_the_longer_of_both_delays_applies(it: DesiredState, ca: Authority, clock: Clock, wait_s: float) -> None:
+    """Even if an authority allows the next request after one second, ours comes later."""
     ca.answer = lambda _: dataclasses.replace(REFUSAL, wait_s=wait_s)
     for number, delay in enumerate((600, 6000, DAY_S), start=1):
-        care(it)
+        maintain(it)
         assert len(ca.asked) == number
         clock.wait(max(delay, wait_s) - 1)
-        care(it)
+        maintain(it)
         assert len(ca.asked) == number
         clock.wait(2)
 
@@ -392,152 +392,150 @@ def test_the_longer_wait_of_ours_and_theirs_counts(
     ids=["names", "server", "key"],
 )
 @pytest.mark.parametrize("wait_s", [0, 5000])
-def test_another_wish_is_no_repetition(
+def test_a_corrected_setting_needs_no_delay(
     it: DesiredState, ca: Authority, changed: dict[str, object], wait_s: float
 ) -> None:
-    """Whoever has corrected a setting need not wait."""
+    """Failures of other settings don't count."""
     ca.answer = lambda _: dataclasses.replace(REFUSAL, wait_s=wait_s)
-    care(it)
+    maintain(it)
     other = declared(**LETSENCRYPT | changed)
-    care(other)
-    care(other)
+    maintain(other)
+    maintain(other)
     assert len(ca.asked) == 2
 
 
 @pytest.mark.parametrize("name", ["CERTBOT", "DNS_CREDENTIALS"])
-def test_a_corrected_secret_is_another_wish(it: DesiredState, ca: Authority, name: str) -> None:
-    """It stands in what certbot reads; of that, only a fingerprint is remembered."""
-    place = Path(getattr(paths, name))
-    place.write_text("secret = wrong-secret\n", encoding="ascii")
-    care(it)
-    care(it)
-    place.write_text("secret = right-secret\n", encoding="ascii")
-    care(it)
-    care(it)
+def test_a_corrected_secret_needs_no_delay(it: DesiredState, ca: Authority, name: str) -> None:
+    """It is in a file that certbot reads. Only its fingerprint is stored."""
+    path = Path(getattr(paths, name))
+    path.write_text("secret = wrong-secret\n", encoding="ascii")
+    maintain(it)
+    maintain(it)
+    path.write_text("secret = right-secret\n", encoding="ascii")
+    maintain(it)
+    maintain(it)
     assert len(ca.asked) == 2
     assert "secret =" not in Path(paths.ATTEMPTS).read_text(encoding="utf-8")
     assert stat.S_IMODE(Path(paths.ATTEMPTS).stat().st_mode) == 0o600
 
 
-def test_another_address_is_no_other_wish(it: DesiredState, ca: Authority) -> None:
-    """No account is changed by it, so the authority would say the same again."""
-    place = Path(paths.CERTBOT)
-    place.write_text("email = ops@example.org\nserver = x\n", encoding="ascii")
-    care(it)
-    place.write_text("email = other@example.org\nserver = x\n", encoding="ascii")
-    care(it)
+def test_another_email_address_keeps_the_delay(it: DesiredState, ca: Authority) -> None:
+    """It doesn't change the account, so the authority would answer the same."""
+    path = Path(paths.CERTBOT)
+    path.write_text("email = ops@example.org\nserver = x\n", encoding="ascii")
+    maintain(it)
+    path.write_text("email = other@example.org\nserver = x\n", encoding="ascii")
+    maintain(it)
     assert len(ca.asked) == 1
-    place.write_text("email = other@example.org\nserver = y\n", encoding="ascii")
-    care(it)
+    path.write_text("email = other@example.org\nserver = y\n", encoding="ascii")
+    maintain(it)
     assert len(ca.asked) == 2
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b"null", b"7", b"\xff", b'{"times": 3}'])
-def test_a_damaged_memory_is_none(it: DesiredState, ca: Authority, content: bytes) -> None:
-    """It costs one question at most."""
+def test_a_damaged_attempts_file_is_ignored(it: DesiredState, ca: Authority, content: bytes) -> None:
+    """It causes at most one more request."""
     Path(paths.ATTEMPTS).write_bytes(content)
-    care(it)
-    care(it)
+    maintain(it)
+    maintain(it)
     assert len(ca.asked) == 1
 
 
-def test_a_clock_that_was_wrong_keeps_nobody_waiting(it: DesiredState, ca: Authority, clock: Clock) -> None:
-    """What is remembered of the future isn't so."""
+def test_attempts_in_the_future_are_ignored(it: DesiredState, ca: Authority, clock: Clock) -> None:
+    """They come from a clock that was wrong."""
     clock.wait(400 * DAY_S)
-    care(it)
+    maintain(it)
     clock.wait(-400 * DAY_S)
-    care(it)
+    maintain(it)
     assert len(ca.asked) == 2
 
 
 def die(_: DesiredState) -> Refusal | None:
-    """Be killed, as an answer of :class:`Authority`."""
+    """Simulate a kill, as an answer of :class:`Authority`."""
     raise KeyboardInterrupt
 
 
-def test_a_clock_that_was_wrong_while_somebody_was_killed_keeps_nobody_waiting(
-    it: DesiredState, ca: Authority, clock: Clock
-) -> None:
-    """An attempt that was interrupted has no time that is counted, but one until which is waited."""
+def test_an_interrupted_attempt_in_the_future_is_ignored(it: DesiredState, ca: Authority, clock: Clock) -> None:
+    """It has no time among the failures, but a time for the next attempt."""
     ca.answer = die
     clock.wait(400 * DAY_S)
     with pytest.raises(KeyboardInterrupt):
-        care(it)
+        maintain(it)
     clock.wait(-400 * DAY_S)
     ca.answer = issues
-    assert care(it)[0] == 0
+    assert maintain(it)[0] == 0
     assert len(ca.asked) == 2
 
 
-def test_an_authoritys_longest_time_is_kept(it: DesiredState, ca: Authority, clock: Clock) -> None:
-    """Which is no sign of a clock that was wrong."""
+def test_the_longest_delay_of_an_authority_is_respected(it: DesiredState, ca: Authority, clock: Clock) -> None:
+    """It isn't taken for a wrong clock."""
     ca.answer = lambda _: dataclasses.replace(REFUSAL, wait_s=acme_errors.LONGEST_S)
-    care(it)
-    care(it, HURRY)
+    maintain(it)
+    maintain(it, NOW)
     clock.wait(acme_errors.LONGEST_S - 1)
-    care(it, HURRY)
+    maintain(it, NOW)
     assert len(ca.asked) == 1
     clock.wait(2)
-    care(it)
+    maintain(it)
     assert len(ca.asked) == 2
 
 
-def test_after_an_attempt_that_was_killed_the_clock_waits(it: DesiredState, ca: Authority, clock: Clock) -> None:
-    """Or else a machine that loses its power while it asks would do so over and over."""
+def test_an_interrupted_attempt_is_followed_by_a_delay(it: DesiredState, ca: Authority, clock: Clock) -> None:
+    """Otherwise a machine that loses power at each request would repeat it without end."""
     ca.answer = die
     with pytest.raises(KeyboardInterrupt):
-        care(it)
+        maintain(it)
     again = output.utc(ca.asked[0] + 600)
-    expected = f"an attempt is under way, or was interrupted; wait; Let's Encrypt is asked again after {again}"
-    assert care(it) == (NOT_YET, [expected])
+    expected = f"a request is running or was interrupted; wait; Let's Encrypt is asked again after {again}"
+    assert maintain(it) == (NOT_YET, [expected])
     clock.wait(599)
-    care(it)
+    maintain(it)
     assert len(ca.asked) == 1
     clock.wait(1)
     ca.answer = issues
-    assert care(it)[0] == 0
+    assert maintain(it)[0] == 0
     assert len(ca.asked) == 2
 
 
-def test_an_attempt_that_was_killed_is_none_that_was_refused(it: DesiredState, ca: Authority, clock: Clock) -> None:
-    """Only what the authority refused counts among those that it limits, and makes the waits longer."""
+def test_an_interrupted_attempt_does_not_count_as_a_failure(it: DesiredState, ca: Authority, clock: Clock) -> None:
+    """Only failures count against the limits and make the delays longer."""
     ca.answer = die
     for _ in range(PATIENCE + 1):
         with pytest.raises(KeyboardInterrupt):
-            care(it, HURRY)
+            maintain(it, NOW)
         assert renewal.may_request(it)
     ca.answer = lambda _: REFUSAL
-    care(it, HURRY)
+    maintain(it, NOW)
     asked = len(ca.asked)
     clock.wait(599)
-    care(it)
+    maintain(it)
     assert len(ca.asked) == asked
     clock.wait(1)
-    care(it)
-    assert len(ca.asked) == asked + 1, "the first wait is still the shortest"
+    maintain(it)
+    assert len(ca.asked) == asked + 1, "the first delay is still the shortest"
 
 
-def test_while_an_attempt_is_under_way_it_is_told_as_such(it: DesiredState, ca: Authority) -> None:
-    """To the doctor, who doesn't wait for it."""
+def test_a_running_attempt_is_visible_to_the_check(it: DesiredState, ca: Authority) -> None:
+    """The check doesn't wait for it."""
 
     def answer(_: DesiredState) -> Refusal | None:
-        found = attempts.last_attempts(it, asking(it))
-        assert found is not None
-        assert (found.reason, found.remedy) == ("an attempt is under way, or was interrupted", "wait")
-        assert (found.times, found.limited) == ((), False)
+        running = attempts.last_attempts(it, asking(it))
+        assert running is not None
+        assert (running.reason, running.remedy) == ("a request is running or was interrupted", "wait")
+        assert (running.times, running.limited) == ((), False)
         return REFUSAL
 
     ca.answer = answer
-    assert care(it)[1][-1].startswith(REFUSAL.reason)
+    assert maintain(it)[1][-1].startswith(REFUSAL.reason)
     assert len(ca.asked) == 1
 
 
-def test_what_cannot_be_remembered_is_not_tried(
+def test_no_request_is_made_if_attempts_cannot_be_stored(
     it: DesiredState, ca: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On a full disk an authority would be asked again each time."""
+    """On a full disk, the requests would repeat without a delay."""
     issued(it, signed(starts=-90, days=2), CA)
-    care(it)
+    maintain(it)
     Path(paths.ATTEMPTS).unlink()
 
     def full(_: int) -> None:
@@ -545,60 +543,60 @@ def test_what_cannot_be_remembered_is_not_tried(
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(HostError, match=r"attempts\.json can't be written \(No space left on device\)"):
-        care(it)
+        maintain(it)
     assert len(ca.asked) == 1
 
 
-def test_a_good_certificate_is_asked_for_anew_on_request(it: DesiredState, ca: Authority) -> None:
-    """As after its key was lost to somebody; the new one serves at once."""
+def test_renew_replaces_a_good_certificate(it: DesiredState, ca: Authority) -> None:
+    """For example after its key became known. The new one is used at once."""
     issued(it)
-    care(it)
+    maintain(it)
     before = selection.serving_pair(it).read_text(encoding="utf-8")
-    assert care(it, HURRY) == (0, [])
+    assert maintain(it, NOW) == (0, [])
     assert ca.asked == []
     ca.answer = issues
-    assert care(it, ANEW)[0] == 0
+    assert maintain(it, RENEW)[0] == 0
     assert len(ca.asked) == 1
     assert selection.serving_pair(it).read_text(encoding="utf-8") != before
 
 
-def test_a_refusal_of_a_new_one_leaves_the_good_one(it: DesiredState, ca: Authority) -> None:
-    """And isn't due, so the clock doesn't ask again."""
+def test_a_failed_renew_keeps_the_good_certificate(it: DesiredState, ca: Authority) -> None:
+    """It isn't due, so the timer doesn't ask again."""
     issued(it)
-    care(it)
+    maintain(it)
     before = selection.serving_pair(it).read_text(encoding="utf-8")
-    assert care(it, ANEW)[0] == NOT_YET
+    assert maintain(it, RENEW)[0] == NOT_YET
     assert selection.serving_pair(it).read_text(encoding="utf-8") == before
-    assert care(it) == (0, [])
+    assert maintain(it) == (0, [])
     assert len(ca.asked) == 1
 
 
-def test_two_never_ask_at_once(it: DesiredState, ca: Authority) -> None:
-    """The timer, and somebody by hand: the second is told, and doesn't wait for minutes."""
-    care(it)
+def test_two_processes_never_ask_at_the_same_time(it: DesiredState, ca: Authority) -> None:
+    """The second one, for example the operator's next to the timer's, reports that and ends at once."""
+    maintain(it)
     with (Path(paths.ACME) / "lock").open("a", encoding="ascii") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        assert care(it, HURRY) == (NOT_YET, ["Let's Encrypt is being asked already"])
+        assert maintain(it, NOW) == (NOT_YET, ["another process is already asking Let's Encrypt"])
     assert len(ca.asked) == 1
-    care(it, HURRY)
+    maintain(it, NOW)
     assert len(ca.asked) == 2
 
 
-def test_the_lock_is_roots_alone(it: DesiredState, ca: Authority) -> None:
-    """Whatever the umask is: who may open it may hold it."""
+def test_only_root_can_open_the_lock(it: DesiredState, ca: Authority) -> None:
+    """Whichever umask is set: an account that can open the lock can hold it."""
     previous = os.umask(0)
     try:
-        care(it)
+        maintain(it)
     finally:
         os.umask(previous)
     assert stat.S_IMODE((Path(paths.ACME) / "lock").stat().st_mode) == 0o600
     assert len(ca.asked) == 1
 
 
-def test_whoever_comes_second_asks_only_if_that_is_still_due(
+def test_the_second_process_asks_only_if_a_certificate_is_still_due(
     it: DesiredState, ca: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first may have got one in the meantime."""
+    """The first one may have got one."""
     true_flock = fcntl.flock
 
     def flock(lock: int, how: int) -> None:
@@ -607,13 +605,13 @@ def test_whoever_comes_second_asks_only_if_that_is_still_due(
         true_flock(lock, how)
 
     monkeypatch.setattr(fcntl, "flock", flock)
-    assert care(it)[0] == 0
+    assert maintain(it)[0] == 0
     assert ca.asked == []
     assert selection.read_pair(it, selection.serving_pair(it)).days_left == 89
 
 
 def test_the_data_is_not_locked_while_an_authority_is_asked(it: DesiredState, ca: Authority) -> None:
-    """That takes minutes, and a deploy must not wait for it."""
+    """A request takes minutes, and a deploy must not wait for it."""
 
     def answer(_: DesiredState) -> Refusal:
         with Path(paths.LOCK).open("a", encoding="ascii") as lock:
@@ -621,15 +619,15 @@ def test_the_data_is_not_locked_while_an_authority_is_asked(it: DesiredState, ca
         return REFUSAL
 
     ca.answer = answer
-    assert care(it)[0] == NOT_YET
+    assert maintain(it)[0] == NOT_YET
     assert len(ca.asked) == 1
 
 
 @pytest.mark.parametrize("refusal", [None, REFUSAL], ids=["issued", "refused"])
-def test_whoever_was_overtaken_by_a_deploy_takes_nothing(
+def test_a_request_during_a_deploy_does_not_change_the_served_certificate(
     it: DesiredState, ca: Authority, monkeypatch: pytest.MonkeyPatch, refusal: Refusal | None
 ) -> None:
-    """It has brought what serves to other settings meanwhile: to take, by the old ones, would undo that."""
+    """The deploy has changed the settings; using the old ones would undo its work."""
     Path(paths.DECLARED).write_text(it.to_json(), encoding="utf-8")
     reloads: list[str] = []
 
@@ -648,81 +646,83 @@ def test_whoever_was_overtaken_by_a_deploy_takes_nothing(
     ca.answer = answer
     take(it)
     before = selection.serving_pair(it).read_text(encoding="utf-8")
-    status, said = care(it)
-    assert (status, len(said)) == (NOT_YET if refusal else 0, 2 if refusal else 1)
+    status, messages = maintain(it)
+    assert (status, len(messages)) == (NOT_YET if refusal else 0, 2 if refusal else 1)
     assert selection.serving_pair(it).read_text(encoding="utf-8") == before
     assert reloads == []
     Path(paths.DECLARED).write_text(it.to_json(), encoding="utf-8")
-    care(it)
+    maintain(it)
     assert selection.serving_pair(it).read_text(encoding="utf-8") != before
     assert reloads == ["letsencrypt"]
 
 
 @pytest.mark.parametrize("content", [None, "", "{}"], ids=["none", "empty", "of another version"])
-def test_settings_that_cannot_be_read_overtake_nobody(it: DesiredState, ca: Authority, content: str | None) -> None:
-    """Another sentence tells of them; what was issued serves."""
+def test_unreadable_settings_do_not_prevent_the_use_of_a_new_certificate(
+    it: DesiredState, ca: Authority, content: str | None
+) -> None:
+    """Another message reports them."""
     if content is not None:
         Path(paths.DECLARED).write_text(content, encoding="utf-8")
     ca.answer = issues
-    assert care(it)[0] == 0
+    assert maintain(it)[0] == 0
     assert not selection.read_pair(it, selection.serving_pair(it)).self_signed
 
 
 @pytest.mark.parametrize("tls", ["selfsigned", "off"])
-def test_nobody_is_asked_where_no_authority_is_declared(host: Path, ca: Authority, tls: str) -> None:
-    """Not even on request."""
+def test_no_authority_is_asked_if_none_is_declared(host: Path, ca: Authority, tls: str) -> None:
+    """Not even with --renew."""
     assert host.is_dir()
-    for manner in (None, HURRY, ANEW):
-        assert care(declared(tls=tls), manner)[0] == 0
+    for options in (None, NOW, RENEW):
+        assert maintain(declared(tls=tls), options)[0] == 0
     assert ca.asked == []
     assert not renewal.may_request(declared(tls=tls))
 
 
-def test_a_deploy_learns_whether_it_may_ask(it: DesiredState, ca: Authority, clock: Clock) -> None:
-    """Where it is due, within what somebody in a hurry gets."""
+def test_may_request_is_true_if_a_request_is_due_and_allowed(it: DesiredState, ca: Authority, clock: Clock) -> None:
+    """The limits of --now apply."""
     assert renewal.may_request(it)
     for _ in range(PATIENCE):
         assert renewal.may_request(it)
-        care(it, HURRY)
+        maintain(it, NOW)
     assert not renewal.may_request(it)
     clock.wait(HOUR_S + 1)
     assert renewal.may_request(it)
     ca.answer = lambda _: dataclasses.replace(REFUSAL, wait_s=5000)
-    care(it, HURRY)
+    maintain(it, NOW)
     assert not renewal.may_request(it)
     issued(it)
     clock.wait(5001)
-    assert not renewal.may_request(it), "there is a good one"
+    assert not renewal.may_request(it), "the certificate is good"
 
 
 @pytest.mark.parametrize("chain", [(issue(DNS, starts=-300, days=97),), (issue(DNS),)], ids=["old", "new"])
-def test_a_container_looks_after_a_self_signed_certificate_once_an_hour(
+def test_a_container_checks_a_self_signed_certificate_every_hour(
     host: Path, chain: tuple[x509.Certificate, ...]
 ) -> None:
-    """It is made anew by the days that it has left, not by the part of its life that has gone."""
+    """Its renewal depends on the days left, not on the part of its lifetime."""
     assert host.is_dir()
     it = declared()
     put(selection.serving_pair(it), pem(*chain))
     assert renewal.next_check_s(it) == HOUR_S
 
 
-def test_a_container_looks_after_files_every_minute(host: Path) -> None:
-    """Nothing tells it that somebody has replaced them."""
-    assert renewal.next_check_s(brought(host, pem(issue(DNS)))) == 60
+def test_a_container_checks_files_every_minute(host: Path) -> None:
+    """No event reports that they were replaced."""
+    assert renewal.next_check_s(operator_files(host, pem(issue(DNS)))) == 60
 
 
 def test_a_container_sleeps_until_the_next_attempt(it: DesiredState, ca: Authority, clock: Clock) -> None:
-    """An hour at most, and a little at least; and with a good certificate, until it is due."""
-    care(it)
+    """At least ten seconds and at most an hour. With a good certificate, until it is due."""
+    maintain(it)
     assert round(renewal.next_check_s(it)) == 600
     clock.wait(597)
     assert renewal.next_check_s(it) == 10
     clock.wait(4)
-    care(it)
-    assert renewal.next_check_s(it) == HOUR_S, "6000 s would be too long"
-    place = issued(it)
+    maintain(it)
+    assert renewal.next_check_s(it) == HOUR_S, "the delay of 6000 s is longer than an hour"
+    path = issued(it)
     assert renewal.next_check_s(it) == HOUR_S
-    clock.now = renewal.renewal_time(selection.read_pair(it, place)) - 100
+    clock.now = renewal.renewal_time(selection.read_pair(it, path)) - 100
     assert round(renewal.next_check_s(it)) == 100
     clock.wait(200)
     Path(paths.ATTEMPTS).unlink()
@@ -730,52 +730,50 @@ def test_a_container_sleeps_until_the_next_attempt(it: DesiredState, ca: Authori
     assert len(ca.asked) == 2
 
 
-def test_a_container_that_never_asked_looks_again_in_time(it: DesiredState) -> None:
-    """Somebody else may have been at work."""
+def test_a_container_without_an_attempt_checks_again_within_an_hour(it: DesiredState) -> None:
+    """Another container may have stored a certificate."""
     assert renewal.next_check_s(it) == HOUR_S
 
 
-def test_replaced_files_are_taken_into_service(host: Path) -> None:
-    """Which is said, once."""
-    it = brought(host, pem(issue(DNS)))
-    assert care(it) == (0, [f"take the certificate of {it.tls_certificate} into service"])
-    assert care(it) == (0, [])
+def test_replaced_files_are_used(host: Path) -> None:
+    """It is reported once."""
+    it = operator_files(host, pem(issue(DNS)))
+    assert maintain(it) == (0, [f"use the certificate in {it.tls_certificate}"])
+    assert maintain(it) == (0, [])
 
 
-def test_files_may_be_replaced_one_after_the_other(host: Path) -> None:
-    """In between they don't fit, which isn't worth a word."""
-    care(brought(host, pem(issue(DNS))))
-    it = brought(host, pem(issue(DNS, key=OTHER_KEY)), GOOD_KEY)
+def test_certificate_and_key_may_be_replaced_one_after_the_other(host: Path) -> None:
+    """That they don't match for a moment isn't reported."""
+    maintain(operator_files(host, pem(issue(DNS))))
+    it = operator_files(host, pem(issue(DNS, key=OTHER_KEY)), GOOD_KEY)
     complete = threading.Timer(0.2, Path(it.tls_key).write_bytes, [secret(OTHER_KEY)])
     complete.start()
-    assert care(it, QUIET) == (0, [f"take the certificate of {it.tls_certificate} into service"])
+    assert maintain(it, QUIET) == (0, [f"use the certificate in {it.tls_certificate}"])
     complete.join()
 
 
-def test_files_that_are_replaced_while_they_are_taken_are_taken_again(
-    host: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Nothing else would tell of the later ones: systemd starts nothing twice at once."""
+def test_files_that_are_replaced_during_a_run_are_used_too(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No other event would report the later ones: systemd doesn't start a running unit again."""
     chains = [pem(issue(DNS, days=days)) for days in (50, 60, 70)]
-    it = brought(host, chains[0])
+    it = operator_files(host, chains[0])
     later = chains[1:]
     true_take = renewal._use
 
     def take_(it: DesiredState, say: Callable[[str], None]) -> None:
         true_take(it, say)
         if later:
-            place = Path(it.tls_certificate).with_suffix(".new")
-            place.write_bytes(later.pop(0))
-            place.replace(it.tls_certificate)
+            path = Path(it.tls_certificate).with_suffix(".new")
+            path.write_bytes(later.pop(0))
+            path.replace(it.tls_certificate)
 
     monkeypatch.setattr(renewal, "_use", take_)
-    assert care(it) == (0, [f"take the certificate of {it.tls_certificate} into service"] * 3)
+    assert maintain(it) == (0, [f"use the certificate in {it.tls_certificate}"] * 3)
     assert selection.serving_pair(it).read_bytes() == chains[2] + GOOD_KEY
 
 
-def test_files_that_never_stay_as_they_are_end_at_some_time(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The next look goes on."""
-    it = brought(host, pem(issue(DNS)))
+def test_files_that_change_all_the_time_do_not_block_a_run(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next run continues."""
+    it = operator_files(host, pem(issue(DNS)))
     rounds: list[int] = []
 
     def touch(*_: object) -> None:
@@ -783,60 +781,62 @@ def test_files_that_never_stay_as_they_are_end_at_some_time(host: Path, monkeypa
         os.utime(it.tls_certificate, ns=(0, len(rounds)))
 
     monkeypatch.setattr(renewal, "_use", touch)
-    assert care(it)[0] == 0
+    assert maintain(it)[0] == 0
     assert len(rounds) == renewal.ROUNDS == 5
 
 
-def test_files_that_go_while_somebody_looks_are_no_error(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Between two programs that replace them, or as a disk is taken away; the old pair goes on serving."""
+def test_files_that_disappear_during_a_run_keep_the_old_pair(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For example between two programs that replace them, or if a disk is removed."""
     monkeypatch.setattr(renewal, "COMPLETION_S", -1)
-    it = brought(host, pem(issue(DNS)))
-    care(it)
+    it = operator_files(host, pem(issue(DNS)))
+    maintain(it)
     true_is_file = Path.is_file
 
     def is_file(path: Path) -> bool:
-        found = true_is_file(path)
+        result = true_is_file(path)
         if str(path) == it.tls_key:
             path.unlink(missing_ok=True)
-        return found
+        return result
 
     monkeypatch.setattr(Path, "is_file", is_file)
     Path(it.tls_certificate).unlink()
-    expected = f"{it.tls_certificate} is not there; until that is fixed, the old one goes on serving"
-    assert care(it) == (NOT_YET, [expected])
+    expected = f"{it.tls_certificate} is not there; until that is fixed, the old certificate stays in use"
+    assert maintain(it) == (NOT_YET, [expected])
 
 
-def test_files_that_stay_broken_are_told_once(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """To a timer; whoever asks is always told, and what was broken in another way, or anew, is told too."""
+def test_broken_files_are_reported_once_to_a_timer(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other runs always report them. A new fault, or the same fault after a repair, is reported again."""
     monkeypatch.setattr(renewal, "COMPLETION_S", -1)
-    care(brought(host, pem(issue(DNS))))
-    it = brought(host, pem(issue(DNS)), secret(OTHER_KEY))
-    broken = f"{it.tls_key} is not the key of {it.tls_certificate}; until that is fixed, the old one goes on serving"
-    assert care(it, QUIET) == (NOT_YET, [broken])
-    assert care(it, QUIET) == (NOT_YET, [])
-    assert care(it) == (NOT_YET, [broken])
-    brought(host, pem(issue(DNS)), b"")
-    status, said = care(it, QUIET)
-    assert (status, len(said)) == (NOT_YET, 1)
-    assert "is no private key in PEM form" in said[0]
-    brought(host, pem(issue(DNS)))
-    assert care(it, QUIET)[0] == 0
-    brought(host, pem(issue(DNS)), secret(OTHER_KEY))
-    assert care(it, QUIET) == (NOT_YET, [broken])
+    maintain(operator_files(host, pem(issue(DNS))))
+    it = operator_files(host, pem(issue(DNS)), secret(OTHER_KEY))
+    broken = (
+        f"{it.tls_key} is not the key of {it.tls_certificate}; until that is fixed, the old certificate stays in use"
+    )
+    assert maintain(it, QUIET) == (NOT_YET, [broken])
+    assert maintain(it, QUIET) == (NOT_YET, [])
+    assert maintain(it) == (NOT_YET, [broken])
+    operator_files(host, pem(issue(DNS)), b"")
+    status, messages = maintain(it, QUIET)
+    assert (status, len(messages)) == (NOT_YET, 1)
+    assert "is no private key in PEM form" in messages[0]
+    operator_files(host, pem(issue(DNS)))
+    assert maintain(it, QUIET)[0] == 0
+    operator_files(host, pem(issue(DNS)), secret(OTHER_KEY))
+    assert maintain(it, QUIET) == (NOT_YET, [broken])
     assert selection.read_pair(it, selection.serving_pair(it)).fault() == ""
 
 
-def test_files_that_are_broken_where_nothing_serves_are_an_error(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Then there is nothing to go on with."""
+def test_broken_files_without_an_old_pair_are_an_error(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is nothing that could be served."""
     monkeypatch.setattr(renewal, "COMPLETION_S", -1)
-    it = brought(host, pem(signed(), CA, ROOT), b"")
+    it = operator_files(host, pem(signed(), CA, ROOT), b"")
     with pytest.raises(HostError, match="is no private key in PEM form"):
-        care(it)
+        maintain(it)
 
 
-def test_a_web_server_that_does_not_take_it_is_told(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever serves then, something is left to be tried again."""
+def test_a_failed_reload_is_reported(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The status says that something remains to be done."""
     assert host.is_dir()
     monkeypatch.setattr(renewal, "reload_if_changed", lambda *_: "nginx refuses its configuration")
-    status, said = care(declared())
-    assert (status, said[-1]) == (NOT_YET, "nginx refuses its configuration")
+    status, messages = maintain(declared())
+    assert (status, messages[-1]) == (NOT_YET, "nginx refuses its configuration")
