@@ -42,7 +42,8 @@ def markdown() -> str:
             area = definition.area
             title = area[0].upper() + area[1:]
             parts.append(
-                f"\n## {title}\n\n| setting | environment variable | values | default | description |\n|---|---|---|---|---|\n"
+                f"\n## {title}\n\n| setting | environment variable | values | default | description |\n"
+                "|---|---|---|---|---|\n"
             )
         variable = "– (not in a container)" if definition.machine_only else f"`{PREFIX}{name.upper()}`"
         lock = " 🔒" if definition.secret else ""

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from baikalctl.errors import Fault, unknown_name
-from baikalctl.settings import validators
 from baikalctl.settings.value_types import Choice, Kind, SecretValue, Text, describe
 
 if TYPE_CHECKING:
@@ -102,9 +101,9 @@ def email(text: str) -> str:
 
 
 def _color(text: str) -> str:
-    return validators.matches(r"#[0-9a-fA-F]{6}([0-9a-fA-F]{2})?", 'is not a colour; write "#RRGGBB", or "#RRGGBBAA"')(
-        text
-    ).upper()
+    if not re.fullmatch(r"#[0-9a-fA-F]{6}([0-9a-fA-F]{2})?", text):
+        raise ValueError('is not a colour; write "#RRGGBB", or "#RRGGBBAA"')
+    return text.upper()
 
 
 NAME = Text("a user name", _user_name)

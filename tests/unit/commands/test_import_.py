@@ -548,7 +548,7 @@ def test_help_says_what_a_source_is() -> None:
     """On the command line."""
     command = [sys.executable, "-m", "baikalctl", "import", "--help"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=HOME)
-    assert "directory that holds its config/ and Specific/" in done.stdout
+    assert "directory of the other installation, with config/ and Specific/" in " ".join(done.stdout.split())
 
 
 def test_what_was_kept_of_a_servers_database_is_taken_from_beside_its_yaml(host: Path, old: OldInstallation) -> None:

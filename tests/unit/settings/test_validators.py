@@ -68,3 +68,13 @@ def test_acme_server_with_special_characters_is_refused(text: str) -> None:
     for broken in (text + right, right[:10] + text + right[10:], right + text):
         with pytest.raises(ValueError, match="is not an ACME server"):
             validators.acme_server(broken)
+
+
+@pytest.mark.parametrize(
+    ("rule", "text"), [(validators.repository, ""), (validators.printable, "hunter2\n"), (validators.login, "jo\n")]
+)
+def test_empty_text_or_newline_is_refused_by_the_rule_itself(rule: Callable[[str], str], text: str) -> None:
+    """Although the type of the setting handles them first."""
+    with pytest.raises(ValueError, match=r"is not a (restic repository|login name)|choose another password") as caught:
+        rule(text)
+    assert "hunter2" not in str(caught.value)
