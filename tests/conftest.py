@@ -23,7 +23,7 @@ REMOVED: Final = "baikalctl/installing.py"
 
 LONGEST: Final = (
     *("database_move", "mail", "postfix", "releases", "interruption", "local_databases", "fleet", "container_data"),
-    *("upgrade_databases", "image", "restic", "database_server_outage", "container_acme", "acme", "upgrade"),
+    *("upgrade_databases", "image", "restic", "database_server_outage", "container_authority", "authority", "upgrade"),
     *("container_security", "swarm", "invitation_mail", "own_certificate", "proxies", "container", "corpus", "machine"),
     *("import", "layout_upgrade", "restore", "upgrade_interrupted", "bench", "disaster", "tls", "container_load"),
 )

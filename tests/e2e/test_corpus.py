@@ -96,8 +96,8 @@ def test_each_user_sees_all_data_and_differences_are_reported(filled: Server) ->
     other = dav.send("GET", f"{home}{first}").body.replace(b"CONFIRMED", b"").replace(b"SUMMARY:", b"SUMMARY:!", 1)
     assert dav.send("PUT", f"{home}{first}", other, Content_Type="text/calendar").status == 204
     assert dav.send("DELETE", f"{home}{second}").status == 204
-    listed = compare(before, fetch_all(filled.url, SMALL.people()))
-    assert [line.split(":")[0].split(" from")[0] for line in listed] == [
+    differences = compare(before, fetch_all(filled.url, SMALL.people()))
+    assert [line.split(":")[0].split(" from")[0] for line in differences] == [
         f"{home}{first} has other bytes",
         f"{home}{first} has another ETag",
         f"{home}{second} is gone",

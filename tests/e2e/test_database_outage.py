@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.lab.clients import EVENT
-from tests.lab.http_request import PASSWORD
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -109,13 +108,3 @@ def test_errors_of_clients_are_unchanged(server: Server) -> None:
         assert "retry-after" not in answer.headers
     # Newer releases of sabre/dav answer this with a server error.
     assert server.ask("REPORT", CALENDAR, user="jo", body="<no").status in {400, 500}
-
-
-def test_admin_pages_keep_their_session(server: Server) -> None:
-    """In a file, if the database is SQLite."""
-    form = {"Content-Type": "application/x-www-form-urlencoded"}
-    login = f"auth=1&login=admin&password={PASSWORD.replace(' ', '+')}"
-    first = server.ask("POST", "/admin/", body=login, headers=form)
-    assert (first.status, first.headers["location"]) == (302, "/admin/")
-    cookie = {"Cookie": first.headers["set-cookie"].partition(";")[0]}
-    assert 'type="password"' not in server.ask("GET", "/admin/", headers=cookie).body

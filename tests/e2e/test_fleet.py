@@ -13,8 +13,8 @@ import pytest
 
 from tests.lab.deploying import REPOSITORY, Outcome, command_line, pyinfra
 from tests.lab.engine import wait_until
+from tests.lab.old_php import old_php
 from tests.lab.server import Server
-from tests.lab.wrong_packages import INDEX
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -67,21 +67,15 @@ def summary(output: str) -> str:
 
 def test_unsupported_host_is_found_before_any_change(fleet: Fleet) -> None:
     """PHP 8.1 on one of ten: the host and the remedy are named, and all ten are unchanged."""
-    machine = fleet.servers[OLD_PHP].machine
-    machine.run("mkdir -p /srv/old")
-    machine.write("/srv/old/Packages", INDEX)
-    machine.write("/etc/apt/sources.list.d/old.list", "deb [trusted=yes] file:/srv/old ./\n")
-    machine.write("/etc/apt/preferences.d/old", "Package: php-fpm\nPin: version 2:8.1*\nPin-Priority: 1001\n")
-    machine.run("apt-get update 2>&1")
-    before = fleet.snapshots(0, OLD_PHP, 9)
-    outcome = fleet.deploy()
+    with old_php(fleet.servers[OLD_PHP].machine):
+        before = fleet.snapshots(0, OLD_PHP, 9)
+        outcome = fleet.deploy()
+        assert fleet.snapshots(0, OLD_PHP, 9) == before
     assert outcome.status == 1
     faults = [line for line in outcome.output.splitlines() if line.strip().startswith("cal-")]
     assert len(faults) == 1
     assert f"cal-{OLD_PHP}: Debian" in faults[0]
     assert "has PHP 8.1, and Baïkal" in faults[0]
-    assert fleet.snapshots(0, OLD_PHP, 9) == before
-    machine.run("rm -r /srv/old /etc/apt/sources.list.d/old.list /etc/apt/preferences.d/old")
 
 
 def test_full_disk_stops_the_roll_out_after_its_batch(fleet: Fleet) -> None:

@@ -135,9 +135,9 @@ def test_no_acknowledged_write_is_lost_when_a_replica_is_killed(engine: Engine, 
             wait_for(streams, 50)
             engine.docker("kill", stack.containers()[0])
             wait_for(streams, 100)
-        inspect = streams.outcomes()
-        assert set(inspect) <= {str(Outcome.ACKNOWLEDGED), RETRIED}, inspect
-        assert inspect[RETRIED] <= 2 * streams.streams, "more than the requests at the replica"
+        outcomes = streams.outcomes()
+        assert set(outcomes) <= {str(Outcome.ACKNOWLEDGED), RETRIED}, outcomes
+        assert outcomes[RETRIED] <= 2 * streams.streams, "more than the requests at the replica"
         assert lost(stack, streams.acknowledged()) == []
         stack.wait_until_serving()
 

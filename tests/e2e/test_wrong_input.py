@@ -10,9 +10,9 @@ import pytest
 
 from baikalctl.settings.known_releases import KNOWN_RELEASES
 from tests.lab.deploying import pyinfra
+from tests.lab.old_php import old_php
 from tests.lab.release import Release, standin
 from tests.lab.server import Server
-from tests.lab.wrong_packages import INDEX
 from tests.unit.settings.cases import REFUSED
 from tests.unit.settings.cases.common import SECRET, VARIABLES
 
@@ -150,19 +150,12 @@ def test_user_without_privileges_gets_the_remedy(
 
 def test_a_host_with_too_old_a_php_is_refused_with_the_remedy(bare: Server) -> None:
     """As on Ubuntu 22.04, where apt offers 8.1: reported before the first change."""
-    bare.machine.run("mkdir -p /srv/old")
-    bare.machine.write("/srv/old/Packages", INDEX)
-    bare.machine.write("/etc/apt/sources.list.d/old.list", "deb [trusted=yes] file:/srv/old ./\n")
-    bare.machine.write("/etc/apt/preferences.d/old", "Package: php-fpm\nPin: version 2:8.1*\nPin-Priority: 1001\n")
-    bare.machine.run("apt-get update 2>&1")
-    try:
+    with old_php(bare.machine):
         before = bare.machine.snapshot(TOUCHABLE)
         outcome = bare.deploy()
         assert outcome.status == 1
         assert "has PHP 8.1, and Baïkal 0.12.1 needs 8.2; set baikal_version to 0.11.1" in outcome.output
         assert bare.machine.snapshot(TOUCHABLE) == before
-    finally:
-        bare.machine.run("rm -r /srv/old /etc/apt/sources.list.d/old.list /etc/apt/preferences.d/old")
 
 
 def test_an_unreachable_host_is_named(bare: Server) -> None:

@@ -255,7 +255,7 @@ def test_host_name_is_changed_by_a_setting_and_a_run(setup: Setup) -> None:
     try:
         outcome = server.deploy(hostnames=[OTHER])
         assert outcome.status == 0, outcome.output
-        assert "until then this one is served" in outcome.output, "the old name keeps its certificate"
+        assert "until then this one serves" in outcome.output, "the old name keeps its certificate"
         assert "Pebble" in served_certificate(server.port, NAME).issuer
         authority.set_address(OTHER, setup.address)
         assert server.deploy(hostnames=[OTHER]).changed == [ASK]
