@@ -53,7 +53,7 @@ def write(folder: Path, description: Manifest) -> StoredArchive:
             sync(place)
     except OSError as error:
         message = (
-            f"the archive can't be written ({error.strerror}); make room in {place}, "
+            f"the archive can't be written ({error.strerror}); free disk space in {place}, "
             "or keep fewer archives (backup_keep_daily, …_weekly, …_monthly)"
         )
         raise HostError(message) from None

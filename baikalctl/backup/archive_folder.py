@@ -30,15 +30,15 @@ def copy_folder(source: Path, what: str, folder: Path) -> Manifest:
             description = manifest_from(what, lambda: stream.read(manifest.LARGEST + 1), stream.fileno())
     except FileNotFoundError:
         raise HostError(
-            f"{what} is not an archive of ours (it has no {manifest.NAME}); name another snapshot"
+            f"{what} is not an archive of baikalctl (it has no {manifest.NAME}); choose another snapshot"
         ) from None
     refuse_without_room(description.size, folder, what)
     try:
         more = next((name for name in _names(source) if name not in (manifest.NAME, *description.files)), "")
     except RecursionError:
-        more = "folders in folders without end"
+        more = "endlessly nested folders"
     if more:
-        raise HostError(f"{what} holds {more!r}, which its manifest doesn't name; name another snapshot")
+        raise HostError(f"{what} contains {more!r}, which is not in its manifest; choose another snapshot")
     for name, expected in description.files.items():
         try:
             with contextlib.ExitStack() as stack:
@@ -65,4 +65,4 @@ def _copy(what: str, name: str, stream: BinaryIO, target: BinaryIO | None, expec
         if target:
             target.write(piece)
     if Member(size=size, sha256=digest.hexdigest()) != expected:
-        raise damaged(what, f"{name} is not what it was")
+        raise damaged(what, f"the content of {name} is not what the manifest says")

@@ -46,7 +46,7 @@ def find(value: str) -> Path:
     if value == "latest":
         other = all_archives()
         if not other:
-            message = f"there is no archive in {paths.BACKUPS}; baikalctl backup makes one"
+            message = f"there is no archive in {paths.BACKUPS}; run baikalctl backup to make one"
             raise HostError(message)
         # Not one whose date is to come: another host, or a wrong clock, may have named it.
         return next((each for each in other if each.created < time.time() + AHEAD_S), other[0]).path
@@ -61,10 +61,10 @@ def created_at(name_: str) -> float:
     """
     match = _NAME.fullmatch(name_)
     if not match:
-        raise ValueError(f"{name_!r} is no name of an archive")
+        raise ValueError(f"{name_!r} is not the name of an archive")
     seconds = manifest.parse_time(match["created"])
     if name(seconds, manifest.label(match["label"] or "")) != name_:
-        raise ValueError(f"{name_!r} is no name of an archive")
+        raise ValueError(f"{name_!r} is not the name of an archive")
     return seconds
 
 

@@ -48,7 +48,7 @@ def collect_files(folder: Path, declared: DesiredState, label: str) -> Manifest:
     """
     found = config.read()
     if not found:
-        message = f"{paths.BAIKAL_YAML} is not there: this host has no data yet; run the deploy first"
+        message = f"{paths.BAIKAL_YAML} does not exist: this host has no data yet; run the deploy first"
         raise HostError(message)
     database = current_database.compared(current_database.section(declared), found)
     configured = str(found.get("system", {}).get("configured_version", ""))
@@ -64,11 +64,11 @@ def collect_files(folder: Path, declared: DesiredState, label: str) -> Manifest:
         _write(folder / members.SETTINGS, settings.encode())
         return _described(folder, declared, label, configured=configured, backend=database.backend, counts=counts)
     except interface.Error as error:
-        remedy = database.remedy(error, "baikalctl check tells more")
+        remedy = database.remedy(error, "run baikalctl check for details")
         message = f"{database} can't be copied ({error}); {remedy}"
         raise HostError(message) from None
     except OSError as error:
-        message = f"the data can't be copied ({error}); make room in {folder.parent}, or mend it, and run again"
+        message = f"the data can't be copied ({error}); free disk space in {folder.parent} or fix the cause, and run this again"
         raise HostError(message) from None
 
 
@@ -101,7 +101,7 @@ def _described(  # noqa: PLR0913 - what a manifest says
     try:
         manifest.read(text)
     except ValueError as error:  # rather now than when it is to be restored
-        message = f"the archive could not be restored: {error}; remove what is not needed in {paths.DATA}"
+        message = f"the archive could not be restored later: {error}; remove files that are not needed in {paths.DATA}"
         raise HostError(message) from None
     _write(folder / manifest.NAME, text)
     return description

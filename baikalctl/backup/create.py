@@ -17,6 +17,7 @@ from baikalctl.errors import HostError
 from baikalctl.host import directories
 from baikalctl.host.lock import hold_lock
 from baikalctl.host.tempdir import temporary_directory
+from baikalctl.output import counted
 from baikalctl.settings import schedule
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def create_archive(declared: DesiredState, label: str, say: Say) -> StoredArchiv
 
 
 def run(declared: DesiredState, say: Say, *, by_clock: bool = False) -> Result | None:
-    """Make an archive, thin out the older ones, and bring it to restic's repository where there is one.
+    """Make an archive, thin out the older ones, and upload it to the restic repository where there is one.
 
     ``by_clock`` is for whatever calls this when it is time: of several machines with one database, one does it then, and
     for all others there is nothing to do. The result is stored for ``baikalctl check``. Raises :class:`HostError`.
@@ -96,7 +97,7 @@ def _once(declared: DesiredState, folder: Path, say: Say) -> Result | None:
     with lease.once(current_database.of(declared), "backup", period) as job:
         if job.mine:
             return _archived(declared, folder, say)
-    say(f"{job.by}, which has the same database, has made one")
+    say(f"{job.by}, which uses the same database, has made the backup")
     status.remember(error="", success=time.time(), size=0, by=job.by, upload_error="")
     return None
 
@@ -104,9 +105,9 @@ def _once(declared: DesiredState, folder: Path, say: Say) -> Result | None:
 def _archived(declared: DesiredState, folder: Path, say: Say) -> Result:
     with hold_lock(paths.LOCK, say):
         transaction.recover(say)  # half of a change is nothing to keep
-        say("copy the database, and all that belongs to it")
+        say("copy the database, the configuration and the keys")
         description = collect.collect_files(folder, declared, "")
-    say("pack it")
+    say("compress the archive")
     stored = archive.write(folder, description)
     status.remember(error="", success=description.created, size=stored.size, by="")
     prune(declared, stored, say)
@@ -120,12 +121,12 @@ def _upload(declared: DesiredState, folder: Path, say: Say) -> None:
         return
     from baikalctl.backup import restic
 
-    say("bring it to restic's repository")
+    say("upload it to the restic repository")
     try:
         restic.upload(declared, folder, say)
     except HostError as error:
         status.remember(upload_error=str(error))
-        message = f"{error} (the archive in {paths.BACKUPS} is there all the same)"
+        message = f"{error} (the archive in {paths.BACKUPS} was made)"
         raise HostError(message) from None
     status.remember(upload_error="")
 
@@ -139,7 +140,7 @@ def prune(declared: DesiredState, fresh: StoredArchive, say: Say) -> None:
     for old in leaving:
         old.path.unlink(missing_ok=True)
     if leaving:
-        say(f"{len(leaving)} older archive{'' if len(leaving) == 1 else 's'} removed, {len(other) - len(leaving)} kept")
+        say(f"{counted(len(leaving), 'older archive')} removed, {len(other) - len(leaving)} kept")
 
 
 def describe(made: Result) -> str:

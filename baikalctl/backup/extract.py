@@ -36,7 +36,7 @@ MARGIN = 16 << 20
 """Bytes that unpacking leaves free."""
 RATIO = 1100
 """Deflate makes nothing smaller than to 1/1032 (zlib's technical details): what claims to be is a bomb, or damaged."""
-ANOTHER = "take another (baikalctl backup list), or copy it again from where it is whole"
+ANOTHER = "use another archive (baikalctl backup list), or copy this one again from an undamaged original"
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -83,7 +83,7 @@ def finish(folder: Path, description: Manifest, what: str) -> None:
     verify_database.checked(
         folder / members.DATABASE,
         lambda copy: verify_database.refuse_unsound(
-            copy, description.counts, f"{what} is whole, but its database", ANOTHER
+            copy, description.counts, f"{what} is undamaged, but its database", ANOTHER
         ),
     )
 
@@ -93,7 +93,7 @@ def _opened(path: Path) -> BinaryIO:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     except FileNotFoundError:
-        raise HostError(f"{path} is not there; baikalctl backup list shows the archives that are") from None
+        raise HostError(f"{path} does not exist; run baikalctl backup list to see all archives") from None
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise HostError(f"{path} is not a file; name an archive (baikalctl backup list)")
@@ -140,7 +140,7 @@ def _manifest_text(path: Path, stream: gzip.GzipFile) -> bytes:
     try:
         header = tarfile.TarInfo.frombuf(_exactly(stream, BLOCK), "utf-8", "surrogateescape")
     except tarfile.HeaderError:
-        raise _not_ours(path, "there is no tar in it") from None
+        raise _not_ours(path, "it contains no tar archive") from None
     if header.name != manifest.NAME or not header.isreg() or not 0 <= header.size <= manifest.LARGEST:
         raise _not_ours(path, f"it begins with {header.name[:100]!r}")
     text = _exactly(stream, header.size)
@@ -156,9 +156,7 @@ def _take_out_all(path: Path, raw: BinaryIO, description: Manifest, files: Mappi
         while (header := _header(path, stream)) is not None:
             expected = description.files.get(header.name)
             if expected is None or header.name in seen or not header.isreg():
-                message = (
-                    f"{path} holds {header.name[:100]!r}, which its manifest doesn't name: it was changed; {ANOTHER}"
-                )
+                message = f"{path} contains {header.name[:100]!r}, which is not in its manifest: the archive was modified; {ANOTHER}"
                 raise HostError(message)
             seen.add(header.name)
             if header.size != expected.size:
@@ -176,8 +174,8 @@ def _understood(what: Path | str, text: bytes) -> Manifest:
         raise _not_ours(what, str(error)) from None
     except NewerError as error:
         message = (
-            f"{what} is of format {error}, and this baikalctl understands {manifest.FORMAT} at most; "
-            "run a newer deploy, and use its baikalctl"
+            f"{what} has format {error}, but this baikalctl supports {manifest.FORMAT} at most; "
+            "deploy a newer version, and use its baikalctl"
         )
         raise HostError(message) from None
     except ValueError as error:
@@ -207,7 +205,7 @@ def _take_out(path: Path, stream: gzip.GzipFile, name: str, expected: Member, de
             try:
                 rest = rest[os.write(descriptor, rest) :]
             except OSError as error:
-                message = f"{path} can't be unpacked ({error.strerror}); make room in {paths.BACKUPS}"
+                message = f"{path} can't be unpacked ({error.strerror}); free disk space in {paths.BACKUPS}"
                 raise HostError(message) from None
     _exactly(stream, -expected.size % BLOCK)
     if digest.hexdigest() != expected.sha256:
@@ -218,7 +216,7 @@ def _read_to_the_end(path: Path, stream: gzip.GzipFile) -> None:
     """Read what fills up a tar, after which gzip compares its own checksum of everything."""
     rest = stream.read(MOST_PADDING)
     if any(rest) or stream.read(1):
-        raise damaged(path, "something follows its end")
+        raise damaged(path, "there is data after its end")
 
 
 def _exactly(stream: gzip.GzipFile, size: int) -> bytes:
@@ -237,11 +235,14 @@ def _exactly(stream: gzip.GzipFile, size: int) -> bytes:
 
 def _refuse_oversize(path: Path, description: Manifest, packed_size: int, folder: Path) -> None:
     if description.size > packed_size * RATIO:
-        raise damaged(path, f"it claims to unpack to {description.size} bytes, which {packed_size} can't hold")
+        raise damaged(
+            path,
+            f"it claims to unpack to {description.size} bytes, which is impossible for a file of {packed_size} bytes",
+        )
     room = os.statvfs(folder)
     free = room.f_bavail * room.f_frsize
     if description.size + MARGIN > free:
-        message = f"{path} unpacks to {description.size >> 20} MiB, and {folder} has {free >> 20} free; make room there"
+        message = f"{path} unpacks to {description.size >> 20} MiB, but {folder} has only {free >> 20} MiB free; free disk space there"
         raise HostError(message)
 
 
@@ -255,4 +256,4 @@ def damaged(what: Path | str, why: str) -> HostError:
 
 
 def _not_ours(what: Path | str, why: str) -> HostError:
-    return HostError(f"{what} is not an archive of baikalctl: {why}; name one that baikalctl backup has made")
+    return HostError(f"{what} is not an archive of baikalctl: {why}; use an archive made by baikalctl backup")

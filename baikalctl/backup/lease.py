@@ -53,7 +53,9 @@ def once(database: Database, name: str, period: str) -> Iterator[Job]:
     while (claim := confined(lambda: _claim(database, key))) is None:
         if time.monotonic() > deadline:
             hours = PATIENCE_S // 3600
-            message = f"{database}: another machine has been at work on it for {hours} hours ({name}); look there"
+            message = (
+                f"{database}: another machine has been working on it for {hours} hours ({name}); check that machine"
+            )
             raise HostError(message)
         time.sleep(LOOK_S)
     if "by" in claim:
@@ -143,7 +145,7 @@ def _connected(database: Database) -> Iterator[interface.Connection]:
         with contextlib.closing(database.connect()) as connection:
             yield connection
     except interface.Error as error:
-        message = f"{database}: {error}; {database.remedy(error, 'fix that on the server, and run again')}"
+        message = f"{database}: {error}; {database.remedy(error, 'fix this on the server, and run this again')}"
         raise HostError(message) from None
 
 

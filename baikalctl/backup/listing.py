@@ -60,7 +60,7 @@ def lines(declared: DesiredState | None, say: Callable[[str], None]) -> list[Lin
 def table(found: list[Line]) -> str:
     """Return what people read."""
     if not found:
-        return "there are no archives yet; baikalctl backup makes one"
+        return "there are no archives yet; run baikalctl backup to make one"
     rows = [HEADER, *(_cells(line) for line in found)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEADER))]
     return "\n".join(
@@ -84,8 +84,8 @@ def verify(value: str, declared: Callable[[], DesiredState]) -> str:
         found = catalog.find(value)
         text, path = extract.verify(found), str(found)
     return (
-        f"{path} is whole: of {text.hostname}, {utc(text.created)}, Baïkal {text.baikal}, {contents(text.counts)}; "
-        "every checksum is right, and its database is sound"
+        f"{path} is undamaged: made on {text.hostname}, {utc(text.created)}, Baïkal {text.baikal}, {contents(text.counts)}; "
+        "all checksums match, and the database passed its integrity check"
     )
 
 

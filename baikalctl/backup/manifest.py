@@ -102,16 +102,16 @@ def read(text: bytes) -> Manifest:
 def of(fields: object) -> Manifest:
     """Return what the JSON of a manifest says; raises as :func:`read` does."""
     if not isinstance(fields, dict) or fields.get("archive") != OURS:
-        raise NotOursError("its manifest is somebody else's")
+        raise NotOursError("its manifest is from another program")
     number = fields.get("format")
     if not isinstance(number, int) or not 0 < number < 1 << 31:
-        raise ValueError("its format is not a number of a format")
+        raise ValueError("its format is not a valid number")
     if number > FORMAT:
         raise NewerError(str(number))
     try:
         return _understood(fields)
     except (KeyError, TypeError, AttributeError, OverflowError) as error:
-        raise ValueError(f"its manifest lacks something ({type(error).__name__}: {error})") from None
+        raise ValueError(f"its manifest is incomplete ({type(error).__name__}: {error})") from None
 
 
 def format_time(seconds: float) -> str:
@@ -130,7 +130,7 @@ def parse_time(text: str) -> float:
 def label(text: str) -> str:
     """Return ``text`` if it can be the label of an archive; raises ``ValueError``."""
     if not _LABEL.fullmatch(text):
-        raise ValueError(f"the label {text!r} is none; letters, digits and hyphens make one")
+        raise ValueError(f"the label {text!r} is not valid; use lower-case letters, digits and hyphens")
     return text
 
 
@@ -167,10 +167,10 @@ def _count(rows: object) -> int:
 
 def _member(name: str, fields: dict[str, Any]) -> Member:
     if not allowed(name):
-        raise ValueError(f"it names {name!r}, which belongs in no archive")
+        raise ValueError(f"it names {name!r}, which can't be part of an archive")
     size, sha256 = fields["size"], fields["sha256"]
     if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size < 1 << 63 or not _SHA256.fullmatch(sha256):
-        raise ValueError(f"size and checksum of {name!r} are none")
+        raise ValueError(f"size or checksum of {name!r} is not valid")
     if name != DATABASE and restored(name) and size > LARGEST_FILE.get(name, LARGEST_KEY):
-        raise ValueError(f"{name!r} is larger than such files are")
+        raise ValueError(f"{name!r} is larger than such a file may be")
     return Member(size=size, sha256=sha256)

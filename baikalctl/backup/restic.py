@@ -59,7 +59,7 @@ def upload(declared: DesiredState, folder: Path, say: Callable[[str], None]) -> 
     output = _run(declared, "backup", "--json", "--host", declared.hostname, "--tag", TAG, ".", folder=folder)
     summary = _last_json(output)
     added, identifier = int(summary.get("data_added", 0)), str(summary.get("snapshot_id", ""))[:DEPTH]
-    say(f"restic's repository has it as {PREFIX}{identifier}, with {added >> 10} KiB that it hadn't")
+    say(f"stored in the restic repository as {PREFIX}{identifier}, with {added >> 10} KiB of new data")
     keep = declared.backup
     numbers = {"last": 1, "daily": keep.daily, "weekly": keep.weekly, "monthly": keep.monthly}
     rules = [word for name, number in numbers.items() if number for word in (f"--keep-{name}", str(number))]
@@ -80,10 +80,12 @@ def fetch(declared: DesiredState, name: str, folder: Path) -> Manifest:
     """
     identifier = name.removeprefix(PREFIX)
     if not re.fullmatch(r"latest|[0-9a-f]{8,64}", identifier):
-        message = f"{name} names no snapshot; write {PREFIX}latest, or one of baikalctl backup list"
+        message = f"{name} is not the name of a snapshot; use {PREFIX}latest, or a name from baikalctl backup list"
         raise HostError(message)
     if not declared.backup.repository:
-        message = f"{name} can't be had, because restic_repository isn't set; set it, run the deploy, and try again"
+        message = (
+            f"{name} can't be fetched, because restic_repository isn't set; set it, run the deploy, and run this again"
+        )
         raise HostError(message)
     which = _ours(declared) if identifier == "latest" else ()
     with temporary_directory(folder.parent) as fetched:
@@ -104,7 +106,7 @@ def _make_sure_of_repository(declared: DesiredState, say: Callable[[str], None])
     made = _call(declared, "init")
     if made.returncode:
         raise _refused(declared, made)
-    say(f"make restic's repository {_shown(declared.backup.repository)}, which wasn't there")
+    say(f"create the restic repository {_shown(declared.backup.repository)}")
 
 
 def _run(declared: DesiredState, *words: str, folder: Path | None = None) -> str:
@@ -127,7 +129,7 @@ def _call(declared: DesiredState, *words: str, folder: Path | None = None) -> su
             check=False,
         )
     except FileNotFoundError:
-        message = "restic isn't installed here; install the package restic, which a machine's deploy does by itself"
+        message = "restic is not installed; install the package restic (on a machine, the deploy installs it)"
         raise HostError(message) from None
 
 
@@ -169,7 +171,7 @@ def _credentials(path: Path) -> dict[str, str]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except OSError as error:
-        message = f"restic's credentials can't be read in {path} ({error.strerror}); run the deploy again, as root"
+        message = f"the restic credentials in {path} can't be read ({error.strerror}); run the deploy again, as root"
         raise HostError(message) from None
     pairs = (line.partition("=") for line in lines if "=" in line)
     return {name.strip(): value.strip() for name, _, value in pairs}
@@ -193,7 +195,7 @@ def _refused(declared: DesiredState, done: subprocess.CompletedProcess[str]) -> 
     where = _shown(declared.backup.repository)
     shown = _shown(_without_login(why, _environment(declared)[REPOSITORY]))
     return HostError(
-        f"restic can't reach or use {where}: {shown[:LINE_LENGTH]}; look at restic_repository, its password and credentials"
+        f"restic can't reach or use {where}: {shown[:LINE_LENGTH]}; check restic_repository, its password and credentials"
     )
 
 

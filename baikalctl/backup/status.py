@@ -13,7 +13,7 @@ from baikalctl import paths
 from baikalctl.errors import HostError
 from baikalctl.host.atomic_write import write
 
-UNDER_WAY = "it was interrupted, or is under way"
+UNDER_WAY = "it was interrupted or is still running"
 
 
 @dataclass(frozen=True, kw_only=True)

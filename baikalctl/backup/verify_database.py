@@ -36,7 +36,7 @@ def refuse_unsound(database: Path, counts: Mapping[str, int], what: str, remedy:
     except sqlite3.Error as error:
         wrong = f"can't be read ({error})"
     except HostError as error:
-        wrong = f"is not one of Baïkal's: {error}"
+        wrong = f"is not a Baïkal database: {error}"
     if wrong:
         message = f"{what} {wrong}; {remedy}"
         raise HostError(message)
@@ -78,13 +78,13 @@ def _wrong(connection: sqlite3.Connection, counts: Mapping[str, int]) -> str:
         return f"is damaged ({answer})"
     other = _tables(connection)
     if odd := [name for name in other if not (name.isidentifier() and name.isascii() and len(name) < LONGEST_NAME)]:
-        return f"has a table {odd[0][:LONGEST_NAME]!r}, which is none of Baïkal's"
+        return f"has a table {odd[0][:LONGEST_NAME]!r}, which is not a table of Baïkal"
     missing = [name for name in (*TABLES, *counts) if name not in other]
     if missing:
         return f"has no table {missing[0]}"
     for name, expected in counts.items():
         if (found := _rows(connection, name)) != expected:
-            return f"has {found} rows in {name}, not the {expected} that were put into it"
+            return f"has {found} rows in {name}, not {expected} as its manifest says"
     return ""
 
 

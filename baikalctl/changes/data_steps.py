@@ -16,6 +16,7 @@ from baikalctl.database import registry
 from baikalctl.errors import HostError
 from baikalctl.host.boundary import confined
 from baikalctl.host.child_limits import QUICK, THOROUGH, Limits
+from baikalctl.output import counted
 from baikalctl.settings import known_releases
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def from_child(told: dict[str, Any]) -> DataState:
     state = told.get("state")
     configured = str(told["agreed"].get("system", {}).get("configured_version") or "")
     if configured and not known_releases.numbers(configured):
-        message = f"the data has the version {configured[:40]!r}, which is none of Baïkal's; restore it from a backup"
+        message = f"the data has the version {configured[:40]!r}, which is not a version of Baïkal; restore a backup"
         raise HostError(message)
     return DataState(**told | {"state": DatabaseState(**state) if state else None})
 
@@ -140,12 +141,12 @@ def steps(declared: DesiredState, back_up: Callable[[], None], known: DataState 
         return
     database = registry.of(section)
     if release.current() != declared.version:
-        yield f"have Baïkal {declared.version} serve", lambda: release.activate(declared.version)
+        yield f"activate Baïkal {declared.version}", lambda: release.activate(declared.version)
     if known.state is None:
         yield from of_server(declared, database)
         known = look(declared)
         if known.state is None:  # so these steps are only looked at
-            yield "bring what is in the database to what is declared", lambda: None
+            yield "update the accounts and settings in the database", lambda: None
             return
     yield from _content_steps(declared, database, known, known.state, back_up)
 
@@ -156,27 +157,27 @@ def _content_steps(
     """Yield what differs in the database ``database``, which can be reached, and in baikal.yaml."""
     if not state.installed and known.found:
         message = (
-            f"{paths.BAIKAL_YAML} is there, and {database} has nothing in it; restore it from a backup, have the data of "
-            "another server moved there (baikalctl database move), or, to start empty, move the yaml away"
+            f"{paths.BAIKAL_YAML} exists, but {database} is empty; restore a backup, move the data of "
+            "another server there (baikalctl database move), or, to start empty, move the yaml file away"
         )
         raise HostError(message)
     if not state.installed:
-        yield "make the database", lambda: confined(lambda: database.create(declared.version), THOROUGH)
+        yield "create the database", lambda: confined(lambda: database.create(declared.version), THOROUGH)
     if not state.closed:
-        yield "close the web installer", lambda: confined(lambda: Path(paths.INSTALL_DISABLED).touch(mode=0o600))
+        yield "disable the web installer", lambda: confined(lambda: Path(paths.INSTALL_DISABLED).touch(mode=0o600))
     # The database can only be looked into once it is there: at the first run, after the step above.
     if not state.installed:
         state = look(declared).state or state
     if state.installed:
         yield from _database_steps(database, declared, known.applied, state, back_up)
     elif declared.users:
-        yield f"make {len(declared.users)} accounts", lambda: None
+        yield f"create {counted(len(declared.users), 'account')}", lambda: None
     section = current_database.section(declared)
     merged = config.merge(known.agreed, declared.system, section, declared.version)
     yield from _configuration_steps(declared, known.found, merged, known.applied)
     wanted = _wanted_applied(declared, known.applied)
     if known.applied != wanted:
-        yield "remember which passwords were declared", lambda: applied_passwords.store(database, wanted)
+        yield "record which passwords were declared", lambda: applied_passwords.store(database, wanted)
 
 
 def of_server(declared: DesiredState, target: Database) -> Iterator[Step]:
@@ -192,8 +193,8 @@ def _refuse_other_realm(found: config.Configuration, declared: DesiredState, app
     fresh = [name or "admin" for name, verifier in hashes.items() if applied.get(name) != fingerprint(verifier)]
     if realm != declared.realm and fresh:
         message = (
-            f"the data's auth_realm is {realm!r}, and the declared password of {', '.join(fresh)} is of "
-            f"{declared.realm!r}, so its user could not log in; declare none, and change it in the admin pages"
+            f"the data's auth_realm is {realm!r}, but the declared password of {', '.join(fresh)} is for "
+            f"{declared.realm!r}, so this user could not log in; remove it from the settings, and change it in the admin pages"
         )
         raise HostError(message)
 
@@ -202,7 +203,7 @@ def refuse_other_database(found: config.Configuration, section: Mapping[str, obj
     """Raise :class:`HostError` if the data is elsewhere: a new, empty database must not take its place."""
     differing = config.differs(found.get("database", {}), section)
     if differing:
-        message = f"{differing}; take it there with baikalctl database move, or declare the database that has it"
+        message = f"{differing}; run baikalctl database move, or change the settings to the database that has the data"
         raise HostError(message)
 
 
@@ -214,10 +215,13 @@ def _database_steps(
     back_up: Callable[[], None],
 ) -> Iterator[Step]:
     if state.missing:
-        yield f"make the database fast: {', '.join(state.missing)}", lambda: confined(lambda: _tune(database), THOROUGH)
+        yield (
+            f"add indexes and triggers to the database: {', '.join(state.missing)}",
+            lambda: confined(lambda: _tune(database), THOROUGH),
+        )
     if state.leaving:
         names = ", ".join(state.leaving)
-        yield f"back up everything before {names} are removed", back_up
+        yield f"make a backup before the accounts are removed: {names}", back_up
     # All of them are done together with the last, or none if anything fails.
     for position, sentence in enumerate(state.accounts, 1):
         last = position == len(state.accounts)

@@ -42,12 +42,12 @@ def older_version(found: Configuration, version: str) -> str:
     number = _number(old)
     if number > _number(version):
         message = (
-            f"the data is of Baïkal {old}, and {version} is older, which can't read it safely; "
-            f"run a release that is at least {old}, or restore a backup from before"
+            f"the data is of Baïkal {old}; {version} is older and can't read it safely; "
+            f"use release {old} or newer, or restore an older backup"
         )
         raise HostError(message)
     if number <= TOO_OLD:
-        message = f"the data is of Baïkal {old}, which {version} is too new to migrate; upgrade it to 0.9.5 first"
+        message = f"the data is of Baïkal {old}, which {version} can't migrate; upgrade it to 0.9.5 first"
         raise HostError(message)
     return old
 
@@ -130,7 +130,7 @@ def _counted() -> dict[str, int]:
             raise
         wrong = str(error)
     if wrong:
-        message = f"the database is damaged, or isn't Baïkal's ({wrong}); take a backup of it that is whole"
+        message = f"the database is damaged, or isn't Baïkal's ({wrong}); use an undamaged backup"
         raise HostError(message)
     return counts
 
@@ -139,6 +139,6 @@ def _number(version: str) -> tuple[int, ...]:
     """Return what ``version`` is compared by."""
     found = numbers(version)
     if not found:
-        message = f"baikal.yaml has the version {version!r}, which is none of Baïkal's; restore it from a backup"
+        message = f"baikal.yaml has the version {version!r}, which is not a version of Baïkal; restore a backup"
         raise HostError(message)
     return found

@@ -116,7 +116,9 @@ def keep(name: str, database: Database) -> Path:
     except OSError as error:
         shutil.rmtree(temporary, ignore_errors=True)
         folder = temporary.parent
-        message = f"what is to be replaced can't be kept in {folder} ({error}); make that writable, with room for it"
+        message = (
+            f"the existing data can't be copied to {folder} ({error}); make it writable, and free disk space there"
+        )
         raise HostError(message) from None
     return target
 
@@ -170,8 +172,8 @@ def refuse_written(database: Database, kept: Path) -> None:
 
     if written := confined(compare, THOROUGH):
         message = (
-            f"another machine is writing to {database} ({written}), whose rows are to be replaced; stop all other machines "
-            "that serve it (docs/clusters.md), and run again"
+            f"another machine is writing to {database} ({written}), so its changes would be lost; stop all other machines "
+            "that use it (docs/clusters.md), and run this again"
         )
         raise HostError(message)
 

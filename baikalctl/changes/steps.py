@@ -45,4 +45,4 @@ def ownership_steps() -> Iterator[Step]:
     account = data_owner()
     for path in (paths.BAIKAL_YAML, paths.INSTALL_DISABLED, *(paths.SQLITE + part for part in ("", "-wal", "-shm"))):
         if not has_owner(Path(path), account):
-            yield f"give {path} back to {paths.USER}, for it alone", partial(change_owner, Path(path), account)
+            yield f"change the owner of {path} to {paths.USER}, mode 0600", partial(change_owner, Path(path), account)

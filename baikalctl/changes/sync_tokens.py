@@ -22,6 +22,7 @@ from baikalctl.errors import HostError
 from baikalctl.host import safe_copy
 from baikalctl.host.boundary import confined
 from baikalctl.host.child_limits import THOROUGH
+from baikalctl.output import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -138,7 +139,7 @@ def notify_clients(found: Configuration, say: Callable[[str], None], *, others: 
         return
     listed = confined(lambda: continue_tokens(path / staging.SQLITE, before), THOROUGH)
     if listed:
-        say(f"clients that synchronise will be told of {listed} objects, which may be different from what they have")
+        say(f"{counted(listed, 'object')} marked as changed, so that clients fetch them again")
 
 
 def _is_successor(kept: Path, found: Configuration) -> bool:

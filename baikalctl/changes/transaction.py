@@ -88,14 +88,14 @@ def carry_out(change: Change, say: Say) -> Path:
     journal = _write(Journal(what=change.what, release=release.current()))
     try:
         maintenance.on(change.what)
-        say("clients are told to come again in a moment")
+        say("clients get status 503 (try again later) until this is done")
         php_fpm.pause(say)
         database = change.source or change.target
         kept = staging.keep(change.label, database)
         of = confined(database.version)
         journal = _write(dataclasses.replace(journal, kept=str(kept), of=of))
         if staging.holds(kept):
-            say(f"what is there is kept in {kept}")
+            say(f"the existing data is kept in {kept}")
         with staging.incoming():
             prepared = change.prepare()
             config.write(prepared, Path(paths.INCOMING) / staging.YAML)
@@ -112,13 +112,13 @@ def carry_out(change: Change, say: Say) -> Path:
         php_fpm.resume()
         _use(change.version)
     except BaseException as error:
-        say(f"{change.what} failed ({error or type(error).__name__}); everything is put back as it was")
+        say(f"{change.what} failed ({error or type(error).__name__}); rolling back")
         recover(say)
         if isinstance(error, (OSError, sqlite3.Error)):
-            message = f"{change.what} failed, and all is as it was: {error}; {_remedy(error)}, and run again"
+            message = f"{change.what} failed and was rolled back: {error}; {_remedy(error)}, and run this again"
             raise HostError(message) from None
         if isinstance(error, HostError):
-            message = f"{change.what} failed, and all is as it was: {error}"
+            message = f"{change.what} failed and was rolled back: {error}"
             raise HostError(message) from None
         raise
     _forget()
@@ -153,11 +153,11 @@ def recover(say: Say, *, booting: bool = False) -> None:
                 _switch(journal.release)
         except (OSError, sqlite3.Error, HostError) as error:
             message = (
-                f"{journal.what} can't be taken back ({error}); what was there is in {journal.kept}: {_remedy(error)}, and "
+                f"{journal.what} can't be rolled back ({error}); the previous data is in {journal.kept}: {_remedy(error)}, and "
                 "run baikalctl recover"
             )
             raise HostError(message) from None
-        say(f"{journal.what} was taken back: the data is as it was before")
+        say(f"{journal.what} was rolled back: the data is the same as before")
     _forget()
     if not booting:
         php_fpm.resume()
@@ -168,8 +168,8 @@ def recover(say: Say, *, booting: bool = False) -> None:
 
 def _remedy(error: Exception) -> str:
     if getattr(error, "errno", 0) == errno.ENOSPC or "disk is full" in str(error):
-        return f"make room in {paths.DATA}"
-    return "fix that"
+        return f"free disk space in {paths.DATA}"
+    return "fix this"
 
 
 def _abandon(journal: Journal) -> None:

@@ -66,8 +66,8 @@ def _try_out(found: Configuration, version: str) -> None:
                 )
             except HostError as error:
                 reason = _last(log)
-                message = f"Baïkal {version} doesn't serve this data: {error}" + (
-                    f"; it says: {reason}" if reason else ""
+                message = f"Baïkal {version} doesn't work with this data: {error}" + (
+                    f"; its log: {reason}" if reason else ""
                 )
                 raise HostError(message) from None
 
@@ -127,7 +127,7 @@ def _wait(server: subprocess.Popen[bytes], port: int, log: Path) -> None:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
             return
         if server.poll() is not None or time.monotonic() > deadline:
-            message = f"PHP can't serve a copy to try it out: {_last(log) or 'it says nothing'}"
+            message = f"PHP can't serve a copy of the data for the test: {_last(log) or 'it printed nothing'}"
             raise HostError(message)
         time.sleep(0.02)
 

@@ -19,21 +19,21 @@ if TYPE_CHECKING:
 
 OVERDUE, LOST = 1.5, 3
 """In periods: after so many without an archive something is wrong, and after so many it is as if there were no backup."""
-REMEDY = "run baikalctl backup, which says what is wrong"
+REMEDY = "run baikalctl backup; it prints what is wrong"
 HOUR_S, DAY_S = 3600, 86400
 
 
 def findings(declared: DesiredState) -> Iterator[Finding]:
     """Yield whether the newest archive is as new as it should be, and whether restic's repository has it."""
     if not declared.backup.on:
-        yield Finding("backup", OK, "is off: no archives are made by the clock")
+        yield Finding("backup", OK, "is off: no archives are made on a schedule")
         return
     found, now = status.read(), time.time()
     waited = now - (max(found.success, _since(found, now)) or now)
     periods = waited / schedule.period_s(declared.backup.schedule)
     newest = _newest(found, now)
     if periods >= LOST:
-        why = f"the last attempt failed: {found.error}" if found.error else "nothing has tried"
+        why = f"the last attempt failed: {found.error}" if found.error else "no backup was attempted"
         yield Finding("backup", FAILED, f"{newest}, and {why}", REMEDY)
     elif found.error and found.error != status.UNDER_WAY:
         yield Finding("backup", WARNING, f"{newest}; the last attempt failed: {found.error}", REMEDY)
@@ -43,16 +43,14 @@ def findings(declared: DesiredState) -> Iterator[Finding]:
         due = schedule.next_due(declared.backup.schedule, now, schedule.zone(str(declared.system["timezone"])))
         yield Finding("backup", OK, f"{newest}; the next is due in {_span(due - now)}")
     if found.upload_error and declared.backup.repository:
-        message = (
-            f"restic's repository lacks the newest archive, which is in {paths.BACKUPS} alone: {found.upload_error}"
-        )
+        message = f"the newest archive is only in {paths.BACKUPS}, not in the restic repository: {found.upload_error}"
         yield Finding("backup", WARNING, message, REMEDY)
 
 
 def _newest(found: status.Outcome, now: float) -> str:
     if not found.success:
-        return "no archive was made yet"
-    what = f"made by {found.by}, which has the same database" if found.by else status.in_words(found.size)
+        return "no archive has been made yet"
+    what = f"made by {found.by}, which uses the same database" if found.by else status.in_words(found.size)
     return f"the newest archive is {_span(now - found.success)} old, {what}"
 
 

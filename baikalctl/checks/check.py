@@ -105,7 +105,7 @@ def _run_one(examinations: Mapping[str, Callable[[], Iterator[Finding]]]) -> lis
             found.append(Finding(subject, FAILED, str(error)))
         except (OSError, subprocess.SubprocessError, interface.Error) as error:
             found.append(
-                Finding(subject, FAILED, f"can't be looked at: {error}", f"{apply_remedy()}; it fixes what it can")
+                Finding(subject, FAILED, f"could not be checked: {error}", f"{apply_remedy()}; it fixes what it can")
             )
     return found
 
@@ -137,7 +137,7 @@ def _services(declared: DesiredState) -> Iterator[Finding]:
         if state == "active":
             yield Finding("services", OK, f"{unit} is running")
         else:
-            remedy = f"journalctl -u {unit} tells why; the next deploy starts it"
+            remedy = f"see journalctl -u {unit} for the reason; the next deploy starts it"
             yield Finding("services", FAILED, f"{unit} is {state or 'unknown to systemd'}", remedy)
 
 
@@ -148,14 +148,19 @@ def _supervised(declared: DesiredState) -> Iterator[Finding]:
         if subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() == "true":
             yield Finding("services", OK, f"{name} is running")
         else:
-            yield Finding("services", FAILED, f"{name} is down", "the container's log tells why; it is started again")
+            yield Finding(
+                "services",
+                FAILED,
+                f"{name} is down",
+                "see the container's log for the reason; it is restarted automatically",
+            )
 
 
 def _change() -> Iterator[Finding]:
     """Tell of an upgrade, a restore or the like that was begun."""
     if what := transaction.interrupted():
-        remedy = "wait for its end; if it was interrupted, baikalctl recover takes it back"
-        yield Finding("change", WARNING, f"{what} has begun and not ended", remedy)
+        remedy = "wait until it has finished; if it was interrupted, run baikalctl recover to roll it back"
+        yield Finding("change", WARNING, f"{what} was started and has not finished", remedy)
 
 
 def _installer(declared: DesiredState) -> Iterator[Finding]:
@@ -165,12 +170,12 @@ def _installer(declared: DesiredState) -> Iterator[Finding]:
     except (OSError, ValueError):
         return  # that nothing answers, the answer says
     if installer == NOT_FOUND:
-        yield Finding("installer", OK, "is out of reach")
+        yield Finding("installer", OK, "is not reachable")
     else:
-        message = f"/admin/install/ answers {installer}, not 404: anybody could take the server over"
-        yield Finding("installer", FAILED, message, f"{apply_remedy()}, and close the port until it has passed")
+        message = f"/admin/install/ answers {installer}, not 404: anyone could take over the server"
+        yield Finding("installer", FAILED, message, f"{apply_remedy()}, and block the port until this check passes")
     if not Path(paths.INSTALL_DISABLED).is_file():
-        yield Finding("installer", FAILED, f"{paths.INSTALL_DISABLED} is gone", apply_remedy())
+        yield Finding("installer", FAILED, f"{paths.INSTALL_DISABLED} is missing", apply_remedy())
 
 
 def _permissions() -> Iterator[Finding]:
@@ -180,22 +185,22 @@ def _permissions() -> Iterator[Finding]:
         with contextlib.suppress(FileNotFoundError):
             found = Path(path).stat()
             if found.st_uid != 0 or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-                wrong.append(f"{path} can be changed by others than root")
+                wrong.append(f"{path} can be changed by users other than root")
     for path in (paths.CONFIG, paths.SPECIFIC, paths.STATE, paths.TLS, paths.ACME):
         with contextlib.suppress(FileNotFoundError):
             if Path(path).stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-                wrong.append(f"{path} is open to others")
+                wrong.append(f"{path} can be read by other users")
     for message in wrong:
         yield Finding("permissions", FAILED, message, apply_remedy())
     if not wrong:
-        yield Finding("permissions", OK, "code is root's, data is private")
+        yield Finding("permissions", OK, "only root can change the code, and other users can't read the data")
 
 
 def _code(declared: DesiredState, *, thorough: bool) -> Iterator[Finding]:
     if not thorough:
         return
     if release.standing(declared.version):
-        yield Finding("code", OK, "every file of the release is as it was installed")
+        yield Finding("code", OK, "all files of the release are unchanged")
     else:
         remedy = "remove the container and create it again from its image" if in_container() else apply_remedy()
         yield Finding("code", FAILED, "files of the release were changed, added or removed", remedy)
@@ -204,7 +209,7 @@ def _code(declared: DesiredState, *, thorough: bool) -> Iterator[Finding]:
 def _mail(declared: DesiredState) -> Iterator[Finding]:
     """Tell whether invitations leave; each part is imported only where there is something to look at."""
     if declared.mail.mode == "off" and not any(Path(paths.KEPT).glob("*.eml")):
-        yield Finding("mail", OK, "is off: no invitations are sent, and clients are told so")
+        yield Finding("mail", OK, "is off: no invitations are sent, and clients can see that")
         return
     from baikalctl.checks import mail
 
@@ -222,7 +227,7 @@ def _backup(declared: DesiredState) -> Iterator[Finding]:
 def _disk() -> Iterator[Finding]:
     room = os.statvfs(paths.DATA)
     free = room.f_bavail * room.f_frsize >> 20
-    remedy = "make room before writing fails" if free < LEAST_FREE_MB else ""
+    remedy = "free disk space before writes fail" if free < LEAST_FREE_MB else ""
     yield Finding("disk", WARNING if remedy else OK, f"{free} MiB free in {paths.DATA}", remedy)
 
 
@@ -233,4 +238,4 @@ def _drift(declared: DesiredState, known: dict[str, Any]) -> Iterator[Finding]:
     for sentence in differing:
         yield Finding("declared", WARNING, f"still to do: {sentence}", f"{apply_remedy()}, or run baikalctl apply")
     if not differing:
-        yield Finding("declared", OK, "everything is as declared")
+        yield Finding("declared", OK, "the host matches the settings")

@@ -69,8 +69,8 @@ def take_steps(declared: DesiredState, say: Callable[[str], None]) -> None:
             act()
     except interface.Error as error:
         database = current_database.of(declared)
-        remedy = database.remedy(error, "run again, or restore a backup")
-        message = f"{database} can't be brought up to date ({error}); {remedy}"
+        remedy = database.remedy(error, "run this again, or restore a backup")
+        message = f"{database} can't be updated ({error}); {remedy}"
         raise HostError(message) from None
 
 

@@ -63,10 +63,12 @@ def import_(source: Path, version: str, *, replace: bool, say: Callable[[str], N
 
 
 def _take_over(old: Installation, version: str, say: Callable[[str], None]) -> None:
-    say(f"take over Baïkal {old.version}" + (f", migrated to {version}" if old.version != version else ""))
+    say(f"import Baïkal {old.version}" + (f", migrated to {version}" if old.version != version else ""))
     target = transaction.declared_database()
     if not isinstance(old.database, Path) and str(old.database) == str(target):
-        message = f"{old.folder} names {target}, which is this host's own; give an installation with data of its own"
+        message = (
+            f"{old.folder} uses {target}, which is this host's own database; name an installation with its own data"
+        )
         raise HostError(message)
     counts: dict[str, int] = {}
 
@@ -79,7 +81,7 @@ def _take_over(old: Installation, version: str, say: Callable[[str], None]) -> N
         return changed
 
     change = Change(
-        what=f"taking over {old.folder}",
+        what=f"the import of {old.folder}",
         label="import",
         version=version,
         target=target,
@@ -88,7 +90,7 @@ def _take_over(old: Installation, version: str, say: Callable[[str], None]) -> N
     )
     with apply.exclusive_on_database(target):
         transaction.carry_out(change, say)
-    say(f"taken over: Baïkal {old.version} → {version}, {interface.counts_in_words(counts)}")
+    say(f"imported: Baïkal {old.version} → {version}, {interface.counts_in_words(counts)}")
 
 
 def _copy(old: Installation) -> None:
@@ -120,7 +122,9 @@ def _refuse_data(*, replace: bool) -> None:
     if not other and target.shared:
         other = [str(target)] if confined(target.installed) else []
     if other:
-        message = f"there is data here already ({other[0]}); with --replace it is replaced, and kept in {paths.BACKUPS}"
+        message = (
+            f"this host already has data ({other[0]}); use --replace to replace it (a copy is kept in {paths.BACKUPS})"
+        )
         raise HostError(message)
 
 
@@ -129,8 +133,8 @@ def _with_declared_administrator(found: Configuration, say: Callable[[str], None
     system = dict(found["system"])
     if system.get("auth_realm", REALM) != REALM:
         say(
-            f"its auth_realm is {system['auth_realm']!r}: the passwords of its accounts and of its administrator work on, "
-            f"but ones that are declared here are of {REALM!r} and don't"
+            f"its auth_realm is {system['auth_realm']!r}: the imported passwords of accounts and administrator still work, "
+            f"but passwords from this host's settings are for {REALM!r} and don't"
         )
     elif (declared := state.deployed_state()) and declared.admin_hash:
         system["admin_passwordhash"] = declared.admin_hash

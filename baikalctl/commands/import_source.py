@@ -83,7 +83,7 @@ def copy_files(old: Installation, stored: Path, folder: Path) -> Path:
         deadline = time.monotonic() + PATIENCE_SECONDS
         while not (_copied_under_lock(stored, copy, old.folder) or _files_copied(stored, copy, old.folder)):
             if time.monotonic() > deadline:
-                message = f"{stored} is being written to all the time; stop the old server, and run again"
+                message = f"{stored} is written to all the time; stop the old server, and run this again"
                 raise HostError(message)
     except PermissionError as error:
         raise _unreadable(error) from None
@@ -106,7 +106,7 @@ def recover(copy: Path, stored: Path) -> None:
     except sqlite3.DatabaseError as error:
         wrong = str(error)
     if wrong:
-        message = f"the database {stored} is damaged ({wrong}); take a backup of it that is whole, or repair it"
+        message = f"the database {stored} is damaged ({wrong}); use an undamaged backup, or repair it"
         raise HostError(message)
 
 
@@ -123,12 +123,12 @@ def _folder(value: Path) -> Path:
             raise HostError(message)
     else:
         message = (
-            f"{value} holds no installation of Baïkal: expected config/baikal.yaml and Specific/ in it, "
-            "which are the two volumes of an old container side by side, or its whole directory"
+            f"{value} contains no installation of Baïkal; it must contain config/baikal.yaml and Specific/: "
+            "the two volumes of an old container in one directory, or Baïkal's whole directory"
         )
         raise HostError(message)
     if (candidate / "config").resolve() == Path(paths.CONFIG).resolve():
-        message = f"{candidate} is where this host's own data lives; give the directory of the old installation"
+        message = f"{candidate} is this host's own data; name the directory of the old installation"
         raise HostError(message)
     return candidate
 
@@ -136,7 +136,7 @@ def _folder(value: Path) -> Path:
 def _understood(content: bytes, path: Path) -> Configuration:
     found = config.parsed(content, str(path))
     if not found.get("system", {}).get("configured_version"):
-        message = f"{path} has no configured_version: that Baïkal was never installed to the end, so it has no data"
+        message = f"{path} has no configured_version: its installation was never finished, so it has no data"
         raise HostError(message)
     return found
 
@@ -153,7 +153,7 @@ def _database(folder: Path, found: Configuration) -> Path:
     path = folder / "Specific" / inside
     if _there(path):
         return path
-    message = f"the database isn't there: looked for {path}; give its Specific/ as well"
+    message = f"the database {path} does not exist; copy the old Specific/ there as well"
     if named.startswith("/"):
         message += f", or, if {named} is the database, copy it to {folder}/Specific/db/db.sqlite"
     raise HostError(message)

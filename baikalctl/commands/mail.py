@@ -16,6 +16,7 @@ from baikalctl.host.child_limits import THOROUGH
 from baikalctl.mail import sendmail
 from baikalctl.mail.itip import UnfitError
 from baikalctl.mail.queues import age, kept, of, waiting
+from baikalctl.output import counted
 
 if TYPE_CHECKING:
     import argparse
@@ -54,7 +55,7 @@ def queue(declared: DesiredState) -> str:
         reason = each.reason or "not tried yet"
         lines.append(f"{state} {age(each.since)}, to {', '.join(each.recipients)}: {reason}  [{each.identifier}]")
     lines += [f"kept {age(since)}: {reason}  [{path}]" for path, reason, since in kept()]
-    return "\n".join(map(output.escaped, lines)) or "nothing waits"
+    return "\n".join(map(output.escaped, lines)) or "the queue is empty"
 
 
 def test(declared: DesiredState, recipient: str, say: Callable[[str], None]) -> int:
@@ -66,7 +67,7 @@ def test(declared: DesiredState, recipient: str, say: Callable[[str], None]) -> 
     try:
         recipient = address(recipient)  # as the queue has it, or it wouldn't be found there
     except UnfitError as error:
-        raise HostError(f"{error}; give one such as jo@example.org") from None
+        raise HostError(f"{error}; use an address such as jo@example.org") from None
 
     value = (
         f"To: {recipient}\r\nSubject: A test of Baïkal's mail\r\nReply-To: {declared.mail.sender}\r\n\r\n"
@@ -75,22 +76,22 @@ def test(declared: DesiredState, recipient: str, say: Callable[[str], None]) -> 
     begin = time.time()
     status, refusal = _filter(declared, value.encode())
     if status:
-        say(f"it was not taken by the queue: {refusal}")
+        say(f"the queue did not accept it: {refusal}")
         return 1
-    say(f"handed to the queue, from {declared.mail.sender} to {recipient}")
+    say(f"added to the queue, from {declared.mail.sender} to {recipient}")
     deadline = time.monotonic() + TEST_S
     queue = of(declared)
     while (told := queue.last_result(recipient, begin)) is None and time.monotonic() < deadline:
         time.sleep(0.2)
     waits = any(recipient in each.recipients and not each.failed for each in waiting(declared))
     if told is None and not waits:
-        say("it has left the queue, and the log doesn't tell where to")
+        say("it has left the queue, but the log doesn't say where it went")
         return 1
-    sent, words = told or (False, "nobody has answered yet")
+    sent, words = told or (False, "no answer yet")
     if sent:
         say(f"accepted: {declared.mail.relay.host if declared.mail.relay else 'the other server'} says {words}")
         return 0
-    say(f"{'it waits in the queue, and is tried again' if waits else 'it was refused for good'}: {words}")
+    say(f"{'it waits in the queue and will be tried again' if waits else 'it was refused permanently'}: {words}")
     return 1
 
 
@@ -102,12 +103,12 @@ def retry(declared: DesiredState, say: Callable[[str], None]) -> int:
     for path, _, _ in kept():
         # The programs that take a message are setuid or setgid.
         stays = confined(partial(_send_again, path, declared.mail.sender), THOROUGH, setuid_programs=True)
-        say(f"{path.name} stays: {stays}" if stays else f"{path.name} is in the queue")
+        say(f"{path.name} is kept: {stays}" if stays else f"{path.name} is in the queue")
         status = 1 if stays else status
     if declared.mail.mode == "relay":
         from baikalctl.mail import nullmailer
 
-        say(f"{nullmailer.requeue_failed()} of those that were refused are in the queue again")
+        say(f"{counted(nullmailer.requeue_failed(), 'refused message')} added to the queue again")
     of(declared).flush()
     return status
 
@@ -126,11 +127,15 @@ def drop(declared: DesiredState, say: Callable[[str], None]) -> int:
     from baikalctl.mail import nullmailer
 
     if declared.mail.mode != "relay":
-        raise HostError("only nullmailer keeps what was refused; Postfix has returned it to the sender (postqueue -p)")
+        raise HostError(
+            "only nullmailer keeps refused messages; Postfix has returned them to the sender (postqueue -p)"
+        )
     for each in waiting(declared):
         if each.failed:
             nullmailer.drop([each.identifier])
-            say(f"deleted, to {', '.join(each.recipients) or 'nobody'}: {each.reason or 'no reason is known any more'}")
+            say(
+                f"deleted, to {', '.join(each.recipients) or 'no recipient'}: {each.reason or 'the reason is not known any more'}"
+            )
     return 0
 
 
@@ -145,7 +150,7 @@ def save_queued(say: Callable[[str], None]) -> int:
 
         count += postfix.take_all(_keep)
     if count:
-        say(f"{count} messages that waited in the queue are kept in {paths.KEPT}")
+        say(f"{counted(count, 'queued message')} saved in {paths.KEPT}")
     return 0
 
 

@@ -53,13 +53,13 @@ def move(declared: DesiredState, say: Say, finish: Callable[[], None] = lambda: 
     """
     found = config.read()
     if not found:
-        message = f"{paths.BAIKAL_YAML} is not there: this host has no data yet, so there is nothing to move"
+        message = f"{paths.BAIKAL_YAML} does not exist: this host has no data yet, so there is nothing to move"
         raise HostError(message)
     section = config.database_section(declared.database, declared.database.reveal())
     version = str(found["system"]["configured_version"])
     here, target = registry.of(found.get("database", {})), registry.of(section)
     if not config.differs(found.get("database", {}), section) and (str(here) == str(target) or _has(target)):
-        say(f"the data is in {target} already")
+        say(f"the data is already in {target}")
         return
     _refuse_full(target)
     counts: dict[str, int] = {}
@@ -89,7 +89,7 @@ def move(declared: DesiredState, say: Say, finish: Callable[[], None] = lambda: 
     if isinstance(here, Sqlite):  # nobody else has it, and what lies here would be in the way of a move back
         confined(here.abandon)
     say(
-        f"moved to {target}: {interface.counts_in_words(counts)}, every row of them compared; the old data is kept in {kept}"
+        f"moved to {target}: {interface.counts_in_words(counts)}; all rows were compared; the old data is kept in {kept}"
     )
 
 
@@ -107,8 +107,8 @@ def _refuse_full(target: Database) -> None:
 
     counts = confined(count)
     if any(counts.values()):
-        remedy = "move it away" if isinstance(target, Sqlite) else "empty it, or declare another (database_name)"
-        message = f"{target} has data already ({interface.counts_in_words(counts)}); {remedy}"
+        remedy = "move it away" if isinstance(target, Sqlite) else "empty it, or set another database_name"
+        message = f"{target} already contains data ({interface.counts_in_words(counts)}); {remedy}"
         raise HostError(message)
 
 
@@ -125,5 +125,5 @@ def _compare(database: Database, target: Database) -> None:
 
         wrong = confined(compare, THOROUGH)
     if wrong:
-        message = f"what arrived is not what was sent: {wrong}"
+        message = f"the copy differs from the original: {wrong}"
         raise HostError(message)

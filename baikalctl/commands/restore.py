@@ -62,10 +62,10 @@ def restore(value: str, say: Say) -> None:
         say(f"verify {value}")
         description, unpacked = _unpacked(value, folder)
         made = f"{description.hostname}, {manifest.format_time(description.created)}"
-        say(f"it is of {made}: Baïkal {description.baikal}, {create.contents(description.counts)}")
+        say(f"it was made on {made}: Baïkal {description.baikal}, {create.contents(description.counts)}")
         declared = state.deployed_state()
         if declared and description.hostname != declared.hostname:
-            say("(which is another server than this one)")
+            say("(a different server than this one)")
         found = config.understood(unpacked / members.YAML)
         migration.older_version(found, version)
         with lock.volume_not_served("restore"), hold_lock(paths.LOCK, say):
@@ -75,7 +75,7 @@ def restore(value: str, say: Say) -> None:
                 kept = transaction.carry_out(change, say)
     say(
         f"restored: {create.contents(description.counts)}"
-        + (f"; what was here before is in {kept}" if kept.is_dir() else "")
+        + (f"; the previous data is in {kept}" if kept.is_dir() else "")
     )
 
 
@@ -92,7 +92,7 @@ def _change(  # noqa: PLR0913, PLR0917 - what is known of the archive
                 shutil.copytree(unpacked / part, path / part)
         _remove_unfit(path, say)
         applied_passwords.take_over(unpacked / members.APPLIED, path / members.APPLIED)
-        say("try it out")
+        say("test the data with the installed release")
         changed = migration.complete(found, version, target.section())[0]
         sync_tokens.notify_clients(found, say)
         _make_strict(description, target, version)
@@ -112,7 +112,7 @@ def _change(  # noqa: PLR0913, PLR0917 - what is known of the archive
             raise HostError(refused)
 
     return Change(
-        what=f"restoring {value}", label="restore", version=version, target=target, prepare=prepare, finish=finish
+        what=f"the restore of {value}", label="restore", version=version, target=target, prepare=prepare, finish=finish
     )
 
 
@@ -123,7 +123,7 @@ def _remove_unfit(target: Path, say: Say) -> None:
         try:
             confined(lambda text=text, path=path: certificate.fit(text, path.name), MOMENT)  # type: ignore[misc]
         except HostError as error:
-            say(f"{path.relative_to(target)} is left out: {error}")
+            say(f"{path.relative_to(target)} is skipped: {error}")
             path.unlink()
 
 

@@ -39,7 +39,7 @@ def upgrade(
 
     def prepare() -> Configuration:
         copy_here(database)
-        say(f"migrate a copy of the data from Baïkal {old} to {version}, and try it out")
+        say(f"migrate a copy of the data from Baïkal {old} to {version}, and test it")
         return migration.complete(found, version, section)[0]
 
     change = Change(
@@ -52,9 +52,9 @@ def upgrade(
     )
     transaction.carry_out(change, say)
     stays = (
-        f"{old} stays installed, and its data is kept" if (Path(paths.CODE) / old).is_dir() else "the old data is kept"
+        f"{old} stays installed and its data is kept" if (Path(paths.CODE) / old).is_dir() else "the old data is kept"
     )
-    say(f"Baïkal {version} serves; {stays}, until the next upgrade")
+    say(f"Baïkal {version} is active; {stays} until the next upgrade")
     for path in Path(paths.CODE).glob("[0-9]*"):
         if path.is_dir() and path.name not in (old, version):
             shutil.rmtree(path, ignore_errors=True)

@@ -137,7 +137,7 @@ def test_once_the_name_leads_here_a_run_gets_the_certificate_and_the_next_change
     found = place.certificate()
     assert found["status"] == "ok"
     assert "89 days left" in found["message"]
-    assert "renewed by itself from" in found["message"]
+    assert "renewed automatically from" in found["message"]
     again = place.server.deploy()
     assert (again.status, again.changes) == (0, 0), again.changed
     assert place.authority.issued() == 1
@@ -168,7 +168,7 @@ def test_browsers_are_told_to_insist_once_they_believe_the_certificate(place: Pl
     machine.run("update-ca-certificates 2>&1")
     assert place.care()[0] == 0
     assert wait_until(lambda: place.insists() == "max-age=63072000", 5)
-    assert "a chain that is trusted here" in place.certificate()["message"]
+    assert "trusted by this host" in place.certificate()["message"]
     machine.run("rm /usr/local/share/ca-certificates/lab.crt; update-ca-certificates --fresh 2>&1")
     assert place.care()[0] == 0
     assert wait_until(lambda: place.insists() == "", 5)
@@ -255,7 +255,7 @@ def test_another_name_is_a_setting_and_a_run(place: Place) -> None:
     try:
         outcome = server.deploy(hostnames=[OTHER])
         assert outcome.status == 0, outcome.output
-        assert "until then this one serves" in outcome.output, "the old name goes on with the certificate that it had"
+        assert "until then this one is used" in outcome.output, "the old name goes on with the certificate that it had"
         assert "Pebble" in shown(server.port, NAME).issuer
         authority.lead(OTHER, place.address)
         assert server.deploy(hostnames=[OTHER]).changed == [ASK]

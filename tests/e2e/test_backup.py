@@ -102,7 +102,7 @@ def test_a_machine_that_is_new_says_when_its_first_archive_is_due(server: Server
     assert " 03:15:00 " in shown
     said = finding(server)
     assert said["status"] == "ok"
-    assert said["message"].startswith("no archive was made yet; the next is due in ")
+    assert said["message"].startswith("no archive has been made yet; the next is due in ")
 
 
 def test_what_was_acknowledged_before_it_began_is_in_it(server: Server, writers: set[str]) -> None:
@@ -114,7 +114,7 @@ def test_what_was_acknowledged_before_it_began_is_in_it(server: Server, writers:
         assert made.startswith(f"{BACKUPS}/baikal-")
         assert server.machine.run(f"stat -c '%a %U' {made}").split() == ["600", "root"]
         assert before <= archived_objects(server.machine, made)
-        assert "is whole: of " in server.machine.run(f"baikalctl backup verify {made}")
+        assert "is undamaged: made on " in server.machine.run(f"baikalctl backup verify {made}")
     seen = len(writers)
     assert wait_until(lambda: len(writers) > seen, LIMIT_S)
     assert hidden(server.machine) == []
@@ -130,7 +130,7 @@ def test_the_clock_makes_one_and_says_so_in_the_journal(server: Server) -> None:
     assert made != before
     journal = machine.run("journalctl -u baikal-backup.service -o cat")
     assert made.strip() in journal
-    assert "pack it" not in journal
+    assert "compress the archive" not in journal
     # The doctor calls it well, and so does a deploy, for which there is nothing to do.
     outcome = server.deploy()
     assert (outcome.status, outcome.changes) == (0, 0), outcome.output
@@ -182,7 +182,7 @@ def test_a_full_disk_is_said_in_one_line_and_nothing_is_left(server: Server) -> 
         said = machine.run("baikalctl backup 2>&1; echo status $?").splitlines()
         assert said[-1] == "status 1"
         assert len([line for line in said if "No space left" in line or "can't be" in line]) == 1, said
-        assert "make room in " in said[-2]
+        assert "free disk space in " in said[-2]
         assert machine.run(f"ls -A {BACKUPS}") == ""
         warned = finding(server)
         assert warned["status"] == "warning"
@@ -225,7 +225,7 @@ def test_archives_of_a_fleet_come_home(server: Server) -> None:
         server.machine.run(f"mount -t tmpfs -o size=100k tmpfs {BACKUPS}")
         outcome = pyinfra(hosts[:1], "-y", deploy="backup.py")
         assert outcome.status == 1
-        assert "make room in " in outcome.output
+        assert "free disk space in " in outcome.output
         assert len(list(folders[0].iterdir())) == 2
     finally:
         server.machine.run(f"umount {BACKUPS}", check=False)

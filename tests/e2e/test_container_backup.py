@@ -45,7 +45,7 @@ def test_an_archive_that_was_missed_is_made_at_the_start(engine: Engine, image: 
                 return bool(json.loads(container.execute("baikalctl", "backup", "list", "--json")))
 
             assert wait_until(made, LIMIT_S)
-            assert "is whole: of " in container.execute("baikalctl", "backup", "verify")
+            assert "is undamaged: made on " in container.execute("baikalctl", "backup", "verify")
             (line,) = [line for line in container.log().splitlines() if "/baikal-" in line]
             assert "1 calendar" in line or "calendars" in line
             assert "the newest archive is " in container.execute("baikalctl", "check")
@@ -58,5 +58,5 @@ def test_with_backups_off_there_is_no_service_for_it(engine: Engine, image: str)
     """And by hand one can be made all the same."""
     with Container.run(engine, image, environment={"BAIKAL_BACKUP": "false"}) as container:
         assert container.execute("ls", "/run/baikal/service").split() == ["certificate", "nginx", "php"]
-        assert "is off: no archives are made by the clock" in container.execute("baikalctl", "check")
+        assert "is off: no archives are made on a schedule" in container.execute("baikalctl", "check")
         assert "/baikal-" in container.execute("baikalctl", "backup")

@@ -291,7 +291,7 @@ def test_a_newer_image_brings_the_data_along_and_an_older_one_refuses_it(
         *meanwhile, _ = answered(new)
         assert told_to_come_again(meanwhile)
         assert compare(before, contents(new)) == []
-        assert f"Baïkal {release.version} serves; the old data is kept" in new.log()
+        assert f"Baïkal {release.version} is active; the old data is kept" in new.log()
         kept = new.execute("ls", "/var/lib/baikal/backups").split()
         assert any(name.startswith(f"before-upgrade-{OLDER}-to-{release.version}-") for name in kept)
         assert any(name.endswith("-before-upgrade.tar.gz") for name in kept)
@@ -309,7 +309,7 @@ def test_a_newer_image_brings_the_data_along_and_an_older_one_refuses_it(
     ("backend", "kind", "why"),
     [
         ("sqlite", Kind.FAILS_HALF_WAY, "step 2 of 3 has failed"),
-        ("sqlite", Kind.ANSWERS_500, "doesn't serve this data"),
+        ("sqlite", Kind.ANSWERS_500, "doesn't work with this data"),
         ("pgsql", Kind.FAILS_HALF_WAY, "step 2 of 3 has failed"),
     ],
 )
@@ -322,7 +322,7 @@ def test_an_upgrade_that_fails_ends_the_container_and_the_old_image_serves(
         before = fill(old)
     status, last = place.ends(world.other(FUTURE, kind))
     assert status == 1
-    assert "failed, and all is as it was: " in last
+    assert "failed and was rolled back: " in last
     assert why in last
     with place.run(world.image) as old:
         assert said(old) == ["serving https://localhost"]
@@ -350,7 +350,7 @@ def test_a_container_that_is_killed_while_it_upgrades_has_done_nothing(
             server.start()
         answered(after)
         assert compare(before, contents(after)) == []
-        assert any(line.endswith("was taken back: the data is as it was before") for line in said(after))
+        assert any(line.endswith("was rolled back: the data is the same as before") for line in said(after))
     with place.run(newer) as new:
         assert compare(before, contents(new)) == []
         columns = "SELECT disabled FROM users"
@@ -448,11 +448,11 @@ def test_the_data_moves_to_the_database_that_is_declared(
         status, log = there.errand(world.image, "database", "move")
         assert (status, "a container serves this data right now; stop it" in log) == (1, True), log
     status, last = there.ends(world.image)
-    assert (status, "take it there with baikalctl database move" in last) == (1, True), last
+    assert (status, "run baikalctl database move" in last) == (1, True), last
     for place in (there, here):
         reaching_both = replace(place, options=there.options)
         status, log = reaching_both.errand(world.image, "database", "move")
-        assert (status, "every row of them compared" in log) == (0, True), log
+        assert (status, "all rows were compared" in log) == (0, True), log
         with place.run(world.image) as container:
             assert said(container) == ["serving https://localhost"]
             assert compare(before, contents(container)) == []

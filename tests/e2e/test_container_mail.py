@@ -83,7 +83,9 @@ def test_what_waits_outlives_the_container(
         relay.sink.resume()
         with Container.run(engine, image, environment=given, volume=volume, options=place) as container:
             relay.sink.wait_for(10)
-            assert wait_until(lambda: container.execute("baikalctl", "mail", "queue").strip() == "nothing waits", 10)
+            assert wait_until(
+                lambda: container.execute("baikalctl", "mail", "queue").strip() == "the queue is empty", 10
+            )
             told = container.execute("baikalctl", "mail", "test", JANE.address)
             assert "accepted: relay.lab.test says 250" in told
             assert "mail is running" in container.execute("baikalctl", "check")

@@ -67,9 +67,9 @@ def test_the_volumes_of_another_image_move_in(
         assert "a container serves this data right now; stop it" in move_in(
             engine, image, old, volume, "--replace", user=user
         )
-    assert "there is data here already" in move_in(engine, image, old, volume, user=user)
+    assert "this host already has data" in move_in(engine, image, old, volume, user=user)
     replaced = move_in(engine, image, old, volume, "--replace", user=user)
-    assert "what is there is kept in /var/lib/baikal/backups/before-import-" in replaced, (
+    assert "the existing data is kept in /var/lib/baikal/backups/before-import-" in replaced, (
         "in the volume, and not in the container"
     )
 

@@ -180,14 +180,14 @@ def test_the_administrator_learns_of_what_is_refused(place: Place) -> None:
     (bounce,) = place.relay.wait_for(1)
     assert (bounce.mail_from, bounce.rcpt_tos) == ("", [SENDER])
     assert "550" in bounce.raw.decode()
-    finding = next(each for each in place.findings() if "refused for good" in each["message"])
+    finding = next(each for each in place.findings() if "refused permanently" in each["message"])
     assert finding["status"] == "warning"
     assert "gone@example.net" in finding["message"]
     assert "550" in place.mail("queue")[1]
     place.relay.rules()
     place.mail("retry")
     place.relay.wait_for(2)
-    assert place.mail("queue")[1] == "nothing waits"
+    assert place.mail("queue")[1] == "the queue is empty"
 
 
 @pytest.mark.parametrize(

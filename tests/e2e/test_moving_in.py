@@ -80,9 +80,9 @@ def assert_moved_in(server: Server) -> None:
 
 def test_an_old_installation_moves_in_and_people_notice_nothing(server: Server, old: str) -> None:
     """Old passwords, old events, on a machine that had data of its own; healthy at once, and nothing left to deploy."""
-    assert "there is data here already" in server.machine.run(f"baikalctl import {OLD} 2>&1 || true")
+    assert "this host already has data" in server.machine.run(f"baikalctl import {OLD} 2>&1 || true")
     said = server.machine.run(f"baikalctl import {OLD} --replace")
-    assert f"taken over: Baïkal 0.9.5 → {server.release.version}, {COUNTS}" in said
+    assert f"imported: Baïkal 0.9.5 → {server.release.version}, {COUNTS}" in said
     assert server.machine.run(LISTING) == old
     assert_moved_in(server)
     assert server.check()["healthy"], server.check()

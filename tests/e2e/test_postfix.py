@@ -79,7 +79,7 @@ def test_what_the_relay_refuses_comes_back_to_the_sender(place: Relayed) -> None
     place.relay.rules(refuse_recipients=["gone@example.net"])
     status, told = place.mail("test", "gone@example.net")
     assert status == 1
-    assert "refused for good" in told
+    assert "refused permanently" in told
     assert "550" in told
     (bounce,) = place.relay.wait_for(1)
     assert (bounce.mail_from, bounce.rcpt_tos) == ("", [SENDER])
@@ -102,7 +102,7 @@ def test_it_waits_for_the_relay(place: Relayed) -> None:
     place.relay.resume()
     place.mail("retry")
     place.relay.wait_for(5)
-    assert wait_until(lambda: place.mail("queue")[1] == "nothing waits", 10)
+    assert wait_until(lambda: place.mail("queue")[1] == "the queue is empty", 10)
     assert sorted(each.rcpt_tos[0] for each in place.relay.messages()) == sorted(person.address for person in people)
 
 

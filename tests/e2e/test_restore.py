@@ -80,7 +80,7 @@ def test_what_was_archived_takes_the_place_of_newer_data_which_is_kept(
     path, life = archived
     lines = said(server.machine, "restore", path)
     assert lines[-1] == "status 0", lines
-    kept = lines[-2].rpartition("what was here before is in ")[2]
+    kept = lines[-2].rpartition("the previous data is in ")[2]
     assert life.wrong(server) == []
     assert open_again(server.machine)
     assert server.check()["healthy"]
@@ -174,7 +174,7 @@ sqlite3.connect("database.sqlite").execute("ALTER TABLE calendarobjects RENAME C
 '"""
 TAMPERED = {
     "newer": ("sed -i 's/configured_version: .*/configured_version: 0.99.0/' config/baikal.yaml", "is older"),
-    "no table": (RENAME, "doesn't serve this data"),
+    "no table": (RENAME, "doesn't work with this data"),
     "nonsense": ("printf '[]' > config/baikal.yaml", "baikal.yaml"),
 }
 

@@ -85,6 +85,6 @@ def test_a_release_that_serves_nothing_takes_no_data_over(old: Server, boot: Cal
     machine.engine.docker("exec", "-i", machine.name, "sh", "-c", f"base64 -d > /root/{name}", input=data)
     lines = said(machine, "restore", f"/root/{name}")
     assert lines[-1] == "status 1", lines
-    assert "doesn't serve this data" in lines[-2], lines
+    assert "doesn't work with this data" in lines[-2], lines
     assert open_again(machine)
     assert SqliteFile(machine.engine, machine.name).execute(("SELECT count(*) FROM calendarobjects",)) == before

@@ -110,7 +110,7 @@ def test_the_keeper_makes_an_archive_of_what_all_have_written(engine: Engine, st
     """It has a place for it, by itself; replicas have been told to make none."""
     (keeper,) = stack.containers("keeper")
     engine.docker("exec", keeper, "baikalctl", "backup")
-    assert "is whole: of " in engine.docker("exec", keeper, "baikalctl", "backup", "verify")
+    assert "is undamaged: made on " in engine.docker("exec", keeper, "baikalctl", "backup", "verify")
     services = {name: engine.docker("exec", name, "ls", "/run/baikal/service").split() for name in stack.containers()}
     assert all("backup" not in there for there in services.values()), services
 

@@ -95,7 +95,7 @@ def test_an_upgrade_of_a_database_that_is_read_only_is_taken_back(pair: Pair) ->
     try:
         outcome = future.deploy()
         assert outcome.status == 1
-        assert "failed, and all is as it was: " in outcome.output, outcome.output
+        assert "failed and was rolled back: " in outcome.output, outcome.output
         assert pair.amiss() == []
         place = "/dav.php/addressbooks/corpus00/default/"
         assert pair.server.ask("PROPFIND", place, user="corpus00").status == 207

@@ -83,12 +83,12 @@ FULL: Final = {
     "about to keep the old data": (
         "changes.staging.keep",
         "/var/backups/baikal",
-        "make that writable, with room for it",
+        "make it writable, and free disk space there",
     ),
-    "about to be copied": ("commands.upgrade.copy_here", "/var/lib/baikal", "make room in /var/lib/baikal"),
+    "about to be copied": ("commands.upgrade.copy_here", "/var/lib/baikal", "free disk space in /var/lib/baikal"),
     "about to be migrated": ("changes.migration._upgrade", "/var/lib/baikal", "database or disk is full"),
-    "about to be tried out": ("changes.trial_run.try_out", "/var/lib/baikal", "make room in /var/lib/baikal"),
-    "about to be used": ("changes.transaction._use", "/var/lib/baikal", "make room in /var/lib/baikal"),
+    "about to be tried out": ("changes.trial_run.try_out", "/var/lib/baikal", "free disk space in /var/lib/baikal"),
+    "about to be used": ("changes.transaction._use", "/var/lib/baikal", "free disk space in /var/lib/baikal"),
 }
 """The steps, the disk that becomes full, and what is said."""
 
@@ -109,8 +109,8 @@ def test_a_disk_that_becomes_full_is_said_and_the_old_data_serves(old: Server, m
         (told,) = run.result
         assert said in told
         machine.run(f"rm {place}/filler")
-        if "failed, and all is as it was: " not in told:
-            assert "make room in /var/lib/baikal, and run baikalctl recover" in told
+        if "failed and was rolled back: " not in told:
+            assert "free disk space in /var/lib/baikal, and run baikalctl recover" in told
             machine.run("baikalctl recover")
         assert amiss(machine, old.release.version) == []
         assert everything(old.url, FEW.people()).objects

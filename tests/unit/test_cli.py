@@ -126,7 +126,7 @@ def test_apply_says_what_it_does_and_then_nothing(capsys: pytest.CaptureFixture[
     """The first run lists its steps, the plan before it the same ones, the second run is silent."""
     declare(users=[user()])
     assert main(["apply", "--plan"]) == 0
-    assert capsys.readouterr().out.splitlines()[1:3] == [f"have Baïkal {VERSION} serve", "make the database"]
+    assert capsys.readouterr().out.splitlines()[1:3] == [f"activate Baïkal {VERSION}", "create the database"]
     assert not Path(paths.SQLITE).exists()
     assert main(["apply"]) == 0
     said = capsys.readouterr().out

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from baikalctl.backup.manifest import Manifest, Member
 
 
-GONE = "is not there; baikalctl backup list shows"
+GONE = "does not exist; run baikalctl backup list"
 NOT_OURS = "is not an archive of baikalctl: "
 DAMAGED = "is damaged: "
 
@@ -119,7 +119,7 @@ def test_what_is_stored_is_listed_the_newest_first(folder: Path, empty_database:
 def test_where_there_is_no_archive_latest_is_none(host: Path) -> None:
     """It says how to make one."""
     assert catalog.all_archives() == []
-    with pytest.raises(HostError, match=f"no archive in {host}.*; baikalctl backup makes one"):
+    with pytest.raises(HostError, match=f"no archive in {host}.*; run baikalctl backup to make one"):
         catalog.find("latest")
 
 
@@ -132,7 +132,7 @@ def test_a_full_disk_leaves_nothing_behind(folder: Path, said: Manifest, monkeyp
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(HostError, match=r"can't be written \(No space left on device\); make room in "):
+    with pytest.raises(HostError, match=r"can't be written \(No space left on device\); free disk space in "):
         archive.write(folder, said)
     assert [path.name for path in Path(paths.BACKUPS).iterdir()] == [older.name]
     assert older.read_bytes() == before
@@ -176,7 +176,9 @@ def test_one_that_is_not_there(host: Path) -> None:
 def test_a_truncated_one(good: Path, part: float) -> None:
     """Wherever it ends."""
     good.write_bytes(good.read_bytes()[: int(good.stat().st_size * part)])
-    assert refusal(good).startswith("is truncated: its end is missing; take another (baikalctl backup list), or copy")
+    assert refusal(good).startswith(
+        "is truncated: its end is missing; use another archive (baikalctl backup list), or copy"
+    )
 
 
 def test_one_that_lacks_its_last_bytes(good: Path) -> None:
@@ -199,12 +201,15 @@ def test_one_with_a_wrong_byte(good: Path, place: float) -> None:
     [
         (lambda path: zipfile.ZipFile(path, "w").writestr("a", "b"), "it is a zip"),
         (lambda path: path.write_bytes(b"SQLite format 3\0" * 99), "it is not compressed with gzip"),
-        (lambda path: path.write_bytes(gzip.compress(os.urandom(9999))), "there is no tar in it"),
-        (lambda path: path.write_bytes(gzip.compress(bytes(10240))), "there is no tar in it"),
+        (lambda path: path.write_bytes(gzip.compress(os.urandom(9999))), "it contains no tar archive"),
+        (lambda path: path.write_bytes(gzip.compress(bytes(10240))), "it contains no tar archive"),
         (lambda path: repacked(path, [member("html/index.php", b"x")]), "it begins with 'html/index.php'"),
         (lambda path: repacked(path, [member("manifest.json", b"hello")]), "its manifest is not JSON"),
         (lambda path: repacked(path, [member("manifest.json", b"[" * 99999)]), "its manifest is not JSON"),
-        (lambda path: repacked(path, [member("manifest.json", b'{"name": "app"}')]), "its manifest is somebody else's"),
+        (
+            lambda path: repacked(path, [member("manifest.json", b'{"name": "app"}')]),
+            "its manifest is from another program",
+        ),
         (
             lambda path: repacked(path, [member("manifest.json", kind=tarfile.SYMTYPE, link="/etc/shadow")]),
             "it begins with 'manifest.json'",
@@ -217,7 +222,7 @@ def test_one_of_somebody_else(host: Path, make: Callable[[Path], object], why: s
     path = host / "other.tar.gz"
     (host / "var/backups/baikal").mkdir(parents=True)
     make(path)
-    assert refusal(path) == f"{NOT_OURS}{why}; name one that baikalctl backup has made"
+    assert refusal(path) == f"{NOT_OURS}{why}; use an archive made by baikalctl backup"
 
 
 def with_manifest(good: Path, **changed: object) -> Path:
@@ -229,7 +234,7 @@ def with_manifest(good: Path, **changed: object) -> Path:
 def test_one_of_a_newer_format(good: Path) -> None:
     """It isn't guessed at."""
     text = refusal(with_manifest(good, format=2))
-    assert text == "is of format 2, and this baikalctl understands 1 at most; run a newer deploy, and use its baikalctl"
+    assert text == "has format 2, but this baikalctl supports 1 at most; deploy a newer version, and use its baikalctl"
 
 
 MEMBER = {"size": 1, "sha256": "0" * 64}
@@ -238,14 +243,14 @@ MEMBER = {"size": 1, "sha256": "0" * 64}
 @pytest.mark.parametrize(
     ("name", "why"),
     [
-        ("/etc/passwd", "belongs in no archive"),
-        ("tls/../../etc/passwd", "belongs in no archive"),
-        ("tls/..", "belongs in no archive"),
-        ("tls//a", "belongs in no archive"),
-        ("../manifest.json", "belongs in no archive"),
-        ("tls/a\nb", "belongs in no archive"),
-        ("config/other.yaml", "belongs in no archive"),
-        ("manifest.json", "belongs in no archive"),
+        ("/etc/passwd", "can't be part of an archive"),
+        ("tls/../../etc/passwd", "can't be part of an archive"),
+        ("tls/..", "can't be part of an archive"),
+        ("tls//a", "can't be part of an archive"),
+        ("../manifest.json", "can't be part of an archive"),
+        ("tls/a\nb", "can't be part of an archive"),
+        ("config/other.yaml", "can't be part of an archive"),
+        ("manifest.json", "can't be part of an archive"),
         ("tls/selfsigned-cal.example.org.pem/a", "as a file and as a folder"),
     ],
 )
@@ -296,7 +301,7 @@ def test_a_member_that_the_manifest_does_not_name(
 ) -> None:
     """Links, devices, paths to elsewhere, or a file for the second time: nothing of it arrives anywhere."""
     repacked(good, [*unpacked(good), foreign])
-    assert "which its manifest doesn't name: it was changed" in refusal(good)
+    assert "which is not in its manifest: the archive was modified" in refusal(good)
     assert not (host / "outside").exists()
 
 
@@ -306,7 +311,7 @@ def test_a_long_name_of_another_tar_is_not_read_into_memory(good: Path) -> None:
     header.type, header.size = tarfile.GNUTYPE_LONGNAME, 1 << 40
     tar = gzip.decompress(good.read_bytes())
     good.write_bytes(gzip.compress(tar[:-1024] + header.tobuf(tarfile.GNU_FORMAT)))
-    assert "which its manifest doesn't name" in refusal(good)
+    assert "which is not in its manifest" in refusal(good)
 
 
 def test_a_member_that_is_missing(good: Path) -> None:
@@ -334,7 +339,7 @@ def test_a_member_of_another_size(good: Path) -> None:
 def test_something_behind_the_end(good: Path) -> None:
     """Whatever it is, it isn't ours."""
     repacked(good, unpacked(good), more=b"hello")
-    assert refusal(good).startswith("is damaged: something follows its end")
+    assert refusal(good).startswith("is damaged: there is data after its end")
 
 
 def test_a_bomb(good: Path) -> None:
@@ -347,8 +352,8 @@ def test_a_bomb(good: Path) -> None:
 def test_one_for_which_there_is_no_room(good: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It says how much is needed."""
     monkeypatch.setattr(extract, "MARGIN", 1 << 60)
-    assert "MiB, and " in (text := refusal(good))
-    assert text.endswith(" free; make room there")
+    assert " MiB, but " in (text := refusal(good))
+    assert text.endswith(" MiB free; free disk space there")
 
 
 def rewritten(
@@ -365,14 +370,16 @@ def rewritten(
 def test_a_database_that_lacks_rows(folder: Path, said: Manifest) -> None:
     """Everything fits, but for what was counted when it was made."""
     path = rewritten(folder, lambda it: it.execute("DELETE FROM calendarobjects WHERE id = 1"), dict(said.counts))
-    assert refusal(path).startswith("is whole, but its database has 2 rows in calendarobjects, not the 3 that were put")
+    assert refusal(path).startswith(
+        "is undamaged, but its database has 2 rows in calendarobjects, not 3 as its manifest says"
+    )
 
 
 def test_a_database_of_something_else(folder: Path, said: Manifest) -> None:
     """Without Baïkal's tables it isn't one, whoever wrote the manifest; a view in a table's place is none either."""
     assert said.counts["users"] == 1
     path = rewritten(folder, lambda it: it.execute("DROP TABLE users"))
-    assert refusal(path).startswith("is whole, but its database has no table users")
+    assert refusal(path).startswith("is undamaged, but its database has no table users")
 
 
 @pytest.mark.parametrize(
@@ -393,7 +400,7 @@ def test_a_database_with_what_acts_by_itself(folder: Path, empty_database: bytes
             connection.execute("UPDATE sqlite_master SET sql = replace(sql, 'CREATE VIRTUAL', 'CREATE/**/VIRTUAL')")
         connection.commit()
     path = archive.write(folder, described(folder, counts=said.counts)).path
-    assert refusal(path).startswith("is whole, but its database is not one of Baïkal's: the database ")
+    assert refusal(path).startswith("is undamaged, but its database is not a Baïkal database: the database ")
     assert what in refusal(path)
 
 
@@ -404,7 +411,7 @@ def test_a_damaged_database(folder: Path, said: Manifest) -> None:
             file.seek(page + 2)
             file.write(b"\xff" * 40)
     path = archive.write(folder, described(folder, counts=said.counts)).path
-    assert refusal(path).startswith("is whole, but its database ")
+    assert refusal(path).startswith("is undamaged, but its database ")
 
 
 def test_a_folder_that_others_have_unpacked(folder: Path, said: Manifest, host: Path) -> None:
@@ -417,7 +424,9 @@ def test_a_folder_that_others_have_unpacked(folder: Path, said: Manifest, host: 
         assert archive_folder.copy_folder(folder, "it", target) == said
         return target
 
-    with pytest.raises(HostError, match=r"^it is not an archive of ours \(it has no manifest\.json\); name another"):
+    with pytest.raises(
+        HostError, match=r"^it is not an archive of baikalctl \(it has no manifest\.json\); choose another"
+    ):
         taken()
     (folder / manifest.NAME).write_text(said.to_json(), encoding="utf-8")
     target = taken()
@@ -427,11 +436,11 @@ def test_a_folder_that_others_have_unpacked(folder: Path, said: Manifest, host: 
     }
     assert {stat.S_IMODE(path.stat().st_mode) for path in target.rglob("*.pem")} == {0o600}
     (folder / "tls/more.pem").write_text("x", encoding="utf-8")
-    with pytest.raises(HostError, match=r"^it holds 'tls/more\.pem', which its manifest doesn't name"):
+    with pytest.raises(HostError, match=r"^it contains 'tls/more\.pem', which is not in its manifest"):
         taken()
     (folder / "tls/more.pem").unlink()
     (folder / "settings.json").write_text("[]\n", encoding="utf-8")
-    with pytest.raises(HostError, match=r"^it is damaged: settings\.json is not what it was"):
+    with pytest.raises(HostError, match=r"^it is damaged: the content of settings\.json is not what the manifest says"):
         taken()
     (folder / "settings.json").unlink()
     with pytest.raises(HostError, match=r"^it is damaged: settings\.json is missing"):

@@ -144,7 +144,10 @@ def test_it_says_what_it_does_and_what_came_of_it(it: DesiredState, capsys: pyte
     assert it.backup.on
     assert cli.main(["backup"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[:2] == ["baikalctl: copy the database, and all that belongs to it", "baikalctl: pack it"]
+    assert lines[:2] == [
+        "baikalctl: copy the database, the configuration and the keys",
+        "baikalctl: compress the archive",
+    ]
     (stored,) = catalog.all_archives()
     assert lines[2:] == [
         f"{stored.path}, {stored.size / 1024:.1f} KiB: 1 account, 1 calendar, 0 events, 1 address book, 0 cards"
@@ -212,7 +215,7 @@ def test_a_full_disk_is_said_and_leaves_nothing(it: DesiredState, monkeypatch: p
     for module, name in ((collect, "_snapshot"), (collect, "_copy"), (archive, "_pack")):
         with monkeypatch.context() as patch:
             patch.setattr(module, name, full)
-            with pytest.raises(HostError, match=r"No space left on device.*make room in "):
+            with pytest.raises(HostError, match=r"No space left on device.*free disk space in "):
                 create.run(it, lambda _: None)
         assert [path.name for path in Path(paths.BACKUPS).iterdir()] == [first.stored.path.name]
 
@@ -325,7 +328,7 @@ def test_by_the_clock_only_what_was_made_is_said(it: DesiredState, capsys: pytes
 def test_the_list_shows_what_there_is(it: DesiredState, capsys: pytest.CaptureFixture[str]) -> None:
     """For people and for programs; one that can't be read is shown with why."""
     assert cli.main(["backup", "list"]) == 0
-    assert capsys.readouterr().out == "there are no archives yet; baikalctl backup makes one\n"
+    assert capsys.readouterr().out == "there are no archives yet; run baikalctl backup to make one\n"
     done = made(it)
     broken = Path(paths.BACKUPS) / "baikal-20010101T000000Z-before-move.tar.gz"
     broken.write_bytes(b"noise")
@@ -352,8 +355,8 @@ def test_an_archive_is_verified(it: DesiredState, named: str, capsys: pytest.Cap
     word = {"by name": path.name, "by path": str(path), "": ""}.get(named, named)
     assert cli.main(["backup", "verify", *([word] if word else [])]) == 0
     said = capsys.readouterr().out
-    assert said.startswith(f"{path} is whole: of ")
-    assert said.endswith("every checksum is right, and its database is sound\n")
+    assert said.startswith(f"{path} is undamaged: made on ")
+    assert said.endswith("all checksums match, and the database passed its integrity check\n")
     path.write_bytes(path.read_bytes()[:-100])
     assert cli.main(["backup", "verify", str(path)]) == 1
     assert "is truncated" in capsys.readouterr().err

@@ -117,7 +117,7 @@ def test_what_the_database_says_is_told(shared: Path) -> None:
     """In a sentence that names it; our table may have been taken away."""
     with contextlib.closing(sqlite3.connect(shared)) as connection:
         connection.execute("DROP TABLE baikalctl_state")
-    message = rf"^the database {shared}: no such table: baikalctl_state; fix that on the server, and run again$"
+    message = rf"^the database {shared}: no such table: baikalctl_state; fix this on the server, and run this again$"
     with pytest.raises(HostError, match=message), lease.once(Shared(Path(paths.SQLITE)), "backup", "1"):
         pytest.fail("it was begun")
 

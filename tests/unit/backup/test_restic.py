@@ -78,7 +78,7 @@ def test_a_refusal_is_in_restics_words_without_a_login(it: DesiredState) -> None
     assert text == (
         "restic can't reach or use rest:http://[hidden]@127.0.0.1:9/: unable to open config file: "
         "Head rest:http://[hidden]@127.0.0.1:9/config: connection refused; "
-        "look at restic_repository, its password and credentials"
+        "check restic_repository, its password and credentials"
     )
 
 
@@ -100,21 +100,23 @@ def test_an_address_with_a_login_comes_from_the_credentials(it: DesiredState, ho
 def test_credentials_that_can_not_be_read_are_said(it: DesiredState, host: Path) -> None:
     """With the file, and what to do."""
     (host / "credentials").unlink()
-    with pytest.raises(HostError, match=r"^restic's credentials can't be read in .*; run the deploy again, as root$"):
+    with pytest.raises(
+        HostError, match=r"^the restic credentials in .* can't be read .*; run the deploy again, as root$"
+    ):
         restic.snapshots(it)
 
 
 def test_restic_that_is_not_installed_is_said(it: DesiredState, monkeypatch: pytest.MonkeyPatch) -> None:
     """An image may lack it."""
     monkeypatch.setenv("PATH", "/nonexistent")
-    with pytest.raises(HostError, match="restic isn't installed here; install the package restic"):
+    with pytest.raises(HostError, match="restic is not installed; install the package restic"):
         restic.snapshots(it)
 
 
 @pytest.mark.parametrize("name", ["restic:", "restic:../x", "restic:--help", "restic:ABCDEF12"])
 def test_a_name_that_names_no_snapshot(it: DesiredState, host: Path, name: str) -> None:
     """It never gets to restic."""
-    with pytest.raises(HostError, match="names no snapshot; write restic:latest"):
+    with pytest.raises(HostError, match="is not the name of a snapshot; use restic:latest"):
         restic.fetch(it, name, host)
 
 

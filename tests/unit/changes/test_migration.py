@@ -115,11 +115,13 @@ def test_data_of_the_release_itself_and_no_data_need_no_migration(found: config.
 @pytest.mark.parametrize("version", ["0.12.2", "0.13.0", "1.0.0"])
 def test_newer_data_is_refused_with_both_versions_and_the_remedy(version: str) -> None:
     """Baïkal itself would take it, and say nothing."""
-    with pytest.raises(HostError, match=rf"of Baïkal {version}, and 0\.12\.1 is older.*at least {version}, or restore"):
+    with pytest.raises(
+        HostError, match=rf"of Baïkal {version}; 0\.12\.1 is older.*use release {version} or newer, or restore"
+    ):
         migration.older_version(system(version), VERSION)
 
 
-@pytest.mark.parametrize(("version", "said"), [("0.2.3", "too new to migrate"), ("soon", "'soon', which is none")])
+@pytest.mark.parametrize(("version", "said"), [("0.2.3", "can't migrate"), ("soon", "'soon', which is not a version")])
 def test_data_that_baikal_cannot_migrate_is_refused(version: str, said: str) -> None:
     """With what to do."""
     with pytest.raises(HostError, match=said):
@@ -148,10 +150,10 @@ def test_older_data_becomes_data_of_the_release_and_the_old_is_kept(version: str
     assert (kept / staging.YAML).read_bytes() == before
     assert names(str(kept / staging.SQLITE)) == ACCOUNTS
     assert said == [
-        "clients are told to come again in a moment",
-        f"what is there is kept in {kept}",
-        f"migrate a copy of the data from Baïkal {version} to {VERSION}, and try it out",
-        f"Baïkal {VERSION} serves; the old data is kept, until the next upgrade",
+        "clients get status 503 (try again later) until this is done",
+        f"the existing data is kept in {kept}",
+        f"migrate a copy of the data from Baïkal {version} to {VERSION}, and test it",
+        f"Baïkal {VERSION} is active; the old data is kept until the next upgrade",
     ]
     assert leftovers() == []
     modes = {path: stat.S_IMODE(Path(path).stat().st_mode) for path in (paths.SQLITE, paths.BAIKAL_YAML)}
@@ -192,7 +194,7 @@ def test_an_upgrade_that_fails_leaves_everything_as_it_was(release: Path) -> Non
     before = {path: Path(path).read_bytes() for path in (paths.BAIKAL_YAML, paths.SQLITE)}
     with pytest.raises(
         HostError,
-        match=r"^the upgrade from .*, and all is as it was: .* 0\.9\.5 to 0\.12\.1 failed: no such column: colour$",
+        match=r"^the upgrade from .* and was rolled back: .* 0\.9\.5 to 0\.12\.1 failed: no such column: colour$",
     ):
         bring()
     assert {path: Path(path).read_bytes() for path in before} == before
@@ -204,13 +206,13 @@ def test_an_upgrade_that_fails_leaves_everything_as_it_was(release: Path) -> Non
 @pytest.mark.parametrize(
     ("program", "said"),
     [
-        ("throw new Error('out of luck');", "failed, .*out of luck"),
-        ("exit(7);", "failed, .*exit status 7"),
-        ("echo 'Baïkal has been successfully upgraded.';", "failed, "),
-        (HALF, "failed, .*not been upgraded"),
+        ("throw new Error('out of luck');", "failed and .*out of luck"),
+        ("exit(7);", "failed and .*exit status 7"),
+        ("echo 'Baïkal has been successfully upgraded.';", "failed and "),
+        (HALF, "failed and .*not been upgraded"),
         (
             LOSING,
-            "all is as it was: .* lost 3 events",
+            "was rolled back: .* lost 3 events",
         ),
     ],
     ids=["dies", "ends early", "only says so", "only writes so", "loses events"],
@@ -233,7 +235,7 @@ def test_a_damaged_database_is_not_migrated() -> None:
     with Path(paths.SQLITE).open("r+b") as stream:
         stream.seek(4096)
         stream.write(b"\xff" * 8192)
-    with pytest.raises(HostError, match=r"the database is damaged, or isn't Baïkal's \(.+\); take a backup"):
+    with pytest.raises(HostError, match=r"the database is damaged, or isn't Baïkal's \(.+\); use an undamaged backup"):
         bring()
     assert config.read()["system"]["configured_version"] == "0.9.5"
     assert leftovers() == []
@@ -270,7 +272,7 @@ def test_data_that_cannot_be_kept_is_not_replaced() -> None:
     hold()
     Path(paths.BACKUPS).parent.mkdir(parents=True, exist_ok=True)
     Path(paths.BACKUPS).write_text("a file in its place", encoding="utf-8")
-    with pytest.raises(HostError, match=r"can't be kept in .*/var/backups/baikal \(.*; make that writable"):
+    with pytest.raises(HostError, match=r"can't be copied to .*/var/backups/baikal \(.*; make it writable"):
         bring()
     assert config.read()["system"]["configured_version"] == "0.9.5"
     Path(paths.BACKUPS).unlink()

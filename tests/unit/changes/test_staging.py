@@ -131,7 +131,7 @@ def test_what_cannot_be_kept_leaves_nothing_behind(monkeypatch: pytest.MonkeyPat
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(safe_copy, "copy_bytes", full)
-    with pytest.raises(HostError, match=r"can't be kept in .*/var/backups/baikal \(.*No space.*\); make that writable"):
+    with pytest.raises(HostError, match=r"can't be copied to .*/var/backups/baikal \(.*No space.*\); make it writable"):
         staging.keep("import", here())
     assert list(Path(paths.BACKUPS).iterdir()) == []
 

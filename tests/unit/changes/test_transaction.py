@@ -274,7 +274,7 @@ def failed(act: Callable[[], None]) -> str:
 
 WORDS = {
     "upgrade": f"the upgrade from Baïkal {OLD} to {VERSION}",
-    "import": "taking over ",
+    "import": "the import of ",
     "move": "the move from the database {sqlite} to the database elsewhere elsewhere",
 }
 
@@ -286,18 +286,18 @@ def test_new_data_that_no_client_could_use_takes_no_place(act: Callable[[], None
         page.write_text("<?php throw new Error('out of luck');", encoding="utf-8")
     said = failed(act)
     assert said.startswith(WORDS[kind].format(sqlite=paths.SQLITE))
-    assert " failed, and all is as it was: Baïkal 0.1" in said
+    assert " failed and was rolled back: Baïkal 0.1" in said
     assert "out of luck" in said
 
 
 @pytest.mark.parametrize(
     ("error", "said"),
     [
-        (HostError("out of luck; wait"), " failed, and all is as it was: out of luck; wait"),
-        (sqlite3.OperationalError("disk I/O"), " failed, and all is as it was: disk I/O; fix that, and run again"),
+        (HostError("out of luck; wait"), " failed and was rolled back: out of luck; wait"),
+        (sqlite3.OperationalError("disk I/O"), " failed and was rolled back: disk I/O; fix this, and run this again"),
         (
             OSError(28, "No space left"),
-            " failed, and all is as it was: [Errno 28] No space left; make room in DATA, and run again",
+            " failed and was rolled back: [Errno 28] No space left; free disk space in DATA, and run this again",
         ),
     ],
 )
@@ -344,7 +344,7 @@ def test_a_change_that_nobody_listens_to_any_more_is_still_taken_back(it: Host) 
         prepare=lambda: _copied(it),
         finish=finish,
     )
-    with pytest.raises(HostError, match="a change failed, and all is as it was: out of luck"):
+    with pytest.raises(HostError, match="a change failed and was rolled back: out of luck"):
         transaction.carry_out(change, say)
     as_it_was(before)
 
@@ -466,7 +466,7 @@ def test_what_cannot_be_taken_back_stays_closed_and_says_where_the_old_data_is(i
     for _ in range(2):
         with pytest.raises(
             HostError,
-            match=r"the upgrade from .* can't be taken back \(.*\); what was there is in .*, and run baikalctl",
+            match=r"the upgrade from .* can't be rolled back \(.*\); the previous data is in .*, and run baikalctl",
         ) as caught:
             transaction.recover(said.append)
         assert journal["kept"] in str(caught.value)
@@ -488,9 +488,9 @@ def test_a_change_whose_data_cannot_be_put_back_says_both() -> None:
         raise HostError("out of luck")
 
     found = config.read()
-    with pytest.raises(HostError, match=r"can't be taken back .* what was there is in "):
+    with pytest.raises(HostError, match=r"can't be rolled back .* the previous data is in "):
         upgrade_command.upgrade(found, found["database"], VERSION, said.append, finish)
-    assert said[-1].endswith(" failed (out of luck); everything is put back as it was")
+    assert said[-1].endswith(" failed (out of luck); rolling back")
     (kept,) = Path(paths.BACKUPS).iterdir()
     assert names(str(kept / staging.SQLITE)) == OURS
 
@@ -547,7 +547,7 @@ def test_a_row_that_arrives_otherwise_ends_the_move(it: Host, monkeypatch: pytes
         patch.setattr(Elsewhere, "load", load)
         said = failed(it.move)
     assert said.endswith(
-        "failed, and all is as it was: what arrived is not what was sent: calendarobjects, id 2 (1.ics) has another etag"
+        "failed and was rolled back: the copy differs from the original: calendarobjects, id 2 (1.ics) has another etag"
     )
     it.move()
     arrived("move")
@@ -558,10 +558,12 @@ def test_a_database_that_has_data_is_not_moved_to(it: Host) -> None:
     it.move()
     said: list[str] = []
     move_database.move(declared(**SERVER), said.append)
-    assert said == ["the data is in the database elsewhere elsewhere already"]
+    assert said == ["the data is already in the database elsewhere elsewhere"]
     whole = (Path(paths.DATA) / "elsewhere/elsewhere.sqlite").read_bytes()
     shutil.copy(it.template.yaml, paths.BAIKAL_YAML)
-    with pytest.raises(HostError, match=r"elsewhere has data already \(3 accounts, .*\); empty it, or declare another"):
+    with pytest.raises(
+        HostError, match=r"elsewhere already contains data \(3 accounts, .*\); empty it, or set another"
+    ):
         it.move()
     assert (Path(paths.DATA) / "elsewhere/elsewhere.sqlite").read_bytes() == whole
     Path(paths.BAIKAL_YAML).unlink()

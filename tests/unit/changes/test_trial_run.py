@@ -163,9 +163,9 @@ def test_no_other_account_of_the_machine_is_answered(
     [
         (
             "http_response_code(500); echo 'out of <b>luck</b>';",
-            r"doesn't serve this data: PROPFIND /dav\.php/principals/\S+ answers 500, not 207 \(out of <b>luck</b>\)$",
+            r"doesn't work with this data: PROPFIND /dav\.php/principals/\S+ answers 500, not 207 \(out of <b>luck</b>\)$",
         ),
-        ("throw new Error('out of luck');", r"answers \d+, not 207.*; it says: .*Uncaught Error: out of luck"),
+        ("throw new Error('out of luck');", r"answers \d+, not 207.*; its log: .*Uncaught Error: out of luck"),
         ("header('Location: admin/install/');", r"PROPFIND \S+ answers 302, not 207$"),
         ("posix_kill(getmypid(), 9);", r"PROPFIND \S+ gets no answer: "),
         (
@@ -182,7 +182,7 @@ def test_data_that_is_not_served_is_refused_with_the_reason(
 ) -> None:
     """In PHP's own words where it has some."""
     page.write_text(f"<?php {program}", encoding="utf-8")
-    with pytest.raises(HostError, match=f"^Baïkal {VERSION} doesn't serve this data: ") as caught:
+    with pytest.raises(HostError, match=f"^Baïkal {VERSION} doesn't work with this data: ") as caught:
         trial_run.try_out(found, VERSION)
     assert caught.match(said)
     assert "\n" not in str(caught.value)
@@ -229,7 +229,7 @@ def test_php_that_ends_at_once_is_told(found: Configuration, host: Path) -> None
     program = host / "programs/php"
     program.write_text("#!/bin/sh\necho 'no extension sqlite3' >&2\nexit 1\n", encoding="ascii")
     program.chmod(0o755)
-    with pytest.raises(HostError, match="PHP can't serve a copy to try it out: no extension sqlite3"):
+    with pytest.raises(HostError, match="PHP can't serve a copy of the data for the test: no extension sqlite3"):
         trial_run.try_out(found, VERSION)
     as_it_was(host)
 

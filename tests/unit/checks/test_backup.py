@@ -47,12 +47,12 @@ def test_a_new_archive_is_well(it: DesiredState) -> None:
 def test_one_that_another_machine_has_made_counts(it: DesiredState) -> None:
     """It is of the same data."""
     backup_status.remember(success=NOW - 9 * HOUR, by="cal2")
-    assert "9 hours old, made by cal2, which has the same database" in one(it).message
+    assert "9 hours old, made by cal2, which uses the same database" in one(it).message
 
 
 def test_a_fresh_machine_is_well_until_its_first_is_due(it: DesiredState) -> None:
     """From when its timer is there on, or the container's first start, or else from now."""
-    assert one(it) == Finding("backup", OK, "no archive was made yet; the next is due in 15 hours")
+    assert one(it) == Finding("backup", OK, "no archive has been made yet; the next is due in 15 hours")
     timer = Path(paths.BACKUP_TIMER)
     timer.parent.mkdir(parents=True)
     timer.touch()
@@ -64,14 +64,18 @@ def test_a_fresh_machine_is_well_until_its_first_is_due(it: DesiredState) -> Non
 
 @pytest.mark.parametrize(
     ("hours", "status", "words"),
-    [(30, OK, "the next is due"), (37, WARNING, "and the next is overdue"), (73, FAILED, "and nothing has tried")],
+    [
+        (30, OK, "the next is due"),
+        (37, WARNING, "and the next is overdue"),
+        (73, FAILED, "and no backup was attempted"),
+    ],
 )
 def test_one_that_is_overdue(it: DesiredState, hours: int, status: str, words: str) -> None:
     """After one and a half periods it is a warning, after three a failure."""
     backup_status.remember(success=NOW - hours * HOUR)
     finding = one(it)
     assert (finding.status, words in finding.message) == (status, True)
-    assert finding.remedy == ("" if status == OK else "run baikalctl backup, which says what is wrong")
+    assert finding.remedy == ("" if status == OK else "run baikalctl backup; it prints what is wrong")
 
 
 def test_periods_are_the_schedules(it: DesiredState) -> None:
@@ -103,13 +107,13 @@ def test_what_restic_lacks_is_said(it: DesiredState) -> None:
     there = dataclasses.replace(it, backup=dataclasses.replace(it.backup, repository="sftp:a@b:/c"))
     _, finding = backup.findings(there)
     assert finding.status == WARNING
-    assert f"which is in {paths.BACKUPS} alone: the network is down" in finding.message
+    assert f"only in {paths.BACKUPS}, not in the restic repository: the network is down" in finding.message
 
 
 def test_that_it_is_off_is_said(it: DesiredState) -> None:
     """It was somebody's wish."""
     off = dataclasses.replace(it, backup=dataclasses.replace(it.backup, on=False))
-    assert one(off) == Finding("backup", OK, "is off: no archives are made by the clock")
+    assert one(off) == Finding("backup", OK, "is off: no archives are made on a schedule")
 
 
 def test_a_clock_that_was_ahead_does_not_hide_anything(it: DesiredState) -> None:
@@ -117,4 +121,4 @@ def test_a_clock_that_was_ahead_does_not_hide_anything(it: DesiredState) -> None
     backup_status.remember(success=NOW + 900 * DAY)
     assert "0 minutes old" in one(it).message
     (Path(paths.STATE) / "backup.json").write_text("{", encoding="ascii")
-    assert one(it).message.startswith("no archive was made yet")
+    assert one(it).message.startswith("no archive has been made yet")

@@ -134,45 +134,45 @@ def test_a_self_signed_one_that_is_wrong_is_made_anew(chain: x509.Certificate, s
     """A warning where there is time, a failure where clients refuse it."""
     it = declared(**CLOSED | FURTHERS)
     serve(it, chain)
-    remedy = "" if status == OK else "run the deploy: that makes a new one"
+    remedy = "" if status == OK else "run the deploy; this creates a new one"
     assert one(it) == Finding("certificate", status, message.format(f"{it.served}.pem"), remedy)
 
 
 @pytest.mark.parametrize(
     ("chain", "status", "message"),
     [
-        (pem(signed(days=30), CA, ROOT), OK, "a chain that isn't known here, for cal.example.org, 30 days left"),
+        (pem(signed(days=30), CA, ROOT), OK, "not trusted by this host, for cal.example.org, 30 days left"),
         (pem(issue(DNS, days=30)), OK, "self-signed, for cal.example.org, 30 days left"),
         (
             pem(signed(starts=-90, days=29), CA, ROOT),
             WARNING,
-            "a chain that isn't known here, for cal.example.org, 29 days left",
+            "not trusted by this host, for cal.example.org, 29 days left",
         ),
         (
             pem(signed(starts=-335, days=30), CA, ROOT),
             OK,
-            "a chain that isn't known here, for cal.example.org, 30 days left",
+            "not trusted by this host, for cal.example.org, 30 days left",
         ),
-        (pem(signed(days=29), CA, ROOT), OK, "a chain that isn't known here, for cal.example.org, 29 days left"),
+        (pem(signed(days=29), CA, ROOT), OK, "not trusted by this host, for cal.example.org, 29 days left"),
         (
             pem(signed(starts=-68, days=21), CA, ROOT),
             WARNING,
-            "a chain that isn't known here, for cal.example.org, 21 days left",
+            "not trusted by this host, for cal.example.org, 21 days left",
         ),
         (
             pem(signed(starts=-67, days=22), CA, ROOT),
             OK,
-            "a chain that isn't known here, for cal.example.org, 22 days left",
+            "not trusted by this host, for cal.example.org, 22 days left",
         ),
         (
             pem(signed(starts=-4.9, days=1), CA, ROOT),
             WARNING,
-            "a chain that isn't known here, for cal.example.org, 1 days left",
+            "not trusted by this host, for cal.example.org, 1 days left",
         ),
         (
             pem(signed(starts=-4, days=2), CA, ROOT),
             OK,
-            "a chain that isn't known here, for cal.example.org, 2 days left",
+            "not trusted by this host, for cal.example.org, 2 days left",
         ),
     ],
     ids=[
@@ -184,7 +184,7 @@ def test_ones_own_is_told_with_whose_it_is(host: Path, chain: bytes, status: str
     """And somebody is to renew it in time: a month before, or when clients of an authority would have done so for long."""
     it = brought(host, chain, https_port=9)
     take(it)
-    remedy = "" if status == OK else f"renew it in {host}/cal.pem: it is taken into service by itself"
+    remedy = "" if status == OK else f"renew it in {host}/cal.pem; the new one is used automatically"
     assert one(it) == Finding("certificate", status, message, remedy)
 
 
@@ -206,9 +206,9 @@ def test_ones_own_that_cannot_serve_is_a_failure(host: Path, chain: bytes, key: 
     assert finding.status == FAILED
     assert finding.message.startswith(message.format(host))
     assert finding.message.endswith(
-        "; until then this one serves: a chain that isn't known here, for cal.example.org, 89 days left"
+        "; until this is fixed, this one is used: not trusted by this host, for cal.example.org, 89 days left"
     )
-    assert finding.remedy == "put a pair there that is right: it is taken into service by itself"
+    assert finding.remedy == "put a valid certificate and its key there; they are then used automatically"
 
 
 @pytest.mark.usefixtures("host")
@@ -221,7 +221,7 @@ def test_one_of_an_authority_is_told_with_when_it_is_renewed() -> None:
     assert one(it) == Finding(
         "certificate",
         OK,
-        f"of Let's Encrypt, a chain that isn't known here, for cal.example.org, 89 days left, renewed by itself from {at}",
+        f"from Let's Encrypt, not trusted by this host, for cal.example.org, 89 days left, renewed automatically from {at}",
     )
 
 
@@ -232,9 +232,9 @@ def test_one_that_clients_believe_is_told_as_such(host: Path, monkeypatch: pytes
     issued(it, signed(), CA)
     take(it)
     left = "for cal.example.org, 89 days left, "
-    assert one(it).message.startswith(f"of ca.lan, a chain that isn't known here, {left}")
+    assert one(it).message.startswith(f"from ca.lan, not trusted by this host, {left}")
     trust(monkeypatch, host, ROOT)
-    assert one(it).message.startswith(f"of ca.lan, a chain that is trusted here, {left}")
+    assert one(it).message.startswith(f"from ca.lan, trusted by this host, {left}")
 
 
 def test_a_chain_that_has_expired_is_a_failure(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -244,11 +244,13 @@ def test_a_chain_that_has_expired_is_a_failure(host: Path, monkeypatch: pytest.M
     take(brought(host, OWN, https_port=9))
     finding = one(brought(host, pem(late, OLD_CA), https_port=9))
     expected = f"{host}/cal.pem has a chain that has expired; take the authority's newer one"
-    assert (finding.status, finding.message.partition("; until then")[0]) == (FAILED, expected)
+    assert (finding.status, finding.message.partition("; until this")[0]) == (FAILED, expected)
     it = declared(**ASKING)
     issued(it, late, OLD_CA)
     refuse(it, monkeypatch)
-    assert one(it).message.startswith("there is none of Let's Encrypt: cal.example.org: connection refused; until then")
+    assert one(it).message.startswith(
+        "no certificate from Let's Encrypt: cal.example.org: connection refused; until then"
+    )
 
 
 @pytest.mark.usefixtures("host")
@@ -269,9 +271,9 @@ def test_before_anybody_was_asked_there_is_only_to_be_waited() -> None:
     assert one(it) == Finding(
         "certificate",
         WARNING,
-        "Let's Encrypt is about to be asked (Let's Encrypt has issued none yet); until then this one serves: "
+        "a certificate will be requested from Let's Encrypt soon (Let's Encrypt has issued none yet); until then this one is used: "
         "self-signed, for cal.example.org, 396 days left",
-        "that takes minutes",
+        "wait a few minutes",
     )
 
 
@@ -283,9 +285,9 @@ def test_a_refusal_is_told_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> N
     assert one(it) == Finding(
         "certificate",
         WARNING,
-        "there is none of Let's Encrypt: cal.example.org: connection refused; until then this one serves: self-signed, "
+        "no certificate from Let's Encrypt: cal.example.org: connection refused; until then this one is used: self-signed, "
         "for cal.example.org, 396 days left",
-        f"let port 80 lead here; it is asked again after {until}, or by baikalctl certificate --now or the deploy",
+        f"let port 80 lead here; the next request is after {until}, or now with baikalctl certificate --now or the deploy",
     )
 
 
@@ -301,7 +303,7 @@ def test_nobody_is_sent_to_a_command_that_would_only_wait(monkeypatch: pytest.Mo
             until = refuse(it, monkeypatch)
     else:
         until = refuse(it, monkeypatch, dataclasses.replace(REFUSAL, wait_s=50_000))
-    assert one(it).remedy == f"let port 80 lead here; it is asked again after {until}"
+    assert one(it).remedy == f"let port 80 lead here; the next request is after {until}"
 
 
 @pytest.mark.usefixtures("container")
@@ -311,7 +313,7 @@ def test_in_a_container_somebody_in_a_hurry_uses_its_own_command(monkeypatch: py
     (Path(paths.STATE).parents[3] / "programs/s6-svstat").chmod(0o755)
     it = declared(**ASKING)
     refuse(it, monkeypatch)
-    assert one(it).remedy.endswith(", or by docker exec … baikalctl certificate --now")
+    assert one(it).remedy.endswith(", or now with docker exec … baikalctl certificate --now")
 
 
 @pytest.mark.usefixtures("host")
@@ -335,7 +337,7 @@ def test_what_is_refused_for_too_long_is_a_failure(
     refuse(it, monkeypatch)
     serve(it, chain, CA)
     assert one(it).status == status
-    assert "there is none of Let's Encrypt: cal.example.org: connection refused" in one(it).message
+    assert "no certificate from Let's Encrypt: cal.example.org: connection refused" in one(it).message
 
 
 @pytest.mark.usefixtures("host")
@@ -344,7 +346,7 @@ def test_what_serves_for_another_name_is_said_so(monkeypatch: pytest.MonkeyPatch
     it = declared(**ASKING)
     refuse(it, monkeypatch)
     serve(it, signed(FURTHER, starts=-90, days=-1), CA)
-    assert one(it).message.endswith("a chain that isn't known here, for another name, expired")
+    assert one(it).message.endswith("not trusted by this host, for another name, expired")
 
 
 @pytest.mark.usefixtures("host")
@@ -364,7 +366,7 @@ def test_what_nginx_shows_must_be_what_serves(monkeypatch: pytest.MonkeyPatch, *
         found = list(certificate.findings(declared(**LETSENCRYPT, https_port=web.port)))
     assert found[0].status == OK
     remedy = "systemctl reload nginx, or run the deploy"
-    stale = Finding("certificate", WARNING, "nginx shows another one than it should", remedy)
+    stale = Finding("certificate", WARNING, "nginx still serves the previous certificate", remedy)
     assert found[1:] == ([] if shows else [stale])
 
 

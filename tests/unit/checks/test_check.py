@@ -90,7 +90,7 @@ def test_a_good_host_is_well(it: DesiredState) -> None:
     assert wrong == []
     assert one(it, "version").message == f"Baïkal {VERSION}"
     assert one(it, "database").message == "has 0 accounts"
-    assert one(it, "mail").message == "is off: no invitations are sent, and clients are told so"
+    assert one(it, "mail").message == "is off: no invitations are sent, and clients can see that"
 
 
 def test_mail_that_is_kept_is_told_of_where_mail_is_off(it: DesiredState) -> None:
@@ -143,8 +143,8 @@ def test_an_installer_within_reach_is_a_failure(it: DesiredState, server: Server
     server.statuses["/admin/install/"] = status
     finding = one(it, "installer")
     assert finding.status == FAILED
-    assert "anybody could take the server over" in finding.message
-    assert "close the port" in finding.remedy
+    assert "anyone could take over the server" in finding.message
+    assert "block the port" in finding.remedy
 
 
 def test_an_installer_that_somebody_opened_is_a_failure(it: DesiredState) -> None:
@@ -284,7 +284,7 @@ def test_a_certificate_that_ends_soon_is_a_warning(it: DesiredState, monkeypatch
     monkeypatch.setattr(certificate, "RENEW_DAYS", 397)
     finding = one(declared(https_port=it.port), "certificate")
     assert (finding.status, finding.message) == (WARNING, "it has 396 days left")
-    assert finding.remedy == "run the deploy: that makes a new one"
+    assert finding.remedy == "run the deploy; this creates a new one"
 
 
 @pytest.mark.parametrize("name", ["CONFIG", "SPECIFIC", "STATE", "TLS"])
@@ -292,9 +292,9 @@ def test_data_that_others_can_read_is_a_failure(it: DesiredState, name: str) -> 
     """Each directory that must be private is looked at."""
     path = Path(getattr(paths, name))
     path.chmod(0o755)
-    assert f"{path} is open to others" in [finding.message for finding in findings(it)["permissions"]]
+    assert f"{path} can be read by other users" in [finding.message for finding in findings(it)["permissions"]]
     path.chmod(0o700)
-    assert f"{path} is open to others" not in [finding.message for finding in findings(it)["permissions"]]
+    assert f"{path} can be read by other users" not in [finding.message for finding in findings(it)["permissions"]]
 
 
 @pytest.mark.parametrize("mode", [0o664, 0o646])
@@ -303,7 +303,7 @@ def test_code_that_others_can_change_is_a_failure(it: DesiredState, release_stan
     script = release_standing / "html/dav.php"
     script.chmod(mode)
     messages = [finding.message for finding in findings(it)["permissions"]]
-    assert f"{paths.CURRENT}/html/dav.php can be changed by others than root" in messages
+    assert f"{paths.CURRENT}/html/dav.php can be changed by users other than root" in messages
 
 
 def test_roots_own_code_is_well(it: DesiredState, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -311,7 +311,7 @@ def test_roots_own_code_is_well(it: DesiredState, monkeypatch: pytest.MonkeyPatc
     for name in ("CODE", "CURRENT", "LIBRARY"):
         monkeypatch.setattr(paths, name, "/usr")
     assert [str(finding) for finding in check._permissions()] == [
-        str(Finding("permissions", OK, "code is root's, data is private"))
+        str(Finding("permissions", OK, "only root can change the code, and other users can't read the data"))
     ]
     assert it.version == VERSION
 

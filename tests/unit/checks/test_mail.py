@@ -31,7 +31,7 @@ def through(folder: Path, answers: Answers) -> list[Finding]:
 @pytest.mark.parametrize(
     ("answers", "status", "message"),
     [
-        (Answers(), OK, "the relay localhost takes mail from us"),
+        (Answers(), OK, "the relay localhost accepts mail from this host"),
         (Answers(starttls=False), FAILED, "localhost:{} doesn't offer STARTTLS, so nothing is sent to it"),
         (Answers(greeting="421 busy"), WARNING, "localhost:{} answers 421 busy"),
     ],

@@ -108,8 +108,8 @@ def test_a_fresh_host_ends_up_as_declared() -> None:
     it = declared(**WANTED, timezone="UTC")
     said = bring(it)
     assert said[0].startswith("make a self-signed certificate: ")
-    assert said[1:4] == [f"have Baïkal {VERSION} serve", "make the database", "close the web installer"]
-    assert said[-2:] == ["set in baikal.yaml: all of it", "remember which passwords were declared"]
+    assert said[1:4] == [f"activate Baïkal {VERSION}", "create the database", "disable the web installer"]
+    assert said[-2:] == ["set in baikal.yaml: all of it", "record which passwords were declared"]
     assert Path(paths.INSTALL_DISABLED).is_file()
     assert Path(f"{it.served}.pem").is_file()
     assert system()["admin_passwordhash"] == it.admin_hash
@@ -135,8 +135,8 @@ def test_a_plan_says_what_a_run_would_do_and_does_nothing(host: Path) -> None:
     before = tree(host)
     planned = steps.pending(it)
     assert tree(host) == before
-    assert "make the database" in planned
-    assert "make 2 accounts" in planned
+    assert "create the database" in planned
+    assert "create 2 accounts" in planned
     bring(it)
     other = declared(users=[user("jo", password="new")], timezone="UTC", caldav=False)
     before = tree(host)
@@ -176,7 +176,7 @@ def test_the_administrators_password_is_set_when_its_declaration_changes() -> No
     assert bring(declared()) == []
     assert system()["admin_passwordhash"] == "chosen"
     other = declared(admin_password="another")
-    assert bring(other) == ["set in baikal.yaml: admin_passwordhash", "remember which passwords were declared"]
+    assert bring(other) == ["set in baikal.yaml: admin_passwordhash", "record which passwords were declared"]
     assert system()["admin_passwordhash"] == other.admin_hash
 
 
@@ -186,7 +186,7 @@ def test_a_users_password_is_set_when_its_declaration_changes() -> None:
     execute("UPDATE users SET digesta1 = 'chosen'")
     assert bring(declared(users=[user("jo")])) == []
     other = declared(users=[user("jo", password="another")])
-    assert bring(other) == ["set the declared password of jo", "remember which passwords were declared"]
+    assert bring(other) == ["set the declared password of jo", "record which passwords were declared"]
     assert tables()["users"] == [("jo", other.users[0].digest)]
 
 
@@ -214,7 +214,7 @@ def test_removing_an_account_keeps_the_database_as_it_was(host: Path, capsys: py
     bring(declared(**WANTED))
     said = bring(declared(users=[{"name": "jo", "state": "absent"}, user("ann")]))
     assert said[:2] == [
-        "back up everything before jo are removed",
+        "make a backup before the accounts are removed: jo",
         "remove the account jo with its calendars and address books",
     ]
     (copy,) = Path(paths.BACKUPS).iterdir()
@@ -249,9 +249,7 @@ def test_data_of_a_newer_version_is_not_touched(host: Path) -> None:
     hold("0.13.0")
     before = tree(host)
     for act in (bring, steps.pending):
-        with pytest.raises(
-            HostError, match=r"the data is of Baïkal 0\.13\.0, and 0\.12\.1 is older.* run a release that"
-        ):
+        with pytest.raises(HostError, match=r"the data is of Baïkal 0\.13\.0; 0\.12\.1 is older.* use release"):
             act(declared(**WANTED))
     assert tree(host) == before
 
@@ -277,7 +275,7 @@ def test_an_upgrade_that_fails_leaves_everything_as_it_was() -> None:
     """The release that stands here has no upgrade to run."""
     hold("0.11.1")
     before = tree(Path(paths.DATA))
-    with pytest.raises(HostError, match=r"the upgrade from Baïkal 0\.11\.1 to 0\.12\.1 failed, and all is as it was: "):
+    with pytest.raises(HostError, match=r"the upgrade from Baïkal 0\.11\.1 to 0\.12\.1 failed and was rolled back: "):
         bring(declared(**WANTED))
     assert tree(Path(paths.DATA)) == before
     assert release.current() == VERSION
@@ -291,7 +289,7 @@ def test_a_database_that_vanished_is_not_replaced_by_an_empty_one(host: Path) ->
     for path in Path(paths.SQLITE).parent.iterdir():
         path.unlink()
     before = tree(host)
-    with pytest.raises(HostError, match=r"restore it from a backup, .*or, to start empty, move the yaml away"):
+    with pytest.raises(HostError, match=r"restore a backup, .*or, to start empty, move the yaml file away"):
         bring(declared())
     assert tree(host) == before
 
@@ -312,7 +310,7 @@ def test_a_damaged_memory_of_passwords_costs_only_itself(content: str) -> None:
     it = declared(users=[user("jo")])
     bring(it)
     Path(paths.APPLIED).write_text(content, encoding="utf-8")
-    assert bring(it) == ["remember which passwords were declared"]
+    assert bring(it) == ["record which passwords were declared"]
     assert json.loads(Path(paths.APPLIED).read_text(encoding="utf-8"))["jo"] == accounts.fingerprint(it.users[0].digest)
 
 
@@ -320,7 +318,7 @@ def test_an_installer_that_somebody_opened_is_closed() -> None:
     """That file is what keeps strangers from the database form."""
     bring(declared())
     Path(paths.INSTALL_DISABLED).unlink()
-    assert bring(declared()) == ["close the web installer"]
+    assert bring(declared()) == ["disable the web installer"]
     assert Path(paths.INSTALL_DISABLED).is_file()
 
 
@@ -328,7 +326,7 @@ def test_an_index_that_somebody_dropped_comes_back() -> None:
     """Speed is a declared state as well."""
     bring(declared())
     execute("DROP INDEX baikalctl_cards_uri")
-    assert bring(declared()) == ["make the database fast: index baikalctl_cards_uri"]
+    assert bring(declared()) == ["add indexes and triggers to the database: index baikalctl_cards_uri"]
     assert steps.pending(declared()) == []
 
 
@@ -400,7 +398,7 @@ def test_what_was_taken_from_its_owner_is_given_back(name: str) -> None:
     file = Path(getattr(paths, name))
     os.chown(file, 65534, 65534)
     file.chmod(0o644)
-    assert bring(declared()) == [f"give {file} back to {paths.USER}, for it alone"]
+    assert bring(declared()) == [f"change the owner of {file} to {paths.USER}, mode 0600"]
     assert (file.stat().st_uid, stat.S_IMODE(file.stat().st_mode)) == (0, 0o600)
 
 
@@ -433,7 +431,7 @@ def test_data_in_another_database_than_declared_is_not_left_behind(host: Path) -
     server = {"database": "pgsql", "database_host": "db.example.org", "database_password": "hunter2"}
     Path(paths.DATABASE_PASSWORD).write_text("hunter2\n", encoding="ascii")
     before = tree(host)
-    with pytest.raises(HostError, match=r"is in the database .*; take it there with baikalctl database move") as caught:
+    with pytest.raises(HostError, match=r"is in the database .*; run baikalctl database move") as caught:
         bring(declared(**WANTED, **server))
     assert "hunter2" not in str(caught.value)
     assert tree(host) == before

@@ -92,9 +92,9 @@ def test_an_old_installation_moves_in_with_everything(host: Path, version: str) 
     said = move_in(old)
     assert listing(old.folder) == before
     assert said == [
-        f"take over Baïkal {version}, migrated to {VERSION}",
-        "clients are told to come again in a moment",
-        f"taken over: Baïkal {version} → {VERSION}, {COUNTS}",
+        f"import Baïkal {version}, migrated to {VERSION}",
+        "clients get status 503 (try again later) until this is done",
+        f"imported: Baïkal {version} → {VERSION}, {COUNTS}",
     ]
     assert digests(paths.SQLITE) == wanted
     found = config.read()
@@ -138,7 +138,7 @@ def test_a_second_import_is_refused_without_replace(old: OldInstallation) -> Non
     """Nobody's data is replaced by mistake."""
     move_in(old)
     before = listing(Path(paths.SPECIFIC))
-    assert "there is data here already" in refusal(old)
+    assert "this host already has data" in refusal(old)
     assert "--replace" in refusal(old)
     assert listing(Path(paths.SPECIFIC)) == before
 
@@ -147,7 +147,7 @@ def test_a_second_import_is_refused_without_replace(old: OldInstallation) -> Non
 def test_half_of_an_installation_is_data_too(old: OldInstallation, there: str) -> None:
     """A yaml or a database alone."""
     shutil.copy(old.yaml if there == "yaml" else old.database, paths.BAIKAL_YAML if there == "yaml" else paths.SQLITE)
-    assert "there is data here already" in refusal(old)
+    assert "this host already has data" in refusal(old)
     move_in(old, replace=True)
     files = [str(path.relative_to(kept()[0])) for path in kept()[0].rglob("*") if path.is_file()]
     assert sorted(files) == sorted([staging.SECTION, staging.YAML if there == "yaml" else staging.SQLITE])
@@ -161,7 +161,7 @@ def test_what_is_replaced_is_kept(old: OldInstallation, connection: sqlite_file.
     connection.close()
     Path(paths.BAIKAL_YAML).write_text("system: {configured_version: 0.12.1}\n", encoding="utf-8")
     said = move_in(old, replace=True)
-    assert f"what is there is kept in {kept()[0]}" in said
+    assert f"the existing data is kept in {kept()[0]}" in said
     assert kept()[0].name.startswith("before-import-")
     assert names(str(kept()[0] / staging.SQLITE)) == ["before"]
     assert "0.12.1" in (kept()[0] / staging.YAML).read_text(encoding="utf-8")
@@ -278,7 +278,7 @@ def test_an_old_server_that_never_pauses_in_write_ahead_mode_has_to_be_stopped(
     writer = threading.Thread(target=write)
     writer.start()
     try:
-        with pytest.raises(HostError, match="is being written to all the time; stop the old server, and run again"):
+        with pytest.raises(HostError, match="is written to all the time; stop the old server, and run this again"):
             move_in(old)
     finally:
         stop.set()
@@ -321,12 +321,12 @@ def test_a_path_that_climbs_out_of_the_installation_is_not_followed(host: Path) 
     [
         (
             lambda old: shutil.rmtree(old.folder / "config"),
-            r"holds no installation .*expected config/baikal\.yaml and Sp",
+            r"contains no installation .*must contain config/baikal\.yaml and Sp",
         ),
-        (lambda old: shutil.rmtree(old.folder), r"holds no installation of Baïkal"),
+        (lambda old: shutil.rmtree(old.folder), r"contains no installation of Baïkal"),
         (
             lambda old: shutil.rmtree(old.folder / "Specific"),
-            r"the database isn't there: looked for .*give its Specific/",
+            r"the database .* does not exist; copy the old Specific/",
         ),
         (
             lambda old: old.yaml.write_text("system: [", encoding="utf-8"),
@@ -337,9 +337,9 @@ def test_a_path_that_climbs_out_of_the_installation_is_not_followed(host: Path) 
         (lambda old: old.yaml.write_text("system: a\n", encoding="utf-8"), r"baikal\.yaml can't be understood"),
         (
             lambda old: old.yaml.write_text("system: {}\n", encoding="utf-8"),
-            "no configured_version: .* never installed",
+            "no configured_version: .* never finished",
         ),
-        (lambda old: old.database.write_bytes(b"x" * 5000), r"db\.sqlite is damaged \(.+\); take a backup"),
+        (lambda old: old.database.write_bytes(b"x" * 5000), r"db\.sqlite is damaged \(.+\); use an undamaged backup"),
         (lambda old: old.database.write_bytes(b""), r"isn't Baïkal's \(no such table: users\)"),
         (lambda old: old.database.write_bytes(old.database.read_bytes()[:9000]), "is damaged"),
     ],
@@ -366,11 +366,11 @@ def edit(old: OldInstallation, pattern: str, text: str) -> None:
         (
             "backend: sqlite",
             "backend: pgsql",
-            "all is as it was: (the PostgreSQL database .* can't be reached|.*psycopg2)",
+            "was rolled back: (the PostgreSQL database .* can't be reached|.*psycopg2)",
         ),
-        ("backend: sqlite", "mysql: true", "all is as it was: (the MySQL database .* can't be reached|.*pymysql)"),
-        (re.escape(VERSION), "0.12.2", r"is of Baïkal 0\.12\.2, and 0\.12\.1 is older"),
-        (re.escape(VERSION), "0.2.3", "too new to migrate"),
+        ("backend: sqlite", "mysql: true", "was rolled back: (the MySQL database .* can't be reached|.*pymysql)"),
+        (re.escape(VERSION), "0.12.2", r"is of Baïkal 0\.12\.2; 0\.12\.1 is older"),
+        (re.escape(VERSION), "0.2.3", "can't migrate"),
     ],
 )
 def test_an_installation_that_cannot_be_taken_over_is_refused(
@@ -392,7 +392,7 @@ def test_an_installation_from_before_the_yaml_is_told_to_be_upgraded_first(old: 
 def test_the_hosts_own_data_is_no_source(old: OldInstallation) -> None:
     """Somebody gave the target twice."""
     move_in(old)
-    assert "is where this host's own data lives" in refusal(OldInstallation(Path(paths.DATA)), replace=True)
+    assert "is this host's own data" in refusal(OldInstallation(Path(paths.DATA)), replace=True)
 
 
 def test_a_host_without_a_release_is_told_to_deploy_first(
@@ -410,9 +410,9 @@ def test_the_command_imports_into_the_current_release(old: OldInstallation, caps
     """And says what was taken over."""
     Path(paths.CURRENT).symlink_to(VERSION)
     assert main(["import", str(old.folder)]) == 0
-    assert f"taken over: Baïkal {VERSION} → {VERSION}, {COUNTS}\n" in capsys.readouterr().out
+    assert f"imported: Baïkal {VERSION} → {VERSION}, {COUNTS}\n" in capsys.readouterr().out
     assert main(["import", str(old.folder), "--replace"]) == 0
-    assert "what is there is kept in" in capsys.readouterr().out
+    assert "the existing data is kept in" in capsys.readouterr().out
 
 
 def test_data_that_a_container_serves_is_not_replaced(old: OldInstallation) -> None:
@@ -500,11 +500,12 @@ def test_another_realm_is_said_and_kept(old: OldInstallation) -> None:
     before = re.findall(r"admin_passwordhash: (\w+)", old.yaml.read_text(encoding="utf-8"))
     said = move_in(old, replace=True)
     assert any(
-        "its auth_realm is 'SabreDAV': the passwords of its accounts and of its administrator" in line for line in said
+        "its auth_realm is 'SabreDAV': the imported passwords of accounts and administrator still work" in line
+        for line in said
     )
     system = config.read()["system"]
     assert (system["auth_realm"], system["admin_passwordhash"]) == ("SabreDAV", *before)
-    with pytest.raises(HostError, match="declared password of admin is of 'BaikalDAV', so its user could not log in"):
+    with pytest.raises(HostError, match="declared password of admin is for 'BaikalDAV', so this user could not log in"):
         apply.apply(declared(admin_password="another"), lambda _: None)
 
 
@@ -519,7 +520,7 @@ def test_an_import_that_is_killed_anywhere_leaves_an_empty_host_empty_or_all_of_
         assert maintenance.reason() == transaction.interrupted() == "", step
         there = {Path(path).exists() for path in (paths.BAIKAL_YAML, paths.SQLITE)}
         assert len(there) == 1, step
-        with pytest.raises(HostError, match="data here already") if there == {True} else contextlib.nullcontext():
+        with pytest.raises(HostError, match="already has data") if there == {True} else contextlib.nullcontext():
             move_in(old)
         assert names(paths.SQLITE) == ACCOUNTS, step
         assert config.read()["system"]["configured_version"] == VERSION, step

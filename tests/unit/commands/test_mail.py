@@ -80,7 +80,7 @@ def test_mail_that_waits_for_hours_is_a_warning(minutes: int, age: str) -> None:
     assert finding.status == WARNING
     oldest = age if minutes > 62 else "62 min"
     assert finding.message == f"2 messages are waiting, the oldest for {oldest}"
-    assert finding.remedy == "baikalctl mail queue tells what for"
+    assert finding.remedy == "run baikalctl mail queue for the reason"
 
 
 def test_mail_that_was_refused_is_a_warning_with_the_relays_words() -> None:
@@ -89,16 +89,16 @@ def test_mail_that_was_refused_is_a_warning_with_the_relays_words() -> None:
     said(attempt(BOB, "Failed: 550 5.1.1 no such user"))
     (finding,) = found()
     assert finding.status == WARNING
-    assert finding.message == "1 message is refused for good, the last to bob@example.net: 550 5.1.1 no such user"
+    assert finding.message == "1 message is refused permanently, the last to bob@example.net: 550 5.1.1 no such user"
     assert "mail retry, or baikalctl mail drop" in finding.remedy
 
 
 def test_a_refusal_whose_reason_is_forgotten_is_still_told() -> None:
     """Also one of a file that says to nobody whom it is for."""
     place = put("failed", BOB, "bob@example.net")
-    assert found()[0].message == "1 message is refused for good, the last to bob@example.net"
+    assert found()[0].message == "1 message is refused permanently, the last to bob@example.net"
     place.write_bytes(b"")
-    assert found()[0].message == "1 message is refused for good, the last to nobody"
+    assert found()[0].message == "1 message is refused permanently, the last to no recipient"
 
 
 def test_mail_that_is_kept_is_a_warning_even_where_mail_is_off() -> None:
@@ -110,7 +110,7 @@ def test_mail_that_is_kept_is_a_warning_even_where_mail_is_off() -> None:
             WARNING,
             "1 message is kept and not sent, the first because it rains",
         )
-        assert f"look at {paths.KEPT}; then baikalctl mail retry" in finding.remedy
+        assert f"read the messages in {paths.KEPT}; then run baikalctl mail retry" in finding.remedy
 
 
 def test_the_queue_is_a_line_for_each_message() -> None:
@@ -129,7 +129,7 @@ def test_the_queue_is_a_line_for_each_message() -> None:
 
 def test_an_empty_queue_says_so() -> None:
     """Not an empty line."""
-    assert mail.queue(OURS) == mail.queue(OFF) == "nothing waits"
+    assert mail.queue(OURS) == mail.queue(OFF) == "the queue is empty"
 
 
 def test_a_retry_sends_what_is_kept_and_puts_back_what_was_refused(queue: Path) -> None:
@@ -142,7 +142,7 @@ def test_a_retry_sends_what_is_kept_and_puts_back_what_was_refused(queue: Path) 
     assert mail.retry(OURS, heard.append) == 0
     assert os.read(reader, 10) == b"\0", "and it is told to begin"
     os.close(reader)
-    assert heard == [f"{place.name} is in the queue", "1 of those that were refused are in the queue again"]
+    assert heard == [f"{place.name} is in the queue", "1 refused message added to the queue again"]
     assert queue.read_bytes().startswith(f"{SENDER}\nbob@example.net\n\n".encode())
     assert sendmail.kept() == []
     assert [path.name for path in nullmailer.QUEUE.iterdir()] == [ANN]
@@ -155,7 +155,7 @@ def test_one_that_can_not_be_sent_keeps_no_other_from_its_turn(queue: Path, monk
     good = sendmail.keep(GIVEN, "x")
     heard: list[str] = []
     assert mail.retry(OURS, heard.append) == 1
-    assert len([line for line in heard if " stays: " in line]) == 2
+    assert len([line for line in heard if " is kept: " in line]) == 2
     assert "UnicodeDecodeError" in heard[1]
     assert heard[2] == f"{good.name} is in the queue"
     assert len(sendmail.kept()) == 2
@@ -173,7 +173,7 @@ def test_nothing_is_tried_where_mail_is_off() -> None:
         mail.retry(OFF, pytest.fail)
     with pytest.raises(HostError, match='mail is off here; set mail = "relay" or "postfix"'):
         mail.test(OFF, "bob@example.net", pytest.fail)
-    with pytest.raises(HostError, match="only nullmailer keeps what was refused"):
+    with pytest.raises(HostError, match="only nullmailer keeps refused messages"):
         mail.drop(OFF, pytest.fail)
 
 
@@ -186,7 +186,7 @@ def test_only_what_was_refused_is_dropped(spool: Path) -> None:
     heard: list[str] = []
     assert mail.drop(OURS, heard.append) == 0
     assert heard == [
-        "deleted, to nobody: no reason is known any more",
+        "deleted, to no recipient: the reason is not known any more",
         "deleted, to ann@example.net: 550 5.1.1 no such user",
     ]
     assert list((spool / "failed").iterdir()) == []
@@ -201,7 +201,7 @@ def test_what_waits_is_kept_before_its_server_goes() -> None:
     put("queue", BOB, "bob@example.net")
     put("failed", ANN, "ann@example.net")
     assert mail.save_queued(heard.append) == 0
-    assert heard == [f"2 messages that waited in the queue are kept in {paths.KEPT}"]
+    assert heard == [f"2 queued messages saved in {paths.KEPT}"]
     assert len(sendmail.kept()) == 2
     assert mail.queue(OURS).count("kept ") == 2
 
@@ -217,7 +217,7 @@ def tried(recipient: str = "bob@example.net") -> tuple[int, list[str]]:
     return mail.test(OURS, recipient, heard.append), heard
 
 
-HANDED = f"handed to the queue, from {SENDER} to bob@example.net"
+HANDED = f"added to the queue, from {SENDER} to bob@example.net"
 
 
 def enqueue(part: str, name: str, outcome: str = "") -> str:
@@ -247,20 +247,20 @@ def test_a_test_waits_for_the_relays_word() -> None:
 def test_a_test_that_waits_says_why_and_is_no_success() -> None:
     """It is tried again all the same."""
     filter_does(enqueue("queue", now(), "Failed: 451 4.3.0 later"))
-    assert tried() == (1, [HANDED, "it waits in the queue, and is tried again: 451 4.3.0 later"])
+    assert tried() == (1, [HANDED, "it waits in the queue and will be tried again: 451 4.3.0 later"])
 
 
 def test_a_test_that_is_refused_says_why() -> None:
     """In the relay's words."""
     filter_does(enqueue("failed", now(), "Failed: 550 5.7.1 relaying denied"))
-    assert tried() == (1, [HANDED, "it was refused for good: 550 5.7.1 relaying denied"])
+    assert tried() == (1, [HANDED, "it was refused permanently: 550 5.7.1 relaying denied"])
 
 
 def test_a_test_of_which_nothing_is_heard_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     """After half a minute, and is no success."""
     monkeypatch.setattr(mail, "TEST_S", 0)
     filter_does(enqueue("queue", now()))
-    assert tried() == (1, [HANDED, "it waits in the queue, and is tried again: nobody has answered yet"])
+    assert tried() == (1, [HANDED, "it waits in the queue and will be tried again: no answer yet"])
 
 
 def test_a_test_is_not_confused_by_what_went_before_or_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -268,23 +268,23 @@ def test_a_test_is_not_confused_by_what_went_before_or_to_others(monkeypatch: py
     monkeypatch.setattr(mail, "TEST_S", 0)
     others = attempt(now(), "Succeeded: 250 Ok").replace("bob@", "ann@") + attempt(now(5), "Succeeded: 250 Ok")
     filter_does(f"printf %s {shlex.quote(others)} >{nullmailer.SPOOL.parent}/journal")
-    assert tried() == (1, [HANDED, "it has left the queue, and the log doesn't tell where to"])
+    assert tried() == (1, [HANDED, "it has left the queue, but the log doesn't say where it went"])
 
 
 def test_a_test_finds_its_message_however_the_address_was_written() -> None:
     """The queue has it in small letters and ASCII."""
     filter_does(enqueue("queue", now(), "Failed: 451 later"))
-    assert tried("bob@EXAMPLE.net") == (1, [HANDED, "it waits in the queue, and is tried again: 451 later"])
+    assert tried("bob@EXAMPLE.net") == (1, [HANDED, "it waits in the queue and will be tried again: 451 later"])
 
 
 def test_a_test_that_no_queue_takes_repeats_what_the_filter_says() -> None:
     """It has kept the message."""
     filter_does("echo 'baikalctl: a message is kept' >&2; exit 75")
-    assert tried() == (1, ["it was not taken by the queue: baikalctl: a message is kept"])
+    assert tried() == (1, ["the queue did not accept it: baikalctl: a message is kept"])
 
 
 @pytest.mark.parametrize("recipient", ["bob", "bob@example.net\nBcc: eve@example.com", "jürgen@example.net"])
 def test_a_test_needs_an_address(recipient: str) -> None:
     """Before anything is sent."""
-    with pytest.raises(HostError, match=r"give one such as jo@example\.org"):
+    with pytest.raises(HostError, match=r"use an address such as jo@example\.org"):
         mail.test(OURS, recipient, pytest.fail)

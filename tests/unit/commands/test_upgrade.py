@@ -54,7 +54,7 @@ def test_the_release_before_stays_and_older_ones_go() -> None:
     said = bring()
     assert release.current() == VERSION
     assert installed() == [".hidden", OLD, VERSION]
-    assert said[-1] == f"Baïkal {VERSION} serves; {OLD} stays installed, and its data is kept, until the next upgrade"
+    assert said[-1] == f"Baïkal {VERSION} is active; {OLD} stays installed and its data is kept until the next upgrade"
     stand_release("0.12.2")
     bring("0.12.2")
     assert (release.current(), installed()) == ("0.12.2", [".hidden", VERSION, "0.12.2"])

@@ -312,11 +312,11 @@ def test_what_can_not_be_taken_back_while_a_server_is_away_waits_for_it(
     """Until then clients are told to come again; what is in a file can't become better by waiting."""
 
     def recover(_: object) -> None:
-        message = "the upgrade can't be taken back"
+        message = "the upgrade can't be rolled back"
         raise HostError(message)
 
     monkeypatch.setattr(transaction, "recover", recover)
     start._recover(settings(**DECLARED_SERVER))
-    assert capsys.readouterr().out == "baikalctl: the upgrade can't be taken back\n"
-    with pytest.raises(HostError, match="can't be taken back"):
+    assert capsys.readouterr().out == "baikalctl: the upgrade can't be rolled back\n"
+    with pytest.raises(HostError, match="can't be rolled back"):
         start._recover(settings())

@@ -137,5 +137,5 @@ def test_hostile_manifest_is_a_clean_error() -> None:
     repacked(path, [member("manifest.json", text)])
     with pytest.raises(DeployError) as told:
         choice()
-    assert "belongs in no archive" in str(told.value)
+    assert "can't be part of an archive" in str(told.value)
     assert str(told.value).isprintable()
