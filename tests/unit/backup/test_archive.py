@@ -305,13 +305,37 @@ def test_a_member_that_the_manifest_does_not_name(
     assert not (host / "outside").exists()
 
 
-def test_a_long_name_of_another_tar_is_not_read_into_memory(good: Path) -> None:
-    """Such a header could claim to be of any size."""
-    header = tarfile.TarInfo("././@LongLink")
-    header.type, header.size = tarfile.GNUTYPE_LONGNAME, 1 << 40
-    tar = gzip.decompress(good.read_bytes())
-    good.write_bytes(gzip.compress(tar[:-1024] + header.tobuf(tarfile.GNU_FORMAT)))
-    assert "which is not in its manifest" in refusal(good)
+def without_end(path: Path) -> bytes:
+    """Return the tar in an archive without the zeros at its end."""
+    tar = gzip.decompress(path.read_bytes()).rstrip(b"\0")
+    return tar + bytes(-len(tar) % tarfile.BLOCKSIZE)
+
+
+@pytest.mark.parametrize(
+    "kind", [tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_SPARSE, tarfile.CONTTYPE]
+)
+def test_an_extended_header_is_refused_before_its_content_is_read(good: Path, kind: bytes) -> None:
+    """GNU long names, pax headers and sparse maps could claim any size."""
+    header = tarfile.TarInfo("extended")
+    header.type, header.size = kind, 1 << 40
+    good.write_bytes(gzip.compress(without_end(good) + header.tobuf(tarfile.GNU_FORMAT)))
+    assert "contains 'extended', which is not in its manifest" in refusal(good)
+
+
+def test_a_damaged_header_is_not_taken_for_the_end(good: Path) -> None:
+    """As tarfile does by default."""
+    good.write_bytes(gzip.compress(without_end(good) + b"x" * tarfile.BLOCKSIZE + bytes(10240)))
+    assert refusal(good).startswith(("is damaged: bad checksum", "is damaged: invalid header"))
+
+
+@pytest.mark.parametrize(("blocks", "whole"), [(0, False), (2, True), (20, True)])
+def test_a_tar_ends_with_zeros(good: Path, said: Manifest, blocks: int, whole: bool) -> None:  # noqa: FBT001 - a case
+    """Older archives have two blocks of zeros at the end, newer ones as many as tar itself writes."""
+    good.write_bytes(gzip.compress(without_end(good) + bytes(blocks * tarfile.BLOCKSIZE)))
+    if whole:
+        assert extract.verify(good) == said
+    else:
+        assert refusal(good).startswith("is truncated")
 
 
 def test_a_member_that_is_missing(good: Path) -> None:
