@@ -50,8 +50,8 @@ def find(value: str) -> Path:
             raise HostError(message)
         # Not one whose date is to come: another host, or a wrong clock, may have named it.
         return next((each for each in other if each.created < time.time() + AHEAD_S), other[0]).path
-    database = Path(os.path.realpath(paths.BACKUPS)) / value
-    return database if "/" not in value and database.is_file() else Path(value)
+    path = Path(os.path.realpath(paths.BACKUPS)) / value
+    return path if value and "/" not in value and path.exists() else Path(value)
 
 
 def created_at(name_: str) -> float:

@@ -10,7 +10,7 @@ import shutil
 import stat
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from baikalctl import paths
 from baikalctl.backup import archive, catalog, manifest, verify_database
@@ -27,7 +27,7 @@ from baikalctl.host.safe_copy import copy_out
 from baikalctl.host.tempdir import temporary_directory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from baikalctl.database.interface import Database
     from baikalctl.desired.state import DesiredState
@@ -53,50 +53,60 @@ def collect_files(folder: Path, declared: DesiredState, label: str) -> Manifest:
     database = current_database.compared(current_database.section(declared), found)
     configured = str(found.get("system", {}).get("configured_version", ""))
     try:
-        counts = _snapshot(database, folder / members.DATABASE)
+        counts = snapshot(database, folder / members.DATABASE, f"{database}", "restore the newest archive")
         (folder / members.YAML).parent.mkdir(mode=0o700)
         copy_out(Path(paths.BAIKAL_YAML), folder / members.YAML, largest=config.LARGEST)
         for name, source in SOURCES.items():
-            _copy(Path(getattr(paths, source)), folder / name)
+            copy_plain_files(Path(getattr(paths, source)), folder / name)
         with contextlib.suppress(FileNotFoundError):
             _write(folder / members.APPLIED, Path(paths.APPLIED).read_bytes())
         settings = json.dumps(declared.settings, ensure_ascii=False, indent=1, sort_keys=True) + "\n"
         _write(folder / members.SETTINGS, settings.encode())
-        return _described(folder, declared, label, configured=configured, backend=database.backend, counts=counts)
+        return described(
+            folder,
+            created=_moment(label),
+            label=label,
+            hostname=declared.hostname,
+            baikal=configured,
+            backend=database.backend,
+            counts=counts,
+        )
     except interface.Error as error:
         remedy = database.remedy(error, "run baikalctl check for details")
         message = f"{database} can't be copied ({error}); {remedy}"
         raise HostError(message) from None
     except OSError as error:
-        message = f"the data can't be copied ({error}); free disk space in {folder.parent} or fix the cause, and run this again"
-        raise HostError(message) from None
+        remedy = f"free disk space in {folder.parent} or fix the cause, and run this again"
+        raise HostError(f"the data can't be copied ({error}); {remedy}") from None
 
 
-def _snapshot(database: Database, target: Path) -> dict[str, int]:
-    """Copy the database as its owner, take the copy over, and check what was taken over; return its rows by table."""
+@contextlib.contextmanager
+def owners_folder() -> Iterator[Path]:
+    """Make a temporary folder that the data's owner can write to."""
     with temporary_directory(Path(paths.DATA)) as folder:
         if privileged():
             os.chown(folder, data_owner().pw_uid, data_owner().pw_gid)
+        yield folder
+
+
+def snapshot(database: Database, target: Path, what: str, remedy: str) -> dict[str, int]:
+    """Copy the database as its owner to root's file ``target``, check that copy, and return its rows by table.
+
+    ``what`` and ``remedy`` are for the message if the database is damaged.
+    """
+    with owners_folder() as folder:
         confined(lambda: database.snapshot(folder / target.name), THOROUGH)
         copy_out(folder / target.name, target)
-    return verify_database.checked(
-        target, lambda copy: verify_database.count_sound(copy, f"{database}", "restore the newest archive")
-    )
+    return verify_database.checked(target, lambda copy: verify_database.count_sound(copy, what, remedy))
 
 
-def _described(  # noqa: PLR0913 - what a manifest says
-    folder: Path, declared: DesiredState, label: str, *, configured: str, backend: str, counts: Mapping[str, int]
-) -> Manifest:
-    description = Manifest(
-        created=_moment(label),
-        label=label,
-        hostname=declared.hostname,
-        baikal=configured,
-        php=_php(),
-        backend=backend,
-        counts=counts,
-        files={name: archive.describe(folder / name) for name in sorted(_names(folder))},
-    )
+def described(folder: Path, **fields: Any) -> Manifest:  # noqa: ANN401 - the fields of a manifest
+    """Describe the files in ``folder``, and write the manifest there; raises :class:`HostError` if it isn't valid.
+
+    ``fields`` are those of :class:`Manifest` but for ``php`` and ``files``.
+    """
+    files = {name: archive.describe(folder / name) for name in sorted(_names(folder))}
+    description = Manifest(php=_php(), files=files, **fields)
     text = description.to_json().encode()
     try:
         manifest.read(text)
@@ -126,7 +136,7 @@ def _names(folder: Path) -> Iterator[str]:
                 path.unlink()
 
 
-def _copy(source: Path, target: Path) -> None:
+def copy_plain_files(source: Path, target: Path) -> None:
     """Copy the plain files below ``source``, without following any link."""
     for place, folders, names in os.walk(source):
         folders[:] = [name for name in folders if not PASSING.match(name)]

@@ -42,8 +42,11 @@ class Line:
 
 
 def lines(declared: DesiredState | None, say: Callable[[str], None]) -> list[Line]:
-    """Return all archives and, where a repository is declared, its snapshots; of each the newest first."""
+    """Return all archives, all folders ``before-…`` and, if a repository is declared, its snapshots, each newest first."""
+    from baikalctl.backup import replaced_data
+
     found = [_line(stored) for stored in catalog.all_archives()]
+    found += [_basics(stored) for stored in replaced_data.folders()]
     if declared and declared.backup.repository:
         from baikalctl.backup import restic
 
@@ -75,14 +78,11 @@ def as_json(found: list[Line]) -> str:
 
 def verify(value: str, declared: Callable[[], DesiredState]) -> str:
     """Return in a sentence that an archive, or a snapshot, is whole; raises :class:`HostError` with why it isn't."""
-    from baikalctl.backup import restic
+    from baikalctl.backup import restic, source
 
-    if value.startswith(restic.PREFIX):
-        with temporary_directory(directories.backups()) as folder:
-            text, path = restic.fetch(declared(), value, folder), value
-    else:
-        found = catalog.find(value)
-        text, path = extract.verify(found), str(found)
+    with temporary_directory(directories.backups()) as folder:
+        text = source.unpack(value, folder, declared)
+    path = value if value.startswith(restic.PREFIX) else catalog.find(value)
     return (
         f"{path} is undamaged: made on {text.hostname}, {utc(text.created)}, Baïkal {text.baikal}, {contents(text.counts)}; "
         "all checksums match, and the database passed its integrity check"
@@ -90,12 +90,16 @@ def verify(value: str, declared: Callable[[], DesiredState]) -> str:
 
 
 def _line(stored: catalog.StoredArchive) -> Line:
-    line = Line(archive=stored.path.name, time=utc(stored.created), size=stored.size, label=stored.label)
+    line = _basics(stored)
     try:
         text = extract.read_manifest(stored.path)
     except (HostError, OSError) as error:
         return replace(line, error=str(error))
     return replace(line, baikal=text.baikal, counts=dict(text.counts))
+
+
+def _basics(stored: catalog.StoredArchive) -> Line:
+    return Line(archive=stored.path.name, time=utc(stored.created), size=stored.size, label=stored.label)
 
 
 def _cells(line: Line) -> tuple[str, ...]:

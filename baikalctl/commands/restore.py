@@ -1,15 +1,14 @@
-"""``baikalctl restore``: what an archive holds is the data again, whatever the database is here, or all is as it was."""
+"""``baikalctl restore``: replace the data with an archive's, for any kind of database; if anything fails, roll back."""
 
 from __future__ import annotations
 
 import dataclasses
-import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from baikalctl import output, paths
-from baikalctl.backup import archive_folder, catalog, create, extract, manifest, restic
+from baikalctl.backup import create, manifest, source
 from baikalctl.baikal import applied_passwords, config, release
 from baikalctl.changes import members, migration, staging, sync_tokens, transaction
 from baikalctl.changes.transaction import Change
@@ -47,10 +46,10 @@ def run(chosen: argparse.Namespace) -> int:
 
 
 def restore(value: str, say: Say) -> None:
-    """Have the archive ``value`` serve: a path, a name in the backups, ``latest``, ``restic:ID``, or an unpacked folder.
+    """Replace the data with the archive or folder ``value``, which :func:`baikalctl.backup.source.unpack` describes.
 
-    It is verified first. What is here is kept, and comes back if anything fails; that raises :class:`HostError`. Data of
-    an older Baïkal is migrated to the release that is installed, and brought to what is declared on this host.
+    It is verified first. The existing data is kept, and is put back if anything fails; that raises :class:`HostError`. Data
+    of an older Baïkal is migrated to the installed release, and the settings of this host are applied to it.
     """
     version = release.current()
     if not version:
@@ -60,17 +59,17 @@ def restore(value: str, say: Say) -> None:
     directories.make(data_directories())
     with temporary_directory(directories.backups()) as folder:
         say(f"verify {value}")
-        description, unpacked = _unpacked(value, folder)
+        description = source.unpack(value, folder, DesiredState.on_this_host)
         made = f"{description.hostname}, {manifest.format_time(description.created)}"
         say(f"it was made on {made}: Baïkal {description.baikal}, {create.contents(description.counts)}")
         declared = state.deployed_state()
         if declared and description.hostname != declared.hostname:
             say("(a different server than this one)")
-        found = config.understood(unpacked / members.YAML)
+        found = config.understood(folder / members.YAML)
         migration.older_version(found, version)
         with lock.volume_not_served("restore"), hold_lock(paths.LOCK, say):
             transaction.recover(say)
-            change = _change(value, unpacked, description, found, version, say)
+            change = _change(value, folder, description, found, version, say)
             with apply.exclusive_on_database(change.target):
                 kept = transaction.carry_out(change, say)
     say(
@@ -138,13 +137,3 @@ def _make_strict(description: Manifest, target: Database, version: str) -> None:
         Sqlite(path / staging.SQLITE).load(path / ARCHIVED, version)
 
     confined(load, THOROUGH)
-
-
-def _unpacked(value: str, folder: Path) -> tuple[Manifest, Path]:
-    """Return what the verified archive says of itself, and the folder with its files."""
-    if value.startswith(restic.PREFIX):
-        return restic.fetch(DesiredState.on_this_host(), value, folder), folder
-    path = catalog.find(value)
-    if path.is_dir() and os.path.lexists(path / manifest.NAME):
-        return archive_folder.copy_folder(path, str(path), folder), folder
-    return extract.unpack(path, folder), folder

@@ -212,7 +212,7 @@ def test_a_full_disk_is_said_and_leaves_nothing(it: DesiredState, monkeypatch: p
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    for module, name in ((collect, "_snapshot"), (collect, "_copy"), (archive, "_pack")):
+    for module, name in ((collect, "snapshot"), (collect, "copy_plain_files"), (archive, "_pack")):
         with monkeypatch.context() as patch:
             patch.setattr(module, name, full)
             with pytest.raises(HostError, match=r"No space left on device.*free disk space in "):
@@ -231,17 +231,17 @@ def test_a_database_that_is_damaged_is_said(it: DesiredState) -> None:
 
 def test_a_configuration_that_never_ends_holds_no_backup_up(it: DesiredState) -> None:
     """PHP's account may put a FIFO in its place, also while the database is being copied."""
-    real = collect._snapshot
+    real = collect.snapshot
 
-    def snapshot(here: Database, target: Path) -> dict[str, int]:
-        counts = real(here, target)
+    def snapshot(database: Database, target: Path, *texts: str) -> dict[str, int]:
+        counts = real(database, target, *texts)
         Path(paths.BAIKAL_YAML).unlink()
         os.mkfifo(paths.BAIKAL_YAML)
         return counts
 
     message = "baikal.yaml is not a file of its own; put the data itself there"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(collect, "_snapshot", snapshot)
+        patch.setattr(collect, "snapshot", snapshot)
         for _ in range(2):
             with soon(), pytest.raises(HostError, match=message):
                 made(it)
