@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from baikalctl.changes.members import APPLIED, DATABASE, SETTINGS, YAML, allowed, restored
+from baikalctl.output import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -82,6 +83,13 @@ class Manifest:
     def size(self) -> int:
         """All that it unpacks to, in bytes."""
         return sum(member.size for member in self.files.values())
+
+
+def in_words(counts: Mapping[str, int]) -> str:
+    """Return how many accounts, events and contacts a database with so many rows by table has."""
+    nouns = {"users": "account", "calendarobjects": "event", "cards": "contact"}
+    accounts, events, contacts = (counted(counts.get(table, 0), noun) for table, noun in nouns.items())
+    return f"{accounts}, {events} and {contacts}"
 
 
 def read(text: bytes) -> Manifest:
