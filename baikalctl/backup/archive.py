@@ -61,7 +61,7 @@ def write(folder: Path, description: Manifest) -> StoredArchive:
 
 
 def describe(path: Path) -> Member:
-    """Return size and checksum of a file."""
+    """Return the size and the checksum of a file."""
     digest, size = hashlib.sha256(), 0
     with path.open("rb") as stream:
         while piece := stream.read(PIECE):

@@ -1,4 +1,4 @@
-"""Archives that others have unpacked, such as restic: what is verified is a copy."""
+"""Read archives that another program has unpacked, such as restic: a copy is made, and that copy is verified."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 
 def copy_folder(source: Path, what: str, folder: Path) -> Manifest:
-    """Copy an archive's content, which was unpacked by others to ``source``, to the empty ``folder``, and verify the copy.
+    """Copy the content of an archive from ``source`` to the empty ``folder``, and verify the copy.
 
-    ``what`` tells in messages where it is from. Raises :class:`HostError` as :func:`unpack` does.
+    ``what`` is its name in messages. Raises :class:`HostError` as :func:`baikalctl.backup.extract.unpack` does.
     """
     try:
         with open_untrusted(source / manifest.NAME, below=source, largest=manifest.LARGEST) as stream:
@@ -52,7 +52,7 @@ def copy_folder(source: Path, what: str, folder: Path) -> Manifest:
 
 
 def _names(source: Path) -> Iterator[str]:
-    """Yield the files in a folder, by their way from there."""
+    """Yield the relative paths of all files in a folder."""
     for path, _, files in os.walk(source):
         yield from (str((Path(path) / name).relative_to(source)) for name in files)
 

@@ -1,4 +1,4 @@
-"""What belongs in an archive, brought together in a folder: a copy that nothing changes any more."""
+"""Copy everything that an archive contains to a folder, where nothing changes it."""
 
 from __future__ import annotations
 
@@ -36,22 +36,22 @@ if TYPE_CHECKING:
 SOURCES = {"tls": "TLS", "acme": "ACME", "dkim": "DKIM"}
 """An archive's folders, and the names of their paths on the host."""
 PASSING = re.compile(r"\.|(lock|work|incoming|letsencrypt\.log.*)$")
-"""Files and folders that belong to a moment: what is just being written, and what a program has said."""
+"""Temporary files and folders, and logs."""
 
 
 def collect_files(folder: Path, declared: DesiredState, label: str) -> Manifest:
-    """Fill the empty ``folder`` with all that is needed to have this server back; return its manifest, which is in it too.
+    """Copy all that is needed to restore this server to the empty ``folder``; write and return its manifest.
 
-    To be called under the host's lock. The database is copied by its own consistent method while clients write; files
-    are copied before they are described, because a certificate may be renewed at any time. There is no mail queue: what
-    waits in it would be sent twice.
+    To be called under the host's lock. The database is copied consistently while clients write. Files are copied before
+    they are described, because a certificate may be renewed at any time. The mail queue is left out: a restore would send
+    its messages twice.
     """
-    found = config.read()
-    if not found:
+    configuration = config.read()
+    if not configuration:
         message = f"{paths.BAIKAL_YAML} does not exist: this host has no data yet; run the deploy first"
         raise HostError(message)
-    database = current_database.compared(current_database.section(declared), found)
-    configured = str(found.get("system", {}).get("configured_version", ""))
+    database = current_database.compared(current_database.section(declared), configuration)
+    configured = str(configuration.get("system", {}).get("configured_version", ""))
     try:
         counts = snapshot(database, folder / members.DATABASE, f"{database}", "restore the newest archive")
         (folder / members.YAML).parent.mkdir(mode=0o700)
@@ -110,7 +110,7 @@ def described(folder: Path, **fields: Any) -> Manifest:  # noqa: ANN401 - the fi
     text = description.to_json().encode()
     try:
         manifest.read(text)
-    except ValueError as error:  # rather now than when it is to be restored
+    except ValueError as error:  # better now than when it is restored
         message = f"the archive could not be restored later: {error}; remove files that are not needed in {paths.DATA}"
         raise HostError(message) from None
     _write(folder / manifest.NAME, text)
@@ -118,7 +118,7 @@ def described(folder: Path, **fields: Any) -> Manifest:  # noqa: ANN401 - the fi
 
 
 def _moment(label: str) -> float:
-    """Return now, in whole seconds of which there is no archive yet."""
+    """Return the current time in whole seconds, or the next second that has no archive yet."""
     now = int(time.time())
     while (directories.backups() / catalog.name(now, label)).exists():
         now += 1
@@ -126,7 +126,7 @@ def _moment(label: str) -> float:
 
 
 def _names(folder: Path) -> Iterator[str]:
-    """Yield what archives have of ``folder``; somebody's own files with names that none could have stay out."""
+    """Yield the names in ``folder`` that are archived; remove files with other names."""
     for path in folder.rglob("*"):
         name = str(path.relative_to(folder))
         if path.is_file():
@@ -137,13 +137,13 @@ def _names(folder: Path) -> Iterator[str]:
 
 
 def copy_plain_files(source: Path, target: Path) -> None:
-    """Copy the plain files below ``source``, without following any link."""
-    for place, folders, names in os.walk(source):
+    """Copy the regular files below ``source``, without following any link."""
+    for directory, folders, names in os.walk(source):
         folders[:] = [name for name in folders if not PASSING.match(name)]
         for name in names:
-            path = Path(place) / name
+            path = Path(directory) / name
             if not PASSING.match(name):
-                with contextlib.suppress(FileNotFoundError):  # just replaced
+                with contextlib.suppress(FileNotFoundError):  # removed just now
                     _copy_file(path, target / path.relative_to(source))
 
 
@@ -163,6 +163,6 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def _php() -> str:
-    """Return the version of the PHP that serves, as Debian names its packages."""
+    """Return the version of PHP-FPM, as in the names of Debian's packages."""
     versions = [path.name.removeprefix("php-fpm") for path in Path("/usr/sbin").glob("php-fpm[0-9]*")]
     return max(versions, key=lambda version: [int(part) for part in version.split(".")], default="")

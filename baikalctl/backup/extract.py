@@ -34,22 +34,22 @@ if TYPE_CHECKING:
 
 MOST_PADDING = 1 << 20  # bytes
 MARGIN = 16 << 20
-"""Bytes that unpacking leaves free."""
+"""Bytes that stay free on the disk after unpacking."""
 RATIO = 1100
-"""Deflate makes nothing smaller than to 1/1032 (zlib's technical details): what claims to be is a bomb, or damaged."""
+"""Deflate compresses to 1/1032 at most (zlib's technical details): an archive that claims more is a bomb, or damaged."""
 ANOTHER = "use another archive (baikalctl backup list), or copy this one again from an undamaged original"
 
 
 def read_manifest(path: Path) -> Manifest:
-    """Return what the archive says of itself, which is quick; raises :class:`HostError` if it isn't one of ours."""
+    """Return the manifest, which is quick; raises :class:`HostError` if the file isn't an archive of baikalctl."""
     with _opened(path) as raw:
         return _manifest_of(path, raw)
 
 
 def verify(path: Path) -> Manifest:
-    """Restore the archive on trial and remove that again; raises :class:`HostError` with what is wrong with it.
+    """Unpack the archive to a temporary folder; raises :class:`HostError` with the reason if it is damaged.
 
-    All of it is read, each checksum compared, and the database checked by SQLite itself.
+    All of it is read, all checksums are compared, and SQLite checks the integrity of the database.
     """
     with temporary_directory(directories.backups()) as folder:
         return unpack(path, folder)
@@ -71,7 +71,7 @@ def unpack(path: Path, folder: Path) -> Manifest:
 
 
 def made(folder: Path, name: str) -> BinaryIO:
-    """Make and open the file ``name`` in root's own ``folder``."""
+    """Create and open the file ``name`` in ``folder``, which only root can write to."""
     target = folder / name
     for parent in reversed(target.relative_to(folder).parents):
         (folder / parent).mkdir(mode=0o700, exist_ok=True)
@@ -79,7 +79,7 @@ def made(folder: Path, name: str) -> BinaryIO:
 
 
 def finish(folder: Path, description: Manifest, what: str) -> None:
-    """Have the manifest in the ``folder``, and check the database that was unpacked to it."""
+    """Write the manifest to ``folder``, and check the database that was unpacked there."""
     (folder / manifest.NAME).write_text(description.to_json(), encoding="utf-8")
     verify_database.checked(
         folder / members.DATABASE,
@@ -90,7 +90,7 @@ def finish(folder: Path, description: Manifest, what: str) -> None:
 
 
 def _opened(path: Path) -> BinaryIO:
-    """Open an archive; raises :class:`HostError` for what is no file."""
+    """Open an archive; raises :class:`HostError` if it is not a regular file."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     except FileNotFoundError:
@@ -167,7 +167,7 @@ def _manifest_of(path: Path, raw: BinaryIO) -> Manifest:
 
 
 def manifest_from(what: Path | str, text: Callable[[], bytes], descriptor: int) -> Manifest:
-    """Read a manifest within the boundary, and once more the plain data that it passes."""
+    """Parse a manifest in the confined child, and validate the plain data that the child returns."""
     fields = confined(lambda: json.loads(_understood(what, text()).to_json()), keep=(descriptor,))
     try:
         return manifest.of(fields)
@@ -271,7 +271,7 @@ def _truncated(path: Path) -> HostError:
 
 
 def damaged(what: Path | str, why: str) -> HostError:
-    """Return the error that tells why an archive can't be used."""
+    """Return the error for an archive that is damaged, with the reason ``why``."""
     return HostError(f"{what} is damaged: {why}; {ANOTHER}")
 
 

@@ -71,25 +71,25 @@ def unpack(kept: Path, folder: Path) -> Manifest:
         counts = _copy_database(kept, folder / members.DATABASE)
     except (OSError, interface.Error) as error:
         raise HostError(f"the data in {kept} can't be copied ({error}); {ANOTHER}") from None
-    found = config.understood(folder / members.YAML)
+    configuration = config.understood(folder / members.YAML)
     match, deployed = _NAME.fullmatch(kept.name), state.deployed_state()
     return collect.described(
         folder,
         created=manifest.parse_time(match["created"]) if match else int(kept.stat().st_mtime),
         label="",
         hostname=deployed.hostname if deployed else "this host",
-        baikal=str(found.get("system", {}).get("configured_version", "")),
-        backend=interface.backend(_section(kept, found)),
+        baikal=str(configuration.get("system", {}).get("configured_version", "")),
+        backend=interface.backend(_section(kept, configuration)),
         counts=counts,
     )
 
 
-def _section(kept: Path, found: config.Configuration) -> dict[str, object]:
+def _section(kept: Path, configuration: config.Configuration) -> dict[str, object]:
     """Return the section that names the database; the folders of older releases have it only in baikal.yaml."""
     try:
         return staging.section_of(kept)
     except FileNotFoundError:
-        return dict(found.get("database", {}))
+        return dict(configuration.get("database", {}))
 
 
 def _copy_database(kept: Path, target: Path) -> dict[str, int]:

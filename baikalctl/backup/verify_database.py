@@ -1,4 +1,4 @@
-"""Whether an SQLite file from an archive is a database of Baïkal's, whole, and with all that was put into it."""
+"""Check that an SQLite file from an archive is a sound database of Baïkal, with the rows that the manifest says."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ LONGEST_NAME = 64
 
 
 def refuse_unsound(database: Path, counts: Mapping[str, int], what: str, remedy: str) -> None:
-    """Raise :class:`HostError`, which begins with ``what``, unless the database is sound and has ``counts`` rows by table.
+    """Raise :class:`HostError` unless the database is sound and has ``counts`` rows by table.
 
-    To be called within the boundary, for a file that nothing changes.
+    The message begins with ``what``. To be called in the confined child, for a file that nothing changes.
     """
     try:
         with contextlib.closing(sqlite_file.connect(database, "immutable")) as connection:
@@ -43,9 +43,9 @@ def refuse_unsound(database: Path, counts: Mapping[str, int], what: str, remedy:
 
 
 def checked(database: Path, look: Callable[[Path], T]) -> T:
-    """Run ``look`` within the boundary on a file of root's, and return what it returns.
+    """Run ``look`` in the confined child on root's file ``database``, and return its result.
 
-    The data's owner can read it and can't change it, so what was checked is what is kept.
+    The child can read the file but not change it, so the checked file is the one that is kept.
     """
     if not privileged():
         return confined(lambda: look(database), THOROUGH)
@@ -83,8 +83,8 @@ def _wrong(connection: sqlite3.Connection, counts: Mapping[str, int]) -> str:
     if missing:
         return f"has no table {missing[0]}"
     for name, expected in counts.items():
-        if (found := _rows(connection, name)) != expected:
-            return f"has {found} rows in {name}, not {expected} as its manifest says"
+        if (rows := _rows(connection, name)) != expected:
+            return f"has {rows} rows in {name}, not {expected} as its manifest says"
     return ""
 
 

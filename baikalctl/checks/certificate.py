@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 
 SUBJECT = "certificate"
 MOMENT_S = 2
-"""How long the workers of before a reload may still answer."""
+"""Seconds that nginx's old workers may still answer after a reload."""
 SOON = 1 / 4
-"""With so much of its life left, or less than a month, a certificate that somebody brings is spoken of: clients renew
-theirs when a third is left."""
+"""The operator's own certificate gets a warning when this part of its life is left, or less than a month: ACME clients
+renew theirs when a third is left."""
 LATE = 1 / 10
-"""With so much of its life left, a certificate that can't be renewed is no longer something to be waited for."""
+"""When this part of its life is left, a certificate that can't be renewed is a failure."""
 
 
 def findings(declared: DesiredState) -> Iterator[Finding]:
-    """Look at the pair that serves, at where another should come from, and at what clients are shown."""
+    """Check the certificate in use, its renewal, and what nginx shows to clients."""
     if not declared.served:
         return
     try:
@@ -39,7 +39,7 @@ def findings(declared: DesiredState) -> Iterator[Finding]:
     if declared.asking:
         yield _of_authority(declared, declared.asking, pair)
     elif declared.tls == "files":
-        yield _of_somebody(declared, pair)
+        yield _of_own_files(declared, pair)
     else:
         fault = pair.fault() or (
             f"it has {pair.days_left} days left" if pair.days_left < certificate.RENEW_DAYS else ""
@@ -51,14 +51,14 @@ def findings(declared: DesiredState) -> Iterator[Finding]:
     try:
         stale = is_stale(declared) and not is_shown(declared, MOMENT_S)
     except OSError:
-        return  # that nobody answers, the answer says
+        return  # the check "answer" reports a server that doesn't answer
     if stale:
         reload = "restart the container" if in_container() else "systemctl reload nginx, or run the deploy"
         yield Finding(SUBJECT, WARNING, "nginx still serves the previous certificate", reload)
 
 
-def _of_somebody(declared: DesiredState, pair: Pair) -> Finding:
-    """Tell of files that somebody brings, and replaces."""
+def _of_own_files(declared: DesiredState, pair: Pair) -> Finding:
+    """Check the operator's own certificate and key."""
     try:
         selection.declared_pair(declared)
     except HostError as error:
@@ -73,7 +73,7 @@ def _of_somebody(declared: DesiredState, pair: Pair) -> Finding:
 
 
 def _of_authority(declared: DesiredState, asking: Acme, pair: Pair) -> Finding:
-    """Tell of what an authority has issued, or why it hasn't."""
+    """Check the certificate from an authority, or report why there is none."""
     from baikalctl import output
     from baikalctl.tls import attempts, certbot, renewal
 
@@ -109,7 +109,7 @@ def _of_authority(declared: DesiredState, asking: Acme, pair: Pair) -> Finding:
 
 
 def _words(declared: DesiredState, pair: Pair) -> str:
-    """Return whose a pair is, for whom, and for how long."""
+    """Return the trust, the names and the remaining days of a certificate."""
     chain = "trusted by this host" if pair.trusted else "not trusted by this host"
     covered = [name for name in declared.names if pair.covers(name)]
     left = f"{pair.days_left} days left" if pair.remaining > 0 else "expired"

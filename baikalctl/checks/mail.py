@@ -20,7 +20,7 @@ SUBJECT = "mail"
 
 
 def delivery_findings(declared: DesiredState) -> Iterator[Finding]:
-    """Look at the way that invitations take, from the calendar to those who get them, where mail is on."""
+    """Check the delivery of invitations: relay, DNS records and senders; only if mail is on."""
     from baikalctl.mail import dns_records, unsent_invitations
 
     if declared.mail.relay:
@@ -40,11 +40,11 @@ def _of_relay(relay: Relay, hostname: str) -> Finding:
 
 
 LATE_S = 3600
-"""How long mail may wait before ``baikalctl check`` warns: greylisting takes minutes, an outage longer."""
+"""Seconds that mail may wait before ``baikalctl check`` warns: greylisting takes minutes, an outage longer."""
 
 
 def queue_findings(declared: DesiredState) -> Iterator[Finding]:
-    """Tell of what waits, was refused, or is kept."""
+    """Report mail that waits, was refused, or is kept."""
     kept_mail = kept()
     if kept_mail:
         message = f"{message_count(kept_mail)} kept and not sent, the first because {kept_mail[0][1]}"
@@ -55,7 +55,8 @@ def queue_findings(declared: DesiredState) -> Iterator[Finding]:
     queue = waiting(declared) if declared.mail.mode != "off" else []
     refused = [each for each in queue if each.failed]
     if refused:
-        message = f"{message_count(refused)} refused permanently, the last to {', '.join(refused[-1].recipients) or 'no recipient'}"
+        last = ", ".join(refused[-1].recipients) or "no recipient"
+        message = f"{message_count(refused)} refused permanently, the last to {last}"
         remedy = "run baikalctl mail queue for the reason; then baikalctl mail retry, or baikalctl mail drop"
         yield Finding("mail", WARNING, f"{message}: {refused[-1].reason}" if refused[-1].reason else message, remedy)
     late = [each for each in queue if not each.failed and each.since < time.time() - LATE_S]

@@ -1,4 +1,4 @@
-"""``baikalctl import``: take over another installation of Baïkal, which is only read."""
+"""``baikalctl import``: import the data of another installation of Baïkal, which is only read."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ def run(chosen: argparse.Namespace) -> int:
 
 
 def import_(source: Path, version: str, *, replace: bool, say: Callable[[str], None]) -> None:
-    """Take over the installation in ``source`` as data of the installed release ``version``.
+    """Import the installation in ``source`` as data of the installed release ``version``.
 
-    ``source`` holds ``config`` and ``Specific``, or a ``baikal`` directory that does; nothing in it is changed. Data
-    that is here already is replaced only with ``replace``, and kept. Raises :class:`HostError` if it can't be done; all
-    is then as it was. What is declared on a machine is applied to the new data before it serves.
+    ``source`` contains ``config`` and ``Specific``, or a ``baikal`` directory with them; nothing in it is changed. Existing
+    data is replaced only with ``replace``, and a copy of it is kept. The settings of this host are applied to the new data
+    before clients use it. If anything fails, the import is rolled back and raises :class:`HostError`.
     """
     old = sources.find(source)
     if not (Path(paths.CODE) / version / "html").is_dir():
@@ -75,8 +75,8 @@ def _take_over(old: Installation, version: str, say: Callable[[str], None]) -> N
     def prepare() -> Configuration:
         _copy(old)
         configured = _with_declared_administrator(old.configuration, say)
-        changed, found = migration.complete(configured, version, target.section())
-        counts.update(found)
+        changed, imported = migration.complete(configured, version, target.section())
+        counts.update(imported)
         sync_tokens.notify_clients(old.configuration, say, others=False)
         return changed
 
@@ -94,7 +94,7 @@ def _take_over(old: Installation, version: str, say: Callable[[str], None]) -> N
 
 
 def _copy(old: Installation) -> None:
-    """Copy the old data to INCOMING; the bytes of a file as root, who may read it, and then it is the owner's."""
+    """Copy the old data to INCOMING. Root copies files, because only root may read them, and then changes their owner."""
     copy, stored = Path(paths.INCOMING) / staging.SQLITE, old.database
     if not isinstance(stored, Path):
         confined(lambda: stored.snapshot(copy), THOROUGH)
@@ -128,9 +128,9 @@ def _refuse_data(*, replace: bool) -> None:
         raise HostError(message)
 
 
-def _with_declared_administrator(found: Configuration, say: Callable[[str], None]) -> Configuration:
-    """Return ``found`` with the administrator's password as declared on this host, which knows no other any more."""
-    system = dict(found["system"])
+def _with_declared_administrator(configuration: Configuration, say: Callable[[str], None]) -> Configuration:
+    """Return ``configuration`` with the administrator's password from the settings of this host, if they have one."""
+    system = dict(configuration["system"])
     if system.get("auth_realm", REALM) != REALM:
         say(
             f"its auth_realm is {system['auth_realm']!r}: the imported passwords of accounts and administrator still work, "
@@ -138,4 +138,4 @@ def _with_declared_administrator(found: Configuration, say: Callable[[str], None
         )
     elif (declared := state.deployed_state()) and declared.admin_hash:
         system["admin_passwordhash"] = declared.admin_hash
-    return {**found, "system": system}
+    return {**configuration, "system": system}

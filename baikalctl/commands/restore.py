@@ -65,11 +65,11 @@ def restore(value: str, say: Say) -> None:
         declared = state.deployed_state()
         if declared and description.hostname != declared.hostname:
             say("(a different server than this one)")
-        found = config.understood(folder / members.YAML)
-        migration.older_version(found, version)
+        configuration = config.understood(folder / members.YAML)
+        migration.older_version(configuration, version)
         with lock.volume_not_served("restore"), hold_lock(paths.LOCK, say):
             transaction.recover(say)
-            change = _change(value, folder, description, found, version, say)
+            change = _change(value, folder, description, configuration, version, say)
             with apply.exclusive_on_database(change.target):
                 kept = transaction.carry_out(change, say)
     say(
@@ -78,8 +78,8 @@ def restore(value: str, say: Say) -> None:
     )
 
 
-def _change(  # noqa: PLR0913, PLR0917 - what is known of the archive
-    value: str, unpacked: Path, description: Manifest, found: Configuration, version: str, say: Say
+def _change(  # noqa: PLR0913, PLR0917 - all about the archive
+    value: str, unpacked: Path, description: Manifest, configuration: Configuration, version: str, say: Say
 ) -> Change:
     target = transaction.declared_database()
 
@@ -92,15 +92,15 @@ def _change(  # noqa: PLR0913, PLR0917 - what is known of the archive
         _remove_unfit(path, say)
         applied_passwords.take_over(unpacked / members.APPLIED, path / members.APPLIED)
         say("test the data with the installed release")
-        changed = migration.complete(found, version, target.section())[0]
-        sync_tokens.notify_clients(found, say)
+        changed = migration.complete(configuration, version, target.section())[0]
+        sync_tokens.notify_clients(configuration, say)
         _make_strict(description, target, version)
         return changed
 
     def finish() -> None:
         apply.finish(say)
         declared = state.deployed_state()
-        if declared:  # what nginx is to read of a certificate is made of it, and not restored
+        if declared:  # nginx's files are generated from the certificate, and not restored
             for _, act in selection.steps(declared):
                 act()
         if (
@@ -116,7 +116,7 @@ def _change(  # noqa: PLR0913, PLR0917 - what is known of the archive
 
 
 def _remove_unfit(target: Path, say: Say) -> None:
-    """Remove certificates that can't be read, or not in a moment: root would read them again and again."""
+    """Remove certificates that can't be parsed within seconds: root would parse them again and again."""
     for path in (*target.glob("tls/*.pem"), *target.glob("acme/issued/*.pem")):
         text = path.read_text(encoding="utf-8", errors="replace")
         try:
@@ -127,7 +127,7 @@ def _remove_unfit(target: Path, say: Say) -> None:
 
 
 def _make_strict(description: Manifest, target: Database, version: str) -> None:
-    """Have rows that come from a server in the tables that Baïkal makes for SQLite, where they go there."""
+    """Load rows from a server's database into the tables that Baïkal creates for SQLite, if the target is SQLite."""
     if description.backend == "sqlite" or not isinstance(target, Sqlite):
         return
     path = Path(paths.INCOMING)

@@ -1,4 +1,4 @@
-"""Upgrades: the data becomes a newer release's, and that serves it; or all stays as it was."""
+"""Upgrade the data to a newer release, and activate that; if anything fails, roll back."""
 
 from __future__ import annotations
 
@@ -24,23 +24,25 @@ if TYPE_CHECKING:
 
 
 def upgrade(
-    found: Configuration, section: Mapping[str, Any], version: str, say: Say, finish: Callable[[], None] = lambda: None
+    configuration: Configuration,
+    section: Mapping[str, Any],
+    version: str,
+    say: Say,
+    finish: Callable[[], None] = lambda: None,
 ) -> None:
-    """Bring the data with the baikal.yaml ``found`` to the release ``version``, which is installed, and have it serve.
+    """Migrate the data with the baikal.yaml ``configuration`` to the installed release ``version``, and activate that.
 
-    ``section`` names its database.
-
-    To be called under the host's lock; ``finish`` is done with the new data before anybody uses it. Raises
-    :class:`HostError` with what went wrong, and all is as it was then. The release before stays, for second thoughts;
-    older ones go.
+    ``section`` is its database. To be called under the host's lock; ``finish`` is called with the new data before any client
+    uses it. If anything fails, the upgrade is rolled back, and :class:`HostError` has the reason. The previous release stays
+    installed; older ones are removed.
     """
     database = registry.of(section)
-    old = migration.older_version(found, version)
+    old = migration.older_version(configuration, version)
 
     def prepare() -> Configuration:
         copy_here(database)
         say(f"migrate a copy of the data from Baïkal {old} to {version}, and test it")
-        return migration.complete(found, version, section)[0]
+        return migration.complete(configuration, version, section)[0]
 
     change = Change(
         what=f"the upgrade from Baïkal {old} to {version}",

@@ -57,15 +57,15 @@ def test_a_folder_is_restored_by_its_name(kept: Path) -> None:
     (key,) = Path(paths.TLS).glob("selfsigned-*.pem")
     before = key.read_bytes()
     key.write_bytes(b"another")
-    said: list[str] = []
-    restore.restore(kept.name, said.append)
+    output: list[str] = []
+    restore.restore(kept.name, output.append)
     assert names(paths.SQLITE) == ["jo"]
     assert config.read()["system"]["configured_version"] == VERSION
     assert key.read_bytes() == before
     (newer,) = Path(paths.BACKUPS).glob("before-restore-*")
     assert names(str(newer / staging.SQLITE)) == ["jo", "late"]
-    assert said[-1].startswith("restored: 1 account, ")
-    assert said[-1].endswith(f"the previous data is in {newer}")
+    assert output[-1].startswith("restored: 1 account, ")
+    assert output[-1].endswith(f"the previous data is in {newer}")
 
 
 def test_a_folder_becomes_the_content_of_an_archive(kept: Path) -> None:
@@ -74,10 +74,10 @@ def test_a_folder_becomes_the_content_of_an_archive(kept: Path) -> None:
     assert done
     archived = extract.read_manifest(done.stored.path)
     folder = unpacked(kept)
-    found = replaced_data.unpack(kept, _empty(folder.parent / "again"))
-    assert set(found.files) == set(archived.files) - {members.SETTINGS}
-    assert (found.counts, found.baikal, found.backend) == (archived.counts, VERSION, "sqlite")
-    assert found.hostname == archived.hostname
+    result = replaced_data.unpack(kept, _empty(folder.parent / "again"))
+    assert set(result.files) == set(archived.files) - {members.SETTINGS}
+    assert (result.counts, result.baikal, result.backend) == (archived.counts, VERSION, "sqlite")
+    assert result.hostname == archived.hostname
 
 
 def _empty(folder: Path) -> Path:
@@ -106,9 +106,9 @@ def test_the_folder_of_an_older_release_names_its_database_only_in_its_yaml(kept
     """It has no database.json; of a server's database it has the rows."""
     (kept / staging.SECTION).unlink()
     assert replaced_data.unpack(kept, _empty(kept.parent / "one")).backend == "sqlite"
-    found = config.understood(kept / staging.YAML)
-    found["database"] = {"backend": "mysql", "mysql_host": "nowhere.invalid"}
-    config.write(found, kept / staging.YAML)
+    result = config.understood(kept / staging.YAML)
+    result["database"] = {"backend": "mysql", "mysql_host": "nowhere.invalid"}
+    config.write(result, kept / staging.YAML)
     assert replaced_data.unpack(kept, _empty(kept.parent / "two")).backend == "mysql"
 
 

@@ -87,14 +87,14 @@ def container(host: Path) -> Path:
 
 
 @pytest.mark.usefixtures("host")
-def test_without_tls_there_is_nothing_to_say() -> None:
+def test_without_tls_there_is_no_finding() -> None:
     """Another server has the certificate."""
     assert list(certificate.findings(declared(tls="off"))) == []
 
 
 @pytest.mark.usefixtures("host")
 @pytest.mark.parametrize("changed", [{}, LETSENCRYPT], ids=["self-signed", "Let's Encrypt"])
-def test_what_is_not_there_or_damaged_is_a_failure(changed: dict[str, object]) -> None:
+def test_a_missing_or_damaged_certificate_is_a_failure(changed: dict[str, object]) -> None:
     """With it, nginx would not start; the deploy mends it."""
     it = declared(**CLOSED | changed)
     assert one(it) == Finding("certificate", FAILED, f"{it.served}.pem is not there", "run the deploy")
@@ -104,13 +104,13 @@ def test_what_is_not_there_or_damaged_is_a_failure(changed: dict[str, object]) -
 
 
 @pytest.mark.usefixtures("container")
-def test_in_a_container_a_start_mends_it() -> None:
+def test_in_a_container_the_remedy_is_a_restart() -> None:
     """There is no deploy."""
     assert one(declared(**CLOSED)).remedy == "restart the container"
 
 
 @pytest.mark.usefixtures("host")
-def test_a_self_signed_one_is_told_with_its_names_and_days() -> None:
+def test_a_self_signed_certificate_is_reported_with_its_names_and_days() -> None:
     """All is well."""
     it = declared(**CLOSED | FURTHERS)
     take(it)
@@ -130,7 +130,7 @@ def test_a_self_signed_one_is_told_with_its_names_and_days() -> None:
     ],
     ids=["good", "short", "expired", "not valid yet", "further name"],
 )
-def test_a_self_signed_one_that_is_wrong_is_made_anew(chain: x509.Certificate, status: str, message: str) -> None:
+def test_a_wrong_self_signed_certificate_is_replaced(chain: x509.Certificate, status: str, message: str) -> None:
     """A warning where there is time, a failure where clients refuse it."""
     it = declared(**CLOSED | FURTHERS)
     serve(it, chain)
@@ -180,7 +180,7 @@ def test_a_self_signed_one_that_is_wrong_is_made_anew(chain: x509.Certificate, s
         *("90 days, enough left", "6 days, too little left", "6 days, enough left"),
     ],
 )
-def test_ones_own_is_told_with_whose_it_is(host: Path, chain: bytes, status: str, message: str) -> None:
+def test_an_own_certificate_is_reported_with_its_trust(host: Path, chain: bytes, status: str, message: str) -> None:
     """And somebody is to renew it in time: a month before, or when clients of an authority would have done so for long."""
     it = brought(host, chain, https_port=9)
     take(it)
@@ -199,7 +199,9 @@ def test_ones_own_is_told_with_whose_it_is(host: Path, chain: bytes, status: str
     ],
     ids=["other key", "empty", "expired", "without chain", "other name"],
 )
-def test_ones_own_that_cannot_serve_is_a_failure(host: Path, chain: bytes, key: bytes, message: str) -> None:
+def test_an_own_certificate_that_cannot_be_used_is_a_failure(
+    host: Path, chain: bytes, key: bytes, message: str
+) -> None:
     """While the old one serves, of which it is told for how long."""
     take(brought(host, OWN, https_port=9))
     finding = one(brought(host, chain, key, https_port=9))
@@ -212,7 +214,7 @@ def test_ones_own_that_cannot_serve_is_a_failure(host: Path, chain: bytes, key: 
 
 
 @pytest.mark.usefixtures("host")
-def test_one_of_an_authority_is_told_with_when_it_is_renewed() -> None:
+def test_a_certificate_of_an_authority_is_reported_with_its_renewal() -> None:
     """By itself, so there is nothing to do."""
     it = declared(**ASKING)
     issued(it, signed(), CA)
@@ -225,7 +227,7 @@ def test_one_of_an_authority_is_told_with_when_it_is_renewed() -> None:
     )
 
 
-def test_one_that_clients_believe_is_told_as_such(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_trusted_certificate_is_reported_as_trusted(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the host's system knows the root; that it is declared tells certbot, and nobody's clients."""
     (host / "ca.pem").write_bytes(pem(ROOT))
     it = declared(**ASKING, acme_server="https://ca.lan/acme", acme_ca=str(host / "ca.pem"))
@@ -254,7 +256,7 @@ def test_a_chain_that_has_expired_is_a_failure(host: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.usefixtures("host")
-def test_a_clock_that_is_wrong_is_to_be_set() -> None:
+def test_with_a_wrong_clock_the_remedy_is_to_set_it() -> None:
     """Another certificate would be of tomorrow as well."""
     it = declared(**ASKING)
     issued(it, signed(starts=1), CA)
@@ -264,21 +266,21 @@ def test_a_clock_that_is_wrong_is_to_be_set() -> None:
 
 
 @pytest.mark.usefixtures("host")
-def test_before_anybody_was_asked_there_is_only_to_be_waited() -> None:
+def test_before_the_first_request_the_remedy_is_to_wait() -> None:
     """As between the deploy's steps."""
     it = declared(**ASKING)
     take(it)
     assert one(it) == Finding(
         "certificate",
         WARNING,
-        "a certificate will be requested from Let's Encrypt soon (Let's Encrypt has issued none yet); until then this one is used: "
-        "self-signed, for cal.example.org, 396 days left",
+        "a certificate will be requested from Let's Encrypt soon (Let's Encrypt has issued none yet); until then "
+        "this one is used: self-signed, for cal.example.org, 396 days left",
         "wait a few minutes",
     )
 
 
 @pytest.mark.usefixtures("host")
-def test_a_refusal_is_told_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refusal_is_reported_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     """A warning, because the server serves; reason and remedy are the authority's, and when it is asked again."""
     it = declared(**ASKING)
     until = refuse(it, monkeypatch)
@@ -293,7 +295,7 @@ def test_a_refusal_is_told_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.usefixtures("host")
 @pytest.mark.parametrize("limit", ["the authority's", "ours"])
-def test_nobody_is_sent_to_a_command_that_would_only_wait(monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
+def test_a_command_that_would_only_wait_is_not_suggested(monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
     """Where the authority has said how long, or was asked often enough."""
     it = declared(**ASKING)
     refuse(it, monkeypatch)
@@ -307,7 +309,7 @@ def test_nobody_is_sent_to_a_command_that_would_only_wait(monkeypatch: pytest.Mo
 
 
 @pytest.mark.usefixtures("container")
-def test_in_a_container_somebody_in_a_hurry_uses_its_own_command(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_in_a_container_the_remedy_is_its_own_command(monkeypatch: pytest.MonkeyPatch) -> None:
     """There is no deploy."""
     (Path(paths.STATE).parents[3] / "programs/s6-svstat").write_text("#!/bin/sh\n", encoding="ascii")
     (Path(paths.STATE).parents[3] / "programs/s6-svstat").chmod(0o755)
@@ -329,7 +331,7 @@ def test_in_a_container_somebody_in_a_hurry_uses_its_own_command(monkeypatch: py
     ],
     ids=["time enough", "a tenth left", "a tenth of six days left", "expired", "self-signed", "another name"],
 )
-def test_what_is_refused_for_too_long_is_a_failure(
+def test_repeated_refusals_become_a_failure(
     monkeypatch: pytest.MonkeyPatch, chain: x509.Certificate, status: str
 ) -> None:
     """When clients are about to refuse what serves, somebody has to be woken; a self-signed one they refused anyway."""
@@ -341,7 +343,7 @@ def test_what_is_refused_for_too_long_is_a_failure(
 
 
 @pytest.mark.usefixtures("host")
-def test_what_serves_for_another_name_is_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_certificate_for_another_name_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     """And an expired one as well."""
     it = declared(**ASKING)
     refuse(it, monkeypatch)
@@ -351,7 +353,7 @@ def test_what_serves_for_another_name_is_said_so(monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.usefixtures("host")
 @pytest.mark.parametrize("shows", [True, False])
-def test_what_nginx_shows_must_be_what_serves(monkeypatch: pytest.MonkeyPatch, *, shows: bool) -> None:
+def test_nginx_must_show_the_current_certificate(monkeypatch: pytest.MonkeyPatch, *, shows: bool) -> None:
     """A warning of its own, beside the finding about the files; a file below a line of ours is read as well."""
     monkeypatch.setattr(certificate, "MOMENT_S", 0.2)
     it = declared(**LETSENCRYPT)
@@ -363,15 +365,15 @@ def test_what_nginx_shows_must_be_what_serves(monkeypatch: pytest.MonkeyPatch, *
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(shown)
     with serving(context) as web:
-        found = list(certificate.findings(declared(**LETSENCRYPT, https_port=web.port)))
-    assert found[0].status == OK
+        results = list(certificate.findings(declared(**LETSENCRYPT, https_port=web.port)))
+    assert results[0].status == OK
     remedy = "systemctl reload nginx, or run the deploy"
     stale = Finding("certificate", WARNING, "nginx still serves the previous certificate", remedy)
-    assert found[1:] == ([] if shows else [stale])
+    assert results[1:] == ([] if shows else [stale])
 
 
 @pytest.mark.usefixtures("host")
-def test_what_nginx_shows_while_it_reloads_is_no_finding() -> None:
+def test_an_old_certificate_during_a_reload_is_no_finding() -> None:
     """The workers of before answer for a moment."""
     it = declared(**LETSENCRYPT)
     issued(it, signed(), CA)
@@ -381,6 +383,6 @@ def test_what_nginx_shows_while_it_reloads_is_no_finding() -> None:
     reload = threading.Timer(0.3, context.load_cert_chain, [selection.serving_pair(it)])
     with serving(context) as web:
         reload.start()
-        found = list(certificate.findings(declared(**LETSENCRYPT, https_port=web.port)))
+        results = list(certificate.findings(declared(**LETSENCRYPT, https_port=web.port)))
     reload.join()
-    assert [finding.status for finding in found] == [OK]
+    assert [finding.status for finding in results] == [OK]

@@ -66,7 +66,7 @@ def choice(**data: str) -> str:
 def test_operator_sees_how_much_was_restored(caplog: pytest.LogCaptureFixture, lines: list[str], shown: str) -> None:
     """A line for each host; what a host prints can't control the terminal."""
     done = cast("OperationMeta", SimpleNamespace(stdout_lines=lines))
-    (command,) = reported._inner(restored=done)  # type: ignore[attr-defined]
+    (command,) = reported._inner(restored=done)
     with caplog.at_level(logging.INFO, "pyinfra"):
         assert command.function(None, SimpleNamespace(print_prefix=f"[{HOST}] "))
     assert caplog.messages == [f"[{HOST}] {shown}"]
