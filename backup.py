@@ -1,7 +1,7 @@
-"""Archive every host's data and bring it home: pyinfra inventory.py backup.py; then backups/HOST/ has the archives.
+"""Back up every host's data to this machine: pyinfra inventory.py backup.py stores the archives in backups/HOST/.
 
-They hold everybody's calendars, keys and password hashes, as the hosts themselves do: keep that folder where you would
-keep those. A host that fails is red, and the others go on.
+Archives contain calendars, keys and password hashes of all users: protect that folder like the hosts themselves. If a host
+fails, the others continue.
 """
 
 from pyinfra.context import host
@@ -12,5 +12,5 @@ from tasks.fleet.summary import at_the_end_of
 if host == next(iter(host.state.inventory.get_active_hosts())):
     at_the_end_of(host.state)  # once
 
-made = archived(name="Archive the data")
-brought_home(name="Bring the archive home", made=made)
+made = archived(name="Make an archive")
+brought_home(name="Download the archive", made=made)

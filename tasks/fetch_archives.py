@@ -22,7 +22,7 @@ from pyinfra.api.facts import FactBase
 from pyinfra.api.operation import operation
 
 from baikalctl import paths
-from baikalctl.backup import catalog
+from baikalctl.backup import catalog, manifest
 from baikalctl.output import escaped
 from tasks.fact_cache import ANSWER_SECONDS
 
@@ -46,6 +46,7 @@ GROWTH = 4
 LEAST_LIMIT_BYTES = 1 << 30
 """What any archive may have, the first of a host in particular."""
 CHECK_HOST = "check that host: baikalctl backup --json there has to end with a line that describes a new archive"
+MOST_ROWS = 1 << 63
 SHA256 = re.compile("[0-9a-f]{64}")
 NOT_PLAIN = re.compile(r"[^A-Za-z0-9._-]|^\.+")
 
@@ -88,13 +89,14 @@ def brought_home(made: OperationMeta) -> Generator[FunctionCommand, None, None]:
 def bring_or_complain(host: Host, made: OperationMeta) -> bool:
     """Bring the archive home and return whether it is there; if not, the reason is logged as an error of this host."""
     try:
-        path = bring_home(host, announced(made.stdout_lines[-1] if made.stdout_lines else ""))
+        archive = announced(made.stdout_lines[-1] if made.stdout_lines else "")
+        path = bring_home(host, archive)
     except (OSError, ValueError, PyinfraError) as error:
         reason = str(error)
     except Exception as error:  # noqa: BLE001 - whatever a compromised host answers, the other hosts go on
         reason = f"{type(error).__name__}: {error}; {CHECK_HOST}"
     else:
-        logger.info(f"{host.print_prefix}{path}")
+        logger.info(f"{host.print_prefix}{archive.contents} saved in {path}")
         return True
     logger.error(f"{host.print_prefix}the archive can't be brought home: {escaped(reason)}")
     return False
@@ -111,6 +113,8 @@ class Announced:
     size: int
     """In bytes."""
     sha256: str
+    contents: str
+    """How many accounts, events and contacts it has, as the host says."""
 
 
 def announced(line: str) -> Announced:
@@ -142,7 +146,10 @@ def announced(line: str) -> Announced:
             f"they agree, {CHECK_HOST}"
         )
         raise ValueError(message)
-    return Announced(path=path, name=name, size=size, sha256=sha256)
+    counts = output.get("counts")
+    if not isinstance(counts, dict) or not all(type(rows) is int and 0 <= rows < MOST_ROWS for rows in counts.values()):
+        raise ValueError(f"the host didn't describe how many accounts, events and contacts it has; {CHECK_HOST}")
+    return Announced(path=path, name=name, size=size, sha256=sha256, contents=manifest.in_words(counts))
 
 
 def folder_of(name: str) -> Path:

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import gevent
-from pyinfra.api.command import StringCommand
+from pyinfra import logger
+from pyinfra.api.command import FunctionCommand, StringCommand
 from pyinfra.api.exceptions import DeployError
 from pyinfra.api.operation import operation
 
@@ -25,6 +26,11 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
     from pyinfra.api.host import Host
+    from pyinfra.api.operation import OperationMeta
+    from pyinfra.api.state import State
+
+LONGEST_LINE = 300
+"""Characters of what a host has printed that are shown."""
 
 
 def chosen(host: Host) -> str:
@@ -78,6 +84,19 @@ def _shared(host: Host) -> tuple[str, ...]:
     if kind not in ("mysql", "pgsql") or server in ("", "local"):
         return ()
     return kind, server, *(str(host.data.get(name) or "") for name in ("database_port", "database_name"))
+
+
+@operation(is_idempotent=False)
+def reported(restored: OperationMeta) -> Generator[FunctionCommand, None, None]:
+    """Print how many accounts, events and contacts were ``restored``, as the host says."""
+
+    def report(state: State, host: Host) -> bool:  # noqa: ARG001 - pyinfra passes both
+        lines = [line.removeprefix("baikalctl: ") for line in restored.stdout_lines]
+        sentence = next((line for line in reversed(lines) if line.startswith("restored: ")), "restored")
+        logger.info(f"{host.print_prefix}{escaped(sentence)[:LONGEST_LINE]}")
+        return True
+
+    yield FunctionCommand(report, [], {})
 
 
 @operation(is_idempotent=False)

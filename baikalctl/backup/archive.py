@@ -1,16 +1,17 @@
-"""Archives: one file with everything that is needed to have a server back, written whole and read with suspicion.
+"""Write archives: one file with everything that is needed to restore a server.
 
-Each is a gzipped tar of plain files, ``manifest.json`` first, that any tar can unpack; :mod:`baikalctl.backup.extract`
-reads them.
+An archive is a gzipped tar of regular files that any tar can unpack. ``manifest.json`` is the first member.
+:mod:`baikalctl.backup.extract` reads archives.
 """
 
 from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import os
 import tarfile
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 from baikalctl.backup import catalog, manifest
 from baikalctl.backup.catalog import StoredArchive
@@ -24,22 +25,21 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PIECE = 1 << 20
-"""Bytes that are held in memory at a time."""
-BLOCK = tarfile.BLOCKSIZE
+"""How many bytes are in memory at a time."""
 LARGEST_USTAR = 8 << 30
-"""Bytes from which a size needs GNU's way to write it."""
+"""Files of at least so many bytes need the GNU format; the others are in the older ustar format."""
 
 
 def write(folder: Path, description: Manifest) -> StoredArchive:
-    """Make an archive of the ``folder``, which ``description`` describes, under a temporary name first; return it.
+    """Make an archive of the ``folder`` that ``description`` describes, and return it.
 
-    It is 0600 and on the disk when it has its name. Raises :class:`HostError` where it can't be written, and then
-    nothing is left of it.
+    It has mode 0600, and gets its name only after it was written to the disk. Raises :class:`HostError` if it can't be
+    written; then no part of it is left.
     """
-    place = directories.backups()
-    target = place / catalog.name(description.created, description.label)
+    backups = directories.backups()
+    target = backups / catalog.name(description.created, description.label)
     try:
-        with temporary_directory(place) as private:
+        with temporary_directory(backups) as private:
             temporary = private / target.name
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(descriptor, "wb") as raw:
@@ -50,10 +50,10 @@ def write(folder: Path, description: Manifest) -> StoredArchive:
                 raw.flush()
                 os.fsync(descriptor)
             temporary.replace(target)
-            sync(place)
+            sync(backups)
     except OSError as error:
         message = (
-            f"the archive can't be written ({error.strerror}); make room in {place}, "
+            f"the archive can't be written ({error.strerror}); free disk space in {backups}, "
             "or keep fewer archives (backup_keep_daily, …_weekly, …_monthly)"
         )
         raise HostError(message) from None
@@ -61,7 +61,7 @@ def write(folder: Path, description: Manifest) -> StoredArchive:
 
 
 def describe(path: Path) -> Member:
-    """Return size and checksum of a file."""
+    """Return the size and the checksum of a file."""
     digest, size = hashlib.sha256(), 0
     with path.open("rb") as stream:
         while piece := stream.read(PIECE):
@@ -70,21 +70,18 @@ def describe(path: Path) -> Member:
     return Member(size=size, sha256=digest.hexdigest())
 
 
-def _pack(packed: BinaryIO | gzip.GzipFile, folder: Path, description: Manifest) -> None:
+def _pack(packed: gzip.GzipFile, folder: Path, description: Manifest) -> None:
     text = description.to_json().encode()
-    _pack_header(packed, manifest.NAME, len(text), description.created)
-    packed.write(text + bytes(-len(text) % BLOCK))
-    for name, member in description.files.items():
-        _pack_header(packed, name, member.size, description.created)
-        with (folder / name).open("rb") as stream:
-            while piece := stream.read(PIECE):
-                packed.write(piece)
-        packed.write(bytes(-member.size % BLOCK))
-    packed.write(bytes(2 * BLOCK))
+    with tarfile.open(fileobj=packed, mode="w|", bufsize=PIECE, format=tarfile.USTAR_FORMAT) as tar:
+        tar.addfile(_header(manifest.NAME, len(text), description.created), io.BytesIO(text))
+        for name, member in description.files.items():
+            tar.format = tarfile.GNU_FORMAT if member.size >= LARGEST_USTAR else tarfile.USTAR_FORMAT
+            with (folder / name).open("rb") as stream:
+                tar.addfile(_header(name, member.size, description.created), stream)
 
 
-def _pack_header(packed: BinaryIO | gzip.GzipFile, name: str, size: int, created: float) -> None:
+def _header(name: str, size: int, created: float) -> tarfile.TarInfo:
     header = tarfile.TarInfo(name)
     header.size, header.mode, header.mtime = size, 0o600, int(created)
     header.uname = header.gname = "root"
-    packed.write(header.tobuf(tarfile.GNU_FORMAT if size >= LARGEST_USTAR else tarfile.USTAR_FORMAT))
+    return header

@@ -1,4 +1,4 @@
-"""Archives that others have unpacked, such as restic: what is verified is a copy."""
+"""Read archives that another program has unpacked, such as restic: a copy is made, and that copy is verified."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ if TYPE_CHECKING:
 
 
 def copy_folder(source: Path, what: str, folder: Path) -> Manifest:
-    """Copy an archive's content, which was unpacked by others to ``source``, to the empty ``folder``, and verify the copy.
+    """Copy the content of an archive from ``source`` to the empty ``folder``, and verify the copy.
 
-    ``what`` tells in messages where it is from. Raises :class:`HostError` as :func:`unpack` does.
+    ``what`` is its name in messages. Raises :class:`HostError` as :func:`baikalctl.backup.extract.unpack` does.
     """
     try:
         with open_untrusted(source / manifest.NAME, below=source, largest=manifest.LARGEST) as stream:
             description = manifest_from(what, lambda: stream.read(manifest.LARGEST + 1), stream.fileno())
     except FileNotFoundError:
         raise HostError(
-            f"{what} is not an archive of ours (it has no {manifest.NAME}); name another snapshot"
+            f"{what} is not an archive of baikalctl (it has no {manifest.NAME}); choose another snapshot"
         ) from None
     refuse_without_room(description.size, folder, what)
     try:
         more = next((name for name in _names(source) if name not in (manifest.NAME, *description.files)), "")
     except RecursionError:
-        more = "folders in folders without end"
+        more = "endlessly nested folders"
     if more:
-        raise HostError(f"{what} holds {more!r}, which its manifest doesn't name; name another snapshot")
+        raise HostError(f"{what} contains {more!r}, which is not in its manifest; choose another snapshot")
     for name, expected in description.files.items():
         try:
             with contextlib.ExitStack() as stack:
@@ -52,7 +52,7 @@ def copy_folder(source: Path, what: str, folder: Path) -> Manifest:
 
 
 def _names(source: Path) -> Iterator[str]:
-    """Yield the files in a folder, by their way from there."""
+    """Yield the relative paths of all files in a folder."""
     for path, _, files in os.walk(source):
         yield from (str((Path(path) / name).relative_to(source)) for name in files)
 
@@ -65,4 +65,4 @@ def _copy(what: str, name: str, stream: BinaryIO, target: BinaryIO | None, expec
         if target:
             target.write(piece)
     if Member(size=size, sha256=digest.hexdigest()) != expected:
-        raise damaged(what, f"{name} is not what it was")
+        raise damaged(what, f"the content of {name} is not what the manifest says")

@@ -1,4 +1,4 @@
-"""The archives of this host: what they are called, which are there, and which one somebody means."""
+"""The archives of this host: their names, a list of them, and how to find one."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from baikalctl.errors import HostError
 
 SUFFIX = ".tar.gz"
 AHEAD_S = 86400
-"""An archive with a later date than this is not the newest, whatever its name says."""
+"""Seconds; an archive dated further in the future than this is not taken for the newest."""
 _NAME = re.compile(rf"baikal-(?P<created>\d{{8}}T\d{{6}}Z)(-(?P<label>[a-z0-9-]+))?{re.escape(SUFFIX)}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class StoredArchive:
-    """An archive that is there, as its name and the file system tell of it."""
+    """An existing archive, or folder ``before-…``, as its name and the file system describe it."""
 
     path: Path
     created: float
@@ -31,43 +31,43 @@ class StoredArchive:
 
 def all_archives() -> list[StoredArchive]:
     """Return the archives of this host, the newest first."""
-    found = []
+    stored = []
     with contextlib.suppress(FileNotFoundError):
         for path in Path(os.path.realpath(paths.BACKUPS)).iterdir():
             if match := _NAME.fullmatch(path.name):
-                with contextlib.suppress(OSError, ValueError):  # just thinned out, or of a 13th month
+                with contextlib.suppress(OSError, ValueError):  # removed just now, or with a 13th month
                     created, size = manifest.parse_time(match["created"]), path.stat().st_size
-                    found.append(StoredArchive(path=path, created=created, label=match["label"] or "", size=size))
-    return sorted(found, key=lambda archive: (archive.created, archive.path.name), reverse=True)
+                    stored.append(StoredArchive(path=path, created=created, label=match["label"] or "", size=size))
+    return sorted(stored, key=lambda archive: (archive.created, archive.path.name), reverse=True)
 
 
 def find(value: str) -> Path:
-    """Return the archive that somebody means: a path, a name in :data:`paths.BACKUPS`, or ``latest``."""
+    """Return the path for ``value``: a path, a name in :data:`paths.BACKUPS`, or ``latest``, which is an archive."""
     if value == "latest":
         other = all_archives()
         if not other:
-            message = f"there is no archive in {paths.BACKUPS}; baikalctl backup makes one"
+            message = f"there is no archive in {paths.BACKUPS}; run baikalctl backup to make one"
             raise HostError(message)
-        # Not one whose date is to come: another host, or a wrong clock, may have named it.
+        # Not one with a future date: its name may be from another host, or from a wrong clock.
         return next((each for each in other if each.created < time.time() + AHEAD_S), other[0]).path
-    database = Path(os.path.realpath(paths.BACKUPS)) / value
-    return database if "/" not in value and database.is_file() else Path(value)
+    path = Path(os.path.realpath(paths.BACKUPS)) / value
+    return path if value and "/" not in value and path.exists() else Path(value)
 
 
 def created_at(name_: str) -> float:
     """Return when an archive of that name was made, in seconds since the epoch.
 
-    Raises ``ValueError`` where it isn't exactly what :func:`name` returns for some time and label.
+    Raises ``ValueError`` unless :func:`name` returns exactly this name for a time and a label.
     """
     match = _NAME.fullmatch(name_)
     if not match:
-        raise ValueError(f"{name_!r} is no name of an archive")
+        raise ValueError(f"{name_!r} is not the name of an archive")
     seconds = manifest.parse_time(match["created"])
     if name(seconds, manifest.label(match["label"] or "")) != name_:
-        raise ValueError(f"{name_!r} is no name of an archive")
+        raise ValueError(f"{name_!r} is not the name of an archive")
     return seconds
 
 
 def name(created: float, label: str) -> str:
-    """Return what an archive of that time is called."""
+    """Return the name of an archive of that time."""
     return f"baikal-{manifest.format_time(created)}{'-' if label else ''}{label}{SUFFIX}"

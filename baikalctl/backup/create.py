@@ -1,4 +1,4 @@
-"""``baikalctl backup``: an archive of everything is made, kept for as long as is declared, and remembered."""
+"""``baikalctl backup``: make an archive, remove old archives, upload to restic, and store the result for the checks."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     Say = Callable[[str], None]
 
 RETRY_S = 3600
-"""After a failure, a container tries again so much later; systemd does on a machine."""
+"""Seconds after which a container tries again after a failure; on a machine, systemd does that."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,27 +40,27 @@ class Result:
     """An archive that was just made."""
 
     stored: StoredArchive
-    said: Manifest
+    description: Manifest
 
 
 def create_archive(declared: DesiredState, label: str, say: Say) -> StoredArchive:
     """Make an archive with a ``label`` such as ``before-upgrade``, and return it; raises :class:`HostError`.
 
-    To be called under the host's lock, by whatever is about to change the data. It goes to no other place.
+    To be called under the host's lock, before the data is changed. It is not uploaded.
     """
     with temporary_directory(directories.backups()) as folder:
         description = collect.collect_files(folder, declared, label)
         stored = archive.write(folder, description)
-    say(describe(Result(stored=stored, said=description)))
+    say(describe(Result(stored=stored, description=description)))
     prune(declared, stored, say)
     return stored
 
 
 def run(declared: DesiredState, say: Say, *, by_clock: bool = False) -> Result | None:
-    """Make an archive, thin out the older ones, and bring it to restic's repository where there is one.
+    """Make an archive, remove old ones, and upload it to the restic repository, if there is one.
 
-    ``by_clock`` is for whatever calls this when it is time: of several machines with one database, one does it then, and
-    for all others there is nothing to do. The result is stored for ``baikalctl check``. Raises :class:`HostError`.
+    ``by_clock`` is for scheduled backups: of several machines with one database, only one then makes an archive; on the
+    others, None is returned. The result is stored for ``baikalctl check``. Raises :class:`HostError`.
     """
     status.remember(attempt=time.time(), error=status.UNDER_WAY)
     with contextlib.ExitStack() as stack:
@@ -76,7 +76,7 @@ def run(declared: DesiredState, say: Say, *, by_clock: bool = False) -> Result |
 
 
 def due(declared: DesiredState) -> bool:
-    """Tell whether it is time for an archive, or was while nobody could make one."""
+    """Tell whether an archive is due, or was due while none could be made."""
     before = status.read()
     now, where = time.time(), zone(declared)
     if not before.since:
@@ -87,7 +87,7 @@ def due(declared: DesiredState) -> bool:
 
 
 def next_check_s(declared: DesiredState) -> float:
-    """Return after how many seconds it may be time; an hour at most, because clocks are set."""
+    """Return after how many seconds an archive may be due; an hour at most, because clocks are set."""
     now = time.time()
     return min(3600.0, max(1.0, schedule.next_due(declared.backup.schedule, now, zone(declared)) - now))
 
@@ -97,42 +97,42 @@ def _once(declared: DesiredState, folder: Path, say: Say) -> Result | None:
     with lease.once(current_database.of(declared), "backup", period) as job:
         if job.mine:
             return _archived(declared, folder, say)
-    say(f"{job.by}, which has the same database, has made one")
+    say(f"{job.by}, which uses the same database, has made the backup")
     status.remember(error="", success=time.time(), size=0, by=job.by, upload_error="")
     return None
 
 
 def _archived(declared: DesiredState, folder: Path, say: Say) -> Result:
     with hold_lock(paths.LOCK, say):
-        transaction.recover(say)  # half of a change is nothing to keep
-        say("copy the database, and all that belongs to it")
+        transaction.recover(say)  # an unfinished change must not be archived
+        say("copy the database, the configuration and the keys")
         description = collect.collect_files(folder, declared, "")
-    say("pack it")
+    say("compress the archive")
     stored = archive.write(folder, description)
     status.remember(error="", success=description.created, size=stored.size, by="")
     prune(declared, stored, say)
-    return Result(stored=stored, said=description)
+    return Result(stored=stored, description=description)
 
 
 def _upload(declared: DesiredState, folder: Path, say: Say) -> None:
-    """Bring what was archived to the repository; where that fails, the archive is there all the same."""
+    """Upload the content of the archive to the repository; if that fails, the archive stays."""
     if not declared.backup.repository:
         status.remember(upload_error="")
         return
     from baikalctl.backup import restic
 
-    say("bring it to restic's repository")
+    say("upload it to the restic repository")
     try:
         restic.upload(declared, folder, say)
     except HostError as error:
         status.remember(upload_error=str(error))
-        message = f"{error} (the archive in {paths.BACKUPS} is there all the same)"
+        message = f"{error} (the archive in {paths.BACKUPS} was made)"
         raise HostError(message) from None
     status.remember(upload_error="")
 
 
 def prune(declared: DesiredState, fresh: StoredArchive, say: Say) -> None:
-    """Remove the archives that needn't be kept any longer; never the one that was just made."""
+    """Remove the archives that retention doesn't keep, but never ``fresh``, the one that was just made."""
     keep = {"daily": declared.backup.daily, "weekly": declared.backup.weekly, "monthly": declared.backup.monthly}
     other = catalog.all_archives()
     kept = {old.path for old in retention.to_keep(other, keep, time.time(), zone(declared))} | {fresh.path}
@@ -144,18 +144,18 @@ def prune(declared: DesiredState, fresh: StoredArchive, say: Say) -> None:
 
 
 def describe(made: Result) -> str:
-    """Return in one line which archive that is, its size, and what is in it."""
-    return f"{made.stored.path}, {status.in_words(made.stored.size)}: {contents(made.said.counts)}"
+    """Return the path, the size and the contents of the archive, in one line."""
+    return f"{made.stored.path}, {status.in_words(made.stored.size)}: {contents(made.description.counts)}"
 
 
 def as_json(made: Result) -> str:
-    """Return the same for programs: what brings it home needs its checksum."""
-    fields = {"path": str(made.stored.path), "size": made.stored.size, "counts": dict(made.said.counts)}
+    """Return the same as JSON; backup.py needs the checksum to download it."""
+    fields = {"path": str(made.stored.path), "size": made.stored.size, "counts": dict(made.description.counts)}
     return json.dumps(fields | {"sha256": archive.describe(made.stored.path).sha256})
 
 
 def contents(counts: Mapping[str, int]) -> str:
-    """Return in words what people have in the database with so many rows by table."""
+    """Return in words what users have in a database with so many rows by table."""
     return interface.counts_in_words({word: counts.get(table, 0) for word, table in interface.COUNTED.items()})
 
 

@@ -1,7 +1,8 @@
-"""Archives are read with care, as they may come from anybody: within the boundary, block by block.
+"""Read archives, which may come from anyone: in the confined child process, as a stream.
 
-Nothing is believed that the manifest doesn't say, and no more is written than there is room for. Root makes the files that
-are to be unpacked, and hands them over open (:mod:`baikalctl.host.boundary`): no name in an archive becomes a path.
+Only regular files that the manifest names are read, and no more is written than there is disk space for. Root creates the
+files to be unpacked and passes them open to the child (:mod:`baikalctl.host.boundary`): no name in an archive is used as a
+path.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ import os
 import stat
 import tarfile
 import zlib
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 from baikalctl import paths
 from baikalctl.backup import manifest, verify_database
-from baikalctl.backup.archive import BLOCK, PIECE
+from baikalctl.backup.archive import PIECE
 from baikalctl.backup.manifest import Manifest, Member, NewerError, NotOursError
 from baikalctl.changes import members
 from baikalctl.errors import HostError
@@ -28,27 +29,27 @@ from baikalctl.host.child_limits import THOROUGH
 from baikalctl.host.tempdir import temporary_directory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
 MOST_PADDING = 1 << 20  # bytes
 MARGIN = 16 << 20
-"""Bytes that unpacking leaves free."""
+"""Bytes that stay free on the disk after unpacking."""
 RATIO = 1100
-"""Deflate makes nothing smaller than to 1/1032 (zlib's technical details): what claims to be is a bomb, or damaged."""
-ANOTHER = "take another (baikalctl backup list), or copy it again from where it is whole"
+"""Deflate compresses to 1/1032 at most (zlib's technical details): an archive that claims more is a bomb, or damaged."""
+ANOTHER = "use another archive (baikalctl backup list), or copy this one again from an undamaged original"
 
 
 def read_manifest(path: Path) -> Manifest:
-    """Return what the archive says of itself, which is quick; raises :class:`HostError` if it isn't one of ours."""
+    """Return the manifest, which is quick; raises :class:`HostError` if the file isn't an archive of baikalctl."""
     with _opened(path) as raw:
         return _manifest_of(path, raw)
 
 
 def verify(path: Path) -> Manifest:
-    """Restore the archive on trial and remove that again; raises :class:`HostError` with what is wrong with it.
+    """Unpack the archive to a temporary folder; raises :class:`HostError` with the reason if it is damaged.
 
-    All of it is read, each checksum compared, and the database checked by SQLite itself.
+    All of it is read, all checksums are compared, and SQLite checks the integrity of the database.
     """
     with temporary_directory(directories.backups()) as folder:
         return unpack(path, folder)
@@ -70,7 +71,7 @@ def unpack(path: Path, folder: Path) -> Manifest:
 
 
 def made(folder: Path, name: str) -> BinaryIO:
-    """Make and open the file ``name`` in root's own ``folder``."""
+    """Create and open the file ``name`` in ``folder``, which only root can write to."""
     target = folder / name
     for parent in reversed(target.relative_to(folder).parents):
         (folder / parent).mkdir(mode=0o700, exist_ok=True)
@@ -78,31 +79,58 @@ def made(folder: Path, name: str) -> BinaryIO:
 
 
 def finish(folder: Path, description: Manifest, what: str) -> None:
-    """Have the manifest in the ``folder``, and check the database that was unpacked to it."""
+    """Write the manifest to ``folder``, and check the database that was unpacked there."""
     (folder / manifest.NAME).write_text(description.to_json(), encoding="utf-8")
     verify_database.checked(
         folder / members.DATABASE,
         lambda copy: verify_database.refuse_unsound(
-            copy, description.counts, f"{what} is whole, but its database", ANOTHER
+            copy, description.counts, f"{what} is undamaged, but its database", ANOTHER
         ),
     )
 
 
 def _opened(path: Path) -> BinaryIO:
-    """Open an archive; raises :class:`HostError` for what is no file."""
+    """Open an archive; raises :class:`HostError` if it is not a regular file."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     except FileNotFoundError:
-        raise HostError(f"{path} is not there; baikalctl backup list shows the archives that are") from None
+        raise HostError(f"{path} does not exist; run baikalctl backup list to see all archives") from None
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise HostError(f"{path} is not a file; name an archive (baikalctl backup list)")
     return os.fdopen(descriptor, "rb")
 
 
+class _PlainFile(tarfile.TarInfo):
+    """A tar header that is accepted only if it describes a regular file.
+
+    ``tarfile`` calls :meth:`frombuf` for each header before it reads anything else of that member. So the contents of
+    pax headers, GNU long names and sparse maps, which may claim any size, are never read.
+    """
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _PlainFile:
+        """Return the header in the block ``buf``; raises :class:`_UnfitError`, ``ReadError`` or ``EOFError``."""
+        if len(buf) < tarfile.BLOCKSIZE:  # a tar ends with blocks of zeros, but tarfile doesn't insist on them
+            raise EOFError
+        try:
+            header = super().frombuf(buf, encoding, errors)
+        except tarfile.HeaderError as error:
+            if any(buf):
+                raise tarfile.ReadError(str(error)) from None
+            raise
+        if header.type not in {tarfile.REGTYPE, tarfile.AREGTYPE} or header.size < 0:
+            raise _UnfitError(header.name)
+        return header
+
+
+class _UnfitError(tarfile.TarError):
+    """The member with this name isn't a regular file."""
+
+
 @contextlib.contextmanager
-def _unpacking(path: Path, raw: BinaryIO) -> Iterator[gzip.GzipFile]:
-    """Read an archive from its beginning; what is wrong with its compression is said whenever it shows."""
+def _unpacking(path: Path, raw: BinaryIO) -> Iterator[tarfile.TarFile]:
+    """Open an archive at its first member; errors in its compression or its tar become :class:`HostError`."""
     raw.seek(0)
     begin = raw.read(4)
     raw.seek(0)
@@ -111,24 +139,35 @@ def _unpacking(path: Path, raw: BinaryIO) -> Iterator[gzip.GzipFile]:
     if begin[:2] != b"\x1f\x8b":
         raise _not_ours(path, "it is a zip" if begin == b"PK\x03\x04" else "it is not compressed with gzip")
     try:
-        with gzip.GzipFile(fileobj=raw, mode="rb") as stream:
-            yield stream
+        with gzip.GzipFile(fileobj=raw, mode="rb") as stream, _tar(path, stream) as tar:
+            yield tar
     except EOFError:
         raise _truncated(path) from None
-    except (gzip.BadGzipFile, zlib.error) as error:
+    except _UnfitError as error:
+        raise _modified(path, str(error)) from None
+    except (gzip.BadGzipFile, zlib.error, tarfile.TarError) as error:
         raise damaged(path, str(error)) from None
+
+
+def _tar(path: Path, stream: gzip.GzipFile) -> tarfile.TarFile:
+    try:  # reads the first header
+        return tarfile.open(fileobj=stream, mode="r|", bufsize=PIECE, tarinfo=_PlainFile, encoding="utf-8")
+    except _UnfitError as error:
+        raise _not_ours(path, f"it begins with {str(error)[:100]!r}") from None
+    except tarfile.ReadError:
+        raise _not_ours(path, "it contains no tar archive") from None
 
 
 def _manifest_of(path: Path, raw: BinaryIO) -> Manifest:
     def text() -> bytes:
-        with _unpacking(path, raw) as stream:
-            return _manifest_text(path, stream)
+        with _unpacking(path, raw) as tar:
+            return _manifest_text(path, tar)
 
     return manifest_from(path, text, raw.fileno())
 
 
 def manifest_from(what: Path | str, text: Callable[[], bytes], descriptor: int) -> Manifest:
-    """Read a manifest within the boundary, and once more the plain data that it passes."""
+    """Parse a manifest in the confined child, and validate the plain data that the child returns."""
     fields = confined(lambda: json.loads(_understood(what, text()).to_json()), keep=(descriptor,))
     try:
         return manifest.of(fields)
@@ -136,37 +175,38 @@ def manifest_from(what: Path | str, text: Callable[[], bytes], descriptor: int) 
         raise damaged(what, str(error)) from None
 
 
-def _manifest_text(path: Path, stream: gzip.GzipFile) -> bytes:
-    try:
-        header = tarfile.TarInfo.frombuf(_exactly(stream, BLOCK), "utf-8", "surrogateescape")
-    except tarfile.HeaderError:
-        raise _not_ours(path, "there is no tar in it") from None
-    if header.name != manifest.NAME or not header.isreg() or not 0 <= header.size <= manifest.LARGEST:
+def _manifest_text(path: Path, tar: tarfile.TarFile) -> bytes:
+    header = tar.next()
+    if header is None:
+        raise _not_ours(path, "it contains no tar archive")
+    if header.name != manifest.NAME or header.size > manifest.LARGEST:
         raise _not_ours(path, f"it begins with {header.name[:100]!r}")
-    text = _exactly(stream, header.size)
-    _exactly(stream, -header.size % BLOCK)
-    return text
+    return b"".join(_pieces(tar, header))
 
 
 def _take_out_all(path: Path, raw: BinaryIO, description: Manifest, files: Mapping[str, int]) -> None:
-    """Write every member to its open file of ``files``, if it has one; compare sizes and checksums of all."""
-    with _unpacking(path, raw) as stream:
-        _manifest_text(path, stream)
+    """Write each member to its open file in ``files``, if it has one; compare sizes and checksums of all members."""
+    with _unpacking(path, raw) as tar:
+        _manifest_text(path, tar)
         seen: set[str] = set()
-        while (header := _header(path, stream)) is not None:
+        while (header := tar.next()) is not None:
             expected = description.files.get(header.name)
-            if expected is None or header.name in seen or not header.isreg():
-                message = (
-                    f"{path} holds {header.name[:100]!r}, which its manifest doesn't name: it was changed; {ANOTHER}"
-                )
-                raise HostError(message)
+            if expected is None or header.name in seen:
+                raise _modified(path, header.name)
             seen.add(header.name)
             if header.size != expected.size:
                 raise damaged(path, f"{header.name} has {header.size} bytes, not {expected.size}")
-            _take_out(path, stream, header.name, expected, files.get(header.name))
+            _take_out(path, _pieces(tar, header), header.name, expected, files.get(header.name))
         if missing := sorted(set(description.files) - seen):
             raise damaged(path, f"{missing[0]} is missing")
-        _read_to_the_end(path, stream)
+        _read_to_the_end(path, tar)
+
+
+def _pieces(tar: tarfile.TarFile, header: tarfile.TarInfo) -> Iterator[bytes]:
+    """Yield the content of a member; raises ``EOFError`` or ``ReadError`` if a part of it is missing."""
+    stream = cast("BinaryIO", tar.extractfile(header))  # only of other types than _PlainFile accepts there is none
+    while piece := stream.read(PIECE):
+        yield piece
 
 
 def _understood(what: Path | str, text: bytes) -> Manifest:
@@ -176,73 +216,54 @@ def _understood(what: Path | str, text: bytes) -> Manifest:
         raise _not_ours(what, str(error)) from None
     except NewerError as error:
         message = (
-            f"{what} is of format {error}, and this baikalctl understands {manifest.FORMAT} at most; "
-            "run a newer deploy, and use its baikalctl"
+            f"{what} has format {error}, but this baikalctl supports {manifest.FORMAT} at most; "
+            "deploy a newer version, and use its baikalctl"
         )
         raise HostError(message) from None
     except ValueError as error:
         raise damaged(what, str(error)) from None
 
 
-def _header(path: Path, stream: gzip.GzipFile) -> tarfile.TarInfo | None:
-    """Return the next member's header, or nothing at the end."""
-    block = _exactly(stream, BLOCK)
-    if not any(block):
-        return None
-    try:
-        return tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
-    except tarfile.HeaderError as error:
-        raise damaged(path, str(error)) from None
-
-
-def _take_out(path: Path, stream: gzip.GzipFile, name: str, expected: Member, descriptor: int | None) -> None:
-    """Write the next bytes of ``stream`` to the open file, if there is one; compare their checksum."""
-    digest, left = hashlib.sha256(), expected.size
-    while left:
-        piece = _exactly(stream, min(left, PIECE))
+def _take_out(path: Path, pieces: Iterable[bytes], name: str, expected: Member, descriptor: int | None) -> None:
+    """Write the content of the member ``name`` to the open file, if there is one; compare its checksum."""
+    digest = hashlib.sha256()
+    for piece in pieces:
         digest.update(piece)
-        left -= len(piece)
         rest = memoryview(piece if descriptor is not None else b"")
         while rest and descriptor is not None:
             try:
                 rest = rest[os.write(descriptor, rest) :]
             except OSError as error:
-                message = f"{path} can't be unpacked ({error.strerror}); make room in {paths.BACKUPS}"
+                message = f"{path} can't be unpacked ({error.strerror}); free disk space in {paths.BACKUPS}"
                 raise HostError(message) from None
-    _exactly(stream, -expected.size % BLOCK)
     if digest.hexdigest() != expected.sha256:
         raise damaged(path, f"the checksum of {name} is wrong")
 
 
-def _read_to_the_end(path: Path, stream: gzip.GzipFile) -> None:
-    """Read what fills up a tar, after which gzip compares its own checksum of everything."""
-    rest = stream.read(MOST_PADDING)
-    if any(rest) or stream.read(1):
-        raise damaged(path, "something follows its end")
-
-
-def _exactly(stream: gzip.GzipFile, size: int) -> bytes:
-    """Return so many bytes; raises ``EOFError`` where there are fewer."""
-    if size < 0:
-        raise EOFError
-    pieces = []
-    while size:
-        piece = stream.read(size)
-        if not piece:
-            raise EOFError
-        pieces.append(piece)
-        size -= len(piece)
-    return b"".join(pieces)
+def _read_to_the_end(path: Path, tar: tarfile.TarFile) -> None:
+    """Read the zeros at the end of the tar; then gzip compares its own checksum of the whole."""
+    rest = cast("BinaryIO", tar.fileobj).read(MOST_PADDING + 1)
+    if any(rest) or len(rest) > MOST_PADDING:
+        raise damaged(path, "there is data after its end")
 
 
 def _refuse_oversize(path: Path, description: Manifest, packed_size: int, folder: Path) -> None:
     if description.size > packed_size * RATIO:
-        raise damaged(path, f"it claims to unpack to {description.size} bytes, which {packed_size} can't hold")
+        raise damaged(
+            path,
+            f"it claims to unpack to {description.size} bytes, which is impossible for a file of {packed_size} bytes",
+        )
     room = os.statvfs(folder)
     free = room.f_bavail * room.f_frsize
     if description.size + MARGIN > free:
-        message = f"{path} unpacks to {description.size >> 20} MiB, and {folder} has {free >> 20} free; make room there"
+        size = description.size >> 20
+        message = f"{path} unpacks to {size} MiB, but {folder} has only {free >> 20} MiB free; free disk space there"
         raise HostError(message)
+
+
+def _modified(path: Path, name: str) -> HostError:
+    what = f"{path} contains {name[:100]!r}, which is not in its manifest"
+    return HostError(f"{what}: the archive was modified; {ANOTHER}")
 
 
 def _truncated(path: Path) -> HostError:
@@ -250,9 +271,9 @@ def _truncated(path: Path) -> HostError:
 
 
 def damaged(what: Path | str, why: str) -> HostError:
-    """Return the error that tells why an archive can't be used."""
+    """Return the error for an archive that is damaged, with the reason ``why``."""
     return HostError(f"{what} is damaged: {why}; {ANOTHER}")
 
 
 def _not_ours(what: Path | str, why: str) -> HostError:
-    return HostError(f"{what} is not an archive of baikalctl: {why}; name one that baikalctl backup has made")
+    return HostError(f"{what} is not an archive of baikalctl: {why}; use an archive made by baikalctl backup")

@@ -1,4 +1,4 @@
-"""Work that is done once, however many machines have the same database: whoever writes it down first does it."""
+"""Leases for jobs that only one of several machines with the same database does: the first to write a row gets the job."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
 
 
 LIFE_S = 3600
-"""After so long, a machine that hasn't said that it is done is taken for dead, and another takes its work over."""
+"""Seconds after which a machine that hasn't finished counts as dead; then another machine does the job."""
 LOOK_S = 10.0
 PATIENCE_S = 3 * LIFE_S
 AHEAD_S = 300
-"""By how much another machine's clock may be ahead."""
+"""Seconds that another machine's clock may be ahead."""
 FAR_S = 1 << 40
 
 
 @dataclass(frozen=True)
 class Job:
-    """One piece of work at one time; ``mine`` is whether this machine is to do it, ``by`` who has done it otherwise."""
+    """A job of one period: ``mine`` tells whether this machine does it; otherwise ``by`` is the machine that has done it."""
 
     mine: bool
     by: str = ""
@@ -40,10 +40,10 @@ class Job:
 
 @contextlib.contextmanager
 def once(database: Database, name: str, period: str) -> Iterator[Job]:
-    """Have the work ``name`` of a ``period`` done by one machine alone, of those that share the database ``database``.
+    """Let only one of the machines that share ``database`` do the job ``name`` of a ``period``.
 
-    Where another one is at it, this waits until that is done, or dead for an hour. SQLite is one machine's, whose work
-    it always is. An error in the block gives the work back, for whoever comes next.
+    If another machine is doing it, wait until that has finished, or counts as dead. An SQLite database has only one
+    machine, which always does the job. If the block raises an error, any machine can do the job again.
     """
     if database.backend == "sqlite":
         yield Job(mine=True)
@@ -53,7 +53,9 @@ def once(database: Database, name: str, period: str) -> Iterator[Job]:
     while (claim := confined(lambda: _claim(database, key))) is None:
         if time.monotonic() > deadline:
             hours = PATIENCE_S // 3600
-            message = f"{database}: another machine has been at work on it for {hours} hours ({name}); look there"
+            message = (
+                f"{database}: another machine has been working on it for {hours} hours ({name}); check that machine"
+            )
             raise HostError(message)
         time.sleep(LOOK_S)
     if "by" in claim:
@@ -63,7 +65,7 @@ def once(database: Database, name: str, period: str) -> Iterator[Job]:
     try:
         yield Job(mine=True)
     except BaseException:
-        with contextlib.suppress(HostError):  # why the work failed is what is to be told
+        with contextlib.suppress(HostError):  # the error of the job is the one to report
             confined(lambda: _settle(database, key, ours, ""))
         raise
     confined(lambda: _settle(database, key, ours, _text(done=True)))
@@ -71,7 +73,7 @@ def once(database: Database, name: str, period: str) -> Iterator[Job]:
 
 
 def _claim(database: Database, key: str) -> dict[str, str] | None:
-    """Return what this machine has written down, or who is done with it; nothing while another machine is at it."""
+    """Return this machine's note, or which machine has finished; None while another machine is doing the job."""
     ours = _text(done=False)
     with _connected(database) as connection:
         try:
@@ -83,7 +85,7 @@ def _claim(database: Database, key: str) -> dict[str, str] | None:
             return {"ours": ours}
         row = connection.execute(f"SELECT value FROM {STATE} WHERE name = ?", (key,)).fetchone()  # noqa: S608 - constant
         connection.commit()
-        if row is None:  # given back just now, or the table can't be written: then the next attempt says why
+        if row is None:  # released just now, or the table isn't writable: then this attempt raises the reason
             connection.execute(f"INSERT INTO {STATE} (name, value) VALUES (?, ?)", (key, ours))  # noqa: S608 - constant
             connection.commit()
             return {"ours": ours}
@@ -96,7 +98,7 @@ def _claim(database: Database, key: str) -> dict[str, str] | None:
 
 
 def _understood(text: str) -> dict[str, Any]:
-    """Return what another machine has noted; of another form, it is one that is dead."""
+    """Return another machine's note; if it isn't valid, the machine counts as dead."""
     try:
         theirs = json.loads(text)
     except (ValueError, RecursionError):
@@ -119,7 +121,7 @@ def _replaced(connection: interface.Connection, key: str, before: str, after: st
 
 
 def _settle(database: Database, key: str, claim: str, value: str) -> None:
-    """Write down that the work is done, or, without a ``value``, that it is anybody's again."""
+    """Store that the job is done, or, without a ``value``, that any machine can do it."""
     with _connected(database) as connection:
         if value:
             _replaced(connection, key, claim, value)
@@ -129,7 +131,7 @@ def _settle(database: Database, key: str, claim: str, value: str) -> None:
 
 
 def _forget(database: Database, name: str, key: str) -> None:
-    """Remove what was written down of earlier periods, which sort before this one."""
+    """Remove the notes of earlier periods, which sort before this one."""
     query = f"DELETE FROM {STATE} WHERE name LIKE ? AND name < ?"  # noqa: S608 - constant
     with _connected(database) as connection:
         connection.execute(query, (f"job:{name}:%", key))
@@ -138,12 +140,12 @@ def _forget(database: Database, name: str, key: str) -> None:
 
 @contextlib.contextmanager
 def _connected(database: Database) -> Iterator[interface.Connection]:
-    """Give a connection; raises :class:`HostError` with what the database says."""
+    """Yield a connection; raises :class:`HostError` with the database's error."""
     try:
         with contextlib.closing(database.connect()) as connection:
             yield connection
     except interface.Error as error:
-        message = f"{database}: {error}; {database.remedy(error, 'fix that on the server, and run again')}"
+        message = f"{database}: {error}; {database.remedy(error, 'fix this on the server, and run this again')}"
         raise HostError(message) from None
 
 

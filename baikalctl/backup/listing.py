@@ -1,4 +1,4 @@
-"""``baikalctl backup list`` and ``verify``: which archives there are, what is in them, and whether they are whole."""
+"""``baikalctl backup list`` and ``verify``: list all archives and their contents, and verify one."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ HEADER = ("TIME", "SIZE", "BAÏKAL", "LABEL", "CONTENTS", "ARCHIVE")
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """One archive, or one snapshot of restic's."""
+    """An archive, a folder ``before-…``, or a snapshot in the restic repository."""
 
     archive: str
-    """What restore and verify take."""
+    """The argument for restore and verify."""
     time: str
     size: int = 0
-    """In bytes; of a snapshot, nobody can tell."""
+    """In bytes; 0 for a snapshot, whose size is unknown."""
     baikal: str = ""
     label: str = ""
     counts: dict[str, int] | None = None
@@ -42,55 +42,55 @@ class Line:
 
 
 def lines(declared: DesiredState | None, say: Callable[[str], None]) -> list[Line]:
-    """Return all archives and, where a repository is declared, its snapshots; of each the newest first."""
-    found = [_line(stored) for stored in catalog.all_archives()]
+    """Return all archives, all folders ``before-…`` and, if a repository is declared, its snapshots, each newest first."""
+    from baikalctl.backup import replaced_data
+
+    archives = [_line(stored) for stored in catalog.all_archives()]
+    archives += [_basics(stored) for stored in replaced_data.folders()]
     if declared and declared.backup.repository:
         from baikalctl.backup import restic
 
         try:
-            found += [
+            archives += [
                 Line(archive=f"{restic.PREFIX}{snapshot.identifier}", time=snapshot.time)
                 for snapshot in restic.snapshots(declared)
             ]
         except HostError as error:
             say(str(error))
-    return found
+    return archives
 
 
-def table(found: list[Line]) -> str:
-    """Return what people read."""
-    if not found:
-        return "there are no archives yet; baikalctl backup makes one"
-    rows = [HEADER, *(_cells(line) for line in found)]
+def table(archives: list[Line]) -> str:
+    """Return a table for people."""
+    if not archives:
+        return "there are no archives yet; run baikalctl backup to make one"
+    rows = [HEADER, *(_cells(line) for line in archives)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEADER))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
     )
 
 
-def as_json(found: list[Line]) -> str:
-    """Return what programs read."""
-    return json.dumps([asdict(line) for line in found], indent=1)
+def as_json(archives: list[Line]) -> str:
+    """Return JSON for programs."""
+    return json.dumps([asdict(line) for line in archives], indent=1)
 
 
 def verify(value: str, declared: Callable[[], DesiredState]) -> str:
-    """Return in a sentence that an archive, or a snapshot, is whole; raises :class:`HostError` with why it isn't."""
-    from baikalctl.backup import restic
+    """Return a sentence about a valid archive or snapshot; raises :class:`HostError` with the reason if it isn't valid."""
+    from baikalctl.backup import restic, source
 
-    if value.startswith(restic.PREFIX):
-        with temporary_directory(directories.backups()) as folder:
-            text, path = restic.fetch(declared(), value, folder), value
-    else:
-        found = catalog.find(value)
-        text, path = extract.verify(found), str(found)
+    with temporary_directory(directories.backups()) as folder:
+        text = source.unpack(value, folder, declared)
+    path = value if value.startswith(restic.PREFIX) else catalog.find(value)
     return (
-        f"{path} is whole: of {text.hostname}, {utc(text.created)}, Baïkal {text.baikal}, {contents(text.counts)}; "
-        "every checksum is right, and its database is sound"
+        f"{path} is undamaged: made on {text.hostname}, {utc(text.created)}, Baïkal {text.baikal}, {contents(text.counts)}; "
+        "all checksums match, and the database passed its integrity check"
     )
 
 
 def _line(stored: catalog.StoredArchive) -> Line:
-    line = Line(archive=stored.path.name, time=utc(stored.created), size=stored.size, label=stored.label)
+    line = _basics(stored)
     try:
         text = extract.read_manifest(stored.path)
     except (HostError, OSError) as error:
@@ -98,8 +98,12 @@ def _line(stored: catalog.StoredArchive) -> Line:
     return replace(line, baikal=text.baikal, counts=dict(text.counts))
 
 
+def _basics(stored: catalog.StoredArchive) -> Line:
+    return Line(archive=stored.path.name, time=utc(stored.created), size=stored.size, label=stored.label)
+
+
 def _cells(line: Line) -> tuple[str, ...]:
-    told = line.error or (contents(line.counts) if line.counts is not None else "")
+    text = line.error or (contents(line.counts) if line.counts is not None else "")
     when = line.time if line.time.endswith("UTC") else line.time[:16].replace("T", " ")
-    cells = (when, in_words(line.size) if line.size else "", line.baikal, line.label, told, line.archive)
+    cells = (when, in_words(line.size) if line.size else "", line.baikal, line.label, text, line.archive)
     return tuple(map(output.escaped, cells))

@@ -1,7 +1,7 @@
-"""A restic repository that has the archives' content as well: elsewhere, encrypted, and each piece once.
+"""A restic repository for the content of the archives: on another machine, encrypted and deduplicated.
 
-Restic gets what an archive holds, file by file, because what is compressed as a whole has nothing in common with
-yesterday's. Its password and credentials stand in files and in its environment, never in a command line.
+Restic gets the single files, because a compressed archive has no common parts with yesterday's. Its password and
+credentials are in files and in its environment, never in a command line.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 
 
 PREFIX = "restic:"
-"""Begins what somebody calls a snapshot: ``restic:latest``, or ``restic:`` and its id."""
+"""Names of snapshots begin with this: ``restic:latest``, or ``restic:`` and the id."""
 TAG = "baikal"
 NONE_THERE = ("Is there a repository at the following location", "unable to open config file")
-"""What restic says where there is none yet, and also where it can't see any."""
+"""Restic prints this if there is no repository yet, and also if it can't see it."""
 REPOSITORY = "RESTIC_REPOSITORY"
-"""What restic takes the address from; among the credentials, it is one with a login, and goes before the setting's."""
+"""The variable with the address. If the credentials have it, that address has a login, and replaces the setting's."""
 IN_AN_ADDRESS = re.compile(r"://[^/\s]*@")
 DEPTH = 8
 LINE_LENGTH = 300
@@ -42,24 +42,24 @@ LINE_LENGTH = 300
 
 @dataclass(frozen=True, kw_only=True)
 class Snapshot:
-    """What the repository has of one moment."""
+    """A snapshot in the repository."""
 
     identifier: str
     time: str
-    """As restic writes it (RFC 3339)."""
+    """In restic's format (RFC 3339)."""
 
 
 def upload(declared: DesiredState, folder: Path, say: Callable[[str], None]) -> None:
-    """Add the ``folder`` of an archive's content to the repository, and have it forget what needn't be kept.
+    """Add the ``folder`` with an archive's content to the repository, and remove snapshots that retention doesn't keep.
 
-    A repository that isn't there yet is made. Raises :class:`HostError` with restic's own reason.
+    The repository is created if it doesn't exist. Raises :class:`HostError` with restic's own reason.
     """
     _make_sure_of_repository(declared, say)
-    _run(declared, "unlock")  # what a killed run has left; restic itself knows which locks are alive
+    _run(declared, "unlock")  # removes locks of killed runs; restic knows which locks are still used
     output = _run(declared, "backup", "--json", "--host", declared.hostname, "--tag", TAG, ".", folder=folder)
     summary = _last_json(output)
     added, identifier = int(summary.get("data_added", 0)), str(summary.get("snapshot_id", ""))[:DEPTH]
-    say(f"restic's repository has it as {PREFIX}{identifier}, with {added >> 10} KiB that it hadn't")
+    say(f"stored in the restic repository as {PREFIX}{identifier}, with {added >> 10} KiB of new data")
     keep = declared.backup
     numbers = {"last": 1, "daily": keep.daily, "weekly": keep.weekly, "monthly": keep.monthly}
     rules = [word for name, number in numbers.items() if number for word in (f"--keep-{name}", str(number))]
@@ -67,23 +67,25 @@ def upload(declared: DesiredState, folder: Path, say: Callable[[str], None]) -> 
 
 
 def snapshots(declared: DesiredState) -> list[Snapshot]:
-    """Return what the repository has of this host, the newest first; raises :class:`HostError`."""
-    found = json.loads(_run(declared, "snapshots", "--json", "--no-lock", *_ours(declared)) or "[]") or []
-    listed = [Snapshot(identifier=item["short_id"], time=item["time"]) for item in found]
+    """Return the snapshots of this host, the newest first; raises :class:`HostError`."""
+    items = json.loads(_run(declared, "snapshots", "--json", "--no-lock", *_ours(declared)) or "[]") or []
+    listed = [Snapshot(identifier=item["short_id"], time=item["time"]) for item in items]
     return sorted(listed, key=lambda snapshot: snapshot.time, reverse=True)
 
 
 def fetch(declared: DesiredState, name: str, folder: Path) -> Manifest:
-    """Bring a snapshot, such as ``restic:latest``, to the empty ``folder``, verified as an archive is.
+    """Fetch a snapshot, such as ``restic:latest``, to the empty ``folder``, and verify it like an archive.
 
-    Raises :class:`HostError` where there is none of that name, or where it isn't what it was.
+    Raises :class:`HostError` if there is no snapshot of that name, or if it is damaged.
     """
     identifier = name.removeprefix(PREFIX)
     if not re.fullmatch(r"latest|[0-9a-f]{8,64}", identifier):
-        message = f"{name} names no snapshot; write {PREFIX}latest, or one of baikalctl backup list"
+        message = f"{name} is not the name of a snapshot; use {PREFIX}latest, or a name from baikalctl backup list"
         raise HostError(message)
     if not declared.backup.repository:
-        message = f"{name} can't be had, because restic_repository isn't set; set it, run the deploy, and try again"
+        message = (
+            f"{name} can't be fetched, because restic_repository isn't set; set it, run the deploy, and run this again"
+        )
         raise HostError(message)
     which = _ours(declared) if identifier == "latest" else ()
     with temporary_directory(folder.parent) as fetched:
@@ -104,7 +106,7 @@ def _make_sure_of_repository(declared: DesiredState, say: Callable[[str], None])
     made = _call(declared, "init")
     if made.returncode:
         raise _refused(declared, made)
-    say(f"make restic's repository {_shown(declared.backup.repository)}, which wasn't there")
+    say(f"create the restic repository {_shown(declared.backup.repository)}")
 
 
 def _run(declared: DesiredState, *words: str, folder: Path | None = None) -> str:
@@ -127,12 +129,12 @@ def _call(declared: DesiredState, *words: str, folder: Path | None = None) -> su
             check=False,
         )
     except FileNotFoundError:
-        message = "restic isn't installed here; install the package restic, which a machine's deploy does by itself"
+        message = "restic is not installed; install the package restic (on a machine, the deploy installs it)"
         raise HostError(message) from None
 
 
 def _environment(declared: DesiredState) -> dict[str, str]:
-    """Return all that restic is told and needn't be known to whoever lists processes."""
+    """Return restic's environment, with the secrets that must not be visible in the list of processes."""
     backup = declared.backup
     credentials = _credentials(Path(backup.credentials)) if backup.credentials else {}
     own = {
@@ -140,7 +142,7 @@ def _environment(declared: DesiredState) -> dict[str, str]:
         "RESTIC_PASSWORD_FILE": backup.password,
         "RESTIC_CACHE_DIR": str(directories.backups() / ".restic-cache"),
         "PATH": os.environ.get("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"),
-        "HOME": _home(),  # where ssh has its keys and known hosts
+        "HOME": _home(),  # with the keys and known hosts of ssh
         "LC_ALL": "C.UTF-8",
     }
     proxies = {
@@ -150,7 +152,7 @@ def _environment(declared: DesiredState) -> dict[str, str]:
 
 
 def _with_login(repository: str, credentials: Mapping[str, str]) -> str:
-    """Return the address with its login in it, as restic wants that of a REST server before 0.16 (its changelog)."""
+    """Return the address with the login in it, which restic before 0.16 needs for a REST server (its changelog)."""
     user, password = (quote(credentials.get(f"RESTIC_REST_{part}", ""), safe="") for part in ("USERNAME", "PASSWORD"))
     scheme, mark, rest = repository.partition("://")
     if not user or not scheme.startswith("rest:") or "@" in rest.partition("/")[0]:
@@ -161,7 +163,7 @@ def _with_login(repository: str, credentials: Mapping[str, str]) -> str:
 def _home() -> str:
     try:
         return pwd.getpwuid(os.geteuid()).pw_dir
-    except KeyError:  # any account may run a container
+    except KeyError:  # a container can run as an account without an entry
         return "/"
 
 
@@ -169,7 +171,7 @@ def _credentials(path: Path) -> dict[str, str]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except OSError as error:
-        message = f"restic's credentials can't be read in {path} ({error.strerror}); run the deploy again, as root"
+        message = f"the restic credentials in {path} can't be read ({error.strerror}); run the deploy again, as root"
         raise HostError(message) from None
     pairs = (line.partition("=") for line in lines if "=" in line)
     return {name.strip(): value.strip() for name, _, value in pairs}
@@ -178,11 +180,11 @@ def _credentials(path: Path) -> dict[str, str]:
 def _last_json(output: str) -> dict[str, Any]:
     for line in reversed(output.splitlines()):
         try:
-            found = json.loads(line)
+            message = json.loads(line)
         except ValueError:
             continue
-        if isinstance(found, dict) and found.get("message_type") == "summary":
-            return found
+        if isinstance(message, dict) and message.get("message_type") == "summary":
+            return message
     return {}
 
 
@@ -193,7 +195,7 @@ def _refused(declared: DesiredState, done: subprocess.CompletedProcess[str]) -> 
     where = _shown(declared.backup.repository)
     shown = _shown(_without_login(why, _environment(declared)[REPOSITORY]))
     return HostError(
-        f"restic can't reach or use {where}: {shown[:LINE_LENGTH]}; look at restic_repository, its password and credentials"
+        f"restic can't reach or use {where}: {shown[:LINE_LENGTH]}; check restic_repository, its password and credentials"
     )
 
 

@@ -1,4 +1,4 @@
-"""Which archives to keep: the newest of each of the last days, weeks and months, and those from before something."""
+"""Which archives to keep: the newest of each of the last days, weeks and months, and those made before a change."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ if TYPE_CHECKING:
 
 DAY_S = 86400
 LABELLED = 3
-"""So many of those that were made before something are kept,"""
+"""Number of archives made before a change that are always kept."""
 LABELLED_S = 7 * DAY_S
-"""and for so long the first of each day: by then, somebody has noticed what went wrong. Not all of them, because a
-container whose upgrade fails is started again and again."""
+"""For so many seconds, the first of each day is kept as well: long enough to notice a problem. Not all of them, because a
+container whose upgrade fails is restarted again and again."""
 YOUNG_S = 7200
-"""Whatever is younger stays: somebody may just be bringing it elsewhere."""
+"""Seconds; younger archives are kept, because another program may be downloading one."""
 AHEAD_S = 3600
-"""What is dated further ahead than this is of a clock that was wrong."""
+"""Seconds; an archive dated further in the future than this is from a wrong clock."""
 
 
 class Dated(Protocol):
-    """What is kept or not."""
+    """An archive or the like, with a date."""
 
     @property
     def created(self) -> float:
@@ -30,7 +30,7 @@ class Dated(Protocol):
 
     @property
     def label(self) -> str:
-        """Why it was made; nothing for those by the clock and by hand."""
+        """Why it was made; empty for those made on schedule or by hand."""
 
 
 D = TypeVar("D", bound=Dated)
@@ -42,11 +42,11 @@ PERIODS: dict[str, Callable[[datetime], object]] = {
 
 
 def to_keep(archives: Iterable[D], keep: dict[str, int], now: float, zone: tzinfo = UTC) -> list[D]:
-    """Return those of ``archives`` that are to be kept, the newest first; ``keep`` has a number for each of PERIODS.
+    """Return the ``archives`` to keep, the newest first; ``keep`` has a number for each of PERIODS.
 
-    Of the last so many days, ISO weeks and months of ``zone`` that have any, the newest of each; days without don't
-    count, so that a server that was off for a year loses none. The newest of all stays whatever is asked for. What is
-    dated in the future, because the clock was wrong, is counted by itself: else it would push out what is made now.
+    For each kind of period (day, ISO week and month, in ``zone``), the newest archive of so many periods is kept. Periods
+    without an archive don't count, so that a server that was off for a year loses none. The newest archive is always kept.
+    Archives dated in the future, because the clock was wrong, are counted separately: else they would replace new ones.
     """
     ordered = sorted(archives, key=lambda archive: archive.created, reverse=True)
     labelled = [archive for archive in ordered if archive.label]

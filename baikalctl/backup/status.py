@@ -1,4 +1,4 @@
-"""The results of the backups so far, for ``baikalctl check`` and for the timer: state/backup.json."""
+"""The results of the last backups, for ``baikalctl check`` and for the schedule: state/backup.json."""
 
 from __future__ import annotations
 
@@ -13,43 +13,43 @@ from baikalctl import paths
 from baikalctl.errors import HostError
 from baikalctl.host.atomic_write import write
 
-UNDER_WAY = "it was interrupted, or is under way"
+UNDER_WAY = "it was interrupted or is still running"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """All times are in seconds since the epoch, 0 where there was none."""
+    """The result of the last backups. All times are in seconds since the epoch, 0 if there was none."""
 
     since: float = 0
-    """From when on they are made by the clock, where that is known."""
+    """Since when backups are scheduled, if that is known."""
     attempt: float = 0
-    """When the last one began."""
+    """When the last attempt began."""
     error: str = ""
-    """Why it failed; nothing where it didn't."""
+    """Why it failed; empty if it didn't."""
     success: float = 0
     """When the newest archive was made."""
     size: int = 0
-    """Its bytes."""
+    """Its size in bytes."""
     by: str = ""
-    """Which other machine with the same database has made it."""
+    """The other machine with the same database that has made it."""
     upload_error: str = ""
-    """Why restic's repository doesn't have it; nothing where it has, or there is none."""
+    """Why the upload to restic failed; empty if it succeeded, or if there is no repository."""
 
 
 def read() -> Outcome:
-    """Return what is remembered; where that can't be understood, nothing is."""
+    """Return the stored result, or an empty one if there is no valid one."""
     try:
         fields = json.loads(_place().read_text(encoding="utf-8"))
-        found = Outcome(**fields)
+        outcome = Outcome(**fields)
         now = time.time()
-        # A clock that was wrong and has been set right must not keep anybody waiting for years.
-        return dataclasses.replace(found, success=min(found.success, now), attempt=min(found.attempt, now))
+        # A clock that was once wrong must not delay backups for years.
+        return dataclasses.replace(outcome, success=min(outcome.success, now), attempt=min(outcome.attempt, now))
     except (FileNotFoundError, ValueError, TypeError):
         return Outcome()
 
 
 def remember(**changed: object) -> Outcome:
-    """Change what is remembered, as far as there is room for it; return all of it."""
+    """Change the stored result, unless the disk is full; return it."""
     after = dataclasses.replace(read(), **changed)  # type: ignore[arg-type]  # mypy can't know which
     with contextlib.suppress(HostError):
         write(_place(), json.dumps(dataclasses.asdict(after), ensure_ascii=False, indent=1) + "\n")
@@ -57,7 +57,7 @@ def remember(**changed: object) -> Outcome:
 
 
 def in_words(number: float) -> str:
-    """Return a size in bytes as people read it."""
+    """Return a size in bytes with a readable unit."""
     for unit in ("bytes", "KiB", "MiB", "GiB"):
         if number < 1024 or unit == "GiB":
             break

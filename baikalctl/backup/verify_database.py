@@ -1,4 +1,4 @@
-"""Whether an SQLite file from an archive is a database of Baïkal's, whole, and with all that was put into it."""
+"""Check that an SQLite file from an archive is a sound database of Baïkal, with the rows that the manifest says."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ LONGEST_NAME = 64
 
 
 def refuse_unsound(database: Path, counts: Mapping[str, int], what: str, remedy: str) -> None:
-    """Raise :class:`HostError`, which begins with ``what``, unless the database is sound and has ``counts`` rows by table.
+    """Raise :class:`HostError` unless the database is sound and has ``counts`` rows by table.
 
-    To be called within the boundary, for a file that nothing changes.
+    The message begins with ``what``. To be called in the confined child, for a file that nothing changes.
     """
     try:
         with contextlib.closing(sqlite_file.connect(database, "immutable")) as connection:
@@ -37,16 +37,16 @@ def refuse_unsound(database: Path, counts: Mapping[str, int], what: str, remedy:
     except sqlite3.Error as error:
         wrong = f"can't be read ({error})"
     except HostError as error:
-        wrong = f"is not one of Baïkal's: {error}"
+        wrong = f"is not a Baïkal database: {error}"
     if wrong:
         message = f"{what} {wrong}; {remedy}"
         raise HostError(message)
 
 
 def checked(database: Path, look: Callable[[Path], T]) -> T:
-    """Run ``look`` within the boundary on a file of root's, and return what it returns.
+    """Run ``look`` in the confined child on root's file ``database``, and return its result.
 
-    The data's owner can read it and can't change it, so what was checked is what is kept.
+    The child can read the file but not change it, so the checked file is the one that is kept.
     """
     if not privileged():
         return confined(lambda: look(database), THOROUGH)
@@ -79,13 +79,13 @@ def _wrong(connection: sqlite3.Connection, counts: Mapping[str, int]) -> str:
         return f"is damaged ({answer})"
     other = _tables(connection)
     if odd := [name for name in other if not (name.isidentifier() and name.isascii() and len(name) < LONGEST_NAME)]:
-        return f"has a table {odd[0][:LONGEST_NAME]!r}, which is none of Baïkal's"
+        return f"has a table {odd[0][:LONGEST_NAME]!r}, which is not a table of Baïkal"
     missing = [name for name in (*TABLES, *counts) if name not in other]
     if missing:
         return f"has no table {missing[0]}"
     for name, expected in counts.items():
-        if (found := _rows(connection, name)) != expected:
-            return f"has {counted(found, 'row')} in {name}, not the {expected} that were put into it"
+        if (rows := _rows(connection, name)) != expected:
+            return f"has {counted(rows, 'row')} in {name}, not {expected} as its manifest says"
     return ""
 
 

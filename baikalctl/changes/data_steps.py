@@ -1,4 +1,4 @@
-"""What is to be done for data and database to be as declared; :mod:`baikalctl.commands.apply` does it."""
+"""The steps that make data and database match the settings; :mod:`baikalctl.commands.apply` takes them."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ if TYPE_CHECKING:
 
 
 def with_known_version(
-    found: config.Configuration, declared: DesiredState, section: Mapping[str, object]
+    configuration: config.Configuration, declared: DesiredState, section: Mapping[str, object]
 ) -> config.Configuration:
-    """Return baikal.yaml with the version that the data is of, where a database that several machines share tells.
+    """Return baikal.yaml with the version of the data, as a database that several machines share has stored it.
 
-    One of them may have made or upgraded the data; the yaml of the others, or of one that is new, doesn't know it yet.
+    Another machine may have created or upgraded the data; then this machine's baikal.yaml has an older version, or none.
     """
-    if not declared.database.host or config.differs(found.get("database", {}), section):
-        return found
+    if not declared.database.host or config.differs(configuration.get("database", {}), section):
+        return configuration
     version = registry.of(section).version()
     if not version:
-        return found
-    merged = found or config.merge(found, declared.system, section, version)
+        return configuration
+    merged = configuration or config.merge(configuration, declared.system, section, version)
     return {**merged, "system": {**merged["system"], "configured_version": version}}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DatabaseState:
-    """What a look into the database tells of it, as plain data."""
+    """The state of the database, as plain data."""
 
     installed: bool
     closed: bool
@@ -52,68 +52,68 @@ class DatabaseState:
     missing: list[str]
     """Indexes and triggers."""
     leaving: list[str]
-    """Accounts to be removed."""
+    """Accounts that will be removed."""
     accounts: list[str]
-    """What is to be done with accounts, a sentence each."""
+    """Changes to accounts, a sentence each."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DataState:
-    """What a look at the data tells: all that is needed to say what is to be done."""
+    """The state of the data: all that is needed to list the steps."""
 
-    found: config.Configuration
-    """baikal.yaml as it is."""
+    configuration: config.Configuration
+    """The existing baikal.yaml."""
     agreed: config.Configuration
-    """And with the version that the data is of."""
+    """The same, with the version of the data."""
     applied: dict[str, str] = dataclasses.field(default_factory=dict)
-    """Fingerprints of the passwords that were declared last."""
+    """Fingerprints of the passwords in the last settings."""
     state: DatabaseState | None = None
-    """Nothing where the database can't be looked into yet: it is to be upgraded, or its server to be started, first."""
+    """None if the database can't be read yet, because it must be upgraded or its server started first."""
 
 
 def look(declared: DesiredState) -> DataState:
-    """Look at the data; raises :class:`HostError` where it is elsewhere, or can't be read."""
+    """Return the state of the data; raises :class:`HostError` if it is in another database, or can't be read."""
     section, mine = current_database.section(declared), applied_passwords.of_this_host()
     return from_child(confined(lambda: look_confined(declared, section, mine), limits(declared)))
 
 
 def limits(declared: DesiredState) -> Limits:
-    """Return the limits of a look: for each account there are several questions, to a server that may be far away."""
+    """Return the limits of :func:`look`: each account needs several queries, perhaps to a distant server."""
     return dataclasses.replace(QUICK, seconds=QUICK.seconds + len(declared.users) / 10)
 
 
 def look_confined(declared: DesiredState, section: Mapping[str, object], mine: Mapping[str, str]) -> dict[str, Any]:
-    """Return the fields of :class:`Look`, within the boundary.
+    """Return the fields of :class:`DataState`; to be called in the confined child.
 
-    ``section`` is the declared one of the database, and ``mine`` what
-    :func:`baikalctl.baikal.applied_passwords.of_this_host` tells.
+    ``section`` is the database section from the settings, and ``mine`` is what
+    :func:`baikalctl.baikal.applied_passwords.of_this_host` returns.
     """
-    found = config.read()
-    refuse_other_database(found, section)
-    known = with_known_version(found, declared, section)
-    told: dict[str, Any] = {"found": found, "agreed": known}
+    configuration = config.read()
+    refuse_other_database(configuration, section)
+    known = with_known_version(configuration, declared, section)
+    fields: dict[str, Any] = {"configuration": configuration, "agreed": known}
     target = registry.of(section)
     if migration.older_version(known, declared.version) or (
         declared.database.local and not local_database.reachable(target)
     ):
-        return told
+        return fields
     applied = applied_passwords.all_of(target, mine)
-    _refuse_other_realm(found, declared, applied)
-    return told | {"applied": applied, "state": _state(target, declared, applied)}
+    _refuse_other_realm(configuration, declared, applied)
+    return fields | {"applied": applied, "state": _state(target, declared, applied)}
 
 
-def from_child(told: dict[str, Any]) -> DataState:
-    """Return what has passed the boundary."""
-    state = told.get("state")
-    configured = str(told["agreed"].get("system", {}).get("configured_version") or "")
+def from_child(fields: dict[str, Any]) -> DataState:
+    """Return the state from what the confined child returned."""
+    state = fields.get("state")
+    configured = str(fields["agreed"].get("system", {}).get("configured_version") or "")
     if configured and not known_releases.numbers(configured):
-        message = f"the data has the version {configured[:40]!r}, which is none of Baïkal's; restore it from a backup"
+        message = f"the data has the version {configured[:40]!r}, which is not a version of Baïkal; restore a backup"
         raise HostError(message)
-    return DataState(**told | {"state": DatabaseState(**state) if state else None})
+    return DataState(**fields | {"state": DatabaseState(**state) if state else None})
 
 
 def _state(database: Database, declared: DesiredState, applied: Mapping[str, str]) -> dict[str, Any]:
-    """Look into the database ``database``, which needn't be there yet."""
+    """Return the state of ``database``, which may not exist yet."""
     closed = Path(paths.INSTALL_DISABLED).is_file()
     if not database.installed():
         return {"installed": False, "closed": closed, "missing": [], "leaving": [], "accounts": []}
@@ -128,25 +128,25 @@ def _state(database: Database, declared: DesiredState, applied: Mapping[str, str
 
 
 def steps(declared: DesiredState, back_up: Callable[[], None], known: DataState | None = None) -> Iterator[Step]:
-    """Yield what differs from ``declared``; each step is to be taken before the next is asked for, or none at all.
+    """Yield a step for each difference from ``declared``; take each step before the next is requested, or take none.
 
-    ``back_up`` makes an archive, before accounts are removed. ``known`` is what :func:`look` has returned just now, if
-    that was done already.
+    ``back_up`` makes an archive before accounts are removed. ``known`` is what :func:`look` has just returned, if it was
+    called.
     """
     section = current_database.section(declared)
     known = known or look(declared)
     old = migration.older_version(known.agreed, declared.version)
-    if old:  # what else there is to do, the data of the new release tells
+    if old:  # the other steps depend on the data of the new release
         yield f"upgrade Baïkal from {old} to {declared.version}", lambda: None
         return
     database = registry.of(section)
     if release.current() != declared.version:
-        yield f"have Baïkal {declared.version} serve", lambda: release.activate(declared.version)
+        yield f"activate Baïkal {declared.version}", lambda: release.activate(declared.version)
     if known.state is None:
         yield from of_server(declared, database)
         known = look(declared)
-        if known.state is None:  # so these steps are only looked at
-            yield "bring what is in the database to what is declared", lambda: None
+        if known.state is None:  # so the steps are only listed, not taken
+            yield "update the accounts and settings in the database", lambda: None
             return
     yield from _content_steps(declared, database, known, known.state, back_up)
 
@@ -154,56 +154,57 @@ def steps(declared: DesiredState, back_up: Callable[[], None], known: DataState 
 def _content_steps(
     declared: DesiredState, database: Database, known: DataState, state: DatabaseState, back_up: Callable[[], None]
 ) -> Iterator[Step]:
-    """Yield what differs in the database ``database``, which can be reached, and in baikal.yaml."""
-    if not state.installed and known.found:
+    """Yield the steps for ``database``, which can be reached, and for baikal.yaml."""
+    if not state.installed and known.configuration:
         message = (
-            f"{paths.BAIKAL_YAML} is there, and {database} has nothing in it; restore it from a backup, have the data of "
-            "another server moved there (baikalctl database move), or, to start empty, move the yaml away"
+            f"{paths.BAIKAL_YAML} exists, but {database} is empty; restore a backup, move the data of "
+            "another server there (baikalctl database move), or, to start empty, move the yaml file away"
         )
         raise HostError(message)
     if not state.installed:
-        yield "make the database", lambda: confined(lambda: database.create(declared.version), THOROUGH)
+        yield "create the database", lambda: confined(lambda: database.create(declared.version), THOROUGH)
     if not state.closed:
-        yield "close the web installer", lambda: confined(lambda: Path(paths.INSTALL_DISABLED).touch(mode=0o600))
-    # The database can only be looked into once it is there: at the first run, after the step above.
+        yield "disable the web installer", lambda: confined(lambda: Path(paths.INSTALL_DISABLED).touch(mode=0o600))
+    # At the first run, the database exists only after the step above.
     if not state.installed:
         state = look(declared).state or state
     if state.installed:
         yield from _database_steps(database, declared, known.applied, state, back_up)
     elif declared.users:
-        yield f"make {counted(len(declared.users), 'account')}", lambda: None
+        yield f"create {counted(len(declared.users), 'account')}", lambda: None
     section = current_database.section(declared)
     merged = config.merge(known.agreed, declared.system, section, declared.version)
-    yield from _configuration_steps(declared, known.found, merged, known.applied)
+    yield from _configuration_steps(declared, known.configuration, merged, known.applied)
     wanted = _wanted_applied(declared, known.applied)
     if known.applied != wanted:
-        yield "remember which passwords were declared", lambda: applied_passwords.store(database, wanted)
+        yield "record which passwords were declared", lambda: applied_passwords.store(database, wanted)
 
 
 def of_server(declared: DesiredState, target: Database) -> Iterator[Step]:
-    """Have this machine's own database server, where it has one, with a database in it."""
+    """Yield the steps for this machine's own database server, if it has one."""
     if declared.database.local:
         yield from local_database.steps(declared, target)
 
 
-def _refuse_other_realm(found: config.Configuration, declared: DesiredState, applied: dict[str, str]) -> None:
-    """Raise :class:`HostError` if a declared password would be of another realm, so that its user could not log in."""
-    realm = found.get("system", {}).get("auth_realm", declared.realm)
+def _refuse_other_realm(configuration: config.Configuration, declared: DesiredState, applied: dict[str, str]) -> None:
+    """Raise :class:`HostError` if a declared password is for another realm, so that its user could not log in."""
+    realm = configuration.get("system", {}).get("auth_realm", declared.realm)
     hashes = {"": declared.admin_hash} | {user.name: user.digest for user in declared.users}
     fresh = [name or "admin" for name, verifier in hashes.items() if applied.get(name) != fingerprint(verifier)]
     if realm != declared.realm and fresh:
         message = (
-            f"the data's auth_realm is {realm!r}, and the declared password of {', '.join(fresh)} is of "
-            f"{declared.realm!r}, so its user could not log in; declare none, and change it in the admin pages"
+            f"the data's auth_realm is {realm!r}, but the declared password of {', '.join(fresh)} is for "
+            f"{declared.realm!r}, so this user could not log in; "
+            "remove it from the settings, and change it in the admin pages"
         )
         raise HostError(message)
 
 
-def refuse_other_database(found: config.Configuration, section: Mapping[str, object]) -> None:
-    """Raise :class:`HostError` if the data is elsewhere: a new, empty database must not take its place."""
-    differing = config.differs(found.get("database", {}), section)
+def refuse_other_database(configuration: config.Configuration, section: Mapping[str, object]) -> None:
+    """Raise :class:`HostError` if the data is in another database: a new, empty one must not replace it."""
+    differing = config.differs(configuration.get("database", {}), section)
     if differing:
-        message = f"{differing}; take it there with baikalctl database move, or declare the database that has it"
+        message = f"{differing}; run baikalctl database move, or change the settings to the database that has the data"
         raise HostError(message)
 
 
@@ -215,14 +216,17 @@ def _database_steps(
     back_up: Callable[[], None],
 ) -> Iterator[Step]:
     if state.missing:
-        yield f"make the database fast: {', '.join(state.missing)}", lambda: confined(lambda: _tune(database), THOROUGH)
+        yield (
+            f"add indexes and triggers to the database: {', '.join(state.missing)}",
+            lambda: confined(lambda: _tune(database), THOROUGH),
+        )
     if state.leaving:
         names = ", ".join(state.leaving)
-        yield f"back up everything before {names} are removed", back_up
-    # All of them are done together with the last, or none if anything fails.
+        yield f"make a backup before the accounts are removed: {names}", back_up
+    # One transaction for all of them: the last step makes all changes.
     for position, sentence in enumerate(state.accounts, 1):
         last = position == len(state.accounts)
-        yield sentence, partial(_bring, database, declared, applied) if last else lambda: None
+        yield sentence, partial(_apply_accounts, database, declared, applied) if last else lambda: None
 
 
 def _tune(database: Database) -> None:
@@ -230,8 +234,8 @@ def _tune(database: Database) -> None:
         database.tune(connection)
 
 
-def _bring(database: Database, declared: DesiredState, applied: Mapping[str, str]) -> None:
-    """Have the accounts as they are declared, in one transaction."""
+def _apply_accounts(database: Database, declared: DesiredState, applied: Mapping[str, str]) -> None:
+    """Make the accounts match the settings, in one transaction."""
 
     def act() -> None:
         with contextlib.closing(database.connect()) as connection:
@@ -244,24 +248,25 @@ def _bring(database: Database, declared: DesiredState, applied: Mapping[str, str
 
 def _configuration_steps(
     declared: DesiredState,
-    found: config.Configuration,
+    configuration: config.Configuration,
     wanted: config.Configuration,
     applied: dict[str, str],
 ) -> Iterator[Step]:
     system = wanted["system"]
     if declared.admin_hash and applied.get("") != fingerprint(declared.admin_hash):
         system["admin_passwordhash"] = declared.admin_hash
-    if wanted != found:
-        before = found.get("system", {})
+    if wanted != configuration:
+        before = configuration.get("system", {})
         changed = [key for key, value in system.items() if before.get(key) != value]
-        what = ", ".join(changed) if found and changed else "all of it" if not found else "its database section"
+        what = ", ".join(changed) or "its database section"
+        what = what if configuration else "all of it"
         yield f"set in baikal.yaml: {what}", lambda: config.write(wanted)
 
 
 def _wanted_applied(declared: DesiredState, applied: dict[str, str]) -> dict[str, str]:
-    """Return the fingerprints to remember: of the administrator under the empty name, which no account can have.
+    """Return the fingerprints to store; the administrator's has the empty name, which no account can have.
 
-    Accounts that are no longer declared are remembered, so that declaring them again resets no password.
+    Fingerprints of accounts that are no longer declared are kept, so that declaring them again resets no password.
     """
     absent = {user.name for user in declared.users if not user.present}
     known = {user.name: fingerprint(user.digest) for user in declared.users if user.present}

@@ -1,4 +1,4 @@
-"""Old data takes its own place again, as it was kept, when a change is taken back."""
+"""Put the previous data back in place when a change is rolled back."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 
 def put_back(kept: Path, version: str, *, of: str = "", loaded: bool) -> None:
-    """Have what was ``kept`` be the data again; may be repeated until it is done.
+    """Put the data in ``kept`` back in place; can be repeated until it succeeds.
 
-    ``loaded`` tells whether a server's database was touched. Its tables are those of the release ``version`` then; in an
-    image the data may be ``of`` another one, and the tables are without what it hasn't got. What is as it was is left
-    alone: on a disk that is full, or has become read-only, that may be all there is to do.
+    ``loaded`` tells whether a server's database was changed. If so, its tables are created by the release ``version``; in
+    an image, the data may be ``of`` another release, and the tables then have only that release's columns. Unchanged files
+    aren't written: on a full or read-only disk, there may be nothing else to do.
     """
     if not (kept / staging.YAML).is_file():
         confined(lambda: Path(paths.BAIKAL_YAML).unlink(missing_ok=True))
@@ -38,7 +38,7 @@ def put_back(kept: Path, version: str, *, of: str = "", loaded: bool) -> None:
             with staging.incoming() as path:
                 safe_copy.copy_in(kept / staging.SQLITE, path / staging.SQLITE)
                 confined(lambda: _load(database, path, version, of), THOROUGH)
-        confined(lambda: _say_version(database, of))
+        confined(lambda: _set_version(database, of))
     safe_copy.copy_in(kept / staging.YAML, Path(paths.BAIKAL_YAML))
     if not (kept / "state/applied.json").is_file():
         Path(paths.APPLIED).unlink(missing_ok=True)
@@ -47,7 +47,7 @@ def put_back(kept: Path, version: str, *, of: str = "", loaded: bool) -> None:
 
 
 def _remove_added(kept: Path) -> None:
-    """Remove keys and certificates that came with the data that is taken back."""
+    """Remove keys and certificates that were added by the change that is rolled back."""
     from baikalctl.changes import members  # checks import this module, and need none of it
 
     data = Path(paths.DATA)
@@ -62,9 +62,9 @@ def _put_file_back(kept: Path) -> None:
     pairs = [
         (kept / (staging.SQLITE + suffix), Path(paths.SQLITE + suffix)) for suffix in (*sqlite_file.COMPANIONS, "")
     ]
-    # Who only reads a database leaves an empty log beside it, and an index of that.
+    # Reading a database leaves an empty write-ahead log and its index.
     if all(
-        safe_copy.same_content(*pair) or _says_nothing(*pair) for pair in pairs if not pair[0].name.endswith("-shm")
+        safe_copy.same_content(*pair) or _is_empty_log(*pair) for pair in pairs if not pair[0].name.endswith("-shm")
     ):
         return
     *companions, database_file = [target for _, target in pairs]
@@ -74,8 +74,8 @@ def _put_file_back(kept: Path) -> None:
         safe_copy.copy_in(source, target)
 
 
-def _says_nothing(source: Path, target: Path) -> bool:
-    """Tell whether there is nothing in a file beside the database, neither in what is kept of it nor in what is there."""
+def _is_empty_log(source: Path, target: Path) -> bool:
+    """Tell whether the file is a write-ahead log that is empty, both in the kept data and in place."""
     if not target.name.endswith("-wal") or (source.is_file() and source.stat().st_size):
         return False
     return confined(lambda: target.is_file() and not target.stat().st_size)
@@ -91,13 +91,13 @@ def _load(database: Database, path: Path, version: str, of: str) -> None:
         database.load(path / staging.SQLITE, version, exactly=of != version)
 
 
-def _say_version(database: Database, of: str) -> None:
+def _set_version(database: Database, of: str) -> None:
     if database.version() != of:
         database.set_version(of)
 
 
 def _untouched(database: Database, path: Path, version: str) -> bool:
-    """Tell whether a server's database has the very rows of what is in ``path``, of the release ``version``."""
+    """Tell whether a server's database has exactly the rows in ``path``, and is of the release ``version``."""
     with contextlib.suppress(HostError):
         if database.version() == version and database.installed():
             was, now = path / staging.SQLITE, path / staging.BEFORE

@@ -1,8 +1,7 @@
-"""New data takes the place of old, which is kept.
+"""Steps for replacing data: keep the old data, prepare the new data, and put it in place.
 
-New data is put together in :data:`paths.INCOMING`, as an SQLite file and a baikal.yaml whatever the database is. None
-of these steps decides anything: :mod:`baikalctl.changes.transaction` remembers what was begun, and has it done again or
-undone.
+New data is prepared in :data:`paths.INCOMING`, as an SQLite file and a baikal.yaml for any kind of database.
+:mod:`baikalctl.changes.transaction` calls these steps, records what was started, and rolls it back if necessary.
 """
 
 from __future__ import annotations
@@ -37,26 +36,26 @@ if TYPE_CHECKING:
 
 
 YAML, SQLITE = "config/baikal.yaml", "Specific/db/db.sqlite"
-"""The new data in INCOMING, and the old in what is kept: both have this shape."""
+"""Both the new data in INCOMING and the old data that is kept have these files."""
 SECTION = "database.json"
-"""In what is kept, the section of baikal.yaml that names its database, also where the yaml is damaged or isn't there."""
+"""In the kept data: the section of baikal.yaml with the database, also if the yaml is damaged or missing."""
 BEFORE = "Specific/db/before.sqlite"
-"""In INCOMING, the data as a server's database had it, where the new data is made of it."""
+"""In INCOMING: the data of a server's database from before the migration."""
 KEPT, NOW = "Specific/db/kept.sqlite", "Specific/db/now.sqlite"
-"""In INCOMING for a moment, what was kept of a server's database, and what it has now."""
+"""In INCOMING, for a comparison: the kept data of a server's database, and its present data."""
 FOLDERS = ("tls", "acme", "dkim")
 OWN = (*FOLDERS, "state/applied.json")
-"""Besides, what is root's of the data, and moves with it to another machine."""
+"""The part of the data that root owns, and that moves with it to another machine."""
 MAGIC = b"SQLite format 3\0"
-"""Begins a database (https://www.sqlite.org/fileformat.html, 1.3.1)."""
+"""The first bytes of a database (https://www.sqlite.org/fileformat.html, 1.3.1)."""
 PREFIX = "before-"
-"""What the names of all that is kept begin with."""
+"""The names of the folders with kept data begin with this."""
 MOST_KEPT = 3
 
 
 @contextlib.contextmanager
 def incoming() -> Iterator[Path]:
-    """Have an empty INCOMING, with the owner's directories for configuration and database; at the end it is gone."""
+    """Create an empty INCOMING, with the owner's directories for configuration and database; remove it at the end."""
     clear()
     path = Path(paths.INCOMING)
     path.mkdir()
@@ -73,15 +72,15 @@ def incoming() -> Iterator[Path]:
 
 
 def clear() -> None:
-    """Remove what is being put together."""
+    """Remove INCOMING."""
     remove_tree(Path(paths.INCOMING))
 
 
 def keep(name: str, database: Database) -> Path:
-    """Copy the present data to the backups, and return the folder. No process may write during this.
+    """Copy the present data to a folder in the backups, and return it. No process may write during this.
 
-    A file is kept as it is, also one that is damaged; of a server's database, what is in it. Raises :class:`HostError`
-    where that can't be done; nothing is left of it then.
+    An SQLite file is copied byte by byte, even a damaged one; a server's database is copied row by row. Raises
+    :class:`HostError` if that fails; no part of the copy is left then.
     """
     temporary = Path(paths.BACKUPS) / ".new"
     if not re.fullmatch(r"[A-Za-z0-9._-]{1,100}", name):
@@ -107,7 +106,7 @@ def keep(name: str, database: Database) -> Path:
         sync(temporary)
         stamped = f"{PREFIX}{name}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}"
         names = itertools.chain([stamped], (f"{stamped}-{number}" for number in itertools.count(2)))
-        target = next(place for place in (folder / each for each in names) if not place.exists())
+        target = next(path for path in (folder / each for each in names) if not path.exists())
         temporary.rename(target)
         sync(folder)
     except HostError:
@@ -116,32 +115,34 @@ def keep(name: str, database: Database) -> Path:
     except OSError as error:
         shutil.rmtree(temporary, ignore_errors=True)
         folder = temporary.parent
-        message = f"what is to be replaced can't be kept in {folder} ({error}); make that writable, with room for it"
+        message = (
+            f"the existing data can't be copied to {folder} ({error}); make it writable, and free disk space there"
+        )
         raise HostError(message) from None
     return target
 
 
 def thin_out(folder: Path) -> None:
-    """Remove the oldest of what is kept beside ``folder``: the three newest are enough for second thoughts."""
-    found = [path for path in folder.parent.glob(f"{PREFIX}*") if path.is_dir()]
-    full = sorted(filter(holds, found), key=lambda path: (path == folder, path.stat().st_ctime))
-    for path in {*found} - {*full[-MOST_KEPT:]}:
+    """Remove old folders with kept data, but not the three newest, nor ``folder``."""
+    folders = [path for path in folder.parent.glob(f"{PREFIX}*") if path.is_dir()]
+    full = sorted(filter(holds, folders), key=lambda path: (path == folder, path.stat().st_ctime))
+    for path in {*folders} - {*full[-MOST_KEPT:]}:
         shutil.rmtree(path, ignore_errors=True)
 
 
 def holds(kept: Path) -> bool:
-    """Tell whether there is anything in what was kept: on a new host there is nothing yet."""
+    """Tell whether the kept data has any files: a new host has no data."""
     return any(path.is_file() and path.name != SECTION for path in kept.rglob("*"))
 
 
 def section_of(kept: Path) -> dict[str, Any]:
-    """Return the section of baikal.yaml that names the database that was ``kept``."""
-    found: dict[str, Any] = json.loads((kept / SECTION).read_text(encoding="utf-8"))
-    return found
+    """Return the section of baikal.yaml with the database whose data was ``kept``."""
+    section: dict[str, Any] = json.loads((kept / SECTION).read_text(encoding="utf-8"))
+    return section
 
 
 def differs() -> bool:
-    """Tell whether the data in INCOMING is another than what was copied from a server's database to begin with."""
+    """Tell whether the data in INCOMING differs from what was copied from a server's database."""
     before, after = Path(paths.INCOMING) / BEFORE, Path(paths.INCOMING) / SQLITE
 
     def compare() -> bool:
@@ -170,16 +171,16 @@ def refuse_written(database: Database, kept: Path) -> None:
 
     if written := confined(compare, THOROUGH):
         message = (
-            f"another machine is writing to {database} ({written}), whose rows are to be replaced; stop all other machines "
-            "that serve it (docs/clusters.md), and run again"
+            f"another machine is writing to {database} ({written}), so its changes would be lost; stop all other machines "
+            "that use it (docs/clusters.md), and run this again"
         )
         raise HostError(message)
 
 
 def put_in_place(database: Database, version: str, *, loads: bool = True) -> None:
-    """Have what is in INCOMING be the data of ``database``, and of the release ``version``; the yaml comes last.
+    """Put the data in INCOMING into ``database`` as data of the release ``version``, and replace baikal.yaml last.
 
-    ``loads`` is false where a server's database has those very rows already.
+    ``loads`` is false if a server's database already has exactly these rows.
     """
     path = Path(paths.INCOMING)
 
@@ -198,8 +199,7 @@ def put_in_place(database: Database, version: str, *, loads: bool = True) -> Non
 
 
 def _keep_file(temporary: Path) -> None:
-    # Opened and closed, so that what is only in the write-ahead log is in the database itself: not a damaged one, whose log
-    # SQLite would delete.
+    # Opening and closing writes the write-ahead log into the database. Not for a damaged one: SQLite would delete its log.
     with contextlib.suppress(HostError, OSError, interface.Error):
         with safe_copy.open_untrusted(Path(paths.SQLITE)) as stream:
             sound = stream.read(len(MAGIC)) == MAGIC
@@ -218,20 +218,20 @@ def _keep_rows(database: Database, temporary: Path) -> None:
 
 
 def _copy_out(path: Path, target: Path) -> None:
-    """Copy a file of the data, if it is there."""
+    """Copy a file of the data, if it exists."""
     with contextlib.suppress(FileNotFoundError):
         safe_copy.copy_out(path, target)
 
 
 def _place_file(fresh: Path) -> None:
-    # The old database's companions: SQLite would write their content into the new one.
+    # SQLite would write the content of the old database's companions into the new one.
     for suffix in sqlite_file.COMPANIONS:
         Path(paths.SQLITE + suffix).unlink(missing_ok=True)
     _replace(fresh, Path(paths.SQLITE))
 
 
 def _replace(source: Path, target: Path) -> None:
-    """Rename ``source`` to ``target``, also where somebody has mounted a file system of its own there."""
+    """Rename ``source`` to ``target``, also if ``target`` is on another file system."""
     sync(source)
     try:
         source.replace(target)
@@ -247,7 +247,7 @@ def _replace(source: Path, target: Path) -> None:
 
 
 def _copy_own(source: Path, target: Path) -> None:
-    """Copy what is root's of the data, a file or the plain files of a folder: each for root alone, never executable."""
+    """Copy a file, or the regular files of a folder, that root owns: with mode 0600."""
     if source.is_symlink() or not source.exists():
         return
     if source.is_dir():
@@ -264,7 +264,7 @@ def _copy_own(source: Path, target: Path) -> None:
 
 
 def place_own(folder: Path) -> None:
-    """Put what is root's in ``folder`` among the data; what the data has besides stays."""
+    """Copy the files that root owns from ``folder`` to the data; other files stay."""
     for part in OWN:
         _copy_own(folder / part, Path(paths.DATA) / part)
     dkim_key.fix_key_owners()

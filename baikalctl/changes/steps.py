@@ -1,4 +1,4 @@
-"""What differs on this host from the desired state, as steps: a sentence and a function each."""
+"""All differences between this host and the settings, as steps: a sentence and a function each."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 
 def pending(declared: DesiredState, known: DataState | None = None) -> list[str]:
-    """Return the steps that :func:`apply` would take now, as sentences, and take none; ``known`` is of the data."""
+    """Return the sentences of all steps that apply would take; ``known`` is the state of the data."""
     return [sentence for sentence, _ in steps(declared, lambda: None, known)]
 
 
 def steps(declared: DesiredState, back_up: Callable[[], None], known: DataState | None = None) -> Iterator[Step]:
-    """Yield what differs from ``declared``; either each step is taken before the next is asked for, or none is.
+    """Yield a step for each difference from ``declared``; take each step before the next is requested, or take none.
 
-    ``back_up`` makes an archive, before accounts are removed. ``known`` is of the data.
+    ``back_up`` makes an archive before accounts are removed. ``known`` is the state of the data.
     """
     yield from selection.steps(declared)
     yield from selection.leftovers(declared)
@@ -39,10 +39,10 @@ def steps(declared: DesiredState, back_up: Callable[[], None], known: DataState 
 
 
 def ownership_steps() -> Iterator[Step]:
-    """Yield files whose owner was changed, for example by a tool run as root: Baïkal must be able to write them."""
+    """Yield a step for each file that Baïkal can't write, for example because a tool that ran as root has replaced it."""
     if not privileged():
         return
     account = data_owner()
     for path in (paths.BAIKAL_YAML, paths.INSTALL_DISABLED, *(paths.SQLITE + part for part in ("", "-wal", "-shm"))):
         if not has_owner(Path(path), account):
-            yield f"give {path} back to {paths.USER}, for it alone", partial(change_owner, Path(path), account)
+            yield f"change the owner of {path} to {paths.USER}, mode 0600", partial(change_owner, Path(path), account)

@@ -1,9 +1,9 @@
-"""After a restore, clients that had synchronised later than the archive are told what is different now.
+"""After a restore, report the differences to clients that have synchronised since the archive was made.
 
-A client asks what has changed since its token (RFC 6578), which in sabre/dav is a number that grows with each write.
-Data that comes back has smaller ones, and of a number that it hasn't reached sabre/dav says "nothing changed"
-(CalDAV/Backend/PDO.php, getChangesForCalendar): the client would go on with what isn't there any more. So tokens never
-go back, and what may be different is listed as changed.
+A client requests the changes since its token (RFC 6578). In sabre/dav, a token is a number that grows with each write.
+Restored data has smaller numbers, and for a token larger than its own sabre/dav answers "nothing changed"
+(CalDAV/Backend/PDO.php, getChangesForCalendar): the client would keep what no longer exists. So tokens never become
+smaller, and all objects that may differ are listed as changed.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 MODIFIED, DELETED = 2, 3
 """``operation`` in the tables of changes (sabre/dav, CalDAV/Backend/PDO.php)."""
 LEAP = 1_000_000
-"""By how much tokens grow where nobody knows how far they had come: more than anybody writes between two archives."""
+"""How much a token grows if its last value is unknown: more than the number of writes between two archives."""
 REPLACED = "Specific/db/replaced.sqlite"
-"""In INCOMING, what was kept of the database that is replaced."""
+"""In INCOMING: a copy of the database that is replaced."""
 LARGEST = 2_000_000_000
 """Tokens are signed numbers of 32 bits in PostgreSQL."""
 
@@ -51,7 +51,7 @@ class Kind:
     key: str
     """The column with the collection's id."""
     named: str
-    """A query for the collections, each as id, token, and what tells it from others."""
+    """A query for the id, the token and a unique name of each collection."""
 
 
 KINDS = (
@@ -74,10 +74,10 @@ KINDS = (
 
 
 def continue_tokens(restored: Path, before: Path | None) -> int:
-    """Have the tokens in the SQLite file ``restored`` go on from those ``before``; return how many objects are listed.
+    """Make the tokens in the SQLite file ``restored`` continue from those in ``before``; return how many objects are listed.
 
-    ``before`` is the database that was in place, as SQLite has it. Where it is missing or damaged, or hasn't got a
-    collection, every object of that is listed: clients compare ETags, and fetch only what they don't have.
+    ``before`` is the replaced database, as an SQLite file. If it is missing or damaged, or doesn't have a collection, all
+    objects of that collection are listed: clients compare ETags, and fetch only what they don't have.
     """
     with contextlib.ExitStack() as stack:
         connection = stack.enter_context(contextlib.closing(Sqlite(restored).connect()))
@@ -85,12 +85,12 @@ def continue_tokens(restored: Path, before: Path | None) -> int:
         if before is not None:
             with contextlib.suppress(interface.Error, HostError):
                 old = stack.enter_context(contextlib.closing(Sqlite(before).connect(read_only=True)))
-        listed = sum(_go_on(kind, connection, old) for kind in KINDS)
+        listed = sum(_continue(kind, connection, old) for kind in KINDS)
         connection.commit()
     return listed
 
 
-def _go_on(kind: Kind, connection: Connection, old: Connection | None) -> int:
+def _continue(kind: Kind, connection: Connection, old: Connection | None) -> int:
     other: dict[tuple[int, str], int] = {}
     if old is not None:
         with contextlib.suppress(interface.Error):
@@ -100,7 +100,7 @@ def _go_on(kind: Kind, connection: Connection, old: Connection | None) -> int:
         now = _objects(kind, connection, number)
         reached = other.get((number, name))
         if old is None or reached is None or reached < token:
-            # Nobody knows what clients have been told since.
+            # It is unknown which changes clients have seen since.
             at, different = min(token + LEAP, LARGEST), set(now)
         else:
             at = reached
@@ -123,15 +123,16 @@ def _objects(kind: Kind, connection: Connection, number: int) -> dict[str, str]:
     return dict(connection.execute(f"SELECT uri, etag FROM {kind.objects} WHERE {kind.key} = ?", [number]).fetchall())
 
 
-def notify_clients(found: Configuration, say: Callable[[str], None], *, others: bool = True) -> None:
-    """Have clients that had synchronised later than the data in INCOMING be told what is different.
+def notify_clients(configuration: Configuration, say: Callable[[str], None], *, others: bool = True) -> None:
+    """List what differs between the data in INCOMING and the replaced data as changed, for clients that synchronise.
 
-    ``found`` is its baikal.yaml. Where what is replaced is another installation's, that is done only with ``others``.
+    ``configuration`` is the new baikal.yaml. If the replaced data is of another installation, this is done only with
+    ``others``.
     """
     path = Path(paths.INCOMING)
     kept = transaction.kept()
     before = None
-    if kept and (kept / staging.SQLITE).is_file() and _is_successor(kept, found):
+    if kept and (kept / staging.SQLITE).is_file() and _is_successor(kept, configuration):
         before = path / REPLACED
         for suffix in ("", *sqlite_file.COMPANIONS):
             safe_copy.copy_in(kept / (staging.SQLITE + suffix), path / (REPLACED + suffix))
@@ -139,12 +140,12 @@ def notify_clients(found: Configuration, say: Callable[[str], None], *, others: 
         return
     listed = confined(lambda: continue_tokens(path / staging.SQLITE, before), THOROUGH)
     if listed:
-        say(f"clients that synchronise will load {counted(listed, 'object')} that may have changed")
+        say(f"{counted(listed, 'object')} marked as changed, so that clients fetch them again")
 
 
-def _is_successor(kept: Path, found: Configuration) -> bool:
-    """Tell whether what is replaced has come from what ``found`` is of: each installation has a key of its own."""
-    key = found.get("database", {}).get("encryption_key")
+def _is_successor(kept: Path, configuration: Configuration) -> bool:
+    """Tell whether the replaced data is of the same installation: each installation has its own encryption key."""
+    key = configuration.get("database", {}).get("encryption_key")
     try:
         return bool(key) and config.understood(kept / staging.YAML).get("database", {}).get("encryption_key") == key
     except (OSError, HostError):

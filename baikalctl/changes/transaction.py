@@ -1,9 +1,9 @@
-"""Data or release change, or all stays as it was: what an upgrade, a restore, an import and a move have in common.
+"""Replace data or release in one transaction; if any step fails, roll back. Used by upgrade, restore, import and move.
 
-Clients are told to come again (503), PHP finishes what it has begun, what is there is kept, the new data is put
-together and tried out on a copy, put in place, and used as a client would. Whatever fails on the way, the old data and
-the old release are back at the end. What was begun stands in a journal on the disk, so that a power cut in the middle
-is taken back by the next run of anything, and by the machine when it boots.
+Clients get status 503, and PHP finishes its requests. The existing data is copied; the new data is prepared, tested on a
+copy, put in place, and tested by a client's requests. If any step fails, the old data and the old release are put back. A
+journal on the disk records what was started, so that after a power failure the next run, or the boot of the machine, rolls
+it back.
 """
 
 from __future__ import annotations
@@ -42,60 +42,60 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """What is to be different."""
+    """A change of the data or the release."""
 
     what: str
     """Such as "the upgrade from 0.11.1 to 0.12.1"."""
     label: str
-    """For the name of what is kept, such as "upgrade"."""
+    """Part of the name of the folder with the kept data, such as "upgrade"."""
     version: str
-    """The release that serves afterwards."""
+    """The release that is active afterwards."""
     target: Database
-    """Where the data is afterwards."""
+    """The database afterwards."""
     source: Database | None = None
-    """Where it was before; nothing where that is the same."""
+    """The database before; None if it is the same."""
     prepare: Callable[[], Configuration]
-    """Puts the new data together in INCOMING, complete and tried out, and returns its baikal.yaml."""
+    """Prepares the new data in INCOMING, tests it, and returns its baikal.yaml."""
     finish: Callable[[], None] = lambda: None
-    """What is to be done with the new data in place, before anybody uses it."""
+    """Called when the new data is in place, before any client uses it."""
     moves: bool = False
-    """Whether the target hasn't got the rows yet, even where they are as they were."""
+    """Whether the rows must be loaded into the target even if they are unchanged."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Journal:
-    """What was begun."""
+    """What was started."""
 
     what: str
     release: str
-    """The release that served before; nothing on a host that had none."""
+    """The release that was active before; empty on a host that had none."""
     kept: str = ""
-    """Where what was there is kept: as long as this is empty, nothing was touched."""
+    """The folder with the kept data; as long as this is empty, nothing was changed."""
     of: str = ""
-    """The release that the data was of, where a server's database tells: in an image, another than the one above."""
+    """The release of the data, as stored in a server's database; in an image it may differ from the one above."""
     loaded: bool = False
-    """Whether a server's database was touched."""
+    """Whether a server's database was changed."""
     target: dict[str, Any] = dataclasses.field(default_factory=dict)
-    """Of a move, the section of baikal.yaml that names where the data goes."""
+    """For a move: the section of baikal.yaml with the target database."""
 
 
 def carry_out(change: Change, say: Say) -> Path:
-    """Make the change, or leave everything as it was and raise :class:`HostError`; return where the old data is kept.
+    """Make the change, and return the folder with the old data; if it fails, roll back and raise :class:`HostError`.
 
     To be called under the host's lock, after :func:`recover`.
     """
-    say = _heard_or_not(say)
+    say = _ignoring_errors(say)
     journal = _write(Journal(what=change.what, release=release.current()))
     try:
         maintenance.on(change.what)
-        say("clients are told to come again in a moment")
+        say("clients get status 503 (try again later) until this is done")
         php_fpm.pause(say)
         database = change.source or change.target
         kept = staging.keep(change.label, database)
         of = confined(database.version)
         journal = _write(dataclasses.replace(journal, kept=str(kept), of=of))
         if staging.holds(kept):
-            say(f"what is there is kept in {kept}")
+            say(f"the existing data is kept in {kept}")
         with staging.incoming():
             prepared = change.prepare()
             config.write(prepared, Path(paths.INCOMING) / staging.YAML)
@@ -106,19 +106,19 @@ def carry_out(change: Change, say: Say) -> Path:
                 staging.refuse_written(change.target, kept)
             staging.put_in_place(change.target, change.version, loads=loads)
         _switch(change.version)
-        if not change.target.shared:  # else what others have written meanwhile would be taken back with it
-            journal = _write(dataclasses.replace(journal, loaded=True))  # whatever was loaded: this writes to the rows
+        if not change.target.shared:  # else a rollback would undo what other machines have written since
+            journal = _write(dataclasses.replace(journal, loaded=True))  # even if nothing was: finish() changes rows
         change.finish()
         php_fpm.resume()
         _use(change.version)
     except BaseException as error:
-        say(f"{change.what} failed ({error or type(error).__name__}); everything is put back as it was")
+        say(f"{change.what} failed ({error or type(error).__name__}); rolling back")
         recover(say)
         if isinstance(error, (OSError, sqlite3.Error)):
-            message = f"{change.what} failed, and all is as it was: {error}; {_remedy(error)}, and run again"
+            message = f"{change.what} failed and was rolled back: {error}; {_remedy(error)}, and run this again"
             raise HostError(message) from None
         if isinstance(error, HostError):
-            message = f"{change.what} failed, and all is as it was: {error}"
+            message = f"{change.what} failed and was rolled back: {error}"
             raise HostError(message) from None
         raise
     _forget()
@@ -128,13 +128,13 @@ def carry_out(change: Change, say: Say) -> Path:
 
 
 def recover(say: Say, *, booting: bool = False) -> None:
-    """Take back what an interrupted change has begun, if any was; to be called under the host's lock.
+    """Roll back an interrupted change, if there is one; to be called under the host's lock.
 
-    While the machine is ``booting``, nothing runs yet and nothing is started; it opens when PHP answers, by a second
-    call that finds nothing to take back. Raises :class:`HostError` where it can't be taken back; the server stays closed
-    then, and the next run tries again.
+    While the machine is ``booting``, no service runs yet, and none is started; a second call, when PHP answers, ends the
+    maintenance mode. Raises :class:`HostError` if the rollback fails; then the server keeps answering 503, and the next run
+    tries again.
     """
-    say = _heard_or_not(say)
+    say = _ignoring_errors(say)
     staging.clear()
     journal = _read()
     if journal is None:
@@ -153,48 +153,48 @@ def recover(say: Say, *, booting: bool = False) -> None:
                 _switch(journal.release)
         except (OSError, sqlite3.Error, HostError) as error:
             message = (
-                f"{journal.what} can't be taken back ({error}); what was there is in {journal.kept}: {_remedy(error)}, and "
-                "run baikalctl recover"
+                f"{journal.what} can't be rolled back ({error}); the previous data is in {journal.kept}: "
+                f"{_remedy(error)}, and run baikalctl recover"
             )
             raise HostError(message) from None
-        say(f"{journal.what} was taken back: the data is as it was before")
+        say(f"{journal.what} was rolled back: the data is the same as before")
     _forget()
     if not booting:
         php_fpm.resume()
         maintenance.off()
-    if journal.kept:  # what is in place again needs no second copy, and who tries again and again would fill the disk
+    if journal.kept:  # the data is in place again, and repeated attempts would fill the disk
         shutil.rmtree(journal.kept, ignore_errors=True)
 
 
 def _remedy(error: Exception) -> str:
     if getattr(error, "errno", 0) == errno.ENOSPC or "disk is full" in str(error):
-        return f"make room in {paths.DATA}"
-    return "fix that"
+        return f"free disk space in {paths.DATA}"
+    return "fix this"
 
 
 def _abandon(journal: Journal) -> None:
-    """Have what a move has brought to its target be no hindrance to the next; a target that is away may be why it failed."""
+    """Remove what a move has written to its target, for the next attempt; the target may be unreachable."""
     if journal.target:
         with contextlib.suppress(HostError, sqlite3.Error):
             confined(registry.of(journal.target).abandon)
 
 
 def kept() -> Path | None:
-    """Return where what was there is kept while a change is being made, or nothing."""
+    """Return the folder with the kept data while a change is in progress, or None."""
     journal = _read()
     return Path(journal.kept) if journal and journal.kept else None
 
 
 def interrupted() -> str:
-    """Return what was begun and neither finished nor taken back, or nothing."""
+    """Return the change that was started and neither finished nor rolled back, or an empty string."""
     journal = _read()
     return journal.what if journal else ""
 
 
 def declared_database() -> Database:
-    """Return the database that is declared on this host.
+    """Return the database in the settings of this host.
 
-    A container that is started for one command needn't be told; there, it is the one that baikal.yaml names.
+    A one-off container may have no settings; then it is the database in baikal.yaml.
     """
     declared = state.deployed_state()
     if declared is None:
@@ -203,10 +203,10 @@ def declared_database() -> Database:
 
 
 def _use(version: str) -> None:
-    """Use the server as a client would, through the web server; raises :class:`HostError` where that doesn't work."""
+    """Send a client's requests through the web server; raises :class:`HostError` if one fails."""
     declared = state.deployed_state()
     if declared is None or runtime.in_container() or not runtime.is_booted():
-        return  # nothing serves here yet
+        return  # no web server runs here yet
     with maintenance.probing() as token:
         declared = dataclasses.replace(declared, version=version)
         findings = [
@@ -239,7 +239,7 @@ def _switch(version: str) -> None:
 
 
 def _known(version: str) -> str:
-    """Return the release whose tables are made anew: the one that was, or, in an image that hasn't got it, its own."""
+    """Return the release that creates the tables: the previous one, or the image's own if it doesn't have that."""
     return version if (Path(paths.CODE) / version).is_dir() and version else release.current()
 
 
@@ -251,13 +251,13 @@ def _read() -> Journal | None:
 
 
 def _forget() -> None:
-    """Have no journal, also after a power cut: what clients write from now on must not be taken back."""
+    """Remove the journal, and sync: what clients write from now on must never be rolled back."""
     Path(paths.JOURNAL).unlink()
     safe_copy.sync(Path(paths.STATE))
 
 
-def _heard_or_not(say: Say) -> Say:
-    """Return what says a sentence also where nobody listens any more: that is no reason to stay closed half-way."""
+def _ignoring_errors(say: Say) -> Say:
+    """Return ``say`` without its errors: a closed terminal must not stop a change half-way."""
 
     def tell(sentence: str) -> None:
         with contextlib.suppress(OSError):

@@ -1,7 +1,7 @@
-"""New data is tried out before it takes any place: the release serves a copy, and a client uses it.
+"""Test new data before it is put in place: the release serves a copy, and a client sends requests.
 
-PHP's own web server does it, on a port of the loopback, for the second that it takes. Every account of the machine can
-connect to that, so it answers only requests with a secret that is made for the occasion (``rehearse.php``).
+PHP's own web server serves it on a port of the loopback interface, for about a second. All accounts of the machine can
+connect to that port, so it answers only requests with a random secret (``rehearse.php``).
 """
 
 from __future__ import annotations
@@ -35,28 +35,28 @@ if TYPE_CHECKING:
 START_SECONDS = 30
 SAID = 400
 ENDING_WITH_US = ("setpriv", "--pdeathsig", "KILL")
-"""Where a run is killed, nobody else would end the server, which has the data open."""
+"""If this process is killed, this ends the PHP server, which has the data open."""
 HEADER, SECRET = "X-Baikal-Rehearsal", "BAIKAL_REHEARSAL"
-"""Where a request and the server have the secret."""
+"""The header of requests and the variable of the server that hold the secret."""
 CONNECTION = re.compile(
     r" (Accepted|Closing|Closed without sending .*|\[\d+\]: \S+ \S+|\S+ Development Server .* started)$"
 )
-"""What PHP's web server says whatever happens."""
+"""Lines that PHP's web server logs for each connection, also without an error."""
 
 
-def try_out(found: Configuration, version: str) -> None:
-    """Have the release ``version`` serve the data in INCOMING, and use it as a client; raises :class:`HostError`.
+def try_out(configuration: Configuration, version: str) -> None:
+    """Serve the data in INCOMING with the release ``version``, and send a client's requests; raises :class:`HostError`.
 
-    ``found`` is its baikal.yaml. At the end the data is as it was.
+    ``configuration`` is its baikal.yaml. The data is the same afterwards.
     """
-    confined(lambda: _try_out(found, version), THOROUGH)
+    confined(lambda: _try_out(configuration, version), THOROUGH)
 
 
-def _try_out(found: Configuration, version: str) -> None:
-    system = found.get("system", {})
+def _try_out(configuration: Configuration, version: str) -> None:
+    system = configuration.get("system", {})
     database = Sqlite(Path(paths.INCOMING) / staging.SQLITE)
     token = secrets.token_hex(32)
-    with _stage(found) as folder, _serving(folder, version, token) as (port, log):
+    with _stage(configuration) as folder, _serving(folder, version, token) as (port, log):
         realm = {"realm": str(system["auth_realm"])} if system.get("auth_realm") else {}
         with smoke_test.temporary_user(database, **realm) as visitor:
             calendars, contacts = (bool(system.get(f"{kind}_enabled", True)) for kind in ("cal", "card"))
@@ -66,21 +66,21 @@ def _try_out(found: Configuration, version: str) -> None:
                 )
             except HostError as error:
                 reason = _last(log)
-                message = f"Baïkal {version} doesn't serve this data: {error}" + (
-                    f"; it says: {reason}" if reason else ""
+                message = f"Baïkal {version} doesn't work with this data: {error}" + (
+                    f"; its log: {reason}" if reason else ""
                 )
                 raise HostError(message) from None
 
 
 @contextlib.contextmanager
-def _stage(found: Configuration) -> Iterator[str]:
-    """Have a folder of the owner's with a baikal.yaml that is ``found`` but for where and how it is served."""
+def _stage(configuration: Configuration) -> Iterator[str]:
+    """Create a folder with a baikal.yaml that is ``configuration`` with other addresses, for the data's owner."""
     folder = tempfile.mkdtemp(dir=f"{paths.INCOMING}/Specific")
     (Path(folder) / "config").mkdir()
     (Path(folder) / "Specific").mkdir()
-    staged: dict[str, dict[str, Any]] = {name: dict(section) for name, section in found.items()}
+    staged: dict[str, dict[str, Any]] = {name: dict(section) for name, section in configuration.items()}
     staged["system"] |= {"base_uri": "", "dav_auth_type": "Basic", "invite_from": ""}
-    # Without one, Baïkal would show its installer; nobody can log in with this.
+    # Without a hash, Baïkal would show its installer; no password has this one.
     staged["system"]["admin_passwordhash"] = staged["system"].get("admin_passwordhash") or "none"
     database = {"backend": "sqlite", "mysql": False, "sqlite_file": f"{paths.INCOMING}/{staging.SQLITE}"}
     staged["database"] = {**staged.get("database", {}), **database}
@@ -94,9 +94,9 @@ def _stage(found: Configuration) -> Iterator[str]:
 
 @contextlib.contextmanager
 def _serving(folder: str, version: str, token: str) -> Iterator[tuple[int, Path]]:
-    """Have the release serve what is staged in ``folder`` to requests that have the ``token`` as their :data:`HEADER`.
+    """Serve the data in ``folder`` with the release, for requests with the ``token`` in their :data:`HEADER`.
 
-    Gives the port, and the file with what it says.
+    Yields the port and the log file.
     """
     root = f"{paths.CODE}/{version}/html"
     guarded = ("-d", f"auto_prepend_file={paths.REHEARSE}")
@@ -107,7 +107,7 @@ def _serving(folder: str, version: str, token: str) -> Iterator[tuple[int, Path]
     with log.open("wb") as stream:
         server = subprocess.Popen(
             [*ENDING_WITH_US, php_cli.program(), *php_cli.OPTIONS, *guarded, "-S", f"127.0.0.1:{port}", "-t", root],
-            env=php_cli.environment(folder) | {SECRET: token},  # which only the account itself and root can read
+            env=php_cli.environment(folder) | {SECRET: token},  # only the account itself and root can read it
             cwd=root,
             stdin=subprocess.DEVNULL,
             stdout=stream,
@@ -127,13 +127,13 @@ def _wait(server: subprocess.Popen[bytes], port: int, log: Path) -> None:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
             return
         if server.poll() is not None or time.monotonic() > deadline:
-            message = f"PHP can't serve a copy to try it out: {_last(log) or 'it says nothing'}"
+            message = f"PHP can't serve a copy of the data for the test: {_last(log) or 'it printed nothing'}"
             raise HostError(message)
         time.sleep(0.02)
 
 
 def _last(log: Path) -> str:
-    """Return the end of what PHP has said, as one line, without what it says of each connection."""
+    """Return the end of PHP's log as one line, without the lines about connections."""
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     telling = [line for line in lines if not CONNECTION.search(line)]
     return " ".join(" ".join(telling).split())[-SAID:]

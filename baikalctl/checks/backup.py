@@ -1,4 +1,4 @@
-"""Findings about backups: from the results that were stored, without reading an archive, because every run checks."""
+"""Findings about backups, from the stored results: no archive is read, because every deploy runs the checks."""
 
 from __future__ import annotations
 
@@ -19,48 +19,46 @@ if TYPE_CHECKING:
 
 
 OVERDUE, LOST = 1.5, 3
-"""In periods: after so many without an archive something is wrong, and after so many it is as if there were no backup."""
-REMEDY = "run baikalctl backup, which says what is wrong"
+"""Periods without a new archive: after the first number there is a warning, after the second the check fails."""
+REMEDY = "run baikalctl backup; it prints what is wrong"
 HOUR_S, DAY_S = 3600, 86400
 
 
 def findings(declared: DesiredState) -> Iterator[Finding]:
-    """Yield whether the newest archive is as new as it should be, and whether restic's repository has it."""
+    """Check that the newest archive isn't too old, and that the restic repository has it."""
     if not declared.backup.on:
-        yield Finding("backup", OK, "is off: no archives are made by the clock")
+        yield Finding("backup", OK, "is off: no archives are made on a schedule")
         return
-    found, now = status.read(), time.time()
-    waited = now - (max(found.success, _since(found, now)) or now)
+    outcome, now = status.read(), time.time()
+    waited = now - (max(outcome.success, _since(outcome, now)) or now)
     periods = waited / schedule.period_s(declared.backup.schedule)
-    newest = _newest(found, now)
+    newest = _newest(outcome, now)
     if periods >= LOST:
-        why = f"the last attempt failed: {found.error}" if found.error else "nothing has tried"
+        why = f"the last attempt failed: {outcome.error}" if outcome.error else "no backup was attempted"
         yield Finding("backup", FAILED, f"{newest}, and {why}", REMEDY)
-    elif found.error and found.error != status.UNDER_WAY:
-        yield Finding("backup", WARNING, f"{newest}; the last attempt failed: {found.error}", REMEDY)
+    elif outcome.error and outcome.error != status.UNDER_WAY:
+        yield Finding("backup", WARNING, f"{newest}; the last attempt failed: {outcome.error}", REMEDY)
     elif periods > OVERDUE:
         yield Finding("backup", WARNING, f"{newest}, and the next is overdue", REMEDY)
     else:
         due = schedule.next_due(declared.backup.schedule, now, schedule.zone(str(declared.system["timezone"])))
         yield Finding("backup", OK, f"{newest}; the next is due in {_span(due - now)}")
-    if found.upload_error and declared.backup.repository:
-        message = (
-            f"restic's repository lacks the newest archive, which is in {paths.BACKUPS} alone: {found.upload_error}"
-        )
+    if outcome.upload_error and declared.backup.repository:
+        message = f"the newest archive is only in {paths.BACKUPS}, not in the restic repository: {outcome.upload_error}"
         yield Finding("backup", WARNING, message, REMEDY)
 
 
-def _newest(found: status.Outcome, now: float) -> str:
-    if not found.success:
-        return "no archive was made yet"
-    what = f"made by {found.by}, which has the same database" if found.by else status.in_words(found.size)
-    return f"the newest archive is {_span(now - found.success)} old, {what}"
+def _newest(outcome: status.Outcome, now: float) -> str:
+    if not outcome.success:
+        return "no archive has been made yet"
+    what = f"made by {outcome.by}, which uses the same database" if outcome.by else status.in_words(outcome.size)
+    return f"the newest archive is {_span(now - outcome.success)} old, {what}"
 
 
-def _since(found: status.Outcome, now: float) -> float:
-    """Return since when archives are made by the clock, or 0: a container's first start tells, or a machine's timer."""
-    if found.since:
-        return min(found.since, now)
+def _since(outcome: status.Outcome, now: float) -> float:
+    """Return since when backups are scheduled, or 0: a container's first start, or when a machine's timer was installed."""
+    if outcome.since:
+        return min(outcome.since, now)
     try:
         return min(Path(paths.BACKUP_TIMER).stat().st_mtime, now)
     except OSError:

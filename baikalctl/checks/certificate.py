@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
 SUBJECT = "certificate"
 MOMENT_S = 2
-"""How long the workers of before a reload may still answer."""
+"""Seconds that nginx's old workers may still answer after a reload."""
 SOON = 1 / 4
-"""With so much of its life left, or less than a month, a certificate that somebody brings is spoken of: clients renew
-theirs when a third is left."""
+"""The operator's own certificate gets a warning when this part of its life is left, or less than a month: ACME clients
+renew theirs when a third is left."""
 LATE = 1 / 10
-"""With so much of its life left, a certificate that can't be renewed is no longer something to be waited for."""
+"""When this part of its life is left, a certificate that can't be renewed is a failure."""
 
 
 def findings(declared: DesiredState) -> Iterator[Finding]:
-    """Look at the pair that serves, at where another should come from, and at what clients are shown."""
+    """Check the certificate in use, its renewal, and what nginx shows to clients."""
     if not declared.served:
         return
     try:
@@ -40,39 +40,41 @@ def findings(declared: DesiredState) -> Iterator[Finding]:
     if declared.asking:
         yield _of_authority(declared, declared.asking, pair)
     elif declared.tls == "files":
-        yield _of_somebody(declared, pair)
+        yield _of_own_files(declared, pair)
     else:
         fault = pair.fault() or (
             f"it has {counted(pair.days_left, 'day')} left" if pair.days_left < certificate.RENEW_DAYS else ""
         )
-        remedy = f"{apply_remedy()}: that makes a new one" if fault else ""
+        remedy = f"{apply_remedy()}; this creates a new one" if fault else ""
         yield Finding(
             SUBJECT, FAILED if pair.fault() else WARNING if fault else OK, fault or _words(declared, pair), remedy
         )
     try:
         stale = is_stale(declared) and not is_shown(declared, MOMENT_S)
     except OSError:
-        return  # that nobody answers, the answer says
+        return  # the check "answer" reports a server that doesn't answer
     if stale:
         reload = "restart the container" if in_container() else "systemctl reload nginx, or run the deploy"
-        yield Finding(SUBJECT, WARNING, "nginx shows another one than it should", reload)
+        yield Finding(SUBJECT, WARNING, "nginx still serves the previous certificate", reload)
 
 
-def _of_somebody(declared: DesiredState, pair: Pair) -> Finding:
-    """Tell of files that somebody brings, and replaces."""
+def _of_own_files(declared: DesiredState, pair: Pair) -> Finding:
+    """Check the operator's own certificate and key."""
     try:
         selection.declared_pair(declared)
     except HostError as error:
-        message = f"{error}; until then this one serves: {_words(declared, pair)}"
-        return Finding(SUBJECT, FAILED, message, "put a pair there that is right: it is taken into service by itself")
+        message = f"{error}; until this is fixed, this one is used: {_words(declared, pair)}"
+        return Finding(
+            SUBJECT, FAILED, message, "put a valid certificate and its key there; they are then used automatically"
+        )
     if pair.remaining < min(certificate.RENEW_DAYS * certificate.DAY_S, SOON * (pair.ends - pair.begins)):
-        remedy = f"renew it in {declared.tls_certificate}: it is taken into service by itself"
+        remedy = f"renew it in {declared.tls_certificate}; the new one is used automatically"
         return Finding(SUBJECT, WARNING, _words(declared, pair), remedy)
     return Finding(SUBJECT, OK, _words(declared, pair))
 
 
 def _of_authority(declared: DesiredState, asking: Acme, pair: Pair) -> Finding:
-    """Tell of what an authority has issued, or why it hasn't."""
+    """Check the certificate from an authority, or report why there is none."""
     from baikalctl import output
     from baikalctl.tls import attempts, certbot, renewal
 
@@ -80,33 +82,36 @@ def _of_authority(declared: DesiredState, asking: Acme, pair: Pair) -> Finding:
     due = renewal.due(declared, asking)
     if not due:
         fault = pair.fault()
-        until = f"renewed by itself from {output.utc(renewal.renewal_time(pair))}"
-        message = fault or f"of {who}, {_words(declared, pair)}, {until}"
+        until = f"renewed automatically from {output.utc(renewal.renewal_time(pair))}"
+        message = fault or f"from {who}, {_words(declared, pair)}, {until}"
         return Finding(SUBJECT, FAILED if fault else OK, message, "set the clock (timedatectl)" if fault else "")
     refused = attempts.last_attempts(declared, asking)
-    serves = f"this one serves: {_words(declared, pair)}"
+    serves = f"this one is used: {_words(declared, pair)}"
     if refused is None:
         return Finding(
-            SUBJECT, WARNING, f"{who} is about to be asked ({due}); until then {serves}", "that takes minutes"
+            SUBJECT,
+            WARNING,
+            f"a certificate will be requested from {who} soon ({due}); until then {serves}",
+            "wait a few minutes",
         )
     sooner = (
         "docker exec … baikalctl certificate --now" if in_container() else "baikalctl certificate --now or the deploy"
     )
-    hint = f", or by {sooner}" if renewal.may_request(declared) else ""
+    hint = f", or now with {sooner}" if renewal.may_request(declared) else ""
     late = not pair.covers(declared.hostname) or (
         not pair.self_signed and pair.remaining < LATE * (pair.ends - pair.begins)
     )
     return Finding(
         SUBJECT,
         FAILED if late else WARNING,
-        f"there is none of {who}: {refused.reason}; until then {serves}",
-        f"{refused.remedy}; it is asked again after {output.utc(refused.until)}{hint}",
+        f"no certificate from {who}: {refused.reason}; until then {serves}",
+        f"{refused.remedy}; the next request is after {output.utc(refused.until)}{hint}",
     )
 
 
 def _words(declared: DesiredState, pair: Pair) -> str:
-    """Return whose a pair is, for whom, and for how long."""
-    chain = "a chain that is trusted here" if pair.trusted else "a chain that isn't known here"
+    """Return the trust, the names and the remaining days of a certificate."""
+    chain = "trusted by this host" if pair.trusted else "not trusted by this host"
     covered = [name for name in declared.names if pair.covers(name)]
     left = f"{counted(pair.days_left, 'day')} left" if pair.remaining > 0 else "expired"
     return f"{'self-signed' if pair.self_signed else chain}, for {', '.join(covered) or 'another name'}, {left}"

@@ -54,17 +54,17 @@ def _may_request_certificate(declared: DesiredState) -> bool:
 def run_checks(declared: DesiredState, *, thorough: bool = False, wait_s: float = 0) -> list[Finding]:
     """Return every finding about this host; ``thorough`` reads the whole database as well.
 
-    For ``wait_s`` seconds what fails is looked at again: a service that was just reloaded needs a moment.
+    If a check fails, all checks are repeated for ``wait_s`` seconds: a service that was just reloaded needs a moment.
     """
     deadline = time.monotonic() + wait_s
     while not healthy(findings := _run_one(_checks(declared, thorough=thorough))) and time.monotonic() < deadline:
         time.sleep(0.1)
-    # Once: a relay that is asked again and again with a wrong password locks this host out.
+    # Only once: a relay locks this host out after repeated attempts with a wrong password.
     return findings + _run_one({"mail": lambda: _mail(declared)})
 
 
 def _checks(declared: DesiredState, *, thorough: bool) -> dict[str, Callable[[], Iterator[Finding]]]:
-    """Return what is looked at, by subject; the data is looked at once for all of it."""
+    """Return the checks by subject; the state of the data is read once for all of them."""
     known = functools.cache(lambda: _look(declared, thorough=thorough))
     return {
         "services": lambda: _services(declared),
@@ -82,38 +82,38 @@ def _checks(declared: DesiredState, *, thorough: bool) -> dict[str, Callable[[],
 
 
 def _look(declared: DesiredState, *, thorough: bool) -> dict[str, Any]:
-    """Look at the data in one child process, whose start is most of what a look takes."""
+    """Read the state of the data in one child process, because starting it takes most of the time."""
     section, mine = current_database.section(declared), applied_passwords.of_this_host()
 
     def look() -> dict[str, Any]:
-        told: dict[str, Any] = {"data": look_confined(section, thorough=thorough)}
+        known: dict[str, Any] = {"data": look_confined(section, thorough=thorough)}
         try:
-            told["steps"] = data_steps.look_confined(declared, section, mine)
+            known["steps"] = data_steps.look_confined(declared, section, mine)
         except (HostError, OSError, interface.Error) as error:
-            told["problem"] = str(error)
-        return told
+            known["problem"] = str(error)
+        return known
 
     return confined(look, THOROUGH if thorough else data_steps.limits(declared))
 
 
 def _run_one(examinations: Mapping[str, Callable[[], Iterator[Finding]]]) -> list[Finding]:
-    found: list[Finding] = []
+    findings: list[Finding] = []
     for subject, examination in examinations.items():
         try:
-            found.extend(examination())
+            findings.extend(examination())
         except HostError as error:
-            found.append(Finding(subject, FAILED, str(error)))
+            findings.append(Finding(subject, FAILED, str(error)))
         except (OSError, subprocess.SubprocessError, interface.Error) as error:
-            found.append(
-                Finding(subject, FAILED, f"can't be looked at: {error}", f"{apply_remedy()}; it fixes what it can")
+            findings.append(
+                Finding(subject, FAILED, f"could not be checked: {error}", f"{apply_remedy()}; it fixes what it can")
             )
-    return found
+    return findings
 
 
 def report(findings: list[Finding], *, as_json: bool, due: bool = False) -> str:
     """Return the findings as text for people, or as JSON with an overall ``healthy``.
 
-    ``due`` is whether a certificate is to be asked for.
+    ``due`` is whether a certificate must be requested.
     """
     if as_json:
         pending = [finding.message for finding in findings if finding.subject == "declared" and finding.status != OK]
@@ -137,74 +137,79 @@ def _services(declared: DesiredState) -> Iterator[Finding]:
         if state == "active":
             yield Finding("services", OK, f"{unit} is running")
         else:
-            remedy = f"journalctl -u {unit} tells why; the next deploy starts it"
+            remedy = f"see journalctl -u {unit} for the reason; the next deploy starts it"
             yield Finding("services", FAILED, f"{unit} is {state or 'unknown to systemd'}", remedy)
 
 
 def _supervised(declared: DesiredState) -> Iterator[Finding]:
-    """Ask s6, which keeps the services of a container."""
+    """Check the services of a container, which s6 supervises."""
     for name in declared.services:
         command = ["s6-svstat", "-o", "up", f"{paths.SERVICES}/{name}"]
         if subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() == "true":
             yield Finding("services", OK, f"{name} is running")
         else:
-            yield Finding("services", FAILED, f"{name} is down", "the container's log tells why; it is started again")
+            yield Finding(
+                "services",
+                FAILED,
+                f"{name} is down",
+                "see the container's log for the reason; it is restarted automatically",
+            )
 
 
 def _change() -> Iterator[Finding]:
-    """Tell of an upgrade, a restore or the like that was begun."""
+    """Report a change, such as an upgrade or a restore, that was started and not finished."""
     if what := transaction.interrupted():
-        remedy = "wait for its end; if it was interrupted, baikalctl recover takes it back"
-        yield Finding("change", WARNING, f"{what} has begun and not ended", remedy)
+        remedy = "wait until it has finished; if it was interrupted, run baikalctl recover to roll it back"
+        yield Finding("change", WARNING, f"{what} was started and has not finished", remedy)
 
 
 def _installer(declared: DesiredState) -> Iterator[Finding]:
-    """Make sure that nobody can reach Baïkal's installer, which would hand the server over."""
+    """Check that Baïkal's installer is not reachable: with it, anyone could take over the server."""
     try:
         installer = request_status(declared, "GET", f"{declared.base_path}/admin/install/")
     except (OSError, ValueError):
-        return  # that nothing answers, the answer says
+        return  # the check "answer" reports a server that doesn't answer
     if installer == NOT_FOUND:
-        yield Finding("installer", OK, "is out of reach")
+        yield Finding("installer", OK, "is not reachable")
     else:
-        message = f"/admin/install/ answers {installer}, not 404: anybody could take the server over"
-        yield Finding("installer", FAILED, message, f"{apply_remedy()}, and close the port until it has passed")
+        message = f"/admin/install/ answers {installer}, not 404: anyone could take over the server"
+        yield Finding("installer", FAILED, message, f"{apply_remedy()}, and block the port until this check passes")
     if not Path(paths.INSTALL_DISABLED).is_file():
-        yield Finding("installer", FAILED, f"{paths.INSTALL_DISABLED} is gone", apply_remedy())
+        yield Finding("installer", FAILED, f"{paths.INSTALL_DISABLED} is missing", apply_remedy())
 
 
 def _permissions() -> Iterator[Finding]:
-    """Find code that PHP could change, and data that others could read."""
+    """Check that only root can change the code, and that other users can't read the data."""
     wrong = []
     for path in (paths.CODE, paths.CURRENT, f"{paths.CURRENT}/html/dav.php", paths.LIBRARY):
         with contextlib.suppress(FileNotFoundError):
-            found = Path(path).stat()
-            if found.st_uid != 0 or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-                wrong.append(f"{path} can be changed by others than root")
+            state = Path(path).stat()
+            if state.st_uid != 0 or state.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+                wrong.append(f"{path} can be changed by users other than root")
     for path in (paths.CONFIG, paths.SPECIFIC, paths.STATE, paths.TLS, paths.ACME):
         with contextlib.suppress(FileNotFoundError):
             if Path(path).stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-                wrong.append(f"{path} is open to others")
+                wrong.append(f"{path} can be read by other users")
     for message in wrong:
         yield Finding("permissions", FAILED, message, apply_remedy())
     if not wrong:
-        yield Finding("permissions", OK, "code is root's, data is private")
+        yield Finding("permissions", OK, "only root can change the code, and other users can't read the data")
 
 
 def _code(declared: DesiredState, *, thorough: bool) -> Iterator[Finding]:
     if not thorough:
         return
     if release.standing(declared.version):
-        yield Finding("code", OK, "every file of the release is as it was installed")
+        yield Finding("code", OK, "all files of the release are unchanged")
     else:
         remedy = "remove the container and create it again from its image" if in_container() else apply_remedy()
         yield Finding("code", FAILED, "files of the release were changed, added or removed", remedy)
 
 
 def _mail(declared: DesiredState) -> Iterator[Finding]:
-    """Tell whether invitations leave; each part is imported only where there is something to look at."""
+    """Check the sending of invitations; modules are imported only if they are needed."""
     if declared.mail.mode == "off" and not any(Path(paths.KEPT).glob("*.eml")):
-        yield Finding("mail", OK, "is off: no invitations are sent, and clients are told so")
+        yield Finding("mail", OK, "is off: no invitations are sent, and clients can see that")
         return
     from baikalctl.checks import mail
 
@@ -222,7 +227,7 @@ def _backup(declared: DesiredState) -> Iterator[Finding]:
 def _disk() -> Iterator[Finding]:
     room = os.statvfs(paths.DATA)
     free = room.f_bavail * room.f_frsize >> 20
-    remedy = "make room before writing fails" if free < LEAST_FREE_MB else ""
+    remedy = "free disk space before writes fail" if free < LEAST_FREE_MB else ""
     yield Finding("disk", WARNING if remedy else OK, f"{free} MiB free in {paths.DATA}", remedy)
 
 
@@ -233,4 +238,4 @@ def _drift(declared: DesiredState, known: dict[str, Any]) -> Iterator[Finding]:
     for sentence in differing:
         yield Finding("declared", WARNING, f"still to do: {sentence}", f"{apply_remedy()}, or run baikalctl apply")
     if not differing:
-        yield Finding("declared", OK, "everything is as declared")
+        yield Finding("declared", OK, "the host matches the settings")

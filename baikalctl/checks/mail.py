@@ -20,7 +20,7 @@ SUBJECT = "mail"
 
 
 def delivery_findings(declared: DesiredState) -> Iterator[Finding]:
-    """Look at the way that invitations take, from the calendar to those who get them, where mail is on."""
+    """Check the delivery of invitations: relay, DNS records and senders; only if mail is on."""
     from baikalctl.mail import dns_records, unsent_invitations
 
     if declared.mail.relay:
@@ -36,32 +36,33 @@ def _of_relay(relay: Relay, hostname: str) -> Finding:
         smtp_probe.probe(relay, hostname)
     except smtp_probe.RelayError as error:
         return Finding(SUBJECT, WARNING if error.passing else FAILED, error.reason, error.remedy)
-    return Finding(SUBJECT, OK, f"the relay {relay.host} takes mail from us")
+    return Finding(SUBJECT, OK, f"the relay {relay.host} accepts mail from this host")
 
 
 LATE_S = 3600
-"""How long mail may wait before ``baikalctl check`` warns: greylisting takes minutes, an outage longer."""
+"""Seconds that mail may wait before ``baikalctl check`` warns: greylisting takes minutes, an outage longer."""
 
 
 def queue_findings(declared: DesiredState) -> Iterator[Finding]:
-    """Tell of what waits, was refused, or is kept."""
+    """Report mail that waits, was refused, or is kept."""
     kept_mail = kept()
     if kept_mail:
         message = f"{message_count(kept_mail)} kept and not sent, the first because {kept_mail[0][1]}"
-        remedy = f"look at {paths.KEPT}; then baikalctl mail retry, or delete those that are not needed"
+        remedy = (
+            f"read the messages in {paths.KEPT}; then run baikalctl mail retry, or delete those that are not needed"
+        )
         yield Finding("mail", WARNING, message, remedy)
     queue = waiting(declared) if declared.mail.mode != "off" else []
     refused = [each for each in queue if each.failed]
     if refused:
-        message = (
-            f"{message_count(refused)} refused for good, the last to {', '.join(refused[-1].recipients) or 'nobody'}"
-        )
-        remedy = "baikalctl mail queue tells why; then baikalctl mail retry, or baikalctl mail drop"
+        last = ", ".join(refused[-1].recipients) or "no recipient"
+        message = f"{message_count(refused)} refused permanently, the last to {last}"
+        remedy = "run baikalctl mail queue for the reason; then baikalctl mail retry, or baikalctl mail drop"
         yield Finding("mail", WARNING, f"{message}: {refused[-1].reason}" if refused[-1].reason else message, remedy)
     late = [each for each in queue if not each.failed and each.since < time.time() - LATE_S]
     if late:
         message = f"{message_count(late)} waiting, the oldest for {age(late[0].since)}"
-        yield Finding("mail", WARNING, message, "baikalctl mail queue tells what for")
+        yield Finding("mail", WARNING, message, "run baikalctl mail queue for the reason")
     elif declared.mail.mode != "off" and not refused and not kept_mail:
         yield Finding(
             "mail", OK, f"{message_count(queue)} waiting in the queue" if queue else "nothing waits in the queue"

@@ -1,7 +1,7 @@
-"""``baikalctl apply``: Baïkal itself as declared, without its web installer.
+"""``baikalctl apply``: install and configure Baïkal as in the settings, without its web installer.
 
-Certificate, configuration, database and accounts, each looked at first and changed only where it differs. Every step
-is atomic or can be repeated, so an interrupted run is fixed by the next.
+Certificate, configuration, database and accounts are compared first, and changed only if they differ. Every step is atomic
+or can be repeated, so the next run fixes an interrupted one.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def run(chosen: argparse.Namespace) -> int:
-    """Apply, or print what would be done (``--plan``)."""
+    """Apply the settings, or print the steps (``--plan``)."""
     declared = DesiredState.on_this_host()
     if chosen.plan:
         output.lines(steps.pending(declared) or ["nothing to do"])
@@ -38,10 +38,10 @@ def run(chosen: argparse.Namespace) -> int:
 
 
 def apply(declared: DesiredState, say: Callable[[str], None] = output.line) -> None:
-    """Bring this host's Baïkal to what is ``declared``, saying each step; raises :class:`HostError` if it can't be."""
+    """Apply the settings in ``declared`` to this host, and report each step; raises :class:`HostError` if one fails."""
     with hold_lock(paths.LOCK, say):
         transaction.recover(say)
-        for sentence, act in steps.ownership_steps():  # before any of it is read
+        for sentence, act in steps.ownership_steps():  # before these files are read
             say(sentence)
             act()
         data_steps.refuse_other_database(config.read(), current_database.section(declared))
@@ -51,12 +51,12 @@ def apply(declared: DesiredState, say: Callable[[str], None] = output.line) -> N
 
 
 def finish(say: Callable[[str], None] = output.line) -> None:
-    """Bring data that was just put in place to what is declared on this host, within a run that holds the lock.
+    """Apply the settings of this host to data that was just put in place, within a run that holds the lock.
 
-    In a container that isn't started yet, the start does that.
+    In a one-off container, the next start does that.
     """
     declared = state.deployed_state()
-    # With an older release than the declared one, an upgrade is the next thing to do, and not by this.
+    # If the active release is older than the declared one, the next run upgrades it first.
     if declared and not runtime.in_one_off_container() and declared.version == release.current():
         take_steps(declared, say)
 
@@ -69,14 +69,14 @@ def take_steps(declared: DesiredState, say: Callable[[str], None]) -> None:
             act()
     except interface.Error as error:
         database = current_database.of(declared)
-        remedy = database.remedy(error, "run again, or restore a backup")
-        message = f"{database} can't be brought up to date ({error}); {remedy}"
+        remedy = database.remedy(error, "run this again, or restore a backup")
+        message = f"{database} can't be updated ({error}); {remedy}"
         raise HostError(message) from None
 
 
 @contextlib.contextmanager
 def exclusive_on_database(database: Database) -> Iterator[None]:
-    """Be the one of several machines with the database ``database`` that brings it up to date, or replaces what is in it."""
+    """Hold a lock so that only one of the machines that share ``database`` updates or replaces its content."""
     with contextlib.ExitStack() as stack:
         if database.shared:
             stack.enter_context(confined_while(lambda held: _hold(database, held)))
@@ -90,15 +90,15 @@ def _hold(database: Database, held: Callable[[], None]) -> None:
 
 
 def _upgrade(declared: DesiredState, say: Callable[[str], None]) -> None:
-    """Have the declared release be the one that serves: with its data, where that is of an older one."""
+    """Upgrade the data to the declared release, if it is of an older one."""
     section = current_database.section(declared)
-    found = confined(lambda: data_steps.with_known_version(config.read(), declared, section))
-    if migration.older_version(found, declared.version):
+    configuration = confined(lambda: data_steps.with_known_version(config.read(), declared, section))
+    if migration.older_version(configuration, declared.version):
         from baikalctl.backup import create
         from baikalctl.commands import upgrade
 
         create.create_archive(declared, "before-upgrade", say)
-        upgrade.upgrade(found, section, declared.version, say, lambda: take_steps(declared, say))
+        upgrade.upgrade(configuration, section, declared.version, say, lambda: take_steps(declared, say))
 
 
 def _back_up(declared: DesiredState) -> None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def run(chosen: argparse.Namespace) -> int:
-    """Do what was asked; with ``--sleep``, this process then waits until the next archive is due."""
+    """Make, list or verify archives; with ``--sleep``, this process then waits until the next archive is due."""
     if chosen.backup == "verify":  # also where nothing was deployed yet
         output.line(listing.verify(chosen.archive, DesiredState.on_this_host))
         return 0

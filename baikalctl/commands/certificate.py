@@ -1,4 +1,4 @@
-"""``baikalctl certificate``: bring the certificate that serves up to date, and request one where that is due."""
+"""``baikalctl certificate``: update the certificate in use, and request a new one if that is due."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def run(chosen: argparse.Namespace) -> int:
-    """Do what was asked; with ``--sleep``, this process then waits until there may be something to do again."""
+    """Update the certificate; with ``--sleep``, this process then waits until the next check."""
     declared = DesiredState.on_this_host()
     if chosen.prepare:
         _prepare(declared)
@@ -30,7 +30,7 @@ def run(chosen: argparse.Namespace) -> int:
 
 
 def _prepare(declared: DesiredState) -> None:
-    """Make the keys that the services' checks need, within a deploy, which holds the lock; refuse unusable files."""
+    """Create the keys that the configuration tests of services need, and refuse unusable files; the deploy holds the lock."""
     if declared.tls == "files":
         selection.declared_pair(declared)
     hook = str(declared.settings.get("acme_dns_hook") or "")

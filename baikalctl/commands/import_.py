@@ -1,4 +1,4 @@
-"""``baikalctl import``: take over another installation of Baïkal, which is only read."""
+"""``baikalctl import``: import the data of another installation of Baïkal, which is only read."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ def run(chosen: argparse.Namespace) -> int:
 
 
 def import_(source: Path, version: str, *, replace: bool, say: Callable[[str], None]) -> None:
-    """Take over the installation in ``source`` as data of the installed release ``version``.
+    """Import the installation in ``source`` as data of the installed release ``version``.
 
-    ``source`` holds ``config`` and ``Specific``, or a ``baikal`` directory that does; nothing in it is changed. Data
-    that is here already is replaced only with ``replace``, and kept. Raises :class:`HostError` if it can't be done; all
-    is then as it was. What is declared on a machine is applied to the new data before it serves.
+    ``source`` contains ``config`` and ``Specific``, or a ``baikal`` directory with them; nothing in it is changed. Existing
+    data is replaced only with ``replace``, and a copy of it is kept. The settings of this host are applied to the new data
+    before clients use it. If anything fails, the import is rolled back and raises :class:`HostError`.
     """
     old = sources.find(source)
     if not (Path(paths.CODE) / version / "html").is_dir():
@@ -63,23 +63,25 @@ def import_(source: Path, version: str, *, replace: bool, say: Callable[[str], N
 
 
 def _take_over(old: Installation, version: str, say: Callable[[str], None]) -> None:
-    say(f"take over Baïkal {old.version}" + (f", migrated to {version}" if old.version != version else ""))
+    say(f"import Baïkal {old.version}" + (f", migrated to {version}" if old.version != version else ""))
     target = transaction.declared_database()
     if not isinstance(old.database, Path) and str(old.database) == str(target):
-        message = f"{old.folder} names {target}, which is this host's own; give an installation with data of its own"
+        message = (
+            f"{old.folder} uses {target}, which is this host's own database; name an installation with its own data"
+        )
         raise HostError(message)
     counts: dict[str, int] = {}
 
     def prepare() -> Configuration:
         _copy(old)
         configured = _with_declared_administrator(old.configuration, say)
-        changed, found = migration.complete(configured, version, target.section())
-        counts.update(found)
+        changed, imported = migration.complete(configured, version, target.section())
+        counts.update(imported)
         sync_tokens.notify_clients(old.configuration, say, others=False)
         return changed
 
     change = Change(
-        what=f"taking over {old.folder}",
+        what=f"the import of {old.folder}",
         label="import",
         version=version,
         target=target,
@@ -88,11 +90,11 @@ def _take_over(old: Installation, version: str, say: Callable[[str], None]) -> N
     )
     with apply.exclusive_on_database(target):
         transaction.carry_out(change, say)
-    say(f"taken over: Baïkal {old.version} → {version}, {interface.counts_in_words(counts)}")
+    say(f"imported: Baïkal {old.version} → {version}, {interface.counts_in_words(counts)}")
 
 
 def _copy(old: Installation) -> None:
-    """Copy the old data to INCOMING; the bytes of a file as root, who may read it, and then it is the owner's."""
+    """Copy the old data to INCOMING. Root copies files, because only root may read them, and then changes their owner."""
     copy, stored = Path(paths.INCOMING) / staging.SQLITE, old.database
     if not isinstance(stored, Path):
         confined(lambda: stored.snapshot(copy), THOROUGH)
@@ -120,18 +122,20 @@ def _refuse_data(*, replace: bool) -> None:
     if not other and target.shared:
         other = [str(target)] if confined(target.installed) else []
     if other:
-        message = f"there is data here already ({other[0]}); with --replace it is replaced, and kept in {paths.BACKUPS}"
+        message = (
+            f"this host already has data ({other[0]}); use --replace to replace it (a copy is kept in {paths.BACKUPS})"
+        )
         raise HostError(message)
 
 
-def _with_declared_administrator(found: Configuration, say: Callable[[str], None]) -> Configuration:
-    """Return ``found`` with the administrator's password as declared on this host, which knows no other any more."""
-    system = dict(found["system"])
+def _with_declared_administrator(configuration: Configuration, say: Callable[[str], None]) -> Configuration:
+    """Return ``configuration`` with the administrator's password from the settings of this host, if they have one."""
+    system = dict(configuration["system"])
     if system.get("auth_realm", REALM) != REALM:
         say(
-            f"its auth_realm is {system['auth_realm']!r}: the passwords of its accounts and of its administrator work on, "
-            f"but ones that are declared here are of {REALM!r} and don't"
+            f"its auth_realm is {system['auth_realm']!r}: the imported passwords of accounts and administrator still work, "
+            f"but passwords from this host's settings are for {REALM!r} and don't"
         )
     elif (declared := state.deployed_state()) and declared.admin_hash:
         system["admin_passwordhash"] = declared.admin_hash
-    return {**found, "system": system}
+    return {**configuration, "system": system}

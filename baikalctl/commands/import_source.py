@@ -1,4 +1,4 @@
-"""An old installation as it lies there: found, read, and its database copied without a single write beside it."""
+"""Find and read an old installation, and copy its database without writing to its directory."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
     from baikalctl.database.interface import Database
 
 BEFORE_YAML = ("Specific/config.php", "Specific/config.system.php", "config/config.php")
-"""What a Baïkal older than 0.7 has instead of baikal.yaml."""
+"""Files that Baïkal older than 0.7 has instead of baikal.yaml."""
 QUIET_SECONDS = 0.05
-"""A file that isn't written to for so long has another time stamp after the next write, however coarse those are."""
+"""If a file isn't written to for so long, the next write changes its time stamp, even a coarse one."""
 PATIENCE_SECONDS = 10.0
 ROLLBACK = b"\1\1"
 """Bytes 18 and 19 of a database that has no write-ahead log (https://www.sqlite.org/fileformat.html, 1.3.3)."""
 PENDING, RESERVED, SHARED, SHARED_SIZE = 0x40000000, 0x40000001, 0x40000002, 510
 """The bytes of a database that SQLite locks (its os.h)."""
 JOURNALS = ("-wal", "-journal")
-"""What SQLite needs of the files beside a database after a crash."""
+"""Files next to a database that SQLite needs after a crash."""
 
 
 @dataclass(frozen=True)
@@ -40,50 +40,50 @@ class Installation:
     """An installation of Baïkal that can be read."""
 
     folder: Path
-    """What holds ``config`` and ``Specific``."""
+    """The folder with ``config`` and ``Specific``."""
     configuration: Configuration
     database: Path | Database
-    """The file, or the server's database, which is only read as well."""
+    """The file, or the server's database, which is also only read."""
 
     @property
     def version(self) -> str:
-        """The release that its data is of."""
+        """The release of its data."""
         return str(self.configuration["system"]["configured_version"])
 
 
 def find(value: Path) -> Installation:
     """Return the installation in ``value``, or in a ``baikal`` directory in it.
 
-    Raises :class:`HostError` if there is none, or none that can be taken over: older than 0.7, not installed to the end,
-    or without its database.
+    Raises :class:`HostError` if there is none, or if it can't be imported: older than 0.7, never completely installed, or
+    without its database.
     """
     try:
         folder = _folder(value)
         file = folder / "config/baikal.yaml"
         with open_untrusted(file, below=folder, largest=config.LARGEST) as stream:
-            found = confined(lambda: _understood(stream.read(), file), keep=(stream.fileno(),))
-        section = found.get("database", {})
-        # What was kept of a server's database by a change lies beside its yaml.
+            configuration = confined(lambda: _understood(stream.read(), file), keep=(stream.fileno(),))
+        section = configuration.get("database", {})
+        # A folder with kept data has the rows of a server's database next to the yaml.
         served = interface.backend(section) != "sqlite" and not _there(folder / staging.SECTION)
-        stored = registry.of(section) if served else _database(folder, found)
+        stored = registry.of(section) if served else _database(folder, configuration)
     except PermissionError as error:
         raise _unreadable(error) from None
-    return Installation(folder, found, stored)
+    return Installation(folder, configuration, stored)
 
 
 def copy_files(old: Installation, stored: Path, folder: Path) -> Path:
-    """Copy the database ``stored`` of ``old``, with its journals, to ``folder`` at a moment at which nothing writes to it.
+    """Copy the database ``stored`` of ``old``, with its journals, to ``folder`` while no process writes to it.
 
-    Only bytes are copied, and nothing is written beside the original. A database without a write-ahead log is read under
-    SQLite's own lock, which makes a server's writes wait. Otherwise SQLite would have to write, so a moment is waited for at
-    which nothing does. Raises :class:`HostError` where there is none.
+    Only bytes are copied, and nothing is written to the directory of the original. A database without a write-ahead log is
+    read under SQLite's own lock, which makes a server's writes wait. With such a log, SQLite would have to write for that,
+    so this waits until no process has written for a moment. Raises :class:`HostError` if that doesn't happen.
     """
     copy = folder / "db.sqlite"
     try:
         deadline = time.monotonic() + PATIENCE_SECONDS
         while not (_copied_under_lock(stored, copy, old.folder) or _files_copied(stored, copy, old.folder)):
             if time.monotonic() > deadline:
-                message = f"{stored} is being written to all the time; stop the old server, and run again"
+                message = f"{stored} is written to all the time; stop the old server, and run this again"
                 raise HostError(message)
     except PermissionError as error:
         raise _unreadable(error) from None
@@ -91,22 +91,22 @@ def copy_files(old: Installation, stored: Path, folder: Path) -> Path:
 
 
 def recover(copy: Path, stored: Path) -> None:
-    """Have the copied files be one database, as SQLite does after a crash; raises :class:`HostError` if it is damaged.
+    """Merge the copied files into one database, as SQLite does after a crash; raises :class:`HostError` if it is damaged.
 
-    To be called within the boundary. ``stored`` is what messages call it.
+    To be called in the confined child. ``stored`` is the name for messages.
     """
     try:
         with contextlib.closing(sqlite_file.connect(copy)) as connection:
             connection.execute("PRAGMA journal_mode = DELETE")
-        # Only for those who may write does SQLite's check evaluate what a schema says.
+        # On a writable connection, SQLite's check would evaluate expressions in the schema.
         with contextlib.closing(sqlite_file.connect(copy, "ro")) as connection:
             wrong = sqlite.integrity(connection)
     except sqlite3.OperationalError:
-        raise  # such as a full disk, which says nothing of the source
+        raise  # such as a full disk, which doesn't mean that the source is damaged
     except sqlite3.DatabaseError as error:
         wrong = str(error)
     if wrong:
-        message = f"the database {stored} is damaged ({wrong}); take a backup of it that is whole, or repair it"
+        message = f"the database {stored} is damaged ({wrong}); use an undamaged backup, or repair it"
         raise HostError(message)
 
 
@@ -123,46 +123,46 @@ def _folder(value: Path) -> Path:
             raise HostError(message)
     else:
         message = (
-            f"{value} holds no installation of Baïkal: expected config/baikal.yaml and Specific/ in it, "
-            "which are the two volumes of an old container side by side, or its whole directory"
+            f"{value} contains no installation of Baïkal; it must contain config/baikal.yaml and Specific/: "
+            "the two volumes of an old container in one directory, or Baïkal's whole directory"
         )
         raise HostError(message)
     if (candidate / "config").resolve() == Path(paths.CONFIG).resolve():
-        message = f"{candidate} is where this host's own data lives; give the directory of the old installation"
+        message = f"{candidate} is this host's own data; name the directory of the old installation"
         raise HostError(message)
     return candidate
 
 
 def _understood(content: bytes, path: Path) -> Configuration:
-    found = config.parsed(content, str(path))
-    if not found.get("system", {}).get("configured_version"):
-        message = f"{path} has no configured_version: that Baïkal was never installed to the end, so it has no data"
+    configuration = config.parsed(content, str(path))
+    if not configuration.get("system", {}).get("configured_version"):
+        message = f"{path} has no configured_version: its installation was never finished, so it has no data"
         raise HostError(message)
-    return found
+    return configuration
 
 
-def _database(folder: Path, found: Configuration) -> Path:
-    """Return the database, which the yaml names by the path that it had in its container.
+def _database(folder: Path, configuration: Configuration) -> Path:
+    """Return the path of the database, for which the yaml has the path in the old container.
 
-    A file outside of ``folder`` is never taken: otherwise a yaml could have root read any file of the host.
+    A file outside ``folder`` is never used: otherwise a yaml could make root read any file of the host.
     """
-    named = str(found.get("database", {}).get("sqlite_file") or "")
+    named = str(configuration.get("database", {}).get("sqlite_file") or "")
     inside = named.rpartition("/Specific/")[2] if "/Specific/" in named else "db/db.sqlite"
     if ".." in PurePosixPath(inside).parts:
         inside = "db/db.sqlite"
     path = folder / "Specific" / inside
     if _there(path):
         return path
-    message = f"the database isn't there: looked for {path}; give its Specific/ as well"
+    message = f"the database {path} does not exist; copy the old Specific/ there as well"
     if named.startswith("/"):
         message += f", or, if {named} is the database, copy it to {folder}/Specific/db/db.sqlite"
     raise HostError(message)
 
 
 def _copied_under_lock(stored: Path, copy: Path, below: Path) -> bool:
-    """Copy the database while SQLite's shared lock is held (sqlite.org/lockingv3.html); tell whether that could be done.
+    """Copy the database while holding SQLite's shared lock (sqlite.org/lockingv3.html); tell whether that was possible.
 
-    It can't with a write-ahead log, and after a crash, where the journal belongs to what is to be copied.
+    It isn't with a write-ahead log, nor after a crash, when the journal must be copied as well.
     """
     journal = Path(f"{stored}-journal")
     with open_untrusted(stored, below=below) as stream, contextlib.suppress(BlockingIOError):
@@ -172,7 +172,7 @@ def _copied_under_lock(stored: Path, copy: Path, below: Path) -> bool:
         fcntl.lockf(stream, fcntl.LOCK_SH | fcntl.LOCK_NB, SHARED_SIZE, SHARED)
         fcntl.lockf(stream, fcntl.LOCK_UN, 1, PENDING)
         if _there(journal):
-            # A writer that is alive holds this lock as well, and hasn't written to the database yet.
+            # A running writer also holds this lock, and hasn't written to the database yet.
             with contextlib.suppress(BlockingIOError):
                 fcntl.lockf(stream, fcntl.LOCK_SH | fcntl.LOCK_NB, 1, RESERVED)
                 return False
@@ -184,7 +184,7 @@ def _copied_under_lock(stored: Path, copy: Path, below: Path) -> bool:
 
 
 def _files_copied(stored: Path, copy: Path, below: Path) -> bool:
-    """Copy the database with its journals as they stand; tell whether nobody wrote meanwhile."""
+    """Copy the database with its journals; tell whether no process has written during the copy."""
     before = _states(stored)
     time.sleep(QUIET_SECONDS)
     for suffix in ("", *JOURNALS):
@@ -195,19 +195,19 @@ def _files_copied(stored: Path, copy: Path, below: Path) -> bool:
 
 
 def _states(stored: Path) -> list[tuple[int, int, int] | None]:
-    """Return what tells whether the database or one of its journals was written to."""
+    """Return inode, size and time of the database and its journals, which change with each write."""
     states: list[tuple[int, int, int] | None] = []
     for suffix in ("", *JOURNALS):
         try:
-            found = Path(f"{stored}{suffix}").stat()
-            states.append((found.st_ino, found.st_size, found.st_mtime_ns))
+            state = Path(f"{stored}{suffix}").stat()
+            states.append((state.st_ino, state.st_size, state.st_mtime_ns))
         except FileNotFoundError:
             states.append(None)
     return states
 
 
 def _there(path: Path) -> bool:
-    """Tell whether there is a file; raises PermissionError where that can't be seen."""
+    """Tell whether the file exists; raises PermissionError if that can't be seen."""
     try:
         path.stat()
     except (FileNotFoundError, NotADirectoryError):

@@ -1,4 +1,4 @@
-"""``baikalctl database move``: the data goes to the database that is declared, and every row is compared there."""
+"""``baikalctl database move``: move the data to the database in the settings, and compare every row."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def run(_: argparse.Namespace) -> int:
 
 
 def move_here(declared: DesiredState, say: Say) -> None:
-    """Move the data to the database that is ``declared``, and apply all settings to it; raises :class:`HostError`."""
+    """Move the data to the ``declared`` database, and apply all settings to it; raises :class:`HostError`."""
     with lock.volume_not_served("move"), lock.hold_lock(paths.LOCK, say):
         transaction.recover(say)
         for sentence, act in data_steps.of_server(declared, current_database.of(declared)):
@@ -47,54 +47,54 @@ def move_here(declared: DesiredState, say: Say) -> None:
 
 
 def move(declared: DesiredState, say: Say, finish: Callable[[], None] = lambda: None) -> None:
-    """Have the data be in the database that is ``declared``, or leave it where it is and raise :class:`HostError`.
+    """Move the data to the ``declared`` database; if that fails, roll back and raise :class:`HostError`.
 
-    To be called under the host's lock. ``finish`` is done with the data in its new place before anybody uses it.
+    To be called under the host's lock. ``finish`` is called with the moved data before any client uses it.
     """
-    found = config.read()
-    if not found:
-        message = f"{paths.BAIKAL_YAML} is not there: this host has no data yet, so there is nothing to move"
+    configuration = config.read()
+    if not configuration:
+        message = f"{paths.BAIKAL_YAML} does not exist: this host has no data yet, so there is nothing to move"
         raise HostError(message)
     section = config.database_section(declared.database, declared.database.reveal())
-    version = str(found["system"]["configured_version"])
-    here, target = registry.of(found.get("database", {})), registry.of(section)
-    if not config.differs(found.get("database", {}), section) and (str(here) == str(target) or _has(target)):
-        say(f"the data is in {target} already")
+    version = str(configuration["system"]["configured_version"])
+    source, target = registry.of(configuration.get("database", {})), registry.of(section)
+    if not config.differs(configuration.get("database", {}), section) and (str(source) == str(target) or _has(target)):
+        say(f"the data is already in {target}")
         return
     _refuse_full(target)
     counts: dict[str, int] = {}
 
     def prepare() -> Configuration:
-        confined(lambda: here.snapshot(Path(paths.INCOMING) / staging.SQLITE), THOROUGH)
-        changed, found_counts = migration.complete(found, version, section)
-        counts.update(found_counts)
+        confined(lambda: source.snapshot(Path(paths.INCOMING) / staging.SQLITE), THOROUGH)
+        changed, moved = migration.complete(configuration, version, section)
+        counts.update(moved)
         return changed
 
     def verify() -> None:
         say("compare every row")
-        _compare(here, target)
+        _compare(source, target)
         finish()
 
     change = Change(
-        what=f"the move from {here} to {target}",
+        what=f"the move from {source} to {target}",
         label="move",
         version=version,
         target=target,
-        source=here,
+        source=source,
         prepare=prepare,
         finish=verify,
         moves=True,
     )
     kept = transaction.carry_out(change, say)
-    if isinstance(here, Sqlite):  # nobody else has it, and what lies here would be in the way of a move back
-        confined(here.abandon)
+    if isinstance(source, Sqlite):  # only this host uses it, and a leftover file would prevent a move back
+        confined(source.abandon)
     say(
-        f"moved to {target}: {interface.counts_in_words(counts)}, every row of them compared; the old data is kept in {kept}"
+        f"moved to {target}: {interface.counts_in_words(counts)}; all rows were compared; the old data is kept in {kept}"
     )
 
 
 def _has(target: Database) -> bool:
-    """Tell whether there is a Baïkal in ``target``: then the server itself has moved, with all that is on it."""
+    """Tell whether ``target`` has Baïkal's tables: then the database server itself was moved, with its data."""
     return confined(target.installed)
 
 
@@ -107,13 +107,13 @@ def _refuse_full(target: Database) -> None:
 
     counts = confined(count)
     if any(counts.values()):
-        remedy = "move it away" if isinstance(target, Sqlite) else "empty it, or declare another (database_name)"
-        message = f"{target} has data already ({interface.counts_in_words(counts)}); {remedy}"
+        remedy = "move it away" if isinstance(target, Sqlite) else "empty it, or set another database_name"
+        message = f"{target} already contains data ({interface.counts_in_words(counts)}); {remedy}"
         raise HostError(message)
 
 
 def _compare(database: Database, target: Database) -> None:
-    """Raise :class:`HostError` for the first row that differs between ``database`` and ``target``; none may be written."""
+    """Raise :class:`HostError` if a row differs between ``database`` and ``target``; no process may write during this."""
     with staging.incoming() as path:
 
         def compare() -> str:
@@ -125,5 +125,5 @@ def _compare(database: Database, target: Database) -> None:
 
         wrong = confined(compare, THOROUGH)
     if wrong:
-        message = f"what arrived is not what was sent: {wrong}"
+        message = f"the copy differs from the original: {wrong}"
         raise HostError(message)

@@ -1,4 +1,4 @@
-"""``baikalctl recover``: take back what an interrupted upgrade, restore, import or move has begun."""
+"""``baikalctl recover``: roll back an interrupted upgrade, restore, import or move."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def run(chosen: argparse.Namespace) -> int:
-    """Recover; a machine that boots does so before PHP starts, and doesn't wait for another process."""
+    """Roll back; at boot, this runs before PHP starts, and doesn't wait for another process."""
     if not chosen.booting:
         with hold_lock(paths.LOCK, output.say):
             transaction.recover(output.say)

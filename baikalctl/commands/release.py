@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 def run(chosen: argparse.Namespace) -> int:
-    """Install the release, unless it is there intact, and make it current if no data is of an older one.
+    """Install the release, unless it is already installed and unchanged, and activate it if there is no data.
 
-    Data of an older release is upgraded when settings are applied, and then the release becomes current.
+    Data of an older release is upgraded when the settings are applied; then the new release is activated.
     """
     version, archive, sha256 = chosen.version, chosen.archive, chosen.sha256
     with hold_lock(paths.LOCK if Path(paths.STATE).is_dir() else paths.BAKING_LOCK, output.say):

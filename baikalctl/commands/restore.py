@@ -1,15 +1,14 @@
-"""``baikalctl restore``: what an archive holds is the data again, whatever the database is here, or all is as it was."""
+"""``baikalctl restore``: replace the data with an archive's, for any kind of database; if anything fails, roll back."""
 
 from __future__ import annotations
 
 import dataclasses
-import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from baikalctl import output, paths
-from baikalctl.backup import archive_folder, catalog, create, extract, manifest, restic
+from baikalctl.backup import create, manifest, source
 from baikalctl.baikal import applied_passwords, config, release
 from baikalctl.changes import members, migration, staging, sync_tokens, transaction
 from baikalctl.changes.transaction import Change
@@ -47,10 +46,10 @@ def run(chosen: argparse.Namespace) -> int:
 
 
 def restore(value: str, say: Say) -> None:
-    """Have the archive ``value`` serve: a path, a name in the backups, ``latest``, ``restic:ID``, or an unpacked folder.
+    """Replace the data with the archive or folder ``value``, which :func:`baikalctl.backup.source.unpack` describes.
 
-    It is verified first. What is here is kept, and comes back if anything fails; that raises :class:`HostError`. Data of
-    an older Baïkal is migrated to the release that is installed, and brought to what is declared on this host.
+    It is verified first. The existing data is kept, and is put back if anything fails; that raises :class:`HostError`. Data
+    of an older Baïkal is migrated to the installed release, and the settings of this host are applied to it.
     """
     version = release.current()
     if not version:
@@ -60,27 +59,27 @@ def restore(value: str, say: Say) -> None:
     directories.make(data_directories())
     with temporary_directory(directories.backups()) as folder:
         say(f"verify {value}")
-        description, unpacked = _unpacked(value, folder)
+        description = source.unpack(value, folder, DesiredState.on_this_host)
         made = f"{description.hostname}, {manifest.format_time(description.created)}"
-        say(f"it is of {made}: Baïkal {description.baikal}, {create.contents(description.counts)}")
+        say(f"it was made on {made}: Baïkal {description.baikal}, {create.contents(description.counts)}")
         declared = state.deployed_state()
         if declared and description.hostname != declared.hostname:
-            say("(which is another server than this one)")
-        found = config.understood(unpacked / members.YAML)
-        migration.older_version(found, version)
+            say("(a different server than this one)")
+        configuration = config.understood(folder / members.YAML)
+        migration.older_version(configuration, version)
         with lock.volume_not_served("restore"), hold_lock(paths.LOCK, say):
             transaction.recover(say)
-            change = _change(value, unpacked, description, found, version, say)
+            change = _change(value, folder, description, configuration, version, say)
             with apply.exclusive_on_database(change.target):
                 kept = transaction.carry_out(change, say)
     say(
         f"restored: {create.contents(description.counts)}"
-        + (f"; what was here before is in {kept}" if kept.is_dir() else "")
+        + (f"; the previous data is in {kept}" if kept.is_dir() else "")
     )
 
 
-def _change(  # noqa: PLR0913, PLR0917 - what is known of the archive
-    value: str, unpacked: Path, description: Manifest, found: Configuration, version: str, say: Say
+def _change(  # noqa: PLR0913, PLR0917 - all about the archive
+    value: str, unpacked: Path, description: Manifest, configuration: Configuration, version: str, say: Say
 ) -> Change:
     target = transaction.declared_database()
 
@@ -92,16 +91,16 @@ def _change(  # noqa: PLR0913, PLR0917 - what is known of the archive
                 shutil.copytree(unpacked / part, path / part)
         _remove_unfit(path, say)
         applied_passwords.take_over(unpacked / members.APPLIED, path / members.APPLIED)
-        say("try it out")
-        changed = migration.complete(found, version, target.section())[0]
-        sync_tokens.notify_clients(found, say)
+        say("test the data with the installed release")
+        changed = migration.complete(configuration, version, target.section())[0]
+        sync_tokens.notify_clients(configuration, say)
         _make_strict(description, target, version)
         return changed
 
     def finish() -> None:
         apply.finish(say)
         declared = state.deployed_state()
-        if declared:  # what nginx is to read of a certificate is made of it, and not restored
+        if declared:  # nginx's files are generated from the certificate, and not restored
             for _, act in selection.steps(declared):
                 act()
         if (
@@ -112,23 +111,23 @@ def _change(  # noqa: PLR0913, PLR0917 - what is known of the archive
             raise HostError(refused)
 
     return Change(
-        what=f"restoring {value}", label="restore", version=version, target=target, prepare=prepare, finish=finish
+        what=f"the restore of {value}", label="restore", version=version, target=target, prepare=prepare, finish=finish
     )
 
 
 def _remove_unfit(target: Path, say: Say) -> None:
-    """Remove certificates that can't be read, or not in a moment: root would read them again and again."""
+    """Remove certificates that can't be parsed within seconds: root would parse them again and again."""
     for path in (*target.glob("tls/*.pem"), *target.glob("acme/issued/*.pem")):
         text = path.read_text(encoding="utf-8", errors="replace")
         try:
             confined(lambda text=text, path=path: certificate.fit(text, path.name), MOMENT)  # type: ignore[misc]
         except HostError as error:
-            say(f"{path.relative_to(target)} is left out: {error}")
+            say(f"{path.relative_to(target)} is skipped: {error}")
             path.unlink()
 
 
 def _make_strict(description: Manifest, target: Database, version: str) -> None:
-    """Have rows that come from a server in the tables that Baïkal makes for SQLite, where they go there."""
+    """Load rows from a server's database into the tables that Baïkal creates for SQLite, if the target is SQLite."""
     if description.backend == "sqlite" or not isinstance(target, Sqlite):
         return
     path = Path(paths.INCOMING)
@@ -138,13 +137,3 @@ def _make_strict(description: Manifest, target: Database, version: str) -> None:
         Sqlite(path / staging.SQLITE).load(path / ARCHIVED, version)
 
     confined(load, THOROUGH)
-
-
-def _unpacked(value: str, folder: Path) -> tuple[Manifest, Path]:
-    """Return what the verified archive says of itself, and the folder with its files."""
-    if value.startswith(restic.PREFIX):
-        return restic.fetch(DesiredState.on_this_host(), value, folder), folder
-    path = catalog.find(value)
-    if path.is_dir() and os.path.lexists(path / manifest.NAME):
-        return archive_folder.copy_folder(path, str(path), folder), folder
-    return extract.unpack(path, folder), folder

@@ -1,4 +1,4 @@
-"""Upgrades: the data becomes a newer release's, and that serves it; or all stays as it was."""
+"""Upgrade the data to a newer release, and activate that; if anything fails, roll back."""
 
 from __future__ import annotations
 
@@ -24,23 +24,25 @@ if TYPE_CHECKING:
 
 
 def upgrade(
-    found: Configuration, section: Mapping[str, Any], version: str, say: Say, finish: Callable[[], None] = lambda: None
+    configuration: Configuration,
+    section: Mapping[str, Any],
+    version: str,
+    say: Say,
+    finish: Callable[[], None] = lambda: None,
 ) -> None:
-    """Bring the data with the baikal.yaml ``found`` to the release ``version``, which is installed, and have it serve.
+    """Migrate the data with the baikal.yaml ``configuration`` to the installed release ``version``, and activate that.
 
-    ``section`` names its database.
-
-    To be called under the host's lock; ``finish`` is done with the new data before anybody uses it. Raises
-    :class:`HostError` with what went wrong, and all is as it was then. The release before stays, for second thoughts;
-    older ones go.
+    ``section`` is its database. To be called under the host's lock; ``finish`` is called with the new data before any client
+    uses it. If anything fails, the upgrade is rolled back, and :class:`HostError` has the reason. The previous release stays
+    installed; older ones are removed.
     """
     database = registry.of(section)
-    old = migration.older_version(found, version)
+    old = migration.older_version(configuration, version)
 
     def prepare() -> Configuration:
         copy_here(database)
-        say(f"migrate a copy of the data from Baïkal {old} to {version}, and try it out")
-        return migration.complete(found, version, section)[0]
+        say(f"migrate a copy of the data from Baïkal {old} to {version}, and test it")
+        return migration.complete(configuration, version, section)[0]
 
     change = Change(
         what=f"the upgrade from Baïkal {old} to {version}",
@@ -52,9 +54,9 @@ def upgrade(
     )
     transaction.carry_out(change, say)
     stays = (
-        f"{old} stays installed, and its data is kept" if (Path(paths.CODE) / old).is_dir() else "the old data is kept"
+        f"{old} stays installed and its data is kept" if (Path(paths.CODE) / old).is_dir() else "the old data is kept"
     )
-    say(f"Baïkal {version} serves; {stays}, until the next upgrade")
+    say(f"Baïkal {version} is active; {stays} until the next upgrade")
     for path in Path(paths.CODE).glob("[0-9]*"):
         if path.is_dir() and path.name not in (old, version):
             shutil.rmtree(path, ignore_errors=True)

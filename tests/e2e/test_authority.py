@@ -137,7 +137,7 @@ def test_run_gets_the_certificate_once_the_name_resolves_and_the_next_changes_no
     finding = setup.certificate()
     assert finding["status"] == "ok"
     assert "89 days left" in finding["message"]
-    assert "renewed by itself from" in finding["message"]
+    assert "renewed automatically from" in finding["message"]
     again = setup.server.deploy()
     assert (again.status, again.changes) == (0, 0), again.changed
     assert setup.authority.issued() == 1
@@ -168,7 +168,7 @@ def test_hsts_is_sent_if_the_host_trusts_the_certificate(setup: Setup) -> None:
     machine.run("update-ca-certificates 2>&1")
     assert setup.run_certificate()[0] == 0
     assert wait_until(lambda: setup.hsts() == "max-age=63072000", 5)
-    assert "a chain that is trusted here" in setup.certificate()["message"]
+    assert "trusted by this host" in setup.certificate()["message"]
     machine.run("rm /usr/local/share/ca-certificates/lab.crt; update-ca-certificates --fresh 2>&1")
     assert setup.run_certificate()[0] == 0
     assert wait_until(lambda: setup.hsts() == "", 5)
@@ -255,7 +255,7 @@ def test_host_name_is_changed_by_a_setting_and_a_run(setup: Setup) -> None:
     try:
         outcome = server.deploy(hostnames=[OTHER])
         assert outcome.status == 0, outcome.output
-        assert "until then this one serves" in outcome.output, "the old name keeps its certificate"
+        assert "until then this one is used" in outcome.output, "the old name keeps its certificate"
         assert "Pebble" in served_certificate(server.port, NAME).issuer
         authority.set_address(OTHER, setup.address)
         assert server.deploy(hostnames=[OTHER]).changed == [ASK]

@@ -102,7 +102,7 @@ def test_new_machine_reports_when_its_first_archive_is_due(server: Server) -> No
     assert " 03:15:00 " in served_certificate
     message = finding(server)
     assert message["status"] == "ok"
-    assert message["message"].startswith("no archive was made yet; the next is due in ")
+    assert message["message"].startswith("no archive has been made yet; the next is due in ")
 
 
 def test_archive_has_everything_acknowledged_before_its_start(server: Server, writers: set[str]) -> None:
@@ -114,7 +114,7 @@ def test_archive_has_everything_acknowledged_before_its_start(server: Server, wr
         assert made.startswith(f"{BACKUPS}/baikal-")
         assert server.machine.run(f"stat -c '%a %U' {made}").split() == ["600", "root"]
         assert before <= archived_objects(server.machine, made)
-        assert "is whole: of " in server.machine.run(f"baikalctl backup verify {made}")
+        assert "is undamaged: made on " in server.machine.run(f"baikalctl backup verify {made}")
     seen = len(writers)
     assert wait_until(lambda: len(writers) > seen, LIMIT_S)
     assert unfinished(server.machine) == []
@@ -130,7 +130,7 @@ def test_timer_makes_an_archive_and_logs_it(server: Server) -> None:
     assert made != before
     journal = machine.run("journalctl -u baikal-backup.service -o cat")
     assert made.strip() in journal
-    assert "pack it" not in journal
+    assert "compress the archive" not in journal
     # Check is satisfied, and a deploy has nothing to do.
     outcome = server.deploy()
     assert (outcome.status, outcome.changes) == (0, 0), outcome.output
@@ -182,7 +182,7 @@ def test_full_disk_is_one_line_and_leaves_no_files(server: Server) -> None:
         lines = machine.run("baikalctl backup 2>&1; echo status $?").splitlines()
         assert lines[-1] == "status 1"
         assert len([line for line in lines if "No space left" in line or "can't be" in line]) == 1, lines
-        assert "make room in " in lines[-2]
+        assert "free disk space in " in lines[-2]
         assert machine.run(f"ls -A {BACKUPS}") == ""
         warned = finding(server)
         assert warned["status"] == "warning"
@@ -225,7 +225,7 @@ def test_archives_of_a_fleet_are_downloaded(server: Server) -> None:
         server.machine.run(f"mount -t tmpfs -o size=100k tmpfs {BACKUPS}")
         outcome = pyinfra(hosts[:1], "-y", deploy="backup.py")
         assert outcome.status == 1
-        assert "make room in " in outcome.output
+        assert "free disk space in " in outcome.output
         assert len(list(folders[0].iterdir())) == 2
     finally:
         server.machine.run(f"umount {BACKUPS}", check=False)

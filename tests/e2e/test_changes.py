@@ -194,7 +194,7 @@ def test_an_untuned_database_is_tuned(own: Server) -> None:
     own.rows("DROP INDEX baikalctl_calendarobjects_uri")
     own.rows("PRAGMA journal_mode = DELETE")
     warned = own.check()
-    assert any("make the database fast" in finding["message"] for finding in warned["findings"])
+    assert any("add indexes and triggers to the database" in finding["message"] for finding in warned["findings"])
     assert own.deploy().status == 0
     assert own.rows("PRAGMA journal_mode") == [["wal"]]
     assert own.deploy().changes == 0

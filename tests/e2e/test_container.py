@@ -541,7 +541,7 @@ def test_data_of_a_newer_release_is_refused(engine: Engine, image: str, volume: 
     output = refused(engine, image, volume=volume)
     assert output.status == 1
     line = output.line("the data is of Baïkal 0.99.0, and ")
-    assert "run a release that is at least 0.99.0, or restore a backup from before" in line
+    assert "use release 0.99.0 or newer, or restore an older backup" in line
     assert listing(engine, image, volume) == before
 
 

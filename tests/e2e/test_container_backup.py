@@ -36,7 +36,7 @@ def test_missed_archive_is_made_at_the_start(engine: Engine, image: str, options
                 return bool(json.loads(container.execute("baikalctl", "backup", "list", "--json")))
 
             assert wait_until(made, LIMIT_S)
-            assert "is whole: of " in container.execute("baikalctl", "backup", "verify")
+            assert "is undamaged: made on " in container.execute("baikalctl", "backup", "verify")
             (line,) = [line for line in container.log().splitlines() if "/baikal-" in line]
             assert "1 calendar" in line or "calendars" in line
             assert "the newest archive is " in container.execute("baikalctl", "check")
@@ -49,5 +49,5 @@ def test_no_backup_service_runs_with_backups_off(engine: Engine, image: str) -> 
     """The command still makes one."""
     with Container.run(engine, image, environment={"BAIKAL_BACKUP": "false"}) as container:
         assert container.execute("ls", "/run/baikal/service").split() == ["certificate", "nginx", "php"]
-        assert "is off: no archives are made by the clock" in container.execute("baikalctl", "check")
+        assert "is off: no archives are made on a schedule" in container.execute("baikalctl", "check")
         assert "/baikal-" in container.execute("baikalctl", "backup")

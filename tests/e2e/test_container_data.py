@@ -275,7 +275,7 @@ def test_newer_image_upgrades_the_data_and_an_older_one_refuses_it(
         *meanwhile, _ = answers_until_serving(new)
         assert all_retry_later(meanwhile)
         assert compare(before, contents(new)) == []
-        assert f"Baïkal {release.version} serves; the old data is kept" in new.log()
+        assert f"Baïkal {release.version} is active; the old data is kept" in new.log()
         kept = new.execute("ls", "/var/lib/baikal/backups").split()
         assert any(name.startswith(f"before-upgrade-{OLDER}-to-{release.version}-") for name in kept)
         assert any(name.endswith("-before-upgrade.tar.gz") for name in kept)
@@ -293,7 +293,7 @@ def test_newer_image_upgrades_the_data_and_an_older_one_refuses_it(
     ("backend", "kind", "why"),
     [
         ("sqlite", Kind.FAILS_HALF_WAY, "step 2 of 3 has failed"),
-        ("sqlite", Kind.ANSWERS_500, "doesn't serve this data"),
+        ("sqlite", Kind.ANSWERS_500, "doesn't work with this data"),
         ("pgsql", Kind.FAILS_HALF_WAY, "step 2 of 3 has failed"),
     ],
 )
@@ -306,7 +306,7 @@ def test_an_upgrade_that_fails_ends_the_container_and_the_old_image_serves(
         before = fill(old)
     status, last = setup.run_to_end(resources.other(FUTURE, kind))
     assert status == 1
-    assert "failed, and all is as it was: " in last
+    assert "failed and was rolled back: " in last
     assert why in last
     with setup.run(resources.image) as old:
         assert start_log(old) == ["serving https://localhost"]
@@ -334,7 +334,7 @@ def test_container_killed_during_an_upgrade_has_changed_nothing(
             server.start()
         answers_until_serving(after)
         assert compare(before, contents(after)) == []
-        assert any(line.endswith("was taken back: the data is as it was before") for line in start_log(after))
+        assert any(line.endswith("was rolled back: the data is the same as before") for line in start_log(after))
     with setup.run(newer) as new:
         assert compare(before, contents(new)) == []
         columns = "SELECT disabled FROM users"
@@ -432,11 +432,11 @@ def test_data_moves_to_the_declared_database(
         status, log = remote.run_command(resources.image, "database", "move")
         assert (status, "a container serves this data right now; stop it" in log) == (1, True), log
     status, last = remote.run_to_end(resources.image)
-    assert (status, "take it there with baikalctl database move" in last) == (1, True), last
+    assert (status, "run baikalctl database move" in last) == (1, True), last
     for setup in (remote, local):
         reaching_both = replace(setup, options=remote.options)
         status, log = reaching_both.run_command(resources.image, "database", "move")
-        assert (status, "every row of them compared" in log) == (0, True), log
+        assert (status, "all rows were compared" in log) == (0, True), log
         with setup.run(resources.image) as container:
             assert start_log(container) == ["serving https://localhost"]
             assert compare(before, contents(container)) == []

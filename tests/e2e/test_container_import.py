@@ -61,9 +61,9 @@ def test_volumes_of_another_image_are_imported(
         assert "a container serves this data right now; stop it" in import_volumes(
             engine, image, old, volume, "--replace", user=user
         )
-    assert "there is data here already" in import_volumes(engine, image, old, volume, user=user)
+    assert "this host already has data" in import_volumes(engine, image, old, volume, user=user)
     replaced = import_volumes(engine, image, old, volume, "--replace", user=user)
-    assert "what is there is kept in /var/lib/baikal/backups/before-import-" in replaced, (
+    assert "the existing data is kept in /var/lib/baikal/backups/before-import-" in replaced, (
         "in the volume, and not in the container"
     )
 

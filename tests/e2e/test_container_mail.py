@@ -74,7 +74,9 @@ def test_queued_mail_outlives_the_container(
         relay.sink.resume()
         with Container.run(engine, image, environment=environment, volume=volume, options=run_options) as container:
             relay.sink.wait_for(10)
-            assert wait_until(lambda: container.execute("baikalctl", "mail", "queue").strip() == "nothing waits", 10)
+            assert wait_until(
+                lambda: container.execute("baikalctl", "mail", "queue").strip() == "the queue is empty", 10
+            )
             output = container.execute("baikalctl", "mail", "test", JANE.address)
             assert "accepted: relay.lab.test says 250" in output
             assert "mail is running" in container.execute("baikalctl", "check")

@@ -78,7 +78,7 @@ class Pair:
         """Declare another database; the deploy reports the remedy, and changes no data."""
         outcome = self.server.deploy(**settings)
         assert outcome.status == 1, outcome.output
-        assert "take it there with baikalctl database move" in outcome.output
+        assert "run baikalctl database move" in outcome.output
 
     def move(self) -> list[str]:
         """Move the data to the declared database."""
@@ -151,7 +151,7 @@ def test_database_outage_during_a_move_changes_nothing(pair: Pair) -> None:
         assert is_cleaned_up(pair.machine)
         assert pair.snapshot.differences(pair.server) == []
     # The copied rows couldn't be removed; the operator has to do so.
-    refused(pair, "has data already", "empty it")
+    refused(pair, "already contains data", "empty it")
     pair.database.empty()
 
 
@@ -211,7 +211,7 @@ def test_data_moves_there_and_back_and_archives_are_restored_in_both(pair: Pair)
     of_file = archived(machine)
     lines = pair.move()
     assert lines[-1] == "status 0", lines
-    assert "every row of them compared" in lines[-2]
+    assert "all rows were compared" in lines[-2]
     assert snapshot.differences(pair.server) == []
     assert not machine.run("ls /var/lib/baikal/Specific/db")
     assert pair.server.deploy(**pair.server_settings).status == 0
@@ -238,7 +238,7 @@ def test_data_moves_there_and_back_and_archives_are_restored_in_both(pair: Pair)
     assert snapshot.differences(pair.server) == []
     # Existing data in the database is kept until the operator removes it.
     pair.declare(**pair.server_settings)
-    refused(pair, "has data already", "database_name")
+    refused(pair, "already contains data", "database_name")
     pair.database.empty()
 
 

@@ -82,9 +82,9 @@ def assert_imported(server: Server) -> None:
 
 def test_old_installation_is_imported_without_a_change_for_users(server: Server, old: str) -> None:
     """Old passwords, old events, on a machine with data; healthy immediately, and a deploy changes nothing."""
-    assert "there is data here already" in server.machine.run(f"baikalctl import {OLD} 2>&1 || true")
+    assert "this host already has data" in server.machine.run(f"baikalctl import {OLD} 2>&1 || true")
     output = server.machine.run(f"baikalctl import {OLD} --replace")
-    assert f"taken over: Baïkal 0.9.5 → {server.release.version}, {COUNTS}" in output
+    assert f"imported: Baïkal 0.9.5 → {server.release.version}, {COUNTS}" in output
     assert server.machine.run(LISTING) == old
     assert_imported(server)
     assert server.check()["healthy"], server.check()

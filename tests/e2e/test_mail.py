@@ -180,14 +180,14 @@ def test_refused_message_is_reported_to_the_administrator(setup: Setup) -> None:
     (bounce,) = setup.relay.wait_for(1)
     assert (bounce.mail_from, bounce.rcpt_tos) == ("", [SENDER])
     assert "550" in bounce.raw.decode()
-    finding = next(each for each in setup.findings() if "refused for good" in each["message"])
+    finding = next(each for each in setup.findings() if "refused permanently" in each["message"])
     assert finding["status"] == "warning"
     assert "gone@example.net" in finding["message"]
     assert "550" in setup.mail("queue")[1]
     setup.relay.rules()
     setup.mail("retry")
     setup.relay.wait_for(2)
-    assert setup.mail("queue")[1] == "nothing waits"
+    assert setup.mail("queue")[1] == "the queue is empty"
 
 
 @pytest.mark.parametrize(

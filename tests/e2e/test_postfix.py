@@ -79,7 +79,7 @@ def test_message_refused_by_the_relay_is_returned_to_the_sender(setup: MailMachi
     setup.relay.rules(refuse_recipients=["gone@example.net"])
     status, output = setup.mail("test", "gone@example.net")
     assert status == 1
-    assert "refused for good" in output
+    assert "refused permanently" in output
     assert "550" in output
     (bounce,) = setup.relay.wait_for(1)
     assert (bounce.mail_from, bounce.rcpt_tos) == ("", [SENDER])
@@ -102,7 +102,7 @@ def test_mail_waits_for_the_relay(setup: MailMachine) -> None:
     setup.relay.resume()
     setup.mail("retry")
     setup.relay.wait_for(5)
-    assert wait_until(lambda: setup.mail("queue")[1] == "nothing waits", 10)
+    assert wait_until(lambda: setup.mail("queue")[1] == "the queue is empty", 10)
     assert sorted(each.rcpt_tos[0] for each in setup.relay.messages()) == sorted(person.address for person in people)
 
 

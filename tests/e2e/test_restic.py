@@ -86,12 +86,12 @@ def test_archive_is_stored_in_the_repository_and_restored(kept: Kept, repository
     outcome = kept.deploy(repository, **more)
     assert outcome.status == 0, outcome.output
     output = kept.machine.run("baikalctl backup")
-    assert "make restic's repository" in output
+    assert "create the restic repository" in output
     for _ in range(2):
         kept.machine.run("baikalctl backup --quiet")
     (snapshot,) = kept.listed()
     for name in ("restic:latest", snapshot):
-        assert kept.machine.run(f"baikalctl backup verify {name}").startswith(f"{name} is whole: of ")
+        assert kept.machine.run(f"baikalctl backup verify {name}").startswith(f"{name} is undamaged: made on ")
     assert [finding["status"] for finding in kept.findings()] == ["ok"]
     folder = {LOCAL: LOCAL, SFTP: "/home/deployer/repository", REST: "/srv/rest"}[repository]
     assert kept.machine.run(f"grep -rl 'BEGIN PRIVATE KEY\\|SQLite format' {folder} || true") == ""
@@ -137,7 +137,7 @@ victim.kill()
 """
     machine.engine.docker("exec", "-i", machine.name, "python3", "-", input=program)
     assert machine.run(f"ls {LOCAL}/locks")
-    assert "restic's repository has it as restic:" in machine.run("baikalctl backup")
+    assert "stored in the restic repository as restic:" in machine.run("baikalctl backup")
     assert machine.run(f"ls {LOCAL}/locks") == ""
 
 

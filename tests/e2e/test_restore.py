@@ -81,7 +81,7 @@ def test_archive_replaces_newer_data_which_is_kept(
     path, snapshot = archived
     lines = run_command(server.machine, "restore", path)
     assert lines[-1] == "status 0", lines
-    kept = lines[-2].rpartition("what was here before is in ")[2]
+    kept = lines[-2].rpartition("the previous data is in ")[2]
     assert snapshot.differences(server) == []
     assert is_cleaned_up(server.machine)
     assert server.check()["healthy"]
@@ -177,7 +177,7 @@ sqlite3.connect("database.sqlite").execute("ALTER TABLE calendarobjects RENAME C
 '"""
 TAMPERED = {
     "newer": ("sed -i 's/configured_version: .*/configured_version: 0.99.0/' config/baikal.yaml", "is older"),
-    "no table": (RENAME, "doesn't serve this data"),
+    "no table": (RENAME, "doesn't work with this data"),
     "nonsense": ("printf '[]' > config/baikal.yaml", "baikal.yaml"),
 }
 

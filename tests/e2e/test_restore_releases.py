@@ -86,6 +86,6 @@ def test_broken_release_restores_nothing(old: Server, boot: Callable[..., Machin
     machine.engine.docker("exec", "-i", machine.name, "sh", "-c", f"base64 -d > /root/{name}", input=data)
     lines = run_command(machine, "restore", f"/root/{name}")
     assert lines[-1] == "status 1", lines
-    assert "doesn't serve this data" in lines[-2], lines
+    assert "doesn't work with this data" in lines[-2], lines
     assert is_cleaned_up(machine)
     assert SqliteFile(machine.engine, machine.name).execute(("SELECT count(*) FROM calendarobjects",)) == before

@@ -115,7 +115,7 @@ def test_keeper_archives_the_data_of_all_replicas(engine: Engine, stack: Stack) 
     """Only this service has storage for archives; replicas make none."""
     (keeper,) = stack.containers("keeper")
     engine.docker("exec", keeper, "baikalctl", "backup")
-    assert "is whole: of " in engine.docker("exec", keeper, "baikalctl", "backup", "verify")
+    assert "is undamaged: made on " in engine.docker("exec", keeper, "baikalctl", "backup", "verify")
     services = {name: engine.docker("exec", name, "ls", "/run/baikal/service").split() for name in stack.containers()}
     assert all("backup" not in tables for tables in services.values()), services
 

@@ -28,8 +28,8 @@ OLDEST, OLD = "0.10.1", "0.11.1"
 FAILING: Final = {
     Kind.FAILS_HALF_WAY: "upgrade from {old} to 0.13.0 failed: Uncaught exception during upgrade: Exception: step 2 of 3",
     Kind.DIES_HALF_WAY: "Baïkal's own upgrade from {old} to 0.13.0 failed: exit status 255",
-    Kind.ANSWERS_500: "Baïkal 0.13.0 doesn't serve this data: PROPFIND /dav.php/principals/",
-    Kind.REFUSES_WRITES: "Baïkal 0.13.0 doesn't serve this data: PUT /dav.php/calendars/",
+    Kind.ANSWERS_500: "Baïkal 0.13.0 doesn't work with this data: PROPFIND /dav.php/principals/",
+    Kind.REFUSES_WRITES: "Baïkal 0.13.0 doesn't work with this data: PUT /dav.php/calendars/",
 }
 
 
@@ -89,7 +89,7 @@ def test_old_release_and_data_serve_after_a_failed_upgrade(today: Server, kind: 
     columns = today.rows("PRAGMA table_info(users)")
     outcome = upgraded_under_load(server)
     assert outcome.status == 1
-    assert f"the upgrade from Baïkal {version} to {FUTURE} failed, and all is as it was: " in outcome.output
+    assert f"the upgrade from Baïkal {version} to {FUTURE} failed and was rolled back: " in outcome.output
     assert FAILING[kind].format(old=version) in outcome.output
     assert differences(today.machine, version) == []
     assert today.rows("PRAGMA table_info(users)") == columns
@@ -138,7 +138,7 @@ def test_data_that_the_new_release_cannot_serve_is_unchanged(today: Server, way:
         # Data without a table can't be archived, so the upgrade doesn't start.
         archived = "has no table calendarchanges" not in outcome.output
         assert archived != (way == "a table is missing"), outcome.output
-        assert not archived or f"{FUTURE} failed, and all is as it was: " in outcome.output
+        assert not archived or f"{FUTURE} failed and was rolled back: " in outcome.output
         assert differences(today.machine, today.release.version) == []
         assert holder.execute(("SELECT type, name, sql FROM sqlite_master ORDER BY name",)) == before
         assert today.ask("PROPFIND", "/dav.php/addressbooks/corpus00/default/", user="corpus00").status == 207
@@ -157,7 +157,7 @@ def test_database_that_becomes_read_only_during_an_upgrade_is_unchanged(today: S
             today.machine.run(f"mount -o remount,bind,ro {folder}")
         (outcome,) = run.result
         assert outcome.status == 1
-        assert f"{FUTURE} failed, and all is as it was: [Errno 30] Read-only file system" in outcome.output
+        assert f"{FUTURE} failed and was rolled back: [Errno 30] Read-only file system" in outcome.output
         assert differences(today.machine, today.release.version) == []
     finally:
         today.machine.run(f"umount {folder}")

@@ -95,7 +95,7 @@ def test_upgrade_of_a_read_only_database_is_rolled_back(pair: Pair) -> None:
     try:
         outcome = future.deploy()
         assert outcome.status == 1
-        assert "failed, and all is as it was: " in outcome.output, outcome.output
+        assert "failed and was rolled back: " in outcome.output, outcome.output
         assert pair.differences() == []
         href = "/dav.php/addressbooks/corpus00/default/"
         assert pair.server.ask("PROPFIND", href, user="corpus00").status == 207

@@ -83,12 +83,12 @@ FULL: Final = {
     "about to keep the old data": (
         "changes.staging.keep",
         "/var/backups/baikal",
-        "make that writable, with room for it",
+        "make it writable, and free disk space there",
     ),
-    "about to be copied": ("commands.upgrade.copy_here", "/var/lib/baikal", "make room in /var/lib/baikal"),
+    "about to be copied": ("commands.upgrade.copy_here", "/var/lib/baikal", "free disk space in /var/lib/baikal"),
     "about to be migrated": ("changes.migration._upgrade", "/var/lib/baikal", "database or disk is full"),
-    "about to be tried out": ("changes.trial_run.try_out", "/var/lib/baikal", "make room in /var/lib/baikal"),
-    "about to be used": ("changes.transaction._use", "/var/lib/baikal", "make room in /var/lib/baikal"),
+    "about to be tried out": ("changes.trial_run.try_out", "/var/lib/baikal", "free disk space in /var/lib/baikal"),
+    "about to be used": ("changes.transaction._use", "/var/lib/baikal", "free disk space in /var/lib/baikal"),
 }
 """The steps, the path of the full disk, and the message."""
 
@@ -109,8 +109,8 @@ def test_full_disk_is_reported_and_the_old_data_serves(old: Server, moment: str)
         (line,) = run.result
         assert message in line
         machine.run(f"rm {path}/filler")
-        if "failed, and all is as it was: " not in line:
-            assert "make room in /var/lib/baikal, and run baikalctl recover" in line
+        if "failed and was rolled back: " not in line:
+            assert "free disk space in /var/lib/baikal, and run baikalctl recover" in line
             machine.run("baikalctl recover")
         assert differences(machine, old.release.version) == []
         assert fetch_all(old.url, FEW.people()).objects

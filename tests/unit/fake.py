@@ -53,11 +53,11 @@ ABSENT = {
     *(TMPFILES, OPENDKIM, SASL, *MAIL_SERVERS.values(), *CONFLICTING),
     *(RESTIC, *RESTIC_NEEDS.values(), *SERVERS.values()),
 }
-"""What a machine doesn't have on which everything is as declared: nobody asked for mail, a server or a repository."""
+"""What a machine doesn't have on which the host matches the settings: nobody asked for mail, a server or a repository."""
 INSTALLED = [f"installed={name} {version}" for name, version in OFFERED.items() if name not in ABSENT]
 SETTLED = [*DEBIAN, ROOT, BOOTED, f"release={VERSION}", *INSTALLED]
 WELL = {"healthy": True, "pending": [], "due": False, "findings": []}
-UNWELL = {"healthy": False, "pending": ["make the database"], "due": False, "findings": []}
+UNWELL = {"healthy": False, "pending": ["create the database"], "due": False, "findings": []}
 TIMERS = ("baikal-certificate.timer", "baikal-backup.timer")
 """What has the certificate cared for, wherever there is one, and archives made."""
 SERVICES = [f"php nginx {' '.join(TIMERS)}", " ".join(["active"] * 4), " ".join(["enabled"] * 4), *["current"] * 4]
@@ -125,7 +125,7 @@ def answers(machine: list[str], **changed: object) -> Answers:
 
 
 def settled(archive: Path, **changed: object) -> Answers:
-    """Return what a host answers on which everything is as declared."""
+    """Return what a host answers on which the host matches the settings."""
     wanted = render(settings(**changed), PLATFORM)
     return answers(
         SETTLED,

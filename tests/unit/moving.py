@@ -41,14 +41,14 @@ needs_php = pytest.mark.skipif(not shutil.which("php"), reason="there is no PHP 
 
 def stand_release(version: str = VERSION) -> Path:
     """Have the lab's stand-in for a release stand on the host as ``version``, with a DAV of few words; return its place."""
-    place = Path(paths.CODE) / version
-    shutil.copytree(HOME / "tests/lab/standin", place)
-    shutil.copy(HOME / "tests/unit/dav.php", place / "html/dav.php")
-    distrib = place / "Core/Distrib.php"
+    directory = Path(paths.CODE) / version
+    shutil.copytree(HOME / "tests/lab/standin", directory)
+    shutil.copy(HOME / "tests/unit/dav.php", directory / "html/dav.php")
+    distrib = directory / "Core/Distrib.php"
     distrib.write_text(distrib.read_text(encoding="utf-8").replace("@VERSION@", version), encoding="utf-8")
     for script in (paths.MIGRATE, paths.REHEARSE):
         shutil.copy(HOME / f"templates/usr/local/lib/baikalctl/{Path(script).name}", script)
-    return place
+    return directory
 
 
 def dies(act: Callable[[], object], step: int) -> bool:
@@ -88,8 +88,10 @@ def _apart(act: Callable[[], object], step: int, meet: Callable[[str], object]) 
         boundary_child.inside = True
         left = [step]
 
-        def audit(event: str, given: tuple[object, ...]) -> None:
-            if event in TOUCHING and not (event == "open" and isinstance(given[2], int) and not given[2] & WRITING):
+        def audit(event: str, arguments: tuple[object, ...]) -> None:
+            if event in TOUCHING and not (
+                event == "open" and isinstance(arguments[2], int) and not arguments[2] & WRITING
+            ):
                 left[0] -= 1
                 if left[0] < 0:
                     meet(event)

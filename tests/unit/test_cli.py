@@ -233,7 +233,7 @@ def test_apply_prints_its_steps_and_a_second_run_prints_nothing(capsys: pytest.C
     """The first run lists its steps, the plan before it the same ones, the second run is silent."""
     declare(users=[user()])
     assert main(["apply", "--plan"]) == 0
-    assert capsys.readouterr().out.splitlines()[1:3] == [f"have Baïkal {VERSION} serve", "make the database"]
+    assert capsys.readouterr().out.splitlines()[1:3] == [f"activate Baïkal {VERSION}", "create the database"]
     assert not Path(paths.SQLITE).exists()
     assert main(["apply"]) == 0
     output = capsys.readouterr().out

@@ -62,11 +62,11 @@ def unpacked(path: Path, host: Path) -> dict[str, bytes]:
     return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
-def test_everything_that_is_needed_is_in_it(it: DesiredState, host: Path) -> None:
+def test_an_archive_has_everything_that_a_restore_needs(it: DesiredState, host: Path) -> None:
     """Database, baikal.yaml, certificates and keys, what was declared, and nothing else."""
-    for place in (f"{paths.ACME}/accounts/a/private_key.json", f"{paths.DKIM}/mail.example.org.pem"):
-        Path(place).parent.mkdir(parents=True, exist_ok=True)
-        Path(place).write_text(KEY, encoding="ascii")
+    for key in (f"{paths.ACME}/accounts/a/private_key.json", f"{paths.DKIM}/mail.example.org.pem"):
+        Path(key).parent.mkdir(parents=True, exist_ok=True)
+        Path(key).write_text(KEY, encoding="ascii")
     (Path(paths.KEPT) / "1.eml").write_text("To: bob@example.net", encoding="ascii")
     done = made(it)
     content = unpacked(done.stored.path, host)
@@ -84,7 +84,11 @@ def test_everything_that_is_needed_is_in_it(it: DesiredState, host: Path) -> Non
     }
     assert content[members.YAML] == Path(paths.BAIKAL_YAML).read_bytes()
     assert {name: text for name, text in content.items() if name in tls} == tls
-    assert (done.said.baikal, done.said.backend, done.said.counts["users"]) == (VERSION, "sqlite", 1)
+    assert (done.description.baikal, done.description.backend, done.description.counts["users"]) == (
+        VERSION,
+        "sqlite",
+        1,
+    )
     settings = json.loads(content[members.SETTINGS])
     assert settings["hostname"] == "cal.example.org"
     assert PASSWORD.encode() not in b"".join(content.values())
@@ -94,7 +98,7 @@ def test_everything_that_is_needed_is_in_it(it: DesiredState, host: Path) -> Non
     assert not list(Path(paths.DATA).glob(".private-*"))
 
 
-def test_links_and_what_is_just_being_written_stay_out(it: DesiredState, host: Path) -> None:
+def test_links_and_temporary_files_are_not_archived(it: DesiredState, host: Path) -> None:
     """Root reads no link of anybody's; an authority's protocol and locks are of no use to a restored server."""
     secret = host / "secret"
     secret.write_text("root's own", encoding="ascii")
@@ -123,15 +127,15 @@ while True:
 """
 
 
-def test_clients_that_write_at_the_same_time_are_not_disturbed(it: DesiredState, host: Path) -> None:
+def test_clients_can_write_during_a_backup(it: DesiredState, host: Path) -> None:
     """What was acknowledged before it began is in it, and each archive is sound."""
     writer = subprocess.Popen([sys.executable, "-c", WRITER, paths.SQLITE], stderr=subprocess.PIPE)
     try:
         for _ in range(3):
             with contextlib.closing(sqlite3.connect(paths.SQLITE, timeout=30)) as connection:
                 (before,) = connection.execute("SELECT count(*) FROM principals").fetchone()
-            said = extract.verify(made(it).stored.path)
-            assert said.counts["principals"] >= before
+            output = extract.verify(made(it).stored.path)
+            assert output.counts["principals"] >= before
         assert writer.poll() is None, "it failed to write"
     finally:
         writer.kill()
@@ -139,12 +143,15 @@ def test_clients_that_write_at_the_same_time_are_not_disturbed(it: DesiredState,
     assert host.is_dir()
 
 
-def test_it_says_what_it_does_and_what_came_of_it(it: DesiredState, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_backup_reports_its_steps_and_its_result(it: DesiredState, capsys: pytest.CaptureFixture[str]) -> None:
     """On the command line, with the path, the size and what people have in it."""
     assert it.backup.on
     assert cli.main(["backup"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[:2] == ["baikalctl: copy the database, and all that belongs to it", "baikalctl: pack it"]
+    assert lines[:2] == [
+        "baikalctl: copy the database, the configuration and the keys",
+        "baikalctl: compress the archive",
+    ]
     (stored,) = catalog.all_archives()
     assert lines[2:] == [
         f"{stored.path}, {stored.size / 1024:.1f} KiB: 1 account, 1 calendar, 0 events, 1 address book, 0 cards"
@@ -152,27 +159,27 @@ def test_it_says_what_it_does_and_what_came_of_it(it: DesiredState, capsys: pyte
     assert stat.S_IMODE(stored.path.stat().st_mode) == 0o600
 
 
-def test_for_programs_it_says_the_checksum(it: DesiredState, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_json_output_has_the_checksum(it: DesiredState, capsys: pytest.CaptureFixture[str]) -> None:
     """And nothing else on standard output."""
     assert it.backup.on
     assert cli.main(["backup", "--json"]) == 0
-    said = json.loads(capsys.readouterr().out)
-    assert said["path"] == str(catalog.all_archives()[0].path)
-    assert said["sha256"] == archive.describe(Path(said["path"])).sha256
-    assert said["counts"]["users"] == 1
+    output = json.loads(capsys.readouterr().out)
+    assert output["path"] == str(catalog.all_archives()[0].path)
+    assert output["sha256"] == archive.describe(Path(output["path"])).sha256
+    assert output["counts"]["users"] == 1
 
 
-def test_two_in_one_second_have_names_of_their_own(it: DesiredState, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_archives_of_one_second_have_different_names(it: DesiredState, monkeypatch: pytest.MonkeyPatch) -> None:
     """None takes another's place."""
     monkeypatch.setattr(time, "time", lambda: 1795576500.5)
     assert len({made(it).stored.path for _ in range(3)}) == 3
 
 
-def test_what_became_of_it_is_remembered(it: DesiredState, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_result_of_a_backup_is_stored(it: DesiredState, monkeypatch: pytest.MonkeyPatch) -> None:
     """A success with its size; a failure with its reason, without forgetting the success before."""
     done = made(it)
-    found = status.read()
-    assert (found.success, found.size, found.error) == (done.said.created, done.stored.size, "")
+    result = status.read()
+    assert (result.success, result.size, result.error) == (done.description.created, done.stored.size, "")
 
     def full(*_: object) -> None:
         raise HostError("the archive can't be written (No space left on device); make room")
@@ -181,12 +188,12 @@ def test_what_became_of_it_is_remembered(it: DesiredState, monkeypatch: pytest.M
     with pytest.raises(HostError):
         create.run(it, lambda _: None)
     after = status.read()
-    assert (after.success, after.size) == (found.success, found.size)
+    assert (after.success, after.size) == (result.success, result.size)
     assert after.error.startswith("the archive can't be written (No space left on device)")
     monkeypatch.undo()
 
 
-def test_a_run_that_was_killed_is_remembered_as_such(it: DesiredState, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_backup_is_stored_as_interrupted(it: DesiredState, monkeypatch: pytest.MonkeyPatch) -> None:
     """And the next one clears up after it."""
 
     def killed(*_: object) -> None:
@@ -202,22 +209,22 @@ def test_a_run_that_was_killed_is_remembered_as_such(it: DesiredState, monkeypat
     assert [path.name for path in Path(paths.BACKUPS).iterdir()] == [done.stored.path.name]
 
 
-def test_a_full_disk_is_said_and_leaves_nothing(it: DesiredState, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_reported_and_leaves_nothing_behind(it: DesiredState, monkeypatch: pytest.MonkeyPatch) -> None:
     """While the database is copied, or files, or while it is packed."""
     first = made(it)
 
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    for module, name in ((collect, "_snapshot"), (collect, "_copy"), (archive, "_pack")):
+    for module, name in ((collect, "snapshot"), (collect, "copy_plain_files"), (archive, "_pack")):
         with monkeypatch.context() as patch:
             patch.setattr(module, name, full)
-            with pytest.raises(HostError, match=r"No space left on device.*make room in "):
+            with pytest.raises(HostError, match=r"No space left on device.*free disk space in "):
                 create.run(it, lambda _: None)
         assert [path.name for path in Path(paths.BACKUPS).iterdir()] == [first.stored.path.name]
 
 
-def test_a_database_that_is_damaged_is_said(it: DesiredState) -> None:
+def test_a_damaged_database_is_reported(it: DesiredState) -> None:
     """With its remedy; no archive is made of it."""
     Path(paths.SQLITE).write_bytes(b"this is no database" * 1000)
     with pytest.raises(HostError, match=r"^the database .* can't be "):
@@ -226,19 +233,19 @@ def test_a_database_that_is_damaged_is_said(it: DesiredState) -> None:
     assert "the database" in status.read().error
 
 
-def test_a_configuration_that_never_ends_holds_no_backup_up(it: DesiredState) -> None:
+def test_a_fifo_in_place_of_the_configuration_does_not_block_a_backup(it: DesiredState) -> None:
     """PHP's account may put a FIFO in its place, also while the database is being copied."""
-    real = collect._snapshot
+    real = collect.snapshot
 
-    def snapshot(here: Database, target: Path) -> dict[str, int]:
-        counts = real(here, target)
+    def snapshot(database: Database, target: Path, *texts: str) -> dict[str, int]:
+        counts = real(database, target, *texts)
         Path(paths.BAIKAL_YAML).unlink()
         os.mkfifo(paths.BAIKAL_YAML)
         return counts
 
     message = "baikal.yaml is not a file of its own; put the data itself there"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(collect, "_snapshot", snapshot)
+        patch.setattr(collect, "snapshot", snapshot)
         for _ in range(2):
             with soon(), pytest.raises(HostError, match=message):
                 made(it)
@@ -251,25 +258,23 @@ def test_a_host_without_data_has_nothing_to_archive(it: DesiredState) -> None:
         create.run(it, lambda _: None)
 
 
-def test_older_archives_are_thinned_out(it: DesiredState, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_old_archives_are_removed(it: DesiredState, monkeypatch: pytest.MonkeyPatch) -> None:
     """As is declared, in the server's days; what was made by others for a reason stays."""
     few = dataclasses.replace(it, backup=dataclasses.replace(it.backup, daily=2, weekly=0, monthly=0))
-    said: list[str] = []
+    output: list[str] = []
     begin = time.time()
     for day in range(4):
         now = begin + day * DAY
         monkeypatch.setattr(time, "time", lambda now=now: now)
-        create.run(few, said.append)
-    create.create_archive(few, "before-upgrade", said.append)
-    assert [found.label for found in catalog.all_archives()] == ["before-upgrade", "", ""] or [
-        found.label for found in catalog.all_archives()
+        create.run(few, output.append)
+    create.create_archive(few, "before-upgrade", output.append)
+    assert [each.label for each in catalog.all_archives()] == ["before-upgrade", "", ""] or [
+        each.label for each in catalog.all_archives()
     ] == ["", "before-upgrade", ""]
-    assert "1 older archive removed, 2 kept" in said
+    assert "1 older archive removed, 2 kept" in output
 
 
-def test_one_that_was_just_made_stays_whatever_the_clock_says(
-    it: DesiredState, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_new_archive_stays_even_with_a_wrong_clock(it: DesiredState, monkeypatch: pytest.MonkeyPatch) -> None:
     """In 1970, every other one seems to be of the future."""
     made(it)
     monkeypatch.setattr(time, "time", lambda: 5000.0)
@@ -278,21 +283,21 @@ def test_one_that_was_just_made_stays_whatever_the_clock_says(
     assert len(catalog.all_archives()) == 2
 
 
-def test_another_run_is_waited_for(it: DesiredState) -> None:
+def test_a_backup_waits_for_another_run(it: DesiredState) -> None:
     """Whoever changes the data has the lock."""
-    said: list[str] = []
+    output: list[str] = []
     with Path(paths.LOCK).open("a", encoding="ascii") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
 
         def hear(sentence: str) -> None:
-            said.append(sentence)
+            output.append(sentence)
             fcntl.flock(lock, fcntl.LOCK_UN)
 
         assert create.run(it, hear)
-    assert said[0].startswith("wait for ")
+    assert output[0].startswith("wait for ")
 
 
-def test_it_is_time_once_a_day(it: DesiredState, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_backup_is_due_once_a_day(it: DesiredState, monkeypatch: pytest.MonkeyPatch) -> None:
     """In a container: not at once when it is new, at its time, at once when that was missed, and again after a failure."""
     noon = 1795604400.0  # 2026-11-25 12:00 in Berlin
     now = noon
@@ -315,17 +320,17 @@ def test_it_is_time_once_a_day(it: DesiredState, monkeypatch: pytest.MonkeyPatch
     assert create.due(it)
 
 
-def test_by_the_clock_only_what_was_made_is_said(it: DesiredState, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_scheduled_backup_prints_only_its_result(it: DesiredState, capsys: pytest.CaptureFixture[str]) -> None:
     """A journal is no place for progress."""
     assert it.backup.on
     assert cli.main(["backup", "--quiet"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 1
 
 
-def test_the_list_shows_what_there_is(it: DesiredState, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_list_shows_all_archives(it: DesiredState, capsys: pytest.CaptureFixture[str]) -> None:
     """For people and for programs; one that can't be read is shown with why."""
     assert cli.main(["backup", "list"]) == 0
-    assert capsys.readouterr().out == "there are no archives yet; baikalctl backup makes one\n"
+    assert capsys.readouterr().out == "there are no archives yet; run baikalctl backup to make one\n"
     done = made(it)
     broken = Path(paths.BACKUPS) / "baikal-20010101T000000Z-before-move.tar.gz"
     broken.write_bytes(b"noise")
@@ -351,14 +356,14 @@ def test_an_archive_is_verified(it: DesiredState, named: str, capsys: pytest.Cap
     Path(paths.DECLARED).unlink()
     word = {"by name": path.name, "by path": str(path), "": ""}.get(named, named)
     assert cli.main(["backup", "verify", *([word] if word else [])]) == 0
-    said = capsys.readouterr().out
-    assert said.startswith(f"{path} is whole: of ")
-    assert said.endswith("every checksum is right, and its database is sound\n")
+    output = capsys.readouterr().out
+    assert output.startswith(f"{path} is undamaged: made on ")
+    assert output.endswith("all checksums match, and the database passed its integrity check\n")
     path.write_bytes(path.read_bytes()[:-100])
     assert cli.main(["backup", "verify", str(path)]) == 1
     assert "is truncated" in capsys.readouterr().err
 
 
-def test_the_database_is_named_where_it_is(it: DesiredState) -> None:
+def test_the_manifest_names_the_kind_of_database(it: DesiredState) -> None:
     """What the manifest says of it is what was declared."""
-    assert made(it).said.backend == it.database.backend
+    assert made(it).description.backend == it.database.backend

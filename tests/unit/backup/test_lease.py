@@ -42,7 +42,7 @@ def rows(path: Path) -> list[str]:
         return [name for (name,) in connection.execute("SELECT name FROM baikalctl_state ORDER BY name")]
 
 
-def test_on_sqlite_it_is_always_this_machines(host: Path, empty_database: bytes) -> None:
+def test_with_sqlite_this_machine_always_does_the_job(host: Path, empty_database: bytes) -> None:
     """There is no table for it, and nobody else."""
     assert host.is_dir()
     Path(paths.SQLITE).write_bytes(empty_database)
@@ -51,7 +51,7 @@ def test_on_sqlite_it_is_always_this_machines(host: Path, empty_database: bytes)
             assert job.mine
 
 
-def test_of_many_one_does_it(shared: Path) -> None:
+def test_only_one_of_many_machines_does_the_job(shared: Path) -> None:
     """All others wait until it is done, and learn by whom."""
     done: list[bool] = []
     together = threading.Barrier(6)
@@ -75,7 +75,7 @@ def test_of_many_one_does_it(shared: Path) -> None:
     assert rows(shared) == ["job:backup:20261125T021500Z"]
 
 
-def test_each_period_has_its_own(shared: Path) -> None:
+def test_each_period_has_its_own_lease(shared: Path) -> None:
     """And what was written down of those before is gone."""
     for period in ("20261125T021500Z", "20261126T021500Z"):
         with lease.once(Shared(Path(paths.SQLITE)), "backup", period) as job:
@@ -83,7 +83,7 @@ def test_each_period_has_its_own(shared: Path) -> None:
     assert rows(shared) == ["job:backup:20261126T021500Z"]
 
 
-def test_work_that_failed_is_anybodys_again(shared: Path) -> None:
+def test_any_machine_can_repeat_a_failed_job(shared: Path) -> None:
     """The next machine does it."""
     with pytest.raises(RuntimeError), lease.once(Shared(Path(paths.SQLITE)), "backup", "1"):
         raise RuntimeError
@@ -92,7 +92,9 @@ def test_work_that_failed_is_anybodys_again(shared: Path) -> None:
         assert job.mine
 
 
-def test_the_work_of_a_dead_machine_is_taken_over_after_an_hour(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_machine_does_the_job_of_a_dead_one_after_an_hour(
+    shared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Not sooner, and by one alone; if it wasn't dead after all, it takes nothing back."""
     now = time.time()
     clock = [now]
@@ -113,16 +115,16 @@ def test_the_work_of_a_dead_machine_is_taken_over_after_an_hour(shared: Path, mo
     assert rows(shared) == ["job:backup:1"]
 
 
-def test_what_the_database_says_is_told(shared: Path) -> None:
+def test_an_error_of_the_database_is_reported(shared: Path) -> None:
     """In a sentence that names it; our table may have been taken away."""
     with contextlib.closing(sqlite3.connect(shared)) as connection:
         connection.execute("DROP TABLE baikalctl_state")
-    message = rf"^the database {shared}: no such table: baikalctl_state; fix that on the server, and run again$"
+    message = rf"^the database {shared}: no such table: baikalctl_state; fix this on the server, and run this again$"
     with pytest.raises(HostError, match=message), lease.once(Shared(Path(paths.SQLITE)), "backup", "1"):
         pytest.fail("it was begun")
 
 
-def test_work_that_failed_with_its_database_is_told_as_such(shared: Path) -> None:
+def test_a_job_that_failed_with_its_database_reports_its_own_error(shared: Path) -> None:
     """Not that it can't be given back either."""
 
     def work() -> None:

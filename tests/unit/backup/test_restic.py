@@ -41,7 +41,7 @@ def with_repository(it: DesiredState, repository: str) -> DesiredState:
     return dataclasses.replace(it, backup=dataclasses.replace(it.backup, repository=repository))
 
 
-def test_what_it_is_told_is_not_in_any_command_line(it: DesiredState) -> None:
+def test_no_secret_is_in_a_command_line(it: DesiredState) -> None:
     """Password and credentials come in files and its environment; so does an address, which may hold a login."""
     environment = restic._environment(with_repository(it, "rest:https://me:secret@example.org/"))
     assert environment["RESTIC_PASSWORD_FILE"] == it.backup.password
@@ -51,7 +51,7 @@ def test_what_it_is_told_is_not_in_any_command_line(it: DesiredState) -> None:
 
 
 @pytest.mark.parametrize(
-    ("repository", "told"),
+    ("repository", "address"),
     [
         ("rest:https://example.org:8000/x", "rest:https://me:p%40ss%2F@example.org:8000/x"),
         ("rest:https://you:other@example.org/", "rest:https://you:other@example.org/"),
@@ -60,25 +60,25 @@ def test_what_it_is_told_is_not_in_any_command_line(it: DesiredState) -> None:
     ],
 )
 def test_the_login_of_a_rest_server_comes_from_the_credentials(
-    it: DesiredState, host: Path, repository: str, told: str
+    it: DesiredState, host: Path, repository: str, address: str
 ) -> None:
     """Older restics know it as a part of the address alone, which a setting in group_data can't keep."""
     (host / "credentials").write_text("RESTIC_REST_USERNAME=me\nRESTIC_REST_PASSWORD=p@ss/\n", encoding="ascii")
-    assert restic._environment(with_repository(it, repository))["RESTIC_REPOSITORY"] == told
+    assert restic._environment(with_repository(it, repository))["RESTIC_REPOSITORY"] == address
 
 
-def test_a_refusal_is_in_restics_words_without_a_login(it: DesiredState) -> None:
+def test_an_error_has_restics_message_without_the_login(it: DesiredState) -> None:
     """Which a repository's address may hold, and restic repeats."""
     address = "rest:http://me:secret@127.0.0.1:9/"
-    said = (
+    output = (
         f"warning\nFatal: unable to open config file: Head {address}config: connection refused\nIs there a repository"
     )
-    done = subprocess.CompletedProcess[str]([], 1, "", said)
+    done = subprocess.CompletedProcess[str]([], 1, "", output)
     text = str(restic._refused(with_repository(it, address), done))
     assert text == (
         "restic can't reach or use rest:http://[hidden]@127.0.0.1:9/: unable to open config file: "
         "Head rest:http://[hidden]@127.0.0.1:9/config: connection refused; "
-        "look at restic_repository, its password and credentials"
+        "check restic_repository, its password and credentials"
     )
 
 
@@ -89,32 +89,34 @@ def test_an_address_with_a_login_comes_from_the_credentials(it: DesiredState, ho
     (host / "credentials").write_text(f"RESTIC_REPOSITORY={address}\n", encoding="ascii")
     plain = with_repository(it, "rest:https://nas.example.org/x")
     assert restic._environment(plain)["RESTIC_REPOSITORY"] == address
-    said = f'Fatal: {address}: Head "{address.removeprefix("rest:")}config": refused'
-    text = str(restic._refused(plain, subprocess.CompletedProcess[str]([], 1, "", said)))
+    output = f'Fatal: {address}: Head "{address.removeprefix("rest:")}config": refused'
+    text = str(restic._refused(plain, subprocess.CompletedProcess[str]([], 1, "", output)))
     assert "rest:https://[hidden]@nas.example.org/x: Head" in text
     assert text.startswith("restic can't reach or use rest:https://nas.example.org/x: ")
     assert "ss@" not in text
     assert "secret" not in text
 
 
-def test_credentials_that_can_not_be_read_are_said(it: DesiredState, host: Path) -> None:
+def test_unreadable_credentials_are_reported(it: DesiredState, host: Path) -> None:
     """With the file, and what to do."""
     (host / "credentials").unlink()
-    with pytest.raises(HostError, match=r"^restic's credentials can't be read in .*; run the deploy again, as root$"):
+    with pytest.raises(
+        HostError, match=r"^the restic credentials in .* can't be read .*; run the deploy again, as root$"
+    ):
         restic.snapshots(it)
 
 
-def test_restic_that_is_not_installed_is_said(it: DesiredState, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_restic_is_reported(it: DesiredState, monkeypatch: pytest.MonkeyPatch) -> None:
     """An image may lack it."""
     monkeypatch.setenv("PATH", "/nonexistent")
-    with pytest.raises(HostError, match="restic isn't installed here; install the package restic"):
+    with pytest.raises(HostError, match="restic is not installed; install the package restic"):
         restic.snapshots(it)
 
 
 @pytest.mark.parametrize("name", ["restic:", "restic:../x", "restic:--help", "restic:ABCDEF12"])
-def test_a_name_that_names_no_snapshot(it: DesiredState, host: Path, name: str) -> None:
+def test_an_invalid_name_of_a_snapshot_is_refused(it: DesiredState, host: Path, name: str) -> None:
     """It never gets to restic."""
-    with pytest.raises(HostError, match="names no snapshot; write restic:latest"):
+    with pytest.raises(HostError, match="is not the name of a snapshot; use restic:latest"):
         restic.fetch(it, name, host)
 
 

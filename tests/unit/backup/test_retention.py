@@ -32,22 +32,22 @@ def at(moment: datetime, label: str = "") -> Made:
     return Made(moment.timestamp(), label)
 
 
-def thin(there: list[Made], now: datetime, keep: dict[str, int] = KEEP) -> list[Made]:
+def thin(archives: list[Made], now: datetime, keep: dict[str, int] = KEEP) -> list[Made]:
     """Return what is left, the newest first."""
-    return retention.to_keep(there, keep, now.timestamp())
+    return retention.to_keep(archives, keep, now.timestamp())
 
 
 def simulated(days: int, step: timedelta = DAY, begin: datetime = BEGIN) -> list[Made]:
     """Return what is left after an archive was made, and others thrown away, at each step of so many days."""
-    there: list[Made] = []
+    archives: list[Made] = []
     now = begin
     while now < begin + days * DAY:
-        there = thin([*there, at(now)], now)
+        archives = thin([*archives, at(now)], now)
         now += step
-    return there
+    return archives
 
 
-def test_after_a_year_of_days() -> None:
+def test_daily_archives_of_a_year() -> None:
     """Seven days, the ends of four weeks, and the ends of twelve months: of this month, the newest."""
     left = simulated(365)
     assert [str(made) for made in left] == [
@@ -57,22 +57,22 @@ def test_after_a_year_of_days() -> None:
     ]
 
 
-def test_on_each_day_of_a_year_everything_promised_is_there() -> None:
+def test_on_each_day_of_a_year_all_periods_have_an_archive() -> None:
     """Of each of the last 7 days, 4 weeks and 12 months that has passed, there is one: its newest."""
-    there: list[Made] = []
+    archives: list[Made] = []
     for number in range(365):
         now = BEGIN + number * DAY
-        there = thin([*there, at(now)], now)
-        days = {datetime.fromtimestamp(made.created, UTC).date() for made in there}
+        archives = thin([*archives, at(now)], now)
+        days = {datetime.fromtimestamp(made.created, UTC).date() for made in archives}
         so_far = [(BEGIN + other * DAY).date() for other in range(number + 1)]
         weeks = {day.isocalendar()[:2]: day for day in so_far}
         months = {(day.year, day.month): day for day in so_far}
         expected = {*so_far[-7:], *list(weeks.values())[-4:], *list(months.values())[-12:]}
         assert days == expected, now
-        assert len(there) <= sum(KEEP.values())
+        assert len(archives) <= sum(KEEP.values())
 
 
-def test_each_hour_of_a_year() -> None:
+def test_hourly_archives_of_a_year() -> None:
     """Of each day the last hour; of today, the newest alone."""
     left = simulated(365, timedelta(hours=1))
     assert len(left) == 20  # the hour before, 7 days, 2 weeks and 10 months that end on none of the others
@@ -82,13 +82,13 @@ def test_each_hour_of_a_year() -> None:
     assert all(moment.hour in (23, 2) for moment in moments)
 
 
-def test_thinning_once_more_takes_nothing_away() -> None:
+def test_applying_retention_twice_removes_no_more() -> None:
     """Whoever does it by hand loses nothing."""
     left = simulated(100)
     assert thin(left, BEGIN + 99 * DAY) == left
 
 
-def test_a_server_that_was_off_for_a_year_loses_nothing_by_that() -> None:
+def test_a_server_that_was_off_for_a_year_loses_no_archive() -> None:
     """Days without an archive don't count."""
     left = simulated(60)
     later = BEGIN + 500 * DAY
@@ -109,70 +109,70 @@ def test_a_server_that_was_off_for_a_year_loses_nothing_by_that() -> None:
 
 
 @pytest.mark.parametrize("keep", [{"daily": 0, "weekly": 0, "monthly": 0}, {"daily": 1, "weekly": 0, "monthly": 0}])
-def test_the_newest_stays_whatever_is_asked_for(keep: dict[str, int]) -> None:
+def test_the_newest_archive_always_stays(keep: dict[str, int]) -> None:
     """Somebody who wants none should turn it off."""
-    there = [at(BEGIN + number * DAY) for number in range(9)]
-    assert thin(there, BEGIN + 9 * DAY, keep) == [there[-1]]
+    archives = [at(BEGIN + number * DAY) for number in range(9)]
+    assert thin(archives, BEGIN + 9 * DAY, keep) == [archives[-1]]
     assert thin([], BEGIN, keep) == []
 
 
-def test_those_from_before_something_have_rules_of_their_own() -> None:
+def test_labelled_archives_have_their_own_rules() -> None:
     """Three at least, and all of a week; and they take no day's place."""
-    there = [at(BEGIN + number * DAY, "before-upgrade") for number in range(5)]
+    archives = [at(BEGIN + number * DAY, "before-upgrade") for number in range(5)]
     plain = [at(BEGIN + number * DAY + timedelta(hours=-1)) for number in range(5)]
-    assert set(thin([*there, *plain], BEGIN + 5 * DAY)) == {*there, *plain}
-    much_later = thin([*there, *plain], BEGIN + 50 * DAY)
-    assert set(much_later) == {*there[2:], *plain}
+    assert set(thin([*archives, *plain], BEGIN + 5 * DAY)) == {*archives, *plain}
+    much_later = thin([*archives, *plain], BEGIN + 50 * DAY)
+    assert set(much_later) == {*archives[2:], *plain}
 
 
-def test_those_of_the_last_two_hours_stay() -> None:
+def test_archives_of_the_last_two_hours_stay() -> None:
     """Somebody may just be bringing one elsewhere while the next is made."""
-    there = [at(BEGIN + timedelta(minutes=minutes)) for minutes in (0, 1, 60, 119)]
-    assert set(thin(there, BEGIN + timedelta(minutes=119))) == set(there)
-    assert thin(there, BEGIN + timedelta(hours=9)) == [there[-1]]
+    archives = [at(BEGIN + timedelta(minutes=minutes)) for minutes in (0, 1, 60, 119)]
+    assert set(thin(archives, BEGIN + timedelta(minutes=119))) == set(archives)
+    assert thin(archives, BEGIN + timedelta(hours=9)) == [archives[-1]]
 
 
-def test_a_labelled_one_that_is_the_newest_of_all_stays() -> None:
+def test_a_labelled_archive_that_is_the_newest_stays() -> None:
     """However old."""
-    there = [at(BEGIN, "before-removal")]
-    assert thin(there, BEGIN + 999 * DAY) == there
+    archives = [at(BEGIN, "before-removal")]
+    assert thin(archives, BEGIN + 999 * DAY) == archives
 
 
-def test_a_clock_that_was_years_ahead_pushes_nothing_out() -> None:
+def test_a_clock_that_was_years_ahead_removes_no_archive() -> None:
     """What was made then stays for itself, and what is made now is kept as if there were none of it."""
     ahead = [at(BEGIN + (5000 + number) * DAY) for number in range(40)]
-    there = simulated(40)
+    archives = simulated(40)
     now = BEGIN + 40 * DAY
-    left = thin([*ahead, *there, at(now)], now)
+    left = thin([*ahead, *archives, at(now)], now)
     assert at(now) in left
-    assert set(left) & set(there) == set(thin([*there, at(now)], now)) - {at(now)}
+    assert set(left) & set(archives) == set(thin([*archives, at(now)], now)) - {at(now)}
     assert set(left) & set(ahead) == set(thin(ahead, BEGIN + 5040 * DAY))
 
 
-def test_a_clock_that_is_years_behind_pushes_nothing_out() -> None:
+def test_a_clock_that_is_years_behind_removes_no_archive() -> None:
     """A machine without a battery begins in 1970: what it makes then is kept, and so is what was made before."""
-    there = simulated(100)
+    archives = simulated(100)
     begin = datetime(1970, 1, 1, tzinfo=UTC)
     for hour in range(48):
         now = begin + timedelta(hours=hour)
-        left = thin([*there, at(now)], now)
-        assert set(left) == {*there, at(now)}
+        left = thin([*archives, at(now)], now)
+        assert set(left) == {*archives, at(now)}
 
 
 def test_days_are_those_of_the_servers_time_zone() -> None:
     """In Auckland, one o'clock in the morning is yesterday in UTC."""
     zone = ZoneInfo("Pacific/Auckland")
-    there = [at(datetime(2026, 6, 5, hour, tzinfo=zone)) for hour in (1, 9, 23)]
+    archives = [at(datetime(2026, 6, 5, hour, tzinfo=zone)) for hour in (1, 9, 23)]
     only = {"daily": 9, "weekly": 0, "monthly": 0}
-    assert retention.to_keep(there, only, there[-1].created, zone) == [there[-1]]
-    assert retention.to_keep(there, only, there[-1].created) == [there[-1], there[1]]
+    assert retention.to_keep(archives, only, archives[-1].created, zone) == [archives[-1]]
+    assert retention.to_keep(archives, only, archives[-1].created) == [archives[-1], archives[1]]
 
 
-def test_a_container_that_starts_again_and_again_fills_no_disk() -> None:
+def test_a_container_that_restarts_repeatedly_does_not_fill_the_disk() -> None:
     """Each start of one whose upgrade fails makes an archive before: the newest stay, and the first of each day."""
-    there: list[Made] = []
+    archives: list[Made] = []
     for number in range(1000):
         now = BEGIN + timedelta(minutes=5 * number)
-        there = thin([*there, at(now, "before-upgrade")], now)
-    assert len(there) <= 3 + 4
-    assert at(BEGIN, "before-upgrade") in there
+        archives = thin([*archives, at(now, "before-upgrade")], now)
+    assert len(archives) <= 3 + 4
+    assert at(BEGIN, "before-upgrade") in archives

@@ -52,21 +52,21 @@ def release(host: Path) -> Path:
 def hold(version: str = "0.9.5") -> None:
     """Have data of ``version`` on the host, as a volume of an older image holds it."""
     empty()
-    place = Path(paths.DATA) / "old"
-    old = build(place, version)
+    directory = Path(paths.DATA) / "old"
+    old = build(directory, version)
     shutil.copy(old.yaml, paths.BAIKAL_YAML)
     shutil.copy(old.database, paths.SQLITE)
-    shutil.rmtree(place)
+    shutil.rmtree(directory)
 
 
 def bring() -> list[str]:
     """Take back what was begun, and upgrade, as a container's start does; return what was said."""
-    said: list[str] = []
-    transaction.recover(said.append)
-    found = config.read()
-    if migration.older_version(found, VERSION):
-        upgrade.upgrade(found, found.get("database", {}), VERSION, said.append)
-    return said
+    messages: list[str] = []
+    transaction.recover(messages.append)
+    configuration = config.read()
+    if migration.older_version(configuration, VERSION):
+        upgrade.upgrade(configuration, configuration.get("database", {}), VERSION, messages.append)
+    return messages
 
 
 def system(version: str) -> config.Configuration:
@@ -101,57 +101,61 @@ def write_and_be_killed() -> None:
 
 
 @pytest.mark.parametrize("version", ["0.9.5", "0.10.1", "0.11.1", "0.12.0", "0.2.4"])
-def test_older_data_is_to_be_migrated(version: str) -> None:
+def test_older_data_needs_a_migration(version: str) -> None:
     """Numbers are compared as numbers: 0.9 is older than 0.12."""
     assert migration.older_version(system(version), VERSION) == version
 
 
-@pytest.mark.parametrize("found", [{}, {"system": {}}, system(VERSION)])
-def test_data_of_the_release_itself_and_no_data_need_no_migration(found: config.Configuration) -> None:
+@pytest.mark.parametrize("configuration", [{}, {"system": {}}, system(VERSION)])
+def test_data_of_the_release_itself_and_no_data_need_no_migration(configuration: config.Configuration) -> None:
     """Nor does a file that says no version: a first installation sets it."""
-    assert migration.older_version(found, VERSION) == ""
+    assert migration.older_version(configuration, VERSION) == ""
 
 
 @pytest.mark.parametrize("version", ["0.12.2", "0.13.0", "1.0.0"])
 def test_newer_data_is_refused_with_both_versions_and_the_remedy(version: str) -> None:
     """Baïkal itself would take it, and say nothing."""
-    with pytest.raises(HostError, match=rf"of Baïkal {version}, and 0\.12\.1 is older.*at least {version}, or restore"):
+    with pytest.raises(
+        HostError, match=rf"of Baïkal {version}; 0\.12\.1 is older.*use release {version} or newer, or restore"
+    ):
         migration.older_version(system(version), VERSION)
 
 
-@pytest.mark.parametrize(("version", "said"), [("0.2.3", "too new to migrate"), ("soon", "'soon', which is none")])
-def test_data_that_baikal_cannot_migrate_is_refused(version: str, said: str) -> None:
+@pytest.mark.parametrize(
+    ("version", "messages"), [("0.2.3", "can't migrate"), ("soon", "'soon', which is not a version")]
+)
+def test_data_that_baikal_cannot_migrate_is_refused(version: str, messages: str) -> None:
     """With what to do."""
-    with pytest.raises(HostError, match=said):
+    with pytest.raises(HostError, match=messages):
         migration.older_version(system(version), VERSION)
 
 
 @needs_php
 @pytest.mark.usefixtures("release")
 @pytest.mark.parametrize("version", ["0.9.5", "0.10.1", "0.11.1"])
-def test_older_data_becomes_data_of_the_release_and_the_old_is_kept(version: str) -> None:
+def test_older_data_is_migrated_and_a_copy_of_it_is_kept(version: str) -> None:
     """With every account, every key of the yaml, a closed installer, and nothing lying about."""
     hold(version)
     before = Path(paths.BAIKAL_YAML).read_bytes()
-    said = bring()
-    found = config.read()
-    assert found["system"]["configured_version"] == VERSION
-    assert found["database"]["backend"] == "sqlite"
-    assert found["database"]["sqlite_file"] == paths.SQLITE
-    assert found["database"]["encryption_key"] == "5d5b6ed8eb6ac7f5e0c0ab4b9a9c4a9b"
-    assert found["system"]["invite_from"] == "calendar@old.example.org"
-    assert found["system"]["timezone"] == "Europe/Berlin"
+    messages = bring()
+    configuration = config.read()
+    assert configuration["system"]["configured_version"] == VERSION
+    assert configuration["database"]["backend"] == "sqlite"
+    assert configuration["database"]["sqlite_file"] == paths.SQLITE
+    assert configuration["database"]["encryption_key"] == "5d5b6ed8eb6ac7f5e0c0ab4b9a9c4a9b"
+    assert configuration["system"]["invite_from"] == "calendar@old.example.org"
+    assert configuration["system"]["timezone"] == "Europe/Berlin"
     assert names(paths.SQLITE) == ACCOUNTS
     assert Path(paths.INSTALL_DISABLED).is_file()
     (kept,) = backups()
     assert kept.name.startswith(f"before-upgrade-{version}-to-{VERSION}-")
     assert (kept / staging.YAML).read_bytes() == before
     assert names(str(kept / staging.SQLITE)) == ACCOUNTS
-    assert said == [
-        "clients are told to come again in a moment",
-        f"what is there is kept in {kept}",
-        f"migrate a copy of the data from Baïkal {version} to {VERSION}, and try it out",
-        f"Baïkal {VERSION} serves; the old data is kept, until the next upgrade",
+    assert messages == [
+        "clients get status 503 (try again later) until this is done",
+        f"the existing data is kept in {kept}",
+        f"migrate a copy of the data from Baïkal {version} to {VERSION}, and test it",
+        f"Baïkal {VERSION} is active; the old data is kept until the next upgrade",
     ]
     assert leftovers() == []
     modes = {path: stat.S_IMODE(Path(path).stat().st_mode) for path in (paths.SQLITE, paths.BAIKAL_YAML)}
@@ -173,7 +177,7 @@ def test_a_second_migration_does_nothing() -> None:
 
 @needs_php
 @pytest.mark.usefixtures("release")
-def test_what_is_only_in_the_write_ahead_log_is_migrated_and_kept() -> None:
+def test_rows_in_the_write_ahead_log_are_migrated_and_kept() -> None:
     """The server was killed, and SQLite's log still stands beside the database."""
     hold()
     write_and_be_killed()
@@ -184,7 +188,7 @@ def test_what_is_only_in_the_write_ahead_log_is_migrated_and_kept() -> None:
 
 
 @needs_php
-def test_an_upgrade_that_fails_leaves_everything_as_it_was(release: Path) -> None:
+def test_a_failed_upgrade_changes_nothing(release: Path) -> None:
     """And Baïkal's own words are in the sentence."""
     hold()
     page = release / "html/admin/install/index.php"
@@ -192,7 +196,7 @@ def test_an_upgrade_that_fails_leaves_everything_as_it_was(release: Path) -> Non
     before = {path: Path(path).read_bytes() for path in (paths.BAIKAL_YAML, paths.SQLITE)}
     with pytest.raises(
         HostError,
-        match=r"^the upgrade from .*, and all is as it was: .* 0\.9\.5 to 0\.12\.1 failed: no such column: colour$",
+        match=r"^the upgrade from .* and was rolled back: .* 0\.9\.5 to 0\.12\.1 failed: no such column: colour$",
     ):
         bring()
     assert {path: Path(path).read_bytes() for path in before} == before
@@ -202,25 +206,25 @@ def test_an_upgrade_that_fails_leaves_everything_as_it_was(release: Path) -> Non
 
 @needs_php
 @pytest.mark.parametrize(
-    ("program", "said"),
+    ("program", "messages"),
     [
-        ("throw new Error('out of luck');", "failed, .*out of luck"),
-        ("exit(7);", "failed, .*exit status 7"),
-        ("echo 'Baïkal has been successfully upgraded.';", "failed, "),
-        (HALF, "failed, .*not been upgraded"),
+        ("throw new Error('out of luck');", "failed and .*out of luck"),
+        ("exit(7);", "failed and .*exit status 7"),
+        ("echo 'Baïkal has been successfully upgraded.';", "failed and "),
+        (HALF, "failed and .*not been upgraded"),
         (
             LOSING,
-            "all is as it was: .* lost 3 events",
+            "was rolled back: .* lost 3 events",
         ),
     ],
     ids=["dies", "ends early", "only says so", "only writes so", "loses events"],
 )
-def test_an_upgrade_is_not_believed(release: Path, program: str, said: str) -> None:
+def test_the_result_of_an_upgrade_is_checked(release: Path, program: str, messages: str) -> None:
     """Whatever the page says, the data itself is looked at."""
     hold()
     (release / "html/admin/install/index.php").write_text(f"<?php {program}", encoding="utf-8")
     before = Path(paths.SQLITE).read_bytes()
-    with pytest.raises(HostError, match=said):
+    with pytest.raises(HostError, match=messages):
         bring()
     assert Path(paths.SQLITE).read_bytes() == before
     assert leftovers() == []
@@ -233,7 +237,7 @@ def test_a_damaged_database_is_not_migrated() -> None:
     with Path(paths.SQLITE).open("r+b") as stream:
         stream.seek(4096)
         stream.write(b"\xff" * 8192)
-    with pytest.raises(HostError, match=r"the database is damaged, or isn't Baïkal's \(.+\); take a backup"):
+    with pytest.raises(HostError, match=r"the database is damaged, or isn't Baïkal's \(.+\); use an undamaged backup"):
         bring()
     assert config.read()["system"]["configured_version"] == "0.9.5"
     assert leftovers() == []
@@ -241,36 +245,36 @@ def test_a_damaged_database_is_not_migrated() -> None:
 
 @needs_php
 @pytest.mark.usefixtures("release")
-def test_a_sender_of_invitations_that_nobody_chose_is_not_made_up() -> None:
+def test_no_sender_of_invitations_is_set_by_a_migration() -> None:
     """Baïkal would make one of a host name that isn't this host's."""
     hold()
-    found = config.read()
-    del found["system"]["invite_from"]
-    config.write(found)
+    configuration = config.read()
+    del configuration["system"]["invite_from"]
+    config.write(configuration)
     bring()
     assert "invite_from" not in config.read()["system"]
 
 
 @needs_php
 @pytest.mark.usefixtures("release")
-def test_data_without_an_administrator_is_migrated_too() -> None:
+def test_data_without_an_administrator_is_migrated() -> None:
     """Baïkal would start its wizard; the next step of a start or deploy sets the declared password."""
     hold()
-    found = config.read()
-    del found["system"]["admin_passwordhash"]
-    config.write(found)
+    configuration = config.read()
+    del configuration["system"]["admin_passwordhash"]
+    config.write(configuration)
     bring()
     assert config.read()["system"]["configured_version"] == VERSION
 
 
 @needs_php
 @pytest.mark.usefixtures("release")
-def test_data_that_cannot_be_kept_is_not_replaced() -> None:
+def test_data_that_cannot_be_copied_is_not_replaced() -> None:
     """The sentence says where it should have been kept."""
     hold()
     Path(paths.BACKUPS).parent.mkdir(parents=True, exist_ok=True)
     Path(paths.BACKUPS).write_text("a file in its place", encoding="utf-8")
-    with pytest.raises(HostError, match=r"can't be kept in .*/var/backups/baikal \(.*; make that writable"):
+    with pytest.raises(HostError, match=r"can't be copied to .*/var/backups/baikal \(.*; make it writable"):
         bring()
     assert config.read()["system"]["configured_version"] == "0.9.5"
     Path(paths.BACKUPS).unlink()
@@ -281,18 +285,18 @@ def test_data_that_cannot_be_kept_is_not_replaced() -> None:
 def other_place(host: Path) -> Iterator[Path]:
     """Return a directory on another file system, if there is one."""
     other = Path(os.environ.get("XDG_CACHE_HOME", "/var/tmp"))  # noqa: S108 - a directory of its own is made in it
-    place = other / f"baikal-unit-{os.getpid()}"
-    place.mkdir(mode=0o700)
-    if place.stat().st_dev == host.stat().st_dev:
-        place.rmdir()
+    directory = other / f"baikal-unit-{os.getpid()}"
+    directory.mkdir(mode=0o700)
+    if directory.stat().st_dev == host.stat().st_dev:
+        directory.rmdir()
         pytest.skip("there is one file system here")
-    yield place
-    shutil.rmtree(place)
+    yield directory
+    shutil.rmtree(directory)
 
 
 @needs_php
 @pytest.mark.usefixtures("release")
-def test_a_database_on_a_file_system_of_its_own_is_replaced_there(
+def test_a_database_on_another_file_system_is_replaced_there(
     other_place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Somebody mounted the old volumes right where the data belongs."""

@@ -61,7 +61,7 @@ def write_and_be_killed() -> None:
 
 
 @pytest.mark.usefixtures("_data")
-def test_everything_is_kept_for_root_alone() -> None:
+def test_kept_data_is_complete_and_only_readable_for_root() -> None:
     """Configuration, database, certificates, keys, and what was declared last; the name tells of what and when."""
     kept = staging.keep("import", here())
     assert kept.name.startswith("before-import-20")
@@ -74,7 +74,7 @@ def test_everything_is_kept_for_root_alone() -> None:
 
 
 @pytest.mark.usefixtures("_data")
-def test_what_is_kept_is_one_file_that_can_be_copied_back() -> None:
+def test_a_kept_database_is_a_single_file() -> None:
     """Also where a killed server left its write-ahead log."""
     write_and_be_killed()
     kept = staging.keep("import", here())
@@ -83,14 +83,14 @@ def test_what_is_kept_is_one_file_that_can_be_copied_back() -> None:
 
 
 @pytest.mark.usefixtures("_data")
-def test_two_of_one_second_are_two() -> None:
+def test_two_folders_of_one_second_have_different_names() -> None:
     """Neither takes the other's place."""
     kept = {staging.keep("import", here()) for _ in range(3)}
     assert len(kept) == len(list(Path(paths.BACKUPS).iterdir())) == 3
 
 
 @pytest.mark.usefixtures("host")
-def test_of_a_new_host_nothing_is_kept() -> None:
+def test_a_new_host_has_no_data_to_keep() -> None:
     """And that can be told."""
     kept = staging.keep("import", here())
     assert files(kept) == {staging.SECTION: "0o600"}
@@ -98,7 +98,7 @@ def test_of_a_new_host_nothing_is_kept() -> None:
 
 
 @pytest.mark.usefixtures("_data")
-def test_what_a_link_leads_to_is_not_kept(host: Path) -> None:
+def test_the_target_of_a_link_is_not_kept(host: Path) -> None:
     """A directory of certificates has files, and a link in it is nobody's certificate."""
     (host / "secret").write_text("secret", encoding="utf-8")
     (Path(paths.DATA) / TLS).unlink()
@@ -109,35 +109,35 @@ def test_what_a_link_leads_to_is_not_kept(host: Path) -> None:
 @pytest.mark.usefixtures("_data")
 @pytest.mark.parametrize("name", ["BAIKAL_YAML", "SQLITE"])
 @pytest.mark.parametrize("link", [False, True])
-def test_what_never_ends_is_not_kept(name: str, *, link: bool) -> None:
+def test_a_file_without_end_is_not_kept(name: str, *, link: bool) -> None:
     """Whatever PHP's account has put in a file's place, root is held up by none of it, and leaves nothing."""
-    place = Path(getattr(paths, name))
+    file = Path(getattr(paths, name))
     database = here()
-    place.unlink()
+    file.unlink()
     if link:
-        place.symlink_to("/dev/null")
+        file.symlink_to("/dev/null")
     else:
-        os.mkfifo(place)
-    with soon(), pytest.raises(HostError, match=rf"^{place} is not a file of its own"):
+        os.mkfifo(file)
+    with soon(), pytest.raises(HostError, match=rf"^{file} is not a file of its own"):
         staging.keep("import", database)
     assert list(Path(paths.BACKUPS).iterdir()) == []
 
 
 @pytest.mark.usefixtures("_data")
-def test_what_cannot_be_kept_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_copy_is_removed(monkeypatch: pytest.MonkeyPatch) -> None:
     """The sentence tells where there should be room."""
 
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(safe_copy, "copy_bytes", full)
-    with pytest.raises(HostError, match=r"can't be kept in .*/var/backups/baikal \(.*No space.*\); make that writable"):
+    with pytest.raises(HostError, match=r"can't be copied to .*/var/backups/baikal \(.*No space.*\); make it writable"):
         staging.keep("import", here())
     assert list(Path(paths.BACKUPS).iterdir()) == []
 
 
 @pytest.mark.usefixtures("_data")
-def test_what_was_kept_is_the_data_again() -> None:
+def test_a_rollback_restores_the_kept_data() -> None:
     """Whatever stands there by now; what came besides of certificates stays."""
     before = {path: (Path(paths.DATA) / path).read_bytes() for path in (*files(Path(paths.DATA)),)}
     kept = staging.keep("import", here())
@@ -155,7 +155,7 @@ def test_what_was_kept_is_the_data_again() -> None:
 
 
 @pytest.mark.usefixtures("_data")
-def test_what_is_as_it_was_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unchanged_data_is_not_rewritten(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that a disk that has become read-only, or is full, is no reason to stay closed."""
     kept = staging.keep("import", here())
     for suffix in ("-wal", "-shm"):
@@ -171,18 +171,18 @@ def test_what_is_as_it_was_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.usefixtures("_data")
-def test_where_nothing_was_there_is_nothing_again(host: Path) -> None:
+def test_a_rollback_on_a_new_host_leaves_no_data(host: Path) -> None:
     """Neither half of an installation, nor a memory of passwords that nobody has."""
     kept = host / "kept"
     kept.mkdir()
     (kept / staging.SECTION).write_text("{}", encoding="utf-8")
     Path(paths.SQLITE + "-wal").touch()
     rollback.put_back(kept, VERSION, loaded=False)
-    there = set(files(Path(paths.DATA)))
-    assert there == {TLS, ACME}, "a key that came with the data is gone with it"
+    remaining = set(files(Path(paths.DATA)))
+    assert remaining == {TLS, ACME}, "a key that came with the data is gone with it"
 
 
-def test_half_of_an_installation_is_half_again(connection: sqlite_file.Connection, host: Path) -> None:
+def test_a_rollback_restores_an_incomplete_installation(connection: sqlite_file.Connection, host: Path) -> None:
     """A database without its yaml stays that."""
     connection.close()
     kept = staging.keep("import", here())
@@ -195,13 +195,13 @@ def test_half_of_an_installation_is_half_again(connection: sqlite_file.Connectio
 
 
 @pytest.mark.usefixtures("host")
-def test_what_is_put_together_is_gone_however_that_ends() -> None:
+def test_incoming_is_removed_after_success_and_failure() -> None:
     """Also what an earlier run has left; only the owner sees what is in it."""
     Path(paths.INCOMING).mkdir()
     (Path(paths.INCOMING) / "left").touch()
-    with contextlib.suppress(ZeroDivisionError), staging.incoming() as place:
-        assert [path.name for path in sorted(place.iterdir())] == ["Specific", "config"]
-        assert {stat.S_IMODE(path.stat().st_mode) for path in place.rglob("*")} == {0o700}
+    with contextlib.suppress(ZeroDivisionError), staging.incoming() as folder:
+        assert [path.name for path in sorted(folder.iterdir())] == ["Specific", "config"]
+        assert {stat.S_IMODE(path.stat().st_mode) for path in folder.rglob("*")} == {0o700}
         raise ZeroDivisionError
     assert not Path(paths.INCOMING).exists()
 
@@ -216,24 +216,24 @@ def test_what_is_put_together_is_gone_however_that_ends() -> None:
         ("CREATE TABLE rooms (id INTEGER PRIMARY KEY)", True),
     ],
 )
-def test_rows_that_a_server_has_already_are_not_loaded_again(
+def test_rows_that_a_server_already_has_are_not_loaded_again(
     connection: sqlite_file.Connection, change: str | None, *, differs: bool
 ) -> None:
     """What differs is what is in the rows and what they are made of, not how a file has them; without a copy, all does."""
     connection.close()
-    with staging.incoming() as place:
-        shutil.copy(paths.SQLITE, place / staging.SQLITE)
+    with staging.incoming() as folder:
+        shutil.copy(paths.SQLITE, folder / staging.SQLITE)
         assert staging.differs()
-        shutil.copy(paths.SQLITE, place / staging.BEFORE)
+        shutil.copy(paths.SQLITE, folder / staging.BEFORE)
         if change:
-            with contextlib.closing(sqlite3.connect(place / staging.SQLITE)) as changed:
+            with contextlib.closing(sqlite3.connect(folder / staging.SQLITE)) as changed:
                 changed.execute(change)
                 changed.commit()
         assert staging.differs() is differs
 
 
 @pytest.mark.usefixtures("_data")
-def test_the_newest_that_were_kept_stay() -> None:
+def test_the_newest_folders_stay() -> None:
     """Three with something in them, the last one whatever the clock says; those of new hosts, and nothing else, go."""
     folders = [staging.keep(f"change{number}", here()) for number in range(5)]
     os.utime(folders[0])  # the time of a change of its own, so that it counts as the newest

@@ -33,13 +33,13 @@ class Calendar:
 
     def put(self, uri: str, etag: str) -> None:
         """Store an object, or another text of it."""
-        there = self.connection.execute(
+        row = self.connection.execute(
             "UPDATE calendarobjects SET etag = ? WHERE calendarid = ? AND uri = ?", (etag, self.number, uri)
         ).rowcount
-        if not there:
+        if not row:
             row = {"calendardata": "x", "lastmodified": 1, "size": 1, "uri": uri, "etag": etag}
             self.connection.insert("calendarobjects", calendarid=self.number, **row)
-        self._changed(uri, 2 if there else 1)
+        self._changed(uri, 2 if row else 1)
 
     def delete(self, uri: str) -> None:
         """Remove an object."""
@@ -59,8 +59,8 @@ class Calendar:
 
 def token(connection: sqlite_file.Connection, number: int) -> int:
     """Return a calendar's token."""
-    (found,) = connection.execute("SELECT synctoken FROM calendars WHERE id = ?", (number,)).fetchone()
-    return int(found)
+    (token,) = connection.execute("SELECT synctoken FROM calendars WHERE id = ?", (number,)).fetchone()
+    return int(token)
 
 
 def told(path: Path, number: int, since: int) -> dict[str, int]:
@@ -73,10 +73,10 @@ def told(path: Path, number: int, since: int) -> dict[str, int]:
 @pytest.fixture
 def calendar(connection: sqlite_file.Connection) -> Calendar:
     """Give a calendar with two objects."""
-    found = Calendar(connection)
-    found.put("a.ics", "1")
-    found.put("b.ics", "1")
-    return found
+    calendar = Calendar(connection)
+    calendar.put("a.ics", "1")
+    calendar.put("b.ics", "1")
+    return calendar
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ def archive(calendar: Calendar, tmp_path: Path) -> Path:
     return tmp_path / "archive.sqlite"
 
 
-def test_whoever_synchronised_after_the_archive_is_told_of_the_difference(calendar: Calendar, archive: Path) -> None:
+def test_a_client_that_synchronised_after_the_archive_gets_the_differences(calendar: Calendar, archive: Path) -> None:
     """What was changed comes again, what was added is gone, what was deleted is back; the token goes on."""
     tokens = [calendar.token()]
     for write in (("c.ics", "1"), ("a.ics", "2"), ("a.ics", "1"), ("d.ics", "1")):
@@ -104,7 +104,7 @@ def test_whoever_synchronised_after_the_archive_is_told_of_the_difference(calend
     assert told(archive, calendar.number, tokens[-1] + 1) == {}
 
 
-def test_where_nothing_is_different_nobody_is_told_anything(calendar: Calendar, archive: Path) -> None:
+def test_without_differences_no_change_is_listed(calendar: Calendar, archive: Path) -> None:
     """Neither is the token another."""
     before = archive.read_bytes()
     assert sync_tokens.continue_tokens(archive, Path(paths.SQLITE)) == 0
@@ -113,23 +113,23 @@ def test_where_nothing_is_different_nobody_is_told_anything(calendar: Calendar, 
 
 
 @pytest.mark.parametrize("before", ["nothing", "damaged", "another's", "older"])
-def test_where_nobody_knows_what_was_told_every_object_is_listed(
+def test_with_unknown_tokens_every_object_is_listed(
     calendar: Calendar, archive: Path, tmp_path: Path, before: str
 ) -> None:
     """With a token that nobody can have had: clients compare ETags, and fetch what they don't have."""
-    place = tmp_path / "before.sqlite"
-    shutil.copy(archive, place)
+    before_file = tmp_path / "before.sqlite"
+    shutil.copy(archive, before_file)
     if before == "damaged":
-        place.write_bytes(place.read_bytes()[:8192] + b"\xff" * 4096)
+        before_file.write_bytes(before_file.read_bytes()[:8192] + b"\xff" * 4096)
     with contextlib.closing(Sqlite(archive).connect()) as connection:
         connection.execute("UPDATE calendars SET synctoken = 40")
         connection.commit()
     if before == "another's":
-        with contextlib.closing(Sqlite(place).connect()) as connection:
+        with contextlib.closing(Sqlite(before_file).connect()) as connection:
             connection.execute("UPDATE calendarinstances SET principaluri = 'principals/ann'")
             connection.execute("UPDATE calendars SET synctoken = 50")
             connection.commit()
-    assert sync_tokens.continue_tokens(archive, None if before == "nothing" else place) == 2
+    assert sync_tokens.continue_tokens(archive, None if before == "nothing" else before_file) == 2
     assert told(archive, calendar.number, 39 + sync_tokens.LEAP) == {"a.ics": 2, "b.ics": 2}
     with contextlib.closing(Sqlite(archive).connect()) as connection:
         assert token(connection, calendar.number) == 41 + sync_tokens.LEAP

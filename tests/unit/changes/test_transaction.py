@@ -86,9 +86,9 @@ class Host:
     def upgrade(self, finish: Callable[[], None] | None = None) -> None:
         """Have the newer release serve."""
         transaction.recover(silent)
-        found = config.read()
-        if migration.older_version(found, VERSION):
-            upgrade_command.upgrade(found, found["database"], VERSION, silent, finish or apply)
+        configuration = config.read()
+        if migration.older_version(configuration, VERSION):
+            upgrade_command.upgrade(configuration, configuration["database"], VERSION, silent, finish or apply)
 
     def import_(self) -> None:
         """Take the other installation over."""
@@ -105,9 +105,9 @@ def apply() -> None:
     """Bring new data to what is declared, as an apply does: it writes all that one may write."""
     where = f"{paths.DATA}/elsewhere/elsewhere.sqlite" if elsewhere() else paths.SQLITE
     execute("INSERT INTO users (username, digesta1) VALUES ('declared', 'x')", where)
-    found = config.read()
-    found["system"]["timezone"] = "UTC"
-    config.write(found)
+    configuration = config.read()
+    configuration["system"]["timezone"] = "UTC"
+    config.write(configuration)
     write(Path(paths.APPLIED), '{"": "fingerprint", "declared": "another"}\n')
 
 
@@ -141,9 +141,9 @@ def as_it_was(before: dict[str, object]) -> None:
 
 def arrived(kind: str) -> None:
     """Look at the new data."""
-    found = config.read()
+    configuration = config.read()
     assert elsewhere() is (kind == "move")
-    assert found["system"]["configured_version"] == release.current() == (OLD if kind == "move" else VERSION)
+    assert configuration["system"]["configured_version"] == release.current() == (OLD if kind == "move" else VERSION)
     wanted = {"upgrade": [*OURS, "declared"], "import": ACCOUNTS, "move": [*OURS, "declared"]}[kind]
     file = f"{paths.DATA}/elsewhere/elsewhere.sqlite" if kind == "move" else paths.SQLITE
     assert names(file) == sorted(wanted)
@@ -172,14 +172,14 @@ def act(it: Host, kind: str) -> Callable[[], None]:
     return {"upgrade": it.upgrade, "import": it.import_, "move": it.move}[kind]
 
 
-def test_a_change_arrives(act: Callable[[], None], kind: str) -> None:
+def test_a_change_succeeds(act: Callable[[], None], kind: str) -> None:
     """With everything that is real; a second time there is nothing to do but where somebody asks for it again."""
     act()
     arrived(kind)
 
 
 @pytest.mark.usefixtures("untried")
-def test_a_change_that_is_killed_anywhere_is_taken_back_and_made_by_the_next_run(
+def test_a_change_killed_at_any_step_is_rolled_back_and_made_by_the_next_run(
     it: Host, act: Callable[[], None], kind: str
 ) -> None:
     """Nobody is served half of it meanwhile, and what comes next begins with the old data, to the last byte."""
@@ -212,7 +212,7 @@ def as_it_was_but_for_halves(before: dict[str, object]) -> None:
 
 
 @pytest.mark.usefixtures("untried")
-def test_taking_back_that_is_killed_anywhere_is_finished_by_the_next(
+def test_a_rollback_killed_at_any_step_is_finished_by_the_next_run(
     it: Host, act: Callable[[], None], kind: str
 ) -> None:
     """As when the power goes twice."""
@@ -236,7 +236,7 @@ def act_until_used(act: Callable[[], None]) -> None:
 
 
 @pytest.mark.usefixtures("untried")
-def test_a_disk_that_is_full_for_a_moment_leaves_everything_as_it_was(it: Host, act: Callable[[], None]) -> None:
+def test_a_full_disk_changes_nothing(it: Host, act: Callable[[], None]) -> None:
     """Whichever touch of a file it is that fails: what went wrong is told, and nobody has to recover anything."""
     before = standing()
     for step in steps(act, it.stand, fails):
@@ -248,7 +248,9 @@ def test_a_disk_that_is_full_for_a_moment_leaves_everything_as_it_was(it: Host, 
 
 
 @pytest.mark.usefixtures("untried")
-def test_a_disk_that_stays_full_keeps_it_closed_until_the_old_data_is_back(it: Host, act: Callable[[], None]) -> None:
+def test_a_disk_that_stays_full_keeps_maintenance_on_until_the_rollback_succeeds(
+    it: Host, act: Callable[[], None]
+) -> None:
     """As soon as there is room again, the next run puts back what was kept."""
     before = standing()
     closed = 0
@@ -274,46 +276,46 @@ def failed(act: Callable[[], None]) -> str:
 
 WORDS = {
     "upgrade": f"the upgrade from Baïkal {OLD} to {VERSION}",
-    "import": "taking over ",
+    "import": "the import of ",
     "move": "the move from the database {sqlite} to the database elsewhere elsewhere",
 }
 
 
-def test_new_data_that_no_client_could_use_takes_no_place(act: Callable[[], None], kind: str) -> None:
+def test_new_data_that_does_not_work_is_not_put_in_place(act: Callable[[], None], kind: str) -> None:
     """It was tried out, and PHP's own words are told."""
     for version in (OLD, VERSION):
         page = Path(paths.CODE) / version / "html/dav.php"
         page.write_text("<?php throw new Error('out of luck');", encoding="utf-8")
-    said = failed(act)
-    assert said.startswith(WORDS[kind].format(sqlite=paths.SQLITE))
-    assert " failed, and all is as it was: Baïkal 0.1" in said
-    assert "out of luck" in said
+    messages = failed(act)
+    assert messages.startswith(WORDS[kind].format(sqlite=paths.SQLITE))
+    assert " failed and was rolled back: Baïkal 0.1" in messages
+    assert "out of luck" in messages
 
 
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("error", "messages"),
     [
-        (HostError("out of luck; wait"), " failed, and all is as it was: out of luck; wait"),
-        (sqlite3.OperationalError("disk I/O"), " failed, and all is as it was: disk I/O; fix that, and run again"),
+        (HostError("out of luck; wait"), " failed and was rolled back: out of luck; wait"),
+        (sqlite3.OperationalError("disk I/O"), " failed and was rolled back: disk I/O; fix this, and run this again"),
         (
             OSError(28, "No space left"),
-            " failed, and all is as it was: [Errno 28] No space left; make room in DATA, and run again",
+            " failed and was rolled back: [Errno 28] No space left; free disk space in DATA, and run this again",
         ),
     ],
 )
-def test_new_data_that_cannot_be_finished_gives_way_to_the_old(it: Host, error: Exception, said: str) -> None:
+def test_an_error_after_the_switch_rolls_back(it: Host, error: Exception, messages: str) -> None:
     """It was in place already, and changed."""
 
     def finish() -> None:
         apply()
         raise error
 
-    expected = f"the upgrade from Baïkal {OLD} to {VERSION}{said}".replace("DATA", paths.DATA)
+    expected = f"the upgrade from Baïkal {OLD} to {VERSION}{messages}".replace("DATA", paths.DATA)
     assert failed(lambda: it.upgrade(finish)) == expected
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(3), ZeroDivisionError()])
-def test_whatever_ends_a_change_the_old_data_is_back(it: Host, error: BaseException) -> None:
+def test_any_exception_rolls_back(it: Host, error: BaseException) -> None:
     """Somebody's Ctrl-C, a signal, a bug of ours: it goes on its way, after that."""
     before = standing()
 
@@ -326,7 +328,7 @@ def test_whatever_ends_a_change_the_old_data_is_back(it: Host, error: BaseExcept
     as_it_was(before)
 
 
-def test_a_change_that_nobody_listens_to_any_more_is_still_taken_back(it: Host) -> None:
+def test_a_closed_terminal_does_not_stop_the_rollback(it: Host) -> None:
     """The connection through which it was begun is gone, and so is where to say things."""
     before = standing()
 
@@ -344,7 +346,7 @@ def test_a_change_that_nobody_listens_to_any_more_is_still_taken_back(it: Host) 
         prepare=lambda: _copied(it),
         finish=finish,
     )
-    with pytest.raises(HostError, match="a change failed, and all is as it was: out of luck"):
+    with pytest.raises(HostError, match="a change failed and was rolled back: out of luck"):
         transaction.carry_out(change, say)
     as_it_was(before)
 
@@ -354,7 +356,7 @@ def _copied(it: Host) -> config.Configuration:
     return config.understood(it.template.yaml)
 
 
-def test_what_came_to_be_with_the_new_data_goes_with_it(it: Host) -> None:
+def test_a_rollback_removes_files_that_came_with_the_new_data(it: Host) -> None:
     """On a host without data: the memory of passwords that were set is of data that is no more."""
     empty()
     before = standing()
@@ -420,13 +422,13 @@ def serving(it: Host, machine: int) -> Iterator[int]:
 
 
 @pytest.mark.usefixtures("machine")
-def test_new_data_that_is_not_served_gives_way_to_the_old(it: Host) -> None:
+def test_new_data_without_an_answer_is_rolled_back(it: Host) -> None:
     """Everything is in place, and nobody answers."""
     assert "can't be reached" in failed(it.upgrade)
 
 
 @pytest.mark.usefixtures("serving")
-def test_new_data_is_used_before_clients_are_let_in(it: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_new_data_is_tested_before_clients_use_it(it: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     """By an account that is gone afterwards; while everybody else is told to come again."""
     closed = Path(paths.DATA) / "closed"
     real = transaction._visit
@@ -443,7 +445,7 @@ def test_new_data_is_used_before_clients_are_let_in(it: Host, monkeypatch: pytes
 
 
 @pytest.mark.usefixtures("serving")
-def test_new_data_that_is_served_wrong_gives_way_to_the_old(it: Host) -> None:
+def test_new_data_with_wrong_answers_is_rolled_back(it: Host) -> None:
     """A client would be told so: what was stored there is not what comes back."""
     page = Path(paths.CODE) / VERSION / "html/dav.php"
     whole = page.read_text(encoding="utf-8")
@@ -454,61 +456,61 @@ def test_new_data_that_is_served_wrong_gives_way_to_the_old(it: Host) -> None:
     assert "check.ics gives another text than was stored there" in failed(lambda: it.upgrade(finish))
 
 
-def test_what_cannot_be_taken_back_stays_closed_and_says_where_the_old_data_is(it: Host) -> None:
+def test_a_failed_rollback_keeps_maintenance_on_and_names_the_kept_data(it: Host) -> None:
     """Until somebody has mended it; then the command that is named does it."""
     before = standing()
     assert dies(functools.partial(act_until_used, it.upgrade), 10**6)
     journal = json.loads(Path(paths.JOURNAL).read_text(encoding="utf-8"))
-    place = Path(paths.SQLITE).parent
-    place.rename(place.with_name("away"))
-    place.touch()
-    said: list[str] = []
+    directory = Path(paths.SQLITE).parent
+    directory.rename(directory.with_name("away"))
+    directory.touch()
+    messages: list[str] = []
     for _ in range(2):
         with pytest.raises(
             HostError,
-            match=r"the upgrade from .* can't be taken back \(.*\); what was there is in .*, and run baikalctl",
+            match=r"the upgrade from .* can't be rolled back \(.*\); the previous data is in .*, and run baikalctl",
         ) as caught:
-            transaction.recover(said.append)
+            transaction.recover(messages.append)
         assert journal["kept"] in str(caught.value)
         assert transaction.interrupted() == maintenance.reason() == f"the upgrade from Baïkal {OLD} to {VERSION}"
-        assert said == []
-    place.unlink()
-    place.with_name("away").rename(place)
+        assert messages == []
+    directory.unlink()
+    directory.with_name("away").rename(directory)
     assert main(["recover"]) == 0
     as_it_was(before)
 
 
 @pytest.mark.usefixtures("it")
-def test_a_change_whose_data_cannot_be_put_back_says_both() -> None:
+def test_a_failed_rollback_reports_both_errors() -> None:
     """What was there is kept."""
-    said: list[str] = []
+    messages: list[str] = []
 
     def finish() -> None:
         shutil.rmtree(Path(paths.SQLITE).parent)
         raise HostError("out of luck")
 
-    found = config.read()
-    with pytest.raises(HostError, match=r"can't be taken back .* what was there is in "):
-        upgrade_command.upgrade(found, found["database"], VERSION, said.append, finish)
-    assert said[-1].endswith(" failed (out of luck); everything is put back as it was")
+    configuration = config.read()
+    with pytest.raises(HostError, match=r"can't be rolled back .* the previous data is in "):
+        upgrade_command.upgrade(configuration, configuration["database"], VERSION, messages.append, finish)
+    assert messages[-1].endswith(" failed (out of luck); rolling back")
     (kept,) = Path(paths.BACKUPS).iterdir()
     assert names(str(kept / staging.SQLITE)) == OURS
 
 
-def test_without_anything_begun_recovering_opens_what_was_left_closed(it: Host) -> None:
+def test_recover_without_a_journal_ends_maintenance(it: Host) -> None:
     """The power went between the two; and else nothing is said or done."""
     before = standing()
-    said: list[str] = []
-    transaction.recover(said.append)
+    messages: list[str] = []
+    transaction.recover(messages.append)
     maintenance.on("the upgrade")
-    transaction.recover(said.append, booting=True)
+    transaction.recover(messages.append, booting=True)
     as_it_was(before)
-    assert said == []
+    assert messages == []
     assert it.template.database.is_file()
 
 
 @pytest.mark.usefixtures("machine")
-def test_while_the_machine_boots_nothing_is_started(it: Host, host: Path) -> None:
+def test_recover_at_boot_starts_no_service(it: Host, host: Path) -> None:
     """It comes by itself, and is not waited for."""
     before = standing()
     asked = host / "asked"
@@ -525,7 +527,7 @@ def test_while_the_machine_boots_nothing_is_started(it: Host, host: Path) -> Non
     assert not asked.exists()
 
 
-def test_what_is_kept_of_a_change_is_not_forever(it: Host) -> None:
+def test_old_kept_data_is_removed(it: Host) -> None:
     """The three newest; whatever else is in that directory stays."""
     other = Path(paths.BACKUPS) / "before-removal-20260101T000000Z.sqlite"
     for _ in range(5):
@@ -535,7 +537,7 @@ def test_what_is_kept_of_a_change_is_not_forever(it: Host) -> None:
     assert other.is_file()
 
 
-def test_a_row_that_arrives_otherwise_ends_the_move(it: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_row_that_differs_rolls_back_the_move(it: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every one is compared; and the next attempt isn't refused for what the first has left there."""
     real = Elsewhere.load
 
@@ -545,23 +547,25 @@ def test_a_row_that_arrives_otherwise_ends_the_move(it: Host, monkeypatch: pytes
 
     with monkeypatch.context() as patch:
         patch.setattr(Elsewhere, "load", load)
-        said = failed(it.move)
-    assert said.endswith(
-        "failed, and all is as it was: what arrived is not what was sent: calendarobjects, id 2 (1.ics) has another etag"
+        messages = failed(it.move)
+    assert messages.endswith(
+        "failed and was rolled back: the copy differs from the original: calendarobjects, id 2 (1.ics) has another etag"
     )
     it.move()
     arrived("move")
 
 
-def test_a_database_that_has_data_is_not_moved_to(it: Host) -> None:
+def test_a_move_to_a_database_with_data_is_refused(it: Host) -> None:
     """Nobody's is replaced by mistake; nor is anything moved that is there already, or not there at all."""
     it.move()
-    said: list[str] = []
-    move_database.move(declared(**SERVER), said.append)
-    assert said == ["the data is in the database elsewhere elsewhere already"]
+    messages: list[str] = []
+    move_database.move(declared(**SERVER), messages.append)
+    assert messages == ["the data is already in the database elsewhere elsewhere"]
     whole = (Path(paths.DATA) / "elsewhere/elsewhere.sqlite").read_bytes()
     shutil.copy(it.template.yaml, paths.BAIKAL_YAML)
-    with pytest.raises(HostError, match=r"elsewhere has data already \(3 accounts, .*\); empty it, or declare another"):
+    with pytest.raises(
+        HostError, match=r"elsewhere already contains data \(3 accounts, .*\); empty it, or set another"
+    ):
         it.move()
     assert (Path(paths.DATA) / "elsewhere/elsewhere.sqlite").read_bytes() == whole
     Path(paths.BAIKAL_YAML).unlink()
@@ -569,7 +573,7 @@ def test_a_database_that_has_data_is_not_moved_to(it: Host) -> None:
         it.move()
 
 
-def test_what_was_done_to_the_rows_of_another_database_is_undone(it: Host) -> None:
+def test_changes_to_rows_of_a_server_are_rolled_back(it: Host) -> None:
     """Its rows were as they should be, so none was loaded; then what is declared was brought to them."""
     it.move()
     there = Path(paths.DATA) / "elsewhere/elsewhere.sqlite"
@@ -588,7 +592,7 @@ def test_what_was_done_to_the_rows_of_another_database_is_undone(it: Host) -> No
     assert leftovers() == []
 
 
-def test_in_an_image_rows_are_of_the_old_release_again_although_that_is_not_there(it: Host) -> None:
+def test_an_image_without_the_old_release_restores_its_rows(it: Host) -> None:
     """As of an upgrade whose container failed or was killed: only the new release is in the image that takes it back."""
     it.move()
     configured = config.read()
@@ -604,7 +608,7 @@ def test_in_an_image_rows_are_of_the_old_release_again_although_that_is_not_ther
     assert (Elsewhere(configured["database"]).version(), release.current()) == (OLD, VERSION)
 
 
-def test_a_move_back_to_the_file_arrives_too(it: Host) -> None:
+def test_a_move_back_to_sqlite_succeeds(it: Host) -> None:
     """From elsewhere to this host."""
     it.move()
     here = {"database": "sqlite"}

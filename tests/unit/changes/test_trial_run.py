@@ -40,20 +40,20 @@ pytestmark = needs_php
 
 
 @pytest.fixture
-def found(host: Path) -> Iterator[Configuration]:
+def configuration(host: Path) -> Iterator[Configuration]:
     """Have new data in its place, and a release; return its baikal.yaml."""
     stand_release()
     old = build(host / "old", VERSION)
-    with staging.incoming() as place:
-        shutil.copy(old.database, place / staging.SQLITE)
+    with staging.incoming() as directory:
+        shutil.copy(old.database, directory / staging.SQLITE)
         shutil.copy(old.database, host / "before.sqlite")
         yield config.understood(old.yaml)
 
 
 @pytest.fixture
-def page(found: Configuration) -> Path:
+def page(configuration: Configuration) -> Path:
     """Return what answers clients."""
-    assert found
+    assert configuration
     return Path(paths.CODE) / VERSION / "html/dav.php"
 
 
@@ -71,53 +71,55 @@ def libraries(memory: Path) -> Path:
 
 def as_it_was(host: Path) -> None:
     """Look at the data after a rehearsal: every row is as it was, and nothing else is there."""
-    place = Path(paths.INCOMING)
+    directory = Path(paths.INCOMING)
     for one, other in (
-        (host / "before.sqlite", place / staging.SQLITE),
-        (place / staging.SQLITE, host / "before.sqlite"),
+        (host / "before.sqlite", directory / staging.SQLITE),
+        (directory / staging.SQLITE, host / "before.sqlite"),
     ):
         assert transfer.difference(one, other) == ""
-    assert sorted(str(path.relative_to(place)) for path in place.rglob("*") if path.is_file()) == [staging.SQLITE]
+    assert sorted(str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file()) == [
+        staging.SQLITE
+    ]
     assert running() == []
 
 
 def running() -> list[str]:
     """Return the servers of this host's releases that run."""
-    found = []
-    for place in Path("/proc").glob("[0-9]*/cmdline"):
+    configuration = []
+    for directory in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):
-            words = place.read_bytes().decode().split("\0")
+            words = directory.read_bytes().decode().split("\0")
             if "-S" in words and f"{paths.CODE}/{VERSION}/html" in words:
-                found.append(place.parent.name)
-    return found
+                configuration.append(directory.parent.name)
+    return configuration
 
 
-def test_data_that_is_served_is_left_as_it_was(found: Configuration, host: Path) -> None:
+def test_a_successful_trial_leaves_the_data_unchanged(configuration: Configuration, host: Path) -> None:
     """Account, event and card were there for a moment."""
-    before = {name: dict(section) for name, section in found.items()}
-    trial_run.try_out(found, VERSION)
+    before = {name: dict(section) for name, section in configuration.items()}
+    trial_run.try_out(configuration, VERSION)
     as_it_was(host)
-    assert found == before
+    assert configuration == before
 
 
 @pytest.mark.parametrize("kind", ["Digest", "Basic", "Apache"])
-def test_with_all_libraries_data_is_left_as_it_was_too(
-    found: Configuration, host: Path, libraries: Path, kind: str
+def test_a_trial_with_all_libraries_leaves_the_data_unchanged(
+    configuration: Configuration, host: Path, libraries: Path, kind: str
 ) -> None:
     """However clients log in, and whatever the address is that they come by."""
     shutil.rmtree(Path(paths.CODE) / VERSION)
     shutil.copytree(libraries, Path(paths.CODE) / VERSION)
-    found["system"] |= {"dav_auth_type": kind, "base_uri": "/baikal/", "auth_realm": "Another"}
-    trial_run.try_out(found, VERSION)
+    configuration["system"] |= {"dav_auth_type": kind, "base_uri": "/baikal/", "auth_realm": "Another"}
+    trial_run.try_out(configuration, VERSION)
     as_it_was(host)
 
 
-def test_a_server_that_wants_digests_is_logged_in_to(found: Configuration, libraries: Path) -> None:
+def test_a_trial_logs_in_with_digest_authentication(configuration: Configuration, libraries: Path) -> None:
     """As a real one may, where a rehearsal always has the simpler way."""
     shutil.rmtree(Path(paths.CODE) / VERSION)
     shutil.copytree(libraries, Path(paths.CODE) / VERSION)
     here = Sqlite(Path(paths.INCOMING) / staging.SQLITE)
-    with trial_run._stage(found) as folder, smoke_test.temporary_user(here) as visitor:
+    with trial_run._stage(configuration) as folder, smoke_test.temporary_user(here) as visitor:
         file = Path(folder) / "config/baikal.yaml"
         staged = config.understood(file)
         staged["system"]["dav_auth_type"] = "Digest"
@@ -131,8 +133,8 @@ def test_a_server_that_wants_digests_is_logged_in_to(found: Configuration, libra
 
 
 @pytest.mark.parametrize("secret", [None, "", "0" * 64, "é"])
-def test_no_other_account_of_the_machine_is_answered(
-    found: Configuration, monkeypatch: pytest.MonkeyPatch, secret: str | None
+def test_requests_without_the_secret_are_refused(
+    configuration: Configuration, monkeypatch: pytest.MonkeyPatch, secret: str | None
 ) -> None:
     """Each can connect to loopback while the copy is tried out: it gets 404 from every script, the installer included."""
     answered = Path(paths.DATA) / "answered"
@@ -140,11 +142,18 @@ def test_no_other_account_of_the_machine_is_answered(
     def make(base: str, visitor: smoke_test.TemporaryUser, headers: dict[str, str], **_: object) -> None:
         login = base64.b64encode(f"{visitor.name}:{visitor.password}".encode()).decode()
         own = {} if secret is None else {trial_run.HEADER: secret.encode().decode("latin-1")}
-        paths_ = (f"dav.php/principals/{visitor.name}/", "dav.php/", "index.php", "admin/", "admin/install/", "nothing")
+        addresses = (
+            f"dav.php/principals/{visitor.name}/",
+            "dav.php/",
+            "index.php",
+            "admin/",
+            "admin/install/",
+            "nothing",
+        )
         statuses: list[list[int]] = []
         for given in (own, headers):
             statuses.append([])
-            for path in paths_:
+            for path in addresses:
                 connection = http.client.HTTPConnection(base.removeprefix("http://"), timeout=30)
                 connection.request("PROPFIND", f"/{path}", headers={**given, "Authorization": f"Basic {login}"})
                 statuses[-1].append(connection.getresponse().status)
@@ -152,20 +161,20 @@ def test_no_other_account_of_the_machine_is_answered(
         answered.write_text(json.dumps(statuses), encoding="ascii")
 
     monkeypatch.setattr(smoke_test, "make", make)
-    trial_run.try_out(found, VERSION)
+    trial_run.try_out(configuration, VERSION)
     statuses = json.loads(answered.read_text(encoding="ascii"))
     assert statuses[0] == [404] * 6
     assert statuses[1][0] == 207, "with the secret, the release answers"
 
 
 @pytest.mark.parametrize(
-    ("program", "said"),
+    ("program", "message"),
     [
         (
             "http_response_code(500); echo 'out of <b>luck</b>';",
-            r"doesn't serve this data: PROPFIND /dav\.php/principals/\S+ answers 500, not 207 \(out of <b>luck</b>\)$",
+            r"doesn't work with this data: PROPFIND /dav\.php/principals/\S+ answers 500, not 207 \(out of <b>luck</b>\)$",
         ),
-        ("throw new Error('out of luck');", r"answers \d+, not 207.*; it says: .*Uncaught Error: out of luck"),
+        ("throw new Error('out of luck');", r"answers \d+, not 207.*; its log: .*Uncaught Error: out of luck"),
         ("header('Location: admin/install/');", r"PROPFIND \S+ answers 302, not 207$"),
         ("posix_kill(getmypid(), 9);", r"PROPFIND \S+ gets no answer: "),
         (
@@ -177,20 +186,20 @@ def test_no_other_account_of_the_machine_is_answered(
     ],
     ids=["refuses", "throws", "redirects", "dies", "dies half-way", "knows nothing", "lets nobody in"],
 )
-def test_data_that_is_not_served_is_refused_with_the_reason(
-    found: Configuration, host: Path, page: Path, program: str, said: str
+def test_data_that_does_not_work_is_refused_with_the_reason(
+    configuration: Configuration, host: Path, page: Path, program: str, message: str
 ) -> None:
     """In PHP's own words where it has some."""
     page.write_text(f"<?php {program}", encoding="utf-8")
-    with pytest.raises(HostError, match=f"^Baïkal {VERSION} doesn't serve this data: ") as caught:
-        trial_run.try_out(found, VERSION)
-    assert caught.match(said)
+    with pytest.raises(HostError, match=f"^Baïkal {VERSION} doesn't work with this data: ") as caught:
+        trial_run.try_out(configuration, VERSION)
+    assert caught.match(message)
     assert "\n" not in str(caught.value)
     as_it_was(host)
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    ("old", "new", "message"),
     [
         (
             "case 'PUT':",
@@ -202,47 +211,49 @@ def test_data_that_is_not_served_is_refused_with_the_reason(
         ("'cards', 'add", "'nothing', 'add", r"PUT /dav\.php/addressbooks/\S+ answers \d+, not 201 .*nothing"),
     ],
 )
-def test_every_kind_of_request_is_made(  # noqa: PLR0913, PLR0917 - one of each
-    found: Configuration, host: Path, page: Path, old: str, new: str, said: str
+def test_a_trial_makes_every_kind_of_request(  # noqa: PLR0913, PLR0917 - one of each
+    configuration: Configuration, host: Path, page: Path, old: str, new: str, message: str
 ) -> None:
     """What doesn't work is refused, and what was stored by then goes with its account."""
     page.write_text(page.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
-    with pytest.raises(HostError, match=said):
-        trial_run.try_out(found, VERSION)
+    with pytest.raises(HostError, match=message):
+        trial_run.try_out(configuration, VERSION)
     as_it_was(host)
 
 
 @pytest.mark.parametrize(("key", "folder"), [("cal_enabled", "calendars"), ("card_enabled", "addressbooks")])
-def test_what_is_off_is_not_asked_for(found: Configuration, page: Path, key: str, folder: str) -> None:
+def test_disabled_services_are_not_tested(configuration: Configuration, page: Path, key: str, folder: str) -> None:
     """Nobody is refused for what isn't served."""
     asking = "if (str_contains($_SERVER['PATH_INFO'], '%s')) { http_response_code(404); exit; }\n"
     whole = page.read_text(encoding="utf-8")
     page.write_text(whole.replace("switch (", (asking % folder) + "switch ("), encoding="utf-8")
     with pytest.raises(HostError, match=folder):
-        trial_run.try_out(found, VERSION)
-    found["system"][key] = False
-    trial_run.try_out(found, VERSION)
+        trial_run.try_out(configuration, VERSION)
+    configuration["system"][key] = False
+    trial_run.try_out(configuration, VERSION)
 
 
-def test_php_that_ends_at_once_is_told(found: Configuration, host: Path) -> None:
+def test_php_that_exits_at_once_is_reported(configuration: Configuration, host: Path) -> None:
     """With what it says."""
     program = host / "programs/php"
     program.write_text("#!/bin/sh\necho 'no extension sqlite3' >&2\nexit 1\n", encoding="ascii")
     program.chmod(0o755)
-    with pytest.raises(HostError, match="PHP can't serve a copy to try it out: no extension sqlite3"):
-        trial_run.try_out(found, VERSION)
+    with pytest.raises(HostError, match="PHP can't serve a copy of the data for the test: no extension sqlite3"):
+        trial_run.try_out(configuration, VERSION)
     as_it_was(host)
 
 
-def test_data_that_cannot_take_an_account_is_refused(found: Configuration) -> None:
+def test_data_that_cannot_take_an_account_is_refused(configuration: Configuration) -> None:
     """As where a table is missing."""
     with contextlib.closing(sqlite3.connect(Path(paths.INCOMING) / staging.SQLITE)) as connection:
         connection.execute("DROP TABLE addressbooks")
     with pytest.raises(sqlite3.OperationalError, match="no such table: addressbooks"):
-        trial_run.try_out(found, VERSION)
+        trial_run.try_out(configuration, VERSION)
 
 
-def test_a_run_that_is_killed_leaves_no_server_behind(found: Configuration, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_trial_leaves_no_php_server_running(
+    configuration: Configuration, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It would have the copy open, and serve it to whoever finds its port, until the machine is switched off."""
 
     def make(*_: object, **__: object) -> None:
@@ -251,7 +262,7 @@ def test_a_run_that_is_killed_leaves_no_server_behind(found: Configuration, monk
 
     monkeypatch.setattr(smoke_test, "make", make)
     with pytest.raises(AssertionError):  # by a signal, and not by its own will
-        dies(lambda: trial_run.try_out(found, VERSION), 10**6)
+        dies(lambda: trial_run.try_out(configuration, VERSION), 10**6)
     deadline = time.monotonic() + 10
     while running() and time.monotonic() < deadline:
         time.sleep(0.01)

@@ -38,21 +38,21 @@ def one(it: DesiredState) -> Finding:
     return finding
 
 
-def test_a_new_archive_is_well(it: DesiredState) -> None:
+def test_a_new_archive_is_ok(it: DesiredState) -> None:
     """With its age, its size, and when the next is due."""
     backup_status.remember(success=NOW - 9 * HOUR, size=5 << 20)
     assert one(it) == Finding("backup", OK, "the newest archive is 9 hours old, 5.0 MiB; the next is due in 15 hours")
 
 
-def test_one_that_another_machine_has_made_counts(it: DesiredState) -> None:
+def test_an_archive_of_another_machine_counts(it: DesiredState) -> None:
     """It is of the same data."""
     backup_status.remember(success=NOW - 9 * HOUR, by="cal2")
-    assert "9 hours old, made by cal2, which has the same database" in one(it).message
+    assert "9 hours old, made by cal2, which uses the same database" in one(it).message
 
 
-def test_a_fresh_machine_is_well_until_its_first_is_due(it: DesiredState) -> None:
+def test_a_new_machine_is_ok_until_its_first_archive_is_due(it: DesiredState) -> None:
     """From when its timer is there on, or the container's first start, or else from now."""
-    assert one(it) == Finding("backup", OK, "no archive was made yet; the next is due in 15 hours")
+    assert one(it) == Finding("backup", OK, "no archive has been made yet; the next is due in 15 hours")
     timer = Path(paths.BACKUP_TIMER)
     timer.parent.mkdir(parents=True)
     timer.touch()
@@ -64,17 +64,21 @@ def test_a_fresh_machine_is_well_until_its_first_is_due(it: DesiredState) -> Non
 
 @pytest.mark.parametrize(
     ("hours", "status", "words"),
-    [(30, OK, "the next is due"), (37, WARNING, "and the next is overdue"), (73, FAILED, "and nothing has tried")],
+    [
+        (30, OK, "the next is due"),
+        (37, WARNING, "and the next is overdue"),
+        (73, FAILED, "and no backup was attempted"),
+    ],
 )
-def test_one_that_is_overdue(it: DesiredState, hours: int, status: str, words: str) -> None:
+def test_an_overdue_archive_is_reported(it: DesiredState, hours: int, status: str, words: str) -> None:
     """After one and a half periods it is a warning, after three a failure."""
     backup_status.remember(success=NOW - hours * HOUR)
     finding = one(it)
     assert (finding.status, words in finding.message) == (status, True)
-    assert finding.remedy == ("" if status == OK else "run baikalctl backup, which says what is wrong")
+    assert finding.remedy == ("" if status == OK else "run baikalctl backup; it prints what is wrong")
 
 
-def test_periods_are_the_schedules(it: DesiredState) -> None:
+def test_periods_are_those_of_the_schedule(it: DesiredState) -> None:
     """With one each hour, two hours are too long."""
     hourly = dataclasses.replace(it, backup=dataclasses.replace(it.backup, schedule="hourly"))
     backup_status.remember(success=NOW - 2 * HOUR)
@@ -82,7 +86,7 @@ def test_periods_are_the_schedules(it: DesiredState) -> None:
     assert one(it).status == OK
 
 
-def test_a_failed_attempt_is_said_with_its_reason(it: DesiredState) -> None:
+def test_a_failed_attempt_is_reported_with_its_reason(it: DesiredState) -> None:
     """As a warning while the newest archive is young; as a failure when it is old."""
     backup_status.remember(success=NOW - HOUR, error="the disk is full")
     assert (one(it).status, "the last attempt failed: the disk is full" in one(it).message) == (WARNING, True)
@@ -90,31 +94,31 @@ def test_a_failed_attempt_is_said_with_its_reason(it: DesiredState) -> None:
     assert (one(it).status, "the last attempt failed: the disk is full" in one(it).message) == (FAILED, True)
 
 
-def test_one_that_is_under_way_is_no_failure(it: DesiredState) -> None:
+def test_a_running_backup_is_no_failure(it: DesiredState) -> None:
     """The doctor may come at any time."""
     backup_status.remember(success=NOW - DAY, error=backup_status.UNDER_WAY)
     assert one(it).status == OK
 
 
-def test_what_restic_lacks_is_said(it: DesiredState) -> None:
+def test_an_archive_missing_in_restic_is_reported(it: DesiredState) -> None:
     """The archive is there all the same; without a repository there is nothing to say."""
     backup_status.remember(success=NOW, upload_error="the network is down")
     assert one(it).status == OK
-    there = dataclasses.replace(it, backup=dataclasses.replace(it.backup, repository="sftp:a@b:/c"))
-    _, finding = backup.findings(there)
+    uploading = dataclasses.replace(it, backup=dataclasses.replace(it.backup, repository="sftp:a@b:/c"))
+    _, finding = backup.findings(uploading)
     assert finding.status == WARNING
-    assert f"which is in {paths.BACKUPS} alone: the network is down" in finding.message
+    assert f"only in {paths.BACKUPS}, not in the restic repository: the network is down" in finding.message
 
 
-def test_that_it_is_off_is_said(it: DesiredState) -> None:
+def test_backups_that_are_off_are_reported(it: DesiredState) -> None:
     """It was somebody's wish."""
     off = dataclasses.replace(it, backup=dataclasses.replace(it.backup, on=False))
-    assert one(off) == Finding("backup", OK, "is off: no archives are made by the clock")
+    assert one(off) == Finding("backup", OK, "is off: no archives are made on a schedule")
 
 
-def test_a_clock_that_was_ahead_does_not_hide_anything(it: DesiredState) -> None:
+def test_a_clock_that_was_ahead_hides_no_overdue_archive(it: DesiredState) -> None:
     """A success in the future is one of now at best; what can't be read is as if there were nothing."""
     backup_status.remember(success=NOW + 900 * DAY)
     assert "0 minutes old" in one(it).message
     (Path(paths.STATE) / "backup.json").write_text("{", encoding="ascii")
-    assert one(it).message.startswith("no archive was made yet")
+    assert one(it).message.startswith("no archive has been made yet")

@@ -89,14 +89,14 @@ def container(host: Path) -> Path:
 
 
 @pytest.mark.usefixtures("host")
-def test_without_tls_there_is_nothing_to_say() -> None:
+def test_without_tls_there_is_no_finding() -> None:
     """Another server has the certificate."""
     assert list(certificate.findings(declared(tls="off"))) == []
 
 
 @pytest.mark.usefixtures("host")
 @pytest.mark.parametrize("changed", [{}, LETSENCRYPT], ids=["self-signed", "Let's Encrypt"])
-def test_what_is_not_there_or_damaged_is_a_failure(changed: dict[str, object]) -> None:
+def test_a_missing_or_damaged_certificate_is_a_failure(changed: dict[str, object]) -> None:
     """With it, nginx would not start; the deploy mends it."""
     it = declared(**CLOSED | changed)
     assert one(it) == Finding("certificate", FAILED, f"{it.served}.pem is not there", "run the deploy")
@@ -106,13 +106,13 @@ def test_what_is_not_there_or_damaged_is_a_failure(changed: dict[str, object]) -
 
 
 @pytest.mark.usefixtures("container")
-def test_in_a_container_a_start_mends_it() -> None:
+def test_in_a_container_the_remedy_is_a_restart() -> None:
     """There is no deploy."""
     assert one(declared(**CLOSED)).remedy == "restart the container"
 
 
 @pytest.mark.usefixtures("host")
-def test_a_self_signed_one_is_told_with_its_names_and_days() -> None:
+def test_a_self_signed_certificate_is_reported_with_its_names_and_days() -> None:
     """All is well."""
     it = declared(**CLOSED | FURTHERS)
     take(it)
@@ -132,49 +132,49 @@ def test_a_self_signed_one_is_told_with_its_names_and_days() -> None:
     ],
     ids=["good", "short", "expired", "not valid yet", "further name"],
 )
-def test_a_self_signed_one_that_is_wrong_is_made_anew(chain: x509.Certificate, status: str, message: str) -> None:
+def test_a_wrong_self_signed_certificate_is_replaced(chain: x509.Certificate, status: str, message: str) -> None:
     """A warning where there is time, a failure where clients refuse it."""
     it = declared(**CLOSED | FURTHERS)
     serve(it, chain)
-    remedy = "" if status == OK else "run the deploy: that makes a new one"
+    remedy = "" if status == OK else "run the deploy; this creates a new one"
     assert one(it) == Finding("certificate", status, message.format(f"{it.served}.pem"), remedy)
 
 
 @pytest.mark.parametrize(
     ("chain", "status", "message"),
     [
-        (pem(signed(days=30), CA, ROOT), OK, "a chain that isn't known here, for cal.example.org, 30 days left"),
+        (pem(signed(days=30), CA, ROOT), OK, "not trusted by this host, for cal.example.org, 30 days left"),
         (pem(issue(DNS, days=30)), OK, "self-signed, for cal.example.org, 30 days left"),
         (
             pem(signed(starts=-90, days=29), CA, ROOT),
             WARNING,
-            "a chain that isn't known here, for cal.example.org, 29 days left",
+            "not trusted by this host, for cal.example.org, 29 days left",
         ),
         (
             pem(signed(starts=-335, days=30), CA, ROOT),
             OK,
-            "a chain that isn't known here, for cal.example.org, 30 days left",
+            "not trusted by this host, for cal.example.org, 30 days left",
         ),
-        (pem(signed(days=29), CA, ROOT), OK, "a chain that isn't known here, for cal.example.org, 29 days left"),
+        (pem(signed(days=29), CA, ROOT), OK, "not trusted by this host, for cal.example.org, 29 days left"),
         (
             pem(signed(starts=-68, days=21), CA, ROOT),
             WARNING,
-            "a chain that isn't known here, for cal.example.org, 21 days left",
+            "not trusted by this host, for cal.example.org, 21 days left",
         ),
         (
             pem(signed(starts=-67, days=22), CA, ROOT),
             OK,
-            "a chain that isn't known here, for cal.example.org, 22 days left",
+            "not trusted by this host, for cal.example.org, 22 days left",
         ),
         (
             pem(signed(starts=-4.9, days=1), CA, ROOT),
             WARNING,
-            "a chain that isn't known here, for cal.example.org, 1 day left",
+            "not trusted by this host, for cal.example.org, 1 day left",
         ),
         (
             pem(signed(starts=-4, days=2), CA, ROOT),
             OK,
-            "a chain that isn't known here, for cal.example.org, 2 days left",
+            "not trusted by this host, for cal.example.org, 2 days left",
         ),
     ],
     ids=[
@@ -182,11 +182,11 @@ def test_a_self_signed_one_that_is_wrong_is_made_anew(chain: x509.Certificate, s
         *("90 days, enough left", "6 days, too little left", "6 days, enough left"),
     ],
 )
-def test_ones_own_is_told_with_whose_it_is(host: Path, chain: bytes, status: str, message: str) -> None:
+def test_an_own_certificate_is_reported_with_its_trust(host: Path, chain: bytes, status: str, message: str) -> None:
     """And somebody is to renew it in time: a month before, or when clients of an authority would have done so for long."""
     it = brought(host, chain, https_port=9)
     take(it)
-    remedy = "" if status == OK else f"renew it in {host}/cal.pem: it is taken into service by itself"
+    remedy = "" if status == OK else f"renew it in {host}/cal.pem; the new one is used automatically"
     assert one(it) == Finding("certificate", status, message, remedy)
 
 
@@ -201,20 +201,22 @@ def test_ones_own_is_told_with_whose_it_is(host: Path, chain: bytes, status: str
     ],
     ids=["other key", "empty", "expired", "without chain", "other name"],
 )
-def test_ones_own_that_cannot_serve_is_a_failure(host: Path, chain: bytes, key: bytes, message: str) -> None:
+def test_an_own_certificate_that_cannot_be_used_is_a_failure(
+    host: Path, chain: bytes, key: bytes, message: str
+) -> None:
     """While the old one serves, of which it is told for how long."""
     take(brought(host, OWN, https_port=9))
     finding = one(brought(host, chain, key, https_port=9))
     assert finding.status == FAILED
     assert finding.message.startswith(message.format(host))
     assert finding.message.endswith(
-        "; until then this one serves: a chain that isn't known here, for cal.example.org, 89 days left"
+        "; until this is fixed, this one is used: not trusted by this host, for cal.example.org, 89 days left"
     )
-    assert finding.remedy == "put a pair there that is right: it is taken into service by itself"
+    assert finding.remedy == "put a valid certificate and its key there; they are then used automatically"
 
 
 @pytest.mark.usefixtures("host")
-def test_one_of_an_authority_is_told_with_when_it_is_renewed() -> None:
+def test_a_certificate_of_an_authority_is_reported_with_its_renewal() -> None:
     """By itself, so there is nothing to do."""
     it = declared(**ASKING)
     issued(it, signed(), CA)
@@ -223,20 +225,20 @@ def test_one_of_an_authority_is_told_with_when_it_is_renewed() -> None:
     assert one(it) == Finding(
         "certificate",
         OK,
-        f"of Let's Encrypt, a chain that isn't known here, for cal.example.org, 89 days left, renewed by itself from {at}",
+        f"from Let's Encrypt, not trusted by this host, for cal.example.org, 89 days left, renewed automatically from {at}",
     )
 
 
-def test_one_that_clients_believe_is_told_as_such(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_trusted_certificate_is_reported_as_trusted(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the host's system knows the root; that it is declared tells certbot, and nobody's clients."""
     (host / "ca.pem").write_bytes(pem(ROOT))
     it = declared(**ASKING, acme_server="https://ca.lan/acme", acme_ca=str(host / "ca.pem"))
     issued(it, signed(), CA)
     take(it)
     left = "for cal.example.org, 89 days left, "
-    assert one(it).message.startswith(f"of ca.lan, a chain that isn't known here, {left}")
+    assert one(it).message.startswith(f"from ca.lan, not trusted by this host, {left}")
     trust(monkeypatch, host, ROOT)
-    assert one(it).message.startswith(f"of ca.lan, a chain that is trusted here, {left}")
+    assert one(it).message.startswith(f"from ca.lan, trusted by this host, {left}")
 
 
 def test_a_chain_that_has_expired_is_a_failure(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -246,15 +248,17 @@ def test_a_chain_that_has_expired_is_a_failure(host: Path, monkeypatch: pytest.M
     take(brought(host, OWN, https_port=9))
     finding = one(brought(host, pem(late, OLD_CA), https_port=9))
     expected = f"the chain in {host}/cal.pem has expired; use the authority's newer chain"
-    assert (finding.status, finding.message.partition("; until then")[0]) == (FAILED, expected)
+    assert (finding.status, finding.message.partition("; until this")[0]) == (FAILED, expected)
     it = declared(**ASKING)
     issued(it, late, OLD_CA)
     refuse(it, monkeypatch)
-    assert one(it).message.startswith("there is none of Let's Encrypt: cal.example.org: connection refused; until then")
+    assert one(it).message.startswith(
+        "no certificate from Let's Encrypt: cal.example.org: connection refused; until then"
+    )
 
 
 @pytest.mark.usefixtures("host")
-def test_a_clock_that_is_wrong_is_to_be_set() -> None:
+def test_with_a_wrong_clock_the_remedy_is_to_set_it() -> None:
     """Another certificate would be of tomorrow as well."""
     it = declared(**ASKING)
     issued(it, signed(starts=1), CA)
@@ -264,36 +268,36 @@ def test_a_clock_that_is_wrong_is_to_be_set() -> None:
 
 
 @pytest.mark.usefixtures("host")
-def test_before_anybody_was_asked_there_is_only_to_be_waited() -> None:
+def test_before_the_first_request_the_remedy_is_to_wait() -> None:
     """As between the deploy's steps."""
     it = declared(**ASKING)
     take(it)
     assert one(it) == Finding(
         "certificate",
         WARNING,
-        "Let's Encrypt is about to be asked (Let's Encrypt has issued none yet); until then this one serves: "
-        "self-signed, for cal.example.org, 396 days left",
-        "that takes minutes",
+        "a certificate will be requested from Let's Encrypt soon (Let's Encrypt has issued none yet); until then "
+        "this one is used: self-signed, for cal.example.org, 396 days left",
+        "wait a few minutes",
     )
 
 
 @pytest.mark.usefixtures("host")
-def test_a_refusal_is_told_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refusal_is_reported_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     """A warning, because the server serves; reason and remedy are the authority's, and when it is asked again."""
     it = declared(**ASKING)
     until = refuse(it, monkeypatch)
     assert one(it) == Finding(
         "certificate",
         WARNING,
-        "there is none of Let's Encrypt: cal.example.org: connection refused; until then this one serves: self-signed, "
+        "no certificate from Let's Encrypt: cal.example.org: connection refused; until then this one is used: self-signed, "
         "for cal.example.org, 396 days left",
-        f"let port 80 lead here; it is asked again after {until}, or by baikalctl certificate --now or the deploy",
+        f"let port 80 lead here; the next request is after {until}, or now with baikalctl certificate --now or the deploy",
     )
 
 
 @pytest.mark.usefixtures("host")
 @pytest.mark.parametrize("limit", ["the authority's", "ours"])
-def test_nobody_is_sent_to_a_command_that_would_only_wait(monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
+def test_a_command_that_would_only_wait_is_not_suggested(monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
     """Where the authority has said how long, or was asked often enough."""
     it = declared(**ASKING)
     refuse(it, monkeypatch)
@@ -303,17 +307,17 @@ def test_nobody_is_sent_to_a_command_that_would_only_wait(monkeypatch: pytest.Mo
             until = refuse(it, monkeypatch)
     else:
         until = refuse(it, monkeypatch, dataclasses.replace(REFUSAL, wait_s=50_000))
-    assert one(it).remedy == f"let port 80 lead here; it is asked again after {until}"
+    assert one(it).remedy == f"let port 80 lead here; the next request is after {until}"
 
 
 @pytest.mark.usefixtures("container")
-def test_in_a_container_somebody_in_a_hurry_uses_its_own_command(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_in_a_container_the_remedy_is_its_own_command(monkeypatch: pytest.MonkeyPatch) -> None:
     """There is no deploy."""
     (Path(paths.STATE).parents[3] / "programs/s6-svstat").write_text("#!/bin/sh\n", encoding="ascii")
     (Path(paths.STATE).parents[3] / "programs/s6-svstat").chmod(0o755)
     it = declared(**ASKING)
     refuse(it, monkeypatch)
-    assert one(it).remedy.endswith(", or by docker exec … baikalctl certificate --now")
+    assert one(it).remedy.endswith(", or now with docker exec … baikalctl certificate --now")
 
 
 @pytest.mark.usefixtures("host")
@@ -329,7 +333,7 @@ def test_in_a_container_somebody_in_a_hurry_uses_its_own_command(monkeypatch: py
     ],
     ids=["time enough", "a tenth left", "a tenth of six days left", "expired", "self-signed", "another name"],
 )
-def test_what_is_refused_for_too_long_is_a_failure(
+def test_repeated_refusals_become_a_failure(
     monkeypatch: pytest.MonkeyPatch, chain: x509.Certificate, status: str
 ) -> None:
     """When clients are about to refuse what serves, somebody has to be woken; a self-signed one they refused anyway."""
@@ -337,21 +341,21 @@ def test_what_is_refused_for_too_long_is_a_failure(
     refuse(it, monkeypatch)
     serve(it, chain, CA)
     assert one(it).status == status
-    assert "there is none of Let's Encrypt: cal.example.org: connection refused" in one(it).message
+    assert "no certificate from Let's Encrypt: cal.example.org: connection refused" in one(it).message
 
 
 @pytest.mark.usefixtures("host")
-def test_what_serves_for_another_name_is_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_certificate_for_another_name_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     """And an expired one as well."""
     it = declared(**ASKING)
     refuse(it, monkeypatch)
     serve(it, signed(FURTHER, starts=-90, days=-1), CA)
-    assert one(it).message.endswith("a chain that isn't known here, for another name, expired")
+    assert one(it).message.endswith("not trusted by this host, for another name, expired")
 
 
 @pytest.mark.usefixtures("host")
 @pytest.mark.parametrize("shows", [True, False])
-def test_what_nginx_shows_must_be_what_serves(monkeypatch: pytest.MonkeyPatch, *, shows: bool) -> None:
+def test_nginx_must_show_the_current_certificate(monkeypatch: pytest.MonkeyPatch, *, shows: bool) -> None:
     """A warning of its own, beside the finding about the files; a file below a line of ours is read as well."""
     monkeypatch.setattr(certificate, "MOMENT_S", 0.2)
     it = declared(**LETSENCRYPT)
@@ -363,15 +367,15 @@ def test_what_nginx_shows_must_be_what_serves(monkeypatch: pytest.MonkeyPatch, *
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(shown)
     with serving(context) as web:
-        found = list(certificate.findings(declared(**LETSENCRYPT, https_port=web.port)))
-    assert found[0].status == OK
+        results = list(certificate.findings(declared(**LETSENCRYPT, https_port=web.port)))
+    assert results[0].status == OK
     remedy = "systemctl reload nginx, or run the deploy"
-    stale = Finding("certificate", WARNING, "nginx shows another one than it should", remedy)
-    assert found[1:] == ([] if shows else [stale])
+    stale = Finding("certificate", WARNING, "nginx still serves the previous certificate", remedy)
+    assert results[1:] == ([] if shows else [stale])
 
 
 @pytest.mark.usefixtures("host")
-def test_what_nginx_shows_while_it_reloads_is_no_finding() -> None:
+def test_an_old_certificate_during_a_reload_is_no_finding() -> None:
     """The workers of before answer for a moment."""
     it = declared(**LETSENCRYPT)
     issued(it, signed(), CA)
@@ -381,6 +385,6 @@ def test_what_nginx_shows_while_it_reloads_is_no_finding() -> None:
     reload = threading.Timer(0.3, context.load_cert_chain, [selection.serving_pair(it)])
     with serving(context) as web:
         reload.start()
-        found = list(certificate.findings(declared(**LETSENCRYPT, https_port=web.port)))
+        results = list(certificate.findings(declared(**LETSENCRYPT, https_port=web.port)))
     reload.join()
-    assert [finding.status for finding in found] == [OK]
+    assert [finding.status for finding in results] == [OK]

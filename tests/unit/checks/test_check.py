@@ -59,10 +59,10 @@ def it(host: Path, server: Server, release_standing: Path, empty_database: bytes
 
 def findings(it: DesiredState, *, thorough: bool = False) -> dict[str, list[Finding]]:
     """Return what the doctor finds, by subject."""
-    found: dict[str, list[Finding]] = {}
+    results: dict[str, list[Finding]] = {}
     for finding in check.run_checks(it, thorough=thorough):
-        found.setdefault(finding.subject, []).append(finding)
-    return found
+        results.setdefault(finding.subject, []).append(finding)
+    return results
 
 
 def one(it: DesiredState, subject: str, *, thorough: bool = False) -> Finding:
@@ -71,10 +71,10 @@ def one(it: DesiredState, subject: str, *, thorough: bool = False) -> Finding:
     return finding
 
 
-def test_a_good_host_is_well(it: DesiredState) -> None:
+def test_a_good_host_is_healthy(it: DesiredState) -> None:
     """Every subject is looked at, and nothing is wrong with any."""
-    found = findings(it)
-    assert set(found) - UNPRIVILEGED == {
+    results = findings(it)
+    assert set(results) - UNPRIVILEGED == {
         "answer",
         "installer",
         "database",
@@ -85,22 +85,22 @@ def test_a_good_host_is_well(it: DesiredState) -> None:
         "declared",
     }
     wrong = [
-        str(finding) for name, each in found.items() if name not in UNPRIVILEGED for finding in each if finding.remedy
+        str(finding) for name, each in results.items() if name not in UNPRIVILEGED for finding in each if finding.remedy
     ]
     assert wrong == []
     assert one(it, "version").message == f"Baïkal {VERSION}"
     assert one(it, "database").message == "has 0 accounts"
-    assert one(it, "mail").message == "is off: no invitations are sent, and clients are told so"
+    assert one(it, "mail").message == "is off: no invitations are sent, and clients can see that"
 
 
-def test_mail_that_is_kept_is_told_of_where_mail_is_off(it: DesiredState) -> None:
+def test_kept_mail_is_reported_even_if_mail_is_off(it: DesiredState) -> None:
     """Or nobody would learn that it was never sent."""
     sendmail.keep(b"To: bob@example.net\r\n\r\n", "it rains")
     finding = one(it, "mail")
     assert (finding.status, finding.message) == (WARNING, "1 message is kept and not sent, the first because it rains")
 
 
-def test_it_asks_as_a_stranger_would(it: DesiredState, server: Server) -> None:
+def test_the_check_sends_requests_without_a_login(it: DesiredState, server: Server) -> None:
     """By the declared name, over loopback, for DAV and for the installer."""
     findings(it)
     assert server.asked == [
@@ -130,7 +130,7 @@ def test_any_answer_but_401_is_a_failure(it: DesiredState, server: Server, statu
     assert "/var/log/nginx/error.log" in finding.remedy
 
 
-def test_a_server_that_is_closed_for_maintenance_is_told_as_such(it: DesiredState, server: Server) -> None:
+def test_maintenance_mode_is_reported(it: DesiredState, server: Server) -> None:
     """Not as one whose database is away; where it was interrupted, somebody has to know what it was."""
     server.statuses["/dav.php/"] = 503
     maintenance.on("upgrade")
@@ -138,24 +138,24 @@ def test_a_server_that_is_closed_for_maintenance_is_told_as_such(it: DesiredStat
 
 
 @pytest.mark.parametrize("status", [200, 302, 403])
-def test_an_installer_within_reach_is_a_failure(it: DesiredState, server: Server, status: int) -> None:
+def test_a_reachable_installer_is_a_failure(it: DesiredState, server: Server, status: int) -> None:
     """Only 404 says that nobody gets there."""
     server.statuses["/admin/install/"] = status
     finding = one(it, "installer")
     assert finding.status == FAILED
-    assert "anybody could take the server over" in finding.message
-    assert "close the port" in finding.remedy
+    assert "anyone could take over the server" in finding.message
+    assert "block the port" in finding.remedy
 
 
-def test_an_installer_that_somebody_opened_is_a_failure(it: DesiredState) -> None:
+def test_an_enabled_installer_is_a_failure(it: DesiredState) -> None:
     """Also while the web server still keeps it out of reach."""
     Path(paths.INSTALL_DISABLED).unlink()
-    found = findings(it)["installer"]
-    assert [finding.status for finding in found] == [OK, FAILED]
-    assert found[1].remedy == "run the deploy"
+    results = findings(it)["installer"]
+    assert [finding.status for finding in results] == [OK, FAILED]
+    assert results[1].remedy == "run the deploy"
 
 
-def test_nobody_answering_is_a_failure(it: DesiredState) -> None:
+def test_a_server_that_does_not_answer_is_a_failure(it: DesiredState) -> None:
     """With the address, the reason, and where to look."""
     finding = one(declared(tls="off", http_port=9), "answer")
     assert finding.status == FAILED
@@ -183,9 +183,9 @@ def test_a_server_with_tls_is_asked_over_tls(it: DesiredState) -> None:
     context.load_cert_chain(f"{declared().served}.pem")
     with serving(context) as running:
         secure = declared(https_port=running.port)
-        found = findings(secure)
-    assert found["answer"][0].status == OK
-    assert str(found["certificate"][0]).endswith("self-signed, for cal.example.org, 396 days left")
+        results = findings(secure)
+    assert results["answer"][0].status == OK
+    assert str(results["certificate"][0]).endswith("self-signed, for cal.example.org, 396 days left")
     assert it.tls == "off"
 
 
@@ -197,19 +197,19 @@ def test_a_missing_database_is_a_failure(it: DesiredState) -> None:
     assert "is not there" in finding.message
 
 
-def test_before_there_is_any_data_it_is_the_declared_server_that_is_asked(
+def test_without_data_the_declared_database_server_is_checked(
     it: DesiredState, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As in a container whose database has been away since its first start; or this host's file, until that is moved."""
     monkeypatch.setattr(postgresql, "Postgresql", Elsewhere)
     Path(paths.DATABASE_PASSWORD).write_text("secret\n", encoding="ascii")
     settings = {"database": "pgsql", "database_host": "db.example.org", "database_password": "secret"}
-    told = dataclasses.replace(it, database=declared(**settings).database)
+    served = dataclasses.replace(it, database=declared(**settings).database)
     Path(paths.BAIKAL_YAML).unlink()
-    finding = one(told, "database")
+    finding = one(served, "database")
     assert (finding.status, "elsewhere/baikal.sqlite is not there" in finding.message) == (FAILED, True)
     Path(paths.BAIKAL_YAML).write_text("database: {backend: sqlite}\n", encoding="utf-8")
-    assert one(told, "database").message == "has 0 accounts"
+    assert one(served, "database").message == "has 0 accounts"
 
 
 def test_a_damaged_database_is_a_failure(it: DesiredState) -> None:
@@ -230,12 +230,12 @@ def test_a_database_without_tables_is_a_failure(it: DesiredState) -> None:
     assert "no such table: users" in finding.message
 
 
-def test_a_thorough_look_reads_the_whole_database(it: DesiredState) -> None:
+def test_a_thorough_check_reads_the_whole_database(it: DesiredState) -> None:
     """And says so."""
     assert one(it, "database", thorough=True).message == "has 0 accounts and is sound"
 
 
-def test_a_release_that_somebody_edited_is_a_failure(it: DesiredState, host: Path) -> None:
+def test_an_edited_release_is_a_failure(it: DesiredState, host: Path) -> None:
     """Whoever looks thoroughly learns of it; every deploy notices it too."""
     installed(release_zip(host / "baikal.zip"))
     assert one(it, "code", thorough=True).status == OK
@@ -245,16 +245,16 @@ def test_a_release_that_somebody_edited_is_a_failure(it: DesiredState, host: Pat
 
 
 @pytest.mark.parametrize("what", ["code", "data", "declared", "missing"])
-def test_versions_that_are_not_one_are_a_failure(it: DesiredState, release_standing: Path, what: str) -> None:
+def test_different_versions_are_a_failure(it: DesiredState, release_standing: Path, what: str) -> None:
     """Code, data and declaration must agree; each of the three is named."""
     if what == "code":
         (release_standing / "Core/Distrib.php").write_text(distrib("0.11.1"), encoding="utf-8")
     elif what == "missing":
         Path(paths.CURRENT).unlink()
     elif what == "data":
-        found = config.read()
-        found["system"]["configured_version"] = "0.11.1"
-        config.write(found)
+        configuration = config.read()
+        configuration["system"]["configured_version"] = "0.11.1"
+        config.write(configuration)
     else:
         it = declare_other(it)
     finding = one(it, "version")
@@ -270,7 +270,7 @@ def declare_other(it: DesiredState) -> DesiredState:
     return dataclasses.replace(it, version="0.11.1")
 
 
-def test_a_certificate_that_cannot_serve_is_a_failure(it: DesiredState) -> None:
+def test_an_unusable_certificate_is_a_failure(it: DesiredState) -> None:
     """As where nothing of it is there; each way in which it can't is told by the tests of validity."""
     own = declared(tls="files", tls_certificate="/not/there.pem", tls_key="/not/there.key", https_port=it.port)
     finding = one(own, "certificate")
@@ -284,7 +284,7 @@ def test_a_certificate_that_ends_soon_is_a_warning(it: DesiredState, monkeypatch
     monkeypatch.setattr(certificate, "RENEW_DAYS", 397)
     finding = one(declared(https_port=it.port), "certificate")
     assert (finding.status, finding.message) == (WARNING, "it has 396 days left")
-    assert finding.remedy == "run the deploy: that makes a new one"
+    assert finding.remedy == "run the deploy; this creates a new one"
 
 
 @pytest.mark.parametrize("name", ["CONFIG", "SPECIFIC", "STATE", "TLS"])
@@ -292,9 +292,9 @@ def test_data_that_others_can_read_is_a_failure(it: DesiredState, name: str) -> 
     """Each directory that must be private is looked at."""
     path = Path(getattr(paths, name))
     path.chmod(0o755)
-    assert f"{path} is open to others" in [finding.message for finding in findings(it)["permissions"]]
+    assert f"{path} can be read by other users" in [finding.message for finding in findings(it)["permissions"]]
     path.chmod(0o700)
-    assert f"{path} is open to others" not in [finding.message for finding in findings(it)["permissions"]]
+    assert f"{path} can be read by other users" not in [finding.message for finding in findings(it)["permissions"]]
 
 
 @pytest.mark.parametrize("mode", [0o664, 0o646])
@@ -303,27 +303,27 @@ def test_code_that_others_can_change_is_a_failure(it: DesiredState, release_stan
     script = release_standing / "html/dav.php"
     script.chmod(mode)
     messages = [finding.message for finding in findings(it)["permissions"]]
-    assert f"{paths.CURRENT}/html/dav.php can be changed by others than root" in messages
+    assert f"{paths.CURRENT}/html/dav.php can be changed by users other than root" in messages
 
 
-def test_roots_own_code_is_well(it: DesiredState, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_code_that_only_root_can_change_is_ok(it: DesiredState, monkeypatch: pytest.MonkeyPatch) -> None:
     """Directories that are root's on every system pass, whoever runs the tests."""
     for name in ("CODE", "CURRENT", "LIBRARY"):
         monkeypatch.setattr(paths, name, "/usr")
     assert [str(finding) for finding in check._permissions()] == [
-        str(Finding("permissions", OK, "code is root's, data is private"))
+        str(Finding("permissions", OK, "only root can change the code, and other users can't read the data"))
     ]
     assert it.version == VERSION
 
 
-def test_little_room_is_a_warning(it: DesiredState, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_little_free_disk_space_is_a_warning(it: DesiredState, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before writing fails."""
     assert one(it, "disk").status == OK
     monkeypatch.setattr(check, "LEAST_FREE_MB", 2**40)
     assert one(it, "disk").status == WARNING
 
 
-def test_what_differs_from_the_declaration_is_a_warning(it: DesiredState) -> None:
+def test_a_difference_from_the_settings_is_a_warning(it: DesiredState) -> None:
     """Each step that a deploy would take is named."""
     other = declared(tls="off", http_port=it.port, timezone="Europe/Paris", caldav=False)
     finding = one(other, "declared")
@@ -332,37 +332,37 @@ def test_what_differs_from_the_declaration_is_a_warning(it: DesiredState) -> Non
     assert "run the deploy" in finding.remedy
 
 
-def test_one_broken_thing_hides_no_other(it: DesiredState, server: Server) -> None:
+def test_one_failure_hides_no_other(it: DesiredState, server: Server) -> None:
     """Whatever one examination runs into, the others are made."""
     Path(paths.BAIKAL_YAML).write_text("system: [", encoding="utf-8")
     server.statuses["/dav.php/"] = 500
-    found = findings(it)
-    failed = {name for name, each in found.items() if FAILED in [finding.status for finding in each]}
+    results = findings(it)
+    failed = {name for name, each in results.items() if FAILED in [finding.status for finding in each]}
     assert {"answer", "version", "declared"} <= failed
-    assert found["database"][0].status == OK
+    assert results["database"][0].status == OK
 
 
-def test_a_failure_is_looked_at_again_for_a_while(it: DesiredState, server: Server) -> None:
+def test_a_failed_check_is_repeated_for_a_while(it: DesiredState, server: Server) -> None:
     """A service that was just reloaded needs a moment."""
     server.statuses["/dav.php/"] = 502
     heal = threading.Timer(0.15, server.statuses.update, [{"/dav.php/": 401}])
     heal.start()
-    found = {finding.subject: finding for finding in check.run_checks(it, wait_s=5)}
+    results = {finding.subject: finding for finding in check.run_checks(it, wait_s=5)}
     heal.join()
-    assert found["answer"].status == OK
+    assert results["answer"].status == OK
 
 
-def test_with_all_patience_a_relay_is_logged_in_to_once(it: DesiredState, host: Path, tmp_path: Path) -> None:
+def test_repeated_checks_log_in_to_a_relay_only_once(it: DesiredState, host: Path, tmp_path: Path) -> None:
     """What fails is looked at again for a while, but whoever tries a wrong password again and again is locked out."""
     assert host.is_dir()
     with relaying(tmp_path, Answers(login="535 no")) as answers:
         wrong = Mail(mode="relay", sender="cal@lab.test", relay=relay(tmp_path, answers.port), selector="")
-        found = check.run_checks(dataclasses.replace(it, mail=wrong, version="0.11.1"), wait_s=1)
-    assert FAILED in [finding.status for finding in found if finding.subject == "mail"]
+        results = check.run_checks(dataclasses.replace(it, mail=wrong, version="0.11.1"), wait_s=1)
+    assert FAILED in [finding.status for finding in results if finding.subject == "mail"]
     assert answers.heard.count("AUTH") == 1
 
 
-def test_without_patience_a_failure_is_said_at_once(it: DesiredState, server: Server) -> None:
+def test_without_waiting_a_failure_is_reported_at_once(it: DesiredState, server: Server) -> None:
     """A timer that asks every minute wants to know now."""
     server.statuses["/dav.php/"] = 502
     start = time.monotonic()
@@ -378,7 +378,7 @@ def test_only_failures_make_a_host_unhealthy() -> None:
     assert not check.healthy([fine, failed, fine])
 
 
-def test_the_report_is_a_line_each() -> None:
+def test_the_report_has_a_line_for_each_finding() -> None:
     """Status, subject, message, and the remedy where there is one."""
     text = check.report([Finding("disk", OK, "fine"), Finding("tls", FAILED, "bad", "mend it")], as_json=False)
     assert [line.split() for line in text.splitlines()] == [
@@ -387,21 +387,21 @@ def test_the_report_is_a_line_each() -> None:
     ]
 
 
-def test_the_report_for_machines_has_the_verdict() -> None:
+def test_the_json_report_has_the_result() -> None:
     """Whether it is healthy, what is pending, and every finding."""
     every = [Finding("declared", WARNING, "still to do: x", "deploy"), Finding("disk", FAILED, "voll: ä")]
-    said = json.loads(check.report(every, as_json=True))
-    assert said["healthy"] is False
-    assert said["pending"] == ["still to do: x"]
-    assert said["findings"][1] == {"subject": "disk", "status": "failed", "message": "voll: ä", "remedy": ""}
+    report = json.loads(check.report(every, as_json=True))
+    assert report["healthy"] is False
+    assert report["pending"] == ["still to do: x"]
+    assert report["findings"][1] == {"subject": "disk", "status": "failed", "message": "voll: ä", "remedy": ""}
 
 
 @pytest.mark.parametrize("due", [True, False])
-def test_the_report_for_machines_says_whether_a_certificate_is_to_be_asked_for(*, due: bool) -> None:
+def test_the_json_report_tells_whether_a_certificate_must_be_requested(*, due: bool) -> None:
     """Whatever else is so."""
     assert json.loads(check.report([], as_json=True, due=due))["due"] is due
 
 
-def test_nothing_is_pending_where_everything_is_as_declared() -> None:
+def test_nothing_is_pending_if_the_host_matches_the_settings() -> None:
     """The deploy reads this to know that there is nothing to apply."""
     assert json.loads(check.report([Finding("declared", OK, "x")], as_json=True))["pending"] == []

@@ -31,20 +31,20 @@ def through(folder: Path, answers: Answers) -> list[Finding]:
 @pytest.mark.parametrize(
     ("answers", "status", "message"),
     [
-        (Answers(), OK, "the relay localhost takes mail from us"),
+        (Answers(), OK, "the relay localhost accepts mail from this host"),
         (Answers(starttls=False), FAILED, "localhost:{} doesn't offer STARTTLS, so nothing is sent to it"),
         (Answers(greeting="421 busy"), WARNING, "localhost:{} answers 421 busy"),
     ],
     ids=["good", "wrong", "for now"],
 )
-def test_the_relay_is_asked(tmp_path: Path, answers: Answers, status: str, message: str) -> None:
+def test_the_relay_is_checked(tmp_path: Path, answers: Answers, status: str, message: str) -> None:
     """What may pass by itself is no failure, because mail is kept meanwhile."""
     (finding,) = through(tmp_path, answers)
     assert (finding.status, finding.message) == (status, message.format(answers.port))
     assert bool(finding.remedy) == (status != OK)
 
 
-def test_without_a_relay_records_and_organisers_are_looked_at(
+def test_without_a_relay_dns_records_and_organizers_are_checked(
     connection: sqlite_file.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A mail server of one's own is believed for what DNS says."""
@@ -52,6 +52,6 @@ def test_without_a_relay_records_and_organisers_are_looked_at(
     connection.execute("INSERT INTO principals (uri) VALUES ('principals/jo')")
     connection.commit()
     words = ("example.org has no SPF record", "example.org has no DMARC record", "nothing is sent for jo")
-    found = list(mail.delivery_findings(mailing("postfix")))
-    assert [finding.status for finding in found] == [WARNING] * 3
-    assert all(finding.message.startswith(word) for finding, word in zip(found, words, strict=True))
+    results = list(mail.delivery_findings(mailing("postfix")))
+    assert [finding.status for finding in results] == [WARNING] * 3
+    assert all(finding.message.startswith(word) for finding, word in zip(results, words, strict=True))

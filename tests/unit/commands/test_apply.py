@@ -62,9 +62,9 @@ def _quick(monkeypatch: pytest.MonkeyPatch, empty_database: bytes, pair: str) ->
 
 def bring(it: DesiredState) -> list[str]:
     """Apply ``it``, and return what was said."""
-    said: list[str] = []
-    apply.apply(it, said.append)
-    return said
+    messages: list[str] = []
+    apply.apply(it, messages.append)
+    return messages
 
 
 def tables() -> dict[str, list[Any]]:
@@ -103,13 +103,13 @@ def system() -> dict[str, Any]:
     return config.read()["system"]
 
 
-def test_a_fresh_host_ends_up_as_declared() -> None:
+def test_a_new_host_matches_the_settings() -> None:
     """Certificate, database, closed installer, accounts, configuration with the administrator, and a memory of it."""
     it = declared(**WANTED, timezone="UTC")
-    said = bring(it)
-    assert said[0].startswith("make a self-signed certificate: ")
-    assert said[1:4] == [f"have Baïkal {VERSION} serve", "make the database", "close the web installer"]
-    assert said[-2:] == ["set in baikal.yaml: all of it", "remember which passwords were declared"]
+    messages = bring(it)
+    assert messages[0].startswith("make a self-signed certificate: ")
+    assert messages[1:4] == [f"activate Baïkal {VERSION}", "create the database", "disable the web installer"]
+    assert messages[-2:] == ["set in baikal.yaml: all of it", "record which passwords were declared"]
     assert Path(paths.INSTALL_DISABLED).is_file()
     assert Path(f"{it.served}.pem").is_file()
     assert system()["admin_passwordhash"] == it.admin_hash
@@ -129,14 +129,14 @@ def test_a_second_run_changes_nothing(host: Path) -> None:
     assert tree(host) == before
 
 
-def test_a_plan_says_what_a_run_would_do_and_does_nothing(host: Path) -> None:
+def test_a_plan_lists_the_steps_and_takes_none(host: Path) -> None:
     """On a fresh host, and on one where something differs."""
     it = declared(**WANTED)
     before = tree(host)
     planned = steps.pending(it)
     assert tree(host) == before
-    assert "make the database" in planned
-    assert "make 2 accounts" in planned
+    assert "create the database" in planned
+    assert "create 2 accounts" in planned
     bring(it)
     other = declared(users=[user("jo", password="new")], timezone="UTC", caldav=False)
     before = tree(host)
@@ -146,14 +146,14 @@ def test_a_plan_says_what_a_run_would_do_and_does_nothing(host: Path) -> None:
     assert planned == bring(other)
 
 
-def test_only_what_differs_is_done() -> None:
+def test_only_differences_are_changed() -> None:
     """One changed setting is one step, named."""
     bring(declared(**WANTED))
     assert bring(declared(**WANTED, carddav=False)) == ["set in baikal.yaml: card_enabled"]
     assert system()["card_enabled"] is False
 
 
-def test_files_with_verifiers_are_their_owners_alone() -> None:
+def test_files_with_verifiers_are_only_readable_for_their_owner() -> None:
     """The memory of passwords, the configuration, the database."""
     bring(declared(**WANTED))
     for path in (paths.APPLIED, paths.BAIKAL_YAML, paths.SQLITE, f"{declared().served}.pem"):
@@ -162,21 +162,21 @@ def test_files_with_verifiers_are_their_owners_alone() -> None:
 
 def test_nothing_on_the_host_has_a_password(host: Path) -> None:
     """Neither in a file nor in what was said."""
-    said = bring(declared(admin_password="hunter2-hunter2", users=[user(password="hunter3-hunter3")]))
-    everything = b"".join(tree(host).values()) + "".join(said).encode()
+    messages = bring(declared(admin_password="hunter2-hunter2", users=[user(password="hunter3-hunter3")]))
+    everything = b"".join(tree(host).values()) + "".join(messages).encode()
     assert b"hunter" not in everything
 
 
 def test_the_administrators_password_is_set_when_its_declaration_changes() -> None:
     """And not on every run: what was chosen in the admin pages stays."""
     bring(declared())
-    found = config.read()
-    found["system"]["admin_passwordhash"] = "chosen"
-    config.write(found)
+    configuration = config.read()
+    configuration["system"]["admin_passwordhash"] = "chosen"
+    config.write(configuration)
     assert bring(declared()) == []
     assert system()["admin_passwordhash"] == "chosen"
     other = declared(admin_password="another")
-    assert bring(other) == ["set in baikal.yaml: admin_passwordhash", "remember which passwords were declared"]
+    assert bring(other) == ["set in baikal.yaml: admin_passwordhash", "record which passwords were declared"]
     assert system()["admin_passwordhash"] == other.admin_hash
 
 
@@ -186,11 +186,11 @@ def test_a_users_password_is_set_when_its_declaration_changes() -> None:
     execute("UPDATE users SET digesta1 = 'chosen'")
     assert bring(declared(users=[user("jo")])) == []
     other = declared(users=[user("jo", password="another")])
-    assert bring(other) == ["set the declared password of jo", "remember which passwords were declared"]
+    assert bring(other) == ["set the declared password of jo", "record which passwords were declared"]
     assert tables()["users"] == [("jo", other.users[0].digest)]
 
 
-def test_declaring_somebody_again_resets_no_password() -> None:
+def test_declaring_an_account_again_resets_no_password() -> None:
     """Who was taken out of the settings for a while is remembered."""
     bring(declared(users=[user("jo")]))
     execute("UPDATE users SET digesta1 = 'chosen'")
@@ -199,7 +199,7 @@ def test_declaring_somebody_again_resets_no_password() -> None:
     assert tables()["users"] == [("jo", "chosen")]
 
 
-def test_somebody_who_comes_back_after_a_removal_gets_the_declared_password() -> None:
+def test_an_account_that_was_removed_and_declared_again_gets_the_declared_password() -> None:
     """The old account's memory went with it."""
     bring(declared(users=[user("jo")]))
     bring(declared(users=[{"name": "jo", "state": "absent"}]))
@@ -209,12 +209,12 @@ def test_somebody_who_comes_back_after_a_removal_gets_the_declared_password() ->
     assert steps.pending(it) == []
 
 
-def test_removing_an_account_keeps_the_database_as_it_was(host: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_removing_an_account_makes_an_archive_first(host: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The copy has the account, is root's alone, and its place is said."""
     bring(declared(**WANTED))
-    said = bring(declared(users=[{"name": "jo", "state": "absent"}, user("ann")]))
-    assert said[:2] == [
-        "back up everything before jo are removed",
+    messages = bring(declared(users=[{"name": "jo", "state": "absent"}, user("ann")]))
+    assert messages[:2] == [
+        "make a backup before the accounts are removed: jo",
         "remove the account jo with its calendars and address books",
     ]
     (copy,) = Path(paths.BACKUPS).iterdir()
@@ -228,7 +228,7 @@ def test_removing_an_account_keeps_the_database_as_it_was(host: Path, capsys: py
     assert host.is_dir()
 
 
-def test_without_anybody_to_remove_there_is_no_backup() -> None:
+def test_without_a_removal_no_archive_is_made() -> None:
     """An absent account that is gone already costs nothing."""
     it = declared(users=[{"name": "gone", "state": "absent"}])
     bring(it)
@@ -239,25 +239,23 @@ def test_without_anybody_to_remove_there_is_no_backup() -> None:
 def hold(version: str) -> None:
     """Have data of another version."""
     bring(declared())
-    found = config.read()
-    found["system"]["configured_version"] = version
-    config.write(found)
+    configuration = config.read()
+    configuration["system"]["configured_version"] = version
+    config.write(configuration)
 
 
-def test_data_of_a_newer_version_is_not_touched(host: Path) -> None:
+def test_data_of_a_newer_version_is_not_changed(host: Path) -> None:
     """Baïkal never goes back: the sentence says what to run, and nothing was done."""
     hold("0.13.0")
     before = tree(host)
     for act in (bring, steps.pending):
-        with pytest.raises(
-            HostError, match=r"the data is of Baïkal 0\.13\.0, and 0\.12\.1 is older.* run a release that"
-        ):
+        with pytest.raises(HostError, match=r"the data is of Baïkal 0\.13\.0; 0\.12\.1 is older.* use release"):
             act(declared(**WANTED))
     assert tree(host) == before
 
 
 @needs_php
-def test_data_of_an_older_version_is_upgraded_and_brought_to_what_is_declared(release_standing: Path) -> None:
+def test_data_of_an_older_version_is_upgraded_and_settings_are_applied(release_standing: Path) -> None:
     """All of it before anybody uses it; what an upgrade makes, only the upgraded data tells."""
     shutil.rmtree(release_standing)
     stand_release()
@@ -273,11 +271,11 @@ def test_data_of_an_older_version_is_upgraded_and_brought_to_what_is_declared(re
 
 @needs_php
 @pytest.mark.usefixtures("host")
-def test_an_upgrade_that_fails_leaves_everything_as_it_was() -> None:
+def test_a_failed_upgrade_changes_nothing() -> None:
     """The release that stands here has no upgrade to run."""
     hold("0.11.1")
     before = tree(Path(paths.DATA))
-    with pytest.raises(HostError, match=r"the upgrade from Baïkal 0\.11\.1 to 0\.12\.1 failed, and all is as it was: "):
+    with pytest.raises(HostError, match=r"the upgrade from Baïkal 0\.11\.1 to 0\.12\.1 failed and was rolled back: "):
         bring(declared(**WANTED))
     assert tree(Path(paths.DATA)) == before
     assert release.current() == VERSION
@@ -291,7 +289,7 @@ def test_a_database_that_vanished_is_not_replaced_by_an_empty_one(host: Path) ->
     for path in Path(paths.SQLITE).parent.iterdir():
         path.unlink()
     before = tree(host)
-    with pytest.raises(HostError, match=r"restore it from a backup, .*or, to start empty, move the yaml away"):
+    with pytest.raises(HostError, match=r"restore a backup, .*or, to start empty, move the yaml file away"):
         bring(declared())
     assert tree(host) == before
 
@@ -307,28 +305,28 @@ def test_a_damaged_configuration_stops_everything(host: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "{", "[1"])
-def test_a_damaged_memory_of_passwords_costs_only_itself(content: str) -> None:
+def test_a_damaged_file_of_applied_passwords_is_replaced(content: str) -> None:
     """Declared passwords count again, and the file is written anew."""
     it = declared(users=[user("jo")])
     bring(it)
     Path(paths.APPLIED).write_text(content, encoding="utf-8")
-    assert bring(it) == ["remember which passwords were declared"]
+    assert bring(it) == ["record which passwords were declared"]
     assert json.loads(Path(paths.APPLIED).read_text(encoding="utf-8"))["jo"] == accounts.fingerprint(it.users[0].digest)
 
 
-def test_an_installer_that_somebody_opened_is_closed() -> None:
+def test_an_enabled_installer_is_disabled() -> None:
     """That file is what keeps strangers from the database form."""
     bring(declared())
     Path(paths.INSTALL_DISABLED).unlink()
-    assert bring(declared()) == ["close the web installer"]
+    assert bring(declared()) == ["disable the web installer"]
     assert Path(paths.INSTALL_DISABLED).is_file()
 
 
-def test_an_index_that_somebody_dropped_comes_back() -> None:
+def test_a_dropped_index_is_created_again() -> None:
     """Speed is a declared state as well."""
     bring(declared())
     execute("DROP INDEX baikalctl_cards_uri")
-    assert bring(declared()) == ["make the database fast: index baikalctl_cards_uri"]
+    assert bring(declared()) == ["add indexes and triggers to the database: index baikalctl_cards_uri"]
     assert steps.pending(declared()) == []
 
 
@@ -348,14 +346,14 @@ def number(request: pytest.FixtureRequest) -> int:
 
 
 @pytest.mark.parametrize("number", range(15), indirect=True)
-def test_a_first_run_that_is_interrupted_anywhere_is_finished_by_the_next(number: int) -> None:
+def test_a_first_run_interrupted_at_any_step_is_finished_by_the_next(number: int) -> None:
     """Whichever sentence was the last, the next run ends where an undisturbed one does; accounts come all or none."""
     it = declared(**WANTED)
-    said = []
+    messages = []
 
     def interrupt(sentence: str) -> None:
-        said.append(sentence)
-        if len(said) > number:
+        messages.append(sentence)
+        if len(messages) > number:
             raise PulledPlug
 
     with contextlib.suppress(PulledPlug):
@@ -369,18 +367,18 @@ def test_a_first_run_that_is_interrupted_anywhere_is_finished_by_the_next(number
 
 
 @pytest.mark.parametrize("number", range(8), indirect=True)
-def test_a_later_run_that_is_interrupted_leaves_accounts_as_they_were(number: int) -> None:
+def test_an_interrupted_later_run_changes_no_accounts(number: int) -> None:
     """Of several changes to accounts, all are made or none."""
     bring(declared(**WANTED))
     before = tables()
     it = declared(
         users=[user("jo", password="new"), {"name": "ann", "state": "absent"}, user("bob", display_name="Bob")]
     )
-    said = []
+    messages = []
 
     def interrupt(sentence: str) -> None:
-        said.append(sentence)
-        if len(said) > number:
+        messages.append(sentence)
+        if len(messages) > number:
             raise PulledPlug
 
     with contextlib.suppress(PulledPlug):
@@ -394,18 +392,18 @@ def test_a_later_run_that_is_interrupted_leaves_accounts_as_they_were(number: in
 
 @as_root
 @pytest.mark.parametrize("name", ["BAIKAL_YAML", "SQLITE", "INSTALL_DISABLED"])
-def test_what_was_taken_from_its_owner_is_given_back(name: str) -> None:
+def test_a_wrong_owner_is_corrected(name: str) -> None:
     """As after ``sudo cp`` of a backup: PHP could no longer write."""
     bring(declared())
     file = Path(getattr(paths, name))
     os.chown(file, 65534, 65534)
     file.chmod(0o644)
-    assert bring(declared()) == [f"give {file} back to {paths.USER}, for it alone"]
+    assert bring(declared()) == [f"change the owner of {file} to {paths.USER}, mode 0600"]
     assert (file.stat().st_uid, stat.S_IMODE(file.stat().st_mode)) == (0, 0o600)
 
 
 @as_root
-def test_a_link_in_the_place_of_data_is_not_followed(host: Path) -> None:
+def test_a_link_in_place_of_data_is_not_followed(host: Path) -> None:
     """Root gives nothing away that a link leads to."""
     bring(declared())
     outside = host / "outside"
@@ -420,20 +418,20 @@ def test_a_link_in_the_place_of_data_is_not_followed(host: Path) -> None:
 
 
 @as_root
-def test_a_host_without_the_account_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_host_without_the_account_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     """Somebody removed it, and the deploy makes it again."""
     monkeypatch.setattr(paths, "USER", "no-such-account")
     with pytest.raises(HostError, match=r"there is no account no-such-account: .*run the deploy first"):
         steps.pending(declared())
 
 
-def test_data_in_another_database_than_declared_is_not_left_behind(host: Path) -> None:
+def test_data_in_another_database_than_declared_is_an_error(host: Path) -> None:
     """An empty database in its place would serve nobody: what to do is said, and nothing is touched."""
     bring(declared(**WANTED))
     server = {"database": "pgsql", "database_host": "db.example.org", "database_password": "hunter2"}
     Path(paths.DATABASE_PASSWORD).write_text("hunter2\n", encoding="ascii")
     before = tree(host)
-    with pytest.raises(HostError, match=r"is in the database .*; take it there with baikalctl database move") as caught:
+    with pytest.raises(HostError, match=r"is in the database .*; run baikalctl database move") as caught:
         bring(declared(**WANTED, **server))
     assert "hunter2" not in str(caught.value)
     assert tree(host) == before

@@ -58,9 +58,9 @@ def old(host: Path) -> OldInstallation:
 
 def move_in(old: OldInstallation, *, replace: bool = False) -> list[str]:
     """Import, and return what was said."""
-    said: list[str] = []
-    import_.import_(old.folder, VERSION, replace=replace, say=said.append)
-    return said
+    messages: list[str] = []
+    import_.import_(old.folder, VERSION, replace=replace, say=messages.append)
+    return messages
 
 
 def digests(path: str) -> dict[str, str]:
@@ -85,30 +85,30 @@ def kept() -> list[Path]:
 
 
 @pytest.mark.parametrize("version", ["0.9.5", "0.10.1", "0.11.1"])
-def test_an_old_installation_moves_in_with_everything(host: Path, version: str) -> None:
+def test_an_old_installation_is_imported_completely(host: Path, version: str) -> None:
     """Accounts with their passwords and all settings; migrated, said in numbers, and not a byte of it changed."""
     old = build(host / "old", version)
     before, wanted = listing(old.folder), digests(str(old.database))
-    said = move_in(old)
+    messages = move_in(old)
     assert listing(old.folder) == before
-    assert said == [
-        f"take over Baïkal {version}, migrated to {VERSION}",
-        "clients are told to come again in a moment",
-        f"taken over: Baïkal {version} → {VERSION}, {COUNTS}",
+    assert messages == [
+        f"import Baïkal {version}, migrated to {VERSION}",
+        "clients get status 503 (try again later) until this is done",
+        f"imported: Baïkal {version} → {VERSION}, {COUNTS}",
     ]
     assert digests(paths.SQLITE) == wanted
-    found = config.read()
-    assert found["system"]["configured_version"] == VERSION
-    assert found["system"]["invite_from"] == "calendar@old.example.org"
-    assert found["database"]["sqlite_file"] == paths.SQLITE
-    assert found["database"]["encryption_key"] == "5d5b6ed8eb6ac7f5e0c0ab4b9a9c4a9b"
-    assert found["database"]["mysql"] is False
+    configuration = config.read()
+    assert configuration["system"]["configured_version"] == VERSION
+    assert configuration["system"]["invite_from"] == "calendar@old.example.org"
+    assert configuration["database"]["sqlite_file"] == paths.SQLITE
+    assert configuration["database"]["encryption_key"] == "5d5b6ed8eb6ac7f5e0c0ab4b9a9c4a9b"
+    assert configuration["database"]["mysql"] is False
     assert Path(paths.INSTALL_DISABLED).is_file()
     assert leftovers() == []
     assert not kept(), "there was nothing"
 
 
-def test_a_volume_that_is_still_empty_gets_what_the_data_needs(old: OldInstallation) -> None:
+def test_an_empty_volume_gets_all_directories(old: OldInstallation) -> None:
     """Only the volume itself is there, as a new container has it."""
     for folder in (paths.CONFIG, paths.SPECIFIC, paths.STATE, paths.SESSIONS, paths.TLS):
         shutil.rmtree(folder)
@@ -118,7 +118,7 @@ def test_a_volume_that_is_still_empty_gets_what_the_data_needs(old: OldInstallat
     assert modes == {0o700}
 
 
-def test_the_directory_above_is_understood_too(old: OldInstallation) -> None:
+def test_the_parent_directory_is_accepted(old: OldInstallation) -> None:
     """As a release's zip unpacks: with baikal/ in it."""
     above = old.folder.with_name("www")
     above.mkdir()
@@ -127,7 +127,7 @@ def test_the_directory_above_is_understood_too(old: OldInstallation) -> None:
     assert names(paths.SQLITE) == ACCOUNTS
 
 
-def test_a_relative_path_is_understood(old: OldInstallation, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_relative_path_is_accepted(old: OldInstallation, monkeypatch: pytest.MonkeyPatch) -> None:
     """As somebody types it."""
     monkeypatch.chdir(old.folder.parent)
     move_in(OldInstallation(Path(old.folder.name)))
@@ -138,37 +138,39 @@ def test_a_second_import_is_refused_without_replace(old: OldInstallation) -> Non
     """Nobody's data is replaced by mistake."""
     move_in(old)
     before = listing(Path(paths.SPECIFIC))
-    assert "there is data here already" in refusal(old)
+    assert "this host already has data" in refusal(old)
     assert "--replace" in refusal(old)
     assert listing(Path(paths.SPECIFIC)) == before
 
 
-@pytest.mark.parametrize("there", ["yaml", "database"])
-def test_half_of_an_installation_is_data_too(old: OldInstallation, there: str) -> None:
+@pytest.mark.parametrize("existing", ["yaml", "database"])
+def test_an_incomplete_installation_counts_as_data(old: OldInstallation, existing: str) -> None:
     """A yaml or a database alone."""
-    shutil.copy(old.yaml if there == "yaml" else old.database, paths.BAIKAL_YAML if there == "yaml" else paths.SQLITE)
-    assert "there is data here already" in refusal(old)
+    shutil.copy(
+        old.yaml if existing == "yaml" else old.database, paths.BAIKAL_YAML if existing == "yaml" else paths.SQLITE
+    )
+    assert "this host already has data" in refusal(old)
     move_in(old, replace=True)
     files = [str(path.relative_to(kept()[0])) for path in kept()[0].rglob("*") if path.is_file()]
-    assert sorted(files) == sorted([staging.SECTION, staging.YAML if there == "yaml" else staging.SQLITE])
+    assert sorted(files) == sorted([staging.SECTION, staging.YAML if existing == "yaml" else staging.SQLITE])
 
 
-def test_what_is_replaced_is_kept(old: OldInstallation, connection: sqlite_file.Connection) -> None:
+def test_replaced_data_is_kept(old: OldInstallation, connection: sqlite_file.Connection) -> None:
     """In the backups, and the sentence says where."""
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("INSERT INTO users (username, digesta1) VALUES ('before', 'x')")
     connection.commit()
     connection.close()
     Path(paths.BAIKAL_YAML).write_text("system: {configured_version: 0.12.1}\n", encoding="utf-8")
-    said = move_in(old, replace=True)
-    assert f"what is there is kept in {kept()[0]}" in said
+    messages = move_in(old, replace=True)
+    assert f"the existing data is kept in {kept()[0]}" in messages
     assert kept()[0].name.startswith("before-import-")
     assert names(str(kept()[0] / staging.SQLITE)) == ["before"]
     assert "0.12.1" in (kept()[0] / staging.YAML).read_text(encoding="utf-8")
     assert names(paths.SQLITE) == ACCOUNTS
 
 
-def test_a_damaged_database_can_be_replaced_and_is_kept_as_it_is(old: OldInstallation) -> None:
+def test_a_damaged_database_can_be_replaced_and_is_kept_unchanged(old: OldInstallation) -> None:
     """That is when people need it most."""
     Path(paths.SQLITE).write_bytes(b"no database" * 1000)
     Path(paths.SQLITE + "-wal").write_bytes(b"nor a log" * 1000)
@@ -179,7 +181,7 @@ def test_a_damaged_database_can_be_replaced_and_is_kept_as_it_is(old: OldInstall
     assert names(paths.SQLITE) == ACCOUNTS
 
 
-def test_a_write_ahead_log_of_the_old_installation_counts(old: OldInstallation) -> None:
+def test_a_write_ahead_log_of_the_old_installation_is_imported(old: OldInstallation) -> None:
     """Its server was killed: what was acknowledged stands in the log alone, and the log isn't touched."""
 
     def write_and_be_killed() -> None:
@@ -278,7 +280,7 @@ def test_an_old_server_that_never_pauses_in_write_ahead_mode_has_to_be_stopped(
     writer = threading.Thread(target=write)
     writer.start()
     try:
-        with pytest.raises(HostError, match="is being written to all the time; stop the old server, and run again"):
+        with pytest.raises(HostError, match="is written to all the time; stop the old server, and run this again"):
             move_in(old)
     finally:
         stop.set()
@@ -286,7 +288,7 @@ def test_an_old_server_that_never_pauses_in_write_ahead_mode_has_to_be_stopped(
     assert not Path(paths.SQLITE).exists()
 
 
-def test_the_path_in_the_yaml_is_the_old_containers(host: Path) -> None:
+def test_the_path_in_the_yaml_may_be_from_the_old_container(host: Path) -> None:
     """Also where the database has another name, and where that path exists here and is somebody else's."""
     (host / "var/www/baikal/Specific/db").mkdir(parents=True)
     foreign = host / "var/www/baikal/Specific/db/mine.sqlite"
@@ -308,7 +310,7 @@ def test_a_database_outside_of_the_installation_is_not_read(host: Path) -> None:
     assert names(paths.SQLITE) == ACCOUNTS
 
 
-def test_a_path_that_climbs_out_of_the_installation_is_not_followed(host: Path) -> None:
+def test_a_path_out_of_the_installation_is_not_followed(host: Path) -> None:
     """The yaml is somebody else's word."""
     old = build(host / "old", VERSION, sqlite="/x/Specific/../../secret")
     (host / "secret").write_bytes(b"secret")
@@ -317,16 +319,16 @@ def test_a_path_that_climbs_out_of_the_installation_is_not_followed(host: Path) 
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("wrong", "messages"),
     [
         (
             lambda old: shutil.rmtree(old.folder / "config"),
-            r"holds no installation .*expected config/baikal\.yaml and Sp",
+            r"contains no installation .*must contain config/baikal\.yaml and Sp",
         ),
-        (lambda old: shutil.rmtree(old.folder), r"holds no installation of Baïkal"),
+        (lambda old: shutil.rmtree(old.folder), r"contains no installation of Baïkal"),
         (
             lambda old: shutil.rmtree(old.folder / "Specific"),
-            r"the database isn't there: looked for .*give its Specific/",
+            r"the database .* does not exist; copy the old Specific/",
         ),
         (
             lambda old: old.yaml.write_text("system: [", encoding="utf-8"),
@@ -337,18 +339,20 @@ def test_a_path_that_climbs_out_of_the_installation_is_not_followed(host: Path) 
         (lambda old: old.yaml.write_text("system: a\n", encoding="utf-8"), r"baikal\.yaml can't be understood"),
         (
             lambda old: old.yaml.write_text("system: {}\n", encoding="utf-8"),
-            "no configured_version: .* never installed",
+            "no configured_version: .* never finished",
         ),
-        (lambda old: old.database.write_bytes(b"x" * 5000), r"db\.sqlite is damaged \(.+\); take a backup"),
+        (lambda old: old.database.write_bytes(b"x" * 5000), r"db\.sqlite is damaged \(.+\); use an undamaged backup"),
         (lambda old: old.database.write_bytes(b""), r"isn't Baïkal's \(no such table: users\)"),
         (lambda old: old.database.write_bytes(old.database.read_bytes()[:9000]), "is damaged"),
     ],
 )
-def test_what_cannot_be_taken_over_is_said(old: OldInstallation, wrong: object, said: str) -> None:
+def test_a_source_without_an_installation_is_refused_with_the_reason(
+    old: OldInstallation, wrong: object, messages: str
+) -> None:
     """With what was expected, or what to do; nothing is here afterwards."""
     assert callable(wrong)
     wrong(old)
-    with pytest.raises(HostError, match=said):
+    with pytest.raises(HostError, match=messages):
         move_in(old)
     assert not Path(paths.BAIKAL_YAML).exists()
     assert not Path(paths.SQLITE).exists()
@@ -361,41 +365,41 @@ def edit(old: OldInstallation, pattern: str, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("pattern", "text", "said"),
+    ("pattern", "text", "messages"),
     [
         (
             "backend: sqlite",
             "backend: pgsql",
-            "all is as it was: (the PostgreSQL database .* can't be reached|.*psycopg2)",
+            "was rolled back: (the PostgreSQL database .* can't be reached|.*psycopg2)",
         ),
-        ("backend: sqlite", "mysql: true", "all is as it was: (the MySQL database .* can't be reached|.*pymysql)"),
-        (re.escape(VERSION), "0.12.2", r"is of Baïkal 0\.12\.2, and 0\.12\.1 is older"),
-        (re.escape(VERSION), "0.2.3", "too new to migrate"),
+        ("backend: sqlite", "mysql: true", "was rolled back: (the MySQL database .* can't be reached|.*pymysql)"),
+        (re.escape(VERSION), "0.12.2", r"is of Baïkal 0\.12\.2; 0\.12\.1 is older"),
+        (re.escape(VERSION), "0.2.3", "can't migrate"),
     ],
 )
-def test_an_installation_that_cannot_be_taken_over_is_refused(
-    old: OldInstallation, pattern: str, text: str, said: str
+def test_an_installation_that_cannot_be_imported_is_refused(
+    old: OldInstallation, pattern: str, text: str, messages: str
 ) -> None:
     """It is too new or too old, or on a server that isn't reached."""
     edit(old, pattern, text)
     edit(old, "_host: ''", "_host: 127.0.0.1;port=1")
-    assert re.search(said, refusal(old))
+    assert re.search(messages, refusal(old))
 
 
-def test_an_installation_from_before_the_yaml_is_told_to_be_upgraded_first(old: OldInstallation) -> None:
+def test_an_installation_without_a_yaml_must_be_upgraded_first(old: OldInstallation) -> None:
     """Older than 0.7, with PHP files for its settings."""
     old.yaml.unlink()
     (old.folder / "Specific/config.php").touch()
     assert "older than 0.7, without a baikal.yaml; upgrade it to 0.9.5 first" in refusal(old)
 
 
-def test_the_hosts_own_data_is_no_source(old: OldInstallation) -> None:
+def test_the_hosts_own_data_is_refused_as_source(old: OldInstallation) -> None:
     """Somebody gave the target twice."""
     move_in(old)
-    assert "is where this host's own data lives" in refusal(OldInstallation(Path(paths.DATA)), replace=True)
+    assert "is this host's own data" in refusal(OldInstallation(Path(paths.DATA)), replace=True)
 
 
-def test_a_host_without_a_release_is_told_to_deploy_first(
+def test_a_host_without_a_release_must_be_deployed_first(
     old: OldInstallation, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """By the command, which asks what is current."""
@@ -410,12 +414,12 @@ def test_the_command_imports_into_the_current_release(old: OldInstallation, caps
     """And says what was taken over."""
     Path(paths.CURRENT).symlink_to(VERSION)
     assert main(["import", str(old.folder)]) == 0
-    assert f"taken over: Baïkal {VERSION} → {VERSION}, {COUNTS}\n" in capsys.readouterr().out
+    assert f"imported: Baïkal {VERSION} → {VERSION}, {COUNTS}\n" in capsys.readouterr().out
     assert main(["import", str(old.folder), "--replace"]) == 0
-    assert "what is there is kept in" in capsys.readouterr().out
+    assert "the existing data is kept in" in capsys.readouterr().out
 
 
-def test_data_that_a_container_serves_is_not_replaced(old: OldInstallation) -> None:
+def test_data_of_a_running_container_is_not_replaced(old: OldInstallation) -> None:
     """It holds its lock for as long as it runs."""
     with Path(paths.SERVING).open("w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -450,7 +454,7 @@ def as_nobody(act: Callable[[], object], host: Path) -> bool:
 
 @as_root
 @pytest.mark.parametrize("part", ["config/baikal.yaml", "config", "Specific/db/db.sqlite", "Specific"])
-def test_a_source_that_this_user_cannot_read_is_one_sentence(old: OldInstallation, host: Path, part: str) -> None:
+def test_an_unreadable_source_is_reported_in_one_line(old: OldInstallation, host: Path, part: str) -> None:
     """With the path and the remedy."""
     (old.folder / part).chmod(0o600)
 
@@ -462,7 +466,7 @@ def test_a_source_that_this_user_cannot_read_is_one_sentence(old: OldInstallatio
 
 
 @as_root
-def test_an_ordinary_user_can_move_in(old: OldInstallation, host: Path) -> None:
+def test_an_ordinary_user_can_import(old: OldInstallation, host: Path) -> None:
     """In a container that runs as one, where what is declared and the code are root's."""
     Path(paths.CURRENT).symlink_to(VERSION)
     assert as_nobody(lambda: move_in(old), host)
@@ -470,7 +474,7 @@ def test_an_ordinary_user_can_move_in(old: OldInstallation, host: Path) -> None:
     assert Path(paths.SQLITE).stat().st_uid == pwd.getpwnam("nobody").pw_uid
 
 
-def test_what_is_declared_on_a_machine_is_applied_to_what_moved_in(old: OldInstallation) -> None:
+def test_the_settings_of_a_machine_are_applied_to_imported_data(old: OldInstallation) -> None:
     """Its own accounts keep their passwords; the administrator's is the declared one; declared settings count."""
     it = declared(timezone="UTC")
     Path(paths.DECLARED).write_text(it.to_json(), encoding="utf-8")
@@ -482,7 +486,7 @@ def test_what_is_declared_on_a_machine_is_applied_to_what_moved_in(old: OldInsta
     assert (system["timezone"], system["dav_auth_type"]) == ("UTC", "Basic")
 
 
-def test_the_administrators_password_stays_the_declared_one_where_it_was_applied_before(old: OldInstallation) -> None:
+def test_the_administrators_password_stays_the_declared_one(old: OldInstallation) -> None:
     """A deploy came first, and remembers that it has set it."""
     it = declared()
     Path(paths.DECLARED).write_text(it.to_json(), encoding="utf-8")
@@ -492,24 +496,25 @@ def test_the_administrators_password_stays_the_declared_one_where_it_was_applied
     assert pending(it) == []
 
 
-def test_another_realm_is_said_and_kept(old: OldInstallation) -> None:
+def test_another_realm_is_reported_and_kept(old: OldInstallation) -> None:
     """It is part of every password's verifier; one of another realm is never set, as nobody could log in with it."""
     Path(paths.DECLARED).write_text(declared().to_json(), encoding="utf-8")
     apply.apply(declared(), lambda _: None)
     edit(old, "auth_realm: BaikalDAV", "auth_realm: SabreDAV")
     before = re.findall(r"admin_passwordhash: (\w+)", old.yaml.read_text(encoding="utf-8"))
-    said = move_in(old, replace=True)
+    messages = move_in(old, replace=True)
     assert any(
-        "its auth_realm is 'SabreDAV': the passwords of its accounts and of its administrator" in line for line in said
+        "its auth_realm is 'SabreDAV': the imported passwords of accounts and administrator still work" in line
+        for line in messages
     )
     system = config.read()["system"]
     assert (system["auth_realm"], system["admin_passwordhash"]) == ("SabreDAV", *before)
-    with pytest.raises(HostError, match="declared password of admin is of 'BaikalDAV', so its user could not log in"):
+    with pytest.raises(HostError, match="declared password of admin is for 'BaikalDAV', so this user could not log in"):
         apply.apply(declared(admin_password="another"), lambda _: None)
 
 
 @pytest.mark.usefixtures("untried")
-def test_an_import_that_is_killed_anywhere_leaves_an_empty_host_empty_or_all_of_it(old: OldInstallation) -> None:
+def test_an_import_killed_at_any_step_leaves_all_data_or_none(old: OldInstallation) -> None:
     """However far it came, the same command ends where an undisturbed one does, or is told that it is done."""
     before = listing(old.folder)
     seen = set()
@@ -517,22 +522,22 @@ def test_an_import_that_is_killed_anywhere_leaves_an_empty_host_empty_or_all_of_
         begun = bool(transaction.interrupted())
         transaction.recover(lambda _: None)
         assert maintenance.reason() == transaction.interrupted() == "", step
-        there = {Path(path).exists() for path in (paths.BAIKAL_YAML, paths.SQLITE)}
-        assert len(there) == 1, step
-        with pytest.raises(HostError, match="data here already") if there == {True} else contextlib.nullcontext():
+        existing = {Path(path).exists() for path in (paths.BAIKAL_YAML, paths.SQLITE)}
+        assert len(existing) == 1, step
+        with pytest.raises(HostError, match="already has data") if existing == {True} else contextlib.nullcontext():
             move_in(old)
         assert names(paths.SQLITE) == ACCOUNTS, step
         assert config.read()["system"]["configured_version"] == VERSION, step
         assert Path(paths.INSTALL_DISABLED).is_file()
         assert leftovers() == [], step
         assert not any(map(staging.holds, kept())), step
-        seen.add((begun, *there))
+        seen.add((begun, *existing))
     assert seen == {(False, False), (True, False), (False, True)}
     assert listing(old.folder) == before
 
 
 @pytest.mark.usefixtures("untried")
-def test_another_import_after_one_that_was_killed_begins_afresh(old: OldInstallation, host: Path) -> None:
+def test_an_import_after_a_killed_one_starts_from_the_beginning(old: OldInstallation, host: Path) -> None:
     """Nothing of the first is left, so the second is neither refused nor mixed with it."""
     other = build(host / "other", VERSION)
     edit(other, "old.example.org", "other.example.org")
@@ -544,23 +549,23 @@ def test_another_import_after_one_that_was_killed_begins_afresh(old: OldInstalla
     pytest.fail("it was never interrupted half-way")
 
 
-def test_help_says_what_a_source_is() -> None:
+def test_the_help_describes_the_source() -> None:
     """On the command line."""
     command = [sys.executable, "-m", "baikalctl", "import", "--help"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=HOME)
     assert "directory of the other installation, with config/ and Specific/" in " ".join(done.stdout.split())
 
 
-def test_what_was_kept_of_a_servers_database_is_taken_from_beside_its_yaml(host: Path, old: OldInstallation) -> None:
+def test_kept_rows_of_a_server_are_imported_from_the_folder(host: Path, old: OldInstallation) -> None:
     """Not from the server, which has other data by now, and may be away."""
     kept = host / "before-restore"
     for part in (staging.YAML, staging.SQLITE):
         (kept / part).parent.mkdir(parents=True, exist_ok=True)
     shutil.copy(old.yaml, kept / staging.YAML)
     shutil.copy(old.database, kept / staging.SQLITE)
-    found = config.understood(kept / staging.YAML)
-    found["database"] = {"backend": "mysql", "mysql_host": "nowhere.invalid"}
-    config.write(found, kept / staging.YAML)
+    configuration = config.understood(kept / staging.YAML)
+    configuration["database"] = {"backend": "mysql", "mysql_host": "nowhere.invalid"}
+    config.write(configuration, kept / staging.YAML)
     assert not isinstance(import_source.find(kept).database, Path)
     (kept / staging.SECTION).write_text('{"backend": "mysql"}', encoding="utf-8")
     assert import_source.find(kept).database == kept / staging.SQLITE

@@ -38,19 +38,19 @@ def now(minutes: float = 0) -> str:
     return f"{int(time.time() - 60 * minutes)}.618"
 
 
-def script(place: Path, body: str) -> None:
+def script(file: Path, body: str) -> None:
     """Put a program there."""
-    place.write_text(f"#!/bin/sh\n{body}\n", encoding="utf-8")
-    place.chmod(0o755)
+    file.write_text(f"#!/bin/sh\n{body}\n", encoding="utf-8")
+    file.chmod(0o755)
 
 
 @pytest.fixture
 def queue(host: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Have a queue that takes everything, and keeps what it was given in this file."""
-    place = host / "programs/nullmailer-queue"
-    script(place, f"cat >>{place}.in")
-    monkeypatch.setattr(sendmail, "NULLMAILER", str(place))
-    return place.with_name("nullmailer-queue.in")
+    file = host / "programs/nullmailer-queue"
+    script(file, f"cat >>{file}.in")
+    monkeypatch.setattr(sendmail, "NULLMAILER", str(file))
+    return file.with_name("nullmailer-queue.in")
 
 
 def found() -> list[Finding]:
@@ -58,13 +58,13 @@ def found() -> list[Finding]:
     return list(mail_check.queue_findings(OURS))
 
 
-def test_an_empty_queue_is_well() -> None:
+def test_an_empty_queue_is_ok() -> None:
     """It is said so; where mail is off, nothing is."""
     assert found() == [Finding("mail", OK, "nothing waits in the queue")]
     assert list(mail_check.queue_findings(OFF)) == []
 
 
-def test_mail_that_waits_for_minutes_is_well() -> None:
+def test_mail_that_waits_for_minutes_is_ok() -> None:
     """Greylisting takes some."""
     put("queue", now(59), "bob@example.net")
     assert found() == [Finding("mail", OK, "1 message is waiting in the queue")]
@@ -80,28 +80,28 @@ def test_mail_that_waits_for_hours_is_a_warning(minutes: int, age: str) -> None:
     assert finding.status == WARNING
     oldest = age if minutes > 62 else "62 min"
     assert finding.message == f"2 messages are waiting, the oldest for {oldest}"
-    assert finding.remedy == "baikalctl mail queue tells what for"
+    assert finding.remedy == "run baikalctl mail queue for the reason"
 
 
-def test_mail_that_was_refused_is_a_warning_with_the_relays_words() -> None:
+def test_refused_mail_is_a_warning_with_the_relays_message() -> None:
     """And how to have it sent, or gone."""
     put("failed", BOB, "bob@example.net")
     write_log(attempt(BOB, "Failed: 550 5.1.1 no such user"))
     (finding,) = found()
     assert finding.status == WARNING
-    assert finding.message == "1 message is refused for good, the last to bob@example.net: 550 5.1.1 no such user"
+    assert finding.message == "1 message is refused permanently, the last to bob@example.net: 550 5.1.1 no such user"
     assert "mail retry, or baikalctl mail drop" in finding.remedy
 
 
-def test_a_refusal_whose_reason_is_forgotten_is_still_told() -> None:
+def test_a_refusal_without_a_known_reason_is_reported() -> None:
     """Also one of a file that says to nobody whom it is for."""
-    place = put("failed", BOB, "bob@example.net")
-    assert found()[0].message == "1 message is refused for good, the last to bob@example.net"
-    place.write_bytes(b"")
-    assert found()[0].message == "1 message is refused for good, the last to nobody"
+    file = put("failed", BOB, "bob@example.net")
+    assert found()[0].message == "1 message is refused permanently, the last to bob@example.net"
+    file.write_bytes(b"")
+    assert found()[0].message == "1 message is refused permanently, the last to no recipient"
 
 
-def test_mail_that_is_kept_is_a_warning_even_where_mail_is_off() -> None:
+def test_kept_mail_is_a_warning_even_if_mail_is_off() -> None:
     """Or it would be forgotten."""
     sendmail.keep(GIVEN, "it rains")
     for which in (OURS, OFF):
@@ -110,10 +110,10 @@ def test_mail_that_is_kept_is_a_warning_even_where_mail_is_off() -> None:
             WARNING,
             "1 message is kept and not sent, the first because it rains",
         )
-        assert f"look at {paths.KEPT}; then baikalctl mail retry" in finding.remedy
+        assert f"read the messages in {paths.KEPT}; then run baikalctl mail retry" in finding.remedy
 
 
-def test_the_queue_is_a_line_for_each_message() -> None:
+def test_the_queue_is_printed_with_a_line_for_each_message() -> None:
     """State, age, to whom, why, and which file."""
     put("queue", waits := now(3), "bob@example.net", "joe@example.net")
     put("failed", ANN, "ann@example.net")
@@ -127,14 +127,14 @@ def test_the_queue_is_a_line_for_each_message() -> None:
     assert mail.queue(OFF) == third
 
 
-def test_an_empty_queue_says_so() -> None:
+def test_an_empty_queue_is_printed_as_such() -> None:
     """Not an empty line."""
-    assert mail.queue(OURS) == mail.queue(OFF) == "nothing waits"
+    assert mail.queue(OURS) == mail.queue(OFF) == "the queue is empty"
 
 
-def test_a_retry_sends_what_is_kept_and_puts_back_what_was_refused(queue: Path) -> None:
+def test_a_retry_sends_kept_mail_and_requeues_refused_mail(queue: Path) -> None:
     """From the address that mail comes from now."""
-    place = sendmail.keep(GIVEN, "it rains")
+    file = sendmail.keep(GIVEN, "it rains")
     put("failed", ANN, "ann@example.net")
     heard: list[str] = []
     os.mkfifo(nullmailer.TRIGGER)
@@ -142,20 +142,20 @@ def test_a_retry_sends_what_is_kept_and_puts_back_what_was_refused(queue: Path) 
     assert mail.retry(OURS, heard.append) == 0
     assert os.read(reader, 10) == b"\0", "and it is told to begin"
     os.close(reader)
-    assert heard == [f"{place.name} is in the queue", "1 of those that were refused are in the queue again"]
+    assert heard == [f"{file.name} is in the queue", "1 refused message added to the queue again"]
     assert queue.read_bytes().startswith(f"{SENDER}\nbob@example.net\n\n".encode())
     assert sendmail.kept() == []
     assert [path.name for path in nullmailer.QUEUE.iterdir()] == [ANN]
 
 
-def test_one_that_can_not_be_sent_keeps_no_other_from_its_turn(queue: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_message_that_cannot_be_sent_does_not_stop_the_others(queue: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever is wrong with it; the exit status tells."""
     sendmail.keep(b"nonsense", "x")
     sendmail.keep(b"X-Baikal-Envelope: \xff\xff\nSubject: x\n\n", "x")
     good = sendmail.keep(GIVEN, "x")
     heard: list[str] = []
     assert mail.retry(OURS, heard.append) == 1
-    assert len([line for line in heard if " stays: " in line]) == 2
+    assert len([line for line in heard if " is kept: " in line]) == 2
     assert "UnicodeDecodeError" in heard[1]
     assert heard[2] == f"{good.name} is in the queue"
     assert len(sendmail.kept()) == 2
@@ -167,17 +167,17 @@ def test_one_that_can_not_be_sent_keeps_no_other_from_its_turn(queue: Path, monk
     assert len(sendmail.kept()) == 3
 
 
-def test_nothing_is_tried_where_mail_is_off() -> None:
+def test_a_retry_with_mail_off_is_refused() -> None:
     """It says what to set."""
     with pytest.raises(HostError, match='mail is off here, so nothing can be sent; set mail = "relay" or "postfix"'):
         mail.retry(OFF, pytest.fail)
     with pytest.raises(HostError, match='mail is off here; set mail = "relay" or "postfix"'):
         mail.test(OFF, "bob@example.net", pytest.fail)
-    with pytest.raises(HostError, match="only nullmailer keeps what was refused"):
+    with pytest.raises(HostError, match="only nullmailer keeps refused messages"):
         mail.drop(OFF, pytest.fail)
 
 
-def test_only_what_was_refused_is_dropped(spool: Path) -> None:
+def test_only_refused_mail_is_dropped(spool: Path) -> None:
     """And it is said whose it was."""
     put("failed", ANN, "ann@example.net")
     put("failed", "1.5")
@@ -186,14 +186,14 @@ def test_only_what_was_refused_is_dropped(spool: Path) -> None:
     heard: list[str] = []
     assert mail.drop(OURS, heard.append) == 0
     assert heard == [
-        "deleted, to nobody: no reason is known any more",
+        "deleted, to no recipient: the reason is not known any more",
         "deleted, to ann@example.net: 550 5.1.1 no such user",
     ]
     assert list((spool / "failed").iterdir()) == []
     assert [path.name for path in (spool / "queue").iterdir()] == [BOB]
 
 
-def test_what_waits_is_kept_before_its_server_goes() -> None:
+def test_queued_mail_is_saved_before_its_server_is_removed() -> None:
     """All of it, and only where there is some is it said."""
     heard: list[str] = []
     assert mail.save_queued(heard.append) == 0
@@ -201,7 +201,7 @@ def test_what_waits_is_kept_before_its_server_goes() -> None:
     put("queue", BOB, "bob@example.net")
     put("failed", ANN, "ann@example.net")
     assert mail.save_queued(heard.append) == 0
-    assert heard == [f"2 queued messages kept in {paths.KEPT}"]
+    assert heard == [f"2 queued messages saved in {paths.KEPT}"]
     assert len(sendmail.kept()) == 2
     assert mail.queue(OURS).count("kept ") == 2
 
@@ -217,7 +217,7 @@ def tried(recipient: str = "bob@example.net") -> tuple[int, list[str]]:
     return mail.test(OURS, recipient, heard.append), heard
 
 
-HANDED = f"handed to the queue, from {SENDER} to bob@example.net"
+HANDED = f"added to the queue, from {SENDER} to bob@example.net"
 
 
 def enqueue(part: str, name: str, outcome: str = "") -> str:
@@ -227,16 +227,16 @@ def enqueue(part: str, name: str, outcome: str = "") -> str:
     return words + f"printf %s {shlex.quote(log)} >{nullmailer.SPOOL.parent}/journal"
 
 
-def test_a_test_that_the_relay_takes_says_so_in_its_words() -> None:
+def test_an_accepted_test_reports_the_relays_message() -> None:
     """It has what a reader must know; the filter makes it right as it does for PHP."""
     filter_does(enqueue("", now(), "Succeeded: 250 2.0.0 Ok"))
     assert tried() == (0, [HANDED, "accepted: smtp.example.net says 250 2.0.0 Ok"])
-    given = Path(f"{paths.COMMAND}.in").read_bytes()
-    assert given.startswith(b"To: bob@example.net\r\nSubject: A test of Ba\xc3\xafkal's mail\r\n")
-    assert b"This is a test from cal.example.org" in given
+    arguments = Path(f"{paths.COMMAND}.in").read_bytes()
+    assert arguments.startswith(b"To: bob@example.net\r\nSubject: A test of Ba\xc3\xafkal's mail\r\n")
+    assert b"This is a test from cal.example.org" in arguments
 
 
-def test_a_test_waits_for_the_relays_word() -> None:
+def test_a_test_waits_for_the_relays_answer() -> None:
     """Which takes a moment."""
     later = enqueue("", now(), "Succeeded: 250 2.0.0 Ok")
     filter_does(enqueue("queue", now()))
@@ -244,47 +244,47 @@ def test_a_test_waits_for_the_relays_word() -> None:
         assert tried() == (0, [HANDED, "accepted: smtp.example.net says 250 2.0.0 Ok"])
 
 
-def test_a_test_that_waits_says_why_and_is_no_success() -> None:
+def test_a_test_that_waits_in_the_queue_fails_with_the_reason() -> None:
     """It is tried again all the same."""
     filter_does(enqueue("queue", now(), "Failed: 451 4.3.0 later"))
-    assert tried() == (1, [HANDED, "it waits in the queue, and is tried again: 451 4.3.0 later"])
+    assert tried() == (1, [HANDED, "it waits in the queue and will be tried again: 451 4.3.0 later"])
 
 
-def test_a_test_that_is_refused_says_why() -> None:
+def test_a_refused_test_reports_the_reason() -> None:
     """In the relay's words."""
     filter_does(enqueue("failed", now(), "Failed: 550 5.7.1 relaying denied"))
-    assert tried() == (1, [HANDED, "it was refused for good: 550 5.7.1 relaying denied"])
+    assert tried() == (1, [HANDED, "it was refused permanently: 550 5.7.1 relaying denied"])
 
 
-def test_a_test_of_which_nothing_is_heard_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_test_without_an_answer_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     """After half a minute, and is no success."""
     monkeypatch.setattr(mail, "TEST_S", 0)
     filter_does(enqueue("queue", now()))
-    assert tried() == (1, [HANDED, "it waits in the queue, and is tried again: nobody has answered yet"])
+    assert tried() == (1, [HANDED, "it waits in the queue and will be tried again: no answer yet"])
 
 
-def test_a_test_is_not_confused_by_what_went_before_or_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_test_ignores_earlier_mail_and_other_recipients(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only an attempt for this address since it began says what became of it."""
     monkeypatch.setattr(mail, "TEST_S", 0)
     others = attempt(now(), "Succeeded: 250 Ok").replace("bob@", "ann@") + attempt(now(5), "Succeeded: 250 Ok")
     filter_does(f"printf %s {shlex.quote(others)} >{nullmailer.SPOOL.parent}/journal")
-    assert tried() == (1, [HANDED, "it has left the queue, and the log doesn't tell where to"])
+    assert tried() == (1, [HANDED, "it has left the queue, but the log doesn't say where it went"])
 
 
-def test_a_test_finds_its_message_however_the_address_was_written() -> None:
+def test_a_test_finds_its_message_for_any_form_of_the_address() -> None:
     """The queue has it in small letters and ASCII."""
     filter_does(enqueue("queue", now(), "Failed: 451 later"))
-    assert tried("bob@EXAMPLE.net") == (1, [HANDED, "it waits in the queue, and is tried again: 451 later"])
+    assert tried("bob@EXAMPLE.net") == (1, [HANDED, "it waits in the queue and will be tried again: 451 later"])
 
 
-def test_a_test_that_no_queue_takes_repeats_what_the_filter_says() -> None:
+def test_a_test_that_the_queue_refuses_reports_the_filters_message() -> None:
     """It has kept the message."""
     filter_does("echo 'baikalctl: a message is kept' >&2; exit 75")
-    assert tried() == (1, ["it was not taken by the queue: baikalctl: a message is kept"])
+    assert tried() == (1, ["the queue did not accept it: baikalctl: a message is kept"])
 
 
 @pytest.mark.parametrize("recipient", ["bob", "bob@example.net\nBcc: eve@example.com", "jürgen@example.net"])
-def test_a_test_needs_an_address(recipient: str) -> None:
+def test_a_test_with_an_invalid_address_is_refused(recipient: str) -> None:
     """Before anything is sent."""
-    with pytest.raises(HostError, match=r"give one such as jo@example\.org"):
+    with pytest.raises(HostError, match=r"use an address such as jo@example\.org"):
         mail.test(OURS, recipient, pytest.fail)

@@ -38,10 +38,10 @@ def _installed(host: Path) -> None:
 
 def bring(version: str = VERSION, finish: Callable[[], None] = lambda: None) -> list[str]:
     """Upgrade, and return what was said."""
-    said: list[str] = []
-    found = config.read()
-    upgrade.upgrade(found, found["database"], version, said.append, finish)
-    return said
+    messages: list[str] = []
+    configuration = config.read()
+    upgrade.upgrade(configuration, configuration["database"], version, messages.append, finish)
+    return messages
 
 
 def installed() -> list[str]:
@@ -49,18 +49,20 @@ def installed() -> list[str]:
     return sorted(path.name for path in Path(paths.CODE).iterdir() if not path.is_symlink())
 
 
-def test_the_release_before_stays_and_older_ones_go() -> None:
+def test_the_previous_release_stays_and_older_ones_are_removed() -> None:
     """One is enough for second thoughts."""
-    said = bring()
+    messages = bring()
     assert release.current() == VERSION
     assert installed() == [".hidden", OLD, VERSION]
-    assert said[-1] == f"Baïkal {VERSION} serves; {OLD} stays installed, and its data is kept, until the next upgrade"
+    assert (
+        messages[-1] == f"Baïkal {VERSION} is active; {OLD} stays installed and its data is kept until the next upgrade"
+    )
     stand_release("0.12.2")
     bring("0.12.2")
     assert (release.current(), installed()) == ("0.12.2", [".hidden", VERSION, "0.12.2"])
 
 
-def test_after_an_upgrade_that_fails_every_release_is_still_there() -> None:
+def test_a_failed_upgrade_removes_no_release() -> None:
     """And the old one serves."""
 
     def finish() -> None:
@@ -72,7 +74,7 @@ def test_after_an_upgrade_that_fails_every_release_is_still_there() -> None:
     assert (release.current(), installed()) == (OLD, [".hidden", OLDEST, OLD, VERSION])
 
 
-def test_what_is_declared_is_brought_to_the_new_data_before_anybody_uses_it() -> None:
+def test_settings_are_applied_to_new_data_before_clients_use_it() -> None:
     """It is in place by then, and still closed."""
     seen = []
     bring(finish=lambda: seen.append((config.read()["system"]["configured_version"], names(paths.SQLITE))))
@@ -80,15 +82,15 @@ def test_what_is_declared_is_brought_to_the_new_data_before_anybody_uses_it() ->
     assert config.read()["database"]["sqlite_file"] == paths.SQLITE, "the yaml named another container's path"
 
 
-def test_of_a_server_two_copies_are_made() -> None:
+def test_the_rows_of_a_server_are_copied_twice() -> None:
     """One to be changed, and one to tell whether it was: rows that are the same need no loading."""
-    there = Elsewhere({"backend": "pgsql", "pgsql_dbname": "elsewhere"})
-    there.load(Path(paths.SQLITE), VERSION)
-    with staging.incoming() as place:
-        upgrade.copy_here(there)
+    elsewhere = Elsewhere({"backend": "pgsql", "pgsql_dbname": "elsewhere"})
+    elsewhere.load(Path(paths.SQLITE), VERSION)
+    with staging.incoming() as folder:
+        upgrade.copy_here(elsewhere)
         assert not staging.differs()
-        assert (place / staging.BEFORE).is_file()
-    with staging.incoming() as place:
+        assert (folder / staging.BEFORE).is_file()
+    with staging.incoming() as folder:
         upgrade.copy_here(here())
-        assert not (place / staging.BEFORE).exists()
-        assert names(str(place / staging.SQLITE)) == ["Bo.Berg", "anna"]
+        assert not (folder / staging.BEFORE).exists()
+        assert names(str(folder / staging.SQLITE)) == ["Bo.Berg", "anna"]

@@ -427,7 +427,7 @@ def test_a_trigger_under_a_name_of_ours_is_replaced(deployed: DesiredState) -> N
         connection.execute("DROP TRIGGER baikalctl_calendar_token")
         connection.execute("CREATE TRIGGER baikalctl_calendar_token AFTER INSERT ON users BEGIN DELETE FROM users; END")
         connection.commit()
-    assert steps.pending(deployed) == [f"make the database fast: trigger {name}"]
+    assert steps.pending(deployed) == [f"add indexes and triggers to the database: trigger {name}"]
     apply.apply(deployed, lambda _: None)
     with contextlib.closing(sqlite3.connect(paths.SQLITE)) as connection:
         query = "SELECT sql FROM sqlite_master WHERE name = ?"

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 HOST = "cal.example.org"
 DAY_S = 24 * 3600
 SHA256 = "0" * 64
+COUNTS = {"users": 2, "calendars": 3, "calendarobjects": 1812, "addressbooks": 2, "cards": 1}
 
 
 def name(age_s: float = 0, label: str = "") -> str:
@@ -71,7 +72,7 @@ def said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     place.parent.mkdir()
     place.write_bytes(os.urandom((2 << 20) + 12345))
     sha256 = hashlib.sha256(place.read_bytes()).hexdigest()
-    return {"path": str(place), "size": place.stat().st_size, "sha256": sha256, "counts": {}}
+    return {"path": str(place), "size": place.stat().st_size, "sha256": sha256, "counts": COUNTS}
 
 
 def home(host: Answering, said: dict[str, Any]) -> Path:
@@ -104,6 +105,23 @@ def test_it_arrives_whole_and_is_nobody_elses(said: dict[str, Any]) -> None:
     assert [stat.S_IMODE(folder.stat().st_mode) for folder in (place.parent, place.parent.parent)] == [0o700] * 2
     assert host.asked == [0, 1, 2]
     assert present() == [place.name]
+
+
+def test_operator_sees_how_much_was_saved(said: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
+    """A line for each host, with accounts, events and contacts, and the archive."""
+    with caplog.at_level(logging.INFO, "pyinfra"):
+        assert bring_or_complain(cast("Host", Answering()), cast("OperationMeta", Said("", json.dumps(said))))
+    path = Path("backups") / HOST / Path(said["path"]).name
+    assert caplog.messages == [f"[{HOST}] 2 accounts, 1,812 events and 1 contact saved in {path}"]
+
+
+@pytest.mark.parametrize("counts", [None, [], {"users": -1}, {"users": "\x1b[2J"}, {"users": True}, {"cards": 1 << 63}])
+def test_counts_that_are_no_numbers_are_refused(
+    said: dict[str, Any], caplog: pytest.LogCaptureFixture, counts: object
+) -> None:
+    """A compromised host may print anything."""
+    line = complaint(caplog, json.dumps(said | {"counts": counts}))
+    assert "didn't describe how many accounts, events and contacts it has; check that host" in line
 
 
 def test_archive_that_is_at_home_already_is_not_transferred_again(said: dict[str, Any]) -> None:

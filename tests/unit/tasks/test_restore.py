@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import time
 from types import SimpleNamespace
@@ -13,13 +14,14 @@ from pyinfra.api.exceptions import DeployError
 
 from baikalctl.backup import archive, catalog, extract
 from tasks.fetch_archives import folder_of
-from tasks.restore import chosen
+from tasks.restore import chosen, reported
 from tests.unit.archives import content, member, repacked
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from pyinfra.api.host import Host
+    from pyinfra.api.operation import OperationMeta
 
 HOST = "cal.example.org"
 HOUR_S = 3600.0
@@ -51,6 +53,23 @@ def choice(**data: str) -> str:
     inventory = SimpleNamespace(get_active_hosts=list)
     host: Any = SimpleNamespace(name=HOST, data=data, state=SimpleNamespace(inventory=inventory))
     return chosen(cast("Host", host))
+
+
+@pytest.mark.parametrize(
+    ("lines", "shown"),
+    [
+        (["baikalctl: verify it", "baikalctl: restored: 2 accounts, 3 events"], "restored: 2 accounts, 3 events"),
+        (["baikalctl: restored: \x1b[2J"], "restored: \\u001b[2J"),
+        ([], "restored"),
+    ],
+)
+def test_operator_sees_how_much_was_restored(caplog: pytest.LogCaptureFixture, lines: list[str], shown: str) -> None:
+    """A line for each host; what a host prints can't control the terminal."""
+    done = cast("OperationMeta", SimpleNamespace(stdout_lines=lines))
+    (command,) = reported._inner(restored=done)
+    with caplog.at_level(logging.INFO, "pyinfra"):
+        assert command.function(None, SimpleNamespace(print_prefix=f"[{HOST}] "))
+    assert caplog.messages == [f"[{HOST}] {shown}"]
 
 
 def test_newest_archive_is_chosen(sound: bytes) -> None:
@@ -137,5 +156,5 @@ def test_hostile_manifest_is_a_clean_error() -> None:
     repacked(path, [member("manifest.json", text)])
     with pytest.raises(DeployError) as told:
         choice()
-    assert "belongs in no archive" in str(told.value)
+    assert "can't be part of an archive" in str(told.value)
     assert str(told.value).isprintable()
