@@ -15,8 +15,9 @@ import yaml
 from baikalctl import paths
 from baikalctl.desired.state import REALM, Database
 from baikalctl.errors import HostError
+from baikalctl.host.atomic_write import replacing
 from baikalctl.host.boundary import confined
-from baikalctl.host.safe_copy import open_untrusted, sync
+from baikalctl.host.safe_copy import open_untrusted
 from baikalctl.settings import known_releases
 
 if TYPE_CHECKING:
@@ -227,15 +228,8 @@ def write(configuration: Configuration, path: Path | None = None) -> None:
 
 
 def _write(configuration: Configuration, path: Path) -> None:
-    temporary = path.with_name(path.name + ".new")
-    temporary.unlink(missing_ok=True)
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-        yaml.dump(configuration, stream, Dumper=_Quoting, sort_keys=False, allow_unicode=True)
-        stream.flush()
-        os.fsync(descriptor)
-    temporary.replace(path)
-    sync(path.parent)
+    with replacing(path) as stream:
+        yaml.dump(configuration, stream, Dumper=_Quoting, sort_keys=False, allow_unicode=True, encoding="utf-8")
 
 
 class _Quoting(yaml.SafeDumper):

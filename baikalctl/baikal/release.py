@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from baikalctl import paths
 from baikalctl.errors import HostError
+from baikalctl.host.atomic_write import replacing, sync
 from baikalctl.settings.known_releases import KNOWN_RELEASES, numbers
 
 if TYPE_CHECKING:
@@ -110,11 +111,9 @@ def download(url: str, target: Path) -> None:
     import urllib.error
     import urllib.request
 
-    temporary = target.with_name(target.name + ".part")
     try:
-        with urllib.request.urlopen(url, timeout=30) as answer, temporary.open("wb") as stream:  # noqa: S310 - http(s) only
+        with urllib.request.urlopen(url, timeout=30) as answer, replacing(target) as stream:  # noqa: S310 - http(s) only
             _copy(answer, stream)
-        temporary.replace(target)
     except (urllib.error.URLError, TimeoutError, OSError) as error:
         reason = getattr(error, "reason", error)
         message = (
@@ -122,8 +121,6 @@ def download(url: str, target: Path) -> None:
             'or choose with baikal_download who fetches it ("here" or "host")'
         )
         raise ArchiveError(message) from None
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def tree_command(folder: str) -> str:
@@ -172,6 +169,7 @@ def install(archive: Path, version: str, sha256: str) -> None:
         if path.exists():
             path.replace(old)
         temporary.replace(path)
+        sync(path.parent)
     finally:
         for leftover in (temporary, old):
             shutil.rmtree(leftover, ignore_errors=True)
@@ -205,6 +203,7 @@ def activate(version: str) -> None:
     temporary.unlink(missing_ok=True)
     temporary.symlink_to(version)
     temporary.replace(paths.CURRENT)
+    sync(temporary.parent)
 
 
 def _safe(member: zipfile.ZipInfo) -> str:

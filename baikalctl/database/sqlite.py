@@ -12,7 +12,7 @@ from baikalctl import paths
 from baikalctl.database import interface, sqlite_file, sync_triggers
 from baikalctl.database.sqlite_file import BUSY_SECONDS, COMPANIONS, Connection
 from baikalctl.errors import HostError
-from baikalctl.host import safe_copy
+from baikalctl.host import atomic_write, safe_copy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -130,20 +130,16 @@ class Sqlite(interface.Database):
     @contextlib.contextmanager
     def _replacing(self) -> Iterator[Connection]:
         """Give an empty database beside the place; at the end it takes the place, all of it on the disk."""
-        temporary = self.path.with_name(f"{self.path.name}.new")
-        temporary.unlink(missing_ok=True)
-        temporary.touch(mode=0o600)
-        with contextlib.closing(sqlite3.connect(temporary, factory=Connection)) as connection:
-            # Nobody needs half of it, so it need not reach the disk table by table; all of it does, before it gets its name.
-            connection.execute("PRAGMA synchronous = OFF")
-            connection.execute("PRAGMA journal_mode = MEMORY")
-            yield connection
-            connection.commit()
-        with temporary.open("rb") as stream:
-            os.fsync(stream.fileno())
-        for suffix in COMPANIONS:
-            self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
-        temporary.replace(self.path)
+        with atomic_write.replacing_by_name(self.path) as temporary:
+            with contextlib.closing(sqlite3.connect(temporary, factory=Connection)) as connection:
+                # It is synced once, as a whole, before it gets its name.
+                connection.execute("PRAGMA synchronous = OFF")
+                connection.execute("PRAGMA journal_mode = MEMORY")
+                yield connection
+                connection.commit()
+            atomic_write.sync(temporary)  # before the old database loses its log
+            for suffix in COMPANIONS:
+                self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
 
 
 def integrity(connection: interface.Connection) -> str:
@@ -156,16 +152,10 @@ def save_copy(connection: sqlite3.Connection, target: Path) -> None:
     """Write a consistent copy of the database to ``target``, readable by its owner alone, while clients go on."""
     ((pages,), (size,)) = (connection.execute(f"PRAGMA {name}").fetchone() for name in ("page_count", "page_size"))
     safe_copy.refuse_without_room(pages * size, target.parent, "the database")
-    temporary = target.with_name(target.name + ".new")
-    temporary.unlink(missing_ok=True)
-    temporary.touch(mode=0o600)
-    with contextlib.closing(sqlite3.connect(temporary)) as copy:
+    with atomic_write.replacing_by_name(target) as temporary, contextlib.closing(sqlite3.connect(temporary)) as copy:
         connection.backup(copy)
-        # Of one file, whatever the original is.
+        # The copy is one file, in any journal mode of the original.
         copy.execute("PRAGMA journal_mode = DELETE")
-    with temporary.open("rb") as stream:
-        os.fsync(stream.fileno())
-    temporary.replace(target)
 
 
 def _journal_mode(connection: interface.Connection) -> str:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from baikalctl.database import interface, sqlite_file
 from baikalctl.errors import HostError
 from baikalctl.host import safe_copy
+from baikalctl.host.atomic_write import replacing_by_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -108,10 +109,7 @@ def write(target: Path, source: Iterable[tuple[str, list[str], Iterable[tuple[ob
     In an image, that may be a newer one than the data's, and its own migration makes what the data hasn't got. Of what a
     database may leave out and SQLite's tables may not, nothing is lost: the file's tables take it.
     """
-    temporary = target.with_name(f"{target.name}.new")
-    temporary.unlink(missing_ok=True)
-    temporary.touch(mode=0o600)
-    with contextlib.closing(sqlite3.connect(temporary)) as connection:
+    with replacing_by_name(target) as temporary, contextlib.closing(sqlite3.connect(temporary)) as connection:
         connection.execute("PRAGMA synchronous = OFF")
         connection.execute("PRAGMA journal_mode = OFF")
         connection.executescript(interface.schema("current", "SQLite").replace(" NOT NULL", ""))
@@ -134,7 +132,6 @@ def write(target: Path, source: Iterable[tuple[str, list[str], Iterable[tuple[ob
         for table in absent:
             connection.execute(f"DROP TABLE {table}")
         connection.commit()
-    temporary.replace(target)
 
 
 def difference(one: Path, other: Path) -> str:

@@ -1,7 +1,8 @@
-"""Files reach their places: each atomically, with owner and mode before content, and configuration only if it passes.
+"""Install files on a host: each atomically, with owner and mode before content; configuration only if its check passes.
 
-This module is also sent to a host by itself and run there before anything of ours is installed, so it imports nothing
-but the standard library and works on Python 3.10.
+The deploy also sends this module alone to hosts on which baikalctl isn't installed yet. So it imports only the standard
+library and works on Python 3.10. It can't import :mod:`baikalctl.host.atomic_write` and has its own code with the same
+guarantees: content and directories are synced.
 """
 
 from __future__ import annotations
@@ -110,6 +111,8 @@ def _replace(bundle: dict[str, Any], modules: list[str], stale: list[str]) -> di
             os.link(path, temporary_path(path, OLD), follow_symlinks=False)
     for file in files:
         temporary_path(file["path"], NEW).replace(file["path"])
+    for directory in sorted({str(Path(file["path"]).parent) for file in files}):
+        _sync(directory)
     for path in (*modules, *stale):
         Path(path).unlink(missing_ok=True)
     checks = {**bundle["prepare"], **{name: services[name] for name in sorted(touched)}} if paths else {}
@@ -247,7 +250,18 @@ def _read_record(record: Path) -> list[str]:
 def _write_record(record: Path, paths: list[str]) -> None:
     fresh = temporary_path(str(record), NEW)
     fresh.write_text(json.dumps(paths, indent=0) + "\n", encoding="utf-8")
+    _sync(str(fresh))
     fresh.replace(record)
+    _sync(str(record.parent))
+
+
+def _sync(path: str) -> None:
+    """Write a file's content, or a directory's list of names, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 @contextlib.contextmanager

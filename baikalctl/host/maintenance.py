@@ -7,14 +7,13 @@ crash and a power cut until the mode is ended. The process that begins it holds 
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from baikalctl import paths
-from baikalctl.host.safe_copy import sync
+from baikalctl.host.atomic_write import replacing, sync
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,14 +25,9 @@ TOKEN = re.compile(r"[0-9a-f]{32}")
 
 def on(reason: str) -> None:
     """Close, from the next request on, also through a power cut. Requests that are under way are PHP's to finish."""
-    folder = _folder()
-    temporary = Path(f"{paths.CLOSED}.new")
-    with temporary.open("w", encoding="utf-8") as stream:
-        stream.write(reason)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(paths.CLOSED)
-    sync(folder)
+    _folder()
+    with replacing(Path(paths.CLOSED), mode=0o644) as stream:
+        stream.write(reason.encode())
 
 
 def off() -> None:

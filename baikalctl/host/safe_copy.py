@@ -6,7 +6,6 @@ descriptors and copies their bytes; what is written there is written by a proces
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import shutil
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from baikalctl import paths
 from baikalctl.errors import HostError
+from baikalctl.host.atomic_write import replacing
 from baikalctl.host.boundary import confined
 from baikalctl.host.child_limits import THOROUGH
 
@@ -101,11 +101,8 @@ def copy_out(path: Path, target: Path, *, below: Path | None = None, largest: in
     """Copy the bytes of a file that others may have put there to root's file ``target``; raises as :func:`opened` does."""
     with open_untrusted(path, below=below, largest=largest) as source:
         refuse_without_room(os.fstat(source.fileno()).st_size, target.parent, str(path))
-        descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(descriptor, "wb") as stream:
+        with replacing(target) as stream:
             copy_bytes(source, stream, str(path), target.parent, largest=largest)
-            stream.flush()
-            os.fsync(descriptor)
 
 
 def copy_bytes(source: BinaryIO, target: BinaryIO, what: str, folder: Path, *, largest: int | None = None) -> None:
@@ -162,7 +159,6 @@ def _copied(whole: BinaryIO, target: Path) -> None:
             raise
         target.unlink(missing_ok=True)
         _written(whole, target)
-    sync(target.parent)
 
 
 def _same(whole: BinaryIO, target: Path) -> bool:
@@ -181,26 +177,6 @@ def _same(whole: BinaryIO, target: Path) -> bool:
 
 
 def _written(whole: BinaryIO, target: Path) -> None:
-    temporary = target.with_name(f"{target.name}.new")
-    temporary.unlink(missing_ok=True)
     whole.seek(0)
-    try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(descriptor, "wb") as stream:
-            shutil.copyfileobj(whole, stream)
-            stream.flush()
-            os.fsync(descriptor)
-        temporary.replace(target)
-    except OSError:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise
-
-
-def sync(path: Path) -> None:
-    """Have a file or directory on the disk."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    with replacing(target) as stream:
+        shutil.copyfileobj(whole, stream)

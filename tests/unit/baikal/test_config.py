@@ -303,7 +303,7 @@ def test_the_file_is_its_owners_alone(host: Path) -> None:
     """It has the administrator's verifier, and nothing half-written stays beside it."""
     Path(paths.BAIKAL_YAML).write_text("old: {}\n", encoding="utf-8")
     Path(paths.BAIKAL_YAML).chmod(0o666)
-    Path(paths.BAIKAL_YAML + ".new").write_text("interrupted", encoding="utf-8")
+    Path(paths.BAIKAL_YAML).with_name(".baikal.yaml.new").write_text("interrupted", encoding="utf-8")
     config.write(OWN)
     assert stat.S_IMODE(Path(paths.BAIKAL_YAML).stat().st_mode) == 0o600
     assert [path.name for path in Path(paths.CONFIG).iterdir()] == ["baikal.yaml"]

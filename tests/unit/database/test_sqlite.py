@@ -50,7 +50,7 @@ def test_a_schema_that_fails_leaves_no_database(host: Path) -> None:
 def test_what_an_interrupted_run_left_beside_is_no_hindrance(host: Path) -> None:
     """Half a database under the temporary name is thrown away."""
     assert host.is_dir()
-    Path(paths.SQLITE + ".new").write_bytes(b"half")
+    Path(paths.SQLITE).with_name(".db.sqlite.new").write_bytes(b"half")
     here().create(VERSION)
     with contextlib.closing(here().connect()) as opened:
         assert interface.first_number(opened, "SELECT count(*) FROM users") == 0
@@ -209,7 +209,7 @@ def test_a_copy_has_everything_that_was_committed(connection: sqlite_file.Connec
     copy = tmp_path / "copy.sqlite"
     sqlite.save_copy(connection, copy)
     assert stat.S_IMODE(copy.stat().st_mode) == 0o600
-    assert not (tmp_path / "copy.sqlite.new").exists()
+    assert not (tmp_path / ".copy.sqlite.new").exists()
     with contextlib.closing(sqlite.Sqlite(copy).connect()) as opened:
         assert opened.execute("SELECT username FROM users").fetchall() == [("jo",)]
         assert here().integrity(opened) == ""

@@ -151,6 +151,21 @@ def test_a_file_is_replaced_and_never_rewritten(place: Place) -> None:
     assert place.content() == {"web.conf": NEWER}
 
 
+def test_renames_are_synced(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Content before the rename, the directories after it: of the files, and of the record of our files."""
+    synced: list[str] = []
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{descriptor}").readlink().name)
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    place.install({"web.conf": GOOD})
+    record = [".files.json.baikal-new", place.root.name]
+    assert synced == [*record, ".web.conf.baikal-new", place.etc.name, *record]
+
+
 def test_a_link_in_a_files_place_is_replaced_not_followed(place: Place) -> None:
     """Nothing outside is overwritten through it."""
     outside = place.root / "outside"

@@ -26,7 +26,7 @@ def test_a_file_is_copied_beside_and_through_no_link(host: Path) -> None:
     (host / "source").write_text("new", encoding="utf-8")
     (host / "precious").write_text("precious", encoding="utf-8")
     target = Path(paths.BAIKAL_YAML)
-    for place in (target, target.with_name("baikal.yaml.new")):
+    for place in (target, target.with_name(".baikal.yaml.new")):
         place.symlink_to(host / "precious")
     safe_copy.copy_in(host / "source", target)
     assert (host / "precious").read_text(encoding="utf-8") == "precious"

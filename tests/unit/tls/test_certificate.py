@@ -654,7 +654,7 @@ def test_a_full_disk_replaces_nothing(it: DesiredState, monkeypatch: pytest.Monk
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)
-    expected = rf"can't be written \(No space left on device\); make room in {re.escape(paths.DATA)}, or mend it$"
+    expected = rf"can't be written \(No space left on device\); make room in {re.escape(paths.DATA)}, or fix that$"
     with pytest.raises(HostError, match=expected):
         take(it)
     assert place.read_bytes() == before
