@@ -6,6 +6,7 @@ anywhere.
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,9 +14,10 @@ from baikalctl import paths
 from baikalctl.baikal import config
 from baikalctl.database import interface, registry
 from baikalctl.errors import HostError
+from baikalctl.host.boundary import confined_while
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from baikalctl.baikal.config import Configuration
     from baikalctl.database.interface import Database
@@ -30,6 +32,21 @@ def section(declared: DesiredState) -> dict[str, object]:
 def of(declared: DesiredState) -> Database:
     """Return the declared database, wherever the data is."""
     return registry.of(section(declared))
+
+
+@contextlib.contextmanager
+def exclusive(database: Database, name: str) -> Iterator[None]:
+    """Hold the lock ``name`` of a database that several machines share; do nothing for a database of this machine alone.
+
+    Waits up to an hour for another machine, and then raises :class:`HostError`.
+    """
+
+    def hold(held: Callable[[], None]) -> None:
+        with database.exclusive(name):
+            held()
+
+    with confined_while(hold) if database.shared else contextlib.nullcontext():
+        yield
 
 
 def compared(wanted: Mapping[str, object], found: Configuration | None = None) -> Database:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import hashlib
 import os
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from baikalctl import paths
 from baikalctl.database import driver, interface, server, transfer
 from baikalctl.database.driver import CONNECT_SECONDS, Connection
-from baikalctl.database.server import SESSIONS, STATE, Server
+from baikalctl.database.server import LOCK_SECONDS, SESSIONS, STATE, Server
 from baikalctl.errors import HostError
 
 if TYPE_CHECKING:
@@ -20,7 +19,9 @@ if TYPE_CHECKING:
 
 SOCKET = "/run/mysqld/mysqld.sock"
 """Debian's and Ubuntu's; PHP looks there as well for ``localhost``."""
-LOCK_SECONDS = 3540
+HELD_SECONDS = 7200
+"""After so long, the server ends the session that holds a lock if it hasn't noticed that its machine is dead. By default
+that is 8 hours, and a server may be configured to end idle sessions after minutes."""
 INDEXES = {
     "baikalctl_calendarobjects_uid": "calendarobjects (uid)",
     "baikalctl_cards_uri": "cards (addressbookid, uri)",
@@ -94,23 +95,18 @@ class Mysql(Server):
                     return f"{name}: {text}"
         return ""
 
-    @contextlib.contextmanager
-    def exclusive(self, name: str) -> Iterator[None]:
-        """Hold a lock of the server's, which it gives back when the connection ends."""
+    def _lock(self, connection: interface.Connection, name: str) -> bool:
+        """Take the lock with ``GET_LOCK``; the server releases it when the connection ends.
+
+        In a Galera cluster, each node has locks of its own: all machines must use the same node.
+        """
+        connection.execute(f"SET SESSION wait_timeout = {HELD_SECONDS}")
         # All databases of a server share the names of locks, which have 64 characters at most.
         lock = f"baikalctl-{hashlib.sha256(f'{self.address.name}.{name}'.encode()).hexdigest()[:32]}"
-        with contextlib.closing(self.connect()) as connection:
-            with self._telling():
-                (got,) = connection.execute("SELECT GET_LOCK(?, ?)", [lock, LOCK_SECONDS]).fetchone()
-            if got != 1:
-                message = (
-                    f"{self}: another machine has held it for an hour ({name}); look what baikalctl does there, and run "
-                    "again"
-                    if got == 0
-                    else f"{self}: the server gives no lock ({name}); fix that on the server, and run again"
-                )
-                raise HostError(message)
-            yield
+        (got,) = connection.execute("SELECT GET_LOCK(?, ?)", [lock, LOCK_SECONDS]).fetchone()
+        if got is None:
+            raise interface.ServerError(f"the server gives no lock ({name})")
+        return bool(got)
 
     def _connected(self) -> Connection:
         # While it is imported, it asks who is logged in, and Python 3.13 has no answer for a number without a name.

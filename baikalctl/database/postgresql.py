@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import zlib
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from baikalctl.database import driver, interface, server, transfer
 from baikalctl.database.driver import CONNECT_SECONDS
-from baikalctl.database.server import SESSIONS, STATE, Server
+from baikalctl.database.server import LOCK_SECONDS, SESSIONS, STATE, Server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -24,6 +23,17 @@ FIXED = {
     "gssencmode": "disable",
 }
 """What libpq would else look for in the account's home, or load."""
+WHILE_LOCKED = {
+    "lock_timeout": LOCK_SECONDS * 1000,
+    "idle_in_transaction_session_timeout": 0,
+    "tcp_keepalives_idle": 60,
+    "tcp_keepalives_interval": 10,
+    "tcp_keepalives_count": 6,
+}
+"""Settings of the transaction that holds a lock: how long to wait for it (ms), and that the server ends it only if the
+machine is dead, which it notices after two minutes."""
+LOCK_NOT_AVAILABLE = "55P03"
+"""The code for a lock that wasn't free within ``lock_timeout`` (PostgreSQL, appendix A)."""
 INDEXES = {
     "baikalctl_calendarobjects_uri": "calendarobjects (calendarid, uri)",
     "baikalctl_calendarobjects_uid": "calendarobjects (uid)",
@@ -84,13 +94,21 @@ class Postgresql(Server):
                 return f"{table}: {error}"
         return ""
 
-    @contextlib.contextmanager
-    def exclusive(self, name: str) -> Iterator[None]:
-        """Hold a lock of the server's, which it gives back when the connection ends; each database has its own."""
-        with contextlib.closing(self.connect()) as connection:
-            with self._telling():
-                connection.execute("SELECT pg_advisory_lock(?)", [zlib.crc32(f"baikalctl {name}".encode())]).fetchone()
-            yield
+    def _lock(self, connection: interface.Connection, name: str) -> bool:
+        """Take an advisory lock; the server releases it when the connection, and so the transaction, ends.
+
+        A lock of the transaction, not of the session, also works through a pooler that shares sessions (PgBouncer's
+        transaction mode). Each database has locks of its own.
+        """
+        for setting, value in WHILE_LOCKED.items():
+            connection.execute(f"SET LOCAL {setting} = {value}")
+        try:
+            connection.execute("SELECT pg_advisory_xact_lock(?)", [zlib.crc32(f"baikalctl {name}".encode())]).fetchone()
+        except interface.ServerError as error:
+            if getattr(error.__context__, "pgcode", "") != LOCK_NOT_AVAILABLE:
+                raise
+            return False
+        return True
 
     def _connected(self) -> Connection:
         psycopg2 = driver.load_driver("psycopg2", "python3-psycopg2")

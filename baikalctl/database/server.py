@@ -21,6 +21,9 @@ STATE, SESSIONS = "baikalctl_state", "baikalctl_sessions"
 VERSION, MAKING = "version", "making"
 """Names in STATE: the release that the data is of; and there while the tables are being made."""
 
+LOCK_SECONDS = 3540
+"""How long to wait for another machine: less than the limit of a child process (:data:`child_limits.THOROUGH`)."""
+
 
 class Server(interface.Database):
     """A database on a server."""
@@ -141,6 +144,20 @@ class Server(interface.Database):
         with contextlib.closing(self.connect()) as connection, self._telling():
             self._made(connection, version)
 
+    @contextlib.contextmanager
+    def exclusive(self, name: str) -> Iterator[None]:
+        """Hold a lock of the server's by a connection that lasts as long as the block: if this machine dies, it is free."""
+        with contextlib.closing(self.connect()) as connection:
+            with self._telling():
+                locked = self._lock(connection, name)
+            if not locked:
+                message = (
+                    f"{self}: another machine has held it for an hour ({name}); look what baikalctl does there, and run "
+                    "again"
+                )
+                raise HostError(message)
+            yield
+
     def abandon(self) -> None:
         """Have the tables count as being made, if they are there."""
         with contextlib.closing(self.connect()) as connection, self._telling():
@@ -230,6 +247,10 @@ class Server(interface.Database):
     @abstractmethod
     def _connected(self) -> Connection:
         """Return a new connection."""
+
+    @abstractmethod
+    def _lock(self, connection: interface.Connection, name: str) -> bool:
+        """Take the lock ``name`` until the connection ends; false if it wasn't free within :data:`LOCK_SECONDS`."""
 
     @abstractmethod
     def _begin_snapshot(self, connection: Connection) -> None:

@@ -15,7 +15,6 @@ import pytest
 import yaml
 
 from baikalctl import paths
-from baikalctl.backup import lease
 from baikalctl.baikal import applied_passwords, config, current_database, health, release
 from baikalctl.changes import staging, steps
 from baikalctl.checks import check
@@ -370,23 +369,6 @@ def test_notes_of_a_shared_database_are_read_as_what_they_should_be(noted: str) 
             return noted if name == interface.PASSWORDS else ""
 
     assert applied_passwords.all_of(Shared(Path("x")), {"": "own"}) == {"": "own"}
-
-
-@pytest.mark.parametrize(
-    ("row", "told"),
-    [
-        ('{"at": 1e300, "done": false, "by": "x"}', (False, 0.0, "x")),
-        ('{"at": NaN, "done": false}', (False, 0.0, "another machine")),
-        ('{"at": -1, "done": 1}', (False, 0.0, "another machine")),
-        ('{"done": true, "by": "\\u001b[2J"}', (True, 0.0, "another machine")),
-        ("[]", (False, 0.0, "another machine")),
-        ("[" * 10_000, (False, 0.0, "another machine")),
-    ],
-)
-def test_rows_of_jobs_hold_no_backup_up(row: str, told: tuple[bool, float, str]) -> None:
-    """A machine that is at work until the end of time is taken for dead."""
-    found = lease._understood(row)
-    assert (found["done"], found["at"], found["by"]) == told
 
 
 @pytest.mark.parametrize("kind", ["Trigger", "table", "x"])
