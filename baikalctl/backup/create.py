@@ -98,7 +98,7 @@ def _once(declared: DesiredState, folder: Path, say: Say) -> Result | None:
         return _archived(declared, folder, say)
     with current_database.exclusive(database, shared.NAME):
         by = shared.made_by(database, period)
-        if not by:
+        if not by or status.read().upload_error:  # this machine's last archive isn't in the repository
             made = _archived(declared, folder, say)
             shared.note_made(database, period)
             return made

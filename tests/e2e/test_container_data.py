@@ -368,7 +368,7 @@ def test_an_archive_is_restored_by_a_container_that_does_nothing_else(
         before = fill(container)
         words = ("restore", f"/archives/{archive(container, tmp_path)}")
         status, log = place.errand(world.image, *words, options=mounted)
-        assert (status, "a container serves this data right now; stop it" in log) == (1, True), log
+        assert (status, "a container is serving this data; stop it" in log) == (1, True), log
         for path in (f"{CALENDAR}2.ics", f"{BOOK}3.vcf"):
             assert container.ask("DELETE", path, user="jo").status == 204
     nothing = dict.fromkeys(("BAIKAL_HOSTNAME", "BAIKAL_ADMIN_PASSWORD", "BAIKAL_USERS"))
@@ -446,7 +446,7 @@ def test_the_data_moves_to_the_database_that_is_declared(
     with here.run(world.image) as container:
         before = fill(container)
         status, log = there.errand(world.image, "database", "move")
-        assert (status, "a container serves this data right now; stop it" in log) == (1, True), log
+        assert (status, "a container is serving this data; stop it" in log) == (1, True), log
     status, last = there.ends(world.image)
     assert (status, "take it there with baikalctl database move" in last) == (1, True), last
     for place in (there, here):

@@ -64,7 +64,7 @@ def test_the_volumes_of_another_image_move_in(
         for name in PASSWORDS:
             assert events(new, name) == set(EVENTS[name])
         assert ADMIN_PASSWORD not in new.log()
-        assert "a container serves this data right now; stop it" in move_in(
+        assert "a container is serving this data; stop it" in move_in(
             engine, image, old, volume, "--replace", user=user
         )
     assert "there is data here already" in move_in(engine, image, old, volume, user=user)

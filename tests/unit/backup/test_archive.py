@@ -437,7 +437,7 @@ def test_a_folder_that_others_have_unpacked(folder: Path, said: Manifest, host: 
     with pytest.raises(HostError, match=r"^it is damaged: settings\.json is missing"):
         taken()
     (folder / "settings.json").symlink_to("/etc/shadow")
-    with pytest.raises(HostError, match=r"settings\.json is not a file of its own"):
+    with pytest.raises(HostError, match=r"settings\.json must be a regular file, not a link"):
         taken()
 
 

@@ -236,7 +236,7 @@ def test_a_configuration_that_never_ends_holds_no_backup_up(it: DesiredState) ->
         os.mkfifo(paths.BAIKAL_YAML)
         return counts
 
-    message = "baikal.yaml is not a file of its own; put the data itself there"
+    message = "baikal.yaml must be a regular file, not a link; put the file itself there"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(collect, "_snapshot", snapshot)
         for _ in range(2):

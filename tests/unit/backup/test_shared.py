@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from baikalctl import paths
-from baikalctl.backup import create, shared
+from baikalctl.backup import create, shared, status
 from baikalctl.baikal import current_database
 from baikalctl.database.sqlite import Sqlite
 from baikalctl.errors import HostError
@@ -151,4 +151,6 @@ def test_a_backup_that_failed_is_not_noted(database: Shared, monkeypatch: pytest
     assert create._once(declared(), Path(paths.DATA), lambda _: None) == "made"
     said: list[str] = []
     assert create._once(declared(), Path(paths.DATA), said.append) is None
+    status.remember(upload_error="the repository can't be reached")
+    assert create._once(declared(), Path(paths.DATA), said.append) == "made", "the next attempt uploads it"
     assert said == [f"{socket.gethostname()}, which has the same database, has made one"]

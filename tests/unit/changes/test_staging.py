@@ -118,7 +118,7 @@ def test_what_never_ends_is_not_kept(name: str, *, link: bool) -> None:
         place.symlink_to("/dev/null")
     else:
         os.mkfifo(place)
-    with soon(), pytest.raises(HostError, match=rf"^{place} is not a file of its own"):
+    with soon(), pytest.raises(HostError, match=rf"^{place} must be a regular file, not a link"):
         staging.keep("import", database)
     assert list(Path(paths.BACKUPS).iterdir()) == []
 

@@ -414,7 +414,7 @@ def test_a_link_in_the_place_of_data_is_not_followed(host: Path) -> None:
     os.chown(outside, 65534, 65534)
     Path(paths.INSTALL_DISABLED).unlink()
     Path(paths.INSTALL_DISABLED).symlink_to(outside)
-    with pytest.raises(HostError, match="put the data itself there"):
+    with pytest.raises(HostError, match="put the file itself there"):
         bring(declared())
     assert (outside.stat().st_uid, stat.S_IMODE(outside.stat().st_mode)) == (65534, 0o644)
 

@@ -419,7 +419,7 @@ def test_data_that_a_container_serves_is_not_replaced(old: OldInstallation) -> N
     """It holds its lock for as long as it runs."""
     with Path(paths.SERVING).open("w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        assert refusal(old) == "a container serves this data right now; stop it, import, and start it again"
+        assert refusal(old) == "a container is serving this data; stop it, import, and start it again"
     move_in(old)
 
 

@@ -31,7 +31,7 @@ def test_who_holds_it_is_said_and_after_a_while_it_is_an_error(tmp_path: Path) -
             pytest.fail("it was held by two")
         assert re.fullmatch(rf"wait for baikalctl apply {lock} \(process {other.pid}\)", said[0])
         assert len(said) == 1
-        assert str(error.value).startswith(f"baikalctl apply {lock} (process {other.pid}) is still at work after ")
+        assert str(error.value).startswith(f"baikalctl apply {lock} (process {other.pid}) still holds the lock after ")
         other.stdin.close()
         with hold_lock(str(lock), said.append, patience_s=10):
             pass
