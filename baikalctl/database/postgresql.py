@@ -22,7 +22,7 @@ FIXED = {
     "passfile": NOWHERE,
     "gssencmode": "disable",
 }
-"""What libpq would else look for in the account's home, or load."""
+"""Files that libpq would otherwise search in the account's home or load."""
 WHILE_LOCKED = {
     "lock_timeout": LOCK_SECONDS * 1000,
     "idle_in_transaction_session_timeout": 0,
@@ -50,17 +50,17 @@ INDEXES = {
     "baikalctl_propertystorage_path": "propertystorage (path text_pattern_ops)",
     "baikalctl_users_username": "users (username)",
 }
-"""Indexes that Baïkal's schema for PostgreSQL lacks, which has two besides the keys and one for properties: every look
-at an object, an account or a principal read the whole table (a GET of an event: 17 ms of 50,000 rows, now 0.004 ms).
-Measured on a mixed load with 50 users, 50,000 events and 10,000 contacts: 5.3 times the requests (median of six
-alternating pairs, 3.7 to 7.2). Not unique ones: old data may hold duplicates."""
+"""Indexes that Baïkal's schema for PostgreSQL lacks; besides the keys, it has two, and one for properties. Without these,
+each query for an object, an account or a principal reads the whole table (a GET of one of 50,000 events: 17 ms, now
+0.004 ms). Measured on a mixed load with 50 users, 50,000 events and 10,000 contacts: 5.3 times the requests (median of six
+alternating pairs, 3.7 to 7.2). They aren't unique, because old data may have duplicates."""
 
 
 class Connection(driver.Connection):
-    """A connection of psycopg2's."""
+    """A connection of psycopg2."""
 
     def _many(self, cursor: Any, query: str, values: list[Sequence[Any]]) -> None:  # noqa: ANN401 - the driver's
-        """Send many rows in one statement: psycopg2's own executemany sends each by itself."""
+        """Send many rows in one statement; psycopg2's own executemany sends one statement per row."""
         from psycopg2.extras import execute_values
 
         head, _, marks = query.rpartition(" VALUES ")
@@ -86,7 +86,7 @@ class Postgresql(Server):
     }
 
     def integrity(self, connection: interface.Connection) -> str:
-        """Read every row; a page that is damaged is found where the server was set up with checksums."""
+        """Read every row; damaged pages are found if the server was set up with checksums."""
         for table in self._columns(connection):
             try:
                 connection.execute(f"SELECT count(*) FROM {table} WHERE {table}::text IS NULL").fetchone()

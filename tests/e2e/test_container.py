@@ -608,7 +608,7 @@ def fill(container: Container, name: str, blocks: int = 0) -> None:
 @pytest.mark.parametrize(
     ("breaking", "mending", "said"),
     [
-        (f"mv {DATABASE} {DATABASE}.away", f"mv {DATABASE}.away {DATABASE}", ["db.sqlite is not there"]),
+        (f"mv {DATABASE} {DATABASE}.away", f"mv {DATABASE}.away {DATABASE}", ["db.sqlite does not exist"]),
         (
             f"cp -p {DATABASE} {DATABASE}.kept && dd if=/dev/urandom of={DATABASE} bs=1k count=1 conv=notrunc",
             f"mv {DATABASE}.kept {DATABASE}",
@@ -662,7 +662,7 @@ def test_the_engine_is_told_as_well(served: Container) -> None:
     served.execute("mv", DATABASE, f"{DATABASE}.away")
     try:
         assert wait_until(lambda: known() == "unhealthy", LIMIT_S)
-        assert "db.sqlite is not there" in served.inspect("{{json .State.Health.Log}}")
+        assert "db.sqlite does not exist" in served.inspect("{{json .State.Health.Log}}")
     finally:
         served.execute("mv", f"{DATABASE}.away", DATABASE)
     assert wait_until(lambda: known() == "healthy", LIMIT_S)

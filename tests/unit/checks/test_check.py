@@ -194,7 +194,7 @@ def test_a_missing_database_is_a_failure(it: DesiredState) -> None:
     Path(paths.SQLITE).unlink()
     finding = one(it, "database")
     assert finding.status == FAILED
-    assert "is not there" in finding.message
+    assert "does not exist" in finding.message
 
 
 def test_before_there_is_any_data_it_is_the_declared_server_that_is_asked(
@@ -207,7 +207,7 @@ def test_before_there_is_any_data_it_is_the_declared_server_that_is_asked(
     told = dataclasses.replace(it, database=declared(**settings).database)
     Path(paths.BAIKAL_YAML).unlink()
     finding = one(told, "database")
-    assert (finding.status, "elsewhere/baikal.sqlite is not there" in finding.message) == (FAILED, True)
+    assert (finding.status, "elsewhere/baikal.sqlite does not exist" in finding.message) == (FAILED, True)
     Path(paths.BAIKAL_YAML).write_text("database: {backend: sqlite}\n", encoding="utf-8")
     assert one(told, "database").message == "has 0 accounts"
 

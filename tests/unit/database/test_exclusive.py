@@ -69,9 +69,9 @@ def server(kind: type[Server], connection: Connection, monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     ("kind", "connection", "reason"),
     [
-        (Mysql, Connection(0), "another machine has held it for an hour"),
+        (Mysql, Connection(0), "another machine has held its lock for an hour"),
         (Mysql, Connection(None), "gives no lock"),
-        (Postgresql, Connection(None, error="timeout", code="55P03"), "another machine has held it for an hour"),
+        (Postgresql, Connection(None, error="timeout", code="55P03"), "another machine has held its lock for an hour"),
         (Postgresql, Connection(None, error="out of shared memory", code="53200"), "out of shared memory"),
     ],
 )
@@ -115,6 +115,6 @@ def test_a_connection_that_is_lost_while_waiting_is_an_error(
 ) -> None:
     """With a remedy."""
     database = server(kind, Connection(1, error="server closed the connection"), monkeypatch)
-    message = "server closed the connection; the server went away; look whether it runs"
+    message = "server closed the connection; the server closed the connection; check that it runs"
     with pytest.raises(HostError, match=message), database.exclusive("apply"):
         pytest.fail("the block began")

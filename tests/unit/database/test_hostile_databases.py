@@ -290,7 +290,7 @@ def test_without_tls_a_server_gets_nothing_where_the_settings_want_it() -> None:
     """Not even the account's name: PyMySQL itself would go on in clear text."""
     with (
         serving(BASIC | PLUGIN_AUTH) as server,
-        pytest.raises(HostError, match="offers no TLS, which the settings want"),
+        pytest.raises(HostError, match="offers no TLS, which the settings require"),
     ):
         connected(server.port, tls=True)
     assert server.received == b""

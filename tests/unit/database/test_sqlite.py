@@ -59,7 +59,7 @@ def test_what_an_interrupted_run_left_beside_is_no_hindrance(host: Path) -> None
 def test_a_database_that_is_not_there_is_not_made_by_looking(host: Path) -> None:
     """SQLite would make an empty one, and Baïkal would answer 500 from then on."""
     assert host.is_dir()
-    with pytest.raises(HostError, match=r"db\.sqlite is not there"):
+    with pytest.raises(HostError, match=r"db\.sqlite does not exist"):
         here().connect()
     assert not Path(paths.SQLITE).exists()
 
@@ -171,7 +171,7 @@ def test_a_journal_that_cannot_be_switched_is_said(
         connection.execute("PRAGMA busy_timeout = 10")
         start = time.monotonic()
         with pytest.raises(
-            HostError, match=r"can't be switched to its write-ahead log .*run again when it is less busy"
+            HostError, match=r"write-ahead log of the database can't be turned on .*run again when it is less busy"
         ):
             sqlite._set_wal(connection)
         assert time.monotonic() - start < 2

@@ -141,7 +141,7 @@ def test_what_servers_want_a_value_for_gets_the_one_that_they_have(source: Path)
         ("bytes that are none", r"calendarobjects, id 11 \(2\.ics\) can't be stored in that database: .*utf-8"),
         (
             "zeros",
-            r"calendarobjects, id 17 \(4\.ics\) can't be stored in that database: it has a zero byte; mend or delete",
+            r"calendarobjects, id 17 \(4\.ics\) can't be stored in that database: it has a zero byte; fix or delete",
         ),
     ],
 )
@@ -179,7 +179,7 @@ def test_what_the_tables_have_not_is_not_left_behind(source: Path, statement: st
     """Data of a newer release: nothing is lost without a word."""
     change(source, statement)
     with pytest.raises(
-        HostError, match=r"has what the tables of this release haven't \(no such .*colour.*\); use the rel"
+        HostError, match=r"tables of this release lack columns of the data \(no such .*colour.*\); use the rel"
     ):
         loaded(source)
     assert not source.with_name("target.sqlite").exists()
@@ -222,10 +222,10 @@ def test_a_file_that_is_read_is_not_written_to(source: Path) -> None:
         ("UPDATE principals SET displayname = NULL", "principals, id 4 (principals/jo) has another displayname"),
         ("UPDATE principals SET email = ''", "principals, id 4 (principals/jo) has another email"),
         ("UPDATE calendarobjects SET firstoccurence = 5", "calendarobjects, id 5 (0.ics) has another firstoccurence"),
-        ("DELETE FROM principals", "principals, id 4 (principals/jo) is in one of them alone"),
+        ("DELETE FROM principals", "principals, id 4 (principals/jo) is in only one of them"),
         (
             "INSERT INTO users (id, username, digesta1) VALUES (1, 'new', 'x')",
-            "users, id 1 (new) is in one of them alone",
+            "users, id 1 (new) is in only one of them",
         ),
         ("DROP TABLE cards", "cards: no such table: cards"),
         ("ALTER TABLE cards RENAME COLUMN etag TO tag", "cards: no such column: etag"),

@@ -51,7 +51,7 @@ def test_what_is_no_file_holds_nobody(host: Path, kind: str) -> None:
         else:
             place.mkdir()
     for read in (safe_copy.open_untrusted, config.understood):
-        with soon(), pytest.raises(HostError, match=rf"^{place} must be a regular file, not a link; put the file itself there"):
+        with soon(), pytest.raises(HostError, match=rf"^{place} must be a regular file, not a link; put the file"):
             read(place)
 
 
@@ -150,7 +150,10 @@ def test_no_directory_on_the_way_is_a_link(host: Path) -> None:
     (host / "secrets/db.sqlite").write_text("secret", encoding="ascii")
     Path(paths.SQLITE).parent.rmdir()
     Path(paths.SQLITE).parent.symlink_to(host / "secrets")
-    with pytest.raises(HostError, match="must be a regular file, not a link"), safe_copy.open_untrusted(Path(paths.SQLITE)):
+    with (
+        pytest.raises(HostError, match="must be a regular file, not a link"),
+        safe_copy.open_untrusted(Path(paths.SQLITE)),
+    ):
         pass
 
 
@@ -158,5 +161,8 @@ def test_a_file_with_another_name_elsewhere_is_refused(host: Path) -> None:
     """It may be any file of the host."""
     (host / "secret").write_text("secret", encoding="ascii")
     os.link(host / "secret", paths.SQLITE)
-    with pytest.raises(HostError, match="must be a regular file, not a link"), safe_copy.open_untrusted(Path(paths.SQLITE)):
+    with (
+        pytest.raises(HostError, match="must be a regular file, not a link"),
+        safe_copy.open_untrusted(Path(paths.SQLITE)),
+    ):
         pass
