@@ -31,7 +31,7 @@ TOML: Final = "/etc/baikal/settings.toml"
 OTHER: Final = "another password, not the lab's"
 CALENDAR: Final = "/dav.php/calendars/jo/default"
 LIMIT_S: Final = 30
-HEALTHY: Final = "it asks who it is, its database can be read, and it is of one version"
+HEALTHY: Final = "the server asks for a login, the database can be read, and all versions match"
 HEALTH_S: Final = 0.5
 DAMAGE: Final = f"""
 import sqlite3

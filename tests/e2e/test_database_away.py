@@ -69,7 +69,7 @@ def test_the_doctor_says_so(server: Server, broken: Callable[[str], None]) -> No
     """In the answer that clients get as well as in the database itself."""
     broken(WAYS["missing"])
     found = {finding["subject"]: finding for finding in server.check()["findings"]}
-    assert "answers 503 to a stranger" in found["answer"]["message"]
+    assert "answers an anonymous client with 503" in found["answer"]["message"]
     assert "is not there" in found["database"]["message"]
 
 

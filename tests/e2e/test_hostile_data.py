@@ -185,7 +185,7 @@ def test_journal_that_names_a_file_to_delete_is_refused(host: Host) -> None:
 @pytest.mark.parametrize(
     ("attack", "words"),
     [
-        ("yaml with aliases that expand", "baikal.yaml can't be understood: it has an alias (*)"),
+        ("yaml with aliases that expand", "baikal.yaml can't be parsed: it has an alias (*)"),
         ("yaml of 200 GiB", "baikal.yaml has 214748364800 bytes, and 1048576 are allowed"),
         ("a FIFO as yaml", "baikal.yaml must be a regular file, not a link"),
         ("a FIFO as the database", "/var/lib/baikal/Specific/db/db.sqlite "),

@@ -130,7 +130,7 @@ def test_apply_says_what_it_does_and_then_nothing(capsys: pytest.CaptureFixture[
     assert not Path(paths.SQLITE).exists()
     assert main(["apply"]) == 0
     said = capsys.readouterr().out
-    assert "make the account jo\n" in said
+    assert "create the account jo\n" in said
     assert PASSWORD not in said
     assert main(["apply"]) == 0
     assert capsys.readouterr().out == ""

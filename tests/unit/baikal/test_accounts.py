@@ -119,10 +119,10 @@ def test_each_step_is_a_sentence(connection: sqlite_file.Connection) -> None:
     table = user("jo", password="hunter2-hunter2", calendars=[WORK | {"share": [{"with": "ann"}]}])
     sentences = bring(connection, table, user("ann"))
     assert sentences[:4] == [
-        "make the account jo",
-        "make the principal of jo",
-        "make the calendar work of jo",
-        "make the address book default of jo",
+        "create the account jo",
+        "create the principal of jo",
+        "create the calendar work of jo",
+        "create the address book default of jo",
     ]
     assert sentences[-1] == "share the calendar work of jo with ann (read)"
     assert "hunter2" not in "".join(sentences)
@@ -212,8 +212,8 @@ def test_an_account_that_was_there_before_gets_what_is_declared(connection: sqli
     sentences = bring(connection, user("jo"))
     assert sentences == [
         "set the declared password of jo",
-        "make the calendar default of jo",
-        "make the address book default of jo",
+        "create the calendar default of jo",
+        "create the address book default of jo",
     ]
 
 
@@ -221,7 +221,7 @@ def test_half_an_account_is_completed(connection: sqlite_file.Connection) -> Non
     """A user without a principal (another tool's) gets one, and isn't made twice."""
     connection.execute("INSERT INTO users (username, digesta1) VALUES ('jo', ?)", (accounts(user("jo"))[0].digest,))
     connection.commit()
-    assert bring(connection, user("jo"))[0] == "make the principal of jo"
+    assert bring(connection, user("jo"))[0] == "create the principal of jo"
     assert rows(connection, "SELECT username FROM users") == ["jo"]
 
 
@@ -288,7 +288,7 @@ def test_what_is_declared_of_a_collection_is_kept(
     before = content(connection)
     connection.execute(f"UPDATE {table} SET {column} = 'other' WHERE uri = 'work'")
     thing = "calendar" if kind == "calendars" else "address book"
-    assert bring(connection, jo, applied=fingerprints(jo)) == [f"set what is declared of the {thing} work of jo"]
+    assert bring(connection, jo, applied=fingerprints(jo)) == [f"set the declared properties of the {thing} work of jo"]
     assert content(connection) == before
 
 
@@ -299,7 +299,7 @@ def test_a_calendar_that_a_client_made_becomes_the_declared_one(connection: sqli
     calendars = [{"name": "made-by-jo", "display_name": "Ours", "share": [{"with": "ann"}]}]
     tables = [user("jo", calendars=calendars), user("ann")]
     assert bring(connection, *tables, applied=fingerprints(*tables)) == [
-        "set what is declared of the calendar made-by-jo of jo",
+        "set the declared properties of the calendar made-by-jo of jo",
         "share the calendar made-by-jo of jo with ann (read)",
     ]
     query = """SELECT principaluri, displayname FROM calendarinstances JOIN calendarobjects USING (calendarid)
@@ -332,7 +332,7 @@ def test_access_that_changes_is_changed_in_its_row(
     bring(connection, *tables(first))
     connection.execute("UPDATE calendarinstances SET displayname = 'Jos' WHERE principaluri = 'principals/ann'")
     sentences = bring(connection, *tables(then), applied=fingerprints(*tables(then)))
-    assert sentences == [f"let ann {then} the calendar work of jo"]
+    assert sentences == [f"set the access of ann to the calendar work of jo ({then})"]
     query = "SELECT access, displayname FROM calendarinstances WHERE principaluri = 'principals/ann' AND calendarid = 1"
     assert rows(connection, query) == [(number, "Jos")]
     assert bring(connection, *tables(then), applied=fingerprints(*tables(then))) == []

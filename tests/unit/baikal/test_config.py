@@ -202,19 +202,31 @@ SQLITE = {"backend": "sqlite", "mysql": False, "sqlite_file": paths.SQLITE}
         (
             SQLITE,
             PGSQL,
-            f"is in the database {paths.SQLITE}, and the PostgreSQL database baikal at db.example.org is",
+            f"is in the database {paths.SQLITE}, but the settings say the PostgreSQL database baikal at db.example.org",
         ),
-        ({"mysql": False}, MYSQL, "and the MySQL database baikal at db.example.org is declared"),
-        (OF_MYSQL, {}, f"is in the MySQL database baikal at db.example.org, and the database {paths.SQLITE} is"),
-        (OF_MYSQL, PGSQL, "is in the MySQL database baikal at db.example.org, and the PostgreSQL database baikal"),
+        ({"mysql": False}, MYSQL, "but the settings say the MySQL database baikal at db.example.org"),
+        (
+            OF_MYSQL,
+            {},
+            f"is in the MySQL database baikal at db.example.org, but the settings say the database {paths.SQLITE}",
+        ),
+        (
+            OF_MYSQL,
+            PGSQL,
+            "is in the MySQL database baikal at db.example.org, but the settings say the PostgreSQL database baikal",
+        ),
         (
             {"mysql": True, "mysql_host": "db", "mysql_dbname": "b"},
             {},
-            "the data is in the MySQL database b at db, and",
+            "the data is in the MySQL database b at db, but",
         ),
-        (OF_PGSQL, PGSQL | {"database_name": "dav"}, "and the PostgreSQL database dav at db.example.org is declared"),
+        (
+            OF_PGSQL,
+            PGSQL | {"database_name": "dav"},
+            "but the settings say the PostgreSQL database dav at db.example.org",
+        ),
         ({"backend": "sqlite", "sqlite_file": "/x/db.sqlite"}, {}, "names the database file '/x/db.sqlite'"),
-        (OF_MYSQL | {"mysql_host": "localhost"}, MYSQL, "is in the MySQL database baikal on this machine, and"),
+        (OF_MYSQL | {"mysql_host": "localhost"}, MYSQL, "is in the MySQL database baikal on this machine, but"),
         (OF_PGSQL | {"pgsql_host": "/run/postgresql"}, PGSQL, "is in the PostgreSQL database baikal on this machine"),
     ],
 )
@@ -355,6 +367,6 @@ def test_a_file_that_is_damaged_is_named_with_the_remedy(host: Path, content: by
     assert host.is_dir()
     Path(paths.BAIKAL_YAML).write_bytes(content)
     with pytest.raises(
-        HostError, match=r"baikal\.yaml (can't be understood: .*|has \d+ bytes.*); restore it from a backup"
+        HostError, match=r"baikal\.yaml (can't be parsed: .*|has \d+ bytes.*); restore it from a backup"
     ):
         config.read()

@@ -87,7 +87,7 @@ def test_database_and_account_are_made_by_the_servers_own_administrator(server: 
     """On a server that runs; a second run changes nothing."""
     assert (server / "running").exists()
     (sentence,) = taken(declared(backend))
-    assert sentence == f"have {here(declared(backend))}, and the account baikal for it"
+    assert sentence == f"create {here(declared(backend))}, and the account baikal for it"
     assert taken(declared(backend)) == []
 
 
@@ -147,13 +147,13 @@ def refused(server: Path, backend: str, answer: str) -> str:
 def test_what_the_server_refuses_is_said_in_its_own_words(server: Path, backend: str) -> None:
     """The last line, which has the reason."""
     said = refused(server, backend, "echo hint >&2; echo 'ERROR: no room' >&2; exit 1")
-    assert said == "the database server of this machine refuses: ERROR: no room; fix that, and run again"
+    assert said == "the database server on this machine refuses the request: ERROR: no room; fix that, and run again"
 
 
 def test_a_database_of_somebody_elses_is_not_taken(server: Path) -> None:
     """It has an owner, whom a word of ours would lock out."""
     said = refused(server, "pgsql", "echo paperless")
-    assert said.endswith("belongs to paperless; leave it to its owner, and give another database_name")
+    assert said.endswith("belongs to paperless; set another database_name")
     assert "REVOKE" not in (server / "asked").read_text(encoding="utf-8")
 
 
@@ -161,8 +161,8 @@ def test_a_database_of_somebody_elses_is_not_taken(server: Path) -> None:
 def test_an_account_that_somebody_made_otherwise_is_told(server: Path, backend: str) -> None:
     """It is left as it is, with the two ways out."""
     said = refused(server, backend, "true")
-    assert "lets baikal in only with a password" in said
-    assert 'or give its password, with database_host = "127.0.0.1"' in said
+    assert "requires a password from baikal" in said
+    assert 'or set its password and database_host = "127.0.0.1"' in said
 
 
 def test_a_server_that_cannot_start_is_named_with_where_the_reason_stands(server: Path) -> None:
@@ -170,7 +170,7 @@ def test_a_server_that_cannot_start_is_named_with_where_the_reason_stands(server
     (server / "running").unlink()
     (server / "start").write_text("echo 'Job failed.' >&2; exit 1\n", encoding="utf-8")
     with pytest.raises(
-        HostError, match=r"^mariadb can't be started \(Job failed\.\); journalctl -u mariadb tells why$"
+        HostError, match=r"^mariadb can't be started \(Job failed\.\); see journalctl -u mariadb for the reason$"
     ):
         taken(declared("mysql"))
 
@@ -178,7 +178,7 @@ def test_a_server_that_cannot_start_is_named_with_where_the_reason_stands(server
 def test_a_machine_whose_server_was_taken_away_says_so(server: Path) -> None:
     """No stack trace."""
     (server / "programs/psql").unlink()
-    with pytest.raises(HostError, match=r"^(psql|the database server of this machine)"):
+    with pytest.raises(HostError, match=r"^(psql|the database server on this machine)"):
         taken(declared("pgsql"))
 
 
@@ -196,7 +196,7 @@ def test_a_plan_on_a_fresh_machine_goes_as_far_as_can_be_seen(
     it = declared(backend, users=[user()])
     assert steps.pending(it) == [
         f"have Baïkal {it.version} serve",
-        f"have {here(it)}, and the account baikal for it",
+        f"create {here(it)}, and the account baikal for it",
         "bring what is in the database to what is declared",
     ]
     assert not (server / "asked").exists()

@@ -114,8 +114,8 @@ def empty_zip(target: Path) -> Path:
 
 
 WRONG: dict[str, tuple[Callable[[Path], Path], str]] = {
-    "no zip": (text_file, "is no zip archive; give the release's zip, as the project publishes it"),
-    "truncated": (truncated, "is no zip archive"),
+    "no zip": (text_file, "is not a zip archive; use the release's zip as the project publishes it"),
+    "truncated": (truncated, "is not a zip archive"),
     "empty": (empty_zip, "it lacks baikal/Core/Distrib.php"),
     "out of the directory": (
         lambda target: release_zip(target, more={"baikal/../../etc/cron.d/x": ""}),
@@ -137,7 +137,7 @@ WRONG: dict[str, tuple[Callable[[Path], Path], str]] = {
     ),
     "another version": (
         lambda target: release_zip(target, "0.11.1"),
-        "is Baïkal 0.11.1, not 0.12.1; set baikal_version to 0.11.1, or give its zip",
+        "is Baïkal 0.11.1, not 0.12.1; set baikal_version to 0.11.1, or use another zip",
     ),
     "unknown version": (
         lambda target: release_zip(target, more={"baikal/Core/Distrib.php": "<?php\n"}),
@@ -164,7 +164,7 @@ def test_what_is_no_release_is_refused_and_leaves_nothing(host: Path, make: Call
 def test_a_wrong_checksum_is_refused_and_leaves_nothing(host: Path) -> None:
     """Both checksums are named, and not a byte was unpacked."""
     archive = release_zip(host / "baikal.zip")
-    with pytest.raises(ArchiveError, match=f"has the SHA-256 {sha256(archive)}, not {'0' * 64}: .*get it again"):
+    with pytest.raises(ArchiveError, match=f"has the SHA-256 {sha256(archive)}, not {'0' * 64}: .*download it again"):
         release.install(archive, VERSION, "0" * 64)
     assert standing() == []
 
@@ -185,7 +185,7 @@ def test_zip_of_a_known_release_must_be_the_official_one(host: Path, monkeypatch
         release.install(archive, VERSION, "")
     assert str(caught.value) == (
         f"baikal.zip is not the official zip of Baïkal {VERSION}: its SHA-256 is {sha256(archive)}, not {official}; "
-        f"get the official one, or if you want this zip, set baikal_sha256 to {sha256(archive)}"
+        f"use the official one, or, to use this zip, set baikal_sha256 to {sha256(archive)}"
     )
     assert standing() == []
     monkeypatch.setitem(known_releases.KNOWN_RELEASES, VERSION, sha256(archive))

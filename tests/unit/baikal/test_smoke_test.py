@@ -106,7 +106,7 @@ def test_what_is_not_served_is_not_asked_for(server: str) -> None:
     [
         ("PROPFIND", 503, b"<p>no\n\ndatabase", "principals/visitor/ answers 503, not 207 (<p>no database)"),
         ("PUT", 507, b"x" * 1000, f"{EVENT} answers 507, not 201 ({'x' * 300})"),
-        ("GET", 200, b"another", f"{EVENT} gives another text than was stored there"),
+        ("GET", 200, b"another", f"{EVENT} returns another text than was stored"),
         ("DELETE", 403, b"", f"{EVENT} answers 403, not 204"),
     ],
 )
@@ -176,7 +176,7 @@ def test_what_killed_runs_have_left_goes_and_what_others_use_stays(
         patch.setattr(time, "time", lambda: now - smoke_test.LIFE_S - 2)
         with smoke_test.temporary_user(here()) as killed:
             left = killed.name
-    smoke_test._bring(here(), smoke_test._account(left))
+    smoke_test._write(here(), smoke_test._account(left))
     with smoke_test.temporary_user(here()) as other:
         with smoke_test.temporary_user(here()) as mine:
             assert set(names(paths.SQLITE)) == {someone, left, other.name, mine.name}

@@ -451,7 +451,7 @@ def test_new_data_that_is_served_wrong_gives_way_to_the_old(it: Host) -> None:
     def finish() -> None:
         page.write_text(whole.replace("case 'GET':", "case 'GET': echo 'x';"), encoding="utf-8")
 
-    assert "check.ics gives another text than was stored there" in failed(lambda: it.upgrade(finish))
+    assert "check.ics returns another text than was stored" in failed(lambda: it.upgrade(finish))
 
 
 def test_what_cannot_be_taken_back_stays_closed_and_says_where_the_old_data_is(it: Host) -> None:

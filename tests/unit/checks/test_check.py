@@ -112,12 +112,12 @@ def test_it_asks_as_a_stranger_would(it: DesiredState, server: Server) -> None:
 @pytest.mark.parametrize(
     ("status", "reason"),
     [
-        (200, "the reason is in"),
-        (302, "the reason is in"),
+        (200, "for the reason"),
+        (302, "for the reason"),
         (502, "PHP is down"),
-        (503, "its database is away"),
-        (207, "the reason is in"),
-        (500, "the reason is in"),
+        (503, "its database is unavailable"),
+        (207, "for the reason"),
+        (500, "for the reason"),
     ],
 )
 def test_any_answer_but_401_is_a_failure(it: DesiredState, server: Server, status: int, reason: str) -> None:
@@ -125,7 +125,7 @@ def test_any_answer_but_401_is_a_failure(it: DesiredState, server: Server, statu
     server.statuses["/dav.php/"] = status
     finding = one(it, "answer")
     assert finding.status == FAILED
-    assert f"answers {status} to a stranger, not 401" in finding.message
+    assert f"answers an anonymous client with {status}, not 401" in finding.message
     assert reason in finding.remedy
     assert "/var/log/nginx/error.log" in finding.remedy
 
@@ -134,7 +134,7 @@ def test_a_server_that_is_closed_for_maintenance_is_told_as_such(it: DesiredStat
     """Not as one whose database is away; where it was interrupted, somebody has to know what it was."""
     server.statuses["/dav.php/"] = 503
     maintenance.on("upgrade")
-    assert "it is closed for maintenance (upgrade)" in one(it, "answer").remedy
+    assert "it is in maintenance mode (upgrade)" in one(it, "answer").remedy
 
 
 @pytest.mark.parametrize("status", [200, 302, 403])

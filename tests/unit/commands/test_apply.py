@@ -301,7 +301,7 @@ def test_a_damaged_configuration_stops_everything(host: Path) -> None:
     bring(declared())
     Path(paths.BAIKAL_YAML).write_text("system: [", encoding="utf-8")
     before = tree(host)
-    with pytest.raises(HostError, match=r"baikal\.yaml can't be understood"):
+    with pytest.raises(HostError, match=r"baikal\.yaml can't be parsed"):
         bring(declared(timezone="Europe/Paris"))
     assert tree(host) == before
 

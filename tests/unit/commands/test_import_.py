@@ -330,11 +330,11 @@ def test_a_path_that_climbs_out_of_the_installation_is_not_followed(host: Path) 
         ),
         (
             lambda old: old.yaml.write_text("system: [", encoding="utf-8"),
-            r"baikal\.yaml can't be understood: .*; restore it from a backup",
+            r"baikal\.yaml can't be parsed: .*; restore it from a backup",
         ),
-        (lambda old: old.yaml.write_bytes(b"\xff\xfe"), r"baikal\.yaml can't be understood"),
-        (lambda old: old.yaml.write_text("- a\n", encoding="utf-8"), r"baikal\.yaml can't be understood"),
-        (lambda old: old.yaml.write_text("system: a\n", encoding="utf-8"), r"baikal\.yaml can't be understood"),
+        (lambda old: old.yaml.write_bytes(b"\xff\xfe"), r"baikal\.yaml can't be parsed"),
+        (lambda old: old.yaml.write_text("- a\n", encoding="utf-8"), r"baikal\.yaml can't be parsed"),
+        (lambda old: old.yaml.write_text("system: a\n", encoding="utf-8"), r"baikal\.yaml can't be parsed"),
         (
             lambda old: old.yaml.write_text("system: {}\n", encoding="utf-8"),
             "no configured_version: .* never installed",

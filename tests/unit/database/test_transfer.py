@@ -161,7 +161,7 @@ def test_a_row_that_is_refused_is_named_among_many(source: Path) -> None:
     )
     assert strict != whole
     change(source, "UPDATE calendarobjects SET lastmodified = 3000000000 WHERE id = 14")
-    with pytest.raises(HostError, match=r"calendarobjects, id 14 \(3\.ics\) can't be stored .*: CHECK .*; mend"):
+    with pytest.raises(HostError, match=r"calendarobjects, id 14 \(3\.ics\) can't be stored .*: CHECK .*; fix"):
         copied(source, transfer.SqliteValues(), strict)
 
 
