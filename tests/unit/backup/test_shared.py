@@ -148,9 +148,11 @@ def test_a_backup_that_failed_is_not_noted(database: Shared, monkeypatch: pytest
             create._once(declared(), Path(paths.DATA), lambda _: None)
     assert database.noted(shared.NAME) == ""
     monkeypatch.setattr(create, "_archived", lambda *_: "made")
-    assert create._once(declared(), Path(paths.DATA), lambda _: None) == "made"
-    said: list[str] = []
-    assert create._once(declared(), Path(paths.DATA), said.append) is None
+    made: object = create._once(declared(), Path(paths.DATA), lambda _: None)
+    assert made == "made"
+    lines: list[str] = []
+    assert create._once(declared(), Path(paths.DATA), lines.append) is None
     status.remember(upload_error="the repository can't be reached")
-    assert create._once(declared(), Path(paths.DATA), said.append) == "made", "the next attempt uploads it"
-    assert said == [f"{socket.gethostname()}, which has the same database, has made one"]
+    made = create._once(declared(), Path(paths.DATA), lines.append)
+    assert made == "made", "the next attempt uploads it"
+    assert lines == [f"{socket.gethostname()}, which has the same database, has made one"]

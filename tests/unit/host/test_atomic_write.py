@@ -180,10 +180,10 @@ def test_writers_at_the_same_time_do_not_mix_their_content(file: Path) -> None:
 @pytest.fixture
 def program(tmp_path: Path) -> Path:
     """Have a program in a folder, both of this account alone."""
-    place = tmp_path / "sbin/hook"
-    place.parent.mkdir(mode=0o755)
-    place.touch(mode=0o755)
-    return place
+    program_path = tmp_path / "sbin/hook"
+    program_path.parent.mkdir(mode=0o755)
+    program_path.touch(mode=0o755)
+    return program_path
 
 
 def refused(program: Path) -> str:
