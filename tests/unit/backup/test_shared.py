@@ -153,6 +153,6 @@ def test_a_backup_that_failed_is_not_noted(database: Shared, monkeypatch: pytest
     lines: list[str] = []
     assert create._once(declared(), Path(paths.DATA), lines.append) is None
     status.remember(upload_error="the repository can't be reached")
-    made = create._once(declared(), Path(paths.DATA), lines.append)
-    assert made == "made", "the next attempt uploads it"
+    uploaded: object = create._once(declared(), Path(paths.DATA), lines.append)
+    assert uploaded == "made", "the next attempt uploads it"
     assert lines == [f"{socket.gethostname()}, which has the same database, has made one"]
