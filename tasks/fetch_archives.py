@@ -23,6 +23,7 @@ from pyinfra.api.operation import operation
 
 from baikalctl import paths
 from baikalctl.backup import catalog, manifest
+from baikalctl.host.atomic_write import sync
 from baikalctl.output import escaped
 from tasks.fact_cache import ANSWER_SECONDS
 
@@ -201,6 +202,7 @@ def bring_home(host: Host, archive: Announced) -> Path:
             file.flush()
             os.fsync(descriptor)
         os.link(temporary, path)  # never replaces anything, which a rename would
+        sync(folder)
     finally:
         temporary.unlink(missing_ok=True)
     return path

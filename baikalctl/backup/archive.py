@@ -18,7 +18,7 @@ from baikalctl.backup.catalog import StoredArchive
 from baikalctl.backup.manifest import Manifest, Member
 from baikalctl.errors import HostError
 from baikalctl.host import directories
-from baikalctl.host.safe_copy import sync
+from baikalctl.host.atomic_write import move
 from baikalctl.host.tempdir import temporary_directory
 
 if TYPE_CHECKING:
@@ -42,15 +42,14 @@ def write(folder: Path, description: Manifest) -> StoredArchive:
         with temporary_directory(backups) as private:
             temporary = private / target.name
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "wb") as raw:
-                with gzip.GzipFile(
+            with (
+                os.fdopen(descriptor, "wb") as raw,
+                gzip.GzipFile(
                     filename="", mode="wb", compresslevel=6, fileobj=raw, mtime=description.created
-                ) as packed:
-                    _pack(packed, folder, description)
-                raw.flush()
-                os.fsync(descriptor)
-            temporary.replace(target)
-            sync(backups)
+                ) as packed,
+            ):
+                _pack(packed, folder, description)
+            move(temporary, target)
     except OSError as error:
         message = (
             f"the archive can't be written ({error.strerror}); free disk space in {backups}, "

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from baikalctl import paths
-from baikalctl.backup import archive, catalog, collect, lease, manifest, retention, status
+from baikalctl.backup import archive, catalog, collect, manifest, retention, shared, status
 from baikalctl.baikal import current_database
 from baikalctl.changes import transaction
 from baikalctl.database import interface
@@ -94,11 +94,17 @@ def next_check_s(declared: DesiredState) -> float:
 
 def _once(declared: DesiredState, folder: Path, say: Say) -> Result | None:
     period = manifest.format_time(schedule.last_due(declared.backup.schedule, time.time(), zone(declared)))
-    with lease.once(current_database.of(declared), "backup", period) as job:
-        if job.mine:
-            return _archived(declared, folder, say)
-    say(f"{job.by}, which uses the same database, has made the backup")
-    status.remember(error="", success=time.time(), size=0, by=job.by, upload_error="")
+    database = current_database.of(declared)
+    if not database.shared:
+        return _archived(declared, folder, say)
+    with current_database.exclusive(database, shared.NAME):
+        by = shared.made_by(database, period)
+        if not by or status.read().upload_error:  # this machine's last archive isn't in the repository
+            made = _archived(declared, folder, say)
+            shared.note_made(database, period)
+            return made
+    say(f"{by}, which uses the same database, has made the backup")
+    status.remember(error="", success=time.time(), size=0, by=by, upload_error="")
     return None
 
 

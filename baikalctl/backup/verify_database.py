@@ -12,7 +12,7 @@ from baikalctl import paths
 from baikalctl.database import sqlite_file
 from baikalctl.database.interface import TABLES
 from baikalctl.errors import HostError
-from baikalctl.host.boundary import confined, owner_or_nobody
+from baikalctl.host.boundary import child_account, confined
 from baikalctl.host.child_limits import THOROUGH
 from baikalctl.host.privileges import privileged
 from baikalctl.host.safe_copy import copy_out
@@ -54,7 +54,7 @@ def checked(database: Path, look: Callable[[Path], T]) -> T:
     with temporary_directory(data if data.is_dir() else database.parent) as folder:
         copy = folder / database.name
         copy_out(database, copy)
-        group = owner_or_nobody().pw_gid
+        group = child_account().pw_gid
         for path, mode in ((copy, 0o640), (folder, 0o710)):
             os.chown(path, 0, group)
             path.chmod(mode)

@@ -1,7 +1,7 @@
-"""Accounts, calendars, address books and shares as rows: what is declared is made and kept, all else is left alone.
+"""Create and update declared accounts, calendars, address books and shares; others aren't changed.
 
-The rows are those that Baïkal's own ``Baikal/Model/User.php`` and sabre/dav's PDO backends write. Every change is first
-a sentence in a plan, so that a run that has nothing to do can say so without doing anything.
+The rows are the same as those of Baïkal's own ``Baikal/Model/User.php`` and sabre/dav's PDO backends. All changes are
+first planned as sentences, so that a run without changes can report that without writing.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ if TYPE_CHECKING:
 OWNER, READ, WRITE = 1, 2, 3
 """``calendarinstances.access`` (sabre/dav, Sabre\\DAV\\Sharing\\Plugin)."""
 OWNED = f"COALESCE(access, {OWNER}) = {OWNER}"
-"""Condition for the owner's own row: on SQLite, sabre/dav leaves ``access`` NULL in calendars that clients make."""
+"""Condition for the owner's own row: on SQLite, sabre/dav leaves ``access`` NULL in calendars that clients create."""
 ACCEPTED = 2
 COMPONENTS = "VEVENT,VTODO"
 
 Step = tuple[str, "Callable[[], object]"]
-"""What is to be done, as a sentence, and the doing of it."""
+"""A sentence that describes a change, and the function that makes it."""
 
 
 def fingerprint(verifier: str) -> str:
-    """Return what is remembered of a password that was set: enough to notice a new one, and useless to log in with."""
+    """Return the stored mark of a password that was set: enough to detect a new one, useless for a login."""
     return hashlib.sha256(f"applied:{verifier}".encode()).hexdigest()
 
 
 def plan(connection: Connection, users: tuple[DesiredUser, ...], applied: Mapping[str, str]) -> Iterator[Step]:
-    """Yield what has to be done for the database to hold ``users``, each step to be taken before the next is asked for.
+    """Yield the steps after which the database has ``users``; take each step before you request the next one.
 
-    ``applied`` has the fingerprint of each password that was declared last: a password is set when its account is made
-    and when its declaration changes, and what somebody chose in between stays.
+    ``applied`` has the fingerprints of the last declared passwords. A password is set when its account is created and when
+    its declaration changes; a password that the user has chosen in between stays.
     """
     for user in users:
         if user.present:
@@ -57,19 +57,19 @@ def plan(connection: Connection, users: tuple[DesiredUser, ...], applied: Mappin
 
 
 def removals(connection: Connection, users: tuple[DesiredUser, ...]) -> list[str]:
-    """Return the names of accounts that are there and are declared absent."""
+    """Return the names of existing accounts that are declared absent."""
     return [user.name for user in users if not user.present and _exists(connection, user.name)]
 
 
 def principal(name: str) -> str:
-    """Return the address of ``name`` among the principals."""
+    """Return the URI of the principal ``name``."""
     return f"principals/{name}"
 
 
 def _exists(connection: Connection, name: str) -> bool:
-    found = first_number(connection, "SELECT id FROM users WHERE username = ?", [name])
+    account = first_number(connection, "SELECT id FROM users WHERE username = ?", [name])
     return (
-        found is not None
+        account is not None
         or first_number(connection, "SELECT id FROM principals WHERE uri = ?", [principal(name)]) is not None
     )
 
@@ -79,7 +79,7 @@ def _account(connection: Connection, user: DesiredUser, applied: str | None) -> 
     row = first_number(connection, "SELECT id FROM users WHERE username = ?", [user.name])
     if row is None:
         yield (
-            f"make the account {user.name}",
+            f"create the account {user.name}",
             lambda: run("INSERT INTO users (username, digesta1) VALUES (?, ?)", (user.name, user.digest)),
         )
     elif applied != fingerprint(user.digest):
@@ -90,16 +90,16 @@ def _account(connection: Connection, user: DesiredUser, applied: str | None) -> 
                 lambda: run("UPDATE users SET digesta1 = ? WHERE id = ?", (user.digest, row)),
             )
     uri = principal(user.name)
-    found = run("SELECT email, displayname FROM principals WHERE uri = ?", (uri,)).fetchone()
-    if found is None:
+    stored = run("SELECT email, displayname FROM principals WHERE uri = ?", (uri,)).fetchone()
+    if stored is None:
         values = (uri, user.email or None, user.display_name)
         yield (
-            f"make the principal of {user.name}",
+            f"create the principal of {user.name}",
             lambda: run("INSERT INTO principals (uri, email, displayname) VALUES (?, ?, ?)", values),
         )
         return
-    wanted = (user.email or found[0], user.display_name if user.displayed else found[1])
-    if wanted != (found[0], found[1]):
+    wanted = (user.email or stored[0], user.display_name if user.displayed else stored[1])
+    if wanted != (stored[0], stored[1]):
         yield (
             f"set the name and e-mail address of {user.name}",
             lambda: run("UPDATE principals SET email = ?, displayname = ? WHERE uri = ?", (*wanted, uri)),
@@ -117,19 +117,19 @@ def _calendar(connection: Connection, owner: str, calendar: Collection) -> Itera
 
         def make() -> None:
             number = connection.insert("calendars", synctoken=1, components=COMPONENTS)
-            # Somebody else's calendar, shared under this very address, makes way for the owner's own.
+            # If another user's calendar is shared under this URI, it gets another one.
             free = _free_uri(connection, owner, f"{calendar.name}-shared")
-            making_way = "UPDATE calendarinstances SET uri = ? WHERE principaluri = ? AND uri = ?"
-            run(making_way, (free, principal(owner), calendar.name))
+            rename = "UPDATE calendarinstances SET uri = ? WHERE principaluri = ? AND uri = ?"
+            run(rename, (free, principal(owner), calendar.name))
             _insert_instance(connection, number, owner, OWNER, calendar.name, calendar)
 
-        yield f"make the calendar {calendar.name} of {owner}", make
+        yield f"create the calendar {calendar.name} of {owner}", make
         return
     wanted = _wanted(calendar, dict(zip(("displayname", "description", "calendarcolor"), row[1:], strict=True)))
     if wanted:
         setting = ", ".join(f"{column} = ?" for column in wanted)
         yield (
-            f"set what is declared of the calendar {calendar.name} of {owner}",
+            f"set the declared properties of the calendar {calendar.name} of {owner}",
             lambda: run(f"UPDATE calendarinstances SET {setting} WHERE id = ?", (*wanted.values(), row[0])),
         )
 
@@ -143,25 +143,25 @@ def _address_book(connection: Connection, owner: str, book: Collection) -> Itera
         statement = (
             "INSERT INTO addressbooks (principaluri, displayname, uri, description, synctoken) VALUES (?,?,?,?,1)"
         )
-        yield f"make the address book {book.name} of {owner}", lambda: run(statement, values)
+        yield f"create the address book {book.name} of {owner}", lambda: run(statement, values)
         return
     wanted = _wanted(book, dict(zip(("displayname", "description"), row[1:], strict=True)))
     if wanted:
         setting = ", ".join(f"{column} = ?" for column in wanted)
         yield (
-            f"set what is declared of the address book {book.name} of {owner}",
+            f"set the declared properties of the address book {book.name} of {owner}",
             lambda: run(f"UPDATE addressbooks SET {setting} WHERE id = ?", (*wanted.values(), row[0])),
         )
 
 
-def _wanted(collection: Collection, found: dict[str, str | None]) -> dict[str, str]:
-    """Return the columns to change: what isn't declared (an empty description or colour) is the owner's to choose."""
+def _wanted(collection: Collection, stored: dict[str, str | None]) -> dict[str, str]:
+    """Return the columns to change; the owner may choose what isn't declared (an empty description or colour)."""
     declared = {
         "displayname": collection.display_name if collection.displayed else "",
         "description": collection.description,
         "calendarcolor": collection.color,
     }
-    return {column: text for column, text in declared.items() if text and column in found and found[column] != text}
+    return {column: text for column, text in declared.items() if text and column in stored and stored[column] != text}
 
 
 def _shares(connection: Connection, owner: str, calendar: Collection) -> Iterator[Step]:
@@ -181,12 +181,14 @@ def _shares(connection: Connection, owner: str, calendar: Collection) -> Iterato
             sentence = f"share the calendar {calendar.name} of {owner} with {share.principal} ({share.access})"
             yield sentence, partial(_insert_instance, connection, *instance)
         elif row[1] != access:
-            sentence = f"let {share.principal} {share.access} the calendar {calendar.name} of {owner}"
+            sentence = (
+                f"set the access of {share.principal} to the calendar {calendar.name} of {owner} ({share.access})"
+            )
             yield sentence, partial(run, "UPDATE calendarinstances SET access = ? WHERE id = ?", (access, row[0]))
 
 
 def _free_uri(connection: Connection, name: str, wanted: str) -> str:
-    """Return ``wanted``, or the first ``wanted-2``, ``wanted-3``, … that isn't taken in the home of ``name``."""
+    """Return ``wanted``, or the first of ``wanted-2``, ``wanted-3``, … that is free among the calendars of ``name``."""
     query = "SELECT uri FROM calendarinstances WHERE principaluri = ?"
     taken = {uri for (uri,) in connection.execute(query, (principal(name),))}
     candidates = chain([wanted], (f"{wanted}-{number}" for number in count(2)))
@@ -196,9 +198,9 @@ def _free_uri(connection: Connection, name: str, wanted: str) -> str:
 def _insert_instance(  # noqa: PLR0913, PLR0917 - one row's columns
     connection: Connection, number: int | None, name: str, access: int, uri: str, calendar: Collection
 ) -> None:
-    """Show the calendar ``number`` to ``name`` under ``uri``.
+    """Add the calendar ``number`` to the calendars of ``name`` under ``uri``.
 
-    Its time zone stays NULL: sabre/dav expects a whole VTIMEZONE there, and answers 500 to reports where it finds a name.
+    Its time zone stays NULL: sabre/dav expects a complete VTIMEZONE there, and answers reports with 500 for a mere name.
     """
     columns = "calendarid, principaluri, access, displayname, uri, description, calendarcolor"
     statement = (

@@ -1,7 +1,7 @@
-"""Which passwords were declared last: one that somebody has chosen since stays, until another is declared.
+"""Fingerprints of the last declared passwords: a password that its user has chosen since stays until another is declared.
 
-Of accounts, machines that share a database remember it there together; of the administrator, whose password is in
-baikal.yaml, each for itself.
+Machines that share a database store those of accounts there. The administrator's password is in baikal.yaml, so each
+machine stores its own fingerprint.
 """
 
 from __future__ import annotations
@@ -25,36 +25,36 @@ if TYPE_CHECKING:
 
 
 LARGEST = 4 << 20
-"""Bytes of such a file; of 10,000 accounts it has 1 MB."""
+"""Maximum bytes of the file; with 10,000 accounts it has 1 MB."""
 FINGERPRINT = re.compile("[0-9a-f]{64}")
 MOST, LONGEST_NAME = 10_000, 200
 ADMINISTRATOR = ""
-"""The name that stands for the administrator, and that no account can have."""
+"""The name for the administrator in these files; no account can have it."""
 
 
 def read(database: Database) -> dict[str, str]:
-    """Return the fingerprint of each password that was declared last, by account; ``database`` has the accounts."""
-    mine = of_this_host()
-    return confined(lambda: all_of(database, mine)) if database.shared else mine
+    """Return the fingerprints of the last declared passwords, by account; ``database`` has the accounts."""
+    own = of_this_host()
+    return confined(lambda: all_of(database, own)) if database.shared else own
 
 
 def of_this_host() -> dict[str, str]:
-    """Return what this machine remembers by itself, in a file of root's."""
+    """Return the fingerprints in root's own file on this machine."""
     try:
         return _understood(Path(paths.APPLIED).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
 
 
-def all_of(database: Database, mine: Mapping[str, str]) -> dict[str, str]:
-    """Return ``mine`` with what machines that share the database ``database`` remember there; within the boundary."""
+def all_of(database: Database, own: Mapping[str, str]) -> dict[str, str]:
+    """Return ``own`` and the fingerprints that machines share in the ``database``; to be called within the boundary."""
     shared = _understood(database.noted(interface.PASSWORDS)) if database.shared else {}
-    shared.pop(ADMINISTRATOR, None)  # each machine's own
-    return {**mine, **shared}
+    shared.pop(ADMINISTRATOR, None)  # each machine has its own
+    return {**own, **shared}
 
 
 def store(database: Database, applied: dict[str, str]) -> None:
-    """Remember these fingerprints, for :func:`read`."""
+    """Store these fingerprints for :func:`read`."""
     write(Path(paths.APPLIED), _text(applied))
     if database.shared:
         noted = _text({name: value for name, value in applied.items() if name != ADMINISTRATOR})
@@ -62,13 +62,15 @@ def store(database: Database, applied: dict[str, str]) -> None:
 
 
 def take_over(archived: Path, target: Path) -> None:
-    """Write the fingerprints in a file of an archive to ``target``, if it is there: only they are taken out of it."""
+    """Write the fingerprints in a file of an archive, if it exists, to ``target``; nothing else is copied from it."""
     if archived.is_file() and archived.stat().st_size <= LARGEST:
         with open_untrusted(archived) as stream:
-            found = confined(lambda: _understood(stream.read().decode("utf-8", "replace")), keep=(stream.fileno(),))
+            archived_marks = confined(
+                lambda: _understood(stream.read().decode("utf-8", "replace")), keep=(stream.fileno(),)
+            )
         target.parent.mkdir(exist_ok=True)
-        # The administrator's password is always set as declared: an archive may be anybody's.
-        known = {str(name): str(value) for name, value in found.items() if name != ADMINISTRATOR}
+        # The administrator's password is always set as declared, because archives are untrusted.
+        known = {str(name): str(value) for name, value in archived_marks.items() if name != ADMINISTRATOR}
         write(target, _text(known))
 
 
@@ -77,16 +79,16 @@ def _text(applied: dict[str, str]) -> str:
 
 
 def _understood(text: str) -> dict[str, str]:
-    """Return fingerprints by account, of a text that may come from a database or an archive."""
+    """Return the valid fingerprints by account in a text from a database or an archive."""
     try:
-        found = json.loads(text)
+        fields = json.loads(text)
     except (ValueError, RecursionError):
         return {}
-    if not isinstance(found, dict):
+    if not isinstance(fields, dict):
         return {}
     marks = (
         (name, value)
-        for name, value in found.items()
+        for name, value in fields.items()
         if isinstance(value, str) and FINGERPRINT.fullmatch(value) and name.isprintable() and len(name) <= LONGEST_NAME
     )
     return dict(itertools.islice(marks, MOST))

@@ -1,7 +1,7 @@
-"""Baïkal's own ``baikal.yaml``, merged by meaning.
+"""Read and merge Baïkal's own ``baikal.yaml``.
 
-Baïkal rewrites the file whenever somebody saves a settings page, so it can't be a template: only the keys that are
-declared are set, all others stay as they are.
+Baïkal rewrites the file when the administrator saves a settings page, so it can't be a template: only declared keys are
+set, all others stay unchanged.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ import yaml
 from baikalctl import paths
 from baikalctl.desired.state import REALM, Database
 from baikalctl.errors import HostError
+from baikalctl.host.atomic_write import replacing
 from baikalctl.host.boundary import confined
-from baikalctl.host.safe_copy import open_untrusted, sync
+from baikalctl.host.safe_copy import open_untrusted
 from baikalctl.settings import known_releases
 
 if TYPE_CHECKING:
@@ -24,27 +25,27 @@ if TYPE_CHECKING:
 
 
 FAILED_ACCESS = "user %u authentication failure for Baikal"
-"""Baïkal logs failed log-ins only if this key is there."""
+"""Baïkal logs failed logins only if this key exists."""
 
 MYSQL_SOCKET, PGSQL_SOCKET = "localhost", "/var/run/postgresql"
-"""What PHP takes for the Unix socket of a server on the same machine."""
+"""The hosts for which PHP uses the Unix socket of a server on the same machine."""
 NOT_ASKED_FOR = "the socket knows who asks"
-"""Stands where Baïkal refuses to serve without a password for MySQL, and the server asks for none
-(Flake/Framework.php, initDbMysql)."""
+"""A placeholder for the password: Baïkal refuses to run without one for MySQL (Flake/Framework.php, initDbMysql), and the
+server doesn't need one."""
 
 LARGEST = 1 << 20
-"""Bytes of a baikal.yaml; Baïkal's own have some 1,500."""
+"""Maximum bytes of a baikal.yaml; Baïkal's own has some 1,500."""
 DEEPEST = 10
 LONGEST, LONGEST_BARE = 64 << 10, 400
-"""Letters of a value in quotation marks, and without."""
+"""Maximum characters of a value with and without quotation marks."""
 TYPED = ("auth_realm", "admin_passwordhash", "base_uri", "cal_enabled", "card_enabled", "invite_from", "timezone")
-"""Keys of the section ``system`` that are read here; those of ``database`` all are."""
+"""The keys of the section ``system`` that we read; in ``database`` we read all."""
 
 Configuration = dict[str, dict[str, Any]]
 
 
 def read() -> Configuration:
-    """Return the sections of baikal.yaml, or nothing where there is no file; raises :class:`HostError` if it's broken."""
+    """Return the sections of baikal.yaml, or none if it doesn't exist; raises :class:`HostError` if it is invalid."""
     try:
         return understood(Path(paths.BAIKAL_YAML))
     except FileNotFoundError:
@@ -52,7 +53,7 @@ def read() -> Configuration:
 
 
 def understood(path: Path) -> Configuration:
-    """Return the sections of the baikal.yaml at ``path``; raises :class:`HostError` if it's broken."""
+    """Return the sections of the baikal.yaml at ``path``; raises :class:`HostError` if it is invalid."""
     with open_untrusted(path, largest=LARGEST) as stream:
         return confined(lambda: parsed(stream.read(LARGEST + 1), str(path)), keep=(stream.fileno(),))
 
@@ -60,41 +61,41 @@ def understood(path: Path) -> Configuration:
 def parsed(content: bytes, what: str) -> Configuration:
     """Return the sections of a baikal.yaml; ``what`` names it in errors.
 
-    To be called within the boundary. Raises :class:`HostError` for anything that Baïkal doesn't write, such as aliases,
+    To be called within the boundary. Raises :class:`HostError` for content that Baïkal doesn't write, such as aliases,
     which may expand to any size.
     """
-    found: Any = None
+    sections: Any = None
     try:
-        wrong = _refused(content)
-        if not wrong:
-            found = yaml.load(content.decode(), Loader=_LOADER)  # noqa: S506 - a safe one
-            wrong = _mistyped(found)
+        problem = _refused(content)
+        if not problem:
+            sections = yaml.load(content.decode(), Loader=_LOADER)  # noqa: S506 - a safe one
+            problem = _mistyped(sections)
     except (yaml.YAMLError, ValueError) as error:
-        wrong = (str(error).splitlines() or ["it is not YAML"])[0][:100]
-    if wrong:
-        message = f"{what} can't be understood: {wrong}; restore it from a backup, or fix it by hand"
+        problem = (str(error).splitlines() or ["it is not YAML"])[0][:100]
+    if problem:
+        message = f"{what} can't be parsed: {problem}; restore it from a backup, or fix it by hand"
         raise HostError(message)
-    return dict(found)
+    return dict(sections)
 
 
-def _mistyped(found: object) -> str:
-    """Return what is of another type than in Baïkal's own file, or nothing."""
-    if not isinstance(found, dict) or not all(isinstance(section, dict) for section in found.values()):
+def _mistyped(sections: object) -> str:
+    """Return the first value that has another type than in Baïkal's own file, for a message, or nothing."""
+    if not isinstance(sections, dict) or not all(isinstance(section, dict) for section in sections.values()):
         return "it has no sections"
-    for name, section in found.items():
+    for name, section in sections.items():
         for key, value in section.items():
             plain = value is None or isinstance(value, str | int | float)
             known = name == "database" or (name == "system" and key in TYPED)
             if not isinstance(name, str) or not isinstance(key, str) or not (plain if known else _plain(value)):
                 return f"{name}.{key} is not text, a number or a truth value"[:100]
-    version = found.get("system", {}).get("configured_version") or ""
+    version = sections.get("system", {}).get("configured_version") or ""
     if not isinstance(version, str) or not (version == "" or known_releases.numbers(version)):
         return "system.configured_version is not a version"
     return ""
 
 
 def _plain(value: object) -> bool:
-    """Tell whether a value that we don't know is such as JSON has."""
+    """Tell whether the value of an unknown key has only types of JSON."""
     if isinstance(value, dict):
         return all(isinstance(key, str) and _plain(inner) for key, inner in value.items())
     if isinstance(value, list):
@@ -103,14 +104,14 @@ def _plain(value: object) -> bool:
 
 
 def _refused(content: bytes) -> str:
-    """Return why the text isn't read at all, or nothing."""
+    """Return the reason to refuse the text before it is parsed, or nothing."""
     if len(content) > LARGEST:
         return f"it is larger than {LARGEST} bytes"
     depth = 0
     for event in yaml.parse(content.decode(), Loader=_LOADER):
         if isinstance(event, yaml.AliasEvent):
             return "it has an alias (*)"
-        # Of what isn't quoted, it is tried whether it is a number: a long one takes a minute.
+        # The parser tries to read values without quotation marks as numbers: for a long one, that takes a minute.
         if isinstance(event, yaml.ScalarEvent) and len(event.value) > (LONGEST if event.style else LONGEST_BARE):
             return "it has a very long value"
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
@@ -120,18 +121,18 @@ def _refused(content: bytes) -> str:
 
 
 SILENCE = ("tcp_user_timeout=5000", "keepalives_idle=5", "keepalives_interval=3", "keepalives_count=2")
-"""After some ten seconds at most, PostgreSQL's library gives up a server that has vanished, or takes packets and answers
-none. PDO's own limit of 30 seconds can't be lowered in another way, and once connected there is none."""
+"""With these options, PostgreSQL's library gives up after some ten seconds if the server has vanished or doesn't answer.
+There is no other way to lower PDO's limit of 30 seconds, and after the connection is made, PDO has no limit."""
 
 
 def database_section(database: Database, password: str) -> dict[str, object]:
-    """Return the keys that tell Baïkal which ``database`` it has.
+    """Return the section ``database`` of baikal.yaml for the declared ``database``.
 
-    Port and TLS stand in the host's value, which Baïkal puts into PDO's data source name as it is
+    Port and TLS are options in the host's value, because Baïkal copies it unchanged into PDO's data source name
     (Flake/Core/Database/Mysql.php and Pgsql.php).
     """
     kind = database.backend
-    # The second is the name by which older releases said the same.
+    # Older releases use the second key.
     which = {"backend": kind, "mysql": kind == "mysql"}
     if kind == "sqlite":
         return {**which, "sqlite_file": paths.SQLITE}
@@ -143,7 +144,7 @@ def database_section(database: Database, password: str) -> dict[str, object]:
 
 
 def _host(database: Database) -> str:
-    """Return the value of the host's key."""
+    """Return the value of the key for the host."""
     if database.local:
         return MYSQL_SOCKET if database.backend == "mysql" else PGSQL_SOCKET
     parts = [database.host, f"port={database.port}"]
@@ -153,37 +154,37 @@ def _host(database: Database) -> str:
     return ";".join(parts)
 
 
-def differs(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
-    """Return in words how the database of the section ``found`` is another than the ``wanted`` one, or nothing.
+def differs(current: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+    """Return a message if the section ``current`` names another database than the ``wanted`` one, or nothing.
 
-    A server that is called otherwise is the same one that has moved; that of this machine is none that moves.
+    A remote server with another hostname counts as the same server, which has moved.
     """
-    if not found or _which(found) == _which(wanted):
+    if not current or _which(current) == _which(wanted):
         return ""
     from baikalctl.database import interface, registry
 
-    if interface.backend(found) == wanted["backend"] == "sqlite":
-        return f"baikal.yaml names the database file {str(found['sqlite_file'])[:200]!r}, and not {paths.SQLITE}"
-    return f"the data is in {registry.of(found)}, and {registry.of(wanted)} is declared"
+    if interface.backend(current) == wanted["backend"] == "sqlite":
+        return f"baikal.yaml names the database file {str(current['sqlite_file'])[:200]!r}, and not {paths.SQLITE}"
+    return f"the data is in {registry.of(current)}, but the settings say {registry.of(wanted)}"
 
 
-def deviation(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
-    """Return the first key with which the section ``found`` names another database than the ``wanted`` one, or nothing.
+def deviation(current: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+    """Return the first key of the section ``current`` that differs from the ``wanted`` one, or nothing.
 
-    All of it counts, the account and the options of the connection included: otherwise Baïkal would use one database, and
-    this program another.
+    All keys count, including the account and the options of the connection: otherwise Baïkal and this program would use
+    different databases.
     """
     from baikalctl.database import interface
 
-    if interface.backend(found) != wanted["backend"]:
+    if interface.backend(current) != wanted["backend"]:
         return "backend"
     defaults = {"sqlite_file": paths.SQLITE, "mysql_ca_cert": ""}
     keys = [key for key in wanted if key not in ("backend", "mysql")]
-    return next((key for key in keys if (found.get(key, defaults.get(key))) != wanted[key]), "")
+    return next((key for key in keys if current.get(key, defaults.get(key)) != wanted[key]), "")
 
 
 def _which(section: Mapping[str, Any]) -> tuple[str, str, bool]:
-    """Return what makes it this database and no other."""
+    """Return what identifies a database: backend, name, and whether it is on this machine."""
     from baikalctl.database import interface
 
     kind = interface.backend(section)
@@ -194,13 +195,13 @@ def _which(section: Mapping[str, Any]) -> tuple[str, str, bool]:
 
 
 def merge(
-    found: Configuration, system: Mapping[str, object], database: Mapping[str, object], version: str
+    current: Configuration, system: Mapping[str, object], database: Mapping[str, object], version: str
 ) -> Configuration:
-    """Return ``found`` with the declared keys set, and with what a first installation needs where it lacks.
+    """Return ``current`` with the declared keys, and with missing keys that a first installation needs.
 
-    ``system`` and ``database`` are the sections as declared. ``configured_version`` is only ever set on a first
-    installation: changing it without the migration is how other deployments lose data; and a section that tells of
-    another database than the declared one stays, as the data is there.
+    ``system`` and ``database`` are the declared sections. ``configured_version`` is only set on a first installation: if
+    it is changed without the migration, data is lost. The section of another database than the declared one isn't changed,
+    because that database has the data.
     """
     first = {
         "configured_version": version,
@@ -208,7 +209,7 @@ def merge(
         "auth_realm": REALM,
         "admin_passwordhash": "",
     }
-    merged = {name: dict(section) for name, section in found.items()}
+    merged = {name: dict(section) for name, section in current.items()}
     merged["system"] = {**first, **merged.get("system", {}), **system}
     merged["database"] = _merge_database(merged.get("database", {}), database)
     return merged
@@ -222,27 +223,20 @@ def _merge_database(kept: Mapping[str, Any], wanted: Mapping[str, object]) -> di
 
 
 def write(configuration: Configuration, path: Path | None = None) -> None:
-    """Write baikal.yaml, or such a file in another ``path``, atomically, for its owner alone."""
+    """Write baikal.yaml, or another file ``path`` of this format: atomically, mode 0600."""
     confined(lambda: _write(configuration, path or Path(paths.BAIKAL_YAML)))
 
 
 def _write(configuration: Configuration, path: Path) -> None:
-    temporary = path.with_name(path.name + ".new")
-    temporary.unlink(missing_ok=True)
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-        yaml.dump(configuration, stream, Dumper=_Quoting, sort_keys=False, allow_unicode=True)
-        stream.flush()
-        os.fsync(descriptor)
-    temporary.replace(path)
-    sync(path.parent)
+    with replacing(path) as stream:
+        yaml.dump(configuration, stream, Dumper=_Quoting, sort_keys=False, allow_unicode=True, encoding="utf-8")
 
 
 class _Quoting(yaml.SafeDumper):
-    """Quotes every value that is text: what PyYAML leaves bare, such as the password 12e5, is a number to Baïkal."""
+    """Quotes all values that are text: PyYAML writes some without quotes that Baïkal reads as numbers, such as 12e5."""
 
     def represent_mapping(self, *arguments: Any, **options: Any) -> yaml.MappingNode:  # noqa: ANN401 - PyYAML's own
-        """Leave the keys bare, for people who read the file."""
+        """Write keys without quotation marks, so that the file is easy to read."""
         node: yaml.MappingNode = super().represent_mapping(*arguments, **options)
         for key, _ in node.value:
             key.style = None

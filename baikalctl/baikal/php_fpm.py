@@ -1,4 +1,4 @@
-"""PHP on a machine pauses while data is replaced: what it has begun it finishes, and then nobody writes."""
+"""Pause PHP on a machine while data is replaced: it finishes the requests that it has begun, and then doesn't write."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 FINISHING_S = 60
-"""How long requests that are under way may take; longer ones are cut off, unanswered."""
+"""How long running requests may take; longer ones are aborted without an answer."""
 
 
 def pause(say: Callable[[str], None]) -> None:
-    """Have PHP finish what it has begun, and stop; does nothing where it doesn't run."""
+    """Stop PHP after it has finished its running requests; do nothing if it doesn't run."""
     for unit in _php():
         if _systemctl("is-active", unit):
             say(f"stop {unit} for a moment")
-            # To PHP, QUIT means to finish first; systemd would send TERM, which cuts requests off.
+            # After QUIT, PHP finishes its requests; systemd would send TERM, which aborts them.
             _systemctl("kill", unit, "--signal=QUIT", "--kill-who=main")
             deadline = time.monotonic() + FINISHING_S
             while _systemctl("is-active", unit) and time.monotonic() < deadline:
@@ -31,16 +31,16 @@ def pause(say: Callable[[str], None]) -> None:
 
 
 def resume() -> None:
-    """Have PHP running again, if it is to run at all: also where a run that was killed had stopped it."""
+    """Start PHP again if its unit is enabled, even if a killed run has stopped it."""
     for unit in _php():
         if _systemctl("is-enabled", unit) and not _systemctl("is-active", unit):
-            # Else systemd would refuse the sixth start within ten seconds, whoever was impatient.
+            # Otherwise systemd would refuse the sixth start within ten seconds.
             _systemctl("reset-failed", unit)
             _systemctl("start", unit)
 
 
 def _php() -> list[str]:
-    """Return PHP's unit, on a machine that was deployed to."""
+    """Return PHP's units, on a machine with a deployment."""
     declared = deployed_state() if runtime.is_booted() else None
     return [unit for unit in declared.services if unit.startswith("php")] if declared else []
 
@@ -49,6 +49,6 @@ def _systemctl(verb: str, unit: str, *options: str) -> bool:
     command = ["systemctl", "--quiet", verb, *options, unit]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode and not verb.startswith(("is-", "kill")):
-        message = f"{unit} can't be told to {verb} ({done.stderr.strip()}); journalctl -u {unit} tells why"
+        message = f"systemctl {verb} {unit} failed ({done.stderr.strip()}); see journalctl -u {unit} for the reason"
         raise HostError(message)
     return done.returncode == 0

@@ -1,4 +1,4 @@
-"""Calendars and contacts as a client uses them: a real request of each kind, by an account of its own for the moment."""
+"""Test calendars and contacts like a client: a real request of each kind, by a temporary account."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 REQUEST_SECONDS = 30
 MULTI_STATUS, OK, CREATED, NO_CONTENT = 207, 200, 201, 204
 NAME = "baikalctl-check-"
-"""What the account's name begins with, before the second in which it was made and what makes it unlike others."""
+"""The prefix of the account's name; its creation time in seconds and a random part follow."""
 LIFE_S = 1800
-"""After so long, an account is one that a killed run has left."""
+"""An older account was left by a killed run."""
 EVENT = """BEGIN:VCALENDAR\r
 VERSION:2.0\r
 PRODID:-//baikalctl//EN\r
@@ -47,7 +47,7 @@ CARD = "BEGIN:VCARD\r\nVERSION:3.0\r\nUID:{uid}\r\nFN:A check\r\nN:check;A;;;\r\
 
 @dataclasses.dataclass(frozen=True)
 class TemporaryUser:
-    """An account that is there for a moment."""
+    """A temporary account."""
 
     name: str
     password: str
@@ -55,25 +55,26 @@ class TemporaryUser:
 
 @contextlib.contextmanager
 def temporary_user(database: Database, realm: str = REALM) -> Iterator[TemporaryUser]:
-    """Have an account with a calendar and an address book in the database, and at the end none of it.
+    """Create an account with a calendar and an address book for the block, and remove them afterwards.
 
-    What killed runs have left in a database that machines share goes first; one's own data is put back as it was.
+    In a shared database, accounts that killed runs have left are removed first; this machine's own data is rolled back
+    after a failure.
     """
     if database.shared:
-        _bring(database, *(_account(name, present=False) for name in _left(database)))
+        _write(database, *(_account(name, present=False) for name in _left(database)))
     visitor = TemporaryUser(f"{NAME}{int(time.time()):08x}{secrets.token_hex(4)}", secrets.token_urlsafe(24))
     digest = hashlib.md5(f"{visitor.name}:{realm}:{visitor.password}".encode(), usedforsecurity=False).hexdigest()
-    _bring(database, _account(visitor.name, digest))
+    _write(database, _account(visitor.name, digest))
     try:
         yield visitor
     finally:
-        _bring(database, _account(visitor.name, present=False))
+        _write(database, _account(visitor.name, present=False))
 
 
 def make(base: str, visitor: TemporaryUser, headers: Mapping[str, str], *, calendars: bool, contacts: bool) -> None:
-    """Log in at the address ``base``, and store, read and delete an event and a card; raises :class:`HostError`.
+    """Log in at the URL ``base``, and store, read and delete an event and a card; raises :class:`HostError`.
 
-    ``headers`` go along with each request; ``calendars`` and ``contacts`` tell which of them are served.
+    ``headers`` are sent with each request; ``calendars`` and ``contacts`` tell which of them are enabled.
     """
     client = _Client(base, visitor, headers)
     client.expect(MULTI_STATUS, "PROPFIND", f"principals/{visitor.name}/")
@@ -85,7 +86,7 @@ def make(base: str, visitor: TemporaryUser, headers: Mapping[str, str], *, calen
 
 class _Client:
     def __init__(self, base: str, visitor: TemporaryUser, headers: Mapping[str, str]) -> None:
-        # Over loopback, to ourselves: who it is, is not the question here.
+        # Over loopback, to this host: no need to verify the server.
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
@@ -104,25 +105,25 @@ class _Client:
         text = template.format(uid=secrets.token_hex(8)).encode()
         self.expect(CREATED, "PUT", path, text, kind)
         if self.expect(OK, "GET", path) != text:
-            message = f"GET /dav.php/{path} gives another text than was stored there"
+            message = f"GET /dav.php/{path} returns another text than was stored"
             raise HostError(message)
         self.expect(NO_CONTENT, "DELETE", path)
 
     def expect(self, status: int, method: str, path: str, content: bytes | None = None, kind: str = "") -> bytes:
-        """Send a request and return what is answered; raises :class:`HostError` for any other ``status``."""
+        """Send a request and return the body of the answer; raises :class:`HostError` for any other ``status``."""
         headers = {**self._headers, **({"Content-Type": kind} if kind else {})}
         request = urllib.request.Request(f"{self._base}/dav.php/{path}", content, headers, method=method)  # noqa: S310 - our own address
         try:
             with self._opener.open(request, timeout=REQUEST_SECONDS) as answer:
-                found, body = answer.status, answer.read()
+                answered, body = answer.status, answer.read()
         except urllib.error.HTTPError as error:
-            found, body = error.code, error.read()
+            answered, body = error.code, error.read()
         except (OSError, http.client.HTTPException) as error:
             message = f"{method} /dav.php/{path} gets no answer: {getattr(error, 'reason', error)}"
             raise HostError(message) from None
-        if found != status:
+        if answered != status:
             output = " ".join(body.decode("utf-8", "replace").split())[:300]
-            message = f"{method} /dav.php/{path} answers {found}, not {status}" + (f" ({output})" if output else "")
+            message = f"{method} /dav.php/{path} answers {answered}, not {status}" + (f" ({output})" if output else "")
             raise HostError(message)
         return bytes(body)
 
@@ -142,14 +143,14 @@ def _account(name: str, digest: str = "", *, present: bool = True) -> DesiredUse
 
 
 def _left(database: Database) -> list[str]:
-    """Return the accounts of runs that were killed: others may be in use, by another machine."""
+    """Return the accounts that killed runs have left; another machine may be using the other ones."""
     with contextlib.closing(database.connect()) as connection:
         rows = connection.execute("SELECT username FROM users WHERE username LIKE ?", (f"{NAME}%",)).fetchall()
     made = {str(name): re.fullmatch(rf"{NAME}([0-9a-f]{{8}})[0-9a-f]{{8}}", str(name)) for (name,) in rows}
-    return [name for name, found in made.items() if found and time.time() - int(found[1], 16) > LIFE_S]
+    return [name for name, match in made.items() if match and time.time() - int(match[1], 16) > LIFE_S]
 
 
-def _bring(database: Database, *accounts: DesiredUser) -> None:
+def _write(database: Database, *accounts: DesiredUser) -> None:
     with contextlib.closing(database.connect()) as connection:
         for _, act in plan(connection, accounts, {}):
             act()

@@ -22,10 +22,10 @@ from baikalctl import paths
 from baikalctl.database import interface, sqlite, sqlite_file, transfer
 from baikalctl.errors import HostError
 from baikalctl.host import directories, safe_copy
+from baikalctl.host.atomic_write import move, replacing, sync
 from baikalctl.host.boundary import confined
 from baikalctl.host.child_limits import THOROUGH
 from baikalctl.host.privileges import data_owner, privileged
-from baikalctl.host.safe_copy import sync
 from baikalctl.host.tempdir import remove_tree
 from baikalctl.mail import dkim_key
 
@@ -231,19 +231,15 @@ def _place_file(fresh: Path) -> None:
 
 
 def _replace(source: Path, target: Path) -> None:
-    """Rename ``source`` to ``target``, also if ``target`` is on another file system."""
-    sync(source)
+    """Rename ``source`` to ``target``, or copy it where the operator has mounted another file system at the target."""
     try:
-        source.replace(target)
+        move(source, target)
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
-        temporary = target.with_name(target.name + ".new")
-        shutil.copy2(source, temporary)
-        sync(temporary)
-        temporary.replace(target)
+        with source.open("rb") as content, replacing(target) as stream:
+            shutil.copyfileobj(content, stream)
         source.unlink()
-    sync(target.parent)
 
 
 def _copy_own(source: Path, target: Path) -> None:
@@ -256,11 +252,7 @@ def _copy_own(source: Path, target: Path) -> None:
             _copy_own(path, target / path.name)
     elif source.is_file() and not (target.is_file() and filecmp.cmp(source, target, shallow=False)):
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        temporary = target.with_name(f".{target.name}.new")
-        temporary.unlink(missing_ok=True)
-        safe_copy.copy_out(source, temporary)
-        temporary.replace(target)
-        sync(target.parent)
+        safe_copy.copy_out(source, target)
 
 
 def place_own(folder: Path) -> None:

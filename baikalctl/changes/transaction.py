@@ -24,8 +24,8 @@ from baikalctl.changes import rollback, staging
 from baikalctl.database import registry
 from baikalctl.desired import state
 from baikalctl.errors import HostError
-from baikalctl.host import maintenance, runtime, safe_copy
-from baikalctl.host.atomic_write import write
+from baikalctl.host import maintenance, runtime
+from baikalctl.host.atomic_write import sync, write
 from baikalctl.host.boundary import confined
 from baikalctl.host.child_limits import THOROUGH
 from baikalctl.host.finding import FAILED
@@ -235,7 +235,6 @@ def _visit(declared: DesiredState, database: Database, token: str) -> None:
 def _switch(version: str) -> None:
     if release.current() != version:
         release.activate(version)
-        safe_copy.sync(Path(paths.CODE))
 
 
 def _known(version: str) -> str:
@@ -253,7 +252,7 @@ def _read() -> Journal | None:
 def _forget() -> None:
     """Remove the journal, and sync: what clients write from now on must never be rolled back."""
     Path(paths.JOURNAL).unlink()
-    safe_copy.sync(Path(paths.STATE))
+    sync(Path(paths.STATE))
 
 
 def _ignoring_errors(say: Say) -> Say:
@@ -268,5 +267,4 @@ def _ignoring_errors(say: Say) -> Say:
 
 def _write(journal: Journal) -> Journal:
     write(Path(paths.JOURNAL), json.dumps(dataclasses.asdict(journal)))
-    safe_copy.sync(Path(paths.STATE))
     return journal

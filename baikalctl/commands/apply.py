@@ -6,7 +6,6 @@ or can be repeated, so the next run fixes an interrupted one.
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING
 
 from baikalctl import output, paths
@@ -17,12 +16,13 @@ from baikalctl.desired import state
 from baikalctl.desired.state import DesiredState
 from baikalctl.errors import HostError
 from baikalctl.host import runtime
-from baikalctl.host.boundary import confined, confined_while
+from baikalctl.host.boundary import confined
 from baikalctl.host.lock import hold_lock
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Iterator
+    import contextlib
+    from collections.abc import Callable
 
     from baikalctl.database.interface import Database
 
@@ -74,19 +74,9 @@ def take_steps(declared: DesiredState, say: Callable[[str], None]) -> None:
         raise HostError(message) from None
 
 
-@contextlib.contextmanager
-def exclusive_on_database(database: Database) -> Iterator[None]:
-    """Hold a lock so that only one of the machines that share ``database`` updates or replaces its content."""
-    with contextlib.ExitStack() as stack:
-        if database.shared:
-            stack.enter_context(confined_while(lambda held: _hold(database, held)))
-        yield
-
-
-def _hold(database: Database, held: Callable[[], None]) -> None:
-    """Hold the server's lock until ``held`` returns."""
-    with database.exclusive("apply"):
-        held()
+def exclusive_on_database(database: Database) -> contextlib.AbstractContextManager[None]:
+    """Hold the lock for updating or replacing a database that several machines share."""
+    return current_database.exclusive(database, "apply")
 
 
 def _upgrade(declared: DesiredState, say: Callable[[str], None]) -> None:

@@ -17,6 +17,7 @@ from baikalctl.desired import state
 from baikalctl.desired.state import REALM
 from baikalctl.errors import HostError
 from baikalctl.host import directories, lock
+from baikalctl.host.atomic_write import move
 from baikalctl.host.boundary import confined
 from baikalctl.host.child_limits import THOROUGH
 from baikalctl.host.lock import hold_lock
@@ -108,7 +109,7 @@ def _copy(old: Installation) -> None:
 
     def recover() -> None:
         sources.recover(fresh, stored)
-        fresh.replace(copy)
+        move(fresh, copy)
 
     confined(recover, THOROUGH)
     remove_tree(folder)

@@ -1,4 +1,4 @@
-"""Python's drivers of MySQL and PostgreSQL, made alike: one way to name a server, one to put a question, one error."""
+"""One interface to Python's drivers for MySQL and PostgreSQL: addresses, connections, queries and errors."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 CONNECT_SECONDS = 5
 LONGEST_MESSAGE = 500
 HOSTS = re.compile(r"([A-Za-z0-9._:\[\]-]{0,255}|/[A-Za-z0-9._/-]{0,100})(;.*)?")
-"""Names and addresses, and directories of sockets; nothing that libpq or PDO takes for several hosts or for options."""
+"""Names, addresses and directories of sockets; nothing that libpq or PDO would parse as several hosts or as options."""
 NAMES = re.compile(r"[^\x00-\x1f\x7f=:;'\"\\\\]{0,64}")
-"""Names of databases and accounts: none that libpq takes for a list of options or an address."""
+"""Names of databases and accounts; nothing that libpq would parse as a list of options or an address."""
 FILES = re.compile(r"(/[^\x00-\x1f\x7f:;=]{1,1000})?")
 _NUMBER = re.compile(r"[0-9]{1,5}")
 OPTIONS: Mapping[str, Mapping[str, re.Pattern[str]]] = {
@@ -36,29 +36,29 @@ OPTIONS: Mapping[str, Mapping[str, re.Pattern[str]]] = {
         "keepalives_count": _NUMBER,
     },
 }
-"""The options that may stand behind a host, and the form of their values. Others would have the libraries load files
-(libpq's sslkey may name a program to load) or connect elsewhere."""
+"""The options that may follow a host, and the form of their values. With others, the libraries could load files (libpq's
+sslkey may name a program to load) or connect to other hosts."""
 
 
 @dataclass(frozen=True)
 class Address:
-    """Where a server is, and how it is logged in to."""
+    """The address of a server, and the login."""
 
     host: str
     """A name, an address, or for PostgreSQL the directory of its socket."""
     options: Mapping[str, str]
-    """What stands behind the host in baikal.yaml, for PHP as much as for us: ``port``, and for PostgreSQL TLS."""
+    """The options that follow the host in baikal.yaml, for PHP and for us: ``port``, and TLS for PostgreSQL."""
     name: str
     user: str
     password: str
     ca: str = ""
-    """For MySQL, the file that the server's certificate is checked with; nothing for no TLS."""
+    """For MySQL, the file of the authority that has signed the server's certificate; empty for no TLS."""
 
     @classmethod
     def of(cls, section: Mapping[str, Any], prefix: str) -> Address:
-        """Return what the section ``database`` of a baikal.yaml says, in keys that begin with ``prefix``.
+        """Read the keys of the section ``database`` of a baikal.yaml that begin with ``prefix``.
 
-        The section may be anybody's: what is not of the fixed form that we write ourselves raises :class:`HostError`.
+        The section is untrusted: values that don't have the form in which we write them raise :class:`HostError`.
         """
 
         def text(key: str, form: re.Pattern[str]) -> str:
@@ -81,7 +81,7 @@ class Address:
 
 
 def _option(key: str, text: str, allowed: Mapping[str, re.Pattern[str]]) -> tuple[str, str]:
-    """Return name and value of an option; raises :class:`HostError` for one that is not ``allowed``."""
+    """Return name and value of an option; raises :class:`HostError` if it isn't ``allowed``."""
     name, _, value = text.partition("=")
     if name not in allowed or not allowed[name].fullmatch(value):
         message = f"baikal.yaml has the option {text[:80]!r} in {key}, which is not allowed; remove it there"
@@ -90,19 +90,19 @@ def _option(key: str, text: str, allowed: Mapping[str, re.Pattern[str]]) -> tupl
 
 
 class Rows:
-    """What a query has found, with bytes that are text as text."""
+    """The result of a query; bytes that are text are decoded."""
 
     def __init__(self, cursor: Any) -> None:  # noqa: ANN401 - the driver's
         """Read from the driver's ``cursor``."""
         self._cursor = cursor
         self.rowcount: int = cursor.rowcount
 
-    def fetchone(self) -> Any:  # noqa: ANN401 - a row, of whatever its columns are
+    def fetchone(self) -> Any:  # noqa: ANN401 - a row, with columns of any type
         """Return the next row, or None."""
         return next(iter(self), None)
 
     def fetchall(self) -> list[Any]:
-        """Return all rows that are left."""
+        """Return all remaining rows."""
         return list(self)
 
     def __iter__(self) -> Iterator[Any]:
@@ -115,7 +115,7 @@ class Connection:
     """A driver's connection as :class:`baikalctl.database.interface.Connection` describes one."""
 
     def __init__(self, opened: Any, error: type[Exception]) -> None:  # noqa: ANN401 - the driver's
-        """Speak through ``opened``, whose driver raises ``error``."""
+        """Use the driver's connection ``opened``; the driver raises ``error``."""
         self.opened = opened
         self._error = error
 
@@ -139,28 +139,28 @@ class Connection:
             return self._inserted(cursor, f"INSERT INTO {table} ({names}) VALUES ({marks})", tuple(columns.values()))
 
     def commit(self) -> None:
-        """Keep what was done since the last time."""
+        """Commit the transaction."""
         with self.errors():
             self.opened.commit()
 
     def rollback(self) -> None:
-        """Forget what was done since the last time."""
+        """Roll the transaction back."""
         with self.errors():
             self.opened.rollback()
 
     def close(self) -> None:
-        """End the connection, and what was not committed."""
+        """Close the connection; changes that weren't committed are lost."""
         with contextlib.suppress(self._error):
             self.opened.close()
 
     @contextlib.contextmanager
     def errors(self) -> Iterator[None]:
-        """Have what the driver raises be ours, in one line."""
+        """Convert the driver's errors to ours, with a message of one line."""
         try:
             yield
         except self._error as error:
             raise interface.ServerError(error_text(error)) from None
-        except (ValueError, TypeError, LookupError, RuntimeError, struct.error) as error:  # an answer of another form
+        except (ValueError, TypeError, LookupError, RuntimeError, struct.error) as error:  # a malformed answer
             message = f"the server's answer can't be understood ({error_text(error)})"
             raise interface.ServerError(message) from None
 
@@ -173,20 +173,22 @@ class Connection:
 
 
 def load_driver(name: str, package: str) -> Any:  # noqa: ANN401 - a module
-    """Return the driver's module; raises :class:`HostError` where the distribution's ``package`` isn't installed."""
+    """Return the driver's module; raises :class:`HostError` if the distribution's ``package`` isn't installed."""
     try:
         return importlib.import_module(name)
     except ImportError:
-        message = f"{package} is missing here; declare the database (database = …) and run the deploy, or install it"
+        message = (
+            f"{package} is not installed; set the database (database = …) and run the deploy, or install the package"
+        )
         raise HostError(message) from None
 
 
 def with_driver_marks(query: str) -> str:
-    """Return ``query`` with the drivers' marks for values in place of question marks."""
+    """Return ``query`` with the drivers' placeholders (%s) in place of question marks."""
     return query.replace("%", "%%").replace("?", "%s")
 
 
 def error_text(error: Exception) -> str:
-    """Return what a driver's error says, in one line."""
+    """Return the message of a driver's error, in one line."""
     output = error.args[-1] if error.args else error
     return " ".join(str(output)[:LONGEST_MESSAGE].split())

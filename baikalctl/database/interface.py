@@ -1,8 +1,8 @@
-"""Baïkal's database, whichever of the three it is: what everything else knows of it.
+"""The common interface of Baïkal's databases.
 
-What is here speaks for SQLite (:mod:`baikalctl.database.sqlite`), MySQL or MariaDB (:mod:`baikalctl.database.mysql`)
-and PostgreSQL (:mod:`baikalctl.database.postgresql`). Everything above speaks SQL that all of them know, with ``?`` for
-values, and is to be called as the data's owner: a file is opened, and a local server logged in to, as that account.
+Its implementations are SQLite (:mod:`baikalctl.database.sqlite`), MySQL or MariaDB (:mod:`baikalctl.database.mysql`) and
+PostgreSQL (:mod:`baikalctl.database.postgresql`). Callers use SQL that all of them understand, with ``?`` for values. They
+run as the data's owner: files are opened, and local servers logged in to, as that account.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 BACKENDS = {"sqlite": "SQLite", "mysql": "MySQL", "pgsql": "PostgreSQL"}
-"""What Baïkal calls its databases (``backend`` in baikal.yaml), and what everybody else does."""
+"""Baïkal's names of the databases (``backend`` in baikal.yaml), and their usual names."""
 CREATED_LAST = "users"
-"""The table that Baïkal's schemas make last: where it is, all are."""
+"""The table that Baïkal's schemas create last: if it exists, all do."""
 TABLES = (
     "addressbookchanges",
     "addressbooks",
@@ -48,39 +48,39 @@ COUNTED = {
     "address book": "addressbooks",
     "card": "cards",
 }
-"""What people have, and the table with a row for each."""
+"""What users have, and the table with a row for each."""
 
 PASSWORDS = "applied"
-"""The note of which passwords were declared last (:mod:`baikalctl.baikal.applied_passwords`); it is of the rows that
-are there."""
+"""The note of the passwords that were last declared (:mod:`baikalctl.baikal.applied_passwords`); it belongs to the
+present rows."""
 
 Error = sqlite3.Error
-"""What each of the databases raises through our connections."""
+"""The base class of the errors that our connections raise, for each of the databases."""
 
 
 class ServerError(sqlite3.DatabaseError):
-    """A server's own error, in its words."""
+    """An error of a server, with its own message."""
 
 
 class Rows(Protocol):
-    """What a query has found."""
+    """The result of a query."""
 
     @property
     def rowcount(self) -> int:
-        """Return how many rows were found or changed."""
+        """Return the number of rows in the result, or of changed rows."""
 
-    def fetchone(self) -> Any:  # noqa: ANN401 - a row, of whatever its columns are
+    def fetchone(self) -> Any:  # noqa: ANN401 - a row, with columns of any type
         """Return the next row, or None."""
 
     def fetchall(self) -> list[Any]:
-        """Return all rows that are left."""
+        """Return all remaining rows."""
 
     def __iter__(self) -> Iterator[Any]:
         """Yield the rows."""
 
 
 class Connection(Protocol):
-    """A connection; it begins a transaction by itself, which :meth:`commit` ends."""
+    """A connection; it begins transactions automatically, and :meth:`commit` ends them."""
 
     def execute(self, query: str, values: Sequence[Any] = (), /) -> Rows:
         """Run ``query`` with ``values`` for its question marks; raises :data:`Error`."""
@@ -92,128 +92,128 @@ class Connection(Protocol):
         """Add a row to ``table`` and return its id."""
 
     def commit(self) -> None:
-        """Keep what was done since the last time."""
+        """Commit the transaction."""
 
     def rollback(self) -> None:
-        """Forget what was done since the last time."""
+        """Roll the transaction back."""
 
     def close(self) -> None:
-        """End the connection, and what was not committed."""
+        """Close the connection; changes that weren't committed are lost."""
 
 
 class Database(ABC):
-    """Where one Baïkal has its data; as text, what messages call it."""
+    """The database of one Baïkal; ``str()`` returns its name for messages."""
 
     backend: ClassVar[str]
     text_type: ClassVar[str] = "TEXT"
-    """What to cast bytes to, to look for letters in them."""
+    """The type to cast bytes to, to search for letters in them."""
 
     @property
     def shared(self) -> bool:
-        """Whether other machines may serve it too, and write to it whatever this one does."""
+        """Whether other machines may use it, too, and write to it at any time."""
         return False
 
     @abstractmethod
     def section(self) -> dict[str, Any]:
-        """Return the section ``database`` of a baikal.yaml that names it."""
+        """Return the section ``database`` of baikal.yaml for this database."""
 
     @abstractmethod
     def connect(self, *, read_only: bool = False) -> Connection:
-        """Return a connection; raises :class:`HostError` if the database isn't there, or can't be opened."""
+        """Return a connection; raises :class:`HostError` if the database doesn't exist or can't be opened."""
 
     @abstractmethod
     def installed(self) -> bool:
-        """Tell whether Baïkal's tables are there; raises :class:`HostError` where that can't be seen."""
+        """Tell whether Baïkal's tables exist; raises :class:`HostError` if that can't be determined."""
 
     @abstractmethod
     def create(self, version: str) -> None:
-        """Make the tables of the installed release ``version``: all of them, or what the next call makes whole."""
+        """Create the tables of the installed release ``version``; if this is interrupted, the next call completes them."""
 
     @abstractmethod
     def missing_tuning(self, connection: Connection) -> list[str]:
-        """Return, as short phrases, what would make this database faster and isn't there yet."""
+        """Return short names of missing indexes, triggers and settings that make this database faster or safer."""
 
     @abstractmethod
     def tune(self, connection: Connection) -> None:
-        """Do what is missing; a database of any origin ends up the same."""
+        """Add the missing indexes, triggers and settings; afterwards, databases of any origin are alike."""
 
     @abstractmethod
     def integrity(self, connection: Connection) -> str:
-        """Return the first thing that the database's own examination finds wrong, or nothing; reads all of it."""
+        """Return the first error that the database's own integrity check finds, or nothing; reads all data."""
 
     @abstractmethod
     def snapshot(self, target: Path) -> None:
-        """Write all that is in the database at one moment to the SQLite file ``target``, while clients go on.
+        """Write a consistent copy of all data to the SQLite file ``target``, while clients continue to work.
 
-        Whatever the database is, the file has Baïkal's tables as SQLite has them, with every id, ETag and sync token.
+        For every kind of database, the file has Baïkal's tables for SQLite, with all ids, ETags and sync tokens.
         """
 
     @abstractmethod
     def load(self, source: Path, version: str, *, exactly: bool = False) -> None:
-        """Replace everything by what :meth:`snapshot` wrote to ``source``, in the tables of the release ``version``.
+        """Replace all data by the file ``source`` of :meth:`snapshot`, in the tables of the release ``version``.
 
-        With ``exactly``, the tables are without what the release has, and the source hasn't.
+        With ``exactly``, tables and columns that the release has and the source lacks are dropped.
         """
 
     @abstractmethod
     def abandon(self) -> None:
-        """Have what is here count as nothing: a move to it was taken back, and the next one makes it anew."""
+        """Treat this database as empty: a move to it was rolled back, and the next move creates its tables again."""
 
     def version(self) -> str:
-        """Return the release that the data is of, where the database tells: a file's is in baikal.yaml alone."""
+        """Return the release that the data belongs to, as noted in the database; for a file, only baikal.yaml has it."""
         return ""
 
-    def set_version(self, version: str) -> None:  # noqa: B027 - a file has nothing to agree on
-        """Remember the release that the data is of, where several machines must agree on it."""
+    def set_version(self, version: str) -> None:  # noqa: B027 - a file belongs to one machine
+        """Note the release that the data belongs to, if several machines use the database."""
 
-    def noted(self, name: str) -> str:  # noqa: ARG002 - a file is one machine's, which has notes of its own
-        """Return what machines that share the database have noted under ``name``, or nothing."""
+    def noted(self, name: str) -> str:  # noqa: ARG002 - a file belongs to one machine, which has its own notes
+        """Return the note ``name`` of the machines that share the database, or nothing."""
         return ""
 
     def note(self, name: str, text: str) -> None:  # noqa: B027 - as above
-        """Note ``text`` under ``name``, for all machines that share the database."""
+        """Store the note ``name`` for all machines that share the database."""
 
     @abstractmethod
     def exclusive(self, name: str) -> contextlib.AbstractContextManager[None]:
-        """Hold ``name`` against all other machines that share the database, waiting for one that holds it."""
+        """Hold the lock ``name`` of the database; wait if another machine that shares the database holds it."""
 
     @abstractmethod
     def remedy(self, error: Error, otherwise: str) -> str:
-        """Return what to do about ``error``: what it tells of itself, or ``otherwise``."""
+        """Return the remedy for ``error``; ``otherwise`` if its cause is unknown."""
 
     def unreadable(self, error: Error) -> HostError:
-        """Return what to say where reading the database has ended with ``error``."""
+        """Return the exception for an ``error`` while the database was read."""
         return HostError(f"{self} can't be read ({error}); {self.remedy(error, 'restore it from a backup')}")
 
 
 def backend(section: Mapping[str, Any]) -> str:
-    """Return what Baïkal takes a section for: before 0.10 it said ``mysql``, true or false, and still may."""
+    """Return a section's kind of database, as Baïkal reads it: ``mysql`` (true or false, before 0.10) still counts."""
     kind = "mysql" if section.get("mysql") else str(section.get("backend") or "sqlite")
     if kind not in BACKENDS:
-        message = f"baikal.yaml has the database {kind[:40]!r}, which is none of {', '.join(BACKENDS)}; fix it there"
+        message = f"baikal.yaml has the database {kind[:40]!r}; it must be one of {', '.join(BACKENDS)}; fix it there"
         raise HostError(message)
     return kind
 
 
 def schema(version: str, folder: str) -> str:
-    """Return the statements with which the installed release ``version`` makes its tables.
+    """Return the statements with which the installed release ``version`` creates its tables.
 
-    ``folder`` is ``SQLite``, ``MySQL`` or ``PgSQL``. Raises :class:`HostError` where the release has none.
+    ``folder`` is ``SQLite``, ``MySQL`` or ``PgSQL``. Raises :class:`HostError` if the release has none.
     """
     path = Path(paths.CODE) / version / "Core/Resources/Db" / folder / "db.sql"
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        message = f"Baïkal {version} has no schema for this database ({path} is not there); choose another release"
+        message = f"Baïkal {version} has no schema for this database ({path} does not exist); choose another release"
         raise HostError(message) from None
 
 
 def tables() -> set[str]:
-    """Return the names of Baïkal's tables: of all releases that are installed here."""
-    found = set(TABLES)
+    """Return the names of the tables of all installed releases of Baïkal."""
+    names = set(TABLES)
     for path in Path(paths.CODE).glob("[0-9]*/Core/Resources/Db/SQLite/db.sql"):
-        found.update(re.findall(r"(?im)^\s*CREATE TABLE\s+(\w+)", path.read_text(encoding="utf-8")))
-    return found
+        names.update(re.findall(r"(?im)^\s*CREATE TABLE\s+(\w+)", path.read_text(encoding="utf-8")))
+    return names
 
 
 def first_number(connection: Connection, query: str, values: Sequence[Any] = ()) -> int | None:
@@ -223,10 +223,10 @@ def first_number(connection: Connection, query: str, values: Sequence[Any] = ())
 
 
 def counts(connection: Connection) -> dict[str, int]:
-    """Return how many there are of each of :data:`COUNTED`."""
+    """Return the number of rows for each of :data:`COUNTED`."""
     return {word: first_number(connection, f"SELECT count(*) FROM {table}") or 0 for word, table in COUNTED.items()}  # noqa: S608 - our own names
 
 
 def counts_in_words(numbers: Mapping[str, int]) -> str:
-    """Return in words how many there are of what."""
+    """Return the counts as text, such as “2 accounts, 1 calendar”."""
     return ", ".join(f"{number} {word}{'' if number == 1 else 's'}" for word, number in numbers.items())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import hashlib
 import os
@@ -12,43 +11,47 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from baikalctl import paths
 from baikalctl.database import driver, interface, server, transfer
 from baikalctl.database.driver import CONNECT_SECONDS, Connection
-from baikalctl.database.server import SESSIONS, STATE, Server
+from baikalctl.database.server import LOCK_SECONDS, SESSIONS, STATE, Server
 from baikalctl.errors import HostError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 SOCKET = "/run/mysqld/mysqld.sock"
-"""Debian's and Ubuntu's; PHP looks there as well for ``localhost``."""
-LOCK_SECONDS = 3540
+"""The path on Debian and Ubuntu; PHP uses it, too, for ``localhost``."""
+HELD_SECONDS = 7200
+"""After so long, the server ends the session that holds a lock if it hasn't noticed that its machine is dead. By default
+that is 8 hours, and a server may be configured to end idle sessions after minutes."""
 INDEXES = {
     "baikalctl_calendarobjects_uid": "calendarobjects (uid)",
     "baikalctl_cards_uri": "cards (addressbookid, uri)",
     "baikalctl_schedulingobjects_uri": "schedulingobjects (principaluri, uri)",
     "baikalctl_groupmembers_member": "groupmembers (member_id)",
 }
-"""Indexes that Baïkal's schema for MySQL lacks; what SQLite's and PostgreSQL's lack besides, it has as UNIQUE. Every look
-at a contact or an invitation read the whole table (a PUT of one of 10,000 contacts: 3.6 ms, now 0.02 ms). Measured on a load
-of contacts and writes: 1.5 times the requests (median of four alternating pairs, 1.25 to 1.9); on the mixed one, where one
-request in twenty is for a contact, no difference. Not unique
-ones: old data may hold duplicates."""
+"""Indexes that Baïkal's schema for MySQL lacks. It has the other indexes that SQLite's and PostgreSQL's schemas lack, as
+UNIQUE. Without these, each query for a contact or an invitation reads the whole table (a PUT of one of 10,000 contacts:
+3.6 ms, now 0.02 ms). Measured on a load of contacts and writes: 1.5 times the requests (median of four alternating pairs,
+1.25 to 1.9); on the mixed load, where one request in twenty is for a contact, no difference. They aren't unique, because
+old data may have duplicates."""
 
 
-NO_TLS = "the server offers no TLS, which the settings want (database_tls)"
+NO_TLS = "the server offers no TLS, which the settings require (database_tls)"
 IN_CLEAR_TEXT = (b"mysql_clear_password", b"dialog", b"mysql_old_password")
-"""Ways to log in that send the password as it is, or so that it can be worked out (PyMySQL's connections.py)."""
+"""Login methods that send the password in clear text, or so that it can be computed (PyMySQL's connections.py)."""
 
 
 @functools.cache
 def _strict(pymysql: Any) -> Any:  # noqa: ANN401 - the driver's
-    """Return PyMySQL's class of connections, which sends nothing in clear text where the settings want TLS.
+    """Return a connection class of PyMySQL that sends nothing in clear text if the settings require TLS.
 
-    PyMySQL itself goes on without TLS where the server doesn't offer any, and sends a password as it is where the server
-    asks for that: a server in between would get it.
+    PyMySQL itself continues without TLS if the server doesn't offer it, and sends the password in clear text if the
+    server asks for that. An attacker between the two would get it.
     """
     parts = ("_request_authentication", "_process_auth")
     if missing := [name for name in parts if not hasattr(pymysql.connections.Connection, name)]:
-        message = f"this PyMySQL has no {missing[0]}, so it can't be kept from sending a password in clear text"
+        message = (
+            f"this version of PyMySQL has no {missing[0]}, so it could send a password in clear text, and is not used"
+        )
         raise HostError(message)
 
     class Strict(pymysql.connections.Connection):  # type: ignore[misc]
@@ -56,7 +59,7 @@ def _strict(pymysql: Any) -> Any:  # noqa: ANN401 - the driver's
             if self.ssl and not self.server_capabilities & pymysql.constants.CLIENT.SSL:
                 raise pymysql.OperationalError(2026, NO_TLS)
             if not self.server_capabilities & pymysql.constants.CLIENT.PLUGIN_AUTH:
-                raise pymysql.OperationalError(2059, "the server is too old: it knows only the log-in of MySQL 4")
+                raise pymysql.OperationalError(2059, "the server is too old: it only supports the login of MySQL 4")
             super()._request_authentication()
 
         def _process_auth(self, plugin_name: bytes, *packets: Any) -> Any:  # noqa: ANN401 - the driver's
@@ -87,33 +90,28 @@ class Mysql(Server):
     }
 
     def integrity(self, connection: interface.Connection) -> str:
-        """Return what ``CHECK TABLE`` finds."""
+        """Return the first error that ``CHECK TABLE`` finds."""
         for table in self._columns(connection):
             for name, _, kind, text in connection.execute(f"CHECK TABLE {table}"):
                 if kind == "error" or (kind == "status" and text not in ("OK", "Table is already up to date")):
                     return f"{name}: {text}"
         return ""
 
-    @contextlib.contextmanager
-    def exclusive(self, name: str) -> Iterator[None]:
-        """Hold a lock of the server's, which it gives back when the connection ends."""
+    def _lock(self, connection: interface.Connection, name: str) -> bool:
+        """Take the lock with ``GET_LOCK``; the server releases it when the connection ends.
+
+        In a Galera cluster, each node has locks of its own: all machines must use the same node.
+        """
+        connection.execute(f"SET SESSION wait_timeout = {HELD_SECONDS}")
         # All databases of a server share the names of locks, which have 64 characters at most.
         lock = f"baikalctl-{hashlib.sha256(f'{self.address.name}.{name}'.encode()).hexdigest()[:32]}"
-        with contextlib.closing(self.connect()) as connection:
-            with self._telling():
-                (got,) = connection.execute("SELECT GET_LOCK(?, ?)", [lock, LOCK_SECONDS]).fetchone()
-            if got != 1:
-                message = (
-                    f"{self}: another machine has held it for an hour ({name}); look what baikalctl does there, and run "
-                    "again"
-                    if got == 0
-                    else f"{self}: the server gives no lock ({name}); fix that on the server, and run again"
-                )
-                raise HostError(message)
-            yield
+        (got,) = connection.execute("SELECT GET_LOCK(?, ?)", [lock, LOCK_SECONDS]).fetchone()
+        if got is None:
+            raise interface.ServerError(f"the server gives no lock ({name})")
+        return bool(got)
 
     def _connected(self) -> Connection:
-        # While it is imported, it asks who is logged in, and Python 3.13 has no answer for a number without a name.
+        # PyMySQL asks for the user's name on import, and Python 3.13 raises an error for a user id without a name.
         os.environ.setdefault("LOGNAME", paths.USER)
         pymysql = driver.load_driver("pymysql", "python3-pymysql")
         address = self.address
@@ -123,7 +121,9 @@ class Mysql(Server):
         if address.ca:
             where["ssl"] = {"ca": address.ca, "check_hostname": True}
         else:
-            where["ssl_disabled"] = True  # newer PyMySQL would use it where the server offers it, without any check
+            where["ssl_disabled"] = (
+                True  # newer PyMySQL would use TLS if the server offers it, without verifying the server
+            )
         try:
             opened = _strict(pymysql)(
                 **where,
@@ -135,12 +135,12 @@ class Mysql(Server):
             )
         except (pymysql.Error, OSError, ValueError, struct.error, LookupError) as error:
             raise self._unreachable(error) from None
-        if address.ca and not opened._secure:  # noqa: SLF001 - there is no other way to ask
+        if address.ca and not opened._secure:  # noqa: SLF001 - there is no public attribute
             opened.close()
             raise self._unreachable(pymysql.OperationalError(2026, NO_TLS))
         connection = Connection(opened, pymysql.Error)
         try:
-            # Some servers are configured otherwise, and would cut texts off without an error.
+            # Some servers are configured in another way, and would truncate texts without an error.
             connection.execute("SET sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,NO_AUTO_VALUE_ON_ZERO'")
         except interface.Error as error:
             raise self._unreachable(error) from None
@@ -174,7 +174,7 @@ class Mysql(Server):
         return {name for (name,) in connection.execute(query)}
 
     def _set_sequences(self, connection: Connection) -> None:
-        """Do nothing: the server goes on after the greatest id."""
+        """Do nothing: the server continues after the greatest id."""
 
     def _analyze(self, connection: interface.Connection) -> None:
         connection.execute(f"ANALYZE TABLE {', '.join(self._columns(connection))}").fetchall()

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import zlib
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from baikalctl.database import driver, interface, server, transfer
 from baikalctl.database.driver import CONNECT_SECONDS
-from baikalctl.database.server import SESSIONS, STATE, Server
+from baikalctl.database.server import LOCK_SECONDS, SESSIONS, STATE, Server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -23,7 +22,18 @@ FIXED = {
     "passfile": NOWHERE,
     "gssencmode": "disable",
 }
-"""What libpq would else look for in the account's home, or load."""
+"""Files that libpq would otherwise search in the account's home or load."""
+WHILE_LOCKED = {
+    "lock_timeout": LOCK_SECONDS * 1000,
+    "idle_in_transaction_session_timeout": 0,
+    "tcp_keepalives_idle": 60,
+    "tcp_keepalives_interval": 10,
+    "tcp_keepalives_count": 6,
+}
+"""Settings of the transaction that holds a lock: how long to wait for it (ms), and that the server ends it only if the
+machine is dead, which it notices after two minutes."""
+LOCK_NOT_AVAILABLE = "55P03"
+"""The code for a lock that wasn't free within ``lock_timeout`` (PostgreSQL, appendix A)."""
 INDEXES = {
     "baikalctl_calendarobjects_uri": "calendarobjects (calendarid, uri)",
     "baikalctl_calendarobjects_uid": "calendarobjects (uid)",
@@ -40,17 +50,17 @@ INDEXES = {
     "baikalctl_propertystorage_path": "propertystorage (path text_pattern_ops)",
     "baikalctl_users_username": "users (username)",
 }
-"""Indexes that Baïkal's schema for PostgreSQL lacks, which has two besides the keys and one for properties: every look
-at an object, an account or a principal read the whole table (a GET of an event: 17 ms of 50,000 rows, now 0.004 ms).
-Measured on a mixed load with 50 users, 50,000 events and 10,000 contacts: 5.3 times the requests (median of six
-alternating pairs, 3.7 to 7.2). Not unique ones: old data may hold duplicates."""
+"""Indexes that Baïkal's schema for PostgreSQL lacks; besides the keys, it has two, and one for properties. Without these,
+each query for an object, an account or a principal reads the whole table (a GET of one of 50,000 events: 17 ms, now
+0.004 ms). Measured on a mixed load with 50 users, 50,000 events and 10,000 contacts: 5.3 times the requests (median of six
+alternating pairs, 3.7 to 7.2). They aren't unique, because old data may have duplicates."""
 
 
 class Connection(driver.Connection):
-    """A connection of psycopg2's."""
+    """A connection of psycopg2."""
 
     def _many(self, cursor: Any, query: str, values: list[Sequence[Any]]) -> None:  # noqa: ANN401 - the driver's
-        """Send many rows in one statement: psycopg2's own executemany sends each by itself."""
+        """Send many rows in one statement; psycopg2's own executemany sends one statement per row."""
         from psycopg2.extras import execute_values
 
         head, _, marks = query.rpartition(" VALUES ")
@@ -76,7 +86,7 @@ class Postgresql(Server):
     }
 
     def integrity(self, connection: interface.Connection) -> str:
-        """Read every row; a page that is damaged is found where the server was set up with checksums."""
+        """Read every row; damaged pages are found if the server was set up with checksums."""
         for table in self._columns(connection):
             try:
                 connection.execute(f"SELECT count(*) FROM {table} WHERE {table}::text IS NULL").fetchone()
@@ -84,13 +94,21 @@ class Postgresql(Server):
                 return f"{table}: {error}"
         return ""
 
-    @contextlib.contextmanager
-    def exclusive(self, name: str) -> Iterator[None]:
-        """Hold a lock of the server's, which it gives back when the connection ends; each database has its own."""
-        with contextlib.closing(self.connect()) as connection:
-            with self._telling():
-                connection.execute("SELECT pg_advisory_lock(?)", [zlib.crc32(f"baikalctl {name}".encode())]).fetchone()
-            yield
+    def _lock(self, connection: interface.Connection, name: str) -> bool:
+        """Take an advisory lock; the server releases it when the connection, and so the transaction, ends.
+
+        A lock of the transaction, not of the session, also works through a pooler that shares sessions (PgBouncer's
+        transaction mode). Each database has locks of its own.
+        """
+        for setting, value in WHILE_LOCKED.items():
+            connection.execute(f"SET LOCAL {setting} = {value}")
+        try:
+            connection.execute("SELECT pg_advisory_xact_lock(?)", [zlib.crc32(f"baikalctl {name}".encode())]).fetchone()
+        except interface.ServerError as error:
+            if getattr(error.__context__, "pgcode", "") != LOCK_NOT_AVAILABLE:
+                raise
+            return False
+        return True
 
     def _connected(self) -> Connection:
         psycopg2 = driver.load_driver("psycopg2", "python3-psycopg2")

@@ -1,4 +1,4 @@
-"""Which class serves which database: SQLite, MySQL (or MariaDB) or PostgreSQL."""
+"""Choose the class for a database: SQLite, MySQL (or MariaDB) or PostgreSQL."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def of(section: Mapping[str, Any]) -> Database:
-    """Return the database that the section ``database`` of a baikal.yaml names."""
+    """Return the database of the section ``database`` of a baikal.yaml."""
     kind = backend(section)
     if kind == "mysql":
         from baikalctl.database.mysql import Mysql

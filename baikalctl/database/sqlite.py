@@ -12,14 +12,14 @@ from baikalctl import paths
 from baikalctl.database import interface, sqlite_file, sync_triggers
 from baikalctl.database.sqlite_file import BUSY_SECONDS, COMPANIONS, Connection
 from baikalctl.errors import HostError
-from baikalctl.host import safe_copy
+from baikalctl.host import atomic_write, safe_copy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
 LEAST_FREE = 1 << 20
-"""Bytes below which a disk is taken for full where SQLite doesn't say it."""
+"""With fewer free bytes, errors of SQLite that don't name their cause are attributed to a full disk."""
 INDEXES = {
     "baikalctl_calendarobjects_uri": "calendarobjects (calendarid, uri)",
     "baikalctl_calendarobjects_uid": "calendarobjects (uid)",
@@ -28,8 +28,8 @@ INDEXES = {
     "baikalctl_addressbooks_uri": "addressbooks (principaluri, uri)",
     "baikalctl_groupmembers_member": "groupmembers (member_id)",
 }
-"""Indexes that Baïkal's schema lacks. Measured on a mixed load: 1.8 times the requests with 1,000 events a calendar,
-6.6 times with 50,000. Not unique ones: old data may hold duplicates."""
+"""Indexes that Baïkal's schema lacks. Measured on a mixed load: 1.8 times the requests with 1,000 events per calendar, 6.6
+times with 50,000. They aren't unique, because old data may have duplicates."""
 
 
 class Sqlite(interface.Database):
@@ -38,21 +38,21 @@ class Sqlite(interface.Database):
     backend: ClassVar[str] = "sqlite"
 
     def __init__(self, path: Path) -> None:
-        """Name the file, which needn't be there."""
+        """Use this file, which needn't exist."""
         self.path = path
 
     def __str__(self) -> str:
-        """Return what messages call it."""
+        """Return its name for messages."""
         return f"the database {self.path}"
 
     def section(self) -> dict[str, Any]:
-        """Return the section ``database`` of a baikal.yaml that names it."""
+        """Return the section ``database`` of baikal.yaml for this database."""
         return {"backend": "sqlite", "mysql": False, "sqlite_file": str(self.path)}
 
     def connect(self, *, read_only: bool = False) -> Connection:
-        """Return a connection to the database that is there; raises :class:`HostError` if it isn't, or can't be opened."""
+        """Return a connection; raises :class:`HostError` if the file doesn't exist or can't be opened."""
         if not self.path.is_file():
-            message = f"{self} is not there"
+            message = f"{self} does not exist"
             raise HostError(message)
         try:
             return sqlite_file.connect(self.path, "ro" if read_only else "rw")
@@ -60,11 +60,11 @@ class Sqlite(interface.Database):
             raise self.unreadable(error) from None
 
     def installed(self) -> bool:
-        """Tell whether the file is there: it is put in its place with all tables."""
+        """Tell whether the file exists: it gets its name when it has all tables."""
         return self.path.is_file()
 
     def create(self, version: str) -> None:
-        """Make the database beside its place first, so that there is all of it or none."""
+        """Create the database under a temporary name first, so that it is complete or missing."""
         with self._replacing() as connection:
             connection.executescript(interface.schema(version, "SQLite"))
 
@@ -80,8 +80,8 @@ class Sqlite(interface.Database):
     def tune(self, connection: interface.Connection) -> None:
         """Add the missing indexes and triggers, and turn on the write-ahead log.
 
-        The write-ahead log lets readers go on while somebody writes: 2.5 times the requests with 8 writers. It keeps
-        ``synchronous=FULL``, so that nothing acknowledged is lost when the power goes.
+        With the write-ahead log, reads aren't blocked by a write: 2.5 times the requests with 8 writers. It keeps
+        ``synchronous=FULL``, so that no acknowledged change is lost in a power cut.
         """
         for name, columns in INDEXES.items():
             connection.execute(f"CREATE INDEX IF NOT EXISTS {name} ON {columns}")
@@ -96,12 +96,12 @@ class Sqlite(interface.Database):
         return integrity(connection)
 
     def snapshot(self, target: Path) -> None:
-        """Copy the database with SQLite's own backup, readable by its owner alone."""
+        """Copy the database with SQLite's own backup function, mode 0600."""
         with contextlib.closing(self.connect(read_only=True)) as connection:
             save_copy(connection, target)
 
-    def load(self, source: Path, version: str, *, exactly: bool = False) -> None:  # noqa: ARG002 - no file is loaded so
-        """Put the rows of ``source`` into tables of the release; what was there before is replaced as a whole."""
+    def load(self, source: Path, version: str, *, exactly: bool = False) -> None:  # noqa: ARG002 - not used for files
+        """Replace the file by a new one with the release's tables and the rows of ``source``."""
         from baikalctl.database import transfer
 
         with self._replacing() as connection:
@@ -114,12 +114,12 @@ class Sqlite(interface.Database):
             self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
 
     @contextlib.contextmanager
-    def exclusive(self, name: str) -> Iterator[None]:  # noqa: ARG002 - a file has one machine
+    def exclusive(self, name: str) -> Iterator[None]:  # noqa: ARG002 - a file belongs to one machine
         """Do nothing: the host's own lock is enough."""
         yield
 
     def remedy(self, error: interface.Error, otherwise: str) -> str:
-        """Return what to do: on a full disk make room, which SQLite also needs for reading; or ``otherwise``."""
+        """Return the remedy: make room if the disk is full (SQLite also needs room for reading), or ``otherwise``."""
         room = os.statvfs(paths.DATA)
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         ambiguous = (
@@ -129,21 +129,17 @@ class Sqlite(interface.Database):
 
     @contextlib.contextmanager
     def _replacing(self) -> Iterator[Connection]:
-        """Give an empty database beside the place; at the end it takes the place, all of it on the disk."""
-        temporary = self.path.with_name(f"{self.path.name}.new")
-        temporary.unlink(missing_ok=True)
-        temporary.touch(mode=0o600)
-        with contextlib.closing(sqlite3.connect(temporary, factory=Connection)) as connection:
-            # Nobody needs half of it, so it need not reach the disk table by table; all of it does, before it gets its name.
-            connection.execute("PRAGMA synchronous = OFF")
-            connection.execute("PRAGMA journal_mode = MEMORY")
-            yield connection
-            connection.commit()
-        with temporary.open("rb") as stream:
-            os.fsync(stream.fileno())
-        for suffix in COMPANIONS:
-            self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
-        temporary.replace(self.path)
+        """Yield an empty database under a temporary name; after the block, it is synced and replaces the file."""
+        with atomic_write.replacing_by_name(self.path) as temporary:
+            with contextlib.closing(sqlite3.connect(temporary, factory=Connection)) as connection:
+                # It is synced once, as a whole, before it gets its name.
+                connection.execute("PRAGMA synchronous = OFF")
+                connection.execute("PRAGMA journal_mode = MEMORY")
+                yield connection
+                connection.commit()
+            atomic_write.sync(temporary)  # before the old database loses its log
+            for suffix in COMPANIONS:
+                self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
 
 
 def integrity(connection: interface.Connection) -> str:
@@ -153,19 +149,13 @@ def integrity(connection: interface.Connection) -> str:
 
 
 def save_copy(connection: sqlite3.Connection, target: Path) -> None:
-    """Write a consistent copy of the database to ``target``, readable by its owner alone, while clients go on."""
+    """Write a consistent copy of the database to ``target``, mode 0600, while clients continue to work."""
     ((pages,), (size,)) = (connection.execute(f"PRAGMA {name}").fetchone() for name in ("page_count", "page_size"))
     safe_copy.refuse_without_room(pages * size, target.parent, "the database")
-    temporary = target.with_name(target.name + ".new")
-    temporary.unlink(missing_ok=True)
-    temporary.touch(mode=0o600)
-    with contextlib.closing(sqlite3.connect(temporary)) as copy:
+    with atomic_write.replacing_by_name(target) as temporary, contextlib.closing(sqlite3.connect(temporary)) as copy:
         connection.backup(copy)
-        # Of one file, whatever the original is.
+        # The copy is one file, in any journal mode of the original.
         copy.execute("PRAGMA journal_mode = DELETE")
-    with temporary.open("rb") as stream:
-        os.fsync(stream.fileno())
-    temporary.replace(target)
 
 
 def _journal_mode(connection: interface.Connection) -> str:
@@ -174,7 +164,7 @@ def _journal_mode(connection: interface.Connection) -> str:
 
 
 def _set_wal(connection: interface.Connection) -> None:
-    """Switch the journal; SQLite ignores the busy time-out here and gives up if anybody else is connected."""
+    """Turn the write-ahead log on; SQLite ignores the busy timeout here and fails if another connection is open."""
     deadline = time.monotonic() + BUSY_SECONDS
     while True:
         try:
@@ -184,6 +174,6 @@ def _set_wal(connection: interface.Connection) -> None:
         if mode == "wal":
             return
         if time.monotonic() > deadline:
-            message = f"the database can't be switched to its write-ahead log ({mode}); run again when it is less busy"
+            message = f"the write-ahead log of the database can't be turned on ({mode}); run again when it is less busy"
             raise HostError(message)
         time.sleep(0.05)

@@ -1,7 +1,7 @@
-"""SQLite files that others may have written: opened with nothing in them that would run, delete or hold up anything.
+"""Open SQLite files of other accounts; refuse those with content that runs code or deletes files.
 
-To be called by the data's owner, which :mod:`baikalctl.host.boundary` sees to. What is refused here would harm only that
-account; it is refused all the same, because Baïkal makes none of it.
+To be called as the data's owner (:mod:`baikalctl.host.boundary`). Such content could only harm that account, but it is
+refused, because Baïkal creates nothing like it.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 
 BUSY_SECONDS = 30.0
 COMPANIONS = ("-wal", "-shm", "-journal")
-"""Files that SQLite keeps beside a database, and that must never stand beside another one."""
+"""Suffixes of the files that SQLite keeps next to a database; they must never be next to another database."""
 SUPER_JOURNAL = bytes.fromhex("d9d505f920a163d7")
 """Ends a rollback journal that names a super-journal, which SQLite deletes when it rolls back
 (https://www.sqlite.org/fileformat2.html#the_rollback_journal, https://www.sqlite.org/tempfiles.html)."""
 PLAIN = ("CREATE TABLE ", "CREATE INDEX ", "CREATE UNIQUE INDEX ")
 KINDS, KIND_WITHIN = ("view", "trigger", "virtual table"), 100
 LARGEST_VALUE = 256 << 20
-"""Bytes of a text or a blob: more than any upload, which PHP holds in memory several times."""
+"""Bytes of a text or blob: more than any upload, because PHP keeps several copies of an upload in memory."""
 
 
 class Connection(sqlite3.Connection):
-    """A connection that can tell the id of what it adds."""
+    """A connection that returns the ids of new rows."""
 
     def insert(self, table: str, **columns: object) -> int:
         """Add a row to ``table`` and return its id."""
@@ -41,10 +41,10 @@ class Connection(sqlite3.Connection):
 
 
 def connect(path: Path, mode: str = "rw") -> Connection:
-    """Open the file ``path``; ``mode`` is SQLite's ``ro`` or ``rw``, or ``immutable`` for a file that nothing changes.
+    """Open the file ``path``; ``mode`` is SQLite's ``ro`` or ``rw``, or ``immutable`` for a file that no process changes.
 
-    Raises :class:`HostError` where the database has something that Baïkal doesn't make and that may act by itself, and
-    ``sqlite3.Error`` where it can't be read.
+    Raises :class:`HostError` if the database has objects that may run by themselves and that Baïkal doesn't create, and
+    ``sqlite3.Error`` if it can't be read.
     """
     refuse_super_journal(path)
     options = "mode=ro&immutable=1" if mode == "immutable" else f"mode={mode}"
@@ -61,7 +61,7 @@ def connect(path: Path, mode: str = "rw") -> Connection:
 
 
 def _quoted(path: Path) -> str:
-    """Return ``path`` as a URI of SQLite's has it (https://www.sqlite.org/uri.html)."""
+    """Return ``path``, quoted for SQLite's URIs (https://www.sqlite.org/uri.html)."""
     return str(path).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
 
 
@@ -73,7 +73,7 @@ def refuse_super_journal(path: Path) -> None:
         stream.seek(max(0, size - len(SUPER_JOURNAL)))
         if stream.read() == SUPER_JOURNAL:
             message = (
-                f"{journal} names another file to be deleted (a super-journal), which Baïkal's never does; restore the "
+                f"{journal} names another file to be deleted (a super-journal), which Baïkal never does; restore the "
                 "database from a backup"
             )
             raise HostError(message)
@@ -82,14 +82,12 @@ def refuse_super_journal(path: Path) -> None:
 def _refuse_foreign(connection: sqlite3.Connection, path: Path) -> None:
     """Raise :class:`HostError` for a view, a virtual table, or a trigger that isn't ours.
 
-    What SQLite does is in the statement alone, which it writes in these forms itself; the other columns may say anything.
+    Only the statement counts: SQLite runs it, and writes it in these forms itself. The other columns may have any content.
     """
     for name, statement in connection.execute("SELECT name, sql FROM sqlite_master"):
         if statement is None or (isinstance(statement, str) and statement.startswith(PLAIN)):
             continue
-        if name in sync_triggers.SQLITE and str(statement).startswith(
-            "CREATE TRIGGER "
-        ):  # replaced where it isn't ours
+        if name in sync_triggers.SQLITE and str(statement).startswith("CREATE TRIGGER "):  # replaced if it isn't ours
             continue
         kind = next((word for word in KINDS if word in str(statement)[:KIND_WITHIN].lower()), "object")
         message = (

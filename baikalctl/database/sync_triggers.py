@@ -1,14 +1,14 @@
-"""Numbers of changes, so that a client that syncs is told of each: triggers in the database, beside Baïkal's own tables.
+"""Triggers on Baïkal's tables that give each change its own sync token, so that clients miss no change.
 
-sabre/dav's ``addChange`` (lib/CalDAV/Backend/PDO.php) notes a change under the calendar's number and then raises that
-number, in two transactions; ``getChangesForCalendar`` tells clients to come back with the last change's number plus one.
-So of two changes at the same moment both may get one number, and who syncs between them is never told of the second.
-Measured on Baïkal 0.12.1 with eight writers to one calendar and a client that syncs beside them: of what was acknowledged,
-11 % was never told to it on MariaDB, 3 % on PostgreSQL, 0.6 % on SQLite; with these triggers nothing was missed.
+sabre/dav's ``addChange`` (lib/CalDAV/Backend/PDO.php) stores a change with the calendar's token and then increments the
+token, in two transactions. ``getChangesForCalendar`` returns the last change's token plus one as the client's next token.
+So two simultaneous changes may get the same token, and a client that syncs between them never gets the second one.
+Measured on Baïkal 0.12.1 with eight writers to one calendar and a client that syncs at the same time: the client missed
+11 % of the acknowledged changes on MariaDB, 3 % on PostgreSQL, 0.6 % on SQLite; with these triggers, none.
 
-They give each change of a calendar a number of its own, in the order in which changes come to be seen, and keep the
-calendar's number above all of them. In address books clients come back with the book's number, which is right but on
-PostgreSQL, where a change may note a number that has been raised by the time it is seen.
+The triggers give each change of a calendar its own token, in the order in which changes become visible, and keep the
+calendar's token above all of them. For address books, the next token is the book's own. That is right except on
+PostgreSQL, where a change may be stored with a token that has been incremented before the change becomes visible.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 CHANGE, TOKEN, BOOK = "baikalctl_calendar_change", "baikalctl_calendar_token", "baikalctl_addressbook_change"
 """The triggers' names."""
 TOKENS: Final = "baikalctl_tokens"
-"""Our table on MySQL: each calendar's last number. A trigger may touch neither of the tables that its statement uses."""
+"""Our table on MySQL with each calendar's last token: a trigger may not use the tables of its statement."""
 
 SQLITE: Final[Mapping[str, str]] = {
     CHANGE: f"""\
@@ -38,9 +38,9 @@ CREATE TRIGGER {TOKEN} AFTER UPDATE OF synctoken ON calendars BEGIN
         WHERE calendarid = NEW.id), 0)) WHERE id = NEW.id;
 END""",
 }
-"""One writer at a time, so nothing is to be locked; a trigger's own changes don't fire it (``recursive_triggers``)."""
+"""SQLite has one writer at a time, so no locks are needed; a trigger's own changes don't fire it (``recursive_triggers``)."""
 
-# Each statement of a function sees what has been committed by then, and the row's lock lasts to the change's own commit.
+# Each statement of a function sees all changes committed before it, and the row lock lasts until the change's commit.
 PGSQL: Final[Mapping[str, str]] = {
     CHANGE: f"""\
 CREATE OR REPLACE FUNCTION {CHANGE}() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -97,7 +97,7 @@ MYSQL_FILLED: Final = (
     f" ON DUPLICATE KEY UPDATE synctoken = GREATEST({TOKENS}.synctoken, VALUES(synctoken))"
 )
 STATEMENTS: Final[Mapping[str, Mapping[str, str]]] = {"sqlite": SQLITE, "mysql": MYSQL, "pgsql": PGSQL}
-"""What makes each trigger, by backend and name."""
+"""The statements that create the triggers, by backend and name."""
 
 THERE: Final[Mapping[str, str]] = {
     "sqlite": "SELECT name, sql FROM sqlite_master WHERE type = 'trigger'",
@@ -111,26 +111,26 @@ MAY: Final = (
     " UNION SELECT 1 FROM information_schema.schema_privileges"
     " WHERE privilege_type = 'TRIGGER' AND database() LIKE table_schema"
 )
-"""Whether the account may make triggers on MySQL; it sees nobody's privileges but its own."""
+"""Whether the account may create triggers on MySQL; it sees only its own privileges."""
 LOGGED: Final = "SELECT @@log_bin AND NOT @@log_bin_trust_function_creators"
-"""Whether MySQL wants an administrator for it nevertheless (error 1419)."""
+"""Whether MySQL requires an administrator nevertheless (error 1419)."""
 
 
 def missing(connection: Connection, backend: str) -> list[str]:
-    """Return the names of triggers that aren't there, or do something else, and can be made."""
+    """Return the names of triggers that are missing or different, and that this account can create."""
     other = {row[0]: row[1:] for row in connection.execute(THERE[backend])}
-    names = [name for name, statement in STATEMENTS[backend].items() if not _is_there(statement, other.get(name))]
+    names = [name for name, statement in STATEMENTS[backend].items() if not _exists(statement, other.get(name))]
     return names if not names or possible(connection, backend) else []
 
 
-def _is_there(statement: str, found: Sequence[Any] | None) -> bool:
-    """Tell whether a trigger was ``found``, and does what ``statement`` does where the database tells what it does.
+def _exists(statement: str, columns: Sequence[Any] | None) -> bool:
+    """Tell whether a trigger exists and, if the database returns its statement, is the same as ``statement``.
 
-    SQLite rewrites the text, with quotation marks, when a table is renamed.
+    SQLite rewrites the statement, with quotation marks, when a table is renamed.
     """
-    if found is None:
+    if columns is None:
         return False
-    return not found or _plain(str(found[0])) == _plain(statement)
+    return not columns or _plain(str(columns[0])) == _plain(statement)
 
 
 def _plain(statement: str) -> str:
@@ -138,7 +138,7 @@ def _plain(statement: str) -> str:
 
 
 def add(connection: Connection, backend: str) -> None:
-    """Make those triggers, and commit."""
+    """Create the missing triggers, and commit."""
     names = missing(connection, backend)
     if names and backend == "mysql":
         connection.execute(MYSQL_TABLE)
@@ -152,7 +152,7 @@ def add(connection: Connection, backend: str) -> None:
 
 
 def possible(connection: Connection, backend: str) -> bool:
-    """Tell whether the account may make triggers: on MySQL, that takes a privilege, and no log that only trusts admins."""
+    """Tell whether the account may create triggers; on MySQL, it needs the privilege and a permissive binary log."""
     if backend != "mysql":
         return True
     may = connection.execute(MAY).fetchone() is not None

@@ -1,7 +1,7 @@
-"""Rows on their way between databases: by way of an SQLite file, which is what a backup holds whatever the database is.
+"""Copy rows between databases through an SQLite file, which is also the format of backups of all databases.
 
-Ids, ETags and sync tokens stay as they are, so clients go on where they were. What differs is only how the databases
-store the same: SQLite takes text and bytes in any column, MySQL wants bytes in some, and PostgreSQL text in all.
+Ids, ETags and sync tokens stay the same, so clients don't have to start over. Only the storage differs: SQLite accepts text
+and bytes in any column, MySQL needs bytes in some, and PostgreSQL text in all.
 """
 
 from __future__ import annotations
@@ -14,40 +14,41 @@ from typing import TYPE_CHECKING
 from baikalctl.database import interface, sqlite_file
 from baikalctl.errors import HostError
 from baikalctl.host import safe_copy
+from baikalctl.host.atomic_write import replacing_by_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 AT_ONCE = 200
-"""Rows that are read and written together: an event with an attachment may have megabytes."""
+"""Rows per read and write: an event with an attachment may have megabytes."""
 POSITIVE = {"firstoccurence", "lastoccurence", "lastmodified"}
-"""Seconds since 1970 that are only compared with: PostgreSQL's tables take none before, and MySQL's no negative ones."""
+"""Seconds since 1970 that are only used in comparisons: PostgreSQL's tables accept only positive ones, MySQL's also 0."""
 DEFAULTS = {"access": 1, "calendarorder": 0, "share_invitestatus": 2, "transparent": 0}
-"""What servers' tables have where SQLite's may have nothing, as in calendars that clients make (Core/Resources/Db)."""
+"""Defaults of servers' tables for columns that may be NULL on SQLite, as in calendars of clients (Core/Resources/Db)."""
 RAW = ("value",)
-"""Columns of Baïkal's kind "string", in which SQLite takes "007" for a number."""
+"""Columns that Baïkal declares as "string"; SQLite would store "007" as a number there."""
 NAMED = ("uri", "username", "path", "principaluri", "name")
-"""Columns that tell a person which row is meant, the first that there is."""
+"""Columns that identify a row in messages; the first existing one is used."""
 
 
 class SqliteValues:
-    """How SQLite takes values: as they are."""
+    """Values for SQLite, unchanged."""
 
     least_second: int | None = None
 
-    def value(self, column: str, value: object) -> object:  # noqa: ARG002 - others look at it
-        """Return ``value`` as the database takes it; raises ValueError for what it can't hold."""
+    def value(self, column: str, value: object) -> object:  # noqa: ARG002 - used by the other databases
+        """Return ``value`` as the database stores it; raises ValueError if it can't store it."""
         return value
 
 
 class MysqlValues(SqliteValues):
-    """How MySQL takes values: bytes or text, and seconds from 1970 on."""
+    """Values for MySQL: bytes or text, and seconds from 1970 on."""
 
     least_second = 0
 
     def value(self, column: str, value: object) -> object:
-        """Return ``value``, or its default, with a second of long ago as the least that there is."""
+        """Return ``value`` or its default; earlier seconds become the least allowed one."""
         if value is None:
             return DEFAULTS.get(column)
         if column in POSITIVE and isinstance(value, int) and self.least_second is not None:
@@ -56,12 +57,12 @@ class MysqlValues(SqliteValues):
 
 
 class PostgresqlValues(MysqlValues):
-    """How PostgreSQL takes values: text in UTF-8 without zeros, and seconds after 1970 began."""
+    """Values for PostgreSQL: text in UTF-8 without zero bytes, and positive seconds."""
 
     least_second = 1
 
     def value(self, column: str, value: object) -> object:
-        """Return ``value`` as text; raises ValueError where it is none."""
+        """Return ``value`` as text; raises ValueError if it isn't text."""
         if isinstance(value, bytes):
             value = value.decode("utf-8")
         if isinstance(value, str) and "\0" in value:
@@ -71,7 +72,7 @@ class PostgresqlValues(MysqlValues):
 
 
 def decoded(value: object) -> object:
-    """Return bytes that are text as text: a server may give either."""
+    """Decode bytes that are text: a server may return either type."""
     if isinstance(value, (bytes, bytearray, memoryview)):
         content = bytes(value)
         try:
@@ -82,9 +83,9 @@ def decoded(value: object) -> object:
 
 
 def copy(source: Path, target: interface.Connection, manner: SqliteValues) -> None:
-    """Add every row of the SQLite file ``source`` to the empty tables of ``target``, which take values in its ``manner``.
+    """Add all rows of the SQLite file ``source`` to the empty tables of ``target``; ``manner`` converts the values.
 
-    Raises :class:`HostError` with the row that can't be stored there, or a column that isn't known there.
+    Raises :class:`HostError` for a row that can't be stored there, and for a column that doesn't exist there.
     """
     with contextlib.closing(sqlite_file.connect(source, "ro")) as origin:
         for table in tables(origin):
@@ -98,20 +99,17 @@ def copy(source: Path, target: interface.Connection, manner: SqliteValues) -> No
                     target.executemany(statement, values)
                 except interface.Error:
                     target.execute("ROLLBACK TO SAVEPOINT batch")
-                    _tell_which(target, table, names, statement, values)
+                    _raise_for_row(target, table, names, statement, values)
                 target.execute("RELEASE SAVEPOINT batch")
 
 
 def write(target: Path, source: Iterable[tuple[str, list[str], Iterable[tuple[object, ...]]]]) -> None:
-    """Write ``source`` (table, columns, rows) to the SQLite file ``target``: the current release's tables, as far as there.
+    """Write ``source`` (table, columns, rows) to the SQLite file ``target``, in the current release's tables.
 
-    In an image, that may be a newer one than the data's, and its own migration makes what the data hasn't got. Of what a
-    database may leave out and SQLite's tables may not, nothing is lost: the file's tables take it.
+    Tables and columns that the source lacks are left out: in an image, the release may be newer than the data, and its
+    own migration adds them. The file's tables allow NULL in all columns, because the source's tables may.
     """
-    temporary = target.with_name(f"{target.name}.new")
-    temporary.unlink(missing_ok=True)
-    temporary.touch(mode=0o600)
-    with contextlib.closing(sqlite3.connect(temporary)) as connection:
+    with replacing_by_name(target) as temporary, contextlib.closing(sqlite3.connect(temporary)) as connection:
         connection.execute("PRAGMA synchronous = OFF")
         connection.execute("PRAGMA journal_mode = OFF")
         connection.executescript(interface.schema("current", "SQLite").replace(" NOT NULL", ""))
@@ -130,17 +128,16 @@ def write(target: Path, source: Iterable[tuple[str, list[str], Iterable[tuple[ob
             statement = f"INSERT INTO {table} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
             for batch in _batches(rows):
                 connection.executemany(statement, (_stored(names, row) for row in batch))
-                safe_copy.refuse_without_room(0, target.parent, "the database")  # whose size only its server knows
+                safe_copy.refuse_without_room(0, target.parent, "the database")  # its size is unknown
         for table in absent:
             connection.execute(f"DROP TABLE {table}")
         connection.commit()
-    temporary.replace(target)
 
 
 def difference(one: Path, other: Path) -> str:
-    """Return the first thing in which two such files differ, in words; nothing if every row is the same in both.
+    """Return the first difference between two such files, for messages; nothing if all rows are the same.
 
-    Text and its bytes are the same, and so are seconds of long ago, which servers can't tell apart, and what is a default.
+    Text and its bytes count as the same, and so do NULL and the default, and seconds before 1970, which servers can't store.
     """
     with contextlib.ExitStack() as stack:
         first, second = (
@@ -153,7 +150,7 @@ def difference(one: Path, other: Path) -> str:
                 pairs = itertools.zip_longest(first.execute(query), second.execute(query))
                 for left, right in pairs:
                     if left is None or right is None:
-                        return f"{_which(table, names, left or right)} is in one of them alone"
+                        return f"{_which(table, names, left or right)} is in only one of them"
                     for name, database, existing in zip(names, left, right, strict=True):
                         if _compared(name, database) != _compared(name, existing):
                             return f"{_which(table, names, left)} has another {name}"
@@ -163,31 +160,31 @@ def difference(one: Path, other: Path) -> str:
 
 
 def schema_statements(path: Path) -> list[tuple[str, str | None]]:
-    """Return the statements that such a file's tables, indexes and triggers were made with, by name."""
+    """Return the statements that created a file's tables, indexes and triggers, by name."""
     with contextlib.closing(sqlite_file.connect(path, "ro")) as connection:
         return connection.execute("SELECT name, sql FROM sqlite_master ORDER BY name, type").fetchall()
 
 
 def all_columns(path: Path) -> dict[str, list[str]]:
-    """Return the columns of each table of such a file."""
+    """Return the columns of each table of a file."""
     with contextlib.closing(sqlite_file.connect(path, "ro")) as connection:
         return {table: columns(connection, table) for table in tables(connection)}
 
 
 def tables(connection: sqlite3.Connection) -> list[str]:
-    """Return the tables of such a file: Baïkal's, and what a newer release has besides; ours of other kinds are left out."""
-    found = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")
-    return [name for (name,) in found if name.isidentifier() and not name.startswith(("sqlite_", "baikalctl_"))]
+    """Return the tables of a file: Baïkal's, including those of newer releases, without our own."""
+    rows = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")
+    return [name for (name,) in rows if name.isidentifier() and not name.startswith(("sqlite_", "baikalctl_"))]
 
 
 def columns(connection: sqlite3.Connection, table: str) -> list[str]:
-    """Return the columns of a table; none where there is no such table. Names that aren't plain words are nobody's."""
-    found = [str(row[1]) for row in connection.execute(f"PRAGMA table_info({table})")]
-    odd = [name for name in found if not name.isidentifier()]
+    """Return the columns of a table, none if it doesn't exist; raises :class:`HostError` for an unusual name."""
+    names = [str(row[1]) for row in connection.execute(f"PRAGMA table_info({table})")]
+    odd = [name for name in names if not name.isidentifier()]
     if odd:
         message = f"the table {table} has a column {odd[0]!r}, which is none of Baïkal's"
         raise HostError(message)
-    return found
+    return names
 
 
 def _batches(rows: Iterable[tuple[object, ...]]) -> Iterator[list[tuple[object, ...]]]:
@@ -208,7 +205,7 @@ def _converted(table: str, names: list[str], row: tuple[object, ...], manner: Sq
     try:
         return tuple(manner.value(name, value) for name, value in zip(names, row, strict=True))
     except ValueError as error:
-        message = f"{_which(table, names, row)} can't be stored in that database: {error}; mend or delete it first"
+        message = f"{_which(table, names, row)} can't be stored in that database: {error}; fix or delete it first"
         raise HostError(message) from None
 
 
@@ -216,21 +213,23 @@ def _refuse_unknown(target: interface.Connection, table: str, names: list[str]) 
     try:
         target.execute(f"SELECT {', '.join(names)} FROM {table} WHERE id = 0").fetchall()
     except interface.Error as error:
-        message = f"the data has what the tables of this release haven't ({error}); use the release that it is of"
+        message = (
+            f"the tables of this release lack columns of the data ({error}); use the release that the data belongs to"
+        )
         raise HostError(message) from None
 
 
-def _tell_which(
+def _raise_for_row(
     target: interface.Connection, table: str, names: list[str], statement: str, rows: list[tuple[object, ...]]
 ) -> None:
-    """Raise :class:`HostError` for the first of ``rows`` that isn't taken."""
+    """Raise :class:`HostError` for the first of ``rows`` that can't be stored."""
     for row in rows:
         try:
             target.execute(statement, row)
         except interface.Error as error:
-            message = f"{_which(table, names, row)} can't be stored in that database: {error}; mend or delete it first"
+            message = f"{_which(table, names, row)} can't be stored in that database: {error}; fix or delete it first"
             raise HostError(message) from None
-    message = f"rows of {table} can't be stored in that database; try again, and look at the server's log"
+    message = f"rows of {table} can't be stored in that database; run again, and check the server's log"
     raise HostError(message)
 
 

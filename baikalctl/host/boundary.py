@@ -1,13 +1,13 @@
 """The boundary between root and everything that others can write.
 
-PHP's files, what a database or its server answers, archives, old installations and mail queues may be made to attack
-the program that reads them. So root never opens, parses or queries them itself. :func:`confined` runs a function in a
-child process that has given root up for good, with limits, and returns its answer as plain data. Files pass the
-boundary as descriptors: root opens them with :func:`baikalctl.host.safe_copy.open_untrusted`, which follows no link,
-and hands them to the child or copies their bytes.
+PHP's files, the answers of a database or its server, archives, old installations and mail queues may be crafted to
+attack the program that reads them. So root never opens, parses or queries them itself. :func:`confined` runs a function
+in a child process that has dropped root's privileges for good and has limits, and returns its answer as plain data. Files
+pass the boundary as descriptors: root opens them with :func:`baikalctl.host.safe_copy.open_untrusted`, which follows no
+link, and passes them to the child or copies their bytes.
 
-This is the only place where privileges are dropped. For a process that has none, such as in a container with ``--user``,
-the child is the same without the change of accounts.
+This is the only module that drops privileges. If the process has none, as in a container with ``--user``, the child is
+the same without the change of accounts.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ T = TypeVar("T")
 
 PIECE = 1 << 16
 LOOK_S = 1.0
-"""How often to see whether the child still runs."""
+"""How often to check whether the child still runs."""
 LONGEST_MESSAGE = 2000
 GRACE_S = 5.0
-"""After its answer, how long a child may take to end."""
+"""How long a child may run after its answer."""
 
 
 def confined(
@@ -49,30 +49,29 @@ def confined(
     keep: Iterable[int] = (),
     setuid_programs: bool = False,
 ) -> T:
-    """Run ``function`` in a child process without any privilege, and return what it returns.
+    """Run ``function`` in a child process without any privilege, and return its result.
 
-    The child is the data's owner, or ``account``. It has no other groups, can't gain privileges, not even by a setuid
-    program unless ``setuid_programs``, and has no terminal and no open files but those of ``keep``. It must end within
-    the ``limits``, and can't write a file that is larger than the data's file system.
+    The child runs as the data's owner, or as ``account``. It has no other groups, no terminal and no open files except
+    those in ``keep``. It can't gain privileges; setuid programs only work with ``setuid_programs``. It must end within the
+    ``limits`` and can't write a file that is larger than the data's file system.
 
-    What the function returns must be plain data: None, truth values, numbers, text, lists, and dictionaries with text as
-    keys; tuples arrive as lists. It can raise :class:`HostError`, ``OSError`` and the errors of a database; anything
-    else arrives as :class:`HostError`. Its output and its changes to variables are lost. Within a child, the function is
-    simply called.
+    The result must be plain data: None, booleans, numbers, text, lists, and dictionaries with text as keys; tuples arrive
+    as lists. :class:`HostError`, ``OSError`` and database errors are raised here again; any other exception becomes a
+    :class:`HostError`. Output and changes to variables are lost. In a child, the function is called directly.
     """
     if boundary_child.inside:
         return function()
     with _child(function, limits, account=account, keep=keep, setuid_programs=setuid_programs) as child:
         answer = child.answer()
-    return _result(answer)  # type: ignore[no-any-return] # what came through the pipe
+    return _result(answer)  # type: ignore[no-any-return] # received through the pipe
 
 
 @contextlib.contextmanager
 def confined_while(function: Callable[[Callable[[], None]], None], limits: Limits = THOROUGH) -> Iterator[None]:
-    """Run ``function`` in such a child for as long as the block lasts: it holds a lock of a server, for example.
+    """Run ``function`` in such a child while the block runs, for example to hold a lock on a database server.
 
-    The function gets a function to call when it holds what it is to hold; that returns when the block has ended. What it
-    raises before is raised here. ``limits.seconds`` is how long it may take until then.
+    The function is passed a callback. It calls this when it holds the lock; the callback returns when the block has ended.
+    Exceptions before that are raised here. ``limits.seconds`` is the time until the callback must be called.
     """
     if boundary_child.inside:
         message = "a confined process can't start another one"
@@ -103,7 +102,7 @@ class _Child:
     limits: Limits
 
     def answer(self) -> dict[str, Any]:
-        """Return what the child sends; raises :class:`HostError` where that is nothing, too late or too much."""
+        """Return the child's answer; raises :class:`HostError` if there is none, or if it is too late or too long."""
         deadline = time.monotonic() + self.limits.seconds
         received = bytearray()
         poll = select.poll()
@@ -113,12 +112,12 @@ class _Child:
             if left > 0 and not poll.poll(min(left, LOOK_S) * 1000):
                 if os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WNOHANG | os.WNOWAIT):
                     raise HostError(
-                        "the process that reads the data was stopped by another one of its account; run again"
+                        "another process of the same account stopped the process that reads the data; run again"
                     )
                 continue
             if left <= 0:
                 message = (
-                    f"this took longer than {self.limits.seconds:.0f} seconds and was stopped; look at the data and at "
+                    f"this took longer than {self.limits.seconds:.0f} seconds and was stopped; check the data and "
                     "the load of this host, and run again"
                 )
                 raise HostError(message)
@@ -127,22 +126,22 @@ class _Child:
                 break
             received += piece
             if len(received) > self.limits.answer:
-                message = "the data is larger than is allowed here; restore it from a backup"
+                message = "the data is larger than allowed here; restore it from a backup"
                 raise HostError(message)
         if not received.endswith(b"\n"):
             raise HostError(self._why_it_ended())
         return _plain(bytes(received))
 
     def _why_it_ended(self) -> str:
-        _kill(self.pid)  # it may only have closed the pipe
+        _kill(self.pid)  # it may still run: only its pipe is closed
         status = os.waitpid(self.pid, 0)[1]
         if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGXCPU:
             return f"this took more than {self.limits.cpu_s} seconds of processor time and was stopped"
-        return "the process that reads the data ended without an answer; run again, and look at the system's log"
+        return "the process that reads the data ended without an answer; run again, and check the system's log"
 
 
 @contextlib.contextmanager
-def _child(  # noqa: PLR0913 - those of its callers
+def _child(  # noqa: PLR0913 - the parameters of its callers
     function: Callable[[], object],
     limits: Limits,
     *,
@@ -151,8 +150,8 @@ def _child(  # noqa: PLR0913 - those of its callers
     setuid_programs: bool = False,
     grace_s: float = 0,
 ) -> Iterator[_Child]:
-    """Have the child for the block; ``grace_s`` after that, it and what it has started are killed."""
-    identity = owner_or_nobody(account) if privileged() else None
+    """Run a child during the block; ``grace_s`` after it, kill the child and all processes that it started."""
+    identity = child_account(account) if privileged() else None
     reading, writing = os.pipe()
     parent = os.getpid()
     pid = os.fork()
@@ -167,8 +166,8 @@ def _child(  # noqa: PLR0913 - those of its callers
         _end(pid, grace_s)
 
 
-def owner_or_nobody(account: str = "") -> pwd.struct_passwd:
-    """Return the account of the child: on a machine without any data, one that owns nothing."""
+def child_account(account: str = "") -> pwd.struct_passwd:
+    """Return the account for the child; on a machine without data, ``nobody``, which owns nothing."""
     try:
         return data_owner(account)
     except HostError:
@@ -178,9 +177,9 @@ def owner_or_nobody(account: str = "") -> pwd.struct_passwd:
 
 
 def _end(pid: int, grace_s: float) -> None:
-    """Give the child ``grace_s`` to end by itself, then kill it and everything in its session."""
+    """Wait ``grace_s`` for the child to end, then kill it and all processes of its session."""
     deadline = time.monotonic() + grace_s
-    with contextlib.suppress(ChildProcessError):  # it was waited for already
+    with contextlib.suppress(ChildProcessError):  # it has already been waited for
         while os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None and time.monotonic() < deadline:
             time.sleep(0.001)
         _kill(pid)
@@ -188,25 +187,25 @@ def _end(pid: int, grace_s: float) -> None:
 
 
 def _kill(pid: int) -> None:
-    """Kill a child that wasn't waited for yet, and what it has started."""
-    for kill in (os.killpg, os.kill):  # the child leads a session of its own once it has got that far
+    """Kill a child that hasn't been waited for yet, and the processes that it started."""
+    for kill in (os.killpg, os.kill):  # the child starts a session of its own first of all
         with contextlib.suppress(ProcessLookupError, PermissionError):
             kill(pid, signal.SIGKILL)
 
 
 def _plain(received: bytes) -> dict[str, Any]:
-    """Return what a child has sent, which isn't trusted any more than what it has read."""
+    """Parse a child's answer, which is as untrusted as the data that the child has read."""
     try:
         answer = json.loads(received)
     except (ValueError, RecursionError):
         answer = None
     if not isinstance(answer, dict) or not ({"result", "error"} & answer.keys()):
-        message = "the process that reads the data gave no proper answer; the data may be damaged"
+        message = "the process that reads the data gave an invalid answer; the data may be damaged"
         raise HostError(message)
     return answer
 
 
-def _result(answer: dict[str, Any]) -> Any:  # noqa: ANN401 - whatever the function returned
+def _result(answer: dict[str, Any]) -> Any:  # noqa: ANN401 - any result of the function
     if "result" in answer:
         return answer["result"]
     kind, message = str(answer["error"]), str(answer.get("message", ""))

@@ -1,9 +1,9 @@
-"""The child's side of the boundary (:mod:`baikalctl.host.boundary`): what it gives up, and how it answers."""
+"""The child's side of the boundary (:mod:`baikalctl.host.boundary`): drop privileges, run the function, answer."""
 
 from __future__ import annotations
 
 import contextlib
-import ctypes  # imported before root is given up: afterwards, its place may be out of reach
+import ctypes  # imported before root is dropped: afterwards, its directory may not be readable
 import errno
 import json
 import os
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
 
 
 VARIABLES = ("PATH", "TZ", "LANG", "LC_ALL", "TMPDIR", "PYTHONDONTWRITEBYTECODE")
-"""All that a child has of root's environment."""
+"""The variables of root's environment that a child keeps."""
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS = 1, 4, 38
 """Numbers of prctl(2)."""
 
 inside = False
-"""Whether this process is such a child: what it calls is confined already."""
+"""Whether this process is such a child, so that its calls are already confined."""
 channel = -1
 """In a child, the pipe to root's process."""
 
 
-def be_confined(  # noqa: PLR0913, PLR0917 - all that a child needs to know
+def be_confined(  # noqa: PLR0913, PLR0917 - all parameters of a child
     function: Callable[[], object],
     limits: Limits,
     identity: pwd.struct_passwd | None,
@@ -44,7 +44,7 @@ def be_confined(  # noqa: PLR0913, PLR0917 - all that a child needs to know
     *,
     setuid_programs: bool,
 ) -> NoReturn:
-    """Give up what the child doesn't need, run ``function`` and send its answer; never returns."""
+    """Drop all that the child doesn't need, run ``function`` and send its answer; never returns."""
     global inside, channel
     status = 1
     try:
@@ -55,7 +55,7 @@ def be_confined(  # noqa: PLR0913, PLR0917 - all that a child needs to know
         if os.getppid() == parent:
             send(pipe, _answer(function))
             status = 0
-    except BaseException as error:  # noqa: BLE001 - the parent tells of it
+    except BaseException as error:  # noqa: BLE001 - the parent reports it
         with contextlib.suppress(BaseException):
             send(pipe, {"error": "host", "message": f"the data can't be read safely ({type(error).__name__}: {error})"})
     finally:
@@ -64,7 +64,7 @@ def be_confined(  # noqa: PLR0913, PLR0917 - all that a child needs to know
 
 def _detach(kept: set[int]) -> None:
     """Leave the terminal, signal handlers, environment and open files of root's process."""
-    os.setsid()  # a process with root's terminal could type there
+    os.setsid()  # a process with root's terminal could enter commands there
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
     null = os.open(os.devnull, os.O_RDWR)
@@ -78,7 +78,7 @@ def _detach(kept: set[int]) -> None:
     os.closerange(first, _highest(first) + 1)
     os.chdir("/")
     os.umask(0o077)
-    # Root's may have secrets, which the child's account can read in programs that it starts, and settings of libraries.
+    # Root's environment may have secrets and settings of libraries; the account can read it in programs that it starts.
     kept_variables = {name: os.environ[name] for name in VARIABLES if name in os.environ}
     os.environ.clear()
     os.environ.update(kept_variables, HOME="/nonexistent")
@@ -94,13 +94,13 @@ def _limit(limits: Limits) -> None:
     with contextlib.suppress(OSError, ValueError):
         present = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * resource.getpagesize()
         _at_most(resource.RLIMIT_AS, present + limits.memory)
-    # At the soft limit the kernel sends SIGXCPU, from which the parent knows the reason; a child that ignores it is killed.
+    # At the soft limit, the kernel sends SIGXCPU, which tells the parent the reason; at the hard limit, SIGKILL.
     _at_most(resource.RLIMIT_CPU, limits.cpu_s, limits.cpu_s + 1)
     with contextlib.suppress(OSError):
         system = os.statvfs(paths.DATA)
         _at_most(resource.RLIMIT_FSIZE, system.f_blocks * system.f_frsize)
     _at_most(resource.RLIMIT_CORE, 0)
-    with contextlib.suppress(OSError):  # where memory is short, this process goes before others
+    with contextlib.suppress(OSError):  # if memory runs out, the kernel ends this process first
         Path("/proc/self/oom_score_adj").write_text("500", encoding="ascii")
 
 
@@ -113,7 +113,7 @@ def _at_most(which: int, soft: int, hard: int | None = None) -> None:
 
 
 def _give_up_root(identity: pwd.struct_passwd | None, *, setuid_programs: bool) -> None:
-    """Become ``identity`` in every respect, so that nothing can make this process root again."""
+    """Become ``identity`` with all its ids, so that this process can't become root again."""
     if identity is not None:
         uid, gid = identity.pw_uid, identity.pw_gid
         os.setgroups([])
@@ -122,9 +122,9 @@ def _give_up_root(identity: pwd.struct_passwd | None, *, setuid_programs: bool) 
         if os.getresuid() != (uid,) * 3 or os.getresgid() != (gid,) * 3 or os.getgroups():
             raise PermissionError(errno.EPERM, f"this process is not the account {identity.pw_name}")
     if sys.platform == "linux":
-        # After the change of accounts, which would take it back: the child never outlives root's process.
+        # The child ends with root's process. Set after the change of accounts, which would reset it.
         _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        _prctl(PR_SET_DUMPABLE, 0)  # other processes of the account can't look into this one
+        _prctl(PR_SET_DUMPABLE, 0)  # other processes of the account can't read its memory
         if not setuid_programs:
             _prctl(PR_SET_NO_NEW_PRIVS, 1)
 
@@ -143,9 +143,9 @@ def _answer(function: Callable[[], object]) -> dict[str, Any]:  # noqa: PLR0911 
     except OSError as error:
         return {"error": "os", "errno": error.errno, "message": error.strerror or str(error), "file": _name(error)}
     except MemoryError:
-        return {"error": "host", "message": "this needs more memory than is allowed; the data may be damaged"}
+        return {"error": "host", "message": "this needs more memory than allowed; the data may be damaged"}
     except RecursionError:
-        return {"error": "host", "message": "this is nested too deeply; the data may be damaged"}
+        return {"error": "host", "message": "the data is nested too deeply; it may be damaged"}
     except Exception as error:  # noqa: BLE001 - the parent reports it
         kinds = [kind.__name__ for kind in type(error).__mro__ if kind.__module__ == "sqlite3"]
         if kinds:
@@ -162,7 +162,7 @@ def send(pipe: int, answer: dict[str, Any]) -> None:
     try:
         text = json.dumps(answer)
     except (TypeError, ValueError, RecursionError) as error:
-        text = json.dumps({"error": "host", "message": f"what was read can't be passed on ({error})"})
+        text = json.dumps({"error": "host", "message": f"the result can't be sent ({error})"})
     left = memoryview(text.encode("ascii") + b"\n")
     while left:
         left = left[os.write(pipe, left) :]

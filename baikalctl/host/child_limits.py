@@ -9,7 +9,7 @@ MIB = 1 << 20
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What a child may use; it is killed when it takes longer."""
+    """What a child process may use; it is killed if it takes longer."""
 
     seconds: float
     """From its start to its answer."""
@@ -22,8 +22,8 @@ class Limits:
 
 
 QUICK = Limits(seconds=60, cpu_s=50, memory=512 * MIB)
-"""For what looks at a few rows or files."""
+"""For reading a few rows or files."""
 
 
 THOROUGH = Limits(seconds=3600, cpu_s=3600, memory=4096 * MIB)
-"""For what reads or writes all of the data; 3600 seconds are what Baïkal allows its own upgrade."""
+"""For reading or writing all data. Baïkal allows its own upgrade 3600 seconds, too."""

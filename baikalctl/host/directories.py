@@ -1,4 +1,4 @@
-"""Directories of the data: whether they can be written, and who owns them."""
+"""Data directories: checks whether they are writable, and who owns them."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ class Directory(Protocol):
 def refuse_unwritable(path: Path, remedy: str, *, own: str = "") -> None:
     """Raise :class:`HostError` unless this account may write in ``path``.
 
-    ``remedy`` is for one that is missing or read-only, ``own`` for one of another account that is no volume.
+    ``remedy`` is for a missing or read-only directory, ``own`` for one of another account that isn't a volume.
     """
     if not path.is_dir():
-        message = f"{path} is not there; {remedy}"
+        message = f"{path} does not exist; {remedy}"
         raise HostError(message)
     if os.access(path, os.W_OK | os.X_OK):
         return
@@ -54,9 +54,9 @@ def refuse_unwritable(path: Path, remedy: str, *, own: str = "") -> None:
 
 
 def _belonging(path: Path) -> str:
-    """Return in words whose ``path`` is, and what to do if that is the wrong one."""
+    """Return the rest of a message: who owns ``path``, and what to do if that is the wrong account."""
     owner, mode = path.stat().st_uid, path.stat().st_mode & 0o7777
-    # What root has served belongs to two accounts, of which only a root with its capabilities can be both.
+    # Data that root has served belongs to two accounts; only root with its capabilities can act as both.
     way = f"with --user {owner}" if os.geteuid() else "without --cap-drop"
     return (
         f"can't be written by {this_account()}: it belongs to uid {owner}, with mode {mode:o}. Run the container {way}, "
@@ -65,12 +65,12 @@ def _belonging(path: Path) -> str:
 
 
 def this_account() -> str:
-    """Return in words who this process is."""
+    """Return this process's account, for messages."""
     return f"uid {os.geteuid()}" if os.geteuid() or privileged() else "uid 0 without capabilities"
 
 
 def make(directories: Iterable[Directory]) -> None:
-    """Make the directories, each with its owner where this process may act for others, else its own."""
+    """Create the directories, with their owners if this process may act for other accounts."""
     for directory in directories:
         path = Path(directory.path)
         if privileged():
@@ -84,7 +84,7 @@ def make(directories: Iterable[Directory]) -> None:
 
 
 def backups() -> Path:
-    """Return the directory for what must not get lost, made if need be; an image's link leads into the volume."""
+    """Return the backup directory, and create it if needed; in an image, it is a link into the volume."""
     folder = Path(os.path.realpath(paths.BACKUPS))
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return folder

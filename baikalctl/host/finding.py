@@ -1,4 +1,4 @@
-"""Findings: what a check has looked at, its result, and a remedy."""
+"""Findings of a check: subject, result and remedy."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ OK, WARNING, FAILED = "ok", "warning", "failed"
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at: its ``status``, what is so, and what to do unless all is well."""
+    """The result of one check: its status, a message and, if there is a problem, the remedy."""
 
     subject: str
     status: str
@@ -20,6 +20,6 @@ class Finding:
     remedy: str = ""
 
     def __str__(self) -> str:
-        """Return the line that a person reads."""
+        """Return the line for the operator."""
         advice = f"; {self.remedy}" if self.remedy else ""
         return output.escaped(f"{self.status:<8} {self.subject:<12} {self.message}{advice}")

@@ -1,7 +1,8 @@
-"""Files reach their places: each atomically, with owner and mode before content, and configuration only if it passes.
+"""Install files on a host: each atomically, with owner and mode before content; configuration only if its check passes.
 
-This module is also sent to a host by itself and run there before anything of ours is installed, so it imports nothing
-but the standard library and works on Python 3.10.
+The deploy also sends this module alone to hosts on which baikalctl isn't installed yet. So it imports only the standard
+library and works on Python 3.10. It can't import :mod:`baikalctl.host.atomic_write` and has its own code with the same
+guarantees: content and directories are synced.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
 
 NEW = "baikal-new"
 OLD = "baikal-old"
-"""What a file is called while it is being replaced. Hidden, so that no include pattern of nginx or PHP matches it."""
+"""Suffixes of a file's temporary names during its replacement. They are hidden files, so that no include pattern of nginx
+or PHP matches them."""
 
 
 LOADER = """
@@ -34,39 +36,39 @@ exec(program) if program else sys.exit("the program did not arrive on standard i
 """.strip()
 """Runs the program on standard input; without this check, Python would run an empty one successfully."""
 REFUSED = 3
-"""The exit status when a service has refused its configuration; standard output has the reasons as JSON."""
+"""The exit status if a service refuses its configuration; standard output has the reasons as JSON."""
 PATIENCE_S = 600
-"""How long a run waits for another one."""
+"""How long a run waits for another run."""
 UNITS = "/etc/systemd/system"
 LIBRARY = "/usr/local/lib/baikalctl"
 COMPILED = "__pycache__"
 
 
 class CheckError(Exception):
-    """A service's own check refuses the new configuration; the old one is back in place."""
+    """A service's own check refuses the new configuration; the old one has been restored."""
 
     def __init__(self, refusals: dict[str, str]) -> None:
-        """Hold the reason by service."""
+        """Store the reasons by service."""
         super().__init__("\n".join(refusals.values()))
         self.refusals = refusals
 
 
 def install(bundle: dict[str, Any]) -> None:
-    """Bring the files of ``bundle`` to this host; raises :class:`CheckError` if a service refuses its new ones.
+    """Install the files of ``bundle`` on this host; raises :class:`CheckError` if a service refuses its new configuration.
 
-    ``bundle`` has ``user`` (a system account to make), ``directories``, ``files`` (only those that differ), ``owned``
-    (every path that we own from now on), ``prepare`` (name → command that makes what the checks need), ``services`` (name →
-    check command) and the places of ``stamps``, ``record`` and ``lock``. All new files are written under temporary names
-    first. Then they are renamed in one quick sequence, because other processes start the program at any time. The files
-    of services, and those marked ``together``, are rolled back if a check fails; the program is not. A service whose
-    files change loses its stamp first, so that whatever happens here, a later run knows that it has to check and reload.
+    ``bundle`` has ``user`` (a system account to create), ``directories``, ``files`` (only those that differ), ``owned``
+    (all paths that we own from now on), ``prepare`` (name → command that creates what the checks need), ``services``
+    (name → check command) and the paths of ``stamps``, ``record`` and ``lock``. All new files are first written under
+    temporary names. Then they are renamed in one quick sequence, because other processes start the program at any time.
+    The files of services, and those marked ``together``, are rolled back if a check fails; the program isn't. If a
+    service's files change, its stamp is removed first: if this run is interrupted, the next one checks and reloads.
     """
     _ensure_user(bundle["user"])
     for directory in bundle["directories"]:
         make_directory(directory)
-    with locked(bundle["lock"]) as ours:
-        if not ours:
-            message = f"another run of baikalctl or of the deploy has had {bundle['lock']} for {PATIENCE_S} seconds"
+    with locked(bundle["lock"]) as acquired:
+        if not acquired:
+            message = f"another run of baikalctl or of the deploy has held {bundle['lock']} for {PATIENCE_S} seconds"
             raise TimeoutError(message)
         record = Path(bundle["record"])
         recorded = _read_record(record)
@@ -76,8 +78,8 @@ def install(bundle: dict[str, Any]) -> None:
         unowned = [path for path in recorded if path not in bundle["owned"]]
         modules = [path for path in unowned if path.startswith(f"{LIBRARY}/") and path.endswith(".py")]
         stale = [path for path in unowned if path not in modules]
-        displaced = [link for link, target in bundle["displaced"] if _leads(link, target)]
-        # Recorded before anything is written, so that the next run takes away what an interrupted one leaves behind.
+        displaced = [link for link, target in bundle["displaced"] if _points_to(link, target)]
+        # Recorded before anything is written, so that the next run removes the leftovers of an interrupted one.
         traces = [str(temporary_path(file["path"], suffix)) for file in bundle["files"] for suffix in (NEW, OLD)]
         traces += [str(temporary_path(path, OLD)) for path in (*stale, *displaced)]
         _write_record(record, sorted({*bundle["owned"], *unowned, *traces}))
@@ -90,19 +92,19 @@ def install(bundle: dict[str, Any]) -> None:
 
 
 def _replace(bundle: dict[str, Any], modules: list[str], stale: list[str]) -> dict[str, str]:
-    """Put the files of ``bundle`` in place, remove ``modules`` and ``stale`` files, and return the refusals by service.
+    """Replace the files of ``bundle``, remove ``modules`` and ``stale`` files, and return the refusals by service.
 
-    If there are any, the configuration is as before, ``stale`` files too. Removed ``modules`` of the program are not
-    restored: Python could load them instead of new ones.
+    If there is a refusal, the old configuration is restored, including ``stale`` files. Removed ``modules`` of the program
+    aren't restored: Python could load them instead of new ones.
     """
     files, services = bundle["files"], bundle["services"]
     configuration = [file for file in files if file["service"] or file["together"]]
-    # What is stale may have been any service's, so then all are checked.
+    # A stale file may belong to any service, so all services are checked.
     touched = set(services) if stale else {file["service"] for file in configuration} - {""}
     for name in touched:
         (Path(bundle["stamps"]) / name).unlink(missing_ok=True)
     for file in files:
-        _write_beside(file)
+        _write_temporary(file)
     paths = [*(file["path"] for file in configuration), *stale]
     for path in paths:
         temporary_path(path, OLD).unlink(missing_ok=True)
@@ -110,6 +112,8 @@ def _replace(bundle: dict[str, Any], modules: list[str], stale: list[str]) -> di
             os.link(path, temporary_path(path, OLD), follow_symlinks=False)
     for file in files:
         temporary_path(file["path"], NEW).replace(file["path"])
+    for directory in sorted({str(Path(file["path"]).parent) for file in files}):
+        _sync(directory)
     for path in (*modules, *stale):
         Path(path).unlink(missing_ok=True)
     checks = {**bundle["prepare"], **{name: services[name] for name in sorted(touched)}} if paths else {}
@@ -127,9 +131,9 @@ def _replace(bundle: dict[str, Any], modules: list[str], stale: list[str]) -> di
 
 
 def _prune(library: Path) -> None:
-    """Remove the compiled files of modules that are gone, and then the directories that are empty.
+    """Remove the compiled files of removed modules, and empty directories.
 
-    A directory of compiled files keeps its time: when an image is baked, it tells whether modules are newer
+    A directory of compiled files keeps its modification time: an image build compares it with the times of modules
     (``tasks/image.py``).
     """
     for name, _, files in os.walk(library, topdown=False):
@@ -146,11 +150,11 @@ def _prune(library: Path) -> None:
 
 
 def _end_unit(path: Path) -> None:
-    """Have systemd forget a unit of ours whose file is gone."""
+    """Stop one of our systemd units after its file was removed."""
     if str(path.parent) != UNITS or path.exists():
         return
     for folder in path.parent.glob("*.wants"):
-        # By now it leads nowhere, and what leads nowhere no pattern finds.
+        # The link is dangling now, so a glob wouldn't match it.
         (folder / path.name).unlink(missing_ok=True)
     for words in (["stop", path.name], ["daemon-reload"], ["reset-failed", path.name]):
         with contextlib.suppress(subprocess.SubprocessError):
@@ -158,7 +162,7 @@ def _end_unit(path: Path) -> None:
 
 
 def _undo(trace: Path) -> None:
-    """Take back what an interrupted run was about to do: the last good file returns, and an unchecked one goes."""
+    """Roll back an interrupted run: restore the last good file, and remove an unchecked one."""
     if trace.name.endswith(NEW):
         trace.unlink(missing_ok=True)
     elif os.path.lexists(trace):
@@ -166,7 +170,7 @@ def _undo(trace: Path) -> None:
 
 
 def _run_check(command: list[str]) -> str:
-    """Run the check ``command``; return its error, or nothing if it passes."""
+    """Run a check; return its error, or nothing if it passes."""
     if not Path(command[0]).exists():
         return ""
     try:
@@ -185,7 +189,7 @@ def _ensure_user(name: str) -> None:
 
 
 def make_directory(directory: dict[str, Any]) -> None:
-    """Make the directory, or set owner and mode of the one that is there; a link in its place is refused."""
+    """Create the directory, or set owner and mode of the existing one; a link is refused."""
     path = Path(directory["path"])
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
@@ -194,17 +198,17 @@ def make_directory(directory: dict[str, Any]) -> None:
         message = f"{path} is a link; for another disk, mount it there (mount --bind)"
         raise NotADirectoryError(message) from None
     try:
-        found = os.fstat(descriptor)
-        if (found.st_uid, found.st_gid) != _ids(directory):
+        status = os.fstat(descriptor)
+        if (status.st_uid, status.st_gid) != _ids(directory):
             os.fchown(descriptor, *_ids(directory))
-        if found.st_mode & 0o7777 != directory["mode"]:
+        if status.st_mode & 0o7777 != directory["mode"]:
             os.fchmod(descriptor, directory["mode"])
     finally:
         os.close(descriptor)
 
 
-def _write_beside(file: dict[str, Any]) -> None:
-    """Write the new content next to its place: nobody can read it before it has its owner and mode."""
+def _write_temporary(file: dict[str, Any]) -> None:
+    """Write the new content under a temporary name; owner and mode are set first, so that no other account can read it."""
     path = temporary_path(file["path"], NEW)
     path.unlink(missing_ok=True)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -217,7 +221,7 @@ def _write_beside(file: dict[str, Any]) -> None:
 
 
 def temporary_path(path: str, suffix: str) -> Path:
-    """Return what ``path`` is called while it is being replaced; ``suffix`` is :data:`NEW` or :data:`OLD`."""
+    """Return the temporary name of ``path`` during its replacement; ``suffix`` is :data:`NEW` or :data:`OLD`."""
     target = Path(path)
     return target.with_name(f".{target.name}.{suffix}")
 
@@ -227,12 +231,12 @@ def _ids(item: dict[str, Any]) -> tuple[int, int]:
 
 
 def ids(owner: str, group: str) -> tuple[int, int]:
-    """Return the numbers of an account and a group."""
+    """Return the user id and group id of an account and a group."""
     return pwd.getpwnam(owner).pw_uid, grp.getgrnam(group).gr_gid
 
 
-def _leads(link: str, target: str) -> bool:
-    """Tell whether ``link`` is the distribution's own symbolic link, and not somebody's file."""
+def _points_to(link: str, target: str) -> bool:
+    """Tell whether ``link`` is the distribution's own symbolic link, and not another file."""
     return Path(link).is_symlink() and os.path.realpath(link) == target
 
 
@@ -247,14 +251,25 @@ def _read_record(record: Path) -> list[str]:
 def _write_record(record: Path, paths: list[str]) -> None:
     fresh = temporary_path(str(record), NEW)
     fresh.write_text(json.dumps(paths, indent=0) + "\n", encoding="utf-8")
+    _sync(str(fresh))
     fresh.replace(record)
+    _sync(str(record.parent))
+
+
+def _sync(path: str) -> None:
+    """Write a file's content, or a directory's list of names, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 @contextlib.contextmanager
 def locked(path: str, *, patience_s: float = PATIENCE_S) -> Iterator[bool]:
-    """Hold the host's lock, waiting at most ``patience_s`` for a run that has it; gives whether it could be had."""
+    """Hold the host's lock; wait at most ``patience_s`` for another run. Yields whether the lock was acquired."""
     deadline = time.monotonic() + patience_s
-    with open(path, "a", encoding="utf-8") as lock:  # noqa: PTH123 - a descriptor is what flock takes
+    with open(path, "a", encoding="utf-8") as lock:  # noqa: PTH123 - flock needs a descriptor
         while True:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -269,9 +284,9 @@ def locked(path: str, *, patience_s: float = PATIENCE_S) -> Iterator[bool]:
 
 
 def main(bundle: str) -> None:
-    """Install the JSON text ``bundle``, and print which services refused their configuration, and why.
+    """Install the JSON text ``bundle``, and print the services that refused their configuration, with the reasons.
 
-    If any did, this exits with :data:`REFUSED`. If anything else fails, it exits with status 1 and one sentence.
+    Exits with :data:`REFUSED` if there are any, and with status 1 and one sentence after any other error.
     """
     try:
         install(json.loads(bundle))
@@ -280,6 +295,6 @@ def main(bundle: str) -> None:
         print(json.dumps({"refused": error.refusals}))
         sys.exit(REFUSED)
     except subprocess.CalledProcessError as error:
-        sys.exit(f"{' '.join(map(str, error.cmd))} failed with status {error.returncode}; fix it, and run again")
+        sys.exit(f"{' '.join(map(str, error.cmd))} failed with status {error.returncode}; fix that, and run again")
     except OSError as error:
-        sys.exit(f"The files can't be written: {error}; free space or fix it, and run again")
+        sys.exit(f"The files can't be written: {error}; free space or fix that, and run again")

@@ -1,4 +1,4 @@
-"""The host's lock for what may have to wait: not for ever, and saying for whom."""
+"""The host's lock, and the lock of the data volume. Both report which process they wait for."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ LOOK_S = 0.1
 
 @contextlib.contextmanager
 def hold_lock(path: str, say: Callable[[str], None], patience_s: float = PATIENCE_S) -> Iterator[None]:
-    """Hold the lock ``path``, saying for whom this waits; raises :class:`HostError` after ``patience_s``."""
-    deadline, told = time.monotonic() + patience_s, ""
+    """Hold the lock ``path``; report which process holds it; raise :class:`HostError` after ``patience_s``."""
+    deadline, reported = time.monotonic() + patience_s, ""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         while True:
@@ -32,11 +32,13 @@ def hold_lock(path: str, say: Callable[[str], None], patience_s: float = PATIENC
             except BlockingIOError:
                 who = holder_in_words(descriptor)
             if time.monotonic() > deadline:
-                message = f"{who} is still at work after {patience_s:.0f} seconds; let it end, or end it, and run again"
+                message = (
+                    f"{who} still holds the lock after {patience_s:.0f} seconds; wait for it or end it, and run again"
+                )
                 raise HostError(message)
-            if who != told:
+            if who != reported:
                 say(f"wait for {who}")
-                told = who
+                reported = who
             time.sleep(LOOK_S)
         yield
     finally:
@@ -44,9 +46,9 @@ def hold_lock(path: str, say: Callable[[str], None], patience_s: float = PATIENC
 
 
 def holder_in_words(descriptor: int) -> str:
-    """Return in words which process holds the lock of an open file, as far as the kernel tells (proc(5), /proc/locks)."""
-    found = os.fstat(descriptor)
-    path = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
+    """Return which process holds the lock of an open file, if the kernel shows it (proc(5), /proc/locks)."""
+    status = os.fstat(descriptor)
+    path = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
     with contextlib.suppress(OSError, ValueError, IndexError):
         for line in Path("/proc/locks").read_text(encoding="ascii").splitlines():
             words = line.split()
@@ -58,15 +60,17 @@ def holder_in_words(descriptor: int) -> str:
 
 
 def _command_in_words(command: list[str]) -> str:
-    """Return what a process does, in the words that somebody started it with."""
-    if "-c" in command and Path(command[0]).name.startswith("python"):  # baikalctl itself, or what the deploy sends
+    """Return the command of a process as the operator knows it."""
+    if "-c" in command and Path(command[0]).name.startswith(
+        "python"
+    ):  # baikalctl itself, or a program that the deploy sent
         verbs = command[command.index("-c") + 2 :]
         return f"baikalctl {' '.join(verbs)}" if verbs else "a deploy"
     return Path(command[0]).name
 
 
 def try_volume() -> tuple[int, bool]:
-    """Return the open lock of the process that serves the data, and whether it is this process now."""
+    """Return the open lock of the data volume, and whether this process holds it now."""
     lock = os.open(paths.SERVING, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -77,11 +81,11 @@ def try_volume() -> tuple[int, bool]:
 
 @contextlib.contextmanager
 def volume_not_served(verb: str) -> Iterator[None]:
-    """Hold what a container holds while it serves this data; raises :class:`HostError` if one does."""
+    """Hold the lock that a container holds while it serves this data; raises :class:`HostError` if one does."""
     lock, ours = try_volume()
     try:
         if not ours:
-            message = f"a container serves this data right now; stop it, {verb}, and start it again"
+            message = f"a container is serving this data; stop it, {verb}, and start it again"
             raise HostError(message)
         yield
     finally:
@@ -91,7 +95,7 @@ def volume_not_served(verb: str) -> Iterator[None]:
 def lock_volume(say: Callable[[str], None]) -> int:
     """Return the open lock of the volume, after the container that holds it has ended.
 
-    Two servers on one volume could each bring it to settings of their own, or to releases of their own.
+    Two servers on one volume could each apply their own settings or their own release.
     """
     lock, ours = try_volume()
     if not ours:

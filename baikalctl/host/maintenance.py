@@ -1,43 +1,37 @@
-"""Maintenance mode: every request is answered with 503 and Retry-After, but for those of ``baikalctl check``.
+"""Maintenance mode: clients get 503 with Retry-After; only requests of ``baikalctl check`` are served.
 
-The web server looks for files in :data:`paths.MAINTENANCE`, so closing and opening need no reload, and hold through a
-crash and a power cut until the mode is ended. The process that begins it holds the host's lock.
+The web server checks for files in :data:`paths.MAINTENANCE`, so no reload is needed, and the mode lasts through a crash
+or power cut until it is turned off. The process that turns it on holds the host's lock.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from baikalctl import paths
-from baikalctl.host.safe_copy import sync
+from baikalctl.host.atomic_write import replacing, sync
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 HEADER = "X-Baikal-Probe"
-"""What a request must say to get in: a name that :func:`probing` has given."""
+"""The header whose value lets a request in: a token of :func:`probing`."""
 TOKEN = re.compile(r"[0-9a-f]{32}")
 
 
 def on(reason: str) -> None:
-    """Close, from the next request on, also through a power cut. Requests that are under way are PHP's to finish."""
-    folder = _folder()
-    temporary = Path(f"{paths.CLOSED}.new")
-    with temporary.open("w", encoding="utf-8") as stream:
-        stream.write(reason)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(paths.CLOSED)
-    sync(folder)
+    """Turn maintenance mode on, from the next request; PHP finishes the requests that it has begun."""
+    _folder()
+    with replacing(Path(paths.CLOSED), mode=0o644) as stream:
+        stream.write(reason.encode())
 
 
 def off() -> None:
-    """Open, if it is closed, and forget every token."""
+    """Turn maintenance mode off if it is on, and remove all tokens."""
     folder = Path(paths.MAINTENANCE)
     if not folder.is_dir():
         return
@@ -49,7 +43,7 @@ def off() -> None:
 
 
 def reason() -> str:
-    """Return what it is closed for, or nothing where it is open."""
+    """Return the reason for maintenance mode, or nothing if it is off."""
     try:
         return Path(paths.CLOSED).read_text(encoding="utf-8") or "maintenance"
     except FileNotFoundError:
@@ -58,7 +52,7 @@ def reason() -> str:
 
 @contextlib.contextmanager
 def probing() -> Iterator[str]:
-    """Give a token that gets a request in while it is closed; after the block it is worth nothing."""
+    """Yield a token with which requests are served in maintenance mode; it is valid during the block."""
     folder = _folder()
     token = secrets.token_hex(16)
     (folder / token).touch(mode=0o600)
@@ -69,7 +63,7 @@ def probing() -> Iterator[str]:
 
 
 def _folder() -> Path:
-    """Return the directory, made if need be, in which the web server and PHP find a name but read none."""
+    """Return the directory, and create it if needed; the web server and PHP can open names in it but not list them."""
     folder = Path(paths.MAINTENANCE)
     folder.mkdir(exist_ok=True)
     folder.chmod(0o711)

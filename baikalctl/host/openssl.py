@@ -1,4 +1,4 @@
-"""The openssl command, which makes and reads keys and certificates."""
+"""The openssl command, which creates and reads keys and certificates."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from baikalctl.errors import HostError
 
 
 def openssl(*arguments: str) -> str:
-    """Return what an openssl command prints, keys included; raises :class:`HostError` with what it says if it fails."""
+    """Return the output of an openssl command, including keys; raises :class:`HostError` with its error if it fails."""
     command = ["openssl", *arguments]
     try:
         done = subprocess.run(
@@ -18,10 +18,10 @@ def openssl(*arguments: str) -> str:
             text=True,
             check=False,
             timeout=60,
-            start_new_session=True,  # without a terminal to ask for a passphrase on
+            start_new_session=True,  # without a terminal, so that it can't ask for a passphrase
         )
     except subprocess.TimeoutExpired:
-        message = f"openssl {arguments[0]} takes longer than a minute; is the key damaged?"
+        message = f"openssl {arguments[0]} took longer than a minute; is the key damaged?"
         raise HostError(message) from None
     if done.returncode:
         message = f"openssl {arguments[0]} failed: {done.stderr.strip()}"

@@ -1,4 +1,4 @@
-"""PHP on the command line: Baïkal's own code, run for us as the data's owner."""
+"""PHP on the command line, which runs Baïkal's own code as the data's owner."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ OPTIONS = ("-d", "display_errors=stderr", "-d", "log_errors=0")
 
 
 def program() -> str:
-    """Return the PHP for the command line that this host has, the newest one where several are."""
+    """Return the path of PHP for the command line; the newest if there are several."""
     several = (path for path in Path("/usr/bin").glob("php[0-9].[0-9]*") if path.name[3:].replace(".", "").isdigit())
     newest = max(several, key=lambda path: tuple(map(int, re.findall(r"\d+", path.name))), default=None)
-    found = shutil.which("php") or (newest and str(newest))
-    if not found:
-        message = "PHP for the command line is missing; install php-cli (it comes with php-fpm), and run again"
+    path = shutil.which("php") or (newest and str(newest))
+    if not path:
+        message = "PHP for the command line is missing; install php-cli (php-fpm depends on it), and run again"
         raise HostError(message)
-    return found
+    return path
 
 
 def environment(folder: str) -> dict[str, str]:
-    """Return the environment of a Baïkal whose data is in ``folder``."""
+    """Return the environment variables of a Baïkal with its data in ``folder``."""
     return {
         "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
-        "TMPDIR": f"{folder}/Specific",  # Baïkal needs one that is writable, and /tmp may not be
+        "TMPDIR": f"{folder}/Specific",  # Baïkal needs a writable one, and /tmp may be read-only
         "BAIKAL_PATH_CONFIG": f"{folder}/config/",
         "BAIKAL_PATH_SPECIFIC": f"{folder}/Specific/",
     }

@@ -1,4 +1,4 @@
-"""What this process may do, and which account owns the data."""
+"""The privileges of this process, and the account that owns the data."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ NEEDED = (0, 1, 3, 5, 6, 7)
 
 
 def privileged() -> bool:
-    """Tell whether this process may act as other accounts, which an ordinary user and a root without powers can't."""
+    """Tell whether this process may act as other accounts: it is root and has the capabilities for it."""
     return os.geteuid() == 0 and all(may(capability) for capability in NEEDED)
 
 
 def may(capability: int) -> bool:
-    """Tell whether this process has a capability, by its number in Linux's capability.h; elsewhere root has them all."""
+    """Tell whether this process has a capability (number in Linux's capability.h); on other systems, root has all."""
     try:
         status = Path("/proc/self/status").read_text(encoding="ascii")
     except FileNotFoundError:
@@ -29,9 +29,11 @@ def may(capability: int) -> bool:
 
 
 def data_owner(name: str = "") -> pwd.struct_passwd:
-    """Return the account that owns the data, or the one called ``name``; raises :class:`HostError` where there is none."""
+    """Return the account that owns the data, or the account ``name``; raises :class:`HostError` if it doesn't exist."""
     try:
         return pwd.getpwnam(name or paths.USER)
     except KeyError:
-        message = f"there is no account {name or paths.USER}: this host was never deployed to; run the deploy first"
+        message = (
+            f"there is no account {name or paths.USER}: nothing has been deployed to this host; run the deploy first"
+        )
         raise HostError(message) from None

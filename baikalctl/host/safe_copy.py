@@ -1,12 +1,11 @@
-"""Files between root and the data, which belongs to another account: read with care, and written atomically.
+"""Copy files between root and the data directory, which belongs to PHP's account.
 
-PHP runs as that account, so a link, a FIFO or nothing may stand where a file was. Root opens such files by their
-descriptors and copies their bytes; what is written there is written by a process of their owner (:mod:`boundary`).
+That account may put a link or a FIFO in the place of a file, or remove it. So root opens such files without following
+links and copies their bytes; files are written there by a process of their owner (:mod:`boundary`), atomically.
 """
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import shutil
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from baikalctl import paths
 from baikalctl.errors import HostError
+from baikalctl.host.atomic_write import replacing
 from baikalctl.host.boundary import confined
 from baikalctl.host.child_limits import THOROUGH
 
@@ -23,21 +23,21 @@ if TYPE_CHECKING:
     import pwd
 
 WAY = getattr(os, "O_PATH", os.O_RDONLY)
-"""How a directory on the way to a file is opened, for which the right to search it is enough."""
+"""How to open the directories above a file: the right to search them is enough, they needn't be readable."""
 
 
 MARGIN = 1 << 20
-"""Bytes that a copy leaves free."""
+"""Bytes that stay free after a copy."""
 
 
 def open_untrusted(path: Path, *, below: Path | None = None, largest: int | None = None) -> BinaryIO:
-    """Open for reading a file that others may have put there, without following a link on the way to it.
+    """Open a file of another account for reading, without following links.
 
-    The way begins at ``below``, by default at the data's directory, or the file's own. It must be a regular file with one
-    name, of at most ``largest`` bytes. Raises :class:`HostError` for anything else, and ``FileNotFoundError`` where there
-    is nothing. A FIFO or a device can't block this.
+    No directory below ``below`` may be a link; the default is the data directory, or the file's own directory. The file
+    must be a regular file with one name and at most ``largest`` bytes. Raises :class:`HostError` for anything else and
+    ``FileNotFoundError`` if it doesn't exist. A FIFO or a device can't block this.
     """
-    folder, names = _way(path, below)
+    folder, names = _split(path, below)
     try:
         directory = os.open(folder, WAY | os.O_DIRECTORY)
         try:
@@ -53,20 +53,19 @@ def open_untrusted(path: Path, *, below: Path | None = None, largest: int | None
             raise _not_a_file(path) from None
         error.filename = str(path)
         raise
-    found = os.fstat(descriptor)
-    if stat.S_ISREG(found.st_mode) and found.st_nlink == 1 and (largest is None or found.st_size <= largest):
+    status = os.fstat(descriptor)
+    regular = stat.S_ISREG(status.st_mode) and status.st_nlink == 1
+    if regular and (largest is None or status.st_size <= largest):
         return os.fdopen(descriptor, "rb")
     os.close(descriptor)
-    if stat.S_ISREG(found.st_mode) and found.st_nlink == 1:
-        message = (
-            f"{path} has {found.st_size} bytes, more than the {largest} that are allowed; restore it from a backup"
-        )
+    if regular:
+        message = f"{path} has {status.st_size} bytes, and {largest} are allowed; restore it from a backup"
         raise HostError(message)
     raise _not_a_file(path)
 
 
-def _way(path: Path, below: Path | None) -> tuple[Path, tuple[str, ...]]:
-    """Return the directory at which the way to ``path`` begins, and the names from there on."""
+def _split(path: Path, below: Path | None) -> tuple[Path, tuple[str, ...]]:
+    """Return the trusted directory above ``path``, and the names of the directories and the file below it."""
     start = below or Path(paths.DATA)
     if path.is_relative_to(start) and ".." not in path.parts:
         return start, path.relative_to(start).parts
@@ -77,45 +76,44 @@ def _way(path: Path, below: Path | None) -> tuple[Path, tuple[str, ...]]:
 
 
 def _not_a_file(path: Path) -> HostError:
-    return HostError(f"{path} is not a file of its own; put the data itself there, or remove it, and run again")
+    return HostError(
+        f"{path} must be a regular file, not a link; put the file itself there, or remove it, and run again"
+    )
 
 
 def has_owner(path: Path, account: pwd.struct_passwd) -> bool:
-    """Tell whether the file is the account's alone; a missing file is, too."""
+    """Tell whether the account owns the file and only it can read it; true if the file is missing."""
     try:
         with open_untrusted(path) as stream:
-            found = os.fstat(stream.fileno())
+            status = os.fstat(stream.fileno())
     except FileNotFoundError:
         return True
-    return (found.st_uid, stat.S_IMODE(found.st_mode)) == (account.pw_uid, 0o600)
+    return (status.st_uid, stat.S_IMODE(status.st_mode)) == (account.pw_uid, 0o600)
 
 
 def change_owner(path: Path, account: pwd.struct_passwd) -> None:
-    """Make the file the account's alone; raises :class:`HostError` if that would follow a link."""
+    """Make the account the owner of the file, mode 0600; raises :class:`HostError` if that would follow a link."""
     with open_untrusted(path) as stream:
         os.fchown(stream.fileno(), account.pw_uid, account.pw_gid)
         os.fchmod(stream.fileno(), 0o600)
 
 
 def copy_out(path: Path, target: Path, *, below: Path | None = None, largest: int | None = None) -> None:
-    """Copy the bytes of a file that others may have put there to root's file ``target``; raises as :func:`opened` does."""
+    """Copy the bytes of another account's file to root's file ``target``; raises as :func:`open_untrusted` does."""
     with open_untrusted(path, below=below, largest=largest) as source:
         refuse_without_room(os.fstat(source.fileno()).st_size, target.parent, str(path))
-        descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(descriptor, "wb") as stream:
+        with replacing(target) as stream:
             copy_bytes(source, stream, str(path), target.parent, largest=largest)
-            stream.flush()
-            os.fsync(descriptor)
 
 
 def copy_bytes(source: BinaryIO, target: BinaryIO, what: str, folder: Path, *, largest: int | None = None) -> None:
-    """Copy a file of the size that it has now, and no more, to a file in ``folder``.
+    """Copy a file to a file in ``folder``, up to the size that it has now.
 
-    Raises ``OSError`` where that would fill the disk; ``what`` names the source.
+    Raises ``OSError`` if that would fill the disk; ``what`` names the source in messages.
     """
     left = os.fstat(source.fileno()).st_size
     if largest is not None and left > largest:
-        message = f"{what} grows while it is read; run again"
+        message = f"{what} grows while it is copied; run again"
         raise HostError(message)
     refuse_without_room(left, folder, what)
     while left and (piece := source.read(min(left, 1 << 20))):
@@ -124,7 +122,7 @@ def copy_bytes(source: BinaryIO, target: BinaryIO, what: str, folder: Path, *, l
 
 
 def refuse_without_room(size: int, folder: Path, what: str) -> None:
-    """Raise ``OSError`` if a copy of ``what`` would fill the disk: a file with holes may have any size."""
+    """Raise ``OSError`` if a copy of ``what`` would fill the disk: a sparse file may have any size."""
     room = os.statvfs(folder)
     free = room.f_bavail * room.f_frsize
     if size + MARGIN > free:
@@ -133,10 +131,10 @@ def refuse_without_room(size: int, folder: Path, what: str) -> None:
 
 
 def copy_in(source: Path, target: Path) -> None:
-    """Copy a file of root's, if it is there, to the data, atomically, as its owner's alone.
+    """Copy root's file ``source``, if it exists, to the data: atomically, with the data's owner, mode 0600.
 
-    On a full disk, the target makes room itself: what is put back is safe in its ``source`` until then. Where the target
-    is the same already, nothing is written, for which there is always room.
+    If the disk is full, the target is removed first: the content is safe in ``source``. If the target already has the same
+    content, nothing is written.
     """
     if not source.is_file():
         return
@@ -145,7 +143,7 @@ def copy_in(source: Path, target: Path) -> None:
 
 
 def same_content(source: Path, target: Path) -> bool:
-    """Tell whether a file of root's and one of the data are the same, or neither is there."""
+    """Tell whether root's file and the data's file have the same content, or both are missing."""
     if not source.is_file():
         return not confined(lambda: os.path.lexists(target))
     with source.open("rb") as whole:
@@ -162,45 +160,24 @@ def _copied(whole: BinaryIO, target: Path) -> None:
             raise
         target.unlink(missing_ok=True)
         _written(whole, target)
-    sync(target.parent)
 
 
 def _same(whole: BinaryIO, target: Path) -> bool:
-    """Tell whether ``target`` is the owner's alone, and has just these bytes."""
+    """Tell whether only its owner can read ``target``, and it has exactly these bytes."""
     try:
         other = open_untrusted(target)
     except (OSError, HostError):
         return False
     with other:
-        found = os.fstat(other.fileno())
-        alone = stat.S_IMODE(found.st_mode) == 0o600 and found.st_uid == os.geteuid()
-        if not alone or found.st_size != os.fstat(whole.fileno()).st_size:
+        status = os.fstat(other.fileno())
+        private = stat.S_IMODE(status.st_mode) == 0o600 and status.st_uid == os.geteuid()
+        if not private or status.st_size != os.fstat(whole.fileno()).st_size:
             return False
         whole.seek(0)
         return all(piece == other.read(len(piece)) for piece in iter(lambda: whole.read(1 << 20), b""))
 
 
 def _written(whole: BinaryIO, target: Path) -> None:
-    temporary = target.with_name(f"{target.name}.new")
-    temporary.unlink(missing_ok=True)
     whole.seek(0)
-    try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(descriptor, "wb") as stream:
-            shutil.copyfileobj(whole, stream)
-            stream.flush()
-            os.fsync(descriptor)
-        temporary.replace(target)
-    except OSError:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise
-
-
-def sync(path: Path) -> None:
-    """Have a file or directory on the disk."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    with replacing(target) as stream:
+        shutil.copyfileobj(whole, stream)

@@ -1,4 +1,4 @@
-"""Folders for what nobody else may see meanwhile, and that are gone afterwards: also where a run was killed."""
+"""Temporary directories (0700) that are removed even if the process was killed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PREFIX = ".private-"
 
 @contextlib.contextmanager
 def temporary_directory(where: Path) -> Iterator[Path]:
-    """Have an empty folder in ``where`` for the block, its owner's alone; what killed runs have left there goes first."""
+    """Create a directory in ``where`` for the block; first remove those that killed processes have left there."""
     clear(where)
     folder, descriptor = _held(where)
     try:
@@ -29,15 +29,15 @@ def temporary_directory(where: Path) -> Iterator[Path]:
 
 
 def remove_tree(folder: Path) -> None:
-    """Remove a folder that others may have filled: also one that is too deep for Python's own way, which is recursive."""
+    """Remove a directory with untrusted content, even if it is too deep for :func:`shutil.rmtree`, which is recursive."""
     with contextlib.suppress(RecursionError):
         shutil.rmtree(folder, ignore_errors=True)
-    if os.path.lexists(folder):  # rm goes to any depth
+    if os.path.lexists(folder):  # rm works at any depth
         subprocess.run(["rm", "-rf", "--one-file-system", "--", folder], check=False, capture_output=True)
 
 
 def clear(where: Path) -> None:
-    """Remove the private folders in ``where`` that no process holds any more."""
+    """Remove the temporary directories in ``where`` that no running process holds."""
     for folder in where.glob(f"{PREFIX}*"):
         with contextlib.suppress(OSError):
             descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
@@ -49,14 +49,14 @@ def clear(where: Path) -> None:
 
 
 def _held(where: Path) -> tuple[Path, int]:
-    """Return a new folder, and what holds it until this process has ended, however it ends."""
-    import tempfile  # checks import this module, and need none of it
+    """Return a new directory, and the open lock that holds it until this process ends."""
+    import tempfile  # not needed by checks, which import this module, too
 
     while True:
         folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=where))
         with contextlib.suppress(FileNotFoundError):
             descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
             fcntl.flock(descriptor, fcntl.LOCK_SH)
-            if folder.is_dir():  # and not just cleared away, before it was held
+            if folder.is_dir():  # another process may have removed it before it was locked
                 return folder, descriptor
             os.close(descriptor)

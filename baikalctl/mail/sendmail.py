@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from baikalctl import output, paths
 from baikalctl.errors import NOT_YET, HostError
+from baikalctl.host.atomic_write import replacing
 from baikalctl.host.lock import hold_lock
 from baikalctl.host.safe_copy import open_untrusted
 from baikalctl.mail.itip import UnfitError
@@ -168,21 +169,10 @@ def _store(content: bytes) -> Path:
         path = folder / f"{int(time.time())}.{threading.get_native_id()}.{attempt}.eml"
         if not path.exists():
             break
-    temporary = folder / f".{path.stem}.new"  # a name that kept() ignores
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
-        with os.fdopen(descriptor, "wb") as stream:
+        with replacing(path) as stream:
             stream.write(content)
-            stream.flush()
-            os.fsync(descriptor)
     except OSError:
-        temporary.unlink()
-        raise
-    temporary.rename(path)
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        with contextlib.suppress(OSError):  # the file is complete; this only makes its name survive a power failure
-            os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        if not path.exists():  # else only the directory couldn't be synced: the message is stored and will be sent
+            raise
     return path

@@ -31,7 +31,7 @@ TOML: Final = "/etc/baikal/settings.toml"
 OTHER: Final = "another password, not the lab's"
 CALENDAR: Final = "/dav.php/calendars/jo/default"
 LIMIT_S: Final = 30
-HEALTHY: Final = "it asks who it is, its database can be read, and it is of one version"
+HEALTHY: Final = "the server asks for a login, the database can be read, and all versions match"
 HEALTH_S: Final = 0.5
 DAMAGE: Final = f"""
 import sqlite3
@@ -601,7 +601,7 @@ def fill(container: Container, name: str, blocks: int = 0) -> None:
 @pytest.mark.parametrize(
     ("damage", "repair", "reasons"),
     [
-        (f"mv {DATABASE} {DATABASE}.away", f"mv {DATABASE}.away {DATABASE}", ["db.sqlite is not there"]),
+        (f"mv {DATABASE} {DATABASE}.away", f"mv {DATABASE}.away {DATABASE}", ["db.sqlite does not exist"]),
         (
             f"cp -p {DATABASE} {DATABASE}.kept && dd if=/dev/urandom of={DATABASE} bs=1k count=1 conv=notrunc",
             f"mv {DATABASE}.kept {DATABASE}",
@@ -653,7 +653,7 @@ def test_engine_shows_the_health_status(served: Container) -> None:
     served.execute("mv", DATABASE, f"{DATABASE}.away")
     try:
         assert wait_until(lambda: known() == "unhealthy", LIMIT_S)
-        assert "db.sqlite is not there" in served.inspect("{{json .State.Health.Log}}")
+        assert "db.sqlite does not exist" in served.inspect("{{json .State.Health.Log}}")
     finally:
         served.execute("mv", f"{DATABASE}.away", DATABASE)
     assert wait_until(lambda: known() == "healthy", LIMIT_S)

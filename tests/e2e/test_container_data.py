@@ -352,7 +352,7 @@ def test_archive_is_restored_by_a_one_off_container(
         before = fill(container)
         words = ("restore", f"/archives/{archive(container, tmp_path)}")
         status, log = setup.run_command(resources.image, *words, options=mounted)
-        assert (status, "a container serves this data right now; stop it" in log) == (1, True), log
+        assert (status, "a container is serving this data; stop it" in log) == (1, True), log
         for path in (f"{CALENDAR}2.ics", f"{BOOK}3.vcf"):
             assert container.ask("DELETE", path, user="jo").status == 204
     nothing = dict.fromkeys(("BAIKAL_HOSTNAME", "BAIKAL_ADMIN_PASSWORD", "BAIKAL_USERS"))
@@ -430,7 +430,7 @@ def test_data_moves_to_the_declared_database(
     with local.run(resources.image) as container:
         before = fill(container)
         status, log = remote.run_command(resources.image, "database", "move")
-        assert (status, "a container serves this data right now; stop it" in log) == (1, True), log
+        assert (status, "a container is serving this data; stop it" in log) == (1, True), log
     status, last = remote.run_to_end(resources.image)
     assert (status, "run baikalctl database move" in last) == (1, True), last
     for setup in (remote, local):

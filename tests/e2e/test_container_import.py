@@ -58,7 +58,7 @@ def test_volumes_of_another_image_are_imported(
         for name in PASSWORDS:
             assert events(new, name) == set(EVENTS[name])
         assert ADMIN_PASSWORD not in new.log()
-        assert "a container serves this data right now; stop it" in import_volumes(
+        assert "a container is serving this data; stop it" in import_volumes(
             engine, image, old, volume, "--replace", user=user
         )
     assert "this host already has data" in import_volumes(engine, image, old, volume, user=user)

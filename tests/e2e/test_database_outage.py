@@ -68,7 +68,7 @@ def test_check_reports_the_database(server: Server, broken: Callable[[str], None
     """It reports both the clients' answer and the database itself."""
     broken(WAYS["missing"])
     findings = {finding["subject"]: finding for finding in server.check()["findings"]}
-    assert "answers 503 to a stranger" in findings["answer"]["message"]
+    assert "answers an anonymous client with 503" in findings["answer"]["message"]
     assert "is not there" in findings["database"]["message"]
 
 

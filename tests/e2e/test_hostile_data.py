@@ -185,9 +185,9 @@ def test_journal_that_names_a_file_to_delete_is_refused(host: Host) -> None:
 @pytest.mark.parametrize(
     ("attack", "words"),
     [
-        ("yaml with aliases that expand", "baikal.yaml can't be understood: it has an alias (*)"),
-        ("yaml of 200 GiB", "baikal.yaml has 214748364800 bytes, more than the 1048576 that are allowed"),
-        ("a FIFO as yaml", "baikal.yaml is not a file of its own"),
+        ("yaml with aliases that expand", "baikal.yaml can't be parsed: it has an alias (*)"),
+        ("yaml of 200 GiB", "baikal.yaml has 214748364800 bytes, and 1048576 are allowed"),
+        ("a FIFO as yaml", "baikal.yaml must be a regular file, not a link"),
         ("a FIFO as the database", "/var/lib/baikal/Specific/db/db.sqlite "),
         ("users without end", "db.sqlite has the view 'users', which is not Baïkal's"),
     ],
@@ -223,7 +223,7 @@ def test_fifo_in_the_mail_queue_is_reported(host: Host) -> None:
     """In a container the queue belongs to PHP's account."""
     with host.attacked(php_attacks.fifo(QUEUED)):
         for command in ("check", "mail queue"):
-            assert_refused(host.run(f"baikalctl {command}"), f"{QUEUED} is not a file of its own")
+            assert_refused(host.run(f"baikalctl {command}"), f"{QUEUED} must be a regular file, not a link")
         for command in ("health", "apply --plan", "backup", "apply"):
             ran = host.run(f"baikalctl {command}")
             assert_ended(ran)

@@ -106,15 +106,15 @@ def test_archive_that_is_not_the_release_is_refused_locally(
     unofficial = standin(tmp_path, "0.12.1")
     newer = "0.11.1" if bare.release.version != "0.11.1" else "0.12.1"
     for changes, words in (
-        ({"baikal_archive": str(noise), "baikal_sha256": ""}, "noise.zip is no zip archive; give the release's zip"),
+        ({"baikal_archive": str(noise), "baikal_sha256": ""}, "noise.zip is not a zip archive; use the release's zip"),
         (
             {"baikal_archive": str(escaping), "baikal_sha256": ""},
             "'baikal/../../../etc/cron.d/evil', which is outside baikal/",
         ),
-        ({"baikal_sha256": "0" * 64}, f"not {'0' * 64}: it is damaged or not the release; get it again"),
+        ({"baikal_sha256": "0" * 64}, f"not {'0' * 64}: it is damaged, or another release; download it again"),
         (
             {"baikal_archive": str(unofficial.path), "baikal_version": "0.12.1", "baikal_sha256": ""},
-            f"its SHA-256 is {unofficial.sha256}, not {KNOWN_RELEASES['0.12.1']}; get the official one, or",
+            f"its SHA-256 is {unofficial.sha256}, not {KNOWN_RELEASES['0.12.1']}; use the official one, or",
         ),
         ({"baikal_version": newer}, f"set baikal_version to {bare.release.version}"),
         ({"baikal_archive": str(tmp_path / "none.zip")}, "is not a file on this machine"),

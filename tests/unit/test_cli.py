@@ -237,7 +237,7 @@ def test_apply_prints_its_steps_and_a_second_run_prints_nothing(capsys: pytest.C
     assert not Path(paths.SQLITE).exists()
     assert main(["apply"]) == 0
     output = capsys.readouterr().out
-    assert "make the account jo\n" in output
+    assert "create the account jo\n" in output
     assert PASSWORD not in output
     assert main(["apply"]) == 0
     assert capsys.readouterr().out == ""

@@ -476,7 +476,7 @@ def test_an_unpacked_archive_is_verified_as_a_copy(folder: Path, description: Ma
     with pytest.raises(HostError, match=r"^it is damaged: settings\.json is missing"):
         taken()
     (folder / "settings.json").symlink_to("/etc/shadow")
-    with pytest.raises(HostError, match=r"settings\.json is not a file of its own"):
+    with pytest.raises(HostError, match=r"settings\.json must be a regular file, not a link"):
         taken()
 
 

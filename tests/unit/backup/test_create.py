@@ -243,7 +243,7 @@ def test_a_fifo_in_place_of_the_configuration_does_not_block_a_backup(it: Desire
         os.mkfifo(paths.BAIKAL_YAML)
         return counts
 
-    message = "baikal.yaml is not a file of its own; put the data itself there"
+    message = "baikal.yaml must be a regular file, not a link; put the file itself there"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(collect, "snapshot", snapshot)
         for _ in range(2):

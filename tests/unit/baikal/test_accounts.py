@@ -28,7 +28,7 @@ ABSENT = {"name": "jo", "state": "absent"}
 
 
 def accounts(*tables: Mapping[str, object]) -> tuple[DesiredUser, ...]:
-    """Return what a host is told of these accounts."""
+    """Return what a host knows of these accounts."""
     return declared(users=list(tables)).users
 
 
@@ -37,7 +37,7 @@ def fingerprints(*tables: Mapping[str, object]) -> dict[str, str]:
     return {user.name: account_rows.fingerprint(user.digest) for user in accounts(*tables)}
 
 
-def bring(
+def change(
     connection: sqlite_file.Connection, *tables: Mapping[str, object], applied: Mapping[str, str] | None = None
 ) -> list[str]:
     """Do all that is planned, and return the sentences."""
@@ -98,7 +98,7 @@ def fill(connection: sqlite_file.Connection, name: str) -> None:
 
 def test_an_account_is_made_as_baikal_makes_it(connection: sqlite_file.Connection) -> None:
     """User, principal, calendar and address book have the columns that Baïkal's own User.php writes."""
-    bring(connection, user("jo", password="geheim", email="jo@example.org", display_name="Jo Doe"))
+    change(connection, user("jo", password="geheim", email="jo@example.org", display_name="Jo Doe"))
     digest = hashlib.md5(b"jo:BaikalDAV:geheim", usedforsecurity=False).hexdigest()
     assert rows(connection, "SELECT username, digesta1 FROM users") == [("jo", digest)]
     assert rows(connection, "SELECT uri, email, displayname FROM principals") == [
@@ -115,14 +115,14 @@ def test_an_account_is_made_as_baikal_makes_it(connection: sqlite_file.Connectio
 
 
 def test_each_step_is_a_sentence(connection: sqlite_file.Connection) -> None:
-    """Whoever runs the deploy reads what was done, and no password is in it."""
+    """The operator of a deploy reads the changes; there is no password in them."""
     table = user("jo", password="hunter2-hunter2", calendars=[WORK | {"share": [{"with": "ann"}]}])
-    sentences = bring(connection, table, user("ann"))
+    sentences = change(connection, table, user("ann"))
     assert sentences[:4] == [
-        "make the account jo",
-        "make the principal of jo",
-        "make the calendar work of jo",
-        "make the address book default of jo",
+        "create the account jo",
+        "create the principal of jo",
+        "create the calendar work of jo",
+        "create the address book default of jo",
     ]
     assert sentences[-1] == "share the calendar work of jo with ann (read)"
     assert "hunter2" not in "".join(sentences)
@@ -132,11 +132,11 @@ def test_each_step_is_a_sentence(connection: sqlite_file.Connection) -> None:
     "name", ["jo", "Corey", "a.b@example.org", "jürgen", "o'neill", "config", "名前", '"quoted"', "--", "x;DROP"]
 )
 def test_a_second_plan_is_empty(connection: sqlite_file.Connection, name: str) -> None:
-    """Whatever an account is called, it is made once."""
+    """With unusual names, an account is created once, too."""
     table = user(name, calendars=[WORK | {"name": "Ärger's"}], address_books=[{"name": "böoks", "description": "ß"}])
-    assert bring(connection, table)
+    assert change(connection, table)
     before = content(connection)
-    assert bring(connection, table, applied=fingerprints(table)) == []
+    assert change(connection, table, applied=fingerprints(table)) == []
     assert content(connection) == before
     assert rows(connection, "SELECT username FROM users") == [name]
 
@@ -144,13 +144,13 @@ def test_a_second_plan_is_empty(connection: sqlite_file.Connection, name: str) -
 def test_a_second_plan_is_empty_although_nothing_is_remembered(connection: sqlite_file.Connection) -> None:
     """A run that was interrupted before it could remember the passwords doesn't set them again."""
     table = user("jo", calendars=[WORK])
-    bring(connection, table)
-    assert bring(connection, table, applied={}) == []
+    change(connection, table)
+    assert change(connection, table, applied={}) == []
 
 
 def test_planning_changes_nothing(connection: sqlite_file.Connection) -> None:
     """A plan that is only read can be read in full, and the database stays as it was."""
-    bring(connection, user("ann"))
+    change(connection, user("ann"))
     before = content(connection)
     table = user("jo", calendars=[WORK | {"share": [{"with": "ann"}]}])
     sentences = [
@@ -161,13 +161,13 @@ def test_planning_changes_nothing(connection: sqlite_file.Connection) -> None:
     assert not connection.in_transaction
 
 
-def test_what_nobody_declared_is_never_touched(connection: sqlite_file.Connection) -> None:
+def test_undeclared_rows_are_not_changed(connection: sqlite_file.Connection) -> None:
     """Other accounts, calendars made by clients, objects, and all else stay as they are."""
-    bring(connection, user("jo"), user("eve"))
+    change(connection, user("jo"), user("eve"))
     fill(connection, "eve")
     fill(connection, "jo")
     before = content(connection)
-    bring(connection, user("jo", calendars=[WORK]), applied=fingerprints(user("jo")))
+    change(connection, user("jo", calendars=[WORK]), applied=fingerprints(user("jo")))
     after = content(connection)
     for table in TABLES:
         assert [row for row in before[table] if row not in after[table]] == []
@@ -179,29 +179,29 @@ def test_what_nobody_declared_is_never_touched(connection: sqlite_file.Connectio
 
 def test_an_account_that_is_no_longer_declared_stays(connection: sqlite_file.Connection) -> None:
     """Removal is explicit."""
-    bring(connection, user("jo"), user("ann"))
+    change(connection, user("jo"), user("ann"))
     before = content(connection)
-    assert bring(connection, user("ann"), applied=fingerprints(user("jo"), user("ann"))) == []
+    assert change(connection, user("ann"), applied=fingerprints(user("jo"), user("ann"))) == []
     assert content(connection) == before
 
 
 def test_a_password_that_its_owner_changed_stays(connection: sqlite_file.Connection) -> None:
-    """As long as the declaration is the same, what somebody chose in between is theirs."""
+    """While the declaration stays the same, a password that the user has chosen stays."""
     table = user("jo")
-    bring(connection, table)
+    change(connection, table)
     connection.execute("UPDATE users SET digesta1 = 'chosen by jo'")
-    assert bring(connection, table, applied=fingerprints(table)) == []
+    assert change(connection, table, applied=fingerprints(table)) == []
     assert rows(connection, "SELECT digesta1 FROM users") == ["chosen by jo"]
 
 
 def test_a_password_whose_declaration_changes_is_set(connection: sqlite_file.Connection) -> None:
-    """This is how an administrator gives somebody a new one."""
+    """This is how an administrator sets a user's new password."""
     old, new = user("jo", password="old"), user("jo", password="new")
-    bring(connection, old)
+    change(connection, old)
     connection.execute("UPDATE users SET digesta1 = 'forgotten'")
-    assert bring(connection, new, applied=fingerprints(old)) == ["set the declared password of jo"]
+    assert change(connection, new, applied=fingerprints(old)) == ["set the declared password of jo"]
     assert rows(connection, "SELECT digesta1 FROM users") == [accounts(new)[0].digest]
-    assert bring(connection, new, applied=fingerprints(new)) == []
+    assert change(connection, new, applied=fingerprints(new)) == []
 
 
 def test_an_account_that_was_there_before_gets_what_is_declared(connection: sqlite_file.Connection) -> None:
@@ -209,11 +209,11 @@ def test_an_account_that_was_there_before_gets_what_is_declared(connection: sqli
     connection.execute("INSERT INTO users (username, digesta1) VALUES ('jo', 'x')")
     connection.execute("INSERT INTO principals (uri, email, displayname) VALUES ('principals/jo', NULL, 'jo')")
     connection.commit()
-    sentences = bring(connection, user("jo"))
+    sentences = change(connection, user("jo"))
     assert sentences == [
         "set the declared password of jo",
-        "make the calendar default of jo",
-        "make the address book default of jo",
+        "create the calendar default of jo",
+        "create the address book default of jo",
     ]
 
 
@@ -221,7 +221,7 @@ def test_half_an_account_is_completed(connection: sqlite_file.Connection) -> Non
     """A user without a principal (another tool's) gets one, and isn't made twice."""
     connection.execute("INSERT INTO users (username, digesta1) VALUES ('jo', ?)", (accounts(user("jo"))[0].digest,))
     connection.commit()
-    assert bring(connection, user("jo"))[0] == "make the principal of jo"
+    assert change(connection, user("jo"))[0] == "create the principal of jo"
     assert rows(connection, "SELECT username FROM users") == ["jo"]
 
 
@@ -234,9 +234,9 @@ def test_a_declared_name_or_address_is_kept(
 ) -> None:
     """What is declared of a person is set again when it differs."""
     table = user("jo", email="jo@example.org", display_name="Jo")
-    bring(connection, table)
+    change(connection, table)
     new = table | changed
-    assert bring(connection, new, applied=fingerprints(new)) == ["set the name and e-mail address of jo"]
+    assert change(connection, new, applied=fingerprints(new)) == ["set the name and e-mail address of jo"]
     assert rows(connection, "SELECT email, displayname FROM principals") == [expected]
 
 
@@ -244,11 +244,11 @@ def test_a_declared_name_or_address_is_kept(
 def test_a_persons_name_and_address_that_are_not_declared_are_theirs(
     connection: sqlite_file.Connection, column: str, value: str
 ) -> None:
-    """What somebody entered in the admin pages stays where nothing is declared; without an address no invitation goes."""
+    """What users entered in the admin pages stays if it isn't declared; without an address, no invitation is sent."""
     table = user("jo")
-    bring(connection, table)
+    change(connection, table)
     connection.execute(f"UPDATE principals SET {column} = ?", (value,))
-    assert bring(connection, table, applied=fingerprints(table)) == []
+    assert change(connection, table, applied=fingerprints(table)) == []
     assert rows(connection, f"SELECT {column} FROM principals") == [value]
 
 
@@ -258,13 +258,13 @@ def test_the_display_name_of_a_collection_that_is_not_declared_is_its_owners(
 ) -> None:
     """A client may rename it, and the next run leaves that alone; likewise description and colour."""
     table = user("jo", **{kind: [{"name": "work"}]})
-    bring(connection, table)
+    change(connection, table)
     target = "calendarinstances" if kind == "calendars" else "addressbooks"
     colour = ", calendarcolor = '#123456'" if kind == "calendars" else ""
     connection.execute(f"UPDATE {target} SET displayname = 'Mine', description = 'own'{colour} WHERE uri = 'work'")
     connection.commit()
     before = content(connection)
-    assert bring(connection, table, applied=fingerprints(table)) == []
+    assert change(connection, table, applied=fingerprints(table)) == []
     assert content(connection) == before
 
 
@@ -284,34 +284,36 @@ def test_what_is_declared_of_a_collection_is_kept(
     """A declared name, description or colour is set again when it differs, and nothing else with it."""
     fields = WORK if kind == "calendars" else {name: WORK[name] for name in ("name", "display_name", "description")}
     jo = user("jo", **{kind: [fields]})
-    bring(connection, jo)
+    change(connection, jo)
     before = content(connection)
     connection.execute(f"UPDATE {table} SET {column} = 'other' WHERE uri = 'work'")
     thing = "calendar" if kind == "calendars" else "address book"
-    assert bring(connection, jo, applied=fingerprints(jo)) == [f"set what is declared of the {thing} work of jo"]
+    assert change(connection, jo, applied=fingerprints(jo)) == [
+        f"set the declared properties of the {thing} work of jo"
+    ]
     assert content(connection) == before
 
 
 def test_a_calendar_that_a_client_made_becomes_the_declared_one(connection: sqlite_file.Connection) -> None:
     """It is found although sabre/dav left its access empty, keeps its events, and can be shared."""
-    bring(connection, user("jo"), user("ann"))
+    change(connection, user("jo"), user("ann"))
     fill(connection, "jo")
     calendars = [{"name": "made-by-jo", "display_name": "Ours", "share": [{"with": "ann"}]}]
     tables = [user("jo", calendars=calendars), user("ann")]
-    assert bring(connection, *tables, applied=fingerprints(*tables)) == [
-        "set what is declared of the calendar made-by-jo of jo",
+    assert change(connection, *tables, applied=fingerprints(*tables)) == [
+        "set the declared properties of the calendar made-by-jo of jo",
         "share the calendar made-by-jo of jo with ann (read)",
     ]
     query = """SELECT principaluri, displayname FROM calendarinstances JOIN calendarobjects USING (calendarid)
                WHERE displayname = 'Ours' ORDER BY principaluri"""
     assert rows(connection, query) == [("principals/ann", "Ours"), ("principals/jo", "Ours")]
-    assert bring(connection, *tables, applied=fingerprints(*tables)) == []
+    assert change(connection, *tables, applied=fingerprints(*tables)) == []
 
 
-def test_a_share_lets_somebody_else_see_a_calendar(connection: sqlite_file.Connection) -> None:
+def test_a_share_shows_a_calendar_to_another_user(connection: sqlite_file.Connection) -> None:
     """One more row for the other principal, accepted already, with the access that is declared."""
     shares = [{"with": "ann", "access": "read"}, {"with": "bob", "access": "write"}]
-    bring(connection, user("jo", calendars=[WORK | {"share": shares}]), user("ann"), user("bob"))
+    change(connection, user("jo", calendars=[WORK | {"share": shares}]), user("ann"), user("bob"))
     query = "SELECT principaluri, access, share_invitestatus, displayname FROM calendarinstances WHERE calendarid = 1"
     assert rows(connection, query) == [
         ("principals/jo", 1, 2, "Work"),
@@ -324,39 +326,39 @@ def test_a_share_lets_somebody_else_see_a_calendar(connection: sqlite_file.Conne
 def test_access_that_changes_is_changed_in_its_row(
     connection: sqlite_file.Connection, first: str, then: str, number: int
 ) -> None:
-    """From read to write and back, without a second row, and the other's name for it stays."""
+    """From read to write and back, without a second row; the other user's name of the calendar stays."""
 
     def tables(access: str) -> list[dict[str, object]]:
         return [user("jo", calendars=[WORK | {"share": [{"with": "ann", "access": access}]}]), user("ann")]
 
-    bring(connection, *tables(first))
+    change(connection, *tables(first))
     connection.execute("UPDATE calendarinstances SET displayname = 'Jos' WHERE principaluri = 'principals/ann'")
-    sentences = bring(connection, *tables(then), applied=fingerprints(*tables(then)))
-    assert sentences == [f"let ann {then} the calendar work of jo"]
+    sentences = change(connection, *tables(then), applied=fingerprints(*tables(then)))
+    assert sentences == [f"set the access of ann to the calendar work of jo ({then})"]
     query = "SELECT access, displayname FROM calendarinstances WHERE principaluri = 'principals/ann' AND calendarid = 1"
     assert rows(connection, query) == [(number, "Jos")]
-    assert bring(connection, *tables(then), applied=fingerprints(*tables(then))) == []
+    assert change(connection, *tables(then), applied=fingerprints(*tables(then))) == []
 
 
 def test_a_share_that_its_owner_made_is_taken_for_the_declared_one(connection: sqlite_file.Connection) -> None:
-    """Whatever address a client gave it, there is one row for each person."""
+    """With any address that a client gave it, there is one row for each person."""
     tables = [user("jo", calendars=[WORK]), user("ann")]
-    bring(connection, *tables)
+    change(connection, *tables)
     connection.execute(
         "INSERT INTO calendarinstances (calendarid, principaluri, access, uri) VALUES (1, 'principals/ann', 2, 'uuid')"
     )
     tables[0] = user("jo", calendars=[WORK | {"share": [{"with": "ann"}]}])
-    assert bring(connection, *tables, applied=fingerprints(*tables)) == []
+    assert change(connection, *tables, applied=fingerprints(*tables)) == []
 
 
 def test_two_people_share_calendars_of_one_name_with_a_third(connection: sqlite_file.Connection) -> None:
     """Both get an address of their own in the third's home."""
     shared = WORK | {"share": [{"with": "ann"}]}
     tables = [user("jo", calendars=[shared]), user("bob", calendars=[shared]), user("ann")]
-    bring(connection, *tables)
+    change(connection, *tables)
     query = "SELECT count(DISTINCT uri) FROM calendarinstances WHERE principaluri = 'principals/ann' AND access = 2"
     assert rows(connection, query) == [2]
-    assert bring(connection, *tables, applied=fingerprints(*tables)) == []
+    assert change(connection, *tables, applied=fingerprints(*tables)) == []
 
 
 def test_a_share_whose_address_is_taken_gets_another(connection: sqlite_file.Connection) -> None:
@@ -365,32 +367,32 @@ def test_a_share_whose_address_is_taken_gets_another(connection: sqlite_file.Con
         user("jo", calendars=[WORK | {"share": [{"with": "ann"}]}]),
         user("ann", calendars=[{"name": "jo-work"}]),
     ]
-    bring(connection, *tables)
+    change(connection, *tables)
     query = "SELECT count(*) FROM calendarinstances WHERE principaluri = 'principals/ann'"
     assert rows(connection, query) == [2]
-    assert bring(connection, *tables, applied=fingerprints(*tables)) == []
+    assert change(connection, *tables, applied=fingerprints(*tables)) == []
 
 
 def test_a_calendar_whose_address_a_share_has_taken_is_made(connection: sqlite_file.Connection) -> None:
     """The other way round: the share is there when the calendar is declared."""
     tables = [user("jo", calendars=[WORK | {"share": [{"with": "ann"}]}]), user("ann")]
-    bring(connection, *tables)
+    change(connection, *tables)
     tables[1] = user("ann", calendars=[{"name": "jo-work"}])
-    bring(connection, *tables)
+    change(connection, *tables)
     query = "SELECT count(*) FROM calendarinstances WHERE principaluri = 'principals/ann' AND uri = 'jo-work'"
     assert rows(connection, f"{query} AND access = 1") == [1]
-    assert bring(connection, *tables, applied=fingerprints(*tables)) == []
+    assert change(connection, *tables, applied=fingerprints(*tables)) == []
 
 
 def test_shares_whose_names_run_together_both_work(connection: sqlite_file.Connection) -> None:
-    """The calendar b-c of a and the calendar c of a-b are two, also for whom both are shared with."""
+    """The calendar b-c of a and the calendar c of a-b are different, also for a user who has shares of both."""
     shares = {"share": [{"with": "ann"}]}
     tables = [
         user("a", calendars=[{"name": "b-c"} | shares]),
         user("a-b", calendars=[{"name": "c"} | shares]),
         user("ann"),
     ]
-    bring(connection, *tables)
+    change(connection, *tables)
     query = "SELECT count(*) FROM calendarinstances WHERE principaluri = 'principals/ann' AND access = 2"
     assert rows(connection, query) == [2]
 
@@ -398,12 +400,12 @@ def test_shares_whose_names_run_together_both_work(connection: sqlite_file.Conne
 def test_an_absent_account_is_removed_with_all_that_it_has(connection: sqlite_file.Connection) -> None:
     """Nothing of it is left in any table, neither what was declared nor what clients left."""
     tables = [user("jo", calendars=[WORK | {"share": [{"with": "ann"}]}]), user("ann")]
-    bring(connection, *tables)
+    change(connection, *tables)
     connection.execute("DELETE FROM calendarinstances WHERE calendarid = 1 AND principaluri = 'principals/ann'")
     before = content(connection)
     untouched = {table: [row for row in before[table] if "jo" not in str(row)] for table in TABLES}
     fill(connection, "jo")
-    sentences = bring(connection, ABSENT, user("ann"), applied=fingerprints(*tables))
+    sentences = change(connection, ABSENT, user("ann"), applied=fingerprints(*tables))
     assert sentences == ["remove the account jo with its calendars and address books"]
     after = content(connection)
     assert "jo" not in str({table: after[table] for table in TABLES if table != "calendars"})
@@ -421,7 +423,7 @@ def test_an_absent_account_is_removed_with_all_that_it_has(connection: sqlite_fi
 def test_removing_an_account_removes_nothing_of_others(connection: sqlite_file.Connection, others: list[str]) -> None:
     """Also not of those whose names begin alike, or who shared a calendar with it."""
     tables = [user(name) for name in others]
-    bring(connection, *tables)
+    change(connection, *tables)
     for name in others:
         fill(connection, name)
     before = content(connection)
@@ -431,32 +433,32 @@ def test_removing_an_account_removes_nothing_of_others(connection: sqlite_file.C
         jo,
         user(others[0], calendars=[{"name": "default", "share": [{"with": "jo", "access": "write"}]}]),
     ]
-    bring(connection, *sharing, applied=fingerprints(*tables))
+    change(connection, *sharing, applied=fingerprints(*tables))
     fill(connection, "jo")
-    bring(connection, ABSENT, *tables, applied=fingerprints(*tables))
+    change(connection, ABSENT, *tables, applied=fingerprints(*tables))
     assert content(connection) == before
 
 
 def test_a_calendar_that_was_shared_by_the_removed_vanishes_for_all(connection: sqlite_file.Connection) -> None:
-    """A row that leads to no calendar would break the other's clients."""
+    """A row without a calendar would break the clients of the other user."""
     tables = [user("jo", calendars=[WORK | {"share": [{"with": "ann", "access": "write"}]}]), user("ann")]
-    bring(connection, *tables)
-    bring(connection, ABSENT, user("ann"), applied=fingerprints(*tables))
+    change(connection, *tables)
+    change(connection, ABSENT, user("ann"), applied=fingerprints(*tables))
     query = "SELECT uri, access FROM calendarinstances WHERE principaluri = 'principals/ann'"
     assert rows(connection, query) == [("default", 1)]
 
 
 def test_removing_an_account_twice_does_nothing_more(connection: sqlite_file.Connection) -> None:
-    """The declaration may stay until somebody deletes it."""
-    bring(connection, user("jo"))
-    bring(connection, ABSENT)
-    assert bring(connection, ABSENT) == []
+    """The declaration may stay until the operator deletes it."""
+    change(connection, user("jo"))
+    change(connection, ABSENT)
+    assert change(connection, ABSENT) == []
     assert account_rows.removals(connection, accounts(ABSENT)) == []
 
 
 def test_who_is_to_be_removed_is_known_beforehand(connection: sqlite_file.Connection) -> None:
     """So that a backup is made first, and only if there is anybody to remove."""
-    bring(connection, user("jo"), user("ann"))
+    change(connection, user("jo"), user("ann"))
     assert account_rows.removals(connection, accounts(ABSENT, user("ann"), {"name": "eve", "state": "absent"})) == [
         "jo"
     ]
@@ -465,16 +467,16 @@ def test_who_is_to_be_removed_is_known_beforehand(connection: sqlite_file.Connec
 def test_half_an_account_is_removed_as_well(connection: sqlite_file.Connection) -> None:
     """A principal without a user is what an older tool may have left."""
     connection.execute("INSERT INTO principals (uri) VALUES ('principals/jo')")
-    bring(connection, ABSENT)
+    change(connection, ABSENT)
     assert content(connection)["principals"] == []
 
 
 def test_an_account_can_come_back(connection: sqlite_file.Connection) -> None:
     """After its removal the name is free, and the new account is empty."""
-    bring(connection, user("jo"))
+    change(connection, user("jo"))
     fill(connection, "jo")
-    bring(connection, ABSENT)
-    bring(connection, user("jo"))
+    change(connection, ABSENT)
+    change(connection, user("jo"))
     assert rows(connection, "SELECT uri FROM calendarinstances") == ["default"]
     assert content(connection)["calendarobjects"] == []
 
@@ -482,7 +484,7 @@ def test_an_account_can_come_back(connection: sqlite_file.Connection) -> None:
 @pytest.mark.parametrize("steps", range(8))
 def test_a_run_that_breaks_off_midway_leaves_nothing(connection: sqlite_file.Connection, steps: int) -> None:
     """Steps belong to one transaction; after it is undone the next run does all of them."""
-    bring(connection, user("eve"))
+    change(connection, user("eve"))
     before = content(connection)
     tables = [user("jo", calendars=[WORK | {"share": [{"with": "ann"}]}]), user("ann")]
     for taken, (_, act) in enumerate(account_rows.plan(connection, accounts(*tables), {})):
@@ -491,7 +493,7 @@ def test_a_run_that_breaks_off_midway_leaves_nothing(connection: sqlite_file.Con
         act()
     connection.rollback()
     assert content(connection) == before
-    assert len(bring(connection, *tables)) == 9
+    assert len(change(connection, *tables)) == 9
 
 
 def test_what_is_remembered_of_a_password_cannot_log_in() -> None:
@@ -504,11 +506,11 @@ def test_what_is_remembered_of_a_password_cannot_log_in() -> None:
 
 
 def test_many_accounts_are_each_made_once(connection: sqlite_file.Connection) -> None:
-    """A club's worth of people with shares among them is brought, and found again."""
+    """Many people with shares among them are created, and a second run changes nothing."""
     everybody = [f"member{number}" for number in range(60)]
     tables = [
         user(name, calendars=[{"name": "club", "share": [{"with": other}]}])
         for name, other in zip(everybody, [*everybody[1:], everybody[0]], strict=True)
     ]
-    assert len(bring(connection, *tables)) == 5 * len(everybody)
-    assert bring(connection, *tables, applied=fingerprints(*tables)) == []
+    assert len(change(connection, *tables)) == 5 * len(everybody)
+    assert change(connection, *tables, applied=fingerprints(*tables)) == []

@@ -25,7 +25,7 @@ OWN: config.Configuration = {
         "cal_enabled": True,
         "dav_auth_type": "Digest",
         "admin_passwordhash": HASH,
-        "failed_access_message": "nobody %u",
+        "failed_access_message": "unknown %u",
         "auth_realm": "BaikalDAV",
         "invite_from": "calendar@example.org",
         "base_uri": "",
@@ -57,11 +57,11 @@ OF_PGSQL = {
 }
 
 
-def merged(found: config.Configuration | None = None, **changed: object) -> config.Configuration:
+def merged(current: config.Configuration | None = None, **changed: object) -> config.Configuration:
     """Return what is written where ``found`` stands and settings are ``changed``."""
     it = declared(**changed)
     section = config.database_section(it.database, PASSWORD if it.database.password else "")
-    return config.merge(found or {}, it.system, section, VERSION)
+    return config.merge(current or {}, it.system, section, VERSION)
 
 
 def section(**changed: object) -> dict[str, object]:
@@ -97,7 +97,7 @@ def test_every_installation_has_a_key_of_its_own() -> None:
 
 
 def test_declared_keys_are_set() -> None:
-    """What settings say is said in the file, whatever stood there."""
+    """The file gets the values of the settings, with any values before."""
     system = merged(OWN, timezone="UTC", carddav=False, dav_auth="basic", base_path="/cal")["system"]
     assert (system["timezone"], system["card_enabled"], system["cal_enabled"]) == ("UTC", False, True)
     assert (system["dav_auth_type"], system["base_uri"]) == ("Basic", "/cal/")
@@ -108,26 +108,26 @@ def test_declared_keys_are_set() -> None:
     [({}, ""), (RELAY | {"mail_from": "cal@example.org"}, "cal@example.org")],
     ids=["off", "relay"],
 )
-def test_whom_invitations_come_from_is_declared_on_every_run(changed: dict[str, object], sender: str) -> None:
+def test_the_sender_of_invitations_is_set_on_every_run(changed: dict[str, object], sender: str) -> None:
     """What Baïkal's own page had written there would have invitations vanish where no mail leaves."""
     assert merged(OWN, **changed)["system"]["invite_from"] == sender
 
 
 @pytest.mark.parametrize("key", ["admin_passwordhash", "failed_access_message", "some_later_key", "auth_realm"])
 def test_what_an_administrator_chose_survives(key: str) -> None:
-    """Keys that nobody declares stay, also those that we don't know."""
+    """Undeclared keys stay, including unknown ones."""
     assert merged(OWN, timezone="UTC")["system"][key] == OWN["system"][key]
 
 
-def test_sections_that_nobody_declares_survive() -> None:
+def test_undeclared_sections_stay() -> None:
     """The database's section and unknown ones keep their keys."""
     result = merged(OWN)
     assert result["a_section_of_its_own"] == {"x": 1}
     assert result["database"] == OWN["database"] | {"mysql": False}
 
 
-def test_a_server_is_told_in_baikals_own_keys() -> None:
-    """Port and TLS stand beside the host, because Baïkal puts that into PDO's data source name as it is."""
+def test_a_server_is_written_in_baikals_own_keys() -> None:
+    """Port and TLS are part of the host's value, because Baïkal copies that unchanged into PDO's data source name."""
     assert section(**MYSQL) == OF_MYSQL
     assert section(**PGSQL) == OF_PGSQL
     other = {"database_port": 6432, "database_name": "dav", "database_user": "jo", "database_ca": "/ca.pem"}
@@ -154,24 +154,24 @@ def test_without_tls_no_server_is_asked_for_it() -> None:
 def test_a_server_on_the_machine_is_reached_by_its_socket(database: str, socket: str) -> None:
     """As the account that PHP runs as, without a password and without TLS."""
     own = dataclasses.replace(settings(), database=database, database_host="local", database_user="baikal")
-    said = config.database_section(desired_state(own).database, "")
-    assert said[f"{database}_host"] == socket
-    assert said[f"{database}_username"] == "baikal"
+    message = config.database_section(desired_state(own).database, "")
+    assert message[f"{database}_host"] == socket
+    assert message[f"{database}_username"] == "baikal"
     # Baïkal refuses to serve without any for MySQL; the server looks at none.
-    assert said[f"{database}_password"] == {"mysql": config.NOT_ASKED_FOR, "pgsql": ""}[database]
-    assert said.get("mysql_ca_cert", "") == ""
+    assert message[f"{database}_password"] == {"mysql": config.NOT_ASKED_FOR, "pgsql": ""}[database]
+    assert message.get("mysql_ca_cert", "") == ""
 
 
-@pytest.mark.parametrize(("declaration", "said"), [(MYSQL, OF_MYSQL), (PGSQL, OF_PGSQL)], ids=["mysql", "pgsql"])
-def test_a_first_installation_has_the_declared_server(declaration: dict[str, Any], said: dict[str, object]) -> None:
+@pytest.mark.parametrize(("declaration", "message"), [(MYSQL, OF_MYSQL), (PGSQL, OF_PGSQL)], ids=["mysql", "pgsql"])
+def test_a_first_installation_has_the_declared_server(declaration: dict[str, Any], message: dict[str, object]) -> None:
     """And an encryption key, as any has."""
     written = merged(**declaration)["database"]
     assert len(written.pop("encryption_key")) == 64
-    assert written == said
+    assert written == message
 
 
 @pytest.mark.parametrize(
-    ("declaration", "said"),
+    ("declaration", "message"),
     [
         (PGSQL | {"database_host": "db2.example.org"}, {"pgsql_host": "db2.example.org"}),
         (PGSQL | {"database_port": 6432}, {"pgsql_host": "port=6432"}),
@@ -181,13 +181,13 @@ def test_a_first_installation_has_the_declared_server(declaration: dict[str, Any
     ],
     ids=["host", "port", "CA", "TLS", "account"],
 )
-def test_how_the_same_database_is_reached_is_declared(declaration: dict[str, object], said: dict[str, str]) -> None:
-    """A server that moved, or has another certificate, is still the one with the data; what nobody declares stays."""
-    there: config.Configuration = {
+def test_how_the_same_database_is_reached_is_declared(declaration: dict[str, object], message: dict[str, str]) -> None:
+    """A server that has moved, or has another certificate, still has the data; undeclared keys stay."""
+    stored: config.Configuration = {
         "database": OF_PGSQL | {"pgsql_password": "old", "encryption_key": "stays", "sqlite_file": "/x"}
     }
-    written = merged(there, **declaration)["database"]
-    for key, part in said.items():
+    written = merged(stored, **declaration)["database"]
+    for key, part in message.items():
         assert part in written[key]
     assert (written["pgsql_password"], written["encryption_key"], written["sqlite_file"]) == (PASSWORD, "stays", "/x")
     assert merged({"database": written}, **declaration)["database"] == written
@@ -197,39 +197,51 @@ SQLITE = {"backend": "sqlite", "mysql": False, "sqlite_file": paths.SQLITE}
 
 
 @pytest.mark.parametrize(
-    ("found", "declaration", "words"),
+    ("current", "declaration", "words"),
     [
         (
             SQLITE,
             PGSQL,
-            f"is in the database {paths.SQLITE}, and the PostgreSQL database baikal at db.example.org is",
+            f"is in the database {paths.SQLITE}, but the settings say the PostgreSQL database baikal at db.example.org",
         ),
-        ({"mysql": False}, MYSQL, "and the MySQL database baikal at db.example.org is declared"),
-        (OF_MYSQL, {}, f"is in the MySQL database baikal at db.example.org, and the database {paths.SQLITE} is"),
-        (OF_MYSQL, PGSQL, "is in the MySQL database baikal at db.example.org, and the PostgreSQL database baikal"),
+        ({"mysql": False}, MYSQL, "but the settings say the MySQL database baikal at db.example.org"),
+        (
+            OF_MYSQL,
+            {},
+            f"is in the MySQL database baikal at db.example.org, but the settings say the database {paths.SQLITE}",
+        ),
+        (
+            OF_MYSQL,
+            PGSQL,
+            "is in the MySQL database baikal at db.example.org, but the settings say the PostgreSQL database baikal",
+        ),
         (
             {"mysql": True, "mysql_host": "db", "mysql_dbname": "b"},
             {},
-            "the data is in the MySQL database b at db, and",
+            "the data is in the MySQL database b at db, but",
         ),
-        (OF_PGSQL, PGSQL | {"database_name": "dav"}, "and the PostgreSQL database dav at db.example.org is declared"),
+        (
+            OF_PGSQL,
+            PGSQL | {"database_name": "dav"},
+            "but the settings say the PostgreSQL database dav at db.example.org",
+        ),
         ({"backend": "sqlite", "sqlite_file": "/x/db.sqlite"}, {}, "names the database file '/x/db.sqlite'"),
-        (OF_MYSQL | {"mysql_host": "localhost"}, MYSQL, "is in the MySQL database baikal on this machine, and"),
+        (OF_MYSQL | {"mysql_host": "localhost"}, MYSQL, "is in the MySQL database baikal on this machine, but"),
         (OF_PGSQL | {"pgsql_host": "/run/postgresql"}, PGSQL, "is in the PostgreSQL database baikal on this machine"),
     ],
 )
 def test_a_section_that_tells_of_another_database_is_never_overwritten(
-    found: dict[str, object], declaration: dict[str, object], words: str
+    current: dict[str, object], declaration: dict[str, object], words: str
 ) -> None:
-    """The data is where it says; what differs is said in words, without any password."""
-    differing = config.differs(found, section(**declaration))
+    """The data is where the section says; the difference is reported without any password."""
+    differing = config.differs(current, section(**declaration))
     assert words in differing
     assert PASSWORD not in differing
-    assert merged({"database": found}, **declaration)["database"] == found
+    assert merged({"database": current}, **declaration)["database"] == current
 
 
 @pytest.mark.parametrize(
-    ("found", "declaration"),
+    ("current", "declaration"),
     [
         ({}, PGSQL),
         ({}, {}),
@@ -240,16 +252,16 @@ def test_a_section_that_tells_of_another_database_is_never_overwritten(
         (OF_PGSQL | {"pgsql_host": "db"}, PGSQL),
     ],
 )
-def test_the_same_database_differs_in_nothing(found: dict[str, object], declaration: dict[str, object]) -> None:
+def test_the_same_database_differs_in_nothing(current: dict[str, object], declaration: dict[str, object]) -> None:
     """However old releases wrote it down, and where nothing is written down yet."""
-    assert config.differs(found, section(**declaration)) == ""
+    assert config.differs(current, section(**declaration)) == ""
 
 
 @pytest.mark.parametrize("standing", ["0.9.5", "0.11.1", "0.99.0", ""])
 def test_the_configured_version_is_never_changed(standing: str) -> None:
     """Writing it without the migration is how other deployments lose data."""
-    found = {"system": {"configured_version": standing}}
-    assert merged(found)["system"]["configured_version"] == standing
+    current = {"system": {"configured_version": standing}}
+    assert merged(current)["system"]["configured_version"] == standing
 
 
 def test_merging_changes_nothing_that_it_was_given() -> None:
@@ -300,10 +312,10 @@ def test_a_version_stays_text(host: Path) -> None:
 
 
 def test_the_file_is_its_owners_alone(host: Path) -> None:
-    """It has the administrator's verifier, and nothing half-written stays beside it."""
+    """It has the administrator's verifier, and no temporary file stays."""
     Path(paths.BAIKAL_YAML).write_text("old: {}\n", encoding="utf-8")
     Path(paths.BAIKAL_YAML).chmod(0o666)
-    Path(paths.BAIKAL_YAML + ".new").write_text("interrupted", encoding="utf-8")
+    Path(paths.BAIKAL_YAML).with_name(".baikal.yaml.new").write_text("interrupted", encoding="utf-8")
     config.write(OWN)
     assert stat.S_IMODE(Path(paths.BAIKAL_YAML).stat().st_mode) == 0o600
     assert [path.name for path in Path(paths.CONFIG).iterdir()] == ["baikal.yaml"]
@@ -355,6 +367,6 @@ def test_a_file_that_is_damaged_is_named_with_the_remedy(host: Path, content: by
     assert host.is_dir()
     Path(paths.BAIKAL_YAML).write_bytes(content)
     with pytest.raises(
-        HostError, match=r"baikal\.yaml (can't be understood: .*|has \d+ bytes.*); restore it from a backup"
+        HostError, match=r"baikal\.yaml (can't be parsed: .*|has \d+ bytes.*); restore it from a backup"
     ):
         config.read()

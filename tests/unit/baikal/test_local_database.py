@@ -29,13 +29,13 @@ UNITS = {"mysql": "mariadb", "pgsql": "postgresql@15-main"}
 
 @pytest.fixture
 def server(host: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Have a server that lets Baïkal in once ``made`` is there; its clients write down what they are told."""
+    """Create a server that accepts Baïkal after the file ``made`` exists; its clients record their input."""
     for client in ("mariadb", "psql"):
-        place = host / "programs" / client
-        place.write_text(
+        path = host / "programs" / client
+        path.write_text(
             f'#!/bin/sh\necho "$0 $*" >> {host}/asked\ncat >> {host}/asked\n. {host}/answer\n', encoding="utf-8"
         )
-        place.chmod(0o755)
+        path.chmod(0o755)
     systemctl = host / "programs/systemctl"
     systemctl.write_text(
         f'#!/bin/sh\necho "$*" >> {host}/systemctl\n'
@@ -51,9 +51,9 @@ def server(host: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def declared(backend: str, **changed: object) -> DesiredState:
-    """Return what a machine with a server of its own is told."""
-    given = dataclasses.replace(settings(**changed), database=backend, database_host="local", database_name="my_dav")
-    return desired_state(given, (UNITS[backend], "php8.2-fpm", "nginx"))
+    """Return the desired state of a machine with its own server."""
+    values = dataclasses.replace(settings(**changed), database=backend, database_host="local", database_name="my_dav")
+    return desired_state(values, (UNITS[backend], "php8.2-fpm", "nginx"))
 
 
 def here(it: DesiredState) -> interface.Database:
@@ -63,11 +63,11 @@ def here(it: DesiredState) -> interface.Database:
 
 def taken(it: DesiredState) -> list[str]:
     """Take each step before the next is asked for, and return what they are."""
-    said = []
+    message = []
     for sentence, act in local_database.steps(it, here(it)):
-        said.append(sentence)
+        message.append(sentence)
         act()
-    return said
+    return message
 
 
 each_backend = pytest.mark.parametrize("backend", UNITS)
@@ -87,7 +87,7 @@ def test_database_and_account_are_made_by_the_servers_own_administrator(server: 
     """On a server that runs; a second run changes nothing."""
     assert (server / "running").exists()
     (sentence,) = taken(declared(backend))
-    assert sentence == f"have {here(declared(backend))}, and the account baikal for it"
+    assert sentence == f"create {here(declared(backend))}, and the account baikal for it"
     assert taken(declared(backend)) == []
 
 
@@ -105,7 +105,7 @@ def test_mariadbs_account_may_no_more_than_it_must(server: Path) -> None:
 
 
 def test_postgresqls_account_owns_its_database_and_can_do_nothing_else(server: Path) -> None:
-    """It can log in only when everything is done, and nobody else can connect."""
+    """It can log in only when everything is done, and no other account can connect."""
     taken(declared("pgsql"))
     asked = (server / "asked").read_text(encoding="utf-8")
     assert "psql --no-psqlrc" in asked
@@ -136,7 +136,7 @@ def test_a_look_at_a_server_that_is_down_guesses_nothing_of_what_is_on_it(server
 
 
 def refused(server: Path, backend: str, answer: str) -> str:
-    """Return what is said where the server's clients do what ``answer`` says."""
+    """Return the error if the server's clients run the script ``answer``."""
     (server / "answer").write_text(f"{answer}\n", encoding="utf-8")
     with pytest.raises(HostError) as caught:
         taken(declared(backend))
@@ -144,25 +144,25 @@ def refused(server: Path, backend: str, answer: str) -> str:
 
 
 @each_backend
-def test_what_the_server_refuses_is_said_in_its_own_words(server: Path, backend: str) -> None:
+def test_a_refusal_of_the_server_is_reported_in_its_own_words(server: Path, backend: str) -> None:
     """The last line, which has the reason."""
-    said = refused(server, backend, "echo hint >&2; echo 'ERROR: no room' >&2; exit 1")
-    assert said == "the database server of this machine refuses: ERROR: no room; fix that, and run again"
+    message = refused(server, backend, "echo hint >&2; echo 'ERROR: no room' >&2; exit 1")
+    assert message == "the database server on this machine refuses the request: ERROR: no room; fix that, and run again"
 
 
-def test_a_database_of_somebody_elses_is_not_taken(server: Path) -> None:
-    """It has an owner, whom a word of ours would lock out."""
-    said = refused(server, "pgsql", "echo paperless")
-    assert said.endswith("belongs to paperless; leave it to its owner, and give another database_name")
+def test_a_database_of_another_owner_is_refused(server: Path) -> None:
+    """A change of its owner would lock that account out."""
+    message = refused(server, "pgsql", "echo paperless")
+    assert message.endswith("belongs to paperless; set another database_name")
     assert "REVOKE" not in (server / "asked").read_text(encoding="utf-8")
 
 
 @each_backend
-def test_an_account_that_somebody_made_otherwise_is_told(server: Path, backend: str) -> None:
+def test_an_account_with_a_password_is_reported(server: Path, backend: str) -> None:
     """It is left as it is, with the two ways out."""
-    said = refused(server, backend, "true")
-    assert "lets baikal in only with a password" in said
-    assert 'or give its password, with database_host = "127.0.0.1"' in said
+    message = refused(server, backend, "true")
+    assert "requires a password from baikal" in message
+    assert 'or set its password and database_host = "127.0.0.1"' in message
 
 
 def test_a_server_that_cannot_start_is_named_with_where_the_reason_stands(server: Path) -> None:
@@ -170,7 +170,7 @@ def test_a_server_that_cannot_start_is_named_with_where_the_reason_stands(server
     (server / "running").unlink()
     (server / "start").write_text("echo 'Job failed.' >&2; exit 1\n", encoding="utf-8")
     with pytest.raises(
-        HostError, match=r"^mariadb can't be started \(Job failed\.\); journalctl -u mariadb tells why$"
+        HostError, match=r"^mariadb can't be started \(Job failed\.\); see journalctl -u mariadb for the reason$"
     ):
         taken(declared("mysql"))
 
@@ -178,7 +178,7 @@ def test_a_server_that_cannot_start_is_named_with_where_the_reason_stands(server
 def test_a_machine_whose_server_was_taken_away_says_so(server: Path) -> None:
     """No stack trace."""
     (server / "programs/psql").unlink()
-    with pytest.raises(HostError, match=r"^(psql|the database server of this machine)"):
+    with pytest.raises(HostError, match=r"^(psql|the database server on this machine)"):
         taken(declared("pgsql"))
 
 
@@ -196,7 +196,7 @@ def test_a_plan_on_a_fresh_machine_goes_as_far_as_can_be_seen(
     it = declared(backend, users=[user()])
     assert steps.pending(it) == [
         f"have Baïkal {it.version} serve",
-        f"have {here(it)}, and the account baikal for it",
+        f"create {here(it)}, and the account baikal for it",
         "bring what is in the database to what is declared",
     ]
     assert not (server / "asked").exists()

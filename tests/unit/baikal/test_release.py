@@ -114,8 +114,8 @@ def empty_zip(target: Path) -> Path:
 
 
 WRONG: dict[str, tuple[Callable[[Path], Path], str]] = {
-    "no zip": (text_file, "is no zip archive; give the release's zip, as the project publishes it"),
-    "truncated": (truncated, "is no zip archive"),
+    "no zip": (text_file, "is not a zip archive; use the release's zip as the project publishes it"),
+    "truncated": (truncated, "is not a zip archive"),
     "empty": (empty_zip, "it lacks baikal/Core/Distrib.php"),
     "out of the directory": (
         lambda target: release_zip(target, more={"baikal/../../etc/cron.d/x": ""}),
@@ -137,7 +137,7 @@ WRONG: dict[str, tuple[Callable[[Path], Path], str]] = {
     ),
     "another version": (
         lambda target: release_zip(target, "0.11.1"),
-        "is Baïkal 0.11.1, not 0.12.1; set baikal_version to 0.11.1, or give its zip",
+        "is Baïkal 0.11.1, not 0.12.1; set baikal_version to 0.11.1, or use another zip",
     ),
     "unknown version": (
         lambda target: release_zip(target, more={"baikal/Core/Distrib.php": "<?php\n"}),
@@ -164,7 +164,7 @@ def test_what_is_no_release_is_refused_and_leaves_nothing(host: Path, make: Call
 def test_a_wrong_checksum_is_refused_and_leaves_nothing(host: Path) -> None:
     """Both checksums are named, and not a byte was unpacked."""
     archive = release_zip(host / "baikal.zip")
-    with pytest.raises(ArchiveError, match=f"has the SHA-256 {sha256(archive)}, not {'0' * 64}: .*get it again"):
+    with pytest.raises(ArchiveError, match=f"has the SHA-256 {sha256(archive)}, not {'0' * 64}: .*download it again"):
         release.install(archive, VERSION, "0" * 64)
     assert standing() == []
 
@@ -185,28 +185,28 @@ def test_zip_of_a_known_release_must_be_the_official_one(host: Path, monkeypatch
         release.install(archive, VERSION, "")
     assert str(caught.value) == (
         f"baikal.zip is not the official zip of Baïkal {VERSION}: its SHA-256 is {sha256(archive)}, not {official}; "
-        f"get the official one, or if you want this zip, set baikal_sha256 to {sha256(archive)}"
+        f"use the official one, or, to use this zip, set baikal_sha256 to {sha256(archive)}"
     )
     assert standing() == []
     monkeypatch.setitem(known_releases.KNOWN_RELEASES, VERSION, sha256(archive))
     assert release.verify(archive, VERSION, "") == sha256(archive)
 
 
-def test_a_release_is_unpacked_with_modes_of_ours(host: Path) -> None:
-    """Everybody may read it, only its owner may change it, whatever zip and umask say."""
+def test_a_release_is_unpacked_with_our_modes(host: Path) -> None:
+    """All users may read it, only its owner may change it, with any modes in the zip and any umask."""
     archive = release_zip(host / "baikal.zip")
     previous = os.umask(0)
     try:
         release.install(archive, VERSION, sha256(archive))
     finally:
         os.umask(previous)
-    place = Path(paths.CODE) / VERSION
-    assert (place / "html/dav.php").read_text(encoding="utf-8") == "<?php // DAV\n"
-    assert (place / "Core/Resources/Db/SQLite/db.sql").read_bytes() == SCHEMA.read_bytes()
-    modes = {path.relative_to(place): stat.S_IMODE(path.stat().st_mode) for path in place.rglob("*")}
-    wrong = {path: oct(mode) for path, mode in modes.items() if mode != (0o755 if (place / path).is_dir() else 0o644)}
+    folder = Path(paths.CODE) / VERSION
+    assert (folder / "html/dav.php").read_text(encoding="utf-8") == "<?php // DAV\n"
+    assert (folder / "Core/Resources/Db/SQLite/db.sql").read_bytes() == SCHEMA.read_bytes()
+    modes = {path.relative_to(folder): stat.S_IMODE(path.stat().st_mode) for path in folder.rglob("*")}
+    wrong = {path: oct(mode) for path, mode in modes.items() if mode != (0o755 if (folder / path).is_dir() else 0o644)}
     assert wrong == {}
-    assert stat.S_IMODE(place.stat().st_mode) == 0o755
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o755
     assert standing() == [VERSION]
 
 
@@ -217,9 +217,9 @@ def test_a_strict_umask_doesnt_close_the_code_to_php(host: Path) -> None:
         installed(release_zip(host / "baikal.zip"))
     finally:
         os.umask(previous)
-    place = Path(paths.CODE) / VERSION
-    assert stat.S_IMODE((place / "html").stat().st_mode) == 0o755
-    assert stat.S_IMODE((place / "html/dav.php").stat().st_mode) == 0o644
+    folder = Path(paths.CODE) / VERSION
+    assert stat.S_IMODE((folder / "html").stat().st_mode) == 0o755
+    assert stat.S_IMODE((folder / "html/dav.php").stat().st_mode) == 0o644
 
 
 def test_an_installed_release_knows_its_archive(host: Path) -> None:
@@ -231,30 +231,30 @@ def test_an_installed_release_knows_its_archive(host: Path) -> None:
 
 
 EDITS: dict[str, Callable[[Path], object]] = {
-    "edited": lambda place: (place / "html/dav.php").write_text("<?php // other", encoding="utf-8"),
-    "edited to the same length": lambda place: (place / "html/dav.php").write_text("<?php // dav\n", encoding="utf-8"),
-    "removed": lambda place: (place / "vendor/autoload.php").unlink(),
-    "added": lambda place: (place / "html/shell.php").touch(),
-    "hidden": lambda place: (place / "html/.shell.php").touch(),
-    "opened": lambda place: (place / "html/dav.php").chmod(0o666),
-    "directory opened": lambda place: (place / "html").chmod(0o777),
-    "linked": lambda place: (place / "html/link").symlink_to("/etc/passwd"),
+    "edited": lambda folder: (folder / "html/dav.php").write_text("<?php // other", encoding="utf-8"),
+    "edited to the same length": lambda folder: (folder / "html/dav.php").write_text(
+        "<?php // dav\n", encoding="utf-8"
+    ),
+    "removed": lambda folder: (folder / "vendor/autoload.php").unlink(),
+    "added": lambda folder: (folder / "html/shell.php").touch(),
+    "hidden": lambda folder: (folder / "html/.shell.php").touch(),
+    "opened": lambda folder: (folder / "html/dav.php").chmod(0o666),
+    "directory opened": lambda folder: (folder / "html").chmod(0o777),
+    "linked": lambda folder: (folder / "html/link").symlink_to("/etc/passwd"),
 }
 
 
 @pytest.mark.parametrize("edit", EDITS.values(), ids=EDITS)
-def test_a_release_that_somebody_changed_no_longer_counts_as_installed(
-    host: Path, edit: Callable[[Path], object]
-) -> None:
-    """The next run installs it anew, and then it does."""
+def test_a_changed_release_no_longer_counts_as_installed(host: Path, edit: Callable[[Path], object]) -> None:
+    """The next run installs it again, and then it counts."""
     archive = release_zip(host / "baikal.zip")
     installed(archive)
-    place = Path(paths.CODE) / VERSION
-    for file in place.rglob("*.php"):  # installed a while ago
+    folder = Path(paths.CODE) / VERSION
+    for file in folder.rglob("*.php"):  # installed a while ago
         os.utime(file, (1_000_000_000, 1_000_000_000))
-    (place / release.TREE).write_text(release._tree(place) + "\n", encoding="ascii")
+    (folder / release.TREE).write_text(release._tree(folder) + "\n", encoding="ascii")
     assert release.standing(VERSION) == sha256(archive)
-    edit(place)
+    edit(folder)
     assert release.standing(VERSION) == ""
     installed(archive)
     assert release.standing(VERSION) == sha256(archive)
@@ -264,16 +264,16 @@ def test_copying_a_release_changes_nothing_about_it(host: Path) -> None:
     """As an image's layers are copied, with owners, modes and times."""
     archive = release_zip(host / "baikal.zip")
     installed(archive)
-    place = Path(paths.CODE) / VERSION
-    shutil.copytree(place, place.with_name("copy"))
-    shutil.rmtree(place)
-    place.with_name("copy").rename(place)
+    folder = Path(paths.CODE) / VERSION
+    shutil.copytree(folder, folder.with_name("copy"))
+    shutil.rmtree(folder)
+    folder.with_name("copy").rename(folder)
     assert release.standing(VERSION) == sha256(archive)
 
 
 @pytest.mark.parametrize("leftover", ["", f".{VERSION}.new", f".{VERSION}.old"])
 def test_installing_again_replaces_all_of_it(host: Path, leftover: str) -> None:
-    """What the new archive doesn't have is gone, and what a killed run left beside doesn't get into the release."""
+    """Files that the new archive lacks are gone, and leftovers of a killed run don't get into the release."""
     installed(release_zip(host / "one.zip", more={"baikal/html/old.php": "<?php\n"}))
     if leftover:
         (Path(paths.CODE) / leftover / "html").mkdir(parents=True)
@@ -331,7 +331,7 @@ def test_a_disk_that_fills_up_leaves_what_stands(host: Path, monkeypatch: pytest
 
 
 def test_the_current_release_is_switched_in_one_step(host: Path) -> None:
-    """The link leads to the version beside it, before and after, and a leftover is no hindrance."""
+    """The link points to a version in the same directory, before and after; a leftover doesn't prevent that."""
     assert host.is_dir()
     for version in ("0.11.1", VERSION):
         (Path(paths.CODE) / version).mkdir()
@@ -404,7 +404,7 @@ def server() -> Iterator[str]:
 
 
 def test_a_download_arrives_whole(server: str, tmp_path: Path) -> None:
-    """Under its name, with nothing beside it."""
+    """Under its name, without a temporary file."""
     release.download(f"{server}/whole", tmp_path / "baikal.zip")
     assert [(path.name, path.stat().st_size) for path in tmp_path.iterdir()] == [("baikal.zip", 1000)]
 
@@ -436,8 +436,8 @@ def test_half_a_download_is_not_taken_for_the_release(server: str, tmp_path: Pat
         fetch()
 
 
-def test_an_address_that_nobody_answers_leaves_nothing(tmp_path: Path) -> None:
-    """A refused connection is said as such."""
+def test_a_failed_download_leaves_no_file(tmp_path: Path) -> None:
+    """A refused connection is reported as such."""
     with pytest.raises(ArchiveError, match=r"can't be downloaded \(.*refused\)"):
         release.download("http://127.0.0.1:9/baikal.zip", tmp_path / "baikal.zip")
     assert list(tmp_path.iterdir()) == []

@@ -32,7 +32,7 @@ EVENT, CARD = "calendars/visitor/default/check.ics", "addressbooks/visitor/defau
 
 
 class Server(http.server.BaseHTTPRequestHandler):
-    """Answers as it is told, and remembers what it was asked."""
+    """Answers as configured, and records its requests."""
 
     protocol_version = "HTTP/1.1"
     answers: ClassVar[dict[str, tuple[int, bytes]]] = {}
@@ -102,22 +102,22 @@ def test_what_is_not_served_is_not_asked_for(server: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "status", "text", "said"),
+    ("method", "status", "text", "message"),
     [
         ("PROPFIND", 503, b"<p>no\n\ndatabase", "principals/visitor/ answers 503, not 207 (<p>no database)"),
         ("PUT", 507, b"x" * 1000, f"{EVENT} answers 507, not 201 ({'x' * 300})"),
-        ("GET", 200, b"another", f"{EVENT} gives another text than was stored there"),
+        ("GET", 200, b"another", f"{EVENT} returns another text than was stored"),
         ("DELETE", 403, b"", f"{EVENT} answers 403, not 204"),
     ],
 )
-def test_any_other_answer_is_told_with_what_was_asked(
-    server: str, method: str, status: int, text: bytes, said: str
+def test_any_other_answer_is_reported_with_its_request(
+    server: str, method: str, status: int, text: bytes, message: str
 ) -> None:
     """As one line, and not all of a long page."""
     Server.answers[method] = status, text
     with pytest.raises(HostError) as caught:
         make(server)
-    assert str(caught.value) == f"{method} /dav.php/{said}"
+    assert str(caught.value) == f"{method} /dav.php/{message}"
 
 
 def test_a_wrong_password_is_401(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,14 +128,14 @@ def test_a_wrong_password_is_401(server: str, monkeypatch: pytest.MonkeyPatch) -
     assert len(Server.asked) < 10
 
 
-def test_nobody_there_is_told() -> None:
+def test_a_server_that_does_not_answer_is_reported() -> None:
     """With the system's reason."""
     with pytest.raises(HostError, match=r"PROPFIND /dav\.php/principals/visitor/ gets no answer: .*refused"):
         make("http://127.0.0.1:1")
 
 
 def test_the_account_is_there_for_the_time_and_leaves_nothing(connection: Connection, host: Path) -> None:
-    """With a calendar and an address book, in the realm that is wanted; whatever happens meanwhile."""
+    """With a calendar and an address book, in the given realm; removed after any error in the block."""
     connection.execute("INSERT INTO users (username, digesta1) VALUES ('jo', 'x')")
     connection.commit()
     before = host / "before.sqlite"
@@ -167,7 +167,7 @@ def test_no_two_visitors_are_the_same(connection: Connection) -> None:
 def test_what_killed_runs_have_left_goes_and_what_others_use_stays(
     connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In a database that machines share, and nobody puts back; a name that only looks like one is somebody's."""
+    """In a shared database, which isn't rolled back. A name that only looks similar belongs to a user."""
     someone = f"{smoke_test.NAME}jo"
     connection.execute("INSERT INTO users (username, digesta1) VALUES (?, 'x')", (someone,))
     connection.commit()
@@ -176,7 +176,7 @@ def test_what_killed_runs_have_left_goes_and_what_others_use_stays(
         patch.setattr(time, "time", lambda: now - smoke_test.LIFE_S - 2)
         with smoke_test.temporary_user(here()) as killed:
             left = killed.name
-    smoke_test._bring(here(), smoke_test._account(left))
+    smoke_test._write(here(), smoke_test._account(left))
     with smoke_test.temporary_user(here()) as other:
         with smoke_test.temporary_user(here()) as mine:
             assert set(names(paths.SQLITE)) == {someone, left, other.name, mine.name}

@@ -118,7 +118,7 @@ def test_a_file_without_end_is_not_kept(name: str, *, link: bool) -> None:
         file.symlink_to("/dev/null")
     else:
         os.mkfifo(file)
-    with soon(), pytest.raises(HostError, match=rf"^{file} is not a file of its own"):
+    with soon(), pytest.raises(HostError, match=rf"^{file} must be a regular file, not a link"):
         staging.keep("import", database)
     assert list(Path(paths.BACKUPS).iterdir()) == []
 

@@ -453,7 +453,7 @@ def test_new_data_with_wrong_answers_is_rolled_back(it: Host) -> None:
     def finish() -> None:
         page.write_text(whole.replace("case 'GET':", "case 'GET': echo 'x';"), encoding="utf-8")
 
-    assert "check.ics gives another text than was stored there" in failed(lambda: it.upgrade(finish))
+    assert "check.ics returns another text than was stored" in failed(lambda: it.upgrade(finish))
 
 
 def test_a_failed_rollback_keeps_maintenance_on_and_names_the_kept_data(it: Host) -> None:

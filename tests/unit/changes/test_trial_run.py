@@ -206,7 +206,7 @@ def test_data_that_does_not_work_is_refused_with_the_reason(
             "case 'PUT': http_response_code(507); exit;",
             r"PUT /dav\.php/calendars/\S+ answers 507, not 201",
         ),
-        ("case 'GET':", "case 'GET': echo 'x';", r"check\.ics gives another text than was stored there"),
+        ("case 'GET':", "case 'GET': echo 'x';", r"check\.ics returns another text than was stored"),
         ("case 'DELETE':", "case 'DELETE': http_response_code(403); exit;", r"DELETE \S+\.ics answers 403, not 204"),
         ("'cards', 'add", "'nothing', 'add", r"PUT /dav\.php/addressbooks/\S+ answers \d+, not 201 .*nothing"),
     ],

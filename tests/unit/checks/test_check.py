@@ -112,12 +112,12 @@ def test_the_check_sends_requests_without_a_login(it: DesiredState, server: Serv
 @pytest.mark.parametrize(
     ("status", "reason"),
     [
-        (200, "the reason is in"),
-        (302, "the reason is in"),
+        (200, "for the reason"),
+        (302, "for the reason"),
         (502, "PHP is down"),
-        (503, "its database is away"),
-        (207, "the reason is in"),
-        (500, "the reason is in"),
+        (503, "its database is unavailable"),
+        (207, "for the reason"),
+        (500, "for the reason"),
     ],
 )
 def test_any_answer_but_401_is_a_failure(it: DesiredState, server: Server, status: int, reason: str) -> None:
@@ -125,7 +125,7 @@ def test_any_answer_but_401_is_a_failure(it: DesiredState, server: Server, statu
     server.statuses["/dav.php/"] = status
     finding = one(it, "answer")
     assert finding.status == FAILED
-    assert f"answers {status} to a stranger, not 401" in finding.message
+    assert f"answers an anonymous client with {status}, not 401" in finding.message
     assert reason in finding.remedy
     assert "/var/log/nginx/error.log" in finding.remedy
 
@@ -134,7 +134,7 @@ def test_maintenance_mode_is_reported(it: DesiredState, server: Server) -> None:
     """Not as one whose database is away; where it was interrupted, somebody has to know what it was."""
     server.statuses["/dav.php/"] = 503
     maintenance.on("upgrade")
-    assert "it is closed for maintenance (upgrade)" in one(it, "answer").remedy
+    assert "it is in maintenance mode (upgrade)" in one(it, "answer").remedy
 
 
 @pytest.mark.parametrize("status", [200, 302, 403])
@@ -194,7 +194,7 @@ def test_a_missing_database_is_a_failure(it: DesiredState) -> None:
     Path(paths.SQLITE).unlink()
     finding = one(it, "database")
     assert finding.status == FAILED
-    assert "is not there" in finding.message
+    assert "does not exist" in finding.message
 
 
 def test_without_data_the_declared_database_server_is_checked(
@@ -207,7 +207,7 @@ def test_without_data_the_declared_database_server_is_checked(
     served = dataclasses.replace(it, database=declared(**settings).database)
     Path(paths.BAIKAL_YAML).unlink()
     finding = one(served, "database")
-    assert (finding.status, "elsewhere/baikal.sqlite is not there" in finding.message) == (FAILED, True)
+    assert (finding.status, "elsewhere/baikal.sqlite does not exist" in finding.message) == (FAILED, True)
     Path(paths.BAIKAL_YAML).write_text("database: {backend: sqlite}\n", encoding="utf-8")
     assert one(served, "database").message == "has 0 accounts"
 

@@ -299,7 +299,7 @@ def test_a_damaged_configuration_stops_everything(host: Path) -> None:
     bring(declared())
     Path(paths.BAIKAL_YAML).write_text("system: [", encoding="utf-8")
     before = tree(host)
-    with pytest.raises(HostError, match=r"baikal\.yaml can't be understood"):
+    with pytest.raises(HostError, match=r"baikal\.yaml can't be parsed"):
         bring(declared(timezone="Europe/Paris"))
     assert tree(host) == before
 
@@ -412,7 +412,7 @@ def test_a_link_in_place_of_data_is_not_followed(host: Path) -> None:
     os.chown(outside, 65534, 65534)
     Path(paths.INSTALL_DISABLED).unlink()
     Path(paths.INSTALL_DISABLED).symlink_to(outside)
-    with pytest.raises(HostError, match="put the data itself there"):
+    with pytest.raises(HostError, match="put the file itself there"):
         bring(declared())
     assert (outside.stat().st_uid, stat.S_IMODE(outside.stat().st_mode)) == (65534, 0o644)
 

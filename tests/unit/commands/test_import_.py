@@ -332,11 +332,11 @@ def test_a_path_out_of_the_installation_is_not_followed(host: Path) -> None:
         ),
         (
             lambda old: old.yaml.write_text("system: [", encoding="utf-8"),
-            r"baikal\.yaml can't be understood: .*; restore it from a backup",
+            r"baikal\.yaml can't be parsed: .*; restore it from a backup",
         ),
-        (lambda old: old.yaml.write_bytes(b"\xff\xfe"), r"baikal\.yaml can't be understood"),
-        (lambda old: old.yaml.write_text("- a\n", encoding="utf-8"), r"baikal\.yaml can't be understood"),
-        (lambda old: old.yaml.write_text("system: a\n", encoding="utf-8"), r"baikal\.yaml can't be understood"),
+        (lambda old: old.yaml.write_bytes(b"\xff\xfe"), r"baikal\.yaml can't be parsed"),
+        (lambda old: old.yaml.write_text("- a\n", encoding="utf-8"), r"baikal\.yaml can't be parsed"),
+        (lambda old: old.yaml.write_text("system: a\n", encoding="utf-8"), r"baikal\.yaml can't be parsed"),
         (
             lambda old: old.yaml.write_text("system: {}\n", encoding="utf-8"),
             "no configured_version: .* never finished",
@@ -423,7 +423,7 @@ def test_data_of_a_running_container_is_not_replaced(old: OldInstallation) -> No
     """It holds its lock for as long as it runs."""
     with Path(paths.SERVING).open("w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        assert refusal(old) == "a container serves this data right now; stop it, import, and start it again"
+        assert refusal(old) == "a container is serving this data; stop it, import, and start it again"
     move_in(old)
 
 

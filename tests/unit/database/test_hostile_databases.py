@@ -15,7 +15,6 @@ import pytest
 import yaml
 
 from baikalctl import paths
-from baikalctl.backup import lease
 from baikalctl.baikal import applied_passwords, config, current_database, health, release
 from baikalctl.changes import staging, steps
 from baikalctl.checks import check
@@ -58,9 +57,9 @@ def deployed(host: Path, release_standing: Path) -> DesiredState:
 
 def with_database(**section: object) -> None:
     """Have PHP's account write another database section."""
-    found = config.read()
-    found["database"] = {**found["database"], **section}
-    config.write(found)
+    rows = config.read()
+    rows["database"] = {**rows["database"], **section}
+    config.write(rows)
 
 
 @pytest.mark.parametrize(
@@ -84,7 +83,7 @@ def with_database(**section: object) -> None:
     ],
 )
 def test_an_option_that_we_do_not_write_is_named(prefix: str, host: str, named: str) -> None:
-    """Whatever library would read it: libpq loads what its sslkey names as a program."""
+    """With any library that reads it: libpq loads what its sslkey names as a program."""
     with pytest.raises(HostError, match=r"baikal\.yaml has .* not allowed") as caught:
         Address.of({f"{prefix}_host": host}, prefix)
     assert named in str(caught.value)
@@ -121,21 +120,21 @@ def test_what_we_write_ourselves_is_allowed(host: Path, backend: str, tls: str) 
 
 def test_libpq_gets_nothing_that_it_loads_or_looks_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """The options that we write ourselves are set last, so that none of the yaml's can take their place."""
-    given: dict[str, Any] = {}
+    values: dict[str, Any] = {}
 
     class Psycopg2:
         Error = ValueError
 
         @staticmethod
         def connect(**options: object) -> None:
-            given.update(options)
+            values.update(options)
             raise ValueError
 
     monkeypatch.setattr(driver, "load_driver", lambda *_: Psycopg2)
     with pytest.raises(HostError, match="can't be reached"):
         registry.of({"backend": "pgsql", "pgsql_host": "db;port=1;sslmode=require", "pgsql_dbname": "b"}).connect()
-    assert given["sslkey"] == given["sslcert"] == given["passfile"] == "/nonexistent"
-    assert set(given) <= {
+    assert values["sslkey"] == values["sslcert"] == values["passfile"] == "/nonexistent"
+    assert set(values) <= {
         *("host", "port", "dbname", "user", "password", "sslmode", "connect_timeout", "client_encoding"),
         *("sslkey", "sslcert", "passfile", "gssencmode"),
     }
@@ -178,9 +177,11 @@ def test_all_of_a_servers_section_counts(host: Path, key: str, value: str) -> No
     assert host.is_dir()
     Path(paths.DATABASE_PASSWORD).write_text("s3cret\n", encoding="ascii")
     it = declared(**SERVER, database="mysql")
-    found: config.Configuration = {"database": {**current_database.section(it), key: value}}
-    with pytest.raises(HostError, match=rf"another database\.{key} than is declared; run baikalctl apply") as caught:
-        current_database.compared(current_database.section(it), found)
+    rows: config.Configuration = {"database": {**current_database.section(it), key: value}}
+    with pytest.raises(
+        HostError, match=rf"database\.{key} in .* differs from the settings; run baikalctl apply"
+    ) as caught:
+        current_database.compared(current_database.section(it), rows)
     assert "s3cret" not in str(caught.value)
 
 
@@ -288,10 +289,10 @@ def connected(port: int, *, tls: bool) -> None:
 
 
 def test_without_tls_a_server_gets_nothing_where_the_settings_want_it() -> None:
-    """Not even the account's name: PyMySQL itself would go on in clear text."""
+    """Not even the account's name is sent: PyMySQL itself would continue in clear text."""
     with (
         serving(BASIC | PLUGIN_AUTH) as server,
-        pytest.raises(HostError, match="offers no TLS, which the settings want"),
+        pytest.raises(HostError, match="offers no TLS, which the settings require"),
     ):
         connected(server.port, tls=True)
     assert server.received == b""
@@ -299,7 +300,7 @@ def test_without_tls_a_server_gets_nothing_where_the_settings_want_it() -> None:
 
 @pytest.mark.parametrize("plugin", [b"mysql_clear_password", b"dialog", b"mysql_old_password"])
 def test_a_server_that_asks_for_the_password_in_clear_text_does_not_get_it(plugin: bytes) -> None:
-    """Whatever is declared."""
+    """With any settings."""
     with serving(BASIC | PLUGIN_AUTH, plugin) as server, pytest.raises(HostError, match="in an unsafe way"):
         connected(server.port, tls=False)
     assert b"s3cret" not in server.received
@@ -318,7 +319,7 @@ def test_a_damaged_yaml_is_no_reason_to_look_elsewhere(deployed: DesiredState) -
     Path(paths.BAIKAL_YAML).write_text(yaml.safe_dump(["broken"]), encoding="utf-8")
     data = health.look(deployed)
     assert (data.unreadable, data.accounts) == ("", 0)
-    assert "can't be understood" in data.unknown
+    assert "can't be parsed" in data.unknown
 
 
 TRAVERSAL = (
@@ -335,12 +336,12 @@ TRAVERSAL = (
 @pytest.mark.parametrize("version", TRAVERSAL)
 def test_a_version_that_is_none_is_no_directory(deployed: DesiredState, version: str) -> None:
     """It comes from baikal.yaml, which PHP's account writes, or from a database, and names a directory of root's."""
-    found = config.read()
-    found["system"]["configured_version"] = version
-    Path(paths.BAIKAL_YAML).write_text(yaml.safe_dump(found), encoding="utf-8")
+    rows = config.read()
+    rows["system"]["configured_version"] = version
+    Path(paths.BAIKAL_YAML).write_text(yaml.safe_dump(rows), encoding="utf-8")
     with pytest.raises(HostError, match=r"configured_version is not a version|has a very long value"):
         config.read()
-    with pytest.raises(HostError, match="is no version of Baïkal"):
+    with pytest.raises(HostError, match="is not a version of Baïkal"):
         release.activate(version)
     with pytest.raises(HostError, match="can't be part of a file's name"):
         staging.keep(f"upgrade-{version}/..", here())
@@ -372,23 +373,6 @@ def test_notes_of_a_shared_database_are_read_as_what_they_should_be(noted: str) 
     assert applied_passwords.all_of(Shared(Path("x")), {"": "own"}) == {"": "own"}
 
 
-@pytest.mark.parametrize(
-    ("row", "told"),
-    [
-        ('{"at": 1e300, "done": false, "by": "x"}', (False, 0.0, "x")),
-        ('{"at": NaN, "done": false}', (False, 0.0, "another machine")),
-        ('{"at": -1, "done": 1}', (False, 0.0, "another machine")),
-        ('{"done": true, "by": "\\u001b[2J"}', (True, 0.0, "another machine")),
-        ("[]", (False, 0.0, "another machine")),
-        ("[" * 10_000, (False, 0.0, "another machine")),
-    ],
-)
-def test_rows_of_jobs_hold_no_backup_up(row: str, told: tuple[bool, float, str]) -> None:
-    """A machine that is at work until the end of time is taken for dead."""
-    found = lease._understood(row)
-    assert (found["done"], found["at"], found["by"]) == told
-
-
 @pytest.mark.parametrize("kind", ["Trigger", "table", "x"])
 def test_what_a_statement_does_counts_and_not_what_it_is_called(deployed: DesiredState, kind: str) -> None:
     """SQLite believes the statement alone."""
@@ -416,7 +400,7 @@ def test_a_folder_of_any_depth_is_removed(host: Path) -> None:
     assert not top.exists()
 
 
-def test_a_trigger_under_a_name_of_ours_is_replaced(deployed: DesiredState) -> None:
+def test_a_trigger_with_one_of_our_names_is_replaced(deployed: DesiredState) -> None:
     """What it does is another's; text that SQLite has rewritten with quotation marks is left alone."""
     name = sync_triggers.TOKEN
     with contextlib.closing(sqlite3.connect(paths.SQLITE)) as connection:

@@ -26,7 +26,7 @@ def test_a_new_database_has_baikals_tables(connection: sqlite_file.Connection) -
 
 
 def test_a_new_database_is_its_owners_alone(host: Path) -> None:
-    """Nobody else can read it, and nothing half-made stays beside it."""
+    """Only its owner can read it, and no temporary file stays."""
     assert host.is_dir()
     here().create(VERSION)
     assert stat.S_IMODE(Path(paths.SQLITE).stat().st_mode) == 0o600
@@ -47,10 +47,10 @@ def test_a_schema_that_fails_leaves_no_database(host: Path) -> None:
     assert Path(paths.SQLITE).exists()
 
 
-def test_what_an_interrupted_run_left_beside_is_no_hindrance(host: Path) -> None:
+def test_leftovers_of_an_interrupted_run_do_not_prevent_the_next(host: Path) -> None:
     """Half a database under the temporary name is thrown away."""
     assert host.is_dir()
-    Path(paths.SQLITE + ".new").write_bytes(b"half")
+    Path(paths.SQLITE).with_name(".db.sqlite.new").write_bytes(b"half")
     here().create(VERSION)
     with contextlib.closing(here().connect()) as opened:
         assert interface.first_number(opened, "SELECT count(*) FROM users") == 0
@@ -59,13 +59,13 @@ def test_what_an_interrupted_run_left_beside_is_no_hindrance(host: Path) -> None
 def test_a_database_that_is_not_there_is_not_made_by_looking(host: Path) -> None:
     """SQLite would make an empty one, and Baïkal would answer 500 from then on."""
     assert host.is_dir()
-    with pytest.raises(HostError, match=r"db\.sqlite is not there"):
+    with pytest.raises(HostError, match=r"db\.sqlite does not exist"):
         here().connect()
     assert not Path(paths.SQLITE).exists()
 
 
 @pytest.mark.parametrize(
-    "content", [b"this is no database, whatever its name says" * 100, b"SQLite format 3\0" + b"\xff" * 4096]
+    "content", [b"this is not a database, in spite of its name" * 100, b"SQLite format 3\0" + b"\xff" * 4096]
 )
 def test_a_damaged_database_asks_for_a_backup(host: Path, content: bytes) -> None:
     """The sentence names the file and the remedy."""
@@ -84,7 +84,7 @@ def test_reading_changes_nothing(connection: sqlite_file.Connection) -> None:
             reader.execute("INSERT INTO users (username, digesta1) VALUES ('x', 'x')")
 
 
-def test_what_is_missing_for_speed_is_said_and_then_done(connection: sqlite_file.Connection) -> None:
+def test_missing_tuning_is_reported_and_then_added(connection: sqlite_file.Connection) -> None:
     """Baïkal's schema lacks every one of our indexes and triggers, and the write-ahead log; a second look finds nothing."""
     missing = here().missing_tuning(connection)
     triggers = [f"trigger {name}" for name in sync_triggers.SQLITE]
@@ -131,7 +131,7 @@ def test_old_data_with_duplicates_can_be_tuned(connection: sqlite_file.Connectio
     assert here().missing_tuning(connection) == []
 
 
-def test_readers_go_on_while_somebody_writes(connection: sqlite_file.Connection) -> None:
+def test_reads_continue_during_a_write(connection: sqlite_file.Connection) -> None:
     """That is what the write-ahead log is for; and nothing acknowledged is lost when the power goes."""
     here().tune(connection)
     (synchronous,) = connection.execute("PRAGMA synchronous").fetchone()
@@ -142,7 +142,7 @@ def test_readers_go_on_while_somebody_writes(connection: sqlite_file.Connection)
 
 
 def test_the_journal_is_switched_when_others_let_go(connection: sqlite_file.Connection) -> None:
-    """SQLite gives up at once while somebody else reads; we wait."""
+    """SQLite fails at once while another connection reads; we wait."""
     held, release = threading.Event(), threading.Event()
 
     def read_for_a_while() -> None:
@@ -161,7 +161,7 @@ def test_the_journal_is_switched_when_others_let_go(connection: sqlite_file.Conn
     assert sqlite._journal_mode(connection) == "wal"
 
 
-def test_a_journal_that_cannot_be_switched_is_said(
+def test_a_journal_that_cannot_be_switched_is_an_error(
     connection: sqlite_file.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After its patience the sentence says to run again."""
@@ -171,7 +171,7 @@ def test_a_journal_that_cannot_be_switched_is_said(
         connection.execute("PRAGMA busy_timeout = 10")
         start = time.monotonic()
         with pytest.raises(
-            HostError, match=r"can't be switched to its write-ahead log .*run again when it is less busy"
+            HostError, match=r"write-ahead log of the database can't be turned on .*run again when it is less busy"
         ):
             sqlite._set_wal(connection)
         assert time.monotonic() - start < 2
@@ -195,10 +195,10 @@ def test_damage_in_the_middle_is_found(connection: sqlite_file.Connection) -> No
     file.write_bytes(content)
     with contextlib.closing(here().connect()) as opened:
         try:
-            found = here().integrity(opened)
+            result = here().integrity(opened)
         except sqlite3.DatabaseError as error:
-            found = str(error)
-    assert found
+            result = str(error)
+    assert result
 
 
 def test_a_copy_has_everything_that_was_committed(connection: sqlite_file.Connection, tmp_path: Path) -> None:
@@ -209,7 +209,7 @@ def test_a_copy_has_everything_that_was_committed(connection: sqlite_file.Connec
     copy = tmp_path / "copy.sqlite"
     sqlite.save_copy(connection, copy)
     assert stat.S_IMODE(copy.stat().st_mode) == 0o600
-    assert not (tmp_path / "copy.sqlite.new").exists()
+    assert not (tmp_path / ".copy.sqlite.new").exists()
     with contextlib.closing(sqlite.Sqlite(copy).connect()) as opened:
         assert opened.execute("SELECT username FROM users").fetchall() == [("jo",)]
         assert here().integrity(opened) == ""

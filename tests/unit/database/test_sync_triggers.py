@@ -1,4 +1,4 @@
-"""The numbers of changes on SQLite: whatever sabre/dav's statements come between, a client that syncs is told of all."""
+"""Sync tokens on SQLite: in any order of sabre/dav's statements, a client that syncs gets all changes."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def token(connection: Connection) -> int:
 
 
 def changes(connection: Connection, since: int) -> tuple[list[str], int]:
-    """Return what a client is told, and the number that it comes back with: sabre/dav's ``getChangesForCalendar``."""
+    """Return the changes and the next token that a client gets: sabre/dav's ``getChangesForCalendar``."""
     query = "SELECT uri, synctoken FROM calendarchanges WHERE synctoken >= ? AND calendarid = 1 ORDER BY synctoken"
     rows = connection.execute(query, (since,)).fetchall()
     return [uri for uri, _ in rows], max([since, *(number + 1 for _, number in rows)])
@@ -70,12 +70,12 @@ def test_one_change_after_the_other_has_the_numbers_that_baikal_gives_them(calen
     assert changes(calendar, FIRST + 2) == (["c"], FIRST + 3)
 
 
-def test_a_client_that_syncs_between_two_changes_is_told_of_the_second(calendar: Connection) -> None:
+def test_a_client_that_syncs_between_two_changes_gets_the_second(calendar: Connection) -> None:
     """Two writers have noted their changes before either has raised the number."""
     note(calendar, "a")
-    told, number = changes(calendar, FIRST)
+    first, number = changes(calendar, FIRST)
     note(calendar, "b")
-    assert told == ["a"]
+    assert first == ["a"]
     assert changes(calendar, number)[0] == ["b"]
     count(calendar)
     count(calendar)
@@ -86,7 +86,7 @@ def test_a_client_that_syncs_between_two_changes_is_told_of_the_second(calendar:
 
 
 def test_a_client_that_takes_the_calendars_number_misses_nothing_afterwards(calendar: Connection) -> None:
-    """At whatever moment it looked."""
+    """At any moment of its sync."""
     steps: list[Callable[[], None]] = [
         partial(note, calendar, "a"),
         partial(note, calendar, "b"),
@@ -99,8 +99,8 @@ def test_a_client_that_takes_the_calendars_number_misses_nothing_afterwards(cale
         assert later in changes(calendar, number)[0]
 
 
-def test_a_writer_that_died_between_its_statements_holds_nobody_up(calendar: Connection) -> None:
-    """The next one brings the calendar's number above both changes, so that clients see by it that there is something."""
+def test_a_writer_that_died_between_its_statements_blocks_no_other(calendar: Connection) -> None:
+    """The next one sets the calendar's token above both changes, so that clients see that there are changes."""
     note(calendar, "a")
     note(calendar, "b")
     count(calendar)
@@ -116,7 +116,7 @@ def test_calendars_are_numbered_each_by_itself(calendar: Connection) -> None:
 
 
 def test_without_the_triggers_the_second_change_is_missed(calendar: Connection) -> None:
-    """What they are for; if this fails, sabre/dav's statements are told wrongly here."""
+    """The reason for the triggers; if this fails, the copies of sabre/dav's statements in this test are wrong."""
     for name in sync_triggers.SQLITE:
         calendar.execute(f"DROP TRIGGER {name}")
     note(calendar, "a")

@@ -136,20 +136,20 @@ def test_what_servers_want_a_value_for_gets_the_one_that_they_have(source: Path)
 
 
 @pytest.mark.parametrize(
-    ("kind", "said"),
+    ("kind", "reason"),
     [
         ("bytes that are none", r"calendarobjects, id 11 \(2\.ics\) can't be stored in that database: .*utf-8"),
         (
             "zeros",
-            r"calendarobjects, id 17 \(4\.ics\) can't be stored in that database: it has a zero byte; mend or delete",
+            r"calendarobjects, id 17 \(4\.ics\) can't be stored in that database: it has a zero byte; fix or delete",
         ),
     ],
 )
-def test_a_value_that_is_no_text_is_named_where_only_text_can_be(source: Path, kind: str, said: str) -> None:
+def test_a_value_that_is_no_text_is_named_where_only_text_can_be(source: Path, kind: str, reason: str) -> None:
     """By its table, id and address."""
     others = ", ".join(str(3 * number + 5) for number, name in enumerate(EVERY_KIND) if name != kind)
     change(source, f"DELETE FROM calendarobjects WHERE id IN ({others})")  # noqa: S608 - our own numbers
-    with pytest.raises(HostError, match=said):
+    with pytest.raises(HostError, match=reason):
         copied(source, transfer.PostgresqlValues())
 
 
@@ -161,7 +161,7 @@ def test_a_row_that_is_refused_is_named_among_many(source: Path) -> None:
     )
     assert strict != whole
     change(source, "UPDATE calendarobjects SET lastmodified = 3000000000 WHERE id = 14")
-    with pytest.raises(HostError, match=r"calendarobjects, id 14 \(3\.ics\) can't be stored .*: CHECK .*; mend"):
+    with pytest.raises(HostError, match=r"calendarobjects, id 14 \(3\.ics\) can't be stored .*: CHECK .*; fix"):
         copied(source, transfer.SqliteValues(), strict)
 
 
@@ -179,7 +179,7 @@ def test_what_the_tables_have_not_is_not_left_behind(source: Path, statement: st
     """Data of a newer release: nothing is lost without a word."""
     change(source, statement)
     with pytest.raises(
-        HostError, match=r"has what the tables of this release haven't \(no such .*colour.*\); use the rel"
+        HostError, match=r"tables of this release lack columns of the data \(no such .*colour.*\); use the rel"
     ):
         loaded(source)
     assert not source.with_name("target.sqlite").exists()
@@ -211,7 +211,7 @@ def test_a_file_that_is_read_is_not_written_to(source: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("statement", "said"),
+    ("statement", "reason"),
     [
         ("UPDATE calendarobjects SET etag = 'other' WHERE id = 8", "calendarobjects, id 8 (1.ics) has another etag"),
         ("UPDATE calendars SET synctoken = 48", "calendars, id 9 has another synctoken"),
@@ -222,20 +222,20 @@ def test_a_file_that_is_read_is_not_written_to(source: Path) -> None:
         ("UPDATE principals SET displayname = NULL", "principals, id 4 (principals/jo) has another displayname"),
         ("UPDATE principals SET email = ''", "principals, id 4 (principals/jo) has another email"),
         ("UPDATE calendarobjects SET firstoccurence = 5", "calendarobjects, id 5 (0.ics) has another firstoccurence"),
-        ("DELETE FROM principals", "principals, id 4 (principals/jo) is in one of them alone"),
+        ("DELETE FROM principals", "principals, id 4 (principals/jo) is in only one of them"),
         (
             "INSERT INTO users (id, username, digesta1) VALUES (1, 'new', 'x')",
-            "users, id 1 (new) is in one of them alone",
+            "users, id 1 (new) is in only one of them",
         ),
         ("DROP TABLE cards", "cards: no such table: cards"),
         ("ALTER TABLE cards RENAME COLUMN etag TO tag", "cards: no such column: etag"),
     ],
 )
-def test_each_kind_of_difference_is_found_and_told(source: Path, statement: str, said: str) -> None:
+def test_each_kind_of_difference_is_reported(source: Path, statement: str, reason: str) -> None:
     """The first one, by the row that it is in."""
     target = loaded(source)
     change(target, statement)
-    assert transfer.difference(source, target) == said
+    assert transfer.difference(source, target) == reason
 
 
 @pytest.mark.parametrize(
@@ -258,12 +258,12 @@ def test_what_databases_only_keep_differently_is_no_difference(source: Path, sta
 def test_what_a_server_gives_is_written_with_every_row_and_column(source: Path, host: Path) -> None:
     """Also what the current release's tables haven't, or want a value for; and "007" is no number."""
     target = host / "snapshot.sqlite"
-    given: list[tuple[str, list[str], list[tuple[object, ...]]]] = [
+    raw: list[tuple[str, list[str], list[tuple[object, ...]]]] = [
         ("propertystorage", ["id", "path", "name", "valuetype", "value"], [(1, "p", "n", 1, b"007")]),
         ("users", ["id", "username", "digesta1", "colour"], [(2, memoryview("jö".encode()), None, "red")]),
         ("colours", ["id", "name"], [(1, b"\xff")]),
     ]
-    transfer.write(target, given)
+    transfer.write(target, raw)
     assert rows(target, "SELECT value, typeof(value) FROM propertystorage") == [(b"007", "blob")]
     assert rows(target, "SELECT id, username, digesta1, colour FROM users") == [(2, "jö", None, "red")]
     assert rows(target, "SELECT id, name FROM colours") == [(1, b"\xff")]

@@ -33,7 +33,7 @@ SHORT = Limits(seconds=20, cpu_s=1, memory=64 * MIB, answer=1000)
 
 
 @pytest.fixture
-def nobody(monkeypatch: pytest.MonkeyPatch) -> pwd.struct_passwd:
+def unprivileged(monkeypatch: pytest.MonkeyPatch) -> pwd.struct_passwd:
     """Have the data belong to another account than root."""
     monkeypatch.setattr(paths, "USER", "nobody")
     return pwd.getpwnam("nobody")
@@ -48,9 +48,9 @@ def open_to_all() -> Iterator[Path]:
 
 
 @as_root
-def test_real_effective_and_saved_ids_are_the_owners(nobody: pwd.struct_passwd) -> None:
+def test_real_effective_and_saved_ids_are_the_owners(unprivileged: pwd.struct_passwd) -> None:
     """And there are no other groups and no capabilities, so nothing gives root back."""
-    found: list[Any] = confined(
+    names: list[Any] = confined(
         lambda: [
             os.getresuid(),
             os.getresgid(),
@@ -58,8 +58,8 @@ def test_real_effective_and_saved_ids_are_the_owners(nobody: pwd.struct_passwd) 
             [line for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines() if "Cap" in line],
         ]
     )
-    assert found[:3] == [[nobody.pw_uid] * 3, [nobody.pw_gid] * 3, []]
-    capabilities = {name: int(value, 16) for name, value in (line.split() for line in found[3])}
+    assert names[:3] == [[unprivileged.pw_uid] * 3, [unprivileged.pw_gid] * 3, []]
+    capabilities = {name: int(value, 16) for name, value in (line.split() for line in names[3])}
     assert {name: value for name, value in capabilities.items() if name != "CapBnd:"} == dict.fromkeys(
         ("CapInh:", "CapPrm:", "CapEff:", "CapAmb:"), 0
     )
@@ -68,9 +68,9 @@ def test_real_effective_and_saved_ids_are_the_owners(nobody: pwd.struct_passwd) 
 
 @as_root
 @pytest.mark.parametrize("way", ["setuid", "setresuid", "seteuid", "setgroups", "native"])
-def test_root_cannot_be_taken_back(nobody: pwd.struct_passwd, way: str) -> None:
+def test_root_cannot_be_regained(unprivileged: pwd.struct_passwd, way: str) -> None:
     """Not by Python, and not by a library that calls the kernel itself."""
-    assert nobody.pw_uid
+    assert unprivileged.pw_uid
 
     def attempt() -> list[int]:
         ways: dict[str, Callable[[], object]] = {
@@ -84,11 +84,11 @@ def test_root_cannot_be_taken_back(nobody: pwd.struct_passwd, way: str) -> None:
             ways[way]()
         return [*os.getresuid(), *os.getgroups()]
 
-    assert confined(attempt) == [nobody.pw_uid] * 3
+    assert confined(attempt) == [unprivileged.pw_uid] * 3
 
 
 @as_root
-def test_a_library_that_was_loaded_cannot_write_as_root(nobody: pwd.struct_passwd, open_to_all: Path) -> None:
+def test_a_library_that_was_loaded_cannot_write_as_root(unprivileged: pwd.struct_passwd, open_to_all: Path) -> None:
     """The escalation of an earlier version: a library's constructor took root back and wrote a file of root's."""
     source, library, target = (open_to_all / name for name in ("evil.c", "evil.so", "pwned"))
     source.write_text(
@@ -99,13 +99,13 @@ def test_a_library_that_was_loaded_cannot_write_as_root(nobody: pwd.struct_passw
     )
     subprocess.run(["cc", "-w", "-shared", "-fPIC", "-o", library, source], check=True)
     confined(lambda: ctypes.CDLL(str(library)) and None)
-    assert target.stat().st_uid == nobody.pw_uid, "the constructor ran, without root's rights"
+    assert target.stat().st_uid == unprivileged.pw_uid, "the constructor ran, without root's rights"
 
 
 @as_root
-def test_a_link_to_a_secret_leads_nowhere(nobody: pwd.struct_passwd, open_to_all: Path) -> None:
+def test_a_link_to_a_secret_leads_nowhere(unprivileged: pwd.struct_passwd, open_to_all: Path) -> None:
     """The child may read only what its account may."""
-    assert nobody.pw_uid
+    assert unprivileged.pw_uid
     secret = open_to_all / "secret"
     secret.touch(mode=0o600)
     with pytest.raises(PermissionError, match="Permission denied"):
@@ -113,9 +113,9 @@ def test_a_link_to_a_secret_leads_nowhere(nobody: pwd.struct_passwd, open_to_all
 
 
 @as_root
-def test_another_account_can_be_named(nobody: pwd.struct_passwd) -> None:
+def test_another_account_can_be_named(unprivileged: pwd.struct_passwd) -> None:
     """A mail queue belongs to another one than the data."""
-    assert confined(os.getuid, account="daemon") == pwd.getpwnam("daemon").pw_uid != nobody.pw_uid
+    assert confined(os.getuid, account="daemon") == pwd.getpwnam("daemon").pw_uid != unprivileged.pw_uid
 
 
 @as_root
@@ -129,8 +129,8 @@ def test_without_privileges_the_account_stays(monkeypatch: pytest.MonkeyPatch) -
     """In a container that runs as the owner, the child has the same limits and the same account."""
     monkeypatch.setattr(boundary, "privileged", lambda: False)
     monkeypatch.setattr(paths, "USER", "no-such-account")
-    found = confined(lambda: [*os.getresuid(), resource.getrlimit(resource.RLIMIT_CPU)[0], _no_new_privileges()], SHORT)
-    assert found == [*os.getresuid(), 1, 1]
+    names = confined(lambda: [*os.getresuid(), resource.getrlimit(resource.RLIMIT_CPU)[0], _no_new_privileges()], SHORT)
+    assert names == [*os.getresuid(), 1, 1]
 
 
 def _no_new_privileges() -> int:
@@ -176,12 +176,12 @@ def _forever() -> None:
 @pytest.mark.parametrize(
     ("function", "message"),
     [
-        (lambda: [0] * (1 << 28), "needs more memory than is allowed"),
+        (lambda: [0] * (1 << 28), "needs more memory than allowed"),
         (_forever, "more than 1 seconds of processor time"),
-        (lambda: "x" * 2000, "larger than is allowed"),
+        (lambda: "x" * 2000, "larger than allowed"),
         (lambda: os._exit(0), "ended without an answer"),
         (lambda: os.kill(os.getpid(), signal.SIGSEGV), "ended without an answer"),
-        (object, "can't be passed on"),
+        (object, "result can't be sent"),
         (lambda: 1 / 0, r"failed unexpectedly \(ZeroDivisionError: division by zero\)"),
         (lambda: _deep(0), "nested too deeply"),
     ],
@@ -197,7 +197,7 @@ def _deep(level: int) -> int:
 
 
 def test_a_child_that_waits_is_killed_at_its_deadline_with_what_it_started() -> None:
-    """Nothing of it goes on."""
+    """None of its processes continues."""
     started = time.monotonic()
     reading, writing = os.pipe()
 
@@ -221,7 +221,7 @@ def test_an_answer_of_another_form_is_refused(answer: bytes) -> None:
         os.write(boundary_child.channel, answer)
         os._exit(0)
 
-    with pytest.raises(HostError, match="no proper answer"):
+    with pytest.raises(HostError, match="invalid answer"):
         confined(send, SHORT)
 
 
@@ -279,13 +279,13 @@ def test_what_cannot_be_held_is_reported() -> None:
 def test_no_other_module_drops_privileges() -> None:
     """One place does, so one place is to be checked."""
     calls = ("setuid(", "seteuid(", "setresuid(", "setreuid(", "setgroups(", "preexec_fn", "user=", "extra_groups=")
-    found = {
+    names = {
         path.name
         for path in (HOME / "baikalctl").rglob("*.py")
         for line in path.read_text(encoding="utf-8").splitlines()
         if any(f"os.{call}" in line or line.strip().startswith(call) for call in calls)
     }
-    assert found <= {"boundary_child.py", "build.py", "driver.py", "mysql.py"}
+    assert names <= {"boundary_child.py", "build.py", "driver.py", "mysql.py"}
 
 
 def test_nothing_of_roots_environment_reaches_a_child(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -296,7 +296,7 @@ def test_nothing_of_roots_environment_reaches_a_child(monkeypatch: pytest.Monkey
 
 
 @as_root
-def test_its_account_can_not_look_into_a_child(nobody: pwd.struct_passwd) -> None:
+def test_its_account_can_not_look_into_a_child(unprivileged: pwd.struct_passwd) -> None:
     """It was root's process, and has all that root had read."""
 
     def look() -> list[str]:
@@ -316,14 +316,14 @@ def test_its_account_can_not_look_into_a_child(nobody: pwd.struct_passwd) -> Non
         os.kill(pid, signal.SIGKILL)
         return errors
 
-    assert nobody.pw_uid
+    assert unprivileged.pw_uid
     assert confined(look) == ["Permission denied"] * 3
 
 
 def test_a_child_that_its_account_stops_is_killed() -> None:
     """It would hold the host's lock until its deadline."""
     started = time.monotonic()
-    with pytest.raises(HostError, match="was stopped by another one of its account"):
+    with pytest.raises(HostError, match="another process of the same account stopped"):
         confined(lambda: os.kill(os.getpid(), signal.SIGSTOP))
     assert time.monotonic() - started < 10
 
@@ -338,7 +338,7 @@ def test_a_message_has_an_end() -> None:
         confined(fail)
 
 
-def test_a_child_that_closes_its_pipe_and_goes_on_is_killed() -> None:
+def test_a_child_that_closes_its_pipe_and_continues_is_killed() -> None:
     """A child that was taken over would otherwise hold root's process for ever."""
     started = time.monotonic()
 

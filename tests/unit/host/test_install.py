@@ -32,7 +32,7 @@ GOOD, NEWER, BAD = "server { listen 80; }\n", "server { listen 8080; }\n", "BAD\
 PROGRAM = HOME / "baikalctl/host/install.py"
 
 
-class Place:
+class Machine:
     """A host's configuration directory, with two services whose checks refuse what says BAD."""
 
     def __init__(self, root: Path, me: dict[str, str]) -> None:
@@ -52,7 +52,7 @@ class Place:
         return self.etc / name
 
     def bundle(self, files: dict[str, str], /, mode: int = 0o644, **changed: object) -> dict[str, Any]:
-        """Return what brings ``files``, of which web*.conf is nginx's and pool.conf PHP's, and told* is put with these."""
+        """Return a bundle of ``files``: web*.conf belongs to nginx, pool.conf to PHP; together* is rolled back with them."""
         services = {"web": "nginx", "poo": "php"}
         entries = [
             {
@@ -60,7 +60,7 @@ class Place:
                 "content": base64.b64encode(content.encode()).decode("ascii"),
                 "mode": mode,
                 "service": services.get(name[:3], ""),
-                "together": name.startswith("told"),
+                "together": name.startswith("together"),
             }
             | self.me
             for name, content in files.items()
@@ -79,7 +79,7 @@ class Place:
         } | changed
 
     def install(self, files: dict[str, str], /, **changed: Any) -> None:  # noqa: ANN401 - parts of a bundle
-        """Bring ``files`` to their places."""
+        """Install ``files``."""
         host_install.install(self.bundle(files, **changed))
 
     def content(self) -> dict[str, str]:
@@ -98,386 +98,405 @@ class Place:
         return [Path(path).name for path in json.loads((self.root / "files.json").read_text(encoding="utf-8"))]
 
     def run(self, bundle: dict[str, Any]) -> subprocess.CompletedProcess[str]:
-        """Bring ``bundle`` as the deploy does: the module's text and the bundle on Python's standard input."""
+        """Install ``bundle`` as the deploy does: the module's text and the bundle on Python's standard input."""
         program = f"{PROGRAM.read_text(encoding='utf-8')}\n\nmain({json.dumps(bundle)!r})\n"
         command = [sys.executable, "-I", "-X", "utf8", "-c", host_install.LOADER]
         return subprocess.run(command, input=program, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture
-def place(tmp_path: Path, me: dict[str, str]) -> Place:
+def machine(tmp_path: Path, me: dict[str, str]) -> Machine:
     """Return a host's directories."""
-    return Place(tmp_path, me)
+    return Machine(tmp_path, me)
 
 
-def test_files_arrive_with_content_and_mode(place: Place) -> None:
-    """As they are in the bundle, with nothing beside them, and recorded as ours."""
-    place.install({"web.conf": GOOD, "pool.conf": "[ä]\n"}, mode=0o640)
-    assert place.content() == {"web.conf": GOOD, "pool.conf": "[ä]\n"}
-    assert {stat.S_IMODE(path.stat().st_mode) for path in place.etc.iterdir()} == {0o640}
-    assert place.recorded() == ["pool.conf", "web.conf"]
+def test_files_arrive_with_content_and_mode(machine: Machine) -> None:
+    """With the content of the bundle, without temporary files, and recorded as ours."""
+    machine.install({"web.conf": GOOD, "pool.conf": "[ä]\n"}, mode=0o640)
+    assert machine.content() == {"web.conf": GOOD, "pool.conf": "[ä]\n"}
+    assert {stat.S_IMODE(path.stat().st_mode) for path in machine.etc.iterdir()} == {0o640}
+    assert machine.recorded() == ["pool.conf", "web.conf"]
 
 
 @pytest.mark.parametrize("mask", [0o000, 0o077])
-def test_modes_are_what_they_should_be_whatever_the_umask(place: Place, mask: int) -> None:
+def test_modes_do_not_depend_on_the_umask(machine: Machine, mask: int) -> None:
     """A strict umask doesn't close what services read, a loose one opens nothing."""
     previous = os.umask(mask)
     try:
-        place.install({"web.conf": GOOD}, mode=0o644)
-        place.install({"secret": "x", "web.conf": GOOD}, mode=0o600)
+        machine.install({"web.conf": GOOD}, mode=0o644)
+        machine.install({"secret": "x", "web.conf": GOOD}, mode=0o600)
     finally:
         os.umask(previous)
-    assert {stat.S_IMODE(path.stat().st_mode) for path in place.etc.iterdir()} == {0o600}
+    assert {stat.S_IMODE(path.stat().st_mode) for path in machine.etc.iterdir()} == {0o600}
 
 
-def test_nobody_can_read_a_file_before_it_has_its_mode(place: Place) -> None:
+def test_no_other_account_can_read_a_file_before_it_has_its_mode(machine: Machine) -> None:
     """Where writing breaks off before the first byte, the new file has owner and mode already, and the old one stands."""
-    place.install({"secret": "old"}, mode=0o640)
-    bundle = place.bundle({"secret": "new"}, mode=0o640)
+    machine.install({"secret": "old"}, mode=0o640)
+    bundle = machine.bundle({"secret": "new"}, mode=0o640)
     bundle["files"][0]["content"] = "not base64"
     with pytest.raises(binascii.Error):
         host_install.install(bundle)
-    beside = place.path(".secret.baikal-new")
-    assert (beside.stat().st_size, stat.S_IMODE(beside.stat().st_mode)) == (0, 0o640)
-    assert place.path("secret").read_text(encoding="utf-8") == "old"
+    leftover = machine.path(".secret.baikal-new")
+    assert (leftover.stat().st_size, stat.S_IMODE(leftover.stat().st_mode)) == (0, 0o640)
+    assert machine.path("secret").read_text(encoding="utf-8") == "old"
 
 
-def test_a_file_is_replaced_and_never_rewritten(place: Place) -> None:
-    """Whoever has the old file open reads the old content to its end."""
-    place.install({"web.conf": GOOD})
-    with place.path("web.conf").open(encoding="utf-8") as reader:
-        place.install({"web.conf": NEWER})
+def test_a_file_is_replaced_and_never_rewritten(machine: Machine) -> None:
+    """A process that has the old file open reads the old content to its end."""
+    machine.install({"web.conf": GOOD})
+    with machine.path("web.conf").open(encoding="utf-8") as reader:
+        machine.install({"web.conf": NEWER})
         assert reader.read() == GOOD
-    assert place.content() == {"web.conf": NEWER}
+    assert machine.content() == {"web.conf": NEWER}
 
 
-def test_a_link_in_a_files_place_is_replaced_not_followed(place: Place) -> None:
+def test_renames_are_synced(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Content before the rename, the directories after it: of the files, and of the record of our files."""
+    synced: list[str] = []
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{descriptor}").readlink().name)
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    machine.install({"web.conf": GOOD})
+    record = [".files.json.baikal-new", machine.root.name]
+    assert synced == [*record, ".web.conf.baikal-new", machine.etc.name, *record]
+
+
+def test_a_link_in_a_files_place_is_replaced_not_followed(machine: Machine) -> None:
     """Nothing outside is overwritten through it."""
-    outside = place.root / "outside"
+    outside = machine.root / "outside"
     outside.write_text("kept", encoding="utf-8")
-    place.path("web.conf").symlink_to(outside)
-    place.install({"web.conf": GOOD})
-    assert place.content() == {"web.conf": GOOD}
+    machine.path("web.conf").symlink_to(outside)
+    machine.install({"web.conf": GOOD})
+    assert machine.content() == {"web.conf": GOOD}
     assert outside.read_text(encoding="utf-8") == "kept"
 
 
-def test_a_trap_under_the_temporary_name_is_removed(place: Place) -> None:
-    """A link that somebody put where the new content is written leads nowhere."""
-    outside = place.root / "outside"
+def test_a_trap_under_the_temporary_name_is_removed(machine: Machine) -> None:
+    """A link at the temporary name is not followed."""
+    outside = machine.root / "outside"
     outside.write_text("kept", encoding="utf-8")
-    place.path(".web.conf.baikal-new").symlink_to(outside)
-    place.install({"web.conf": GOOD})
-    assert place.content() == {"web.conf": GOOD}
+    machine.path(".web.conf.baikal-new").symlink_to(outside)
+    machine.install({"web.conf": GOOD})
+    assert machine.content() == {"web.conf": GOOD}
     assert outside.read_text(encoding="utf-8") == "kept"
 
 
-def test_directories_are_made_and_mended(place: Place) -> None:
+def test_directories_are_created_and_fixed(machine: Machine) -> None:
     """With their parents and modes; what is in them stays."""
-    inner = place.root / "data/inner"
+    inner = machine.root / "data/inner"
     directories = [{"path": str(inner.parent), "mode": 0o755}, {"path": str(inner), "mode": 0o700}]
-    entries = [directory | place.me for directory in directories]
-    place.install({}, directories=entries)
+    entries = [directory | machine.me for directory in directories]
+    machine.install({}, directories=entries)
     assert stat.S_IMODE(inner.stat().st_mode) == 0o700
     (inner / "kept").touch()
     inner.chmod(0o777)
-    place.install({}, directories=entries)
+    machine.install({}, directories=entries)
     assert stat.S_IMODE(inner.stat().st_mode) == 0o700
     assert stat.S_IMODE(inner.parent.stat().st_mode) == 0o755
     assert (inner / "kept").exists()
 
 
-def test_a_link_in_a_directorys_place_is_not_followed(place: Place) -> None:
+def test_a_link_in_a_directorys_place_is_not_followed(machine: Machine) -> None:
     """PHP's account owns Specific/ and could put a link to /etc in the place of Specific/db, for root to give it away."""
-    outside = place.root / "outside"
+    outside = machine.root / "outside"
     outside.mkdir()
     outside.chmod(0o755)
-    (place.root / "db").symlink_to(outside)
+    (machine.root / "db").symlink_to(outside)
     with contextlib.suppress(OSError, CheckError):
-        place.install({}, directories=[{"path": str(place.root / "db"), "mode": 0o700} | place.me])
+        machine.install({}, directories=[{"path": str(machine.root / "db"), "mode": 0o700} | machine.me])
     assert stat.S_IMODE(outside.stat().st_mode) == 0o755
 
 
-def test_new_configuration_takes_away_its_services_stamp(place: Place) -> None:
+def test_new_configuration_takes_away_its_services_stamp(machine: Machine) -> None:
     """So that this run, or any later one, checks and reloads it; the other service is left alone."""
-    place.install({"web.conf": GOOD})
-    assert place.stamped() == {"php"}
+    machine.install({"web.conf": GOOD})
+    assert machine.stamped() == {"php"}
 
 
-def test_files_of_no_service_take_away_no_stamp(place: Place) -> None:
+def test_files_of_no_service_take_away_no_stamp(machine: Machine) -> None:
     """A library's file that changes reloads nothing."""
-    place.install({"library.py": "x"})
-    assert place.stamped() == {"php", "nginx"}
+    machine.install({"library.py": "x"})
+    assert machine.stamped() == {"php", "nginx"}
 
 
-def test_a_refused_configuration_is_taken_back(place: Place) -> None:
-    """The old file is in its place, a new one is gone, nothing is beside them, and the reason is passed on."""
-    place.install({"web.conf": GOOD})
+def test_a_refused_configuration_is_rolled_back(machine: Machine) -> None:
+    """The old file is restored, a new one and temporary ones are removed, and the reason is returned."""
+    machine.install({"web.conf": GOOD})
     with pytest.raises(CheckError, match="syntax error in line 1"):
-        place.install({"web.conf": BAD, "web2.conf": NEWER})
-    assert place.content() == {"web.conf": GOOD}
+        machine.install({"web.conf": BAD, "web2.conf": NEWER})
+    assert machine.content() == {"web.conf": GOOD}
 
 
-def test_configuration_is_taken_back_for_all_services_together(place: Place) -> None:
-    """What fits one's old configuration may not fit the other's new one."""
-    place.install({"web.conf": GOOD, "pool.conf": "old"})
+def test_configuration_is_rolled_back_for_all_services_together(machine: Machine) -> None:
+    """One service's old configuration may not fit the new one of another service."""
+    machine.install({"web.conf": GOOD, "pool.conf": "old"})
     with pytest.raises(CheckError):
-        place.install({"web.conf": BAD, "pool.conf": "new"})
-    assert place.content() == {"web.conf": GOOD, "pool.conf": "old"}
+        machine.install({"web.conf": BAD, "pool.conf": "new"})
+    assert machine.content() == {"web.conf": GOOD, "pool.conf": "old"}
 
 
-def test_a_refused_configuration_stays_refused(place: Place) -> None:
+def test_a_refused_configuration_stays_refused(machine: Machine) -> None:
     """Its service has lost its stamp, so no later run is green before it has been checked."""
-    place.install({"web.conf": GOOD})
-    (place.stamps / "nginx").touch()
+    machine.install({"web.conf": GOOD})
+    (machine.stamps / "nginx").touch()
     with pytest.raises(CheckError):
-        place.install({"web.conf": BAD})
-    assert "nginx" not in place.stamped()
+        machine.install({"web.conf": BAD})
+    assert "nginx" not in machine.stamped()
 
 
 @pytest.mark.parametrize("times", [2, 3])
-def test_a_configuration_that_is_refused_again_and_again_harms_nothing(place: Place, times: int) -> None:
-    """Whoever runs the same wrong deploy twice still has the old configuration in place."""
-    place.install({"web.conf": GOOD, "pool.conf": "old"})
+def test_a_configuration_that_is_refused_again_and_again_harms_nothing(machine: Machine, times: int) -> None:
+    """If the operator runs the same wrong deploy twice, the old configuration stays."""
+    machine.install({"web.conf": GOOD, "pool.conf": "old"})
     for _ in range(times):
         with pytest.raises(CheckError):
-            place.install({"web.conf": BAD, "pool.conf": "new"})
-        assert place.content() == {"web.conf": GOOD, "pool.conf": "old"}
+            machine.install({"web.conf": BAD, "pool.conf": "new"})
+        assert machine.content() == {"web.conf": GOOD, "pool.conf": "old"}
 
 
-def test_a_mended_configuration_is_taken_after_a_refused_one(place: Place) -> None:
+def test_a_fixed_configuration_is_installed_after_a_refused_one(machine: Machine) -> None:
     """And what the refused run left in the record is gone."""
-    place.install({"web.conf": GOOD})
+    machine.install({"web.conf": GOOD})
     with pytest.raises(CheckError):
-        place.install({"web.conf": BAD, "web2.conf": BAD})
-    place.install({"web.conf": NEWER})
-    assert place.content() == {"web.conf": NEWER}
-    assert place.recorded() == ["web.conf"]
+        machine.install({"web.conf": BAD, "web2.conf": BAD})
+    machine.install({"web.conf": NEWER})
+    assert machine.content() == {"web.conf": NEWER}
+    assert machine.recorded() == ["web.conf"]
 
 
-def test_a_check_that_cannot_run_takes_the_configuration_back(place: Place) -> None:
+def test_a_check_that_cannot_run_takes_the_configuration_back(machine: Machine) -> None:
     """A check that says nothing has not passed."""
-    place.install({"web.conf": GOOD})
-    program = place.root / "nginx"
+    machine.install({"web.conf": GOOD})
+    program = machine.root / "nginx"
     program.write_text("#!/bin/sh\n", encoding="utf-8")
-    place.services["nginx"] = [str(program), "-t"]
+    machine.services["nginx"] = [str(program), "-t"]
     with pytest.raises((CheckError, OSError)):
-        place.install({"web.conf": NEWER})
-    assert place.content() == {"web.conf": GOOD}
+        machine.install({"web.conf": NEWER})
+    assert machine.content() == {"web.conf": GOOD}
 
 
-def test_a_service_that_is_not_installed_yet_checks_nothing(place: Place) -> None:
+def test_a_service_that_is_not_installed_yet_checks_nothing(machine: Machine) -> None:
     """Its files can be there before it."""
-    place.services["nginx"] = [str(place.root / "not-there"), "-t"]
-    place.install({"web.conf": GOOD})
-    assert place.content() == {"web.conf": GOOD}
+    machine.services["nginx"] = [str(machine.root / "not-there"), "-t"]
+    machine.install({"web.conf": GOOD})
+    assert machine.content() == {"web.conf": GOOD}
 
 
-def test_a_check_sees_the_new_files_in_their_places(place: Place) -> None:
+def test_a_check_sees_the_new_files_in_their_places(machine: Machine) -> None:
     """All of them at once, under the names under which the service reads them."""
-    seen = place.root / "seen"
-    place.services["nginx"] = [
+    seen = machine.root / "seen"
+    machine.services["nginx"] = [
         "/bin/sh",
         "-c",
-        f"cat {place.etc}/web.conf {place.etc}/web2.conf {place.etc}/lib > {seen}",
+        f"cat {machine.etc}/web.conf {machine.etc}/web2.conf {machine.etc}/lib > {seen}",
     ]
-    place.install({"web.conf": "a", "web2.conf": "b", "lib": "c"})
+    machine.install({"web.conf": "a", "web2.conf": "b", "lib": "c"})
     assert seen.read_text(encoding="utf-8") == "abc"
 
 
-def test_include_patterns_match_no_temporary_file(place: Place) -> None:
+def test_include_patterns_match_no_temporary_file(machine: Machine) -> None:
     """While files are being replaced, *.conf and *.ini match what they matched before."""
-    seen = place.root / "seen"
-    place.install({"web.conf": GOOD})
-    place.services["nginx"] = ["/bin/sh", "-c", f"cd {place.etc} && echo *.conf > {seen}; ls -A >> {seen}"]
-    place.install({"web.conf": NEWER})
+    seen = machine.root / "seen"
+    machine.install({"web.conf": GOOD})
+    machine.services["nginx"] = ["/bin/sh", "-c", f"cd {machine.etc} && echo *.conf > {seen}; ls -A >> {seen}"]
+    machine.install({"web.conf": NEWER})
     assert seen.read_text(encoding="utf-8").splitlines()[0] == "web.conf"
 
 
-def test_what_an_older_configuration_left_is_removed(place: Place) -> None:
+def test_what_an_older_configuration_left_is_removed(machine: Machine) -> None:
     """Files that we own no longer go, in the same checked step; what isn't ours stays."""
-    place.install({"web.conf": GOOD, "web-old.conf": GOOD, "pool.conf": "x"})
-    place.path("other.conf").touch()
+    machine.install({"web.conf": GOOD, "web-old.conf": GOOD, "pool.conf": "x"})
+    machine.path("other.conf").touch()
     for service in ("php", "nginx"):
-        (place.stamps / service).touch()
-    place.install({"web.conf": GOOD})
-    assert set(place.content()) == {"web.conf", "other.conf"}
-    assert place.recorded() == ["web.conf"]
-    assert place.stamped() == set(), "what is gone may have been any service's"
+        (machine.stamps / service).touch()
+    machine.install({"web.conf": GOOD})
+    assert set(machine.content()) == {"web.conf", "other.conf"}
+    assert machine.recorded() == ["web.conf"]
+    assert machine.stamped() == set(), "what is gone may have been any service's"
 
 
-def test_what_was_removed_comes_back_if_its_service_misses_it(place: Place) -> None:
-    """Removing is a change like any other, and is taken back as well."""
-    place.install({"web.conf": GOOD, "web-zone.conf": "zone"})
-    place.services["nginx"] = ["/bin/sh", "-c", f"test -f {place.etc}/web-zone.conf"]
+def test_what_was_removed_comes_back_if_its_service_misses_it(machine: Machine) -> None:
+    """A removal is rolled back like any other change."""
+    machine.install({"web.conf": GOOD, "web-zone.conf": "zone"})
+    machine.services["nginx"] = ["/bin/sh", "-c", f"test -f {machine.etc}/web-zone.conf"]
     with pytest.raises(CheckError):
-        place.install({"web.conf": NEWER})
-    assert place.content() == {"web.conf": GOOD, "web-zone.conf": "zone"}
-    place.install({"web.conf": NEWER, "web-zone.conf": "zone"})
-    assert place.content() == {"web.conf": NEWER, "web-zone.conf": "zone"}
+        machine.install({"web.conf": NEWER})
+    assert machine.content() == {"web.conf": GOOD, "web-zone.conf": "zone"}
+    machine.install({"web.conf": NEWER, "web-zone.conf": "zone"})
+    assert machine.content() == {"web.conf": NEWER, "web-zone.conf": "zone"}
 
 
 @pytest.fixture
-def default_site(place: Place) -> Path:
+def default_site(machine: Machine) -> Path:
     """Have the distribution's default site enabled, and declare that it makes way; return its link."""
-    available = place.root.resolve() / "available"
+    available = machine.root.resolve() / "available"
     available.write_text("default", encoding="utf-8")
-    link = place.path("default")
+    link = machine.path("default")
     link.symlink_to(available)
-    place.displaced = [(str(link), str(available))]
+    machine.displaced = [(str(link), str(available))]
     return link
 
 
-def test_the_distributions_link_makes_way(place: Place, default_site: Path) -> None:
+def test_the_distributions_link_makes_way(machine: Machine, default_site: Path) -> None:
     """Only the link goes; what it led to stays."""
-    place.install({"web.conf": GOOD})
-    assert place.content() == {"web.conf": GOOD}
-    assert Path(place.displaced[0][1]).exists()
-    assert place.recorded() == ["web.conf"]
+    machine.install({"web.conf": GOOD})
+    assert machine.content() == {"web.conf": GOOD}
+    assert Path(machine.displaced[0][1]).exists()
+    assert machine.recorded() == ["web.conf"]
     assert not default_site.is_symlink()
 
 
 @pytest.mark.parametrize("times", [1, 2, 3])
-def test_the_distributions_link_is_back_after_a_refused_check(place: Place, default_site: Path, times: int) -> None:
+def test_the_distributions_link_is_back_after_a_refused_check(machine: Machine, default_site: Path, times: int) -> None:
     """However often the wrong configuration is tried."""
     for _ in range(times):
         with pytest.raises(CheckError):
-            place.install({"web.conf": BAD})
+            machine.install({"web.conf": BAD})
         assert default_site.is_symlink()
-        assert set(place.content()) == {"default"}
+        assert set(machine.content()) == {"default"}
 
 
-def test_somebodys_own_site_of_that_name_stays(place: Place, default_site: Path) -> None:
+def test_somebodys_own_site_of_that_name_stays(machine: Machine, default_site: Path) -> None:
     """A file, or a link to elsewhere, isn't the distribution's."""
     default_site.unlink()
     default_site.write_text("own", encoding="utf-8")
-    place.install({"web.conf": GOOD})
-    assert place.content()["default"] == "own"
+    machine.install({"web.conf": GOOD})
+    assert machine.content()["default"] == "own"
     default_site.unlink()
-    default_site.symlink_to(place.root / "elsewhere")
-    place.install({"web.conf": GOOD})
+    default_site.symlink_to(machine.root / "elsewhere")
+    machine.install({"web.conf": GOOD})
     assert default_site.is_symlink()
 
 
-def test_a_file_put_in_the_links_place_after_a_refused_check_stays(place: Place, default_site: Path) -> None:
-    """What a refused run has recorded doesn't turn somebody's own file into ours."""
+def test_a_file_put_in_the_links_place_after_a_refused_check_stays(machine: Machine, default_site: Path) -> None:
+    """The record of a refused run doesn't make the operator's own file ours."""
     with pytest.raises(CheckError):
-        place.install({"web.conf": BAD})
+        machine.install({"web.conf": BAD})
     default_site.unlink()
     default_site.write_text("own", encoding="utf-8")
-    place.install({"web.conf": GOOD})
-    assert place.content() == {"web.conf": GOOD, "default": "own"}
+    machine.install({"web.conf": GOOD})
+    assert machine.content() == {"web.conf": GOOD, "default": "own"}
 
 
 KILL = ["/bin/sh", "-c", "kill -9 $PPID"]
 
 
-def _killed(place: Place, bundle: dict[str, Any]) -> None:
-    assert place.run(bundle).returncode == -signal.SIGKILL
+def _killed(machine: Machine, bundle: dict[str, Any]) -> None:
+    assert machine.run(bundle).returncode == -signal.SIGKILL
 
 
-def test_a_run_that_is_killed_during_the_check_is_mended_by_the_next(place: Place) -> None:
+def test_a_run_that_is_killed_during_the_check_is_fixed_by_the_next(machine: Machine) -> None:
     """The stamp is gone, so the next run checks; nothing of the killed one is left then."""
-    place.install({"web.conf": GOOD, "pool.conf": "old"})
-    (place.stamps / "nginx").touch()
-    _killed(place, place.bundle({"web.conf": NEWER, "pool.conf": "new"}, services=place.services | {"nginx": KILL}))
-    assert "nginx" not in place.stamped()
-    place.install({"web.conf": NEWER, "pool.conf": "new"})
-    assert place.content() == {"web.conf": NEWER, "pool.conf": "new"}
-    assert place.recorded() == ["pool.conf", "web.conf"]
+    machine.install({"web.conf": GOOD, "pool.conf": "old"})
+    (machine.stamps / "nginx").touch()
+    _killed(
+        machine, machine.bundle({"web.conf": NEWER, "pool.conf": "new"}, services=machine.services | {"nginx": KILL})
+    )
+    assert "nginx" not in machine.stamped()
+    machine.install({"web.conf": NEWER, "pool.conf": "new"})
+    assert machine.content() == {"web.conf": NEWER, "pool.conf": "new"}
+    assert machine.recorded() == ["pool.conf", "web.conf"]
 
 
-def test_what_a_killed_run_left_unchecked_is_taken_back(place: Place) -> None:
-    """The last good file returns until somebody checks the new one, and nothing is left beside it."""
-    place.install({"web.conf": GOOD})
-    _killed(place, place.bundle({"web.conf": NEWER}, services=place.services | {"nginx": KILL}))
-    assert place.content()["web.conf"] == NEWER
-    assert place.recorded() != ["web.conf"], "the record tells the next run that there is something to do"
-    place.install({}, owned=[str(place.path("web.conf"))])
-    assert place.content() == {"web.conf": GOOD}
-    assert place.recorded() == ["web.conf"]
+def test_unchecked_files_of_a_killed_run_are_rolled_back(machine: Machine) -> None:
+    """The last good file is restored until the new one is checked, and no temporary file stays."""
+    machine.install({"web.conf": GOOD})
+    _killed(machine, machine.bundle({"web.conf": NEWER}, services=machine.services | {"nginx": KILL}))
+    assert machine.content()["web.conf"] == NEWER
+    assert machine.recorded() != ["web.conf"], "the record tells the next run that there is something to do"
+    machine.install({}, owned=[str(machine.path("web.conf"))])
+    assert machine.content() == {"web.conf": GOOD}
+    assert machine.recorded() == ["web.conf"]
 
 
-def test_a_refused_configuration_after_a_killed_run_leaves_one_in_place(place: Place) -> None:
-    """The service's file never vanishes, whatever happened before."""
-    place.install({"web.conf": GOOD})
-    _killed(place, place.bundle({"web.conf": NEWER}, services=place.services | {"nginx": KILL}))
+def test_a_refused_configuration_after_a_killed_run_leaves_one_in_place(machine: Machine) -> None:
+    """The service's file always exists, after any earlier failure."""
+    machine.install({"web.conf": GOOD})
+    _killed(machine, machine.bundle({"web.conf": NEWER}, services=machine.services | {"nginx": KILL}))
     with pytest.raises(CheckError):
-        place.install({"web.conf": BAD})
-    assert place.content().get("web.conf") in (GOOD, NEWER)
+        machine.install({"web.conf": BAD})
+    assert machine.content().get("web.conf") in (GOOD, NEWER)
 
 
-def test_a_run_that_is_killed_while_it_prepares_is_mended_by_the_next(place: Place) -> None:
+def test_a_run_that_is_killed_while_it_prepares_is_fixed_by_the_next(machine: Machine) -> None:
     """The stamp is gone by then, so the next run checks what stands there."""
-    place.install({"web.conf": GOOD})
-    (place.stamps / "nginx").touch()
-    _killed(place, place.bundle({"web.conf": NEWER, "library.py": "x"}, prepare={"certificate": KILL}))
-    assert "nginx" not in place.stamped()
-    place.install({"web.conf": NEWER, "library.py": "x"})
-    assert place.content() == {"web.conf": NEWER, "library.py": "x"}
+    machine.install({"web.conf": GOOD})
+    (machine.stamps / "nginx").touch()
+    _killed(machine, machine.bundle({"web.conf": NEWER, "library.py": "x"}, prepare={"certificate": KILL}))
+    assert "nginx" not in machine.stamped()
+    machine.install({"web.conf": NEWER, "library.py": "x"})
+    assert machine.content() == {"web.conf": NEWER, "library.py": "x"}
 
 
-def test_what_a_killed_run_brought_is_ours_to_remove(place: Place) -> None:
+def test_files_of_a_killed_run_are_ours_to_remove(machine: Machine) -> None:
     """It was recorded before it was written, so a changed mind leaves nothing behind."""
-    _killed(place, place.bundle({"web.conf": GOOD, "web-zone.conf": "x"}, services={"nginx": KILL}))
-    place.install({"web.conf": GOOD})
-    assert place.content() == {"web.conf": GOOD}
-    assert place.recorded() == ["web.conf"]
+    _killed(machine, machine.bundle({"web.conf": GOOD, "web-zone.conf": "x"}, services={"nginx": KILL}))
+    machine.install({"web.conf": GOOD})
+    assert machine.content() == {"web.conf": GOOD}
+    assert machine.recorded() == ["web.conf"]
 
 
-def test_the_same_bundle_twice_gives_the_same(place: Place) -> None:
+def test_the_same_bundle_twice_gives_the_same(machine: Machine) -> None:
     """Every step can be repeated."""
     for _ in range(2):
-        place.install({"web.conf": GOOD, "pool.conf": "x", "library.py": "x"})
-        assert place.content() == {"web.conf": GOOD, "pool.conf": "x", "library.py": "x"}
+        machine.install({"web.conf": GOOD, "pool.conf": "x", "library.py": "x"})
+        assert machine.content() == {"web.conf": GOOD, "pool.conf": "x", "library.py": "x"}
 
 
-def test_preparation_happens_before_the_check_and_sees_all_files(place: Place) -> None:
+def test_preparation_happens_before_the_check_and_sees_all_files(machine: Machine) -> None:
     """It makes the certificate that the check reads, for the name that has just been declared."""
-    place.services["nginx"] = ["/bin/sh", "-c", f"grep -q name {place.root}/certificate"]
-    prepare = {"certificate": ["/bin/sh", "-c", f"cat {place.etc}/lib {place.etc}/told > {place.root}/certificate"]}
-    place.install({"web.conf": GOOD, "lib": "x", "told": "name"}, prepare=prepare)
-    assert place.content() == {"web.conf": GOOD, "lib": "x", "told": "name"}
+    machine.services["nginx"] = ["/bin/sh", "-c", f"grep -q name {machine.root}/certificate"]
+    prepare = {
+        "certificate": ["/bin/sh", "-c", f"cat {machine.etc}/lib {machine.etc}/together > {machine.root}/certificate"]
+    }
+    machine.install({"web.conf": GOOD, "lib": "x", "together": "name"}, prepare=prepare)
+    assert machine.content() == {"web.conf": GOOD, "lib": "x", "together": "name"}
 
 
-def test_a_failed_preparation_takes_the_configuration_back(place: Place) -> None:
+def test_a_failed_preparation_takes_the_configuration_back(machine: Machine) -> None:
     """As a refused check does, with its reason."""
-    place.install({"web.conf": GOOD, "told": "old"})
+    machine.install({"web.conf": GOOD, "together": "old"})
     with pytest.raises(CheckError, match="no certificate today"):
-        place.install(
-            {"web.conf": NEWER, "told": "new"},
+        machine.install(
+            {"web.conf": NEWER, "together": "new"},
             prepare={"certificate": ["/bin/sh", "-c", "echo no certificate today >&2; exit 3"]},
         )
-    assert place.content() == {"web.conf": GOOD, "told": "old"}
+    assert machine.content() == {"web.conf": GOOD, "together": "old"}
 
 
-def test_nothing_is_prepared_for_a_library_alone(place: Place) -> None:
+def test_nothing_is_prepared_for_a_library_alone(machine: Machine) -> None:
     """A new baikalctl needs neither certificate nor check."""
-    place.install({"library.py": "x"}, prepare={"certificate": ["/bin/false"]})
-    assert place.content() == {"library.py": "x"}
+    machine.install({"library.py": "x"}, prepare={"certificate": ["/bin/false"]})
+    assert machine.content() == {"library.py": "x"}
 
 
-def test_what_is_told_to_a_host_is_taken_back_with_its_configuration(place: Place) -> None:
+def test_files_marked_together_are_rolled_back_with_the_configuration(machine: Machine) -> None:
     """Or baikalctl would act on a declaration that the web server has refused."""
-    place.install({"web.conf": GOOD, "told": "old"})
+    machine.install({"web.conf": GOOD, "together": "old"})
     with pytest.raises(CheckError):
-        place.install({"web.conf": BAD, "told": "new"})
-    assert place.content() == {"web.conf": GOOD, "told": "old"}
+        machine.install({"web.conf": BAD, "together": "new"})
+    assert machine.content() == {"web.conf": GOOD, "together": "old"}
 
 
 @pytest.mark.parametrize("content", ["", "{", "[", "\0"])
-def test_a_damaged_record_is_written_anew(place: Place, content: str) -> None:
+def test_a_damaged_record_is_written_again(machine: Machine, content: str) -> None:
     """It costs the knowledge of what to remove, not the deploy."""
-    (place.root / "files.json").write_text(content, encoding="utf-8")
-    place.install({"web.conf": GOOD})
-    assert place.recorded() == ["web.conf"]
+    (machine.root / "files.json").write_text(content, encoding="utf-8")
+    machine.install({"web.conf": GOOD})
+    assert machine.recorded() == ["web.conf"]
 
 
-def test_two_runs_wait_for_each_other(place: Place) -> None:
+def test_two_runs_wait_for_each_other(machine: Machine) -> None:
     """The second one begins when the first has let go of the host's lock."""
     order = []
 
     def first() -> None:
-        with host_install.locked(str(place.root / "lock")):
+        with host_install.locked(str(machine.root / "lock")):
             started.set()
             time.sleep(0.1)
             order.append("first")
@@ -486,64 +505,66 @@ def test_two_runs_wait_for_each_other(place: Place) -> None:
     thread = threading.Thread(target=first)
     thread.start()
     assert started.wait(5)
-    place.install({"web.conf": GOOD})
+    machine.install({"web.conf": GOOD})
     order.append("second")
     thread.join()
     assert order == ["first", "second"]
 
 
-def test_the_account_is_made_where_it_is_missing(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_account_is_made_where_it_is_missing(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     """A system account without home and shell, by the distribution's own tool."""
-    program = place.root / "useradd"
-    program.write_text(f'#!/bin/sh\necho "$@" > {place.root}/said\n', encoding="utf-8")
+    program = machine.root / "useradd"
+    program.write_text(f'#!/bin/sh\necho "$@" > {machine.root}/output\n', encoding="utf-8")
     program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{place.root}:{os.environ['PATH']}")
-    place.install({"web.conf": GOOD}, user="no-such-account")
-    said = (place.root / "said").read_text(encoding="utf-8").split()
-    assert said[-1] == "no-such-account"
-    assert {"--system", "--user-group", "--no-create-home", "/usr/sbin/nologin"} <= set(said)
+    monkeypatch.setenv("PATH", f"{machine.root}:{os.environ['PATH']}")
+    machine.install({"web.conf": GOOD}, user="no-such-account")
+    output = (machine.root / "output").read_text(encoding="utf-8").split()
+    assert output[-1] == "no-such-account"
+    assert {"--system", "--user-group", "--no-create-home", "/usr/sbin/nologin"} <= set(output)
 
 
-def test_it_works_as_it_is_sent(place: Place) -> None:
+def test_it_works_as_it_is_sent(machine: Machine) -> None:
     """By itself, on the standard input of an isolated Python, with any text in the files."""
     awkward = "quotes ' \" ''' \\ \\n ä {{ }}\n"
-    done = place.run(place.bundle({"web.conf": GOOD, "lib": awkward}))
+    done = machine.run(machine.bundle({"web.conf": GOOD, "lib": awkward}))
     assert (done.returncode, json.loads(done.stdout), done.stderr) == (0, {"refused": {}}, "")
-    assert place.content() == {"web.conf": GOOD, "lib": awkward}
+    assert machine.content() == {"web.conf": GOOD, "lib": awkward}
 
 
 @pytest.mark.parametrize(
     ("change", "service"),
     [
-        (lambda place: {"files": place.bundle({"web.conf": BAD})["files"]}, "nginx"),
+        (lambda machine: {"files": machine.bundle({"web.conf": BAD})["files"]}, "nginx"),
         (lambda _: {"prepare": {"certificate": ["/bin/sh", "-c", "echo no >&2; exit 3"]}}, "certificate"),
     ],
     ids=["check", "preparation"],
 )
-def test_refusal_is_reported_by_service(place: Place, change: Callable[[Place], dict[str, Any]], service: str) -> None:
+def test_refusal_is_reported_by_service(
+    machine: Machine, change: Callable[[Machine], dict[str, Any]], service: str
+) -> None:
     """With a status of its own, so that the deploy can fail under the name of the service."""
-    done = place.run(place.bundle({"web.conf": GOOD}, **change(place)))
+    done = machine.run(machine.bundle({"web.conf": GOOD}, **change(machine)))
     assert done.returncode == host_install.REFUSED
     (reason,) = [json.loads(done.stdout)["refused"][service]]
     assert reason.startswith("/bin/sh")
     assert done.stderr == ""
 
 
-def test_unwritable_file_is_one_sentence_and_status_1(place: Place) -> None:
+def test_unwritable_file_is_one_sentence_and_status_1(machine: Machine) -> None:
     """No stack trace reaches the person who runs the deploy."""
-    done = place.run(place.bundle({"web.conf": GOOD}, record=str(place.root / "no/such/directory")))
+    done = machine.run(machine.bundle({"web.conf": GOOD}, record=str(machine.root / "no/such/directory")))
     assert done.returncode == 1
     assert "The files can't be written: " in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_a_program_that_did_not_arrive_is_no_success(place: Place) -> None:
+def test_a_program_that_did_not_arrive_is_no_success(machine: Machine) -> None:
     """As where su or doas takes the standard input for itself; Python would do nothing and be content."""
     command = [sys.executable, "-I", "-X", "utf8", "-c", host_install.LOADER]
     done = subprocess.run(command, input="", capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "did not arrive" in done.stderr
-    assert place.content() == {}
+    assert machine.content() == {}
 
 
 def test_it_speaks_the_python_of_the_oldest_host() -> None:
@@ -554,26 +575,26 @@ def test_it_speaks_the_python_of_the_oldest_host() -> None:
     assert {name.partition(".")[0] for name in imported} <= sys.stdlib_module_names
 
 
-@pytest.mark.parametrize("last", ["zone.py", "web.conf", "told"])
-def test_a_file_that_cannot_be_written_keeps_all_others_as_they_were(place: Place, last: str) -> None:
+@pytest.mark.parametrize("last", ["zone.py", "web.conf", "together"])
+def test_a_file_that_cannot_be_written_keeps_all_others_as_they_were(machine: Machine, last: str) -> None:
     """The program that a host starts in that moment is the old one, whole; the next run installs the new one."""
     old, new = {"cli.py": "old", last: GOOD}, {"cli.py": "new", last: NEWER}
-    place.install(old)
-    bundle = place.bundle(new)
+    machine.install(old)
+    bundle = machine.bundle(new)
     bundle["files"][-1]["content"] = "not base64"
     with pytest.raises(binascii.Error):
         host_install.install(bundle)
-    assert place.content().items() >= old.items()
-    place.install(new)
-    assert place.content() == new
+    assert machine.content().items() >= old.items()
+    machine.install(new)
+    assert machine.content() == new
 
 
 class Library:
     """The program on a host, with files that Python has compiled."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, machine: Machine) -> None:
         """Make its directory."""
-        self.place, self.root = place, place.root / "library"
+        self.place, self.root = machine, machine.root / "library"
         self.root.mkdir()
 
     def install(self, *names: str, configuration: str = GOOD, **changed: Any) -> None:  # noqa: ANN401 - parts of a bundle
@@ -599,9 +620,9 @@ class Library:
 
 
 @pytest.fixture
-def library(place: Place, monkeypatch: pytest.MonkeyPatch) -> Library:
+def library(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> Library:
     """Have the program's library in the test's directory."""
-    library = Library(place)
+    library = Library(machine)
     monkeypatch.setattr(host_install, "LIBRARY", str(library.root))
     return library
 
@@ -709,14 +730,14 @@ def test_the_library_is_where_the_program_is_installed() -> None:
 
 
 @pytest.fixture
-def systemctl(place: Place, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
+def systemctl(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
     """Have the configuration directory be systemd's, and return a way to learn what systemctl was called with since."""
-    program, called = place.root / "bin/systemctl", place.root / "called"
+    program, called = machine.root / "bin/systemctl", machine.root / "called"
     program.parent.mkdir()
     program.write_text(f'#!/bin/sh\necho "$@" >> {called}\nexit 1\n', encoding="ascii")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
-    monkeypatch.setattr(host_install, "UNITS", str(place.etc))
+    monkeypatch.setattr(host_install, "UNITS", str(machine.etc))
 
     def words() -> list[str]:
         lines = called.read_text(encoding="ascii").splitlines() if called.exists() else []
@@ -727,26 +748,26 @@ def systemctl(place: Place, monkeypatch: pytest.MonkeyPatch) -> Callable[[], lis
 
 
 def test_a_unit_that_is_no_longer_ours_is_forgotten_by_systemd(
-    place: Place, systemctl: Callable[[], list[str]]
+    machine: Machine, systemctl: Callable[[], list[str]]
 ) -> None:
     """Stopped, no longer started at boot, and not among the failed ones; others stay as they are."""
-    place.install({"baikal.timer": "[Timer]\n", "baikal.path": "[Path]\n"})
-    wants = place.etc / "timers.target.wants"
+    machine.install({"baikal.timer": "[Timer]\n", "baikal.path": "[Path]\n"})
+    wants = machine.etc / "timers.target.wants"
     wants.mkdir()
-    for name in ("baikal.timer", "somebody.timer"):
-        (wants / name).symlink_to(place.etc / name)
+    for name in ("baikal.timer", "other.timer"):
+        (wants / name).symlink_to(machine.etc / name)
     assert systemctl() == []
-    place.install({"baikal.path": "[Path]\n"})
+    machine.install({"baikal.path": "[Path]\n"})
     assert systemctl() == ["stop baikal.timer", "daemon-reload", "reset-failed baikal.timer"]
-    assert [path.name for path in wants.iterdir()] == ["somebody.timer"]
-    assert place.recorded() == ["baikal.path"]
+    assert [path.name for path in wants.iterdir()] == ["other.timer"]
+    assert machine.recorded() == ["baikal.path"]
 
 
-def test_a_systemd_that_does_not_answer_keeps_nobody_from_installing(
-    place: Place, systemctl: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
+def test_a_systemd_that_does_not_answer_does_not_prevent_an_installation(
+    machine: Machine, systemctl: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The unit's file is gone; whatever still runs of it ends with the next boot."""
-    place.install({"baikal.timer": "[Timer]\n", "web.conf": GOOD})
+    """The unit's file is gone; its processes end with the next boot."""
+    machine.install({"baikal.timer": "[Timer]\n", "web.conf": GOOD})
     true_run = subprocess.run
     asked: list[str] = []
 
@@ -757,36 +778,36 @@ def test_a_systemd_that_does_not_answer_keeps_nobody_from_installing(
         return true_run(command, **more)  # type: ignore[call-overload]
 
     monkeypatch.setattr(subprocess, "run", run)
-    place.install({"web.conf": GOOD})
+    machine.install({"web.conf": GOOD})
     assert asked == ["stop", "daemon-reload", "reset-failed"]
-    assert place.recorded() == ["web.conf"]
-    assert not (place.etc / "baikal.timer").exists()
+    assert machine.recorded() == ["web.conf"]
+    assert not (machine.etc / "baikal.timer").exists()
     assert systemctl() == []
 
 
-def test_a_unit_that_changes_goes_on(place: Place, systemctl: Callable[[], list[str]]) -> None:
+def test_a_changed_unit_continues_to_run(machine: Machine, systemctl: Callable[[], list[str]]) -> None:
     """Its service rereads it, as any other."""
-    place.install({"baikal.timer": "[Timer]\n"})
-    place.install({"baikal.timer": "[Timer]\nAccuracySec=1\n"})
+    machine.install({"baikal.timer": "[Timer]\n"})
+    machine.install({"baikal.timer": "[Timer]\nAccuracySec=1\n"})
     assert systemctl() == []
 
 
 def test_a_unit_stays_where_a_check_refuses_what_comes_with_its_end(
-    place: Place, systemctl: Callable[[], list[str]]
+    machine: Machine, systemctl: Callable[[], list[str]]
 ) -> None:
     """All of it, or nothing."""
-    place.install({"baikal.timer": "[Timer]\n", "web.conf": GOOD})
+    machine.install({"baikal.timer": "[Timer]\n", "web.conf": GOOD})
     with pytest.raises(host_install.CheckError):
-        place.install({"web.conf": BAD})
-    assert place.content() == {"baikal.timer": "[Timer]\n", "web.conf": GOOD}
+        machine.install({"web.conf": BAD})
+    assert machine.content() == {"baikal.timer": "[Timer]\n", "web.conf": GOOD}
     assert systemctl() == []
 
 
-def test_a_file_elsewhere_is_no_unit(place: Place, systemctl: Callable[[], list[str]]) -> None:
-    """Whatever it is called."""
-    other = place.root / "baikal.timer"
+def test_a_file_elsewhere_is_no_unit(machine: Machine, systemctl: Callable[[], list[str]]) -> None:
+    """With any name."""
+    other = machine.root / "baikal.timer"
     other.touch()
-    place.install({}, owned=[str(other)])
-    place.install({}, owned=[])
+    machine.install({}, owned=[str(other)])
+    machine.install({}, owned=[])
     assert not other.exists()
     assert systemctl() == []

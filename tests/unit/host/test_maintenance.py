@@ -48,7 +48,7 @@ def test_opening_and_closing_can_be_repeated() -> None:
 
 
 def test_a_token_is_worth_something_within_its_block() -> None:
-    """No two are the same, and nobody can read them off the directory."""
+    """No two are the same, and other accounts can't list the directory."""
     with maintenance.probing() as one, maintenance.probing() as other:
         assert re.fullmatch(r"[0-9a-f]{32}", one)
         assert there() == {one, other}

@@ -22,15 +22,15 @@ def test_a_host_without_php_says_what_to_install(monkeypatch: pytest.MonkeyPatch
 
 def test_of_several_the_systems_own_is_taken_and_else_the_newest(monkeypatch: pytest.MonkeyPatch) -> None:
     """Versions are compared as numbers."""
-    found = [Path(f"/usr/bin/php{name}") for name in ("8.9", "8.10", "8.2", "8.2-cgi", "7.4.old")]
-    monkeypatch.setattr(Path, "glob", lambda *_: iter(found))
+    program_path = [Path(f"/usr/bin/php{name}") for name in ("8.9", "8.10", "8.2", "8.2-cgi", "7.4.old")]
+    monkeypatch.setattr(Path, "glob", lambda *_: iter(program_path))
     monkeypatch.setattr(shutil, "which", lambda _: "/usr/bin/php")
     assert php_cli.program() == "/usr/bin/php"
     monkeypatch.setattr(shutil, "which", lambda _: None)
     assert php_cli.program() == "/usr/bin/php8.10"
 
 
-def test_baikal_gets_its_folders_and_nothing_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_baikal_gets_its_folders_and_no_other_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     """Our environment may hold passwords; its paths must end in a slash."""
     monkeypatch.setenv("BAIKAL_ADMIN_PASSWORD", "secret")
     assert php_cli.environment("/data") == {

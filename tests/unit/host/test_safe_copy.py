@@ -1,4 +1,4 @@
-"""Files that come to where the data is: whole or not at all, through nobody's links, and on a full disk too."""
+"""Copies to and from the data directory: atomic, without following links, and on a full disk."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from baikalctl.host.boundary import confined
 from tests.unit.moving import soon
 
 
-def test_a_file_is_copied_beside_and_through_no_link(host: Path) -> None:
-    """What lies in the way is somebody's, and what it leads to stays."""
+def test_a_copy_follows_no_link(host: Path) -> None:
+    """A link at the target or at the temporary name is replaced, and its own target stays."""
     (host / "source").write_text("new", encoding="utf-8")
     (host / "precious").write_text("precious", encoding="utf-8")
     target = Path(paths.BAIKAL_YAML)
-    for place in (target, target.with_name("baikal.yaml.new")):
-        place.symlink_to(host / "precious")
+    for target_path in (target, target.with_name(".baikal.yaml.new")):
+        target_path.symlink_to(host / "precious")
     safe_copy.copy_in(host / "source", target)
     assert (host / "precious").read_text(encoding="utf-8") == "precious"
     assert not target.is_symlink()
@@ -37,22 +37,25 @@ def test_a_file_is_copied_beside_and_through_no_link(host: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["fifo", "link", "socket", "folder"])
-def test_what_is_no_file_holds_nobody(host: Path, kind: str) -> None:
-    """PHP's account may put there what never ends, or what nobody ever writes to."""
+def test_a_path_that_is_not_a_file_does_not_block(host: Path, kind: str) -> None:
+    """PHP's account may put an endless file there, or a FIFO without a writer."""
     assert host.is_dir()
-    place = Path(paths.BAIKAL_YAML)
+    target_path = Path(paths.BAIKAL_YAML)
     with socket.socket(socket.AF_UNIX) as listening:
         if kind == "fifo":
-            os.mkfifo(place)
+            os.mkfifo(target_path)
         elif kind == "link":
-            place.symlink_to("/dev/null")
+            target_path.symlink_to("/dev/null")
         elif kind == "socket":
-            listening.bind(str(place))
+            listening.bind(str(target_path))
         else:
-            place.mkdir()
+            target_path.mkdir()
     for read in (safe_copy.open_untrusted, config.understood):
-        with soon(), pytest.raises(HostError, match=rf"^{place} is not a file of its own; put the data itself there"):
-            read(place)
+        with (
+            soon(),
+            pytest.raises(HostError, match=rf"^{target_path} must be a regular file, not a link; put the file"),
+        ):
+            read(target_path)
 
 
 def test_directories_on_the_way_to_a_file_need_not_be_readable(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,7 +81,7 @@ def test_directories_on_the_way_to_a_file_need_not_be_readable(monkeypatch: pyte
 
 
 def test_a_file_of_the_data_is_opened_as_any() -> None:
-    """And what isn't there is told as such."""
+    """A missing file is reported as such."""
     with safe_copy.open_untrusted(Path(__file__)) as stream:
         assert stream.read() == Path(__file__).read_bytes()
     with pytest.raises(FileNotFoundError):
@@ -86,10 +89,10 @@ def test_a_file_of_the_data_is_opened_as_any() -> None:
 
 
 def test_what_is_the_same_already_is_not_written_again(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """For that, a disk that is full has room; but what others could read is written anew."""
+    """A full disk has room for that; a file that others could read is written again."""
     target = Path(paths.BAIKAL_YAML)
-    for place in (host / "source", target):
-        place.write_text("same", encoding="utf-8")
+    for target_path in (host / "source", target):
+        target_path.write_text("same", encoding="utf-8")
     target.chmod(0o644)
     safe_copy.copy_in(host / "source", target)
     assert stat.S_IMODE(target.stat().st_mode) == 0o600
@@ -150,7 +153,10 @@ def test_no_directory_on_the_way_is_a_link(host: Path) -> None:
     (host / "secrets/db.sqlite").write_text("secret", encoding="ascii")
     Path(paths.SQLITE).parent.rmdir()
     Path(paths.SQLITE).parent.symlink_to(host / "secrets")
-    with pytest.raises(HostError, match="is not a file of its own"), safe_copy.open_untrusted(Path(paths.SQLITE)):
+    with (
+        pytest.raises(HostError, match="must be a regular file, not a link"),
+        safe_copy.open_untrusted(Path(paths.SQLITE)),
+    ):
         pass
 
 
@@ -158,5 +164,8 @@ def test_a_file_with_another_name_elsewhere_is_refused(host: Path) -> None:
     """It may be any file of the host."""
     (host / "secret").write_text("secret", encoding="ascii")
     os.link(host / "secret", paths.SQLITE)
-    with pytest.raises(HostError, match="is not a file of its own"), safe_copy.open_untrusted(Path(paths.SQLITE)):
+    with (
+        pytest.raises(HostError, match="must be a regular file, not a link"),
+        safe_copy.open_untrusted(Path(paths.SQLITE)),
+    ):
         pass

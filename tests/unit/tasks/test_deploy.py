@@ -288,7 +288,7 @@ def services(active: str = SERVICES[1], enabled: str = SERVICES[2]) -> list[str]
         ("release", ["", ""], [DOING[2]]),
         ("release", [VERSION, "0" * 64, ""], [DOING[2]]),
         ("release", [VERSION, "as it is", f"{paths.CODE}/.{VERSION}.new"], [DOING[2]]),
-        ("before", json.dumps(WELL | {"pending": ["make the account jo"]}), [DOING[3]]),
+        ("before", json.dumps(WELL | {"pending": ["create the account jo"]}), [DOING[3]]),
         ("services", services(active="active inactive active active"), ["Start nginx"]),
         ("services", services(enabled="enabled disabled enabled enabled"), ["Start nginx"]),
         ("services", services(enabled="enabled enabled disabled enabled"), ["Start certificate timer"]),
@@ -521,7 +521,7 @@ REFUSED: dict[str, tuple[Answers, dict[str, Any], list[str]]] = {
     "a wrong checksum": (
         answers(BARE),
         {"baikal_sha256": "0" * 64},
-        ["baikal_sha256", "it is damaged or not the release; get it again"],
+        ["baikal_sha256", "it is damaged, or another release; download it again"],
     ),
     "an unofficial zip of a known release": (
         answers(BARE),
