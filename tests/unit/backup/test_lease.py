@@ -43,7 +43,7 @@ def rows(path: Path) -> list[str]:
 
 
 def test_with_sqlite_this_machine_always_does_the_job(host: Path, empty_database: bytes) -> None:
-    """There is no table for it, and nobody else."""
+    """There is no table for leases, and no other machine."""
     assert host.is_dir()
     Path(paths.SQLITE).write_bytes(empty_database)
     for _ in range(2):
@@ -52,7 +52,7 @@ def test_with_sqlite_this_machine_always_does_the_job(host: Path, empty_database
 
 
 def test_only_one_of_many_machines_does_the_job(shared: Path) -> None:
-    """All others wait until it is done, and learn by whom."""
+    """All others wait until it has finished, and get the name of that machine."""
     done: list[bool] = []
     together = threading.Barrier(6)
 
