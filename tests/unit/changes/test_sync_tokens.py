@@ -33,13 +33,13 @@ class Calendar:
 
     def put(self, uri: str, etag: str) -> None:
         """Store an object, or another text of it."""
-        row = self.connection.execute(
+        changed = self.connection.execute(
             "UPDATE calendarobjects SET etag = ? WHERE calendarid = ? AND uri = ?", (etag, self.number, uri)
         ).rowcount
-        if not row:
+        if not changed:
             row = {"calendardata": "x", "lastmodified": 1, "size": 1, "uri": uri, "etag": etag}
             self.connection.insert("calendarobjects", calendarid=self.number, **row)
-        self._changed(uri, 2 if row else 1)
+        self._changed(uri, 2 if changed else 1)
 
     def delete(self, uri: str) -> None:
         """Remove an object."""
