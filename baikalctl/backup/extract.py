@@ -23,10 +23,8 @@ from baikalctl.backup.archive import PIECE
 from baikalctl.backup.manifest import Manifest, Member, NewerError, NotOursError
 from baikalctl.changes import members
 from baikalctl.errors import HostError
-from baikalctl.host import directories
 from baikalctl.host.boundary import confined
 from baikalctl.host.child_limits import THOROUGH
-from baikalctl.host.tempdir import temporary_directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -46,17 +44,11 @@ def read_manifest(path: Path) -> Manifest:
         return _manifest_of(path, raw)
 
 
-def verify(path: Path) -> Manifest:
-    """Unpack the archive to a temporary folder; raises :class:`HostError` with the reason if it is damaged.
-
-    All of it is read, all checksums are compared, and SQLite checks the integrity of the database.
-    """
-    with temporary_directory(directories.backups()) as folder:
-        return unpack(path, folder)
-
-
 def unpack(path: Path, folder: Path) -> Manifest:
-    """Unpack the archive to the empty ``folder``, verified as by :func:`verify`; raises :class:`HostError`."""
+    """Unpack the archive to the empty ``folder``, and verify it; raises :class:`HostError` with the reason if it is damaged.
+
+    All checksums are compared, and SQLite checks the integrity of the database.
+    """
     with _opened(path) as raw, contextlib.ExitStack() as stack:
         description = _manifest_of(path, raw)
         _refuse_oversize(path, description, os.fstat(raw.fileno()).st_size, folder)

@@ -9,9 +9,11 @@ import sqlite3
 import tarfile
 from typing import TYPE_CHECKING
 
-from baikalctl.backup import archive, manifest, verify_database
+from baikalctl.backup import archive, extract, manifest, verify_database
 from baikalctl.backup.manifest import Manifest
 from baikalctl.changes import members as archive_members
+from baikalctl.host import directories
+from baikalctl.host.tempdir import temporary_directory
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -61,6 +63,12 @@ def described(folder: Path, *, label: str = "", counts: Mapping[str, int] | None
         counts=verify_database.count(folder / DATABASE) if counts is None else counts,
         files=files,
     )
+
+
+def verified(path: Path) -> Manifest:
+    """Return the manifest of a good archive; raises HostError for another."""
+    with temporary_directory(directories.backups()) as folder:
+        return extract.unpack(path, folder)
 
 
 def unpacked(path: Path) -> list[tuple[tarfile.TarInfo, bytes]]:

@@ -59,6 +59,20 @@ def dies(act: Callable[[], object], step: int) -> bool:
     return _apart(act, step, lambda _: os._exit(KILLED)) == KILLED
 
 
+def write_and_be_killed() -> None:
+    """Create an account that is only in the write-ahead log of the database; no process has it open."""
+
+    def write() -> None:
+        connection = sqlite3.connect(paths.SQLITE)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("INSERT INTO users (username, digesta1) VALUES ('late', 'x')")
+        connection.commit()
+        os._exit(0)
+
+    assert not dies(write, 10**6)
+    assert Path(paths.SQLITE + "-wal").stat().st_size
+
+
 def fails(act: Callable[[], object], step: int, *, lasting: bool = False) -> bool:
     """Do ``act`` in a process of its own whose disk is full at its ``step``-th touch; tell whether it got so far.
 
@@ -99,7 +113,7 @@ def _apart(act: Callable[[], object], step: int, meet: Callable[[str], object]) 
         sys.addaudithook(audit)
         try:
             act()
-        except BaseException:  # noqa: BLE001 - whatever it is, the child ends here
+        except BaseException:  # noqa: BLE001 - the child ends here after any error
             traceback.print_exc()
             os._exit(1)
         os._exit(0)

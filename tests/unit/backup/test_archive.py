@@ -1,4 +1,4 @@
-"""Archives: written whole or not at all, and every way in which one can be wrong told apart."""
+"""Archives are written completely or not at all, and each kind of damage has its own message."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from baikalctl import paths
 from baikalctl.backup import archive, archive_folder, catalog, extract, manifest
 from baikalctl.errors import HostError
 from baikalctl.host.tempdir import temporary_directory
-from tests.unit.archives import CREATED, DATABASE, content, described, member, repacked, unpacked
+from tests.unit.archives import CREATED, DATABASE, content, described, member, repacked, unpacked, verified
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,7 +62,7 @@ def good(folder: Path, description: Manifest) -> Path:
 def refusal(path: Path) -> str:
     """Return why an archive isn't taken; what was unpacked of it is gone."""
     with pytest.raises(HostError) as error:
-        extract.verify(path)
+        verified(path)
     assert [each.name for each in Path(paths.BACKUPS).glob(".*")] == []
     text = str(error.value)
     assert text.startswith(str(path))
@@ -75,7 +75,7 @@ def test_an_archive_unpacks_to_the_same_files(folder: Path, description: Manifes
     """Every byte of every file, for its owner alone, and the manifest with it."""
     target = host / "target"
     target.mkdir()
-    assert extract.unpack(good, target) == description == extract.read_manifest(good) == extract.verify(good)
+    assert extract.unpack(good, target) == description == extract.read_manifest(good) == verified(good)
     for name in description.files:
         assert (target / name).read_bytes() == (folder / name).read_bytes()
     assert {stat.S_IMODE(path.stat().st_mode) for path in target.rglob("*") if path.name != manifest.NAME} == {
@@ -86,7 +86,7 @@ def test_an_archive_unpacks_to_the_same_files(folder: Path, description: Manifes
 
 
 def test_an_archive_has_mode_0600_and_its_time_in_its_name(good: Path) -> None:
-    """And nothing is left beside it."""
+    """No other file is left in the directory."""
     assert good.name == "baikal-20261125T031500Z.tar.gz"
     assert stat.S_IMODE(good.stat().st_mode) == 0o600
     assert [path.name for path in Path(paths.BACKUPS).iterdir()] == [good.name]
@@ -100,7 +100,7 @@ def test_tar_can_unpack_an_archive(good: Path, description: Manifest) -> None:
 
 
 def test_archives_are_listed_newest_first(folder: Path, empty_database: bytes) -> None:
-    """By name; other files are nobody's business."""
+    """By name; other files are ignored."""
     for days, label in ((0, ""), (2, "before-upgrade"), (1, "")):
         description = dataclasses.replace(content(folder, empty_database, label=label), created=CREATED + days * 86400)
         archive.write(folder, description)
@@ -126,7 +126,7 @@ def test_latest_without_archives_is_an_error(host: Path) -> None:
 def test_a_full_disk_leaves_nothing_behind(
     folder: Path, description: Manifest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At whatever byte: one line, and the folder is as it was."""
+    """The error is one line, and the folder is unchanged."""
     older = archive.write(folder, description).path
     before = older.read_bytes()
 
@@ -141,7 +141,7 @@ def test_a_full_disk_leaves_nothing_behind(
 
 
 def test_a_database_larger_than_memory_is_packed_and_read(folder: Path, description: Manifest) -> None:
-    """Packing and reading hold a few MiB, whatever the size: here 200 MiB in a process that may not have 150."""
+    """Packing and reading need a few MiB of memory: here, 200 MiB are packed by a process that is limited to 150 MiB."""
     with (folder / DATABASE).open("r+b") as file:
         file.truncate(200 << 20)
     large = described(folder, counts=description.counts)
@@ -149,11 +149,12 @@ def test_a_database_larger_than_memory_is_packed_and_read(folder: Path, descript
     program = (
         "import sys; from pathlib import Path; from baikalctl import paths\n"
         "from baikalctl.backup import archive, extract, manifest\n"
+        "from tests.unit.archives import verified\n"
         f"paths.BACKUPS, paths.DATA, paths.USER = {paths.BACKUPS!r}, {paths.DATA!r}, {paths.USER!r}\n"
         f"folder = Path({str(folder)!r})\n"
         "description = manifest.read((folder / manifest.NAME).read_bytes())\n"
         "stored = archive.write(folder, description)\n"
-        "try: extract.verify(stored.path)\n"
+        "try: verified(stored.path)\n"
         "except extract.HostError as error: print(error)\n"
     )
 
@@ -335,7 +336,7 @@ def test_a_tar_ends_with_zeros(good: Path, description: Manifest, blocks: int, w
     """Older archives have two blocks of zeros at the end, newer ones as many as tar itself writes."""
     good.write_bytes(gzip.compress(without_end(good) + bytes(blocks * tarfile.BLOCKSIZE)))
     if whole:
-        assert extract.verify(good) == description
+        assert verified(good) == description
     else:
         assert refusal(good).startswith("is truncated")
 
@@ -363,7 +364,7 @@ def test_a_member_of_another_size_is_refused(good: Path) -> None:
 
 
 def test_data_after_the_end_is_refused(good: Path) -> None:
-    """Whatever it is, it isn't ours."""
+    """An archive of baikalctl ends with zeros."""
     repacked(good, unpacked(good), more=b"hello")
     assert refusal(good).startswith("is damaged: there is data after its end")
 
@@ -385,7 +386,7 @@ def test_an_archive_larger_than_the_free_space_is_refused(good: Path, monkeypatc
 def rewritten(
     folder: Path, change: Callable[[sqlite3.Connection], object], counts: dict[str, int] | None = None
 ) -> Path:
-    """Change the database and pack it anew, with a manifest that agrees but for the counts."""
+    """Change the database and pack it again, with a manifest that is right but for the counts."""
     with contextlib.closing(sqlite3.connect(folder / DATABASE)) as connection:
         change(connection)
         connection.commit()
@@ -404,7 +405,7 @@ def test_a_database_with_missing_rows_is_refused(folder: Path, description: Mani
 
 
 def test_a_database_of_another_program_is_refused(folder: Path, description: Manifest) -> None:
-    """Without Baïkal's tables it isn't one, whoever wrote the manifest; a view in a table's place is none either."""
+    """A database without Baïkal's tables is refused, also one with a view in place of a table."""
     assert description.counts["users"] == 1
     path = rewritten(folder, lambda it: it.execute("DROP TABLE users"))
     assert refusal(path).startswith("is undamaged, but its database has no table users")
@@ -486,7 +487,7 @@ def test_the_next_run_removes_folders_of_killed_runs(good: Path) -> None:
     (backups / ".private-killed").mkdir()
     (backups / ".private-killed/baikal-20261125T031500Z.tar.gz").touch()
     with temporary_directory(backups) as held:
-        extract.verify(good)
+        verified(good)
         assert [path for path in backups.iterdir() if path.is_dir()] == [held]
     assert list(backups.iterdir()) == [good]
 

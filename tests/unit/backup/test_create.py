@@ -23,7 +23,7 @@ from baikalctl.backup import archive, catalog, collect, create, extract, manifes
 from baikalctl.changes import members
 from baikalctl.commands import apply
 from baikalctl.errors import HostError
-from tests.unit.archives import KEY
+from tests.unit.archives import KEY, verified
 from tests.unit.moving import soon
 from tests.unit.samples import PASSWORD, VERSION, declared
 
@@ -71,7 +71,7 @@ def test_an_archive_has_everything_that_a_restore_needs(it: DesiredState, host: 
     done = made(it)
     content = unpacked(done.stored.path, host)
     tls = {f"tls/{path.name}": path.read_bytes() for path in Path(paths.TLS).glob("*.pem")}
-    assert len(tls) == 1, "what nginx is told besides is made of the settings"
+    assert len(tls) == 1, "nginx's own files are generated from the settings"
     assert set(content) == {
         manifest.NAME,
         members.DATABASE,
@@ -93,7 +93,7 @@ def test_an_archive_has_everything_that_a_restore_needs(it: DesiredState, host: 
     assert settings["hostname"] == "cal.example.org"
     assert PASSWORD.encode() not in b"".join(content.values())
     assert b"password of jo" not in b"".join(content.values())
-    # Nothing is left of what was brought together for it.
+    # The temporary files are removed.
     assert [path.name for path in Path(paths.BACKUPS).iterdir()] == [done.stored.path.name]
     assert not list(Path(paths.DATA).glob(".private-*"))
 
@@ -134,7 +134,7 @@ def test_clients_can_write_during_a_backup(it: DesiredState, host: Path) -> None
         for _ in range(3):
             with contextlib.closing(sqlite3.connect(paths.SQLITE, timeout=30)) as connection:
                 (before,) = connection.execute("SELECT count(*) FROM principals").fetchone()
-            output = extract.verify(made(it).stored.path)
+            output = verified(made(it).stored.path)
             assert output.counts["principals"] >= before
         assert writer.poll() is None, "it failed to write"
     finally:
@@ -284,7 +284,7 @@ def test_a_new_archive_stays_even_with_a_wrong_clock(it: DesiredState, monkeypat
 
 
 def test_a_backup_waits_for_another_run(it: DesiredState) -> None:
-    """Whoever changes the data has the lock."""
+    """A process that changes the data holds the lock."""
     output: list[str] = []
     with Path(paths.LOCK).open("a", encoding="ascii") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -1,4 +1,4 @@
-"""What restic is told, and what is made of what it says; that it works, tests/e2e/test_restic.py shows."""
+"""The arguments and the environment of restic, and its errors; tests/e2e/test_restic.py runs it for real."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_an_error_has_restics_message_without_the_login(it: DesiredState) -> Non
 
 @pytest.mark.parametrize("login", ["me:secret", "me:p@ss", "me:p/ss"])
 def test_an_address_with_a_login_comes_from_the_credentials(it: DesiredState, host: Path, login: str) -> None:
-    """As the settings advise where somebody writes one with a password; it goes before theirs, and nothing shows it."""
+    """The settings advise this for an address with a password; it replaces the setting's, and is never printed."""
     address = f"rest:https://{login}@nas.example.org/x"
     (host / "credentials").write_text(f"RESTIC_REPOSITORY={address}\n", encoding="ascii")
     plain = with_repository(it, "rest:https://nas.example.org/x")

@@ -83,7 +83,7 @@ def test_hourly_archives_of_a_year() -> None:
 
 
 def test_applying_retention_twice_removes_no_more() -> None:
-    """Whoever does it by hand loses nothing."""
+    """Removing archives by hand a second time has no effect."""
     left = simulated(100)
     assert thin(left, BEGIN + 99 * DAY) == left
 
@@ -110,7 +110,7 @@ def test_a_server_that_was_off_for_a_year_loses_no_archive() -> None:
 
 @pytest.mark.parametrize("keep", [{"daily": 0, "weekly": 0, "monthly": 0}, {"daily": 1, "weekly": 0, "monthly": 0}])
 def test_the_newest_archive_always_stays(keep: dict[str, int]) -> None:
-    """Somebody who wants none should turn it off."""
+    """To have no archives, an operator turns backups off."""
     archives = [at(BEGIN + number * DAY) for number in range(9)]
     assert thin(archives, BEGIN + 9 * DAY, keep) == [archives[-1]]
     assert thin([], BEGIN, keep) == []
@@ -126,7 +126,7 @@ def test_labelled_archives_have_their_own_rules() -> None:
 
 
 def test_archives_of_the_last_two_hours_stay() -> None:
-    """Somebody may just be bringing one elsewhere while the next is made."""
+    """Another program may be downloading one while the next is made."""
     archives = [at(BEGIN + timedelta(minutes=minutes)) for minutes in (0, 1, 60, 119)]
     assert set(thin(archives, BEGIN + timedelta(minutes=119))) == set(archives)
     assert thin(archives, BEGIN + timedelta(hours=9)) == [archives[-1]]

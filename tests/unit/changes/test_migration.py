@@ -19,7 +19,7 @@ from baikalctl.changes import migration, staging, transaction
 from baikalctl.commands import upgrade
 from baikalctl.errors import HostError
 from tests.lab.old_installation import PASSWORDS, build
-from tests.unit.moving import dies, empty, leftovers, names, needs_php, stand_release
+from tests.unit.moving import empty, leftovers, names, needs_php, stand_release, write_and_be_killed
 from tests.unit.samples import VERSION
 
 if TYPE_CHECKING:
@@ -59,8 +59,8 @@ def hold(version: str = "0.9.5") -> None:
     shutil.rmtree(directory)
 
 
-def bring() -> list[str]:
-    """Take back what was begun, and upgrade, as a container's start does; return what was said."""
+def upgraded() -> list[str]:
+    """Recover and upgrade, like the start of a container; return the messages."""
     messages: list[str] = []
     transaction.recover(messages.append)
     configuration = config.read()
@@ -84,20 +84,6 @@ def execute(statement: str) -> None:
     with contextlib.closing(sqlite3.connect(paths.SQLITE)) as connection:
         connection.execute(statement)
         connection.commit()
-
-
-def write_and_be_killed() -> None:
-    """Have an account that stands only in the write-ahead log of the database in place, which nobody has open."""
-
-    def write() -> None:
-        connection = sqlite3.connect(paths.SQLITE)
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("INSERT INTO users (username, digesta1) VALUES ('late', 'x')")
-        connection.commit()
-        os._exit(0)
-
-    assert not dies(write, 10**6)
-    assert Path(paths.SQLITE + "-wal").stat().st_size
 
 
 @pytest.mark.parametrize("version", ["0.9.5", "0.10.1", "0.11.1", "0.12.0", "0.2.4"])
@@ -137,7 +123,7 @@ def test_older_data_is_migrated_and_a_copy_of_it_is_kept(version: str) -> None:
     """With every account, every key of the yaml, a closed installer, and nothing lying about."""
     hold(version)
     before = Path(paths.BAIKAL_YAML).read_bytes()
-    messages = bring()
+    messages = upgraded()
     configuration = config.read()
     assert configuration["system"]["configured_version"] == VERSION
     assert configuration["database"]["backend"] == "sqlite"
@@ -167,9 +153,9 @@ def test_older_data_is_migrated_and_a_copy_of_it_is_kept(version: str) -> None:
 def test_a_second_migration_does_nothing() -> None:
     """The data is of the release already."""
     hold()
-    bring()
+    upgraded()
     before = Path(paths.BAIKAL_YAML).stat()
-    assert bring() == []
+    assert upgraded() == []
     after = Path(paths.BAIKAL_YAML).stat()
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
     assert len(backups()) == 1
@@ -178,10 +164,10 @@ def test_a_second_migration_does_nothing() -> None:
 @needs_php
 @pytest.mark.usefixtures("release")
 def test_rows_in_the_write_ahead_log_are_migrated_and_kept() -> None:
-    """The server was killed, and SQLite's log still stands beside the database."""
+    """The server was killed, and SQLite's log is still next to the database."""
     hold()
     write_and_be_killed()
-    bring()
+    upgraded()
     assert names(paths.SQLITE) == [*ACCOUNTS, "late"]
     assert names(str(backups()[0] / staging.SQLITE)) == [*ACCOUNTS, "late"]
     assert not Path(paths.SQLITE + "-wal").exists()
@@ -198,7 +184,7 @@ def test_a_failed_upgrade_changes_nothing(release: Path) -> None:
         HostError,
         match=r"^the upgrade from .* and was rolled back: .* 0\.9\.5 to 0\.12\.1 failed: no such column: colour$",
     ):
-        bring()
+        upgraded()
     assert {path: Path(path).read_bytes() for path in before} == before
     assert leftovers() == []
     assert backups() == []
@@ -220,12 +206,12 @@ def test_a_failed_upgrade_changes_nothing(release: Path) -> None:
     ids=["dies", "ends early", "only says so", "only writes so", "loses events"],
 )
 def test_the_result_of_an_upgrade_is_checked(release: Path, program: str, messages: str) -> None:
-    """Whatever the page says, the data itself is looked at."""
+    """The data itself is checked, not only the page."""
     hold()
     (release / "html/admin/install/index.php").write_text(f"<?php {program}", encoding="utf-8")
     before = Path(paths.SQLITE).read_bytes()
     with pytest.raises(HostError, match=messages):
-        bring()
+        upgraded()
     assert Path(paths.SQLITE).read_bytes() == before
     assert leftovers() == []
 
@@ -238,7 +224,7 @@ def test_a_damaged_database_is_not_migrated() -> None:
         stream.seek(4096)
         stream.write(b"\xff" * 8192)
     with pytest.raises(HostError, match=r"the database is damaged, or isn't Baïkal's \(.+\); use an undamaged backup"):
-        bring()
+        upgraded()
     assert config.read()["system"]["configured_version"] == "0.9.5"
     assert leftovers() == []
 
@@ -251,7 +237,7 @@ def test_no_sender_of_invitations_is_set_by_a_migration() -> None:
     configuration = config.read()
     del configuration["system"]["invite_from"]
     config.write(configuration)
-    bring()
+    upgraded()
     assert "invite_from" not in config.read()["system"]
 
 
@@ -263,7 +249,7 @@ def test_data_without_an_administrator_is_migrated() -> None:
     configuration = config.read()
     del configuration["system"]["admin_passwordhash"]
     config.write(configuration)
-    bring()
+    upgraded()
     assert config.read()["system"]["configured_version"] == VERSION
 
 
@@ -275,7 +261,7 @@ def test_data_that_cannot_be_copied_is_not_replaced() -> None:
     Path(paths.BACKUPS).parent.mkdir(parents=True, exist_ok=True)
     Path(paths.BACKUPS).write_text("a file in its place", encoding="utf-8")
     with pytest.raises(HostError, match=r"can't be copied to .*/var/backups/baikal \(.*; make it writable"):
-        bring()
+        upgraded()
     assert config.read()["system"]["configured_version"] == "0.9.5"
     Path(paths.BACKUPS).unlink()
     assert leftovers() == []
@@ -299,14 +285,14 @@ def other_place(host: Path) -> Iterator[Path]:
 def test_a_database_on_another_file_system_is_replaced_there(
     other_place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Somebody mounted the old volumes right where the data belongs."""
+    """An operator has mounted the old volumes in the data directory."""
     hold()
     monkeypatch.setattr(paths, "SPECIFIC", str(other_place))
     (other_place / "db").mkdir()
     shutil.copy(paths.SQLITE, other_place / "db/db.sqlite")
     monkeypatch.setattr(paths, "SQLITE", f"{other_place}/db/db.sqlite")
     monkeypatch.setattr(paths, "INSTALL_DISABLED", f"{other_place}/INSTALL_DISABLED")
-    bring()
+    upgraded()
     assert names(paths.SQLITE) == ACCOUNTS
     assert sorted(path.name for path in (other_place / "db").iterdir()) == ["db.sqlite"]
     assert leftovers() == []

@@ -16,7 +16,7 @@ from baikalctl.changes import rollback, staging
 from baikalctl.database import sqlite_file
 from baikalctl.errors import HostError
 from baikalctl.host import safe_copy
-from tests.unit.moving import dies, leftovers, names, soon
+from tests.unit.moving import leftovers, names, soon, write_and_be_killed
 from tests.unit.samples import VERSION, here
 
 YAML = "system:\n  configured_version: 0.12.1\ndatabase:\n  backend: sqlite\n"
@@ -46,20 +46,6 @@ def files(folder: Path) -> dict[str, str]:
     }
 
 
-def write_and_be_killed() -> None:
-    """Have an account that stands only in the write-ahead log of the database in place, which nobody has open."""
-
-    def write() -> None:
-        connection = sqlite3.connect(paths.SQLITE)
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("INSERT INTO users (username, digesta1) VALUES ('late', 'x')")
-        connection.commit()
-        os._exit(0)
-
-    assert not dies(write, 10**6)
-    assert Path(paths.SQLITE + "-wal").stat().st_size
-
-
 @pytest.mark.usefixtures("_data")
 def test_kept_data_is_complete_and_only_readable_for_root() -> None:
     """Configuration, database, certificates, keys, and what was declared last; the name tells of what and when."""
@@ -84,14 +70,14 @@ def test_a_kept_database_is_a_single_file() -> None:
 
 @pytest.mark.usefixtures("_data")
 def test_two_folders_of_one_second_have_different_names() -> None:
-    """Neither takes the other's place."""
+    """The second doesn't replace the first."""
     kept = {staging.keep("import", here()) for _ in range(3)}
     assert len(kept) == len(list(Path(paths.BACKUPS).iterdir())) == 3
 
 
 @pytest.mark.usefixtures("host")
 def test_a_new_host_has_no_data_to_keep() -> None:
-    """And that can be told."""
+    """And ``holds`` returns false."""
     kept = staging.keep("import", here())
     assert files(kept) == {staging.SECTION: "0o600"}
     assert not staging.holds(kept)
@@ -99,7 +85,7 @@ def test_a_new_host_has_no_data_to_keep() -> None:
 
 @pytest.mark.usefixtures("_data")
 def test_the_target_of_a_link_is_not_kept(host: Path) -> None:
-    """A directory of certificates has files, and a link in it is nobody's certificate."""
+    """Directories of certificates contain only files."""
     (host / "secret").write_text("secret", encoding="utf-8")
     (Path(paths.DATA) / TLS).unlink()
     (Path(paths.DATA) / TLS).symlink_to(host / "secret")
@@ -110,7 +96,7 @@ def test_the_target_of_a_link_is_not_kept(host: Path) -> None:
 @pytest.mark.parametrize("name", ["BAIKAL_YAML", "SQLITE"])
 @pytest.mark.parametrize("link", [False, True])
 def test_a_file_without_end_is_not_kept(name: str, *, link: bool) -> None:
-    """Whatever PHP's account has put in a file's place, root is held up by none of it, and leaves nothing."""
+    """Special files that PHP's account has created don't block root, and leave no copy."""
     file = Path(getattr(paths, name))
     database = here()
     file.unlink()
@@ -138,7 +124,7 @@ def test_a_failed_copy_is_removed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("_data")
 def test_a_rollback_restores_the_kept_data() -> None:
-    """Whatever stands there by now; what came besides of certificates stays."""
+    """Files that exist by then are replaced; new certificates stay."""
     before = {path: (Path(paths.DATA) / path).read_bytes() for path in (*files(Path(paths.DATA)),)}
     kept = staging.keep("import", here())
     with contextlib.closing(sqlite3.connect(paths.SQLITE)) as connection:
@@ -172,7 +158,7 @@ def test_unchanged_data_is_not_rewritten(monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.mark.usefixtures("_data")
 def test_a_rollback_on_a_new_host_leaves_no_data(host: Path) -> None:
-    """Neither half of an installation, nor a memory of passwords that nobody has."""
+    """Neither an incomplete installation, nor fingerprints of passwords that no account has."""
     kept = host / "kept"
     kept.mkdir()
     (kept / staging.SECTION).write_text("{}", encoding="utf-8")
@@ -234,7 +220,7 @@ def test_rows_that_a_server_already_has_are_not_loaded_again(
 
 @pytest.mark.usefixtures("_data")
 def test_the_newest_folders_stay() -> None:
-    """Three with something in them, the last one whatever the clock says; those of new hosts, and nothing else, go."""
+    """Three with files, and always the last one; empty ones of new hosts are removed."""
     folders = [staging.keep(f"change{number}", here()) for number in range(5)]
     os.utime(folders[0])  # the time of a change of its own, so that it counts as the newest
     folders[0].chmod(0o700)

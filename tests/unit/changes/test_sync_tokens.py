@@ -1,4 +1,4 @@
-"""After a restore, a client that asks what has changed since its token is told all that is different."""
+"""After a restore, a client that requests the changes since its token gets all differences."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ class Calendar:
 
     def put(self, uri: str, etag: str) -> None:
         """Store an object, or another text of it."""
-        row = self.connection.execute(
+        changed = self.connection.execute(
             "UPDATE calendarobjects SET etag = ? WHERE calendarid = ? AND uri = ?", (etag, self.number, uri)
         ).rowcount
-        if not row:
+        if not changed:
             row = {"calendardata": "x", "lastmodified": 1, "size": 1, "uri": uri, "etag": etag}
             self.connection.insert("calendarobjects", calendarid=self.number, **row)
-        self._changed(uri, 2 if row else 1)
+        self._changed(uri, 2 if changed else 1)
 
     def delete(self, uri: str) -> None:
         """Remove an object."""
@@ -63,8 +63,8 @@ def token(connection: sqlite_file.Connection, number: int) -> int:
     return int(token)
 
 
-def told(path: Path, number: int, since: int) -> dict[str, int]:
-    """Return what a client is told that has the token ``since``: the last operation by object, as sabre/dav says it."""
+def changes_since(path: Path, number: int, since: int) -> dict[str, int]:
+    """Return the answer for the token ``since``: the last operation by object, as in sabre/dav."""
     with contextlib.closing(Sqlite(path).connect()) as connection:
         query = "SELECT uri, operation FROM calendarchanges WHERE calendarid = ? AND synctoken >= ? ORDER BY synctoken"
         return dict(connection.execute(query, (number, since)).fetchall())
@@ -88,7 +88,7 @@ def archive(calendar: Calendar, tmp_path: Path) -> Path:
 
 
 def test_a_client_that_synchronised_after_the_archive_gets_the_differences(calendar: Calendar, archive: Path) -> None:
-    """What was changed comes again, what was added is gone, what was deleted is back; the token goes on."""
+    """Changed objects are listed, added ones as deleted, and deleted ones as changed; the token grows."""
     tokens = [calendar.token()]
     for write in (("c.ics", "1"), ("a.ics", "2"), ("a.ics", "1"), ("d.ics", "1")):
         calendar.put(*write)
@@ -98,10 +98,10 @@ def test_a_client_that_synchronised_after_the_archive_gets_the_differences(calen
     assert sync_tokens.continue_tokens(archive, Path(paths.SQLITE)) == 4
     expected = {"a.ics": 2, "b.ics": 2, "c.ics": 3, "d.ics": 3}
     for since in tokens:
-        assert told(archive, calendar.number, since) == expected
+        assert changes_since(archive, calendar.number, since) == expected
     with contextlib.closing(Sqlite(archive).connect()) as connection:
         assert token(connection, calendar.number) == tokens[-1] + 1
-    assert told(archive, calendar.number, tokens[-1] + 1) == {}
+    assert changes_since(archive, calendar.number, tokens[-1] + 1) == {}
 
 
 def test_without_differences_no_change_is_listed(calendar: Calendar, archive: Path) -> None:
@@ -116,7 +116,7 @@ def test_without_differences_no_change_is_listed(calendar: Calendar, archive: Pa
 def test_with_unknown_tokens_every_object_is_listed(
     calendar: Calendar, archive: Path, tmp_path: Path, before: str
 ) -> None:
-    """With a token that nobody can have had: clients compare ETags, and fetch what they don't have."""
+    """With a token that no client can have had: clients compare ETags, and fetch what they don't have."""
     before_file = tmp_path / "before.sqlite"
     shutil.copy(archive, before_file)
     if before == "damaged":
@@ -130,6 +130,6 @@ def test_with_unknown_tokens_every_object_is_listed(
             connection.execute("UPDATE calendars SET synctoken = 50")
             connection.commit()
     assert sync_tokens.continue_tokens(archive, None if before == "nothing" else before_file) == 2
-    assert told(archive, calendar.number, 39 + sync_tokens.LEAP) == {"a.ics": 2, "b.ics": 2}
+    assert changes_since(archive, calendar.number, 39 + sync_tokens.LEAP) == {"a.ics": 2, "b.ics": 2}
     with contextlib.closing(Sqlite(archive).connect()) as connection:
         assert token(connection, calendar.number) == 41 + sync_tokens.LEAP

@@ -1,4 +1,4 @@
-"""Whatever changes the data or the release: it arrives, or all is as it was, however it ends."""
+"""Each change of the data or the release succeeds completely or is rolled back."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ class Host:
 
 
 def apply() -> None:
-    """Bring new data to what is declared, as an apply does: it writes all that one may write."""
+    """Apply settings to new data: this changes every file that apply may change."""
     where = f"{paths.DATA}/elsewhere/elsewhere.sqlite" if elsewhere() else paths.SQLITE
     execute("INSERT INTO users (username, digesta1) VALUES ('declared', 'x')", where)
     configuration = config.read()
@@ -132,7 +132,7 @@ def standing() -> dict[str, object]:
 
 
 def as_it_was(before: dict[str, object]) -> None:
-    """Look at everything after a change was taken back."""
+    """Check everything after a rollback."""
     assert standing() == before
     assert leftovers() == []
     assert transaction.interrupted() == maintenance.reason() == ""
@@ -173,7 +173,7 @@ def act(it: Host, kind: str) -> Callable[[], None]:
 
 
 def test_a_change_succeeds(act: Callable[[], None], kind: str) -> None:
-    """With everything that is real; a second time there is nothing to do but where somebody asks for it again."""
+    """With real data and processes."""
     act()
     arrived(kind)
 
@@ -182,7 +182,7 @@ def test_a_change_succeeds(act: Callable[[], None], kind: str) -> None:
 def test_a_change_killed_at_any_step_is_rolled_back_and_made_by_the_next_run(
     it: Host, act: Callable[[], None], kind: str
 ) -> None:
-    """Nobody is served half of it meanwhile, and what comes next begins with the old data, to the last byte."""
+    """No client gets a part of it, and the next run starts with exactly the old data."""
     before = standing()
     seen = set()
     for step in steps(act, it.stand):
@@ -200,7 +200,7 @@ def test_a_change_killed_at_any_step_is_rolled_back_and_made_by_the_next_run(
 
 
 def as_it_was_but_for_halves(before: dict[str, object]) -> None:
-    """Look at everything after a change was taken back that was killed: half a copy may lie in the backups."""
+    """Check everything after the rollback of a killed change: an incomplete copy may be left in the backups."""
     shutil.rmtree(f"{paths.BACKUPS}/.new", ignore_errors=True)
     for path in Path(paths.BACKUPS).glob("*"):
         shutil.rmtree(path)  # killed between the keeping, and remembering it
@@ -237,7 +237,7 @@ def act_until_used(act: Callable[[], None]) -> None:
 
 @pytest.mark.usefixtures("untried")
 def test_a_full_disk_changes_nothing(it: Host, act: Callable[[], None]) -> None:
-    """Whichever touch of a file it is that fails: what went wrong is told, and nobody has to recover anything."""
+    """Each access to a file is made to fail once: the error is reported, and no recovery is necessary."""
     before = standing()
     for step in steps(act, it.stand, fails):
         if transaction.interrupted():  # at the very last, when all was done
@@ -266,7 +266,7 @@ def test_a_disk_that_stays_full_keeps_maintenance_on_until_the_rollback_succeeds
 
 
 def failed(act: Callable[[], None]) -> str:
-    """Make a change that fails, and return what is said."""
+    """Make a change that fails, and return the message."""
     before = standing()
     with pytest.raises(HostError) as caught:
         act()
@@ -282,7 +282,7 @@ WORDS = {
 
 
 def test_new_data_that_does_not_work_is_not_put_in_place(act: Callable[[], None], kind: str) -> None:
-    """It was tried out, and PHP's own words are told."""
+    """It was tested, and PHP's own message is reported."""
     for version in (OLD, VERSION):
         page = Path(paths.CODE) / version / "html/dav.php"
         page.write_text("<?php throw new Error('out of luck');", encoding="utf-8")
@@ -316,7 +316,7 @@ def test_an_error_after_the_switch_rolls_back(it: Host, error: Exception, messag
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(3), ZeroDivisionError()])
 def test_any_exception_rolls_back(it: Host, error: BaseException) -> None:
-    """Somebody's Ctrl-C, a signal, a bug of ours: it goes on its way, after that."""
+    """Ctrl-C, a signal or a bug: the exception is raised again after the rollback."""
     before = standing()
 
     def finish() -> None:
@@ -399,8 +399,8 @@ def machine(host: Path, monkeypatch: pytest.MonkeyPatch) -> int:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
     Path(paths.BOOTED).mkdir(parents=True)
-    told = dataclasses.replace(declared(tls="off", http_port=port), services=("php8.2-fpm",))
-    Path(paths.DECLARED).write_text(told.to_json(), encoding="utf-8")
+    served = dataclasses.replace(declared(tls="off", http_port=port), services=("php8.2-fpm",))
+    Path(paths.DECLARED).write_text(served.to_json(), encoding="utf-8")
     monkeypatch.setenv("BAIKAL_PATH_CONFIG", f"{paths.CONFIG}/")
     monkeypatch.setenv("BAIKAL_PATH_SPECIFIC", f"{paths.SPECIFIC}/")
     return port
@@ -423,19 +423,19 @@ def serving(it: Host, machine: int) -> Iterator[int]:
 
 @pytest.mark.usefixtures("machine")
 def test_new_data_without_an_answer_is_rolled_back(it: Host) -> None:
-    """Everything is in place, and nobody answers."""
+    """Everything is in place, but no server answers."""
     assert "can't be reached" in failed(it.upgrade)
 
 
 @pytest.mark.usefixtures("serving")
 def test_new_data_is_tested_before_clients_use_it(it: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By an account that is gone afterwards; while everybody else is told to come again."""
+    """By a temporary account, while other clients get status 503."""
     closed = Path(paths.DATA) / "closed"
     real = transaction._visit
 
-    def visit(told: DesiredState, target: Database, token: str) -> None:
+    def visit(served: DesiredState, target: Database, token: str) -> None:
         closed.write_text(maintenance.reason(), encoding="utf-8")
-        real(told, target, token)
+        real(served, target, token)
 
     monkeypatch.setattr(transaction, "_visit", visit)
     it.upgrade()
@@ -446,7 +446,7 @@ def test_new_data_is_tested_before_clients_use_it(it: Host, monkeypatch: pytest.
 
 @pytest.mark.usefixtures("serving")
 def test_new_data_with_wrong_answers_is_rolled_back(it: Host) -> None:
-    """A client would be told so: what was stored there is not what comes back."""
+    """What a client stores isn't what it gets back."""
     page = Path(paths.CODE) / VERSION / "html/dav.php"
     whole = page.read_text(encoding="utf-8")
 
@@ -457,7 +457,7 @@ def test_new_data_with_wrong_answers_is_rolled_back(it: Host) -> None:
 
 
 def test_a_failed_rollback_keeps_maintenance_on_and_names_the_kept_data(it: Host) -> None:
-    """Until somebody has mended it; then the command that is named does it."""
+    """Until the operator has fixed the cause; then the command in the message rolls back."""
     before = standing()
     assert dies(functools.partial(act_until_used, it.upgrade), 10**6)
     journal = json.loads(Path(paths.JOURNAL).read_text(encoding="utf-8"))
@@ -498,7 +498,7 @@ def test_a_failed_rollback_reports_both_errors() -> None:
 
 
 def test_recover_without_a_journal_ends_maintenance(it: Host) -> None:
-    """The power went between the two; and else nothing is said or done."""
+    """The power failed between removing the journal and ending maintenance; otherwise nothing is done."""
     before = standing()
     messages: list[str] = []
     transaction.recover(messages.append)
@@ -528,7 +528,7 @@ def test_recover_at_boot_starts_no_service(it: Host, host: Path) -> None:
 
 
 def test_old_kept_data_is_removed(it: Host) -> None:
-    """The three newest; whatever else is in that directory stays."""
+    """The three newest stay, and all other files in that directory."""
     other = Path(paths.BACKUPS) / "before-removal-20260101T000000Z.sqlite"
     for _ in range(5):
         it.import_()
@@ -556,7 +556,7 @@ def test_a_row_that_differs_rolls_back_the_move(it: Host, monkeypatch: pytest.Mo
 
 
 def test_a_move_to_a_database_with_data_is_refused(it: Host) -> None:
-    """Nobody's is replaced by mistake; nor is anything moved that is there already, or not there at all."""
+    """No data is replaced by mistake, and data that is already there, or that doesn't exist, isn't moved."""
     it.move()
     messages: list[str] = []
     move_database.move(declared(**SERVER), messages.append)
@@ -574,19 +574,19 @@ def test_a_move_to_a_database_with_data_is_refused(it: Host) -> None:
 
 
 def test_changes_to_rows_of_a_server_are_rolled_back(it: Host) -> None:
-    """Its rows were as they should be, so none was loaded; then what is declared was brought to them."""
+    """Its rows were unchanged, so none was loaded; then settings were applied to them."""
     it.move()
-    there = Path(paths.DATA) / "elsewhere/elsewhere.sqlite"
-    before = names(str(there))
+    file = Path(paths.DATA) / "elsewhere/elsewhere.sqlite"
+    before = names(str(file))
     configured = config.read()
 
     def finish() -> None:
-        execute("DELETE FROM users", str(there))
+        execute("DELETE FROM users", str(file))
         raise HostError("out of luck")
 
     with pytest.raises(HostError, match="out of luck"):
         upgrade_command.upgrade(configured, configured["database"], VERSION, silent, finish)
-    assert names(str(there)) == before
+    assert names(str(file)) == before
     assert config.read() == configured
     assert (Elsewhere(configured["database"]).version(), release.current()) == (OLD, OLD)
     assert leftovers() == []
@@ -611,8 +611,8 @@ def test_an_image_without_the_old_release_restores_its_rows(it: Host) -> None:
 def test_a_move_back_to_sqlite_succeeds(it: Host) -> None:
     """From elsewhere to this host."""
     it.move()
-    here = {"database": "sqlite"}
-    move_database.move(declared(**here), silent)
+    settings = {"database": "sqlite"}
+    move_database.move(declared(**settings), silent)
     assert not elsewhere()
     assert names(paths.SQLITE) == sorted([*OURS, "declared"])
     assert leftovers() == []

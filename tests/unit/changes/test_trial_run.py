@@ -1,4 +1,4 @@
-"""New data is tried out on a release that serves it, for real, and what that says is told."""
+"""New data is tested with a release that serves it, and errors are reported."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_a_successful_trial_leaves_the_data_unchanged(configuration: Configurati
 def test_a_trial_with_all_libraries_leaves_the_data_unchanged(
     configuration: Configuration, host: Path, libraries: Path, kind: str
 ) -> None:
-    """However clients log in, and whatever the address is that they come by."""
+    """For each kind of authentication and each base address."""
     shutil.rmtree(Path(paths.CODE) / VERSION)
     shutil.copytree(libraries, Path(paths.CODE) / VERSION)
     configuration["system"] |= {"dav_auth_type": kind, "base_uri": "/baikal/", "auth_realm": "Another"}
@@ -118,8 +118,8 @@ def test_a_trial_logs_in_with_digest_authentication(configuration: Configuration
     """As a real one may, where a rehearsal always has the simpler way."""
     shutil.rmtree(Path(paths.CODE) / VERSION)
     shutil.copytree(libraries, Path(paths.CODE) / VERSION)
-    here = Sqlite(Path(paths.INCOMING) / staging.SQLITE)
-    with trial_run._stage(configuration) as folder, smoke_test.temporary_user(here) as visitor:
+    database = Sqlite(Path(paths.INCOMING) / staging.SQLITE)
+    with trial_run._stage(configuration) as folder, smoke_test.temporary_user(database) as visitor:
         file = Path(folder) / "config/baikal.yaml"
         staged = config.understood(file)
         staged["system"]["dav_auth_type"] = "Digest"
@@ -151,11 +151,11 @@ def test_requests_without_the_secret_are_refused(
             "nothing",
         )
         statuses: list[list[int]] = []
-        for given in (own, headers):
+        for sent in (own, headers):
             statuses.append([])
             for path in addresses:
                 connection = http.client.HTTPConnection(base.removeprefix("http://"), timeout=30)
-                connection.request("PROPFIND", f"/{path}", headers={**given, "Authorization": f"Basic {login}"})
+                connection.request("PROPFIND", f"/{path}", headers={**sent, "Authorization": f"Basic {login}"})
                 statuses[-1].append(connection.getresponse().status)
                 connection.close()
         answered.write_text(json.dumps(statuses), encoding="ascii")
@@ -184,7 +184,7 @@ def test_requests_without_the_secret_are_refused(
         ("echo 'Hello';", r"answers 200, not 207 \(Hello\)$"),
         ("header('WWW-Authenticate: Basic'); http_response_code(401);", r"answers 401, not 207$"),
     ],
-    ids=["refuses", "throws", "redirects", "dies", "dies half-way", "knows nothing", "lets nobody in"],
+    ids=["refuses", "throws", "redirects", "dies", "dies half-way", "knows nothing", "refuses all logins"],
 )
 def test_data_that_does_not_work_is_refused_with_the_reason(
     configuration: Configuration, host: Path, page: Path, program: str, message: str
@@ -223,7 +223,7 @@ def test_a_trial_makes_every_kind_of_request(  # noqa: PLR0913, PLR0917 - one of
 
 @pytest.mark.parametrize(("key", "folder"), [("cal_enabled", "calendars"), ("card_enabled", "addressbooks")])
 def test_disabled_services_are_not_tested(configuration: Configuration, page: Path, key: str, folder: str) -> None:
-    """Nobody is refused for what isn't served."""
+    """Data is not refused for a service that is off."""
     asking = "if (str_contains($_SERVER['PATH_INFO'], '%s')) { http_response_code(404); exit; }\n"
     whole = page.read_text(encoding="utf-8")
     page.write_text(whole.replace("switch (", (asking % folder) + "switch ("), encoding="utf-8")
@@ -254,7 +254,7 @@ def test_data_that_cannot_take_an_account_is_refused(configuration: Configuratio
 def test_a_killed_trial_leaves_no_php_server_running(
     configuration: Configuration, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It would have the copy open, and serve it to whoever finds its port, until the machine is switched off."""
+    """It would keep the copy open, and serve it on its port, until the next boot."""
 
     def make(*_: object, **__: object) -> None:
         assert running()

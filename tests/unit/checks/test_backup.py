@@ -1,4 +1,4 @@
-"""What the doctor says of the backups."""
+"""The findings of the check about backups."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_a_failed_attempt_is_reported_with_its_reason(it: DesiredState) -> None:
 
 
 def test_a_running_backup_is_no_failure(it: DesiredState) -> None:
-    """The doctor may come at any time."""
+    """A check may run at any time."""
     backup_status.remember(success=NOW - DAY, error=backup_status.UNDER_WAY)
     assert one(it).status == OK
 
@@ -111,7 +111,7 @@ def test_an_archive_missing_in_restic_is_reported(it: DesiredState) -> None:
 
 
 def test_backups_that_are_off_are_reported(it: DesiredState) -> None:
-    """It was somebody's wish."""
+    """The settings say so."""
     off = dataclasses.replace(it, backup=dataclasses.replace(it.backup, on=False))
     assert one(off) == Finding("backup", OK, "is off: no archives are made on a schedule")
 

@@ -1,4 +1,4 @@
-"""What the doctor says of the certificate: each finding, with what to do."""
+"""The findings of the check about the certificate, with their remedies."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 
 CLOSED: dict[str, object] = {"https_port": 9}
-"""Nobody shows anything there, which is told by another examination."""
+"""No server answers there, which another check reports."""
 FURTHERS: dict[str, object] = {"hostnames": ["dav.example.org"]}
 ASKING = LETSENCRYPT | CLOSED
 REFUSAL = Refusal(reason="cal.example.org: connection refused", remedy="let port 80 lead here")
@@ -61,7 +61,7 @@ def one(it: DesiredState) -> Finding:
 
 
 def serve(it: DesiredState, *chain: x509.Certificate) -> None:
-    """Have this chain serve, whatever else there is."""
+    """Use this chain."""
     put(selection.serving_pair(it), pem(*chain))
 
 
@@ -72,7 +72,7 @@ def issued(it: DesiredState, *chain: x509.Certificate) -> None:
 
 
 def refuse(it: DesiredState, monkeypatch: pytest.MonkeyPatch, refusal: Refusal = REFUSAL) -> str:
-    """Have an authority refuse somebody in a hurry, and return until when."""
+    """Store a refusal of an authority, and return until when it is valid."""
     monkeypatch.setattr(certbot, "request_certificate", lambda *_: refusal)
     renewal.maintain(it, lambda _: None, Options(skip_delay=True))
     assert it.asking is not None
@@ -97,7 +97,7 @@ def test_without_tls_there_is_no_finding() -> None:
 @pytest.mark.usefixtures("host")
 @pytest.mark.parametrize("changed", [{}, LETSENCRYPT], ids=["self-signed", "Let's Encrypt"])
 def test_a_missing_or_damaged_certificate_is_a_failure(changed: dict[str, object]) -> None:
-    """With it, nginx would not start; the deploy mends it."""
+    """Without it, nginx would not start; the deploy fixes it."""
     it = declared(**CLOSED | changed)
     assert one(it) == Finding("certificate", FAILED, f"{it.served}.pem is not there", "run the deploy")
     put(selection.serving_pair(it), pem(issue(DNS)), secret(OTHER_KEY))
@@ -183,7 +183,7 @@ def test_a_wrong_self_signed_certificate_is_replaced(chain: x509.Certificate, st
     ],
 )
 def test_an_own_certificate_is_reported_with_its_trust(host: Path, chain: bytes, status: str, message: str) -> None:
-    """And somebody is to renew it in time: a month before, or when clients of an authority would have done so for long."""
+    """With a warning a month before its end, or long after ACME clients would have renewed it."""
     it = brought(host, chain, https_port=9)
     take(it)
     remedy = "" if status == OK else f"renew it in {host}/cal.pem; the new one is used automatically"
@@ -204,7 +204,7 @@ def test_an_own_certificate_is_reported_with_its_trust(host: Path, chain: bytes,
 def test_an_own_certificate_that_cannot_be_used_is_a_failure(
     host: Path, chain: bytes, key: bytes, message: str
 ) -> None:
-    """While the old one serves, of which it is told for how long."""
+    """The old one is used, and its remaining days are reported."""
     take(brought(host, OWN, https_port=9))
     finding = one(brought(host, chain, key, https_port=9))
     assert finding.status == FAILED
@@ -230,7 +230,7 @@ def test_a_certificate_of_an_authority_is_reported_with_its_renewal() -> None:
 
 
 def test_a_trusted_certificate_is_reported_as_trusted(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the host's system knows the root; that it is declared tells certbot, and nobody's clients."""
+    """If the host's system knows the root; the setting only makes certbot trust it."""
     (host / "ca.pem").write_bytes(pem(ROOT))
     it = declared(**ASKING, acme_server="https://ca.lan/acme", acme_ca=str(host / "ca.pem"))
     issued(it, signed(), CA)
@@ -298,7 +298,7 @@ def test_a_refusal_is_reported_with_its_remedy(monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.usefixtures("host")
 @pytest.mark.parametrize("limit", ["the authority's", "ours"])
 def test_a_command_that_would_only_wait_is_not_suggested(monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
-    """Where the authority has said how long, or was asked often enough."""
+    """If the authority has named a time, or has had enough requests."""
     it = declared(**ASKING)
     refuse(it, monkeypatch)
     assert "--now" in one(it).remedy
@@ -336,7 +336,7 @@ def test_in_a_container_the_remedy_is_its_own_command(monkeypatch: pytest.Monkey
 def test_repeated_refusals_become_a_failure(
     monkeypatch: pytest.MonkeyPatch, chain: x509.Certificate, status: str
 ) -> None:
-    """When clients are about to refuse what serves, somebody has to be woken; a self-signed one they refused anyway."""
+    """When clients will soon refuse the certificate; clients refuse a self-signed one anyway."""
     it = declared(**ASKING)
     refuse(it, monkeypatch)
     serve(it, chain, CA)
@@ -356,7 +356,7 @@ def test_a_certificate_for_another_name_is_reported(monkeypatch: pytest.MonkeyPa
 @pytest.mark.usefixtures("host")
 @pytest.mark.parametrize("shows", [True, False])
 def test_nginx_must_show_the_current_certificate(monkeypatch: pytest.MonkeyPatch, *, shows: bool) -> None:
-    """A warning of its own, beside the finding about the files; a file below a line of ours is read as well."""
+    """A separate warning, in addition to the finding about the files."""
     monkeypatch.setattr(certificate, "MOMENT_S", 0.2)
     it = declared(**LETSENCRYPT)
     issued(it, signed(), CA)

@@ -1,4 +1,4 @@
-"""The doctor, on a host below a temporary directory and with a real web server on this machine."""
+"""The check, on a host below a temporary directory and with a real web server on this machine."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def it(host: Path, server: Server, release_standing: Path, empty_database: bytes
 
 
 def findings(it: DesiredState, *, thorough: bool = False) -> dict[str, list[Finding]]:
-    """Return what the doctor finds, by subject."""
+    """Return the findings by subject."""
     results: dict[str, list[Finding]] = {}
     for finding in check.run_checks(it, thorough=thorough):
         results.setdefault(finding.subject, []).append(finding)
@@ -72,7 +72,7 @@ def one(it: DesiredState, subject: str, *, thorough: bool = False) -> Finding:
 
 
 def test_a_good_host_is_healthy(it: DesiredState) -> None:
-    """Every subject is looked at, and nothing is wrong with any."""
+    """Every subject is checked, and all are right."""
     results = findings(it)
     assert set(results) - UNPRIVILEGED == {
         "answer",
@@ -94,7 +94,7 @@ def test_a_good_host_is_healthy(it: DesiredState) -> None:
 
 
 def test_kept_mail_is_reported_even_if_mail_is_off(it: DesiredState) -> None:
-    """Or nobody would learn that it was never sent."""
+    """Otherwise the operator would not see that it was never sent."""
     sendmail.keep(b"To: bob@example.net\r\n\r\n", "it rains")
     finding = one(it, "mail")
     assert (finding.status, finding.message) == (WARNING, "1 message is kept and not sent, the first because it rains")
@@ -131,7 +131,7 @@ def test_any_answer_but_401_is_a_failure(it: DesiredState, server: Server, statu
 
 
 def test_maintenance_mode_is_reported(it: DesiredState, server: Server) -> None:
-    """Not as one whose database is away; where it was interrupted, somebody has to know what it was."""
+    """It differs from an unreachable database; the message names the change that was interrupted."""
     server.statuses["/dav.php/"] = 503
     maintenance.on("upgrade")
     assert "it is in maintenance mode (upgrade)" in one(it, "answer").remedy
@@ -139,7 +139,7 @@ def test_maintenance_mode_is_reported(it: DesiredState, server: Server) -> None:
 
 @pytest.mark.parametrize("status", [200, 302, 403])
 def test_a_reachable_installer_is_a_failure(it: DesiredState, server: Server, status: int) -> None:
-    """Only 404 says that nobody gets there."""
+    """Only status 404 shows that it is not reachable."""
     server.statuses["/admin/install/"] = status
     finding = one(it, "installer")
     assert finding.status == FAILED
@@ -177,7 +177,7 @@ def make(it: DesiredState) -> None:
 
 
 def test_a_server_with_tls_is_asked_over_tls(it: DesiredState) -> None:
-    """Its self-signed certificate is no obstacle, and is looked at by itself."""
+    """Its self-signed certificate is accepted here, and has its own check."""
     make(declared())
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(f"{declared().served}.pem")
@@ -190,7 +190,7 @@ def test_a_server_with_tls_is_asked_over_tls(it: DesiredState) -> None:
 
 
 def test_a_missing_database_is_a_failure(it: DesiredState) -> None:
-    """Whatever the web server answers."""
+    """Even if the web server answers."""
     Path(paths.SQLITE).unlink()
     finding = one(it, "database")
     assert finding.status == FAILED
@@ -236,7 +236,7 @@ def test_a_thorough_check_reads_the_whole_database(it: DesiredState) -> None:
 
 
 def test_an_edited_release_is_a_failure(it: DesiredState, host: Path) -> None:
-    """Whoever looks thoroughly learns of it; every deploy notices it too."""
+    """A thorough check finds it, and so does every deploy."""
     installed(release_zip(host / "baikal.zip"))
     assert one(it, "code", thorough=True).status == OK
     (Path(paths.CURRENT) / "html/dav.php").write_text("<?php // edited", encoding="utf-8")
@@ -271,7 +271,7 @@ def declare_other(it: DesiredState) -> DesiredState:
 
 
 def test_an_unusable_certificate_is_a_failure(it: DesiredState) -> None:
-    """As where nothing of it is there; each way in which it can't is told by the tests of validity."""
+    """For example a missing one; the tests of validity have all cases."""
     own = declared(tls="files", tls_certificate="/not/there.pem", tls_key="/not/there.key", https_port=it.port)
     finding = one(own, "certificate")
     assert (finding.status, finding.remedy) == (FAILED, "run the deploy")
@@ -289,7 +289,7 @@ def test_a_certificate_that_ends_soon_is_a_warning(it: DesiredState, monkeypatch
 
 @pytest.mark.parametrize("name", ["CONFIG", "SPECIFIC", "STATE", "TLS"])
 def test_data_that_others_can_read_is_a_failure(it: DesiredState, name: str) -> None:
-    """Each directory that must be private is looked at."""
+    """Each directory that must be private is checked."""
     path = Path(getattr(paths, name))
     path.chmod(0o755)
     assert f"{path} can be read by other users" in [finding.message for finding in findings(it)["permissions"]]
@@ -307,7 +307,7 @@ def test_code_that_others_can_change_is_a_failure(it: DesiredState, release_stan
 
 
 def test_code_that_only_root_can_change_is_ok(it: DesiredState, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Directories that are root's on every system pass, whoever runs the tests."""
+    """Directories that root owns on every system are accepted."""
     for name in ("CODE", "CURRENT", "LIBRARY"):
         monkeypatch.setattr(paths, name, "/usr")
     assert [str(finding) for finding in check._permissions()] == [
@@ -333,7 +333,7 @@ def test_a_difference_from_the_settings_is_a_warning(it: DesiredState) -> None:
 
 
 def test_one_failure_hides_no_other(it: DesiredState, server: Server) -> None:
-    """Whatever one examination runs into, the others are made."""
+    """If one check fails, the others still run."""
     Path(paths.BAIKAL_YAML).write_text("system: [", encoding="utf-8")
     server.statuses["/dav.php/"] = 500
     results = findings(it)
@@ -353,7 +353,7 @@ def test_a_failed_check_is_repeated_for_a_while(it: DesiredState, server: Server
 
 
 def test_repeated_checks_log_in_to_a_relay_only_once(it: DesiredState, host: Path, tmp_path: Path) -> None:
-    """What fails is looked at again for a while, but whoever tries a wrong password again and again is locked out."""
+    """Failed checks are repeated, but a relay locks out a client that repeats a wrong password."""
     assert host.is_dir()
     with relaying(tmp_path, Answers(login="535 no")) as answers:
         wrong = Mail(mode="relay", sender="cal@lab.test", relay=relay(tmp_path, answers.port), selector="")
@@ -380,10 +380,10 @@ def test_only_failures_make_a_host_unhealthy() -> None:
 
 def test_the_report_has_a_line_for_each_finding() -> None:
     """Status, subject, message, and the remedy where there is one."""
-    text = check.report([Finding("disk", OK, "fine"), Finding("tls", FAILED, "bad", "mend it")], as_json=False)
+    text = check.report([Finding("disk", OK, "fine"), Finding("tls", FAILED, "bad", "fix it")], as_json=False)
     assert [line.split() for line in text.splitlines()] == [
         ["ok", "disk", "fine"],
-        ["failed", "tls", "bad;", "mend", "it"],
+        ["failed", "tls", "bad;", "fix", "it"],
     ]
 
 
@@ -398,7 +398,7 @@ def test_the_json_report_has_the_result() -> None:
 
 @pytest.mark.parametrize("due", [True, False])
 def test_the_json_report_tells_whether_a_certificate_must_be_requested(*, due: bool) -> None:
-    """Whatever else is so."""
+    """For any other finding."""
     assert json.loads(check.report([], as_json=True, due=due))["due"] is due
 
 

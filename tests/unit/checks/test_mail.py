@@ -1,4 +1,4 @@
-"""What the doctor says of mail, from one end to the other."""
+"""The findings of the check about mail."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def through(folder: Path, answers: Answers) -> list[Finding]:
     ids=["good", "wrong", "for now"],
 )
 def test_the_relay_is_checked(tmp_path: Path, answers: Answers, status: str, message: str) -> None:
-    """What may pass by itself is no failure, because mail is kept meanwhile."""
+    """A temporary error is no failure, because mail stays in the queue."""
     (finding,) = through(tmp_path, answers)
     assert (finding.status, finding.message) == (status, message.format(answers.port))
     assert bool(finding.remedy) == (status != OK)

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 pytestmark = needs_php
 ACCOUNTS = sorted(PASSWORDS)
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can change its user")
 
 
 @pytest.fixture(autouse=True)
@@ -57,7 +57,7 @@ def old(host: Path) -> OldInstallation:
 
 
 def move_in(old: OldInstallation, *, replace: bool = False) -> list[str]:
-    """Import, and return what was said."""
+    """Import, and return the messages."""
     messages: list[str] = []
     import_.import_(old.folder, VERSION, replace=replace, say=messages.append)
     return messages
@@ -86,7 +86,7 @@ def kept() -> list[Path]:
 
 @pytest.mark.parametrize("version", ["0.9.5", "0.10.1", "0.11.1"])
 def test_an_old_installation_is_imported_completely(host: Path, version: str) -> None:
-    """Accounts with their passwords and all settings; migrated, said in numbers, and not a byte of it changed."""
+    """Accounts with their passwords and all settings are migrated and counted; the source is unchanged."""
     old = build(host / "old", version)
     before, wanted = listing(old.folder), digests(str(old.database))
     messages = move_in(old)
@@ -128,14 +128,14 @@ def test_the_parent_directory_is_accepted(old: OldInstallation) -> None:
 
 
 def test_a_relative_path_is_accepted(old: OldInstallation, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As somebody types it."""
+    """Relative to the current directory."""
     monkeypatch.chdir(old.folder.parent)
     move_in(OldInstallation(Path(old.folder.name)))
     assert names(paths.SQLITE) == ACCOUNTS
 
 
 def test_a_second_import_is_refused_without_replace(old: OldInstallation) -> None:
-    """Nobody's data is replaced by mistake."""
+    """No data is replaced by mistake."""
     move_in(old)
     before = listing(Path(paths.SPECIFIC))
     assert "this host already has data" in refusal(old)
@@ -200,7 +200,7 @@ def test_a_write_ahead_log_of_the_old_installation_is_imported(old: OldInstallat
 
 
 def test_a_database_in_write_ahead_mode_without_its_log_is_only_read(old: OldInstallation) -> None:
-    """SQLite would make two files beside it, even for reading."""
+    """SQLite would create two files next to it, even for reading."""
     with contextlib.closing(sqlite3.connect(old.database)) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
     before = listing(old.folder)
@@ -210,7 +210,7 @@ def test_a_database_in_write_ahead_mode_without_its_log_is_only_read(old: OldIns
 
 
 def test_half_a_transaction_of_the_old_installation_is_rolled_back_in_the_copy(old: OldInstallation) -> None:
-    """Its server was killed in the middle of a write; the journal beside it has what was there before."""
+    """Its server was killed in the middle of a write; the journal next to it has the previous content."""
 
     def write_and_be_killed() -> None:
         connection = sqlite3.connect(old.database)
@@ -265,7 +265,7 @@ def test_an_old_server_that_still_writes_gives_a_consistent_copy(old: OldInstall
 def test_an_old_server_that_never_pauses_in_write_ahead_mode_has_to_be_stopped(
     old: OldInstallation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Reading it without a write beside it is only safe while nobody writes."""
+    """Reading it without writing to its directory is only safe while no process writes."""
     monkeypatch.setattr(import_source, "PATIENCE_SECONDS", 0.3)
     stop = threading.Event()
     with contextlib.closing(sqlite3.connect(old.database)) as connection:
@@ -289,10 +289,10 @@ def test_an_old_server_that_never_pauses_in_write_ahead_mode_has_to_be_stopped(
 
 
 def test_the_path_in_the_yaml_may_be_from_the_old_container(host: Path) -> None:
-    """Also where the database has another name, and where that path exists here and is somebody else's."""
+    """Also if the database has another name, and if that path exists on this host with other content."""
     (host / "var/www/baikal/Specific/db").mkdir(parents=True)
     foreign = host / "var/www/baikal/Specific/db/mine.sqlite"
-    foreign.write_bytes(b"somebody else's")
+    foreign.write_bytes(b"other content")
     old = build(host / "old", VERSION, sqlite=str(foreign))
     old.database.rename(old.database.with_name("mine.sqlite"))
     move_in(old)
@@ -311,7 +311,7 @@ def test_a_database_outside_of_the_installation_is_not_read(host: Path) -> None:
 
 
 def test_a_path_out_of_the_installation_is_not_followed(host: Path) -> None:
-    """The yaml is somebody else's word."""
+    """The yaml may be hostile."""
     old = build(host / "old", VERSION, sqlite="/x/Specific/../../secret")
     (host / "secret").write_bytes(b"secret")
     move_in(old)
@@ -394,7 +394,7 @@ def test_an_installation_without_a_yaml_must_be_upgraded_first(old: OldInstallat
 
 
 def test_the_hosts_own_data_is_refused_as_source(old: OldInstallation) -> None:
-    """Somebody gave the target twice."""
+    """The operator named the target as source."""
     move_in(old)
     assert "is this host's own data" in refusal(OldInstallation(Path(paths.DATA)), replace=True)
 
@@ -427,7 +427,7 @@ def test_data_of_a_running_container_is_not_replaced(old: OldInstallation) -> No
     move_in(old)
 
 
-def as_nobody(act: Callable[[], object], host: Path) -> bool:
+def as_unprivileged(act: Callable[[], object], host: Path) -> bool:
     """Do ``act`` as a user who owns the data and nothing else, as a container may run; tell whether it went well."""
     nobody = pwd.getpwnam("nobody")
     for path in (Path(paths.DATA), *Path(paths.DATA).rglob("*")):
@@ -440,16 +440,16 @@ def as_nobody(act: Callable[[], object], host: Path) -> bool:
     Path(paths.DECLARED).touch()
     Path(paths.DECLARED).parent.chmod(0o700)
 
-    def become_nobody_and_act() -> None:
+    def drop_privileges_and_act() -> None:
         os.setuid(nobody.pw_uid)
         os.chdir("/")
         try:
             act()
-        except Exception:  # noqa: BLE001 - whatever it is, it is told by the status
+        except Exception:  # noqa: BLE001 - any error is in the exit status
             traceback.print_exc()
             os._exit(KILLED)
 
-    return not dies(become_nobody_and_act, 10**6)
+    return not dies(drop_privileges_and_act, 10**6)
 
 
 @as_root
@@ -462,14 +462,14 @@ def test_an_unreadable_source_is_reported_in_one_line(old: OldInstallation, host
         with pytest.raises(HostError, match=rf"{part}\S* can't be read by this user; run the import as root"):
             move_in(old)
 
-    assert as_nobody(attempt, host)
+    assert as_unprivileged(attempt, host)
 
 
 @as_root
 def test_an_ordinary_user_can_import(old: OldInstallation, host: Path) -> None:
     """In a container that runs as one, where what is declared and the code are root's."""
     Path(paths.CURRENT).symlink_to(VERSION)
-    assert as_nobody(lambda: move_in(old), host)
+    assert as_unprivileged(lambda: move_in(old), host)
     assert names(paths.SQLITE) == ACCOUNTS
     assert Path(paths.SQLITE).stat().st_uid == pwd.getpwnam("nobody").pw_uid
 
@@ -497,7 +497,7 @@ def test_the_administrators_password_stays_the_declared_one(old: OldInstallation
 
 
 def test_another_realm_is_reported_and_kept(old: OldInstallation) -> None:
-    """It is part of every password's verifier; one of another realm is never set, as nobody could log in with it."""
+    """It is part of every password's verifier; one of another realm is never set, because no user could log in with it."""
     Path(paths.DECLARED).write_text(declared().to_json(), encoding="utf-8")
     apply.apply(declared(), lambda _: None)
     edit(old, "auth_realm: BaikalDAV", "auth_realm: SabreDAV")
@@ -515,7 +515,7 @@ def test_another_realm_is_reported_and_kept(old: OldInstallation) -> None:
 
 @pytest.mark.usefixtures("untried")
 def test_an_import_killed_at_any_step_leaves_all_data_or_none(old: OldInstallation) -> None:
-    """However far it came, the same command ends where an undisturbed one does, or is told that it is done."""
+    """The same command then has the result of an undisturbed one, or reports that the data exists."""
     before = listing(old.folder)
     seen = set()
     for step in steps(lambda: move_in(old), empty):

@@ -1,4 +1,4 @@
-"""What an administrator is told of mail, and what can be done about it."""
+"""Findings about mail, and the commands that fix them."""
 
 from __future__ import annotations
 
@@ -54,12 +54,12 @@ def queue(host: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def found() -> list[Finding]:
-    """Return what the doctor finds where a relay takes the mail."""
+    """Return the findings about mail with a relay."""
     return list(mail_check.queue_findings(OURS))
 
 
 def test_an_empty_queue_is_ok() -> None:
-    """It is said so; where mail is off, nothing is."""
+    """It is reported; with mail off, nothing is."""
     assert found() == [Finding("mail", OK, "nothing waits in the queue")]
     assert list(mail_check.queue_findings(OFF)) == []
 
@@ -94,7 +94,7 @@ def test_refused_mail_is_a_warning_with_the_relays_message() -> None:
 
 
 def test_a_refusal_without_a_known_reason_is_reported() -> None:
-    """Also one of a file that says to nobody whom it is for."""
+    """Also for a file without recipients."""
     file = put("failed", BOB, "bob@example.net")
     assert found()[0].message == "1 message is refused permanently, the last to bob@example.net"
     file.write_bytes(b"")
@@ -114,7 +114,7 @@ def test_kept_mail_is_a_warning_even_if_mail_is_off() -> None:
 
 
 def test_the_queue_is_printed_with_a_line_for_each_message() -> None:
-    """State, age, to whom, why, and which file."""
+    """State, age, recipients, reason and file."""
     put("queue", waits := now(3), "bob@example.net", "joe@example.net")
     put("failed", ANN, "ann@example.net")
     write_log(attempt(ANN, "Failed: 550 5.1.1 no such user"))
@@ -140,7 +140,7 @@ def test_a_retry_sends_kept_mail_and_requeues_refused_mail(queue: Path) -> None:
     os.mkfifo(nullmailer.TRIGGER)
     reader = os.open(nullmailer.TRIGGER, os.O_RDONLY | os.O_NONBLOCK)
     assert mail.retry(OURS, heard.append) == 0
-    assert os.read(reader, 10) == b"\0", "and it is told to begin"
+    assert os.read(reader, 10) == b"\0", "nullmailer is triggered"
     os.close(reader)
     assert heard == [f"{file.name} is in the queue", "1 refused message added to the queue again"]
     assert queue.read_bytes().startswith(f"{SENDER}\nbob@example.net\n\n".encode())
@@ -149,7 +149,7 @@ def test_a_retry_sends_kept_mail_and_requeues_refused_mail(queue: Path) -> None:
 
 
 def test_a_message_that_cannot_be_sent_does_not_stop_the_others(queue: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever is wrong with it; the exit status tells."""
+    """For any error; the exit status is 1."""
     sendmail.keep(b"nonsense", "x")
     sendmail.keep(b"X-Baikal-Envelope: \xff\xff\nSubject: x\n\n", "x")
     good = sendmail.keep(GIVEN, "x")
@@ -178,7 +178,7 @@ def test_a_retry_with_mail_off_is_refused() -> None:
 
 
 def test_only_refused_mail_is_dropped(spool: Path) -> None:
-    """And it is said whose it was."""
+    """The recipients are printed."""
     put("failed", ANN, "ann@example.net")
     put("failed", "1.5")
     put("queue", BOB, "bob@example.net")
@@ -194,7 +194,7 @@ def test_only_refused_mail_is_dropped(spool: Path) -> None:
 
 
 def test_queued_mail_is_saved_before_its_server_is_removed() -> None:
-    """All of it, and only where there is some is it said."""
+    """All messages are saved, and reported if there are any."""
     heard: list[str] = []
     assert mail.save_queued(heard.append) == 0
     assert heard == []
@@ -212,7 +212,7 @@ def filter_does(body: str) -> None:
 
 
 def tried(recipient: str = "bob@example.net") -> tuple[int, list[str]]:
-    """Try, and return the exit status and what was said."""
+    """Run the test, and return the exit status and the messages."""
     heard: list[str] = []
     return mail.test(OURS, recipient, heard.append), heard
 

@@ -36,8 +36,8 @@ def _installed(host: Path) -> None:
     release.activate(OLD)
 
 
-def bring(version: str = VERSION, finish: Callable[[], None] = lambda: None) -> list[str]:
-    """Upgrade, and return what was said."""
+def upgraded(version: str = VERSION, finish: Callable[[], None] = lambda: None) -> list[str]:
+    """Upgrade, and return the messages."""
     messages: list[str] = []
     configuration = config.read()
     upgrade.upgrade(configuration, configuration["database"], version, messages.append, finish)
@@ -51,14 +51,14 @@ def installed() -> list[str]:
 
 def test_the_previous_release_stays_and_older_ones_are_removed() -> None:
     """One is enough for second thoughts."""
-    messages = bring()
+    messages = upgraded()
     assert release.current() == VERSION
     assert installed() == [".hidden", OLD, VERSION]
     assert (
         messages[-1] == f"Baïkal {VERSION} is active; {OLD} stays installed and its data is kept until the next upgrade"
     )
     stand_release("0.12.2")
-    bring("0.12.2")
+    upgraded("0.12.2")
     assert (release.current(), installed()) == ("0.12.2", [".hidden", VERSION, "0.12.2"])
 
 
@@ -70,14 +70,14 @@ def test_a_failed_upgrade_removes_no_release() -> None:
         raise HostError("out of luck")
 
     with pytest.raises(HostError, match="out of luck"):
-        bring(finish=finish)
+        upgraded(finish=finish)
     assert (release.current(), installed()) == (OLD, [".hidden", OLDEST, OLD, VERSION])
 
 
 def test_settings_are_applied_to_new_data_before_clients_use_it() -> None:
     """It is in place by then, and still closed."""
     seen = []
-    bring(finish=lambda: seen.append((config.read()["system"]["configured_version"], names(paths.SQLITE))))
+    upgraded(finish=lambda: seen.append((config.read()["system"]["configured_version"], names(paths.SQLITE))))
     assert seen == [(VERSION, ["Bo.Berg", "anna"])]
     assert config.read()["database"]["sqlite_file"] == paths.SQLITE, "the yaml named another container's path"
 
