@@ -1,16 +1,21 @@
-"""Archive every host's data and bring it home: pyinfra inventory.py backup.py; then backups/HOST/ has the archives.
+"""Create an archive of each host's data and download it to backups/HOST/. Run: pyinfra inventory.py backup.py.
 
-They hold everybody's calendars, keys and password hashes, as the hosts themselves do: keep that folder where you would
-keep those. A host that fails is red, and the others go on.
+The archives contain the calendars of all users, private keys and password hashes, as the hosts do: protect backups/ as
+you protect the hosts. If one host fails, the others continue.
 """
+
+import sys
+from pathlib import Path
 
 from pyinfra.context import host
 
-from tasks.fetch_archives import archived, brought_home
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # if pyinfra was called in another directory
+
+from tasks.fetch_archives import archive_created, archive_downloaded
 from tasks.fleet.summary import at_the_end_of
 
 if host == next(iter(host.state.inventory.get_active_hosts())):
     at_the_end_of(host.state)  # once
 
-made = archived(name="Archive the data")
-brought_home(name="Bring the archive home", made=made)
+created = archive_created(name="Create archive")
+archive_downloaded(name="Download archive", created=created)

@@ -69,6 +69,7 @@ def preflight(host: Host) -> Target:
         if host not in _examined:
             escape_all_output()
             state = host.state
+            at_the_end_of(state)
             hosts = _ours(pyinfra_hosts.active_hosts(state))
             if host not in hosts:
                 message = (
@@ -79,7 +80,6 @@ def preflight(host: Host) -> Target:
             # Greenlets only run while others wait: this sends the questions asked ahead before this machine's own work.
             gevent.sleep(LEAVING_SECONDS)
             _plan(state)
-            at_the_end_of(state)
     target = _examined[host]
     if isinstance(target, Target) and not target.refused:
         return target

@@ -6,9 +6,7 @@ pyinfra's own table counts by operation and isn't printed when a run is stopped.
 from __future__ import annotations
 
 import atexit
-import functools
 import shutil
-import signal
 import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -23,7 +21,6 @@ from tasks.pyinfra_internals import hosts, operations, process
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from types import FrameType
 
     from pyinfra.api.host import Host
     from pyinfra.api.state import State
@@ -38,8 +35,6 @@ UNANSWERED = "a question to it failed; why stands above"
 FEW = 20
 """So many unchanged hosts are named; of more it is enough that they are all others."""
 SENTENCE_LENGTH = 300
-INTERRUPTED = 128
-"""What a shell adds to a signal's number for the exit status of the command that it ended."""
 
 
 @dataclass(frozen=True)
@@ -83,14 +78,7 @@ def at_the_end_of(state: State) -> None:
     watch = Watch()
     operations.add_callback(state, watch)
     atexit.register(_print, state, watch)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, functools.partial(_interrupted, state))
-
-
-def _interrupted(state: State, number: int, _: FrameType | None) -> None:
-    """End the run, with an exit status other than the 0 that pyinfra has for Ctrl-C."""
-    logger.error(f"--> Stopped by {signal.Signals(number).name}; run again to continue")
-    process.stop(state, INTERRUPTED + number)
+    process.exit_on_signals(state)
 
 
 def _print(state: State, watch: Watch) -> None:
