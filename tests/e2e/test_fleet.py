@@ -115,7 +115,7 @@ def test_a_host_that_cannot_be_reached_is_no_part_of_a_roll_out(fleet: Fleet) ->
     before = fleet.snapshots(0, 9)
     outcome = fleet.deploy(request_timeout_s=301)
     assert outcome.status == 1
-    assert f"cal-{SILENT}: it can't be reached, why stands above; fix that, leave it out (--exclude)" in outcome.output
+    assert f"cal-{SILENT}: is unreachable, for the reason above; fix that, exclude the host (--exclude)" in outcome.output
     assert fleet.snapshots(0, 9) == before
     outcome = fleet.deploy("--fail-percent", "10", request_timeout_s=301)
     assert outcome.status == 1

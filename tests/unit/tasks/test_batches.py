@@ -184,7 +184,7 @@ def test_options_that_lead_past_the_gates_are_refused(run: Any, option: str) -> 
     """Before anything is touched."""
     ran = run("-y", "--data", "batches=2", option)
     assert ran.status == 1
-    assert "batches: go through the hosts in an order of their own; leave out --serial and --no-wait" in ran.err
+    assert "batches: can't be combined with --serial or --no-wait; remove these options" in ran.err
     assert ran.begun() == []
 
 
@@ -192,7 +192,7 @@ def test_batches_are_said_once(run: Any) -> None:  # noqa: ANN401
     """Two opinions on them are none."""
     ran = run(odd={"c": {"batches": [3]}})
     assert ran.status == 1
-    said = "batches: differs among the hosts; set it once, in group_data/all.py or with --data"
+    said = "batches: differs between hosts; set it once, in group_data/all.py or with --data"
     assert sorted(line.strip() for line in ran.err.splitlines() if "batches: " in line) == [
         f"@fake/{name}: {said}" for name in NAMES
     ]

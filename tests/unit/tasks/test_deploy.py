@@ -22,6 +22,7 @@ from baikalctl.baikal import release
 from baikalctl.rendering.container import baked
 from baikalctl.rendering.machine import render
 from tasks import preflight, release_download
+from tasks.pyinfra_internals import hosts as hosts_of_pyinfra
 from tests.lab.images import PACKAGES
 from tests.unit.fake import (
     BARE,
@@ -52,6 +53,9 @@ from tests.unit.samples import HOME, IMAGE_PACKAGES, PASSWORD, PLATFORM, VERSION
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+
+ASKS_FOR_PASSWORD = [BOOTED, "uid=1000", "sudo=sudo: a password is required", "user=jo"]
 
 
 @pytest.fixture
@@ -158,14 +162,15 @@ def test_a_plugin_that_there_is_none_of_names_its_setting(deploy: Deploy) -> Non
     """And how to find those that there are."""
     said = deploy.refusal(answers(BARE), **AUTHORITY, acme_dns_plugin="nonesuch")
     assert (
-        "python3-certbot-dns-nonesuch is not available on this host: no source has it; look at acme_dns_plugin" in said
+        "python3-certbot-dns-nonesuch is not available on this host: no package source has it; check acme_dns_plugin"
+        in said
     )
 
 
 def test_what_an_authority_is_asked_with_must_be_on_the_host(deploy: Deploy) -> None:
     """Its own certificate, and a program that answers in the DNS."""
     said = deploy.refusal(answers(BARE), **AUTHORITY, acme_ca="/ca.pem", acme_dns_hook="/hook")
-    assert "/ca.pem and /hook not there on the host; put what the settings name there first" in said
+    assert "/ca.pem and /hook not found on the host; put the files that the settings name there first" in said
 
 
 def test_with_what_an_authority_is_asked_with_on_the_host_all_is_well(deploy: Deploy) -> None:
@@ -224,7 +229,7 @@ def test_a_machine_with_a_mail_server_of_its_own_is_left_alone_while_mail_is_off
 
 def test_what_a_relay_is_checked_with_must_be_on_the_host(deploy: Deploy) -> None:
     """Or no mail would ever leave."""
-    assert "/ca.pem not there on the host" in deploy.refusal(answers(BARE), **MAIL, relay_ca="/ca.pem")
+    assert "/ca.pem not found on the host" in deploy.refusal(answers(BARE), **MAIL, relay_ca="/ca.pem")
 
 
 def test_a_relays_password_is_in_no_command(deploy: Deploy, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -467,7 +472,7 @@ REFUSED: dict[str, tuple[Answers, dict[str, Any], list[str]]] = {
     "no nginx": (
         answers(BARE, candidates=apt(nginx="(none)")),
         {},
-        ["nginx is not available on this host: no source has it; fix its package sources"],
+        ["nginx is not available on this host: no package source has it; fix its package sources"],
     ),
     "no way to the packages": (
         answers(BARE, candidates=["unreachable: Err:1 http://deb.example.org bookworm InRelease"]),
@@ -476,22 +481,46 @@ REFUSED: dict[str, tuple[Answers, dict[str, Any], list[str]]] = {
     ),
     "no sudo": (answers([*DEBIAN, BOOTED, "uid=1000", "sudo="]), {}, ["isn't root; set _sudo = True for this host"]),
     "sudo with password": (
-        answers([*DEBIAN, BOOTED, "uid=1000", "sudo=sudo: a password is required"]),
+        answers([*DEBIAN, *ASKS_FOR_PASSWORD, "groups=jo sudo"]),
         {"_sudo": True},
         ["sudo asks for a password; run pyinfra with --same-sudo-password, or allow it without (NOPASSWD)"],
+    ),
+    "a user without sudo": (
+        answers([*DEBIAN, *ASKS_FOR_PASSWORD, "groups=jo users"]),
+        {"_sudo": True},
+        [
+            "the user jo isn't in the group sudo",
+            "run usermod -aG sudo jo as root, or log in as root (ssh_user)",
+            "run pyinfra with --same-sudo-password",
+        ],
+    ),
+    "a wrong password for sudo": (
+        {"echo accepted": {"success": False, "stderr": "sudo: 3 incorrect password attempts"}}
+        | answers([*DEBIAN, *ASKS_FOR_PASSWORD, "groups=jo sudo"]),
+        {"_sudo": True, "_sudo_password": "hunter2"},
+        ["sudo refused, as its output above says: check the password, and whether jo may use sudo"],
+    ),
+    "a question without an answer": (
+        answers(BARE, candidates={"success": False}),
+        {},
+        ["didn't answer a question; its output is above"],
     ),
     "sudo that is missing": (
         answers([*DEBIAN, BOOTED, "uid=1000", "sudo=/bin/sh: 4: sudo: not found"]),
         {"_sudo": True},
-        ["sudo doesn't work here (/bin/sh: 4: sudo: not found); let this user use sudo, or log in as root"],
+        ["sudo failed (/bin/sh: 4: sudo: not found); allow this user to use sudo, or log in as root"],
     ),
-    "su": (answers(BARE), {"_su_user": "root"}, ["only sudo works here; set _sudo = True alone, or log in as root"]),
-    "doas": (answers(BARE), {"_doas": True}, ["only sudo works here"]),
-    "dzdo": (answers(BARE), {"_dzdo": True}, ["only sudo works here"]),
+    "su": (
+        answers(BARE),
+        {"_su_user": "root"},
+        ["su, doas and dzdo don't work here; set only _sudo = True, or log in as root"],
+    ),
+    "doas": (answers(BARE), {"_doas": True}, ["set only _sudo = True"]),
+    "dzdo": (answers(BARE), {"_dzdo": True}, ["set only _sudo = True"]),
     "another system": (
         answers(["system=fedora", "pretty=Fedora Linux 42", ROOT, BOOTED]),
         {},
-        ["this is Fedora Linux 42; Baïkal is deployed on Debian 12 and newer and on Ubuntu 24.04 and newer"],
+        ["this is Fedora Linux 42; Debian 12 or newer, or Ubuntu 24.04 or newer, is needed"],
     ),
     "a newer release": (
         answers([*DEBIAN, ROOT, BOOTED, "release=0.13.0"]),
@@ -501,7 +530,7 @@ REFUSED: dict[str, tuple[Answers, dict[str, Any], list[str]]] = {
     "no certificate": (
         answers(BARE),
         {"tls": "files", "tls_certificate": "/c.pem", "tls_key": "/k.pem"},
-        ["/c.pem and /k.pem not there on the host; put what the settings name there first"],
+        ["/c.pem and /k.pem not found on the host; put the files that the settings name there first"],
     ),
     "wrong settings": (
         answers(BARE),
@@ -542,7 +571,7 @@ def test_what_does_not_fit_is_said_before_anything_is_touched(
 ) -> None:
     """One message with the host's name, each fault and its remedy; nothing but questions were asked."""
     said = deploy.refusal(answered, **declared)
-    assert said.startswith("nothing was changed anywhere, because this is wrong:\n")
+    assert said.startswith("nothing was changed on any host; fix this and run again:\n")
     for text in words:
         assert text in said
     lines = said.splitlines()[1:]
@@ -556,7 +585,7 @@ def test_what_does_not_fit_is_said_before_anything_is_touched(
     [
         ([*UBUNTU, ROOT, BOOTED], {"baikal_version": "0.11.1"}),
         ([*DEBIAN, BOOTED, "uid=1000", "sudo="], {"_sudo": True}),
-        ([*DEBIAN, BOOTED, "uid=1000", "sudo=sudo: a password is required"], {"_sudo": True, "_sudo_password": "x"}),
+        ([*DEBIAN, *ASKS_FOR_PASSWORD], {"_sudo": True, "_sudo_password": "x"}),
     ],
     ids=["an older release for PHP 8.1", "sudo", "sudo with its password"],
 )
@@ -567,9 +596,40 @@ def test_what_the_remedies_say_is_taken(
     php = "2:8.1+92ubuntu1" if machine[0] == UBUNTU[0] else OFFERED["php-fpm"]
     version = str(declared.get("baikal_version", VERSION))
     deploy.archive = release_zip(tmp_path / "other.zip", version)
-    ran = deploy.one(answers(machine, candidates=apt(php_fpm=php)), **declared)
+    ran = deploy.one({"echo accepted": "accepted"} | answers(machine, candidates=apt(php_fpm=php)), **declared)
     assert not ran.failed
     assert ran.changed == DOING
+
+
+def test_hosts_at_the_same_address_are_refused(deploy: Deploy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two deploys to one machine at a time would disturb each other; another port is another machine."""
+    monkeypatch.setattr(hosts_of_pyinfra, "is_ssh", lambda _: True)
+    same = {"ssh_hostname": "192.0.2.1"}
+    hosts: dict[str, tuple[Answers, dict[str, Any]]] = {
+        "a": (answers(BARE), same),
+        "b": (answers(BARE), same | {"ssh_port": 22}),
+        "c": (answers(BARE), same | {"http_port": 0}),
+        "d": (answers(BARE), same | {"ssh_port": 23}),
+    }
+    with pytest.raises(DeployError) as caught:
+        deploy(hosts)
+    fault = "is the same machine as @fake/a (192.0.2.1, port 22); each host must be another machine"
+    assert [line.strip() for line in str(caught.value).splitlines() if "same machine" in line] == [
+        f"@fake/b: {fault}",
+        f"@fake/c: {fault}",
+    ]
+    assert "@fake/c: http_port = 0" in str(caught.value)
+
+
+def test_cache_that_cannot_be_written_is_one_line(
+    deploy: Deploy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file in place of the directory stands for one without permission, which root has anyway."""
+    (tmp_path / "cache").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    refusal = deploy.refusal(answers(BARE))
+    assert f"or not be stored in {tmp_path}/cache/baikal-deploy ([Errno " in refusal
+    assert "set XDG_CACHE_HOME to a directory that this user can write" in refusal
 
 
 def test_faults_of_all_hosts_are_said_at_once(deploy: Deploy) -> None:

@@ -105,6 +105,8 @@ def test_a_bare_image_tells_little() -> None:
         system="debian",
         pretty="Debian GNU/Linux 12 (bookworm)",
         root=True,
+        user="",
+        groups=(),
         sudo="",
         booted=False,
         cores=2,
