@@ -186,14 +186,20 @@ def test_a_machine_that_is_to_send_mail_gets_what_that_needs(deploy: Deploy) -> 
     """Its server is written down as ours before it is there, and installed with the rest."""
     ran = deploy.one(answers(BARE), **MAIL)
     assert not ran.failed
-    assert {*ran.names} - {*NAMES} == {"Check mail configuration", "Start mail server"}
-    mail = ["Start mail server", "Remove old mail server"]
-    assert ran.changed == [NAMES[0], *DOING[:-1], *mail, DOING[-1]]
+    assert {*ran.names} - {*NAMES} == {"Check mail configuration", "Start mail server", "Send kept mail"}
+    assert ran.changed == [NAMES[0], *DOING[:-1], "Start mail server", DOING[-1]]
     texts = ran.texts()
     assert f"echo nullmailer > {paths.MAIL_SERVERS}.new" in texts[0]
     installing = next(text for text in texts if " install --yes" in text)
     assert {"nullmailer", "python3-dnspython", "python3-icalendar"} <= {*installing.split()}
     assert [text for text in texts if "reload-or-restart nullmailer" in text]
+
+
+def test_kept_mail_is_sent_when_mail_is_switched_on(deploy: Deploy) -> None:
+    """It was kept while mail was off; without any, nothing is sent."""
+    ran = deploy.one({f"for path in {paths.KEPT}/": "kept"} | answers(BARE), **MAIL)
+    assert ran.changed[-3:-1] == ["Start mail server", "Send kept mail"]
+    assert f"{paths.COMMAND} mail retry || true" in ran.texts()
 
 
 def test_a_machine_that_is_to_have_a_server_gets_it_before_all_else(deploy: Deploy) -> None:

@@ -1,4 +1,4 @@
-"""The metadata of an image stand in the Dockerfile, and nowhere else."""
+"""The Dockerfile, and the metadata of an image, which are only there."""
 
 from __future__ import annotations
 
@@ -26,6 +26,20 @@ def instructions() -> list[str]:
     """Return the first words of what the last stage says."""
     lines = metadata(DOCKERFILE.read_text(encoding="utf-8")).splitlines()
     return [line.split()[0] for line in lines if re.match(r"[A-Z]", line)]
+
+
+def test_legacy_builder_stops_at_the_first_instruction_that_runs() -> None:
+    """It doesn't know --mount; without it, the error would come only after the packages are installed."""
+    first = next(line for line in DOCKERFILE.read_text(encoding="utf-8").splitlines() if line.startswith("RUN"))
+    assert first.startswith("RUN --mount=")
+
+
+def test_own_zip_is_ignored_by_git_and_reaches_the_build() -> None:
+    """In the folder that the Dockerfile names."""
+    path = "releases/baikal-0.12.1.zip"
+    assert f"BAIKAL_ARCHIVE={path}" in DOCKERFILE.read_text(encoding="utf-8")
+    assert subprocess.run(["git", "check-ignore", "--quiet", path], cwd=HOME, check=False).returncode == 0
+    assert "!releases" in (HOME / ".dockerignore").read_text(encoding="utf-8").splitlines()
 
 
 def test_the_last_stage_has_nothing_but_metadata() -> None:
