@@ -6,7 +6,7 @@ Every error is listed. Nothing is changed on any host until there are none.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +24,7 @@ from baikalctl.settings.known_releases import needed_php, numbers
 from tasks import database, mail
 from tasks.fact_cache import ANSWER_SECONDS
 from tasks.fleet.batches import Conductor, split
+from tasks.fleet.description import describe
 from tasks.fleet.summary import at_the_end_of
 from tasks.machine import CandidateFact, Machine, MachineFact, PathsFact, SudoFact
 from tasks.operations.packages import report_apt_lock
@@ -73,7 +74,7 @@ def preflight(host: Host) -> Target:
         if host not in _examined:
             escape_all_output()
             state = host.state
-            at_the_end_of(state)
+            at_the_end_of(state, _description)
             hosts = _ours(pyinfra_hosts.active_hosts(state))
             if host not in hosts:
                 message = (
@@ -90,6 +91,16 @@ def preflight(host: Host) -> Target:
     wrong = {each: result for each, result in _examined.items() if isinstance(result, list)}
     faults = [f"    {each.name}: {escaped(fault)}" for each, result in wrong.items() for fault in result]
     raise DeployError("nothing was changed on any host; fix this and run again:\n" + "\n".join(faults))
+
+
+def _description(host: Host) -> Iterator[str]:
+    """Yield what the host offers after this run; nothing if no check succeeded, or the host was changed after it."""
+    target = _examined.get(host)
+    if isinstance(target, Target) and target.facts.checked:
+        result, changes = target.facts.checked
+        if result["healthy"] and changes == target.facts.changes():
+            yield f"--> {host.name} is ready:"
+            yield from describe(target.settings, result)
 
 
 def _ours(hosts: list[Host]) -> list[Host]:

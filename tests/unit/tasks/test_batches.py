@@ -207,11 +207,14 @@ def test_no_wait_does_not_hide_a_failure(run: Any) -> None:  # noqa: ANN401
 
 
 def test_a_host_alone_needs_no_summary_unless_it_fails(run: Any) -> None:  # noqa: ANN401
-    """The table has said it all."""
-    assert run(names=("a",)).summary == []
+    """For one host, pyinfra's table has everything; what it offers now is printed for few hosts."""
+    ran = run(names=("a",))
+    assert ran.summary == []
+    assert "--> @fake/a is ready:\n    Address:     https://cal.example.org\n" in ran.err
     ran = run(names=("a",), odd={"a": {"said": FAILING}})
     assert ran.status == 1
     assert ran.summary[0] == "of 1 host: 1 failed"
+    assert "is ready" not in ran.err
 
 
 def test_a_refused_run_has_no_summary(run: Any) -> None:  # noqa: ANN401
