@@ -88,7 +88,8 @@ def preflight(host: Host) -> Target:
     target = _examined[host]
     if isinstance(target, Target) and not target.refused:
         return target
-    wrong = {each: result for each, result in _examined.items() if isinstance(result, list)}
+    results = {each: _examined.get(each) for each in pyinfra_hosts.selected_hosts(host.state)}
+    wrong = {each: result for each, result in results.items() if isinstance(result, list)}
     faults = [f"    {each.name}: {escaped(fault)}" for each, result in wrong.items() for fault in result]
     raise DeployError("nothing was changed on any host; fix this and run again:\n" + "\n".join(faults))
 
