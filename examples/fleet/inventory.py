@@ -1,8 +1,8 @@
-"""A fleet: hosts in groups, in the order in which they are rolled out.
+"""A fleet: hosts in groups, in the order in which they are deployed.
 
     pyinfra examples/fleet/inventory.py deploy.py
 
-Each group's own data is in the file of its name in group_data/ beside this one, what is the same for all in all.py there.
+The data of a group is in the file with its name in group_data/ in this directory, the data of all hosts in all.py.
 """
 
 canary = [

@@ -97,7 +97,7 @@ def test_a_full_disk_stops_the_roll_out_after_its_batch(fleet: Fleet) -> None:
     assert f"failed       cal-{FULL}\nInstall Baïkal" in told
     assert "o space left on device" in told
     assert "not begun    cal-6, cal-7, cal-8, cal-9\n" in told
-    assert f"the roll-out stops, because cal-{FULL} failed" in outcome.output
+    assert f"the run stops, because cal-{FULL} failed" in outcome.output
     assert all(fleet.servers[number].check()["healthy"] for number in (0, 4))
     full.run("umount /opt")
     outcome = fleet.deploy()

@@ -152,7 +152,7 @@ def test_a_batch_that_fails_stops_the_roll_out(run: Any) -> None:  # noqa: ANN40
     """The others of its batch are finished, those after it aren't begun, and status and summary tell all that."""
     ran = run("-y", "--data", "batches=2", odd={"c": {"said": FAILING}})
     assert ran.status == 1
-    assert "the roll-out stops, because @fake/c failed; the 1 hosts of the batches that follow are unchanged" in ran.err
+    assert "the run stops, because @fake/c failed; the following batches (1 host) are unchanged" in ran.err
     assert not [entry for entry in ran.begun() if entry.startswith("Batch 3")]
     assert "Traceback" not in ran.err
     assert ran.summary[0] == "of 5 hosts: 1 failed, 1 not begun, 3 changed"

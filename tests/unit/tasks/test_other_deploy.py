@@ -128,6 +128,6 @@ def test_batches_stop_after_one_that_failed(other: Other) -> None:
     second = {"second": batches | {"fake_responses": together(answers(BARE))}}
     done = other.run(batches | {"fake_responses": failing}, others=second)
     assert done.returncode != 0
-    stopped = "the roll-out stops, because @fake/cal failed; the 1 hosts of the batches that follow are unchanged"
+    stopped = "the run stops, because @fake/cal failed; the following batches (1 host) are unchanged"
     assert stopped in done.stderr
     assert "not begun    @fake/second" in done.stderr
