@@ -27,12 +27,12 @@ from tests.lab.images import PACKAGES
 from tests.unit.fake import (
     BARE,
     BOOTED,
-    BRING,
     DEBIAN,
     DOING,
     NAMES,
     OFFERED,
     ROOT,
+    SEND_FILES,
     SERVICES,
     SETTLED,
     SITE,
@@ -65,7 +65,7 @@ def deploy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Deploy:
     monkeypatch.setenv("PYINFRA_PROGRESS", "off")
     monkeypatch.setattr(preflight, "_examined", {})
     monkeypatch.setattr(release_download, "_obtained", {})
-    # What pyinfra works out anew each time: the metadata of every installed package, and its own type hints.
+    # What pyinfra computes each time: the metadata of every installed package, and its own type hints.
     monkeypatch.setattr(connectors, "entry_points", functools.cache(entry_points))
     monkeypatch.setattr(arguments, "all_global_arguments", functools.cache(arguments.all_global_arguments))
     return Deploy(release_zip(tmp_path / "baikal.zip"))
@@ -80,7 +80,7 @@ def test_a_bare_machine_gets_everything_in_order(deploy: Deploy) -> None:
     texts = ran.texts()
     assert "dpkg --configure -a" in texts[0]
     assert texts[1].count("install --yes --no-install-recommends " + " ".join(PACKAGES)) == 2
-    assert texts[2].startswith(BRING)
+    assert texts[2].startswith(SEND_FILES)
     incoming = f"{paths.CODE}/.baikal-{VERSION}.zip"
     assert texts[3].startswith(f"{{ base64 -d | cat > {incoming} || ")
     assert f" && {paths.COMMAND} release {VERSION} {incoming} --sha256 " in texts[3]
@@ -112,7 +112,7 @@ def test_starting_a_service_keeps_the_known_state_of_the_others(deploy: Deploy) 
 
 def test_a_bare_machine_gets_the_files_of_the_php_it_will_have(deploy: Deploy) -> None:
     """It has none yet; what apt offers counts."""
-    (command,) = [done for done in deploy.one(answers(BARE)).done if str(done).startswith(BRING)]
+    (command,) = [done for done in deploy.one(answers(BARE)).done if str(done).startswith(SEND_FILES)]
     sent = bundle(command)
     assert {file["path"] for file in sent["files"]} == {file.path for file in render(settings(), PLATFORM).files}
     assert sent["services"] == {
@@ -160,23 +160,23 @@ def test_an_authority_is_asked_once_the_server_is_up_and_only_where_that_is_due(
 
 def test_a_plugin_that_there_is_none_of_names_its_setting(deploy: Deploy) -> None:
     """And how to find those that there are."""
-    said = deploy.refusal(answers(BARE), **AUTHORITY, acme_dns_plugin="nonesuch")
+    message = deploy.refusal(answers(BARE), **AUTHORITY, acme_dns_plugin="nonesuch")
     assert (
         "python3-certbot-dns-nonesuch is not available on this host: no package source has it; check acme_dns_plugin"
-        in said
+        in message
     )
 
 
 def test_what_an_authority_is_asked_with_must_be_on_the_host(deploy: Deploy) -> None:
     """Its own certificate, and a program that answers in the DNS."""
-    said = deploy.refusal(answers(BARE), **AUTHORITY, acme_ca="/ca.pem", acme_dns_hook="/hook")
-    assert "/ca.pem and /hook not found on the host; put the files that the settings name there first" in said
+    message = deploy.refusal(answers(BARE), **AUTHORITY, acme_ca="/ca.pem", acme_dns_hook="/hook")
+    assert "/ca.pem and /hook not found on the host; put the files that the settings name there first" in message
 
 
 def test_with_what_an_authority_is_asked_with_on_the_host_all_is_well(deploy: Deploy) -> None:
-    """The deploy goes on."""
-    there = answers(BARE, paths=["/ca.pem", "/hook"])
-    assert not deploy.one(there, **AUTHORITY, acme_ca="/ca.pem", acme_dns_hook="/hook").failed
+    """The deploy continues."""
+    present = answers(BARE, paths=["/ca.pem", "/hook"])
+    assert not deploy.one(present, **AUTHORITY, acme_ca="/ca.pem", acme_dns_hook="/hook").failed
 
 
 MAIL: dict[str, Any] = {"mail": "relay", "relay_host": "smtp.example.net"}
@@ -203,7 +203,7 @@ def test_kept_mail_is_sent_when_mail_is_switched_on(deploy: Deploy) -> None:
 
 
 def test_a_machine_that_is_to_have_a_server_gets_it_before_all_else(deploy: Deploy) -> None:
-    """First it is written down as ours, then it is installed, then it is told to listen to nobody, then it is used."""
+    """It is recorded as ours, installed, configured to listen only locally, and used, in this order."""
     ran = deploy.one(answers(BARE), database="mysql", database_host="local")
     assert ran.changed[0] == "Record database server"
     texts = ran.texts()
@@ -225,12 +225,12 @@ def test_mail_that_is_off_takes_our_server_away_and_keeps_what_waited(deploy: De
 
 
 def test_a_machine_with_a_mail_server_of_its_own_is_left_alone_while_mail_is_off(deploy: Deploy) -> None:
-    """It is nobody's business; with mail, nothing is touched and the remedy is said."""
+    """With mail, nothing is changed, and the message has the remedy."""
     theirs = [*SETTLED, "installed=exim4-daemon-light 4.96-15"]
     assert deploy.one(settled(deploy.archive) | {"db:Status-Status": theirs}).changed == []
-    said = deploy.refusal(answers(theirs), **MAIL)
-    assert "exim4-daemon-light is this machine's mail server" in said
-    assert "remove it (apt-get remove exim4-daemon-light) if it isn't needed, or set mail = " in said
+    message = deploy.refusal(answers(theirs), **MAIL)
+    assert "exim4-daemon-light is this machine's mail server" in message
+    assert "remove it (apt-get remove exim4-daemon-light) if it isn't needed, or set mail = " in message
 
 
 def test_what_a_relay_is_checked_with_must_be_on_the_host(deploy: Deploy) -> None:
@@ -256,7 +256,7 @@ def test_no_secret_of_an_authority_is_in_any_command(deploy: Deploy, monkeypatch
     wanted = AUTHORITY | secrets | {"acme_eab_key_id": "kid-1", "acme_dns_plugin": "rfc2136"}
     ran = deploy.one(answers(BARE, candidates=offered), **wanted)
     assert not ran.failed
-    (command,) = [done for done in ran.done if str(done).startswith(BRING)]
+    (command,) = [done for done in ran.done if str(done).startswith(SEND_FILES)]
     modes = {file["path"]: (file["mode"], file["together"]) for file in bundle(command)["files"]}
     assert modes[paths.CERTBOT] == modes[paths.DNS_CREDENTIALS] == (0o600, True)
     everything = "\n".join([*ran.commands, *(repr(command) for command in ran.done)])
@@ -274,7 +274,10 @@ def test_no_password_is_in_any_command(deploy: Deploy, monkeypatch: pytest.Monke
     for secret in (PASSWORD, "hunter2"):
         assert secret not in everything
     contents = [
-        file["content"] for command in ran.done if str(command).startswith(BRING) for file in bundle(command)["files"]
+        file["content"]
+        for command in ran.done
+        if str(command).startswith(SEND_FILES)
+        for file in bundle(command)["files"]
     ]
     assert not [content for content in contents if b"hunter2" in base64.b64decode(content)]
 
@@ -316,7 +319,7 @@ def services(active: str = SERVICES[1], enabled: str = SERVICES[2]) -> list[str]
     ],
 )
 def test_only_what_differs_is_done(deploy: Deploy, question: str, answer: object, changed: list[str]) -> None:
-    """One thing that somebody broke is one operation that changes something."""
+    """One broken thing is one operation that changes something."""
     good = settled(deploy.archive)
     if answer == [VERSION, "as it is", f"{paths.CODE}/.{VERSION}.new"]:
         answer = [VERSION, hashlib.sha256(deploy.archive.read_bytes()).hexdigest(), f"{paths.CODE}/.{VERSION}.new"]
@@ -329,7 +332,7 @@ def test_only_what_differs_is_done(deploy: Deploy, question: str, answer: object
     assert deploy.one(good | {keys[question]: answer}).changed == changed
 
 
-def test_what_somebody_changed_is_mended_and_nothing_else(deploy: Deploy) -> None:
+def test_only_what_was_changed_is_repaired(deploy: Deploy) -> None:
     """A mode, an owner, a group, a content, a link in a file's or directory's place, and what is gone."""
     changes = {
         f"regular file|600|root|root|{paths.DECLARED}": f"regular file|644|root|root|{paths.DECLARED}",
@@ -355,7 +358,7 @@ def test_what_somebody_changed_is_mended_and_nothing_else(deploy: Deploy) -> Non
 def test_refused_nginx_configuration_fails_under_a_name_that_says_nginx(deploy: Deploy) -> None:
     """The upload is rolled back on the host; the operation of the service that refused it is red, and the last."""
     reason = 'nginx: [emerg] unknown directive "serverr"'
-    refusal = {re.compile(f"^{re.escape(BRING)}"): json.dumps({"refused": {"nginx": reason}})}
+    refusal = {re.compile(f"^{re.escape(SEND_FILES)}"): json.dumps({"refused": {"nginx": reason}})}
     ran = deploy.one(refusal | {re.compile("^printf"): {"success": False}} | answers(BARE))
     assert ran.failed
     assert ran.changed == ["Install packages", "Upload configuration"]
@@ -376,7 +379,7 @@ def test_refused_nginx_configuration_fails_under_a_name_that_says_nginx(deploy: 
 )
 def test_every_refusal_fails_the_run(deploy: Deploy, answer: str, reason: str) -> None:
     """Also one that no subsystem in use is responsible for."""
-    upload = {re.compile(f"^{re.escape(BRING)}"): answer, re.compile("^printf"): {"success": False}}
+    upload = {re.compile(f"^{re.escape(SEND_FILES)}"): answer, re.compile("^printf"): {"success": False}}
     ran = deploy.one(upload | answers(BARE), tls="off")
     assert ran.failed
     assert ran.finished[-1] == "Check configuration"
@@ -393,18 +396,18 @@ def test_what_an_older_version_left_is_known(deploy: Deploy) -> None:
 
 
 def test_an_image_gets_code_and_no_state(deploy: Deploy) -> None:
-    """Nothing boots there, nobody's name is known, and no password is needed."""
+    """No service starts in it, its host name isn't known, and no password is needed."""
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("BAIKAL_ADMIN_PASSWORD")
         ran = deploy.one(answers([*DEBIAN, ROOT, "release="]), hostname="")
     assert ran.names == [*DOING[:3], "Clean image"]
     assert ran.changed == ran.names
     installing = next(text for text in ran.texts() if " install --yes" in text)
-    assert " -o Dpkg::Options::='--path-exclude=/usr/share/man/*' " in installing, "nobody reads manuals in a container"
+    assert " -o Dpkg::Options::='--path-exclude=/usr/share/man/*' " in installing, "a container needs no manuals"
     assert {*IMAGE_PACKAGES, "systemd-standalone-tmpfiles"} <= {*installing.split()}, (
         "a supervisor, and not all of systemd"
     )
-    (command,) = [done for done in ran.done if str(done).startswith(BRING)]
+    (command,) = [done for done in ran.done if str(done).startswith(SEND_FILES)]
     sent = bundle(command)
     assert {file["path"] for file in sent["files"]} == {file.path for file in baked().files}
     assert (sent["lock"], sent["record"]) == (paths.BAKING_LOCK, paths.BAKED), "the volume stays empty"
@@ -417,7 +420,7 @@ def test_an_image_gets_code_and_no_state(deploy: Deploy) -> None:
     ("broken", "last"),
     [
         ("apt-get -o DPkg", 0),
-        (BRING, 1),
+        (SEND_FILES, 1),
         (f"{paths.COMMAND} apply", 3),
         ("nginx -t -q", 4),
     ],
@@ -427,7 +430,7 @@ def test_a_failure_stops_the_host_there(deploy: Deploy, broken: str, last: int) 
     ran = deploy.one({re.compile(re.escape(broken)): {"success": False}} | answers(BARE))
     assert ran.failed
     following = {
-        1: BRING,
+        1: SEND_FILES,
         2: f"{paths.COMMAND} release",
         3: f"{paths.COMMAND} apply",
         4: "systemctl reload",
@@ -438,7 +441,7 @@ def test_a_failure_stops_the_host_there(deploy: Deploy, broken: str, last: int) 
 
 
 def test_a_host_that_does_not_answer_well_is_red(deploy: Deploy) -> None:
-    """The last operation fails, with the doctor's words."""
+    """The last operation fails, with the findings of the check."""
     answered = answers(BARE, after=json.dumps(UNWELL))
     ran = deploy.one({re.compile(rf"^{paths.COMMAND} check \|\|"): {"success": False}} | answered)
     assert ran.failed
@@ -454,7 +457,7 @@ def test_a_settled_host_that_does_not_answer_well_is_red(deploy: Deploy) -> None
 
 
 def test_a_planned_run_only_asks(deploy: Deploy) -> None:
-    """Until somebody says yes, nothing but questions reaches the host."""
+    """Until the operator confirms, the host is only asked."""
     ran = deploy.one(answers(BARE), execute=False)
     assert ran.done == []
     changing = ("apt-get -o DPkg", "dpkg --configure", f"{paths.COMMAND} apply", "systemctl enable", "python3 -I")
@@ -548,7 +551,7 @@ REFUSED: dict[str, tuple[Answers, dict[str, Any], list[str]]] = {
         {"baikal_archive": "/not/there.zip"},
         ['baikal_archive = "/not/there.zip": is not a file'],
     ),
-    "an archive in nobody's home": (
+    "an archive in the home of an unknown user": (
         answers(BARE),
         {"baikal_archive": "~nobody-of-this-name/b.zip"},
         ['baikal_archive = "~nobody-of-this-name/b.zip": '],
@@ -572,18 +575,18 @@ REFUSED: dict[str, tuple[Answers, dict[str, Any], list[str]]] = {
 
 
 @pytest.mark.parametrize(("answered", "declared", "words"), REFUSED.values(), ids=REFUSED)
-def test_what_does_not_fit_is_said_before_anything_is_touched(
+def test_every_fault_is_reported_before_anything_is_changed(
     deploy: Deploy, answered: Answers, declared: dict[str, Any], words: list[str]
 ) -> None:
     """One message with the host's name, each fault and its remedy; nothing but questions were asked."""
-    said = deploy.refusal(answered, **declared)
-    assert said.startswith("nothing was changed on any host; fix this and run again:\n")
+    message = deploy.refusal(answered, **declared)
+    assert message.startswith("nothing was changed on any host; fix this and run again:\n")
     for text in words:
-        assert text in said
-    lines = said.splitlines()[1:]
+        assert text in message
+    lines = message.splitlines()[1:]
     assert len(lines) == (3 if "hostnam" in declared else 1)
     assert all(line.startswith("    @fake/cal: ") for line in lines)
-    assert "hunter2" not in said
+    assert "hunter2" not in message
 
 
 @pytest.mark.parametrize(
@@ -595,10 +598,10 @@ def test_what_does_not_fit_is_said_before_anything_is_touched(
     ],
     ids=["an older release for PHP 8.1", "sudo", "sudo with its password"],
 )
-def test_what_the_remedies_say_is_taken(
+def test_remedies_of_refusals_work(
     deploy: Deploy, tmp_path: Path, machine: list[str], declared: dict[str, Any]
 ) -> None:
-    """Whoever does as told gets on."""
+    """With the remedy, the deploy succeeds."""
     php = "2:8.1+92ubuntu1" if machine[0] == UBUNTU[0] else OFFERED["php-fpm"]
     version = str(declared.get("baikal_version", VERSION))
     deploy.archive = release_zip(tmp_path / "other.zip", version)
@@ -638,8 +641,8 @@ def test_cache_that_cannot_be_written_is_one_line(
     assert "set XDG_CACHE_HOME to a directory that this user can write" in refusal
 
 
-def test_faults_of_all_hosts_are_said_at_once(deploy: Deploy) -> None:
-    """Somebody with three hosts, two of them wrong, learns of both, and the good one isn't touched either."""
+def test_faults_of_all_hosts_are_reported_together(deploy: Deploy) -> None:
+    """Of three hosts, two are wrong: both are reported, and the good one isn't changed either."""
     hosts: dict[str, tuple[Answers, dict[str, Any]]] = {
         "good": (answers(BARE), {}),
         "typo": (answers(BARE), {"http_port": 0, "tls": "on"}),
@@ -665,9 +668,9 @@ def test_five_hosts_get_what_is_theirs(deploy: Deploy) -> None:
     for name, each in ran.items():
         if name != "bad":
             assert each.changed == DOING
-            (command,) = [done for done in each.done if str(done).startswith(BRING)]
-            told = {file["path"]: base64.b64decode(file["content"]) for file in bundle(command)["files"]}
-            assert json.loads(told[paths.DECLARED])["hostname"] == f"{name}.example.org"
+            (command,) = [done for done in each.done if str(done).startswith(SEND_FILES)]
+            contents = {file["path"]: base64.b64decode(file["content"]) for file in bundle(command)["files"]}
+            assert json.loads(contents[paths.DECLARED])["hostname"] == f"{name}.example.org"
 
 
 def test_data_of_ones_own_is_nobodys_fault(deploy: Deploy) -> None:
@@ -702,7 +705,7 @@ def test_hosts_can_fetch_the_release_themselves(deploy: Deploy) -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def command_line(memory: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Run pyinfra as people run it, in this checkout, on a bare machine, while the other tests go on."""
+    """Run pyinfra as people run it, in this checkout, on a bare machine, while the other tests run."""
     archive = release_zip(memory / "baikal.zip")
     data = {
         "fake_delay": 0,

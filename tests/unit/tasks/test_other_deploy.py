@@ -25,7 +25,7 @@ FAKE = {"fake_delay": 0, "fake_delay_jitter": 0}
 
 
 class Other:
-    """The example in a folder of its own, with the submodule beside it."""
+    """The example in a folder of its own, with the submodule next to it."""
 
     def __init__(self, folder: Path) -> None:
         """Have the example's hosts answered by pyinfra's @fake connector."""
@@ -111,8 +111,8 @@ def test_host_without_the_data_that_others_have_is_refused(other: Other) -> None
     assert "@fake/www.example.org has no data named baikal, but other hosts of this run have" in done.stderr
 
 
-def test_overlay_beside_the_inventory_is_used(other: Other) -> None:
-    """A file in it that replaces none of ours would have no effect, and is refused."""
+def test_overlay_next_to_the_inventory_is_used(other: Other) -> None:
+    """A file in it that replaces none of our templates would have no effect, and is refused."""
     unknown = other.folder / "template_overlay/etc/nginx/baikal.conf"
     unknown.parent.mkdir(parents=True)
     unknown.touch()
