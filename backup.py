@@ -1,16 +1,21 @@
-"""Back up every host's data to this machine: pyinfra inventory.py backup.py stores the archives in backups/HOST/.
+"""Create an archive of each host's data and download it to backups/HOST/. Run: pyinfra inventory.py backup.py.
 
-Archives contain calendars, keys and password hashes of all users: protect that folder like the hosts themselves. If a host
-fails, the others continue.
+The archives contain the calendars of all users, private keys and password hashes, as the hosts do: protect backups/ as
+you protect the hosts. If one host fails, the others continue.
 """
+
+import sys
+from pathlib import Path
 
 from pyinfra.context import host
 
-from tasks.fetch_archives import archived, brought_home
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # if pyinfra was called in another directory
+
+from tasks.fetch_archives import archive_created, archive_downloaded
 from tasks.fleet.summary import at_the_end_of
 
 if host == next(iter(host.state.inventory.get_active_hosts())):
     at_the_end_of(host.state)  # once
 
-made = archived(name="Make an archive")
-brought_home(name="Download the archive", made=made)
+created = archive_created(name="Create archive")
+archive_downloaded(name="Download archive", created=created)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pyinfra.context import host
 
-# For another deploy.py that includes this one (docs/fleets.md).
+# If another deploy.py includes this one (docs/fleets.md), or pyinfra was called in another directory.
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from tasks import backup, baikal, certbot, configuration, database, image, mail, nginx, php
@@ -15,18 +15,18 @@ from tasks.preflight import preflight
 
 
 def deploy() -> None:
-    """Bring this host to its settings; raises DeployError, with nothing changed anywhere, if any host has a fault."""
+    """Deploy this host as its settings say. If any host has a fault, raise DeployError and change nothing on any host."""
     target = preflight(host)
-    for _ in in_batches(host, target.batches):  # once: with all hosts together, or when this host's batch is next
+    for _ in in_batches(host, target.batches):  # runs once: with all hosts, or with the hosts of this host's batch
         mail.prepare(target)  # saves queued mail if its server is about to be removed
         database.prepare(target)
-        # Of all subsystems (PACKAGES in baikalctl/rendering/<subsystem>.py), in one run of apt.
+        # Those of all subsystems (PACKAGES in baikalctl/rendering/<subsystem>.py), in one run of apt.
         packages.installed(name="Install packages", packages=target.missing_packages(), booted=target.booted)
         configuration.upload(target)  # of all subsystems, in one transaction
         baikal.install(target)
         baikal.configure(target)
 
-        # These need a running machine. For an image, its containers do the same at their start (container/start.py).
+        # These need a running machine. A container does the same when it starts (baikalctl/container/start.py).
         database.activate(target)
         php.activate(target)
         nginx.activate(target)

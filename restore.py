@@ -1,17 +1,22 @@
-"""Restore every host's data: pyinfra inventory.py restore.py takes the newest archive in backups/HOST/ on this machine.
+"""Restore each host's data from its newest archive in backups/HOST/. Run: pyinfra inventory.py restore.py.
 
-For another archive, set --data restore_from=PATH, or latest (the newest on the host itself), or restic:latest. The hosts
-are deployed to first, so this also restores a server on a new machine. The existing data of a host is kept, and is put
-back if the restore fails.
+For another archive: --data restore_from=PATH, or latest (the newest on the host itself), or restic:latest. The deploy runs
+first, so this also restores a lost server on a new machine. The host keeps a copy of its present data, and returns to it if
+the archive can't be restored.
 """
+
+import sys
+from pathlib import Path
 
 from pyinfra import local
 from pyinfra.context import host
 
-from tasks.restore import chosen, reported, restored
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # if pyinfra was called in another directory
 
-source = chosen(host)  # stops here if there is none
+from tasks.restore import choose_archive, restored, result_shown
 
-local.include("deploy.py")
-done = restored(name="Restore the archive", source=source)
-reported(name="Report what was restored", restored=done)
+source = choose_archive(host)  # stops if there is none
+
+local.include(str(Path(__file__).resolve().with_name("deploy.py")))
+output = restored(name="Restore archive", source=source)
+result_shown(name="Show restored data", restored=output)

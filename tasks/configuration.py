@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def upload(target: Target) -> None:
-    """Upload baikalctl and all configuration; an image has baikalctl alone."""
+    """Upload baikalctl and all configuration; an image gets only baikalctl."""
     transaction = files.synced(name="Upload configuration", files=target.files, facts=target.facts)
     certbot.configure(target, transaction)
     database.configure(target, transaction)
@@ -24,4 +24,4 @@ def upload(target: Target) -> None:
     mail.configure(target, transaction)
     backup.configure(target, transaction)
     if target.booted:
-        files.accepted(name="Check configuration", upload=transaction)  # whatever refused it
+        files.accepted(name="Check configuration", upload=transaction)  # any service, or the host itself

@@ -1,4 +1,4 @@
-"""A host's answers, several facts in one command, kept as long as they must still be true."""
+"""The answers of a host: several facts in one command, kept as long as they must still be true."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ FRESH_SECONDS = 20
 
 
 class CombinedFact(FactBase["Answers"]):
-    """Everything that an unchanged host is asked: four facts in one command, so two round trips instead of eight.
+    """All that an unchanged host is asked: four facts in one command, so two round trips instead of eight.
 
     The check takes longest, so it runs while the host answers the other three. Its answer comes last.
     """
@@ -64,11 +64,11 @@ class CombinedFact(FactBase["Answers"]):
             else:
                 part.append(line)
         answers = ((fact, lines.get(fact.__name__)) for fact in (*self.QUICK, CheckFact))
-        return {fact: fact().process(said) if said else fact.default() for fact, said in answers}
+        return {fact: fact().process(part) if part else fact.default() for fact, part in answers}
 
     @staticmethod
     def default() -> Answers:
-        """Return the answer of a host that says nothing."""
+        """Return the answer of a host that prints nothing."""
         return {}
 
 
@@ -79,14 +79,16 @@ class FactCache:
     host: Host
     expected: Callable[[], tuple[FileSet, str]] | None = None
     """For a host that may be unchanged: the files and the release to ask about, together with the other facts."""
+    checked: tuple[dict[str, Any], int] | None = None
+    """The last result of ``baikalctl check``, and how many operations had changed anything by then."""
     _answers: Answers = field(default_factory=dict)
     _asked: float = 0.0
     _changes: int = 0
-    """How many operations had done anything when the answers were given."""
+    """How many operations had changed anything when the answers were given."""
     _coming: gevent.Greenlet[[], Answers | HostError | PyinfraError] | None = None
 
     def prefetch(self) -> None:
-        """Ask now, without waiting: while the host works, this machine does its own part."""
+        """Ask now, without waiting for the answer: this machine does its own work at the same time."""
 
         def ahead() -> Answers | HostError | PyinfraError:
             try:
@@ -101,8 +103,8 @@ class FactCache:
         self._coming = gevent.spawn(ahead)
 
     def ask(self, fact: type[FactBase[T]], **arguments: object) -> T:
-        """Return the host's answer: the one that is kept, if it must still be true."""
-        if self._coming is not None:  # not its truth value: a greenlet that has ended is false
+        """Return the host's answer: the kept one, if it must still be true."""
+        if self._coming is not None:  # an ended greenlet is false
             arrived, self._coming = self._coming.get(), None
             if isinstance(arrived, Exception):
                 raise arrived
@@ -113,13 +115,13 @@ class FactCache:
             self._answers = {} if self._changes else self._all()
         if fact not in self._answers:
             if operations.has_failed(self.host):
-                return fact.default()  # it has stopped answering, so the operation's own command will fail
+                return fact.default()  # the host doesn't answer, so the operation's own command will fail
             self._answers[fact] = self.host.get_fact(fact, _timeout=ANSWER_SECONDS, **arguments)
         answer: T = self._answers[fact]
         return answer
 
     def keep(self, fact: type[FactBase[Any]]) -> None:
-        """Keep the answer to ``fact`` through the change of the present operation, which makes all others old."""
+        """Keep the answer to ``fact``, although the present operation changes the host. All other answers expire."""
         self._answers = {fact: self._answers[fact]}
         self._changes += 1
 
@@ -131,5 +133,5 @@ class FactCache:
         if self.expected is None:
             return {}
         files, version = self.expected()
-        found: Answers = self.host.get_fact(CombinedFact, files=files, version=version, _timeout=ANSWER_SECONDS)
-        return dict(found)
+        answers: Answers = self.host.get_fact(CombinedFact, files=files, version=version, _timeout=ANSWER_SECONDS)
+        return dict(answers)

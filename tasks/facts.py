@@ -1,6 +1,6 @@
 """The state of what the deploy has put on a host: files, release, services, and the result of ``baikalctl check``.
 
-Each is one command with one answer, however many files or services it is about.
+Each is one command with one answer, for any number of files or services.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 
 class FilesFact(FactBase[dict[str, Any]]):
-    """The files at the paths of ours: checksum, owner, group and mode, and the record of which files are ours."""
+    """The files at our paths: checksum, owner, group and mode, and the record of our files."""
 
     def command(self, files: FileSet) -> str:
-        """Print checksums, then states, then the record, each in a part of its own."""
+        """Print checksums, states, links and the record, in four parts."""
         every = _quoted([*(item.path for item in files.directories), *(item.path for item in files.files)])
         contents = _quoted(file.path for file in files.files)
         links = _quoted(link for link, _ in files.displaced)
@@ -94,7 +94,7 @@ class ServiceState:
 
 
 BOOTS = ("enabled", "enabled-runtime")
-"""What systemd says of a unit that starts at boot; the latter where a generator sees to that, as for postfix@-."""
+"""systemd's words for a unit that starts at boot. The latter is for units that a generator enables, such as postfix@-."""
 
 
 class ServicesFact(FactBase[dict[str, ServiceState]]):
@@ -113,7 +113,7 @@ class ServicesFact(FactBase[dict[str, ServiceState]]):
     def process(self, output: list[str]) -> dict[str, ServiceState]:
         """Read the lines."""
         names, active, enabled, *stamps = (line.split() for line in output)
-        # An unknown unit has no word of its own on the third line, but then there is nothing enabled to be read.
+        # systemd prints no word for an unknown unit on the third line; then no unit is enabled.
         enabled += [""] * (len(names) - len(enabled))
         return {
             name: ServiceState(running=running == "active", enabled=boots in BOOTS, current=read == ["current"])
@@ -127,12 +127,12 @@ class ServicesFact(FactBase[dict[str, ServiceState]]):
 
 
 def read_digest(service: Service) -> str:
-    """Return the shell command that prints the checksum of all that ``service`` reads."""
+    """Return the shell command that prints the checksum of all files that ``service`` reads."""
     return f"cat {_quoted(service.reads)} 2>/dev/null | sha256sum | cut -d' ' -f1"
 
 
 def stamp(service: Service) -> str:
-    """Return where the checksum stands of what ``service`` has read."""
+    """Return the path of the file with the checksum of what ``service`` has read."""
     return f"{paths.STAMPS}/{service.name}"
 
 
@@ -144,16 +144,16 @@ class CheckFact(FactBase[dict[str, Any]]):
     """The result of ``baikalctl check``; ``wait_s`` gives services that were just reloaded a moment."""
 
     def command(self, wait_s: int = 0) -> str:
-        """Print its JSON, whatever its exit status."""
+        """Print its JSON, with any exit status."""
         return f"[ ! -x {paths.COMMAND} ] || {paths.COMMAND} check --json --wait {wait_s} || true"
 
     def process(self, output: list[str]) -> dict[str, Any]:
         """Read the JSON."""
         try:
-            found = json.loads("\n".join(output))
+            result = json.loads("\n".join(output))
         except (ValueError, RecursionError):
-            found = None
-        return found if self._is_proper(found) else self.IMPROPER
+            result = None
+        return result if self._is_proper(result) else self.IMPROPER
 
     IMPROPER: ClassVar[dict[str, Any]] = {
         "healthy": False,
@@ -168,13 +168,13 @@ class CheckFact(FactBase[dict[str, Any]]):
             }
         ],
     }
-    """Stands for an answer of another form, such as that of a compromised host."""
+    """Replaces an answer in another form, for example of a compromised host."""
 
     @staticmethod
-    def _is_proper(found: object) -> bool:
-        if not isinstance(found, dict) or not isinstance(found.get("healthy"), bool):
+    def _is_proper(result: object) -> bool:
+        if not isinstance(result, dict) or not isinstance(result.get("healthy"), bool):
             return False
-        pending, findings = found.get("pending"), found.get("findings")
+        pending, findings = result.get("pending"), result.get("findings")
         if not isinstance(pending, list) or not isinstance(findings, list):
             return False
         texts = [*pending]

@@ -1,4 +1,4 @@
-"""What a host is and has, before anything is changed: system, packages, and what apt offers."""
+"""The host before anything is changed: its system, its packages, and what apt offers."""
 
 from __future__ import annotations
 
@@ -35,40 +35,44 @@ ASKED = (
     backup.RESTIC,
     *backup.RESTIC_NEEDS.values(),
 )
-"""The packages that a host is asked about: names, and patterns for dpkg."""
+"""The packages whose versions are read: names, and patterns for dpkg."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """The host as it is now."""
+    """The host before this run."""
 
     system: str
     """ID of os-release, such as ``debian``."""
     pretty: str
     root: bool
+    user: str
+    """The user who logs in."""
+    groups: tuple[str, ...]
+    """The groups of this user."""
     sudo: str
-    """Empty where sudo works without a password, otherwise its message."""
+    """Empty if sudo works without a password, otherwise its message."""
     booted: bool
     """Whether systemd runs here. It doesn't in an image and in most containers."""
     cores: int
     memory_mb: int
     ipv6: bool
     release: str
-    """The current release of Baïkal; empty where there is none."""
+    """The current release of Baïkal; empty if there is none."""
     mail_servers: tuple[str, ...]
-    """The packages of mail servers that the deploy has installed, as opposed to the operator's own."""
+    """The packages of mail servers that the deploy has installed. The operator's own are not in it."""
     database_servers: tuple[str, ...]
-    """The same of database servers."""
+    """The same for database servers."""
     installed: dict[str, str]
-    """Version by package, of those in :data:`ASKED` that are completely installed."""
+    """Version by package, for those in :data:`ASKED` that are completely installed."""
 
     def missing(self, packages: Iterable[str]) -> tuple[str, ...]:
-        """Return which of these packages aren't installed."""
+        """Return the packages that aren't installed."""
         return tuple(name for name in packages if name not in self.installed)
 
 
 class MachineFact(FactBase[Machine]):
-    """Everything about the machine itself. Asked as the user who logs in, because a host without sudo must answer too."""
+    """Everything about the machine itself. It runs as the user who logs in, so that hosts without sudo answer as well."""
 
     def command(self) -> str:
         """Print ``key=value`` lines."""
@@ -76,7 +80,8 @@ class MachineFact(FactBase[Machine]):
             export LC_ALL=C
             . /etc/os-release 2>/dev/null
             echo "system=$ID"; echo "like=$ID_LIKE"; echo "pretty=$PRETTY_NAME"; echo "uid=$(id -u)"
-            [ "$(id -u)" = 0 ] || said=$(sudo -n true 2>&1 </dev/null) || echo "sudo=$(echo "$said" | tail -n 1)"
+            [ "$(id -u)" = 0 ] || output=$(sudo -n true 2>&1 </dev/null) || echo "sudo=$(echo "$output" | tail -n 1)"
+            echo "user=$(id -un)"; echo "groups=$(id -nG)"
             [ ! -d /run/systemd/system ] || echo booted=yes
             [ ! -e /proc/net/if_inet6 ] || echo ipv6=yes
             echo "cores=$(nproc 2>/dev/null)"
@@ -97,7 +102,7 @@ class MachineFact(FactBase[Machine]):
                 installed[package] = version
             else:
                 values[key.strip()] = value.strip()
-        # A chosen version is there without the package that stands for the distribution's default version.
+        # A version that the operator chose is installed without the package for the distribution's default version.
         chosen = [name.partition("-")[2] for name in installed if re.fullmatch(r"postgresql-\d+", name)]
         if chosen:
             installed.setdefault("postgresql", max(chosen, key=int))
@@ -107,6 +112,8 @@ class MachineFact(FactBase[Machine]):
             system=like[-1] if like else values.get("system", ""),
             pretty=values.get("pretty", "an unknown system"),
             root=values.get("uid") == "0",
+            user=values.get("user", ""),
+            groups=tuple(values.get("groups", "").split()),
             sudo=values.get("sudo", ""),
             booted="booted" in values,
             cores=int(values.get("cores") or 1),
@@ -124,20 +131,20 @@ class CandidateFact(FactBase[dict[str, str]]):
     """Version by package of what apt would install; lists that are missing or over a day old are refreshed first."""
 
     UNREACHABLE = "unreachable"
-    """The key of the reason why the lists couldn't be refreshed."""
+    """The key for the reason why the lists couldn't be refreshed."""
 
     def command(self, packages: tuple[str, ...]) -> str:
-        """Print apt's paragraphs, after the reason why the lists couldn't be refreshed, if they couldn't."""
+        """Print apt's paragraphs. If the lists couldn't be refreshed, print the reason first."""
         fresh = "find /var/lib/apt/lists -maxdepth 1 -name '*_Packages*' -mtime -1 2>/dev/null | grep -q ."
         update = "apt-get -q -o Acquire::Retries=3 -o APT::Update::Error-Mode=any update 2>&1"
-        # apt can wait for dpkg's lock, but not for that of the lists, which a daily timer may hold.
+        # apt can wait for dpkg's lock, but not for the lock of the lists, which a daily timer may hold.
         return f"""
             export LC_ALL=C DEBIAN_FRONTEND=noninteractive
             for attempt in $(seq 60); do
                 {fresh} && break
-                said=$({update}) && break
-                case $said in *'Could not get lock'*) sleep 2; continue ;; esac
-                echo "{self.UNREACHABLE}: $(echo "$said" | grep -E '^(E|W|Err)' | head -n 1)"
+                output=$({update}) && break
+                case $output in *'Could not get lock'*) sleep 2; continue ;; esac
+                echo "{self.UNREACHABLE}: $(echo "$output" | grep -E '^(E|W|Err)' | head -n 1)"
                 break
             done
             apt-cache policy {" ".join(packages)}
@@ -161,11 +168,52 @@ class CandidateFact(FactBase[dict[str, str]]):
         return {}
 
 
+class SudoFact(FactBase[bool]):
+    """Whether sudo accepts the password, and the user may use it. It is asked with the host's own sudo."""
+
+    def command(self) -> str:
+        """Print a word."""
+        return "echo accepted"
+
+    def process(self, output: list[str]) -> bool:
+        """Return true: without sudo there is no output."""
+        return bool(output)
+
+    @staticmethod
+    def default() -> bool:
+        """Return the answer if sudo fails."""
+        return False
+
+
+class AptLockFact(FactBase[str]):
+    """The process that holds a lock of apt or dpkg, from /proc/locks (proc(5)); empty if there is none."""
+
+    LOCKS = ("/var/lib/dpkg/lock-frontend", "/var/lib/dpkg/lock", "/var/lib/apt/lists/lock")
+
+    def command(self, locks: tuple[str, ...] = LOCKS) -> str:
+        """Print name and number of the process that holds one of the ``locks``."""
+        return f"""
+            inodes=" $(echo $(stat -c %i {" ".join(locks)} 2>/dev/null)) "
+            while read -r _ _ _ _ pid file _; do
+                case $inodes in *" ${{file##*:}} "*) echo "$(cat /proc/$pid/comm) (process $pid)"; break ;; esac
+            done < /proc/locks
+        """
+
+    def process(self, output: list[str]) -> str:
+        """Return the first line."""
+        return output[0].strip()
+
+    @staticmethod
+    def default() -> str:
+        """Return the answer if no process holds a lock."""
+        return ""
+
+
 class PathsFact(FactBase[list[str]]):
-    """Which of some paths are files."""
+    """The files among some paths."""
 
     def command(self, paths: list[str]) -> str:
-        """Print those that are."""
+        """Print the paths that are files."""
         quoted = " ".join(shlex.quote(path) for path in paths)
         return f'for path in {quoted}; do [ ! -f "$path" ] || echo "$path"; done'
 

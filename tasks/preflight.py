@@ -1,19 +1,18 @@
-"""Everything that can be found wrong, on all hosts of the run, before anything is changed.
+"""All settings of all hosts are validated and all hosts are examined before anything is changed.
 
-All settings of all hosts are validated, and each host is asked what it is. Every error is listed; nothing is changed until
-there are none.
+Every error is listed. Nothing is changed on any host until there are none.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import gevent
 from gevent.lock import BoundedSemaphore
-from pyinfra.api.exceptions import DeployError
+from pyinfra.api.exceptions import DeployError, PyinfraError
 
 from baikalctl.errors import Fault, HostError, SettingsError
 from baikalctl.output import escaped
@@ -25,8 +24,10 @@ from baikalctl.settings.known_releases import needed_php, numbers
 from tasks import database, mail
 from tasks.fact_cache import ANSWER_SECONDS
 from tasks.fleet.batches import Conductor, split
+from tasks.fleet.description import describe
 from tasks.fleet.summary import at_the_end_of
-from tasks.machine import CandidateFact, Machine, MachineFact, PathsFact
+from tasks.machine import CandidateFact, Machine, MachineFact, PathsFact, SudoFact
+from tasks.operations.packages import report_apt_lock
 from tasks.pyinfra_internals import containers, operations
 from tasks.pyinfra_internals import hosts as pyinfra_hosts
 from tasks.release_download import obtain
@@ -41,60 +42,76 @@ if TYPE_CHECKING:
 
 
 SYSTEMS = ("debian", "ubuntu")
-"""And their derivatives; whether they are new enough, the PHP that they offer tells."""
+"""Their derivatives count as well. Whether a release is new enough is decided by its version of PHP."""
+SUDO_GROUPS = frozenset({"sudo", "wheel", "admin"})
+"""Groups whose members may use sudo, as distributions set it up."""
 OURS = "baikal"
-"""Data with this name holds all settings of a host, where its other data is for other software."""
+"""Data with this name has all settings of a host, if its other data is for other software."""
 OTHER_DATA = "x_"
-"""Prefix of data that is for other software: no settings."""
+"""Prefix of data for other software."""
 RESTORE_FROM = "restore_from"
-"""Data for restore.py, and no setting."""
-LEAVING_SECONDS = 0.005
-DIFFERENT_BATCHES = "batches: differs among the hosts; set it once, in group_data/all.py or with --data"
-OTHER_ORDER = "batches: go through the hosts in an order of their own; leave out --serial and --no-wait"
+"""Data for restore.py; not a setting."""
+SENDING_SECONDS = 0.005
+DIFFERENT_BATCHES = "batches: differs between hosts; set it once, in group_data/all.py or with --data"
+OTHER_ORDER = "batches: can't be combined with --serial or --no-wait; remove these options"
 UNREACHABLE = (
-    "it can't be reached, why stands above; fix that, leave it out (--exclude), or let some be missing (--fail-percent)"
+    "is unreachable, for the reason above; fix that, exclude the host (--exclude), or allow failures (--fail-percent)"
 )
 
+UNANSWERED = "didn't answer a question; its output is above"
+
 _examined: dict[Host, Target | list[str]] = {}
-"""By host: what it is to get, or its faults."""
+"""The target of each host, or its faults."""
 _once = BoundedSemaphore()
 
 
 def preflight(host: Host) -> Target:
-    """Return what is to be done on ``host``; raises DeployError with every fault of every host in this run.
+    """Return the target for ``host``. Raises DeployError with every fault of every host in this run.
 
-    The first host that asks has all of them examined, in parallel. Nothing has been changed anywhere by then.
+    The first call examines all hosts, in parallel. Nothing is changed on any host until all are examined.
     """
     with _once:
         if host not in _examined:
             escape_all_output()
             state = host.state
+            at_the_end_of(state, _description)
             hosts = _ours(pyinfra_hosts.active_hosts(state))
             if host not in hosts:
                 message = (
-                    f"{host.name} has no data named {OURS}, which other hosts of this run have; put its settings there"
+                    f"{host.name} has no data named {OURS}, but other hosts of this run have; put its settings there"
                 )
                 raise DeployError(message)
             pyinfra_hosts.on_all(state, hosts, _examine)
-            # Greenlets only run while others wait: this sends the questions asked ahead before this machine's own work.
-            gevent.sleep(LEAVING_SECONDS)
+            # Greenlets run only while others wait. This sends the prefetched questions before this machine's own work.
+            gevent.sleep(SENDING_SECONDS)
             _plan(state)
-            at_the_end_of(state)
     target = _examined[host]
     if isinstance(target, Target) and not target.refused:
         return target
-    wrong = {each: result for each, result in _examined.items() if isinstance(result, list)}
-    faults = [f"    {each.name}: {escaped(fault)}" for each, found in wrong.items() for fault in found]
-    raise DeployError("nothing was changed anywhere, because this is wrong:\n" + "\n".join(faults))
+    results = {each: _examined.get(each) for each in pyinfra_hosts.selected_hosts(host.state)}
+    wrong = {each: result for each, result in results.items() if isinstance(result, list)}
+    faults = [f"    {each.name}: {escaped(fault)}" for each, result in wrong.items() for fault in result]
+    raise DeployError("nothing was changed on any host; fix this and run again:\n" + "\n".join(faults))
+
+
+def _description(host: Host) -> Iterator[str]:
+    """Yield what the host offers after this run; nothing if no check succeeded, or the host was changed after it."""
+    target = _examined.get(host)
+    if isinstance(target, Target) and target.facts.checked:
+        result, changes = target.facts.checked
+        if result["healthy"] and changes == target.facts.changes():
+            yield f"--> {host.name} is ready:"
+            yield from describe(target.settings, result)
 
 
 def _ours(hosts: list[Host]) -> list[Host]:
-    """Return those of ``hosts`` that get Baïkal: those with data named :data:`OURS`, or all if none has any."""
+    """Return the hosts that get Baïkal: those with data named :data:`OURS`, or all if no host has it."""
     return [host for host in hosts if OURS in pyinfra_hosts.host_data(host)] or hosts
 
 
 def _plan(state: State) -> None:
-    """Put all hosts into batches, where these are set; faults of any host, and of the plan, stop them all."""
+    """Assign all hosts to batches, if these are set. A fault of any host, or of the plan, stops all hosts."""
+    _refuse_same_machine(state)
     targets = {host: result for host, result in _examined.items() if isinstance(result, Target)}
     sizes = {target.settings.batches for target in targets.values()}
     if len(sizes) > 1:
@@ -115,6 +132,18 @@ def _plan(state: State) -> None:
         target.refused = refused
 
 
+def _refuse_same_machine(state: State) -> None:
+    """Add a fault to each host that SSH reaches at the address of another: two deploys at a time would disturb each other."""
+    first: dict[str, Host] = {}
+    for host in pyinfra_hosts.selected_hosts(state):
+        result = _examined.get(host)
+        address = pyinfra_hosts.ssh_address(host)
+        other = first.setdefault(address, host)
+        if address and result and other is not host:
+            fault = f"is the same machine as {other.name} ({address}); each host must be another machine"
+            _examined[host] = [*(result if isinstance(result, list) else []), fault]
+
+
 def _examine(host: Host) -> None:
     try:
         _examined[host] = _target(host)
@@ -122,22 +151,25 @@ def _examine(host: Host) -> None:
         _examined[host] = [str(fault) for fault in error.faults]
     except HostError as error:
         _examined[host] = [str(error)]
+    except PyinfraError as error:  # such as that all hosts have failed, after pyinfra has printed why
+        _examined[host] = [UNANSWERED if operations.has_failed(host) else str(error)]
 
 
 def _target(host: Host) -> Target:
     containers.keep_running(host)
     machine: Machine | None = host.get_fact(MachineFact, _sudo=False, _timeout=ANSWER_SECONDS)
     if machine is None:
-        message = "it doesn't answer; its output stands above"
-        raise HostError(message)
-    # Settings first: they are wrong or right whatever the host is.
+        raise HostError(UNANSWERED)
+    # Settings first: whether they are valid doesn't depend on the host.
     settings = load.from_data(_data(host), image=not machine.booted)
     templates.use_overlay(Path(templates.OVERLAY))
     _refuse_unfit(machine, host)
     archive = obtain(settings)
     packages = rendering.packages(settings, image=not machine.booted)
-    asked = (*packages, php.TMPFILES)
-    candidates = host.get_fact(CandidateFact, packages=asked) if machine.missing(packages) else {}
+    candidates = {}
+    if machine.missing(packages):
+        report_apt_lock(host)
+        candidates = host.get_fact(CandidateFact, packages=(*packages, php.TMPFILES))
     _refuse_missing_packages(packages, candidates | machine.installed)
     _refuse_old_php(machine, candidates | machine.installed, settings.baikal_version)
     _refuse_downgrade(machine, settings.baikal_version)
@@ -152,7 +184,7 @@ def _target(host: Host) -> Target:
 
 
 def _data(host: Host) -> dict[str, object]:
-    """Return the host's settings: its data without that of pyinfra and of other software."""
+    """Return the host's settings: its data without the data for pyinfra and other software."""
     data = pyinfra_hosts.host_data(host)
     if OURS in data:
         settings = data[OURS]
@@ -168,7 +200,7 @@ def _data(host: Host) -> dict[str, object]:
 
 
 def _files_on_host(settings: Settings) -> list[str]:
-    """Return the files that the settings name, and that must be on the host."""
+    """Return the files in the settings that must exist on the host."""
     named = [settings.tls_certificate, settings.tls_key, settings.relay_ca, settings.database_ca]
     if settings.tls == "letsencrypt":
         named += [settings.acme_ca, settings.acme_dns_hook]
@@ -177,15 +209,13 @@ def _files_on_host(settings: Settings) -> list[str]:
 
 def _refuse_unfit(machine: Machine, host: Host) -> None:
     if machine.system not in SYSTEMS:
-        message = f"this is {machine.pretty}; Baïkal is deployed on Debian 12 and newer and on Ubuntu 24.04 and newer"
+        message = f"this is {machine.pretty}; Debian 12 or newer, or Ubuntu 24.04 or newer, is needed"
         raise HostError(message)
     if not machine.booted and pyinfra_hosts.is_ssh(host):
-        message = "systemd doesn't run here, so nothing could be started; boot the machine with systemd"
+        message = "systemd doesn't run on this host, so no service can be started; boot it with systemd"
         raise HostError(message)
     if host.data.get("_su_user") or host.data.get("_doas") or host.data.get("_dzdo"):
-        message = (
-            "of su, doas, dzdo and sudo, only sudo works here; set _sudo = True alone, or log in as root (ssh_user)"
-        )
+        message = "su, doas and dzdo don't work here; set only _sudo = True, or log in as root (ssh_user)"
         raise HostError(message)
     if machine.root:
         return
@@ -193,11 +223,29 @@ def _refuse_unfit(machine: Machine, host: Host) -> None:
         message = "the user who logs in isn't root; set _sudo = True for this host, or log in as root (ssh_user)"
         raise HostError(message)
     if "password" in machine.sudo or "authentication is required" in machine.sudo:
-        if not pyinfra_hosts.has_sudo_password(host):
-            message = "sudo asks for a password; run pyinfra with --same-sudo-password, or allow it without (NOPASSWD)"
-            raise HostError(message)
+        _refuse_sudo_without_password(machine, host)
     elif machine.sudo:
-        message = f"sudo doesn't work here ({machine.sudo}); let this user use sudo, or log in as root (ssh_user)"
+        message = f"sudo failed ({machine.sudo}); allow this user to use sudo, or log in as root (ssh_user)"
+        raise HostError(message)
+
+
+def _refuse_sudo_without_password(machine: Machine, host: Host) -> None:
+    """Raise HostError if sudo asks for a password, and there is none, or it is wrong."""
+    if pyinfra_hosts.has_sudo_password(host):
+        # Asked on first runs alone: later ones are to have no more than two remote commands.
+        if not machine.release and not host.get_fact(SudoFact, _ignore_errors=True):
+            message = (
+                f"sudo refused, as its output above says: check the password, and whether {machine.user} may use sudo"
+            )
+            raise HostError(message)
+    elif SUDO_GROUPS & set(machine.groups):
+        message = "sudo asks for a password; run pyinfra with --same-sudo-password, or allow it without (NOPASSWD)"
+        raise HostError(message)
+    else:
+        message = (
+            f"the user {machine.user} isn't in the group sudo, so it may probably not use sudo: run usermod -aG sudo "
+            f"{machine.user} as root, or log in as root (ssh_user); if it may, run pyinfra with --same-sudo-password"
+        )
         raise HostError(message)
 
 
@@ -208,21 +256,21 @@ def _refuse_missing_packages(packages: tuple[str, ...], offered: dict[str, str])
             reason = (
                 f"its package lists can't be refreshed ({unreachable})"
                 if unreachable is not None
-                else "no source has it"
+                else "no package source has it"
             )
             remedy = "fix its package sources (on Ubuntu, universe is needed: add-apt-repository universe)"
             if package.startswith(DNS_PLUGIN):
-                remedy = f"look at acme_dns_plugin (apt-cache search {DNS_PLUGIN} lists them), or {remedy}"
+                remedy = f"check acme_dns_plugin (apt-cache search {DNS_PLUGIN} lists the plugins), or {remedy}"
             message = f"{package} is not available on this host: {reason}; {remedy}"
             raise HostError(message)
 
 
 def _refuse_old_php(machine: Machine, offered: dict[str, str], version: str) -> None:
-    found, least = php.version(offered["php-fpm"]), needed_php(version)
-    if tuple(map(int, found.split("."))) < least:
-        older = least == (8, 2) and found == "8.1"
+    available, least = php.version(offered["php-fpm"]), needed_php(version)
+    if tuple(map(int, available.split("."))) < least:
+        older = least == (8, 2) and available == "8.1"
         remedy = "set baikal_version to 0.11.1, or upgrade the host" if older else "upgrade the host"
-        message = f"{machine.pretty} has PHP {found}, and Baïkal {version} needs {least[0]}.{least[1]}; {remedy}"
+        message = f"{machine.pretty} has PHP {available}, and Baïkal {version} needs {least[0]}.{least[1]}; {remedy}"
         raise HostError(message)
 
 
@@ -230,7 +278,7 @@ def _refuse_downgrade(machine: Machine, version: str) -> None:
     if machine.release and numbers(machine.release) > numbers(version):
         message = (
             f"baikal_version: Baïkal {machine.release} runs here, and {version} is older and can't read its data safely; "
-            f"set baikal_version to {machine.release} or newer (docs/upgrade.md tells how to go back to a backup)"
+            f"set baikal_version to {machine.release} or newer (docs/upgrade.md: how to return to a backup)"
         )
         raise HostError(message)
 
@@ -238,5 +286,5 @@ def _refuse_downgrade(machine: Machine, version: str) -> None:
 def _refuse_missing_files(host: Host, files: list[str]) -> None:
     missing = [path for path in files if path not in host.get_fact(PathsFact, paths=files)]
     if missing:
-        message = f"{' and '.join(missing)} not there on the host; put what the settings name there first"
+        message = f"{' and '.join(missing)} not found on the host; put the files that the settings name there first"
         raise HostError(message)

@@ -1,4 +1,4 @@
-"""Which archive a host's release comes from, found and verified on this machine before any host is touched."""
+"""Find and verify the archives of the releases on this machine, before any host is changed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Archive:
-    """A verified zip on this machine, or, where hosts fetch it themselves, its address; and its SHA-256."""
+    """A verified zip on this machine, or its address if hosts download it themselves; and its SHA-256."""
 
     source: str
     sha256: str
@@ -28,7 +28,7 @@ class Archive:
 
 _obtained: dict[tuple[str, str, str, str], Archive | Fault] = {}
 _one_at_a_time = BoundedSemaphore()
-"""Hosts are examined in parallel; an archive that several want is looked for once, also if it isn't found."""
+"""Hosts are examined in parallel. An archive that several hosts need is searched once, even if it isn't found."""
 
 
 def obtain(settings: Settings) -> Archive:
@@ -42,10 +42,14 @@ def obtain(settings: Settings) -> Archive:
             except release.ArchiveError as error:
                 name = "baikal_sha256" if "SHA-256" in str(error) and settings.baikal_sha256 else "baikal_archive"
                 _obtained[key] = Fault(name, str(error), f'"{value}"' if value else "")
-    found = _obtained[key]
-    if isinstance(found, Fault):
-        raise SettingsError([found])
-    return found
+            except OSError as error:
+                reason = f"can't be read, or not be stored in {_cache_path()} ({error})"
+                remedy = "if that is the reason, set XDG_CACHE_HOME to a directory that this user can write"
+                _obtained[key] = Fault("baikal_archive", f"{reason}; {remedy}", f'"{value}"' if value else "")
+    archive = _obtained[key]
+    if isinstance(archive, Fault):
+        raise SettingsError([archive])
+    return archive
 
 
 def _obtain(settings: Settings) -> Archive:
@@ -53,7 +57,7 @@ def _obtain(settings: Settings) -> Archive:
     if value and "://" not in value:
         path = Path(os.path.expanduser(value)).resolve()  # noqa: PTH111 - unlike Path.expanduser, leaves an unknown ~name alone
         if not path.is_file():
-            message = "is not a file on this machine; give the path of the release's zip"
+            message = "is not a file on this machine; set the path of the release's zip"
             raise release.ArchiveError(message)
         return Archive(str(path), _verified(path, version, settings.baikal_sha256))
     source = value or release.address(version)
@@ -79,17 +83,21 @@ def _cached(source: str, version: str, sha256: str) -> Path:
 
 
 def _verified(archive: Path, version: str, sha256: str) -> str:
-    """Return the SHA-256 of ``archive``, checked like :func:`release.verify`; the same bytes are examined only once."""
-    found = release.digest(archive)
-    mark = _cache() / f"verified-{version}-{found}"
-    if not mark.exists() or found != (sha256 or KNOWN_RELEASES.get(version, found)):
+    """Return the SHA-256 of ``archive`` after :func:`release.verify`, which is called only once for the same bytes."""
+    digest = release.digest(archive)
+    mark = _cache() / f"verified-{version}-{digest}"
+    if not mark.exists() or digest != (sha256 or KNOWN_RELEASES.get(version, digest)):
         release.verify(archive, version, sha256)
         mark.touch()
-    return found
+    return digest
 
 
 def _cache() -> Path:
-    """Return the directory for what is kept between runs, made if need be."""
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "baikal-deploy"
+    """Return the directory for files that are kept between runs; create it if it is missing."""
+    folder = _cache_path()
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def _cache_path() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "baikal-deploy"

@@ -1,4 +1,4 @@
-"""The SSH connection: without the waits that Paramiko leaves in it, and with an end when the host is gone."""
+"""The SSH connection: without Paramiko's delays, and with a time limit for a host that doesn't answer."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 from paramiko import SSHException, Transport
 
 SILENCE_SECONDS = 60
-"""A host that is silent for this long, or begins no command, is gone; left alone, kernel and Paramiko wait far longer."""
+"""A host that is silent for this long, or starts no command, counts as lost. Kernel and Paramiko would wait far longer."""
 ASK_SECONDS = 15
-"""How often to ask a host that is silent, as while apt works, whether it is still there."""
+"""The interval at which a silent host, for example while apt works, is asked for a sign of life."""
 
 
 class PromptSocket:
@@ -31,16 +31,16 @@ class PromptSocket:
         self._connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
         return arrived
 
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the socket has
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - any attribute of a socket
         """Return everything else from the socket itself."""
         return getattr(self._connection, name)
 
 
 class SpokenTransport(Transport):
-    """A transport that says in words what pyinfra understands that the host has hung up.
+    """A transport that reports a closed connection as an error that pyinfra handles.
 
-    Paramiko raises EOFError then, where a command is just beginning; pyinfra takes that for a fault of its own, and ends
-    the run for all hosts.
+    Paramiko raises EOFError if a command is just beginning. pyinfra treats that as an internal error, and ends the run
+    for all hosts.
     """
 
     def get_exception(self) -> Exception | None:
@@ -52,8 +52,8 @@ class SpokenTransport(Transport):
 def prompt(connection: Any, **arguments: Any) -> Transport:  # noqa: ANN401 - Paramiko's own
     """Return Paramiko's transport over ``connection`` with Nagle's algorithm off, as OpenSSH's client has it.
 
-    With it on, every remote command waits for a delayed acknowledgement: 48 ms instead of 3.5 on a local link. And a
-    host that dies in the middle of a run is noticed after :data:`SILENCE_SECONDS`, where the system can be told so.
+    With it on, every remote command waits for a delayed acknowledgement: 48 ms instead of 3.5 on a local link. A host
+    that dies during a run is noticed after :data:`SILENCE_SECONDS`, on systems that have the option for it.
     """
     if isinstance(connection, socket.socket):  # and not a jump host's channel, or a proxy command
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

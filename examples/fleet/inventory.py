@@ -1,4 +1,4 @@
-"""A fleet: hosts in groups, in the order in which they are rolled out.
+"""A fleet: hosts in groups, in the order in which they are deployed.
 
     pyinfra examples/fleet/inventory.py deploy.py
 

@@ -27,7 +27,7 @@ WHOLE = 100
 
 
 def split(hosts: Sequence[Host], sizes: Sequence[int | str]) -> list[list[Host]]:
-    """Return ``hosts`` in batches of these ``sizes``, the last of which is repeated; ``25%`` is a share of all hosts."""
+    """Return ``hosts`` in batches of these ``sizes``. The last size is repeated; ``25%`` is a share of all hosts."""
     counts = [size if isinstance(size, int) else len(hosts) * int(size.rstrip("%")) // WHOLE for size in sizes]
     batches: list[list[Host]] = []
     rest = list(hosts)
@@ -39,7 +39,7 @@ def split(hosts: Sequence[Host], sizes: Sequence[int | str]) -> list[list[Host]]
 
 
 def in_batches(host: Host, batches: Sequence[Sequence[Host]]) -> Iterator[None]:
-    """Yield once, for the host's operations, placed in the order of its batch if there are several."""
+    """Yield once, for the host's operations. If there are several batches, they get the order of the host's batch."""
     if len(batches) < 2:
         yield
         return
@@ -57,7 +57,7 @@ def in_batches(host: Host, batches: Sequence[Sequence[Host]]) -> Iterator[None]:
 
 
 class Conductor(BaseStateCallback):
-    """Lets no batch begin after one that isn't healthy.
+    """Stops the run before a batch if a batch before it isn't healthy.
 
     It also has pyinfra run each operation only on the hosts that have it: with 200 hosts in 20 batches, pyinfra would log
     28,000 times that a host is skipped.
@@ -89,9 +89,9 @@ class Conductor(BaseStateCallback):
         failed = [host.name for host in before if operations.has_failed(host)]
         asked = operations.asks_on_failure(state)  # the operator has decided about each failure
         if failed and not asked and len(failed) * WHOLE > (state.config.FAIL_PERCENT or 0) * len(before):
+            following = counted(self._hosts - len(before), "host")
             message = (
-                f"the roll-out stops, because {', '.join(failed)} failed; "
-                f"unchanged: {counted(self._hosts - len(before), 'host')} of the batches that follow"
+                f"the run stops, because {', '.join(failed)} failed; the following batches ({following}) are unchanged"
             )
             raise DeployError(message)
 

@@ -1,4 +1,4 @@
-"""The summary of a run: the state of each host, what changed there, what failed and why.
+"""The summary of a run: the state of each host, what changed, what failed and why, and what a few hosts offer now.
 
 pyinfra's own table counts by operation and isn't printed when a run is stopped. This one is by host and always printed.
 """
@@ -6,9 +6,7 @@ pyinfra's own table counts by operation and isn't printed when a run is stopped.
 from __future__ import annotations
 
 import atexit
-import functools
 import shutil
-import signal
 import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -22,8 +20,7 @@ from tasks.fleet.batches import GATE
 from tasks.pyinfra_internals import hosts, operations, process
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from types import FrameType
+    from collections.abc import Callable, Iterable, Iterator
 
     from pyinfra.api.host import Host
     from pyinfra.api.state import State
@@ -34,12 +31,12 @@ if TYPE_CHECKING:
 COLORS = {"failed": "red", "unreachable": "red", "unfinished": "yellow", "not begun": "yellow", "changed": "green"}
 ORDER = ("unreachable", "failed", "unfinished", "not begun", "changed", "unchanged")
 """The states that a host can be in at the end, worst first."""
-UNANSWERED = "a question to it failed; why stands above"
+UNANSWERED = "a question to it failed; its output is above"
 FEW = 20
-"""So many unchanged hosts are named; of more it is enough that they are all others."""
+"""Up to this many unchanged hosts are listed by name."""
+DESCRIBED = 5
+"""In runs with up to this many hosts, it is printed what each offers now."""
 SENTENCE_LENGTH = 300
-INTERRUPTED = 128
-"""What a shell adds to a signal's number for the exit status of the command that it ended."""
 
 
 @dataclass(frozen=True)
@@ -51,15 +48,15 @@ class Ending:
 
 
 class Watch(BaseStateCallback):
-    """Sees what begins and what fails; it makes pyinfra's exit status tell of every failure, also with --no-wait."""
+    """Records what begins and what fails, so that pyinfra's exit status is 1 after each failure, also with --no-wait."""
 
     def __init__(self) -> None:
-        """Begin with nothing begun."""
+        """Start without operations."""
         self.last: dict[Host, str] = {}
         """The operation that each host began last, by its key."""
 
     def operation_host_start(self, state: State, host: Host, op_hash: str) -> None:  # type: ignore[override]  # noqa: ARG002
-        """Remember where the host is."""
+        """Record the operation that the host has begun."""
         if op_hash in host.op_hash_order:
             self.last[host] = op_hash
 
@@ -71,36 +68,33 @@ class Watch(BaseStateCallback):
         retry_count: int = 0,
         max_retries: int = 0,
     ) -> None:
-        """Count the host as failed, unless that was to be ignored or is tried again."""
+        """Count the host as failed, unless the error is ignored or the operation is retried."""
         if retry_count >= max_retries and not operations.ignores_errors(host, op_hash):
             operations.mark_failed(host)
 
 
-def at_the_end_of(state: State) -> None:
-    """Have the summary printed when pyinfra's process ends, however it ends."""
-    if not process.is_command_line():  # a program that uses pyinfra has the state itself
+def at_the_end_of(state: State, describe: Callable[[Host], Iterable[str]] = lambda _: ()) -> None:
+    """Print the summary when pyinfra's process ends, for any reason. ``describe`` returns what a host offers now."""
+    if not process.is_command_line():  # a program that uses pyinfra as a library has the state itself
         return
     watch = Watch()
     operations.add_callback(state, watch)
-    atexit.register(_print, state, watch)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, functools.partial(_interrupted, state))
+    atexit.register(_print, state, watch, describe)
+    process.exit_on_signals(state)
 
 
-def _interrupted(state: State, number: int, _: FrameType | None) -> None:
-    """End the run, with an exit status other than the 0 that pyinfra has for Ctrl-C."""
-    logger.error(f"--> Stopped by {signal.Signals(number).name}; run again to continue")
-    process.stop(state, INTERRUPTED + number)
-
-
-def _print(state: State, watch: Watch) -> None:
+def _print(state: State, watch: Watch, describe: Callable[[Host], Iterable[str]]) -> None:
     if not state.is_executing:
         return  # nothing has begun
     endings = endings_of(state, watch)
-    if len(endings) == 1 and not any(ending.state == "failed" for ending in endings.values()):
-        return  # pyinfra's table has everything
-    for line in lines(endings, shutil.get_terminal_size().columns):
-        logger.info(line)
+    # For one host that hasn't failed, pyinfra's table has everything.
+    if len(endings) > 1 or any(ending.state == "failed" for ending in endings.values()):
+        for line in lines(endings, shutil.get_terminal_size().columns):
+            logger.info(line)
+    for host in hosts.selected_hosts(state) if len(endings) <= DESCRIBED else ():
+        if endings[host.name].state in ("changed", "unchanged"):
+            for line in describe(host):
+                logger.info(line)
 
 
 def endings_of(state: State, watch: Watch) -> dict[str, Ending]:
@@ -109,9 +103,9 @@ def endings_of(state: State, watch: Watch) -> dict[str, Ending]:
 
 
 def lines(endings: dict[str, Ending], width: int) -> Iterator[str]:
-    """Yield what people read: hosts with the same ending together, each name in full, to be searched for."""
+    """Yield lines for people. Hosts with the same ending are in one entry, with full names, which can be searched."""
     by_state = {state: [ending for ending in endings.values() if ending.state == state] for state in ORDER}
-    counts = ", ".join(f"{len(found)} {state}" for state, found in by_state.items() if found)
+    counts = ", ".join(f"{len(alike)} {state}" for state, alike in by_state.items() if alike)
     yield f"--> Summary of {counted(len(endings), 'host')}: {counts}"
     for state in ORDER:
         for words in dict.fromkeys(ending.words for ending in by_state[state]):
@@ -130,7 +124,7 @@ def lines(endings: dict[str, Ending], width: int) -> Iterator[str]:
 def _ending(host: Host, last: str) -> Ending:
     """Return how the run ended for the host, whose operation with the key ``last`` began last."""
     if not hosts.is_connected(host):
-        return Ending("unreachable", "why stands above, where pyinfra connected")
+        return Ending("unreachable", "the reason is above, where pyinfra connected")
     results = [each for each in operations.results(host) if not each.title.startswith(GATE)]
     complete = [each for each in results if each.complete]
     done = "; ".join(each.title for each in complete if each.changed)
@@ -147,11 +141,11 @@ def _ending(host: Host, last: str) -> Ending:
 
 
 def _reason(result: Result) -> str:
-    """Return the one line of a failed operation's output that says most."""
+    """Return the most useful line of a failed operation's output."""
     output = [line.strip() for line in (*result.stderr, *result.stdout) if line.strip()]
     if not output:
-        return "the reason stands above; if nothing does, the connection broke, or it stopped answering"
-    # Errors of apt, nginx and PHP and findings of baikalctl check: first the fault, then its consequences.
+        return "the reason is above; if there is none, the connection was lost, or the host stopped answering"
+    # Errors of apt, nginx and PHP, and findings of baikalctl check: the first is the cause, the others follow from it.
     telling = [line for line in output if line.startswith(("E: ", "failed ")) or "[emerg]" in line or "ERROR" in line]
     errors = [line.strip() for line in result.stderr if line.strip()]
     chosen = escaped(telling[0] if telling else (errors or output)[-1])

@@ -26,14 +26,14 @@ SERVICE_SECONDS = 15
 
 @operation()
 def applied(facts: FactCache) -> Generator[StringCommand, None, None]:
-    """Bring certificate, configuration, database and accounts to the desired state."""
+    """Apply the settings to certificate, configuration, database and accounts, if anything differs."""
     if facts.ask(CheckFact)["pending"]:
         yield StringCommand(paths.COMMAND, "apply")
 
 
 @operation()
 def certificate_requested(facts: FactCache) -> Generator[StringCommand, None, None]:
-    """Request a certificate if that is due. A refusal is no failure: the server serves with the present certificate."""
+    """Request a certificate if one is due. A refusal is no failure: the server uses its present certificate."""
     if facts.ask(CheckFact).get("due"):  # a baikalctl from before may have no such key
         yield StringCommand(f"{paths.COMMAND} certificate --now || [ $? -eq {NOT_YET} ]")
 
@@ -43,13 +43,14 @@ def healthy(facts: FactCache) -> Generator[StringCommand, None, None]:
     """Fail unless ``baikalctl check`` is healthy; its warnings are logged."""
     result = facts.ask(CheckFact, wait_s=SERVICE_SECONDS)
     if not result["healthy"] and not facts.changes() and not operations.has_failed(host):
-        # The kept answer was asked without a wait, and another process may be restarting a service.
+        # The kept answer was asked without a wait, and another process may have been restarting a service.
         result = host.get_fact(CheckFact, wait_s=SERVICE_SECONDS, _timeout=ANSWER_SECONDS)
     if host.state.is_executing:
+        facts.checked = (result, facts.changes())
         for finding in result["findings"]:
             if finding["status"] == "warning":
                 text = escaped(f"{finding['subject']}: {finding['message']}; {finding['remedy']}")
                 logger.warning(f"{host.print_prefix}{text}")
     if not result["healthy"]:
-        # A service may have failed to apply its configuration, such as a port in use: the next run reloads it.
+        # A service may have failed to apply its configuration, for example because a port is in use: the next run reloads it.
         yield StringCommand(f"{paths.COMMAND} check || {{ rm -f {paths.STAMPS}/*; false; }}", _timeout=ANSWER_SECONDS)

@@ -29,20 +29,20 @@ if TYPE_CHECKING:
 
 
 SENDING_SECONDS = 1800
-"""How long a host may take to read its standard input: pyinfra's own limit begins only after that."""
+"""The time limit for a host to read its standard input. pyinfra's own limit begins only after that."""
 PREPARE = [paths.COMMAND, "certificate", "--prepare"]
-"""Makes what the services' checks need: a certificate."""
+"""Creates the certificate that the checks of the services need."""
 CERTIFICATE = "certificate"
 """The name under which :data:`PREPARE` is reported."""
 
 
 @operation()
 def synced(files: Callable[[], FileSet], facts: FactCache) -> Generator[StringCommand, None, None]:
-    """Upload those of our files that differ, and remove those that an older configuration of ours left.
+    """Upload our files that differ, and remove files of an older configuration.
 
     ``files`` is called when the host has its packages, because our files depend on their versions. Contents are sent on
-    standard input: never in a command line, never in a temporary file. If a service refuses its new configuration, all
-    of it is rolled back, and :func:`accepted` fails for that service.
+    standard input, never in a command line or a temporary file. If a service refuses its new configuration, everything
+    is rolled back, and :func:`accepted` fails for that service.
     """
     wanted = files()
     present = facts.ask(FilesFact, files=wanted)

@@ -39,7 +39,7 @@ def installed(version: str, archive: str, sha256: str, facts: FactCache) -> Gene
     if "://" not in archive and origin != sha256:
         # Not by SFTP: it takes ten round trips, three more commands with sudo, and says "Failure" if the disk is full.
         incoming = f"{paths.CODE}/.baikal-{version}.zip"
-        # The second cat reads the rest, so that the connection stays open until the first has said why it can't write.
+        # If the first cat can't write, the second reads the rest, so that the connection stays open for the error message.
         receive = f"{{ base64 -d | cat > {incoming} || {{ cat > /dev/null; false; }}; }} && "
         content = Stdin(lambda: _lines(archive))
     # This removes the received file as well, and what an interrupted run left.

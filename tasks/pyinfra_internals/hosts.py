@@ -1,4 +1,4 @@
-"""pyinfra's hosts: which there are, their data, and how they are reached."""
+"""pyinfra's hosts: the hosts of the run, their data, and how they are reached."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def active_hosts(state: State) -> list[Host]:
 
 
 def selected_hosts(state: State) -> list[Host]:
-    """Return all hosts that the run is to reach, after --limit and --exclude, also the unreachable ones."""
+    """Return all hosts of the run, after --limit and --exclude, including unreachable ones."""
     return [host for host in state.inventory if state.is_host_in_limit(host)]
 
 
@@ -63,7 +63,7 @@ def host_data(host: Host) -> dict[str, object]:
 def own_data_names() -> frozenset[str]:
     """Return the names of data that pyinfra itself reads: global arguments, and those of its connectors (data_meta).
 
-    If pyinfra names them otherwise, our settings check calls them unknown settings.
+    If pyinfra renames them, our validation reports them as unknown settings.
     """
     connectors = get_all_connectors().values()  # type: ignore[no-untyped-call]
     known = {name for connector in connectors for name in getattr(connector, "data_meta", {})}
@@ -73,6 +73,13 @@ def own_data_names() -> frozenset[str]:
 def is_ssh(host: Host) -> bool:
     """Tell whether the host is reached by SSH."""
     return isinstance(host.connector, SSHConnector)
+
+
+def ssh_address(host: Host) -> str:
+    """Return the address and port that SSH connects to (connectors/ssh.py, make_paramiko_kwargs); empty for other hosts."""
+    if not is_ssh(host):
+        return ""
+    return f"{host.data.get('ssh_hostname') or host.name}, port {host.data.get('ssh_port') or 22}"
 
 
 def has_sudo(host: Host) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import signal
 import sys
 from types import FrameType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -20,37 +22,49 @@ if TYPE_CHECKING:
     from pyinfra.api.state import State
 
 
+SIGNALLED = 128
+"""A shell adds this to the number of the signal that ended a command, for its exit status."""
+
+
 def read_call_stack_cheaply() -> None:
     """Have pyinfra find the line that calls an operation without reading source files: 0.1 ms instead of 1 ms each.
 
-    api/util.py uses inspect's ``stack`` and ``getframeinfo``, of which it needs file name and line alone. If it needs
-    more, operations fail at once, on every host.
+    api/util.py uses inspect's ``stack`` and ``getframeinfo``, and needs only file name and line. If it needs more,
+    operations fail at once, on every host.
     """
 
-    def frames() -> list[tuple[FrameType]]:
+    def stack() -> list[tuple[FrameType]]:
         frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - as inspect.stack does
-        found = []
+        frames = []
         while frame is not None:
-            found.append((frame,))
+            frames.append((frame,))
             frame = frame.f_back
-        return found
+        return frames
 
     def line(frame: FrameType) -> SimpleNamespace:
         return SimpleNamespace(filename=frame.f_code.co_filename, lineno=frame.f_lineno)
 
-    util.stack = frames  # type: ignore[assignment, attr-defined]
+    util.stack = stack  # type: ignore[assignment, attr-defined]
     util.getframeinfo = line  # type: ignore[assignment, attr-defined]
 
 
-def stop(state: State, status: int) -> None:
-    """End the run with an exit status.
+def exit_on_signals(state: State) -> None:
+    """End the run with exit status 130 on SIGINT (Ctrl-C), and 143 on SIGTERM; pyinfra's own for Ctrl-C is 0."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, functools.partial(_stop, state))
 
-    A signal may come while any greenlet is at work. Raised in one of Paramiko's, SystemExit would end that one alone, and
-    the run would wait for it for ever; so it is raised in the main one. Those at work are ended, because pyinfra needs
-    their pool (api/state.py, pool) to disconnect.
+
+def _stop(state: State, number: int, _: FrameType | None) -> None:
+    """End the run because of a signal.
+
+    A signal may arrive while any greenlet runs. SystemExit in one of Paramiko's would end that greenlet alone, and the
+    run would wait for it forever. So it is raised in the main greenlet. The others are ended, because pyinfra needs their
+    pool (api/state.py, pool) to disconnect; there is none before pyinfra has read the inventory.
     """
-    state.pool.kill(block=False)
-    gevent.get_hub().handle_system_error(SystemExit, SystemExit(status))
+    logger.error(f"--> Stopped by {signal.Signals(number).name}; run again to continue")
+    if hasattr(state, "pool"):
+        state.pool.kill(block=False)
+    gevent.get_hub().handle_system_error(SystemExit, SystemExit(SIGNALLED + number))
 
 
 def is_command_line() -> bool:

@@ -61,7 +61,7 @@ def test_certbot_plugin_sets_the_record(engine: Engine, release: Release, tmp_pa
         unknown = server.deploy(acme_dns_plugin="nosuch")
         assert unknown.status == 1
         assert "python3-certbot-dns-nosuch is not available on this host" in unknown.output
-        assert "look at acme_dns_plugin" in unknown.output
+        assert "check acme_dns_plugin" in unknown.output
         refused = server.deploy()
         assert refused.status == 0, refused.output
         assert "there is none of acme.lab.test:14000" in refused.output

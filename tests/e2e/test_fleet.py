@@ -86,12 +86,12 @@ def test_full_disk_stops_the_roll_out_after_its_batch(fleet: Fleet) -> None:
     outcome = fleet.deploy()
     assert outcome.status == 1
     assert fleet.snapshots(6, 9) == before
-    rows = summary(outcome.output)
-    assert rows.startswith("of 10 hosts: 1 failed, 4 not begun, 5 changed\n"), outcome.output
-    assert f"failed       cal-{FULL}\nInstall Baïkal" in rows
-    assert "o space left on device" in rows
-    assert "not begun    cal-6, cal-7, cal-8, cal-9\n" in rows
-    assert f"the roll-out stops, because cal-{FULL} failed" in outcome.output
+    told = summary(outcome.output)
+    assert told.startswith("of 10 hosts: 1 failed, 4 not begun, 5 changed\n"), outcome.output
+    assert f"failed       cal-{FULL}\nInstall Baïkal" in told
+    assert "o space left on device" in told
+    assert "not begun    cal-6, cal-7, cal-8, cal-9\n" in told
+    assert f"the run stops, because cal-{FULL} failed" in outcome.output
     assert all(fleet.servers[number].check()["healthy"] for number in (0, 4))
     full.run("umount /opt")
     outcome = fleet.deploy()
@@ -109,7 +109,9 @@ def test_unreachable_host_stops_a_roll_out_unless_allowed(fleet: Fleet) -> None:
     before = fleet.snapshots(0, 9)
     outcome = fleet.deploy(request_timeout_s=301)
     assert outcome.status == 1
-    assert f"cal-{SILENT}: it can't be reached, why stands above; fix that, leave it out (--exclude)" in outcome.output
+    assert (
+        f"cal-{SILENT}: is unreachable, for the reason above; fix that, exclude the host (--exclude)" in outcome.output
+    )
     assert fleet.snapshots(0, 9) == before
     outcome = fleet.deploy("--fail-percent", "10", request_timeout_s=301)
     assert outcome.status == 1

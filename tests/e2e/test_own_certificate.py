@@ -42,7 +42,7 @@ def own(boot: Callable[..., Machine], release: Release) -> Server:
     machine.run("update-ca-certificates 2>&1")
     missing = server.deploy()
     assert missing.status == 1
-    assert "/etc/ssl/own/fullchain.pem and /etc/ssl/own/privkey.pem not there on the host" in missing.output
+    assert "/etc/ssl/own/fullchain.pem and /etc/ssl/own/privkey.pem not found on the host" in missing.output
     install(server, INTERMEDIATE.issue(HOSTNAME))
     outcome = server.deploy()
     assert outcome.status == 0, outcome.output

@@ -176,4 +176,4 @@ def test_existing_mail_server_is_not_replaced(engine: Engine, release: Release) 
         refused = server.deploy(mail="relay", mail_from=SENDER, relay_host="relay.lab.test")
         assert refused.status == 1
         assert "nullmailer is this machine's mail server" in refused.output
-        assert "nothing was changed anywhere" in refused.output
+        assert "nothing was changed on any host" in refused.output

@@ -189,7 +189,7 @@ def test_downgrade_is_refused(today: Server) -> None:
     assert outcome.status == 1
     message = f"Baïkal {FUTURE} runs here, and {today.release.version} is older and can't read its data safely"
     assert (
-        f"nothing was changed anywhere, because this is wrong:\n    {today.machine.name}: baikal_version: {message}"
+        f"nothing was changed on any host; fix this and run again:\n    {today.machine.name}: baikal_version: {message}"
         in (outcome.output)
     )
     assert differences(today.machine, FUTURE) == []

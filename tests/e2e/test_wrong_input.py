@@ -62,7 +62,7 @@ def test_every_wrong_setting_is_one_line_and_changes_nothing(
             hosts.append((f"case-{number}", data | dict(refused.data)))
         outcome = pyinfra(hosts, "-y", "--json")
         assert outcome.status == 1, outcome.output
-        assert "nothing was changed anywhere" in outcome.output
+        assert "nothing was changed on any host" in outcome.output
         assert SECRET not in outcome.output
         for number, refused in batch:
             lines = [line for line in outcome.output.splitlines() if line.strip().startswith(f"case-{number}: ")]

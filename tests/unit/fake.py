@@ -84,7 +84,7 @@ STARTING = ["Start PHP", "Start nginx", "Start certificate timer", "Start backup
 DOING = ["Install packages", "Upload configuration", "Install Baïkal", "Apply settings", *STARTING]
 """Those that change a bare machine, in order."""
 
-BRING = "/usr/bin/python3 -I -X utf8 -c "
+SEND_FILES = "/usr/bin/python3 -I -X utf8 -c "
 """How the command begins that brings files."""
 Answers = dict[Any, Any]
 """What a host answers, by a part of the question or a pattern of it: a line, lines, or whether it succeeded."""
@@ -119,7 +119,7 @@ def answers(machine: list[str], **changed: object) -> Answers:
         "before": "check --json --wait 0",
         "services": "systemctl is-active",
         "paths": "for path in",
-        "upload": BRING,
+        "upload": SEND_FILES,
     }
     return {questions[name]: given[name] for name in questions}
 

@@ -32,7 +32,7 @@ class Ran:
     """A run of pyinfra's command line."""
 
     def __init__(self, status: int, out: str, err: str) -> None:
-        """Keep what it said, without colours."""
+        """Keep the output, without colours."""
         self.status, self.out = status, out
         self.err = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", err)
 
@@ -48,8 +48,8 @@ class Ran:
         for line in self.err.splitlines():
             if line.startswith("--> Starting operation: "):
                 batch = line.removeprefix("--> Starting operation: ").partition(" |")[0]
-            elif found := re.match(r"\s+\[@fake/(\w+)\]\s+(?:Success|No changes|Error|Skipped)", line):
-                entry = f"{batch.partition(':')[0]} {found[1]}"
+            elif match := re.match(r"\s+\[@fake/(\w+)\]\s+(?:Success|No changes|Error|Skipped)", line):
+                entry = f"{batch.partition(':')[0]} {match[1]}"
                 if entry not in seen:
                     seen.append(entry)
         return seen
@@ -78,7 +78,7 @@ def run(tmp_path: Path) -> Any:  # noqa: ANN401 - a function with many options
         hosts = []
         for name in names:
             special = dict((odd or {}).get(name, {}))
-            answered = special.pop("said", {}) | answers(special.pop("machine", BARE))
+            answered = special.pop("answers", {}) | answers(special.pop("machine", BARE))
             hosts.append((f"@fake/{name}", data | {"fake_responses": answered} | special))
         inventory = tmp_path / "inventory.py"
         inventory.write_text(f"hosts = {hosts!r}\n", encoding="utf-8")
@@ -90,16 +90,16 @@ def run(tmp_path: Path) -> Any:  # noqa: ANN401 - a function with many options
         with subprocess.Popen(
             command, cwd=HOME, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         ) as process:
-            said = ""
+            output = ""
             if interrupted:
                 assert process.stderr is not None
-                while interrupted[0] not in said:
-                    said += process.stderr.readline()
+                while interrupted[0] not in output:
+                    output += process.stderr.readline()
                 assert wait_until(lambda: _is_caught(process.pid, signal.SIGTERM), 30, 0.01)
                 time.sleep(interrupted[1])  # the moment itself, not a wait for anything
                 process.send_signal(signal.SIGINT)
             out, err = process.communicate(timeout=60)
-        return Ran(process.returncode, out, said + err)
+        return Ran(process.returncode, out, output + err)
 
     return deploy
 
@@ -128,7 +128,7 @@ def test_hosts_are_split_in_their_order(sizes: tuple[int | str, ...], expected: 
 
 
 def test_each_batch_is_through_before_the_next_begins(run: Any) -> None:  # noqa: ANN401
-    """All operations of the first, then all of the second; nobody is said to be skipped."""
+    """All operations of the first batch, then all of the second; no host is reported as skipped."""
     ran = run("-y", "--data", 'batches=[1, "40%"]')
     assert ran.status == 0, ran.err
     order = [entry.rpartition(" ") for entry in ran.begun() if entry.startswith("Batch")]
@@ -150,9 +150,9 @@ def test_without_batches_all_go_together(run: Any) -> None:  # noqa: ANN401
 
 def test_a_batch_that_fails_stops_the_roll_out(run: Any) -> None:  # noqa: ANN401
     """The others of its batch are finished, those after it aren't begun, and status and summary tell all that."""
-    ran = run("-y", "--data", "batches=2", odd={"c": {"said": FAILING}})
+    ran = run("-y", "--data", "batches=2", odd={"c": {"answers": FAILING}})
     assert ran.status == 1
-    assert "the roll-out stops, because @fake/c failed; unchanged: 1 host of the batches that follow" in ran.err
+    assert "the run stops, because @fake/c failed; the following batches (1 host) are unchanged" in ran.err
     assert not [entry for entry in ran.begun() if entry.startswith("Batch 3")]
     assert "Traceback" not in ran.err
     assert ran.summary[0] == "of 5 hosts: 1 failed, 1 not begun, 3 changed"
@@ -163,55 +163,58 @@ def test_a_batch_that_fails_stops_the_roll_out(run: Any) -> None:  # noqa: ANN40
 
 
 def test_a_whole_batch_that_fails_stops_the_roll_out(run: Any) -> None:  # noqa: ANN401
-    """Also where nobody of it is left to come to the gate."""
-    ran = run("-y", "--data", "batches=1", odd={"b": {"said": FAILING}})
+    """Also if none of its hosts is left at the gate."""
+    ran = run("-y", "--data", "batches=1", odd={"b": {"answers": FAILING}})
     assert ran.status == 1
     assert ran.summary[0] == "of 5 hosts: 1 failed, 3 not begun, 1 changed"
 
 
-def test_some_may_fail_where_that_is_said(run: Any) -> None:  # noqa: ANN401
+def test_some_hosts_may_fail_if_that_is_allowed(run: Any) -> None:  # noqa: ANN401
     """By pyinfra's own option: 25 % of four is one, and one of the first two is more than that."""
-    ran = run("-y", "--data", "batches=4", "--fail-percent", "25", odd={"b": {"said": FAILING}})
+    ran = run("-y", "--data", "batches=4", "--fail-percent", "25", odd={"b": {"answers": FAILING}})
     assert ran.status == 1, "the exit status tells of the one"
     assert ran.summary[0] == "of 5 hosts: 1 failed, 4 changed"
-    ran = run("-y", "--data", "batches=2", "--fail-percent", "25", odd={"b": {"said": FAILING}})
+    ran = run("-y", "--data", "batches=2", "--fail-percent", "25", odd={"b": {"answers": FAILING}})
     assert ran.status == 1
     assert ran.summary[0] == "of 5 hosts: 1 failed, 3 not begun, 1 changed"
 
 
 @pytest.mark.parametrize("option", ["--serial", "--no-wait"])
-def test_options_that_lead_past_the_gates_are_refused(run: Any, option: str) -> None:  # noqa: ANN401
+def test_options_that_bypass_the_gates_are_refused(run: Any, option: str) -> None:  # noqa: ANN401
     """Before anything is touched."""
     ran = run("-y", "--data", "batches=2", option)
     assert ran.status == 1
-    assert "batches: go through the hosts in an order of their own; leave out --serial and --no-wait" in ran.err
+    assert "batches: can't be combined with --serial or --no-wait; remove these options" in ran.err
     assert ran.begun() == []
 
 
-def test_batches_are_said_once(run: Any) -> None:  # noqa: ANN401
-    """Two opinions on them are none."""
+def test_batches_that_differ_between_hosts_are_refused(run: Any) -> None:  # noqa: ANN401
+    """They are for the whole run."""
     ran = run(odd={"c": {"batches": [3]}})
     assert ran.status == 1
-    said = "batches: differs among the hosts; set it once, in group_data/all.py or with --data"
+    output = "batches: differs between hosts; set it once, in group_data/all.py or with --data"
     assert sorted(line.strip() for line in ran.err.splitlines() if "batches: " in line) == [
-        f"@fake/{name}: {said}" for name in NAMES
+        f"@fake/{name}: {output}" for name in NAMES
     ]
     assert ran.begun() == []
 
 
 def test_no_wait_does_not_hide_a_failure(run: Any) -> None:  # noqa: ANN401
     """By itself pyinfra would end with 0."""
-    ran = run("-y", "--no-wait", odd={"c": {"said": FAILING}})
+    ran = run("-y", "--no-wait", odd={"c": {"answers": FAILING}})
     assert ran.status == 1
     assert ran.summary[0] == "of 5 hosts: 1 failed, 4 changed"
 
 
 def test_a_host_alone_needs_no_summary_unless_it_fails(run: Any) -> None:  # noqa: ANN401
-    """The table has said it all."""
-    assert run(names=("a",)).summary == []
-    ran = run(names=("a",), odd={"a": {"said": FAILING}})
+    """For one host, pyinfra's table has everything; what it offers now is printed for few hosts."""
+    ran = run(names=("a",))
+    assert ran.summary == []
+    assert "--> @fake/a is ready:\n    Address:     https://cal.example.org\n" in ran.err
+    ran = run(names=("a",), odd={"a": {"answers": FAILING}})
     assert ran.status == 1
     assert ran.summary[0] == "of 1 host: 1 failed"
+    assert "is ready" not in ran.err
 
 
 def test_a_refused_run_has_no_summary(run: Any) -> None:  # noqa: ANN401
@@ -236,25 +239,25 @@ def test_images_can_be_baked_in_batches_as_well(run: Any) -> None:  # noqa: ANN4
 OTHERS = """
 from pyinfra.operations import server
 
-server.shell(name="Somebody else's", commands=["{command}"], _ignore_errors={ignored})
+server.shell(name="Another deploy", commands=["{command}"], _ignore_errors={ignored})
 """
 
 
 def test_an_error_that_is_to_be_ignored_is_no_failure(run: Any) -> None:  # noqa: ANN401
-    """Of another deploy file in the same run: neither the status nor the summary makes one of it."""
+    """Of another deploy file in the same run: neither the exit status nor the summary counts it."""
     ran = run(
         "-y",
         "--data",
         "batches=3",
         before=OTHERS.format(command="their-own", ignored=True),
-        odd={"b": {"said": {"their-own": {"success": False}}}},
+        odd={"b": {"answers": {"their-own": {"success": False}}}},
     )
     assert ran.status == 0, ran.err
     assert ran.summary[0] == "of 5 hosts: 5 changed"
 
 
-def test_ctrl_c_tells_what_was_under_way(run: Any) -> None:  # noqa: ANN401
-    """A host where apt is at work is not one that wasn't touched."""
+def test_ctrl_c_reports_the_interrupted_operation(run: Any) -> None:  # noqa: ANN401
+    """A host where apt is running is not reported as unchanged."""
     ran = run("-y", "--data", "batches=3", interrupted=("Starting operation: Batch 1", 0.1))
     assert ran.status == 128 + signal.SIGINT
     assert ran.summary[0] == "of 5 hosts: 3 unfinished, 2 not begun"

@@ -22,16 +22,17 @@ from baikalctl.baikal import release
 from baikalctl.rendering.container import baked
 from baikalctl.rendering.machine import render
 from tasks import preflight, release_download
+from tasks.pyinfra_internals import hosts as hosts_of_pyinfra
 from tests.lab.images import PACKAGES
 from tests.unit.fake import (
     BARE,
     BOOTED,
-    BRING,
     DEBIAN,
     DOING,
     NAMES,
     OFFERED,
     ROOT,
+    SEND_FILES,
     SERVICES,
     SETTLED,
     SITE,
@@ -54,6 +55,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+ASKS_FOR_PASSWORD = [BOOTED, "uid=1000", "sudo=sudo: a password is required", "user=jo"]
+
+
 @pytest.fixture
 def deploy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Deploy:
     """Return a way to run the deploy, with a password in the environment and nothing remembered of other runs."""
@@ -61,7 +65,7 @@ def deploy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Deploy:
     monkeypatch.setenv("PYINFRA_PROGRESS", "off")
     monkeypatch.setattr(preflight, "_examined", {})
     monkeypatch.setattr(release_download, "_obtained", {})
-    # What pyinfra works out anew each time: the metadata of every installed package, and its own type hints.
+    # What pyinfra computes each time: the metadata of every installed package, and its own type hints.
     monkeypatch.setattr(connectors, "entry_points", functools.cache(entry_points))
     monkeypatch.setattr(arguments, "all_global_arguments", functools.cache(arguments.all_global_arguments))
     return Deploy(release_zip(tmp_path / "baikal.zip"))
@@ -76,7 +80,7 @@ def test_a_bare_machine_gets_everything_in_order(deploy: Deploy) -> None:
     texts = ran.texts()
     assert "dpkg --configure -a" in texts[0]
     assert texts[1].count("install --yes --no-install-recommends " + " ".join(PACKAGES)) == 2
-    assert texts[2].startswith(BRING)
+    assert texts[2].startswith(SEND_FILES)
     incoming = f"{paths.CODE}/.baikal-{VERSION}.zip"
     assert texts[3].startswith(f"{{ base64 -d | cat > {incoming} || ")
     assert f" && {paths.COMMAND} release {VERSION} {incoming} --sha256 " in texts[3]
@@ -108,7 +112,7 @@ def test_starting_a_service_keeps_the_known_state_of_the_others(deploy: Deploy) 
 
 def test_a_bare_machine_gets_the_files_of_the_php_it_will_have(deploy: Deploy) -> None:
     """It has none yet; what apt offers counts."""
-    (command,) = [done for done in deploy.one(answers(BARE)).done if str(done).startswith(BRING)]
+    (command,) = [done for done in deploy.one(answers(BARE)).done if str(done).startswith(SEND_FILES)]
     sent = bundle(command)
     assert {file["path"] for file in sent["files"]} == {file.path for file in render(settings(), PLATFORM).files}
     assert sent["services"] == {
@@ -156,22 +160,23 @@ def test_an_authority_is_asked_once_the_server_is_up_and_only_where_that_is_due(
 
 def test_a_plugin_that_there_is_none_of_names_its_setting(deploy: Deploy) -> None:
     """And how to find those that there are."""
-    said = deploy.refusal(answers(BARE), **AUTHORITY, acme_dns_plugin="nonesuch")
+    message = deploy.refusal(answers(BARE), **AUTHORITY, acme_dns_plugin="nonesuch")
     assert (
-        "python3-certbot-dns-nonesuch is not available on this host: no source has it; look at acme_dns_plugin" in said
+        "python3-certbot-dns-nonesuch is not available on this host: no package source has it; check acme_dns_plugin"
+        in message
     )
 
 
 def test_what_an_authority_is_asked_with_must_be_on_the_host(deploy: Deploy) -> None:
     """Its own certificate, and a program that answers in the DNS."""
-    said = deploy.refusal(answers(BARE), **AUTHORITY, acme_ca="/ca.pem", acme_dns_hook="/hook")
-    assert "/ca.pem and /hook not there on the host; put what the settings name there first" in said
+    message = deploy.refusal(answers(BARE), **AUTHORITY, acme_ca="/ca.pem", acme_dns_hook="/hook")
+    assert "/ca.pem and /hook not found on the host; put the files that the settings name there first" in message
 
 
 def test_with_what_an_authority_is_asked_with_on_the_host_all_is_well(deploy: Deploy) -> None:
-    """The deploy goes on."""
-    there = answers(BARE, paths=["/ca.pem", "/hook"])
-    assert not deploy.one(there, **AUTHORITY, acme_ca="/ca.pem", acme_dns_hook="/hook").failed
+    """The deploy continues."""
+    present = answers(BARE, paths=["/ca.pem", "/hook"])
+    assert not deploy.one(present, **AUTHORITY, acme_ca="/ca.pem", acme_dns_hook="/hook").failed
 
 
 MAIL: dict[str, Any] = {"mail": "relay", "relay_host": "smtp.example.net"}
@@ -181,9 +186,8 @@ def test_a_machine_that_is_to_send_mail_gets_what_that_needs(deploy: Deploy) -> 
     """Its server is written down as ours before it is there, and installed with the rest."""
     ran = deploy.one(answers(BARE), **MAIL)
     assert not ran.failed
-    assert {*ran.names} - {*NAMES} == {"Check mail configuration", "Start mail server"}
-    mail = ["Start mail server", "Remove old mail server"]
-    assert ran.changed == [NAMES[0], *DOING[:-1], *mail, DOING[-1]]
+    assert {*ran.names} - {*NAMES} == {"Check mail configuration", "Start mail server", "Send kept mail"}
+    assert ran.changed == [NAMES[0], *DOING[:-1], "Start mail server", DOING[-1]]
     texts = ran.texts()
     assert f"echo nullmailer > {paths.MAIL_SERVERS}.new" in texts[0]
     installing = next(text for text in texts if " install --yes" in text)
@@ -191,8 +195,15 @@ def test_a_machine_that_is_to_send_mail_gets_what_that_needs(deploy: Deploy) -> 
     assert [text for text in texts if "reload-or-restart nullmailer" in text]
 
 
+def test_kept_mail_is_sent_when_mail_is_switched_on(deploy: Deploy) -> None:
+    """It was kept while mail was off; without any, nothing is sent."""
+    ran = deploy.one({f"for path in {paths.KEPT}/": "kept"} | answers(BARE), **MAIL)
+    assert ran.changed[-3:-1] == ["Start mail server", "Send kept mail"]
+    assert f"{paths.COMMAND} mail retry || true" in ran.texts()
+
+
 def test_a_machine_that_is_to_have_a_server_gets_it_before_all_else(deploy: Deploy) -> None:
-    """First it is written down as ours, then it is installed, then it is told to listen to nobody, then it is used."""
+    """It is recorded as ours, installed, configured to listen only locally, and used, in this order."""
     ran = deploy.one(answers(BARE), database="mysql", database_host="local")
     assert ran.changed[0] == "Record database server"
     texts = ran.texts()
@@ -214,17 +225,17 @@ def test_mail_that_is_off_takes_our_server_away_and_keeps_what_waited(deploy: De
 
 
 def test_a_machine_with_a_mail_server_of_its_own_is_left_alone_while_mail_is_off(deploy: Deploy) -> None:
-    """It is nobody's business; with mail, nothing is touched and the remedy is said."""
+    """With mail, nothing is changed, and the message has the remedy."""
     theirs = [*SETTLED, "installed=exim4-daemon-light 4.96-15"]
     assert deploy.one(settled(deploy.archive) | {"db:Status-Status": theirs}).changed == []
-    said = deploy.refusal(answers(theirs), **MAIL)
-    assert "exim4-daemon-light is this machine's mail server" in said
-    assert "remove it (apt-get remove exim4-daemon-light) if it isn't needed, or set mail = " in said
+    message = deploy.refusal(answers(theirs), **MAIL)
+    assert "exim4-daemon-light is this machine's mail server" in message
+    assert "remove it (apt-get remove exim4-daemon-light) if it isn't needed, or set mail = " in message
 
 
 def test_what_a_relay_is_checked_with_must_be_on_the_host(deploy: Deploy) -> None:
     """Or no mail would ever leave."""
-    assert "/ca.pem not there on the host" in deploy.refusal(answers(BARE), **MAIL, relay_ca="/ca.pem")
+    assert "/ca.pem not found on the host" in deploy.refusal(answers(BARE), **MAIL, relay_ca="/ca.pem")
 
 
 def test_a_relays_password_is_in_no_command(deploy: Deploy, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -245,7 +256,7 @@ def test_no_secret_of_an_authority_is_in_any_command(deploy: Deploy, monkeypatch
     wanted = AUTHORITY | secrets | {"acme_eab_key_id": "kid-1", "acme_dns_plugin": "rfc2136"}
     ran = deploy.one(answers(BARE, candidates=offered), **wanted)
     assert not ran.failed
-    (command,) = [done for done in ran.done if str(done).startswith(BRING)]
+    (command,) = [done for done in ran.done if str(done).startswith(SEND_FILES)]
     modes = {file["path"]: (file["mode"], file["together"]) for file in bundle(command)["files"]}
     assert modes[paths.CERTBOT] == modes[paths.DNS_CREDENTIALS] == (0o600, True)
     everything = "\n".join([*ran.commands, *(repr(command) for command in ran.done)])
@@ -263,7 +274,10 @@ def test_no_password_is_in_any_command(deploy: Deploy, monkeypatch: pytest.Monke
     for secret in (PASSWORD, "hunter2"):
         assert secret not in everything
     contents = [
-        file["content"] for command in ran.done if str(command).startswith(BRING) for file in bundle(command)["files"]
+        file["content"]
+        for command in ran.done
+        if str(command).startswith(SEND_FILES)
+        for file in bundle(command)["files"]
     ]
     assert not [content for content in contents if b"hunter2" in base64.b64decode(content)]
 
@@ -305,7 +319,7 @@ def services(active: str = SERVICES[1], enabled: str = SERVICES[2]) -> list[str]
     ],
 )
 def test_only_what_differs_is_done(deploy: Deploy, question: str, answer: object, changed: list[str]) -> None:
-    """One thing that somebody broke is one operation that changes something."""
+    """One broken thing is one operation that changes something."""
     good = settled(deploy.archive)
     if answer == [VERSION, "as it is", f"{paths.CODE}/.{VERSION}.new"]:
         answer = [VERSION, hashlib.sha256(deploy.archive.read_bytes()).hexdigest(), f"{paths.CODE}/.{VERSION}.new"]
@@ -318,7 +332,7 @@ def test_only_what_differs_is_done(deploy: Deploy, question: str, answer: object
     assert deploy.one(good | {keys[question]: answer}).changed == changed
 
 
-def test_what_somebody_changed_is_mended_and_nothing_else(deploy: Deploy) -> None:
+def test_only_what_was_changed_is_repaired(deploy: Deploy) -> None:
     """A mode, an owner, a group, a content, a link in a file's or directory's place, and what is gone."""
     changes = {
         f"regular file|600|root|root|{paths.DECLARED}": f"regular file|644|root|root|{paths.DECLARED}",
@@ -344,7 +358,7 @@ def test_what_somebody_changed_is_mended_and_nothing_else(deploy: Deploy) -> Non
 def test_refused_nginx_configuration_fails_under_a_name_that_says_nginx(deploy: Deploy) -> None:
     """The upload is rolled back on the host; the operation of the service that refused it is red, and the last."""
     reason = 'nginx: [emerg] unknown directive "serverr"'
-    refusal = {re.compile(f"^{re.escape(BRING)}"): json.dumps({"refused": {"nginx": reason}})}
+    refusal = {re.compile(f"^{re.escape(SEND_FILES)}"): json.dumps({"refused": {"nginx": reason}})}
     ran = deploy.one(refusal | {re.compile("^printf"): {"success": False}} | answers(BARE))
     assert ran.failed
     assert ran.changed == ["Install packages", "Upload configuration"]
@@ -365,7 +379,7 @@ def test_refused_nginx_configuration_fails_under_a_name_that_says_nginx(deploy: 
 )
 def test_every_refusal_fails_the_run(deploy: Deploy, answer: str, reason: str) -> None:
     """Also one that no subsystem in use is responsible for."""
-    upload = {re.compile(f"^{re.escape(BRING)}"): answer, re.compile("^printf"): {"success": False}}
+    upload = {re.compile(f"^{re.escape(SEND_FILES)}"): answer, re.compile("^printf"): {"success": False}}
     ran = deploy.one(upload | answers(BARE), tls="off")
     assert ran.failed
     assert ran.finished[-1] == "Check configuration"
@@ -382,18 +396,18 @@ def test_what_an_older_version_left_is_known(deploy: Deploy) -> None:
 
 
 def test_an_image_gets_code_and_no_state(deploy: Deploy) -> None:
-    """Nothing boots there, nobody's name is known, and no password is needed."""
+    """No service starts in it, its host name isn't known, and no password is needed."""
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("BAIKAL_ADMIN_PASSWORD")
         ran = deploy.one(answers([*DEBIAN, ROOT, "release="]), hostname="")
     assert ran.names == [*DOING[:3], "Clean image"]
     assert ran.changed == ran.names
     installing = next(text for text in ran.texts() if " install --yes" in text)
-    assert " -o Dpkg::Options::='--path-exclude=/usr/share/man/*' " in installing, "nobody reads manuals in a container"
+    assert " -o Dpkg::Options::='--path-exclude=/usr/share/man/*' " in installing, "a container needs no manuals"
     assert {*IMAGE_PACKAGES, "systemd-standalone-tmpfiles"} <= {*installing.split()}, (
         "a supervisor, and not all of systemd"
     )
-    (command,) = [done for done in ran.done if str(done).startswith(BRING)]
+    (command,) = [done for done in ran.done if str(done).startswith(SEND_FILES)]
     sent = bundle(command)
     assert {file["path"] for file in sent["files"]} == {file.path for file in baked().files}
     assert (sent["lock"], sent["record"]) == (paths.BAKING_LOCK, paths.BAKED), "the volume stays empty"
@@ -406,7 +420,7 @@ def test_an_image_gets_code_and_no_state(deploy: Deploy) -> None:
     ("broken", "last"),
     [
         ("apt-get -o DPkg", 0),
-        (BRING, 1),
+        (SEND_FILES, 1),
         (f"{paths.COMMAND} apply", 3),
         ("nginx -t -q", 4),
     ],
@@ -416,7 +430,7 @@ def test_a_failure_stops_the_host_there(deploy: Deploy, broken: str, last: int) 
     ran = deploy.one({re.compile(re.escape(broken)): {"success": False}} | answers(BARE))
     assert ran.failed
     following = {
-        1: BRING,
+        1: SEND_FILES,
         2: f"{paths.COMMAND} release",
         3: f"{paths.COMMAND} apply",
         4: "systemctl reload",
@@ -427,7 +441,7 @@ def test_a_failure_stops_the_host_there(deploy: Deploy, broken: str, last: int) 
 
 
 def test_a_host_that_does_not_answer_well_is_red(deploy: Deploy) -> None:
-    """The last operation fails, with the doctor's words."""
+    """The last operation fails, with the findings of the check."""
     answered = answers(BARE, after=json.dumps(UNWELL))
     ran = deploy.one({re.compile(rf"^{paths.COMMAND} check \|\|"): {"success": False}} | answered)
     assert ran.failed
@@ -443,7 +457,7 @@ def test_a_settled_host_that_does_not_answer_well_is_red(deploy: Deploy) -> None
 
 
 def test_a_planned_run_only_asks(deploy: Deploy) -> None:
-    """Until somebody says yes, nothing but questions reaches the host."""
+    """Until the operator confirms, the host is only asked."""
     ran = deploy.one(answers(BARE), execute=False)
     assert ran.done == []
     changing = ("apt-get -o DPkg", "dpkg --configure", f"{paths.COMMAND} apply", "systemctl enable", "python3 -I")
@@ -467,7 +481,7 @@ REFUSED: dict[str, tuple[Answers, dict[str, Any], list[str]]] = {
     "no nginx": (
         answers(BARE, candidates=apt(nginx="(none)")),
         {},
-        ["nginx is not available on this host: no source has it; fix its package sources"],
+        ["nginx is not available on this host: no package source has it; fix its package sources"],
     ),
     "no way to the packages": (
         answers(BARE, candidates=["unreachable: Err:1 http://deb.example.org bookworm InRelease"]),
@@ -476,22 +490,46 @@ REFUSED: dict[str, tuple[Answers, dict[str, Any], list[str]]] = {
     ),
     "no sudo": (answers([*DEBIAN, BOOTED, "uid=1000", "sudo="]), {}, ["isn't root; set _sudo = True for this host"]),
     "sudo with password": (
-        answers([*DEBIAN, BOOTED, "uid=1000", "sudo=sudo: a password is required"]),
+        answers([*DEBIAN, *ASKS_FOR_PASSWORD, "groups=jo sudo"]),
         {"_sudo": True},
         ["sudo asks for a password; run pyinfra with --same-sudo-password, or allow it without (NOPASSWD)"],
+    ),
+    "a user without sudo": (
+        answers([*DEBIAN, *ASKS_FOR_PASSWORD, "groups=jo users"]),
+        {"_sudo": True},
+        [
+            "the user jo isn't in the group sudo",
+            "run usermod -aG sudo jo as root, or log in as root (ssh_user)",
+            "run pyinfra with --same-sudo-password",
+        ],
+    ),
+    "a wrong password for sudo": (
+        {"echo accepted": {"success": False, "stderr": "sudo: 3 incorrect password attempts"}}
+        | answers([*DEBIAN, *ASKS_FOR_PASSWORD, "groups=jo sudo"]),
+        {"_sudo": True, "_sudo_password": "hunter2"},
+        ["sudo refused, as its output above says: check the password, and whether jo may use sudo"],
+    ),
+    "a question without an answer": (
+        answers(BARE, candidates={"success": False}),
+        {},
+        ["didn't answer a question; its output is above"],
     ),
     "sudo that is missing": (
         answers([*DEBIAN, BOOTED, "uid=1000", "sudo=/bin/sh: 4: sudo: not found"]),
         {"_sudo": True},
-        ["sudo doesn't work here (/bin/sh: 4: sudo: not found); let this user use sudo, or log in as root"],
+        ["sudo failed (/bin/sh: 4: sudo: not found); allow this user to use sudo, or log in as root"],
     ),
-    "su": (answers(BARE), {"_su_user": "root"}, ["only sudo works here; set _sudo = True alone, or log in as root"]),
-    "doas": (answers(BARE), {"_doas": True}, ["only sudo works here"]),
-    "dzdo": (answers(BARE), {"_dzdo": True}, ["only sudo works here"]),
+    "su": (
+        answers(BARE),
+        {"_su_user": "root"},
+        ["su, doas and dzdo don't work here; set only _sudo = True, or log in as root"],
+    ),
+    "doas": (answers(BARE), {"_doas": True}, ["set only _sudo = True"]),
+    "dzdo": (answers(BARE), {"_dzdo": True}, ["set only _sudo = True"]),
     "another system": (
         answers(["system=fedora", "pretty=Fedora Linux 42", ROOT, BOOTED]),
         {},
-        ["this is Fedora Linux 42; Baïkal is deployed on Debian 12 and newer and on Ubuntu 24.04 and newer"],
+        ["this is Fedora Linux 42; Debian 12 or newer, or Ubuntu 24.04 or newer, is needed"],
     ),
     "a newer release": (
         answers([*DEBIAN, ROOT, BOOTED, "release=0.13.0"]),
@@ -501,7 +539,7 @@ REFUSED: dict[str, tuple[Answers, dict[str, Any], list[str]]] = {
     "no certificate": (
         answers(BARE),
         {"tls": "files", "tls_certificate": "/c.pem", "tls_key": "/k.pem"},
-        ["/c.pem and /k.pem not there on the host; put what the settings name there first"],
+        ["/c.pem and /k.pem not found on the host; put the files that the settings name there first"],
     ),
     "wrong settings": (
         answers(BARE),
@@ -513,7 +551,7 @@ REFUSED: dict[str, tuple[Answers, dict[str, Any], list[str]]] = {
         {"baikal_archive": "/not/there.zip"},
         ['baikal_archive = "/not/there.zip": is not a file'],
     ),
-    "an archive in nobody's home": (
+    "an archive in the home of an unknown user": (
         answers(BARE),
         {"baikal_archive": "~nobody-of-this-name/b.zip"},
         ['baikal_archive = "~nobody-of-this-name/b.zip": '],
@@ -537,18 +575,18 @@ REFUSED: dict[str, tuple[Answers, dict[str, Any], list[str]]] = {
 
 
 @pytest.mark.parametrize(("answered", "declared", "words"), REFUSED.values(), ids=REFUSED)
-def test_what_does_not_fit_is_said_before_anything_is_touched(
+def test_every_fault_is_reported_before_anything_is_changed(
     deploy: Deploy, answered: Answers, declared: dict[str, Any], words: list[str]
 ) -> None:
     """One message with the host's name, each fault and its remedy; nothing but questions were asked."""
-    said = deploy.refusal(answered, **declared)
-    assert said.startswith("nothing was changed anywhere, because this is wrong:\n")
+    message = deploy.refusal(answered, **declared)
+    assert message.startswith("nothing was changed on any host; fix this and run again:\n")
     for text in words:
-        assert text in said
-    lines = said.splitlines()[1:]
+        assert text in message
+    lines = message.splitlines()[1:]
     assert len(lines) == (3 if "hostnam" in declared else 1)
     assert all(line.startswith("    @fake/cal: ") for line in lines)
-    assert "hunter2" not in said
+    assert "hunter2" not in message
 
 
 @pytest.mark.parametrize(
@@ -556,24 +594,55 @@ def test_what_does_not_fit_is_said_before_anything_is_touched(
     [
         ([*UBUNTU, ROOT, BOOTED], {"baikal_version": "0.11.1"}),
         ([*DEBIAN, BOOTED, "uid=1000", "sudo="], {"_sudo": True}),
-        ([*DEBIAN, BOOTED, "uid=1000", "sudo=sudo: a password is required"], {"_sudo": True, "_sudo_password": "x"}),
+        ([*DEBIAN, *ASKS_FOR_PASSWORD], {"_sudo": True, "_sudo_password": "x"}),
     ],
     ids=["an older release for PHP 8.1", "sudo", "sudo with its password"],
 )
-def test_what_the_remedies_say_is_taken(
+def test_remedies_of_refusals_work(
     deploy: Deploy, tmp_path: Path, machine: list[str], declared: dict[str, Any]
 ) -> None:
-    """Whoever does as told gets on."""
+    """With the remedy, the deploy succeeds."""
     php = "2:8.1+92ubuntu1" if machine[0] == UBUNTU[0] else OFFERED["php-fpm"]
     version = str(declared.get("baikal_version", VERSION))
     deploy.archive = release_zip(tmp_path / "other.zip", version)
-    ran = deploy.one(answers(machine, candidates=apt(php_fpm=php)), **declared)
+    ran = deploy.one({"echo accepted": "accepted"} | answers(machine, candidates=apt(php_fpm=php)), **declared)
     assert not ran.failed
     assert ran.changed == DOING
 
 
-def test_faults_of_all_hosts_are_said_at_once(deploy: Deploy) -> None:
-    """Somebody with three hosts, two of them wrong, learns of both, and the good one isn't touched either."""
+def test_hosts_at_the_same_address_are_refused(deploy: Deploy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two deploys to one machine at a time would disturb each other; another port is another machine."""
+    monkeypatch.setattr(hosts_of_pyinfra, "is_ssh", lambda _: True)
+    same = {"ssh_hostname": "192.0.2.1"}
+    hosts: dict[str, tuple[Answers, dict[str, Any]]] = {
+        "a": (answers(BARE), same),
+        "b": (answers(BARE), same | {"ssh_port": 22}),
+        "c": (answers(BARE), same | {"http_port": 0}),
+        "d": (answers(BARE), same | {"ssh_port": 23}),
+    }
+    with pytest.raises(DeployError) as caught:
+        deploy(hosts)
+    fault = "is the same machine as @fake/a (192.0.2.1, port 22); each host must be another machine"
+    assert [line.strip() for line in str(caught.value).splitlines() if "same machine" in line] == [
+        f"@fake/b: {fault}",
+        f"@fake/c: {fault}",
+    ]
+    assert "@fake/c: http_port = 0" in str(caught.value)
+
+
+def test_cache_that_cannot_be_written_is_one_line(
+    deploy: Deploy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file in place of the directory stands for one without permission, which root has anyway."""
+    (tmp_path / "cache").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    refusal = deploy.refusal(answers(BARE))
+    assert f"or not be stored in {tmp_path}/cache/baikal-deploy ([Errno " in refusal
+    assert "set XDG_CACHE_HOME to a directory that this user can write" in refusal
+
+
+def test_faults_of_all_hosts_are_reported_together(deploy: Deploy) -> None:
+    """Of three hosts, two are wrong: both are reported, and the good one isn't changed either."""
     hosts: dict[str, tuple[Answers, dict[str, Any]]] = {
         "good": (answers(BARE), {}),
         "typo": (answers(BARE), {"http_port": 0, "tls": "on"}),
@@ -599,9 +668,9 @@ def test_five_hosts_get_what_is_theirs(deploy: Deploy) -> None:
     for name, each in ran.items():
         if name != "bad":
             assert each.changed == DOING
-            (command,) = [done for done in each.done if str(done).startswith(BRING)]
-            told = {file["path"]: base64.b64decode(file["content"]) for file in bundle(command)["files"]}
-            assert json.loads(told[paths.DECLARED])["hostname"] == f"{name}.example.org"
+            (command,) = [done for done in each.done if str(done).startswith(SEND_FILES)]
+            contents = {file["path"]: base64.b64decode(file["content"]) for file in bundle(command)["files"]}
+            assert json.loads(contents[paths.DECLARED])["hostname"] == f"{name}.example.org"
 
 
 def test_data_of_ones_own_is_nobodys_fault(deploy: Deploy) -> None:
@@ -636,7 +705,7 @@ def test_hosts_can_fetch_the_release_themselves(deploy: Deploy) -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def command_line(memory: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Run pyinfra as people run it, in this checkout, on a bare machine, while the other tests go on."""
+    """Run pyinfra as people run it, in this checkout, on a bare machine, while the other tests run."""
     archive = release_zip(memory / "baikal.zip")
     data = {
         "fake_delay": 0,

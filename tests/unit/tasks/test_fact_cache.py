@@ -1,4 +1,4 @@
-"""What a host has said is believed as long as it must still be true, and not longer."""
+"""The answer of a host is kept as long as it must still be true."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def asked() -> Asked:
     return Asked()
 
 
-def said(run: FactCache, fact: type[Any]) -> Any:  # noqa: ANN401 - a number, from this host
+def answer(run: FactCache, fact: type[Any]) -> Any:  # noqa: ANN401 - a number, from this host
     """Return what the run makes of the host's answer."""
     return run.ask(fact)
 
@@ -62,10 +62,10 @@ def settled(asked: Asked) -> FactCache:
 
 
 def test_a_settled_host_is_asked_once(asked: Asked) -> None:
-    """All four questions together, however often they are needed, and whatever was done without a change."""
+    """All four questions together, however often they are needed, also after operations without a change."""
     run = settled(asked)
     for fact in (FilesFact, ReleaseFact, CheckFact, ServicesFact, CheckFact):
-        assert said(run, fact) == 1
+        assert answer(run, fact) == 1
         asked.did(changed=False)
     assert asked.questions == ["CombinedFact"]
 
@@ -76,12 +76,14 @@ def test_what_is_asked_ahead_is_not_asked_again(asked: Asked) -> None:
     run.prefetch()
     gevent.sleep(0)  # the question leaves when this machine waits for anything
     assert asked.questions == ["CombinedFact"]
-    assert said(run, FilesFact) == 1
+    assert answer(run, FilesFact) == 1
     assert asked.questions == ["CombinedFact"]
 
 
-def test_why_nothing_was_answered_is_told_to_whoever_needs_it(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not to the terminal, by a greenlet that nobody waits for."""
+def test_reason_for_a_missing_answer_is_raised_where_it_is_needed(
+    asked: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A greenlet of its own would print a traceback instead."""
 
     def no_host_left(*_: object, **__: object) -> None:
         message = "No hosts remaining!"
@@ -100,31 +102,31 @@ def test_a_change_makes_all_answers_old(asked: Asked) -> None:
     run = settled(asked)
     run.ask(FilesFact)
     asked.did(changed=True)
-    assert said(run, CheckFact) == 2
-    assert said(run, CheckFact) == 2
+    assert answer(run, CheckFact) == 2
+    assert answer(run, CheckFact) == 2
     asked.did(changed=True)
-    assert said(run, CheckFact) == 3
+    assert answer(run, CheckFact) == 3
     assert asked.questions == ["CombinedFact", "CheckFact", "CheckFact"]
 
 
 def test_time_makes_answers_old(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While somebody thinks about the plan, or another batch is at work, the host may change."""
+    """While the operator reads the plan, or another batch is deployed, the host may change."""
     now = 1000.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
     run = settled(asked)
     run.ask(FilesFact)
     now += FRESH_SECONDS - 1
-    assert said(run, CheckFact) == 1
+    assert answer(run, CheckFact) == 1
     now += 2
-    assert said(run, CheckFact) == 2
+    assert answer(run, CheckFact) == 2
     assert asked.questions == ["CombinedFact", "CombinedFact"]
 
 
 def test_a_bare_host_is_asked_what_is_needed(asked: Asked) -> None:
     """It will have changed by the time that the next question comes up."""
     run = FactCache(cast("Host", asked))
-    assert said(run, FilesFact) == 1
-    assert said(run, ReleaseFact) == 2
+    assert answer(run, FilesFact) == 1
+    assert answer(run, ReleaseFact) == 2
     assert asked.questions == ["FilesFact", "ReleaseFact"]
 
 
@@ -132,17 +134,17 @@ def test_a_host_that_has_stopped_answering_is_not_asked_on(asked: Asked) -> None
     """Each question could cost minutes; the operation's own command fails instead, once."""
     run = FactCache(cast("Host", asked))
     asked.state.failed_hosts.add(asked)
-    assert said(run, FilesFact) == FilesFact.default()
+    assert answer(run, FilesFact) == FilesFact.default()
     assert asked.questions == []
 
 
 @pytest.mark.usefixtures("host")
 def test_the_four_questions_together_are_right_shell() -> None:
-    """Each part reads its own lines; the doctor's come last, and what it prints meanwhile disturbs nobody."""
-    said = {"healthy": True, "pending": [], "findings": []}
-    said = said | {"pending": ["=== none of these lines begins a part"]}
+    """Each part reads its own lines. Those of the check come last, and its error output is in no part."""
+    answer = {"healthy": True, "pending": [], "findings": []}
+    answer = answer | {"pending": ["=== none of these lines begins a part"]}
     command = Path(paths.COMMAND)
-    command.write_text(f"#!/bin/sh\necho noise >&2\necho '{json.dumps(said)}'\n", encoding="utf-8")
+    command.write_text(f"#!/bin/sh\necho noise >&2\necho '{json.dumps(answer)}'\n", encoding="utf-8")
     command.chmod(0o755)
     question = CombinedFact().command(files=FILES, version="0.12.1")
     done = subprocess.run(["/bin/sh", "-c", question], capture_output=True, text=True, check=True)
@@ -151,7 +153,7 @@ def test_the_four_questions_together_are_right_shell() -> None:
         FilesFact: {"checksums": {}, "states": {}, "links": {}, "owned": []},
         ReleaseFact: ("", "", True),
         ServicesFact: {},
-        CheckFact: said,
+        CheckFact: answer,
     }
 
 

@@ -67,16 +67,16 @@ def test_this_machine_tells_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     """The question is right shell, and everything in the answer is found."""
     for variable in ("OMP_NUM_THREADS", "OMP_THREAD_LIMIT"):  # nproc heeds them
         monkeypatch.delenv(variable, raising=False)
-    told = ask(MachineFact())
-    assert told.root == (os.geteuid() == 0)
-    assert told.booted == Path("/run/systemd/system").is_dir()
-    assert told.cores == len(os.sched_getaffinity(0))
+    facts = ask(MachineFact())
+    assert facts.root == (os.geteuid() == 0)
+    assert facts.booted == Path("/run/systemd/system").is_dir()
+    assert facts.cores == len(os.sched_getaffinity(0))
     (total,) = re.findall(r"MemTotal:\s+(\d+) kB", Path("/proc/meminfo").read_text(encoding="ascii"))
-    assert 0 <= int(total) // 1024 - told.memory_mb < 64
-    assert told.ipv6 == Path("/proc/net/if_inet6").exists()
-    assert told.release == ""
-    assert set(told.installed) | set(told.missing(PACKAGES)) >= set(PACKAGES)
-    assert not set(told.installed) & set(told.missing(PACKAGES))
+    assert 0 <= int(total) // 1024 - facts.memory_mb < 64
+    assert facts.ipv6 == Path("/proc/net/if_inet6").exists()
+    assert facts.release == ""
+    assert set(facts.installed) | set(facts.missing(PACKAGES)) >= set(PACKAGES)
+    assert not set(facts.installed) & set(facts.missing(PACKAGES))
 
 
 @pytest.mark.parametrize(
@@ -98,13 +98,15 @@ def test_a_system_is_known_by_what_it_derives_from(lines: list[str], system: str
 
 def test_a_bare_image_tells_little() -> None:
     """No init, no packages, no release; what is missing is all of them."""
-    told = machine(
+    facts = machine(
         "system=debian", "like=", "pretty=Debian GNU/Linux 12 (bookworm)", "cores=2", "memory=2048000", "release="
     )
-    assert told == Machine(
+    assert facts == Machine(
         system="debian",
         pretty="Debian GNU/Linux 12 (bookworm)",
         root=True,
+        user="",
+        groups=(),
         sudo="",
         booted=False,
         cores=2,
@@ -115,19 +117,19 @@ def test_a_bare_image_tells_little() -> None:
         database_servers=(),
         installed={},
     )
-    assert told.missing(PACKAGES) == PACKAGES
+    assert facts.missing(PACKAGES) == PACKAGES
 
 
 def test_only_what_is_wholly_installed_counts() -> None:
     """A package that is unpacked, or whose configuration alone is left, is missing."""
-    told = machine(
+    facts = machine(
         "installed=nginx 1.22.1-9+deb12u2",
         "config-files=openssl 3.0.17-1",
         "half-configured=php-fpm 2:8.2+93",
         "not-installed=php-xml ",
     )
-    assert told.installed == {"nginx": "1.22.1-9+deb12u2"}
-    assert set(PACKAGES) - set(told.missing(PACKAGES)) == {"nginx"}
+    assert facts.installed == {"nginx": "1.22.1-9+deb12u2"}
+    assert set(PACKAGES) - set(facts.missing(PACKAGES)) == {"nginx"}
 
 
 @pytest.mark.parametrize(
@@ -143,17 +145,17 @@ def test_only_what_is_wholly_installed_counts() -> None:
         (LETSENCRYPT | {"acme_dns_hook": "/hook"}, ("certbot",), IMAGE_PACKAGES),
         ({"acme_dns_plugin": "rfc2136"}, (), (*IMAGE_PACKAGES, "python3-certbot-dns-rfc2136")),
     ],
-    ids=["self-signed", "HTTP-01", "DNS plugin", "DNS hook", "a plugin that nobody uses yet"],
+    ids=["self-signed", "HTTP-01", "DNS plugin", "DNS hook", "an unused plugin"],
 )
 def test_what_is_needed_depends_on_where_the_certificate_comes_from(
     changed: dict[str, object], machine: tuple[str, ...], image: tuple[str, ...]
 ) -> None:
-    """A machine gets certbot only if it asks; an image has all that its containers may be told to use."""
+    """A machine gets certbot only if it asks; an image has all packages that the settings of its containers may need."""
     assert set(machine_packages(settings(**changed), image=False)) == {*PACKAGES, *machine}
     assert set(machine_packages(settings(**changed), image=True)) == {*PACKAGES, *image}
 
 
-def test_an_image_can_do_all_that_its_containers_may_be_told() -> None:
+def test_image_has_the_packages_for_all_settings_of_containers() -> None:
     """Certificates, mail, other machines' databases, and a supervisor in systemd's place; servers are machines' alone."""
     drivers = {"php-mysql", "php-pgsql", "python3-pymysql", "python3-psycopg2"}
     assert set(IMAGE_PACKAGES) == {"certbot", "s6", "nullmailer", "python3-dnspython", *drivers}
@@ -167,7 +169,7 @@ def test_an_image_can_do_all_that_its_containers_may_be_told() -> None:
     ids=["relay", "postfix"],
 )
 def test_a_machine_gets_what_its_mail_needs_and_none_without(wanted: Settings, servers: list[str]) -> None:
-    """The one server of the mode, and what reads calendars and the DNS; nobody who sends no mail gets a mail server."""
+    """The one server of the mode, and what reads calendars and the DNS; without mail, no mail server is installed."""
     assert set(machine_packages(wanted, image=False)) == {*PACKAGES, *servers, "python3-dnspython"}
     assert machine_packages(settings(), image=False) == PACKAGES
 
@@ -186,7 +188,7 @@ def test_which_mail_servers_are_ours_is_what_was_written_down() -> None:
 
 
 def test_dns_plugins_are_among_what_a_host_is_asked_about() -> None:
-    """Whatever their names are: dpkg-query takes a pattern."""
+    """With any name: dpkg-query takes a pattern."""
     assert " 'python3-certbot-dns-*' " in MachineFact().command()
     assert machine("installed=python3-certbot-dns-rfc2136 2.1.0-4").missing(["python3-certbot-dns-rfc2136"]) == ()
 
@@ -220,9 +222,9 @@ def test_candidates_are_read_from_apts_paragraphs() -> None:
 def test_why_lists_cannot_be_refreshed_is_kept() -> None:
     """The reason is apt's own words, colons and all."""
     reason = "Err:1 http://deb.example.org/debian bookworm InRelease"
-    found = CandidateFact().process([f"unreachable: {reason}", *APT.splitlines()])
-    assert found.pop(CandidateFact.UNREACHABLE) == reason
-    assert set(found) == {"nginx", "php-fpm"}
+    answer = CandidateFact().process([f"unreachable: {reason}", *APT.splitlines()])
+    assert answer.pop(CandidateFact.UNREACHABLE) == reason
+    assert set(answer) == {"nginx", "php-fpm"}
 
 
 def test_the_question_for_candidates_is_right_shell() -> None:
@@ -242,12 +244,12 @@ def wanted(host: Path) -> FileSet:
     )
 
 
-def test_an_empty_host_has_no_file_of_ours(wanted: FileSet) -> None:
+def test_empty_host_has_none_of_our_files(wanted: FileSet) -> None:
     """All parts of the answer are empty."""
     assert ask(FilesFact(), files=wanted) == {"checksums": {}, "states": {}, "links": {}, "owned": []}
 
 
-def test_what_stands_is_told_for_all_files_at_once(host: Path, wanted: FileSet, me: dict[str, str]) -> None:
+def test_state_of_all_files_is_one_answer(host: Path, wanted: FileSet, me: dict[str, str]) -> None:
     """Checksum, kind, mode, owner and group, also of paths with spaces and quotation marks, and the record."""
     (host / "a b").mkdir(mode=0o700)
     (host / "a b/it's.conf").write_text("x\n", encoding="utf-8")
@@ -256,26 +258,26 @@ def test_what_stands_is_told_for_all_files_at_once(host: Path, wanted: FileSet, 
     (host / "available").touch()
     (host / "enabled").symlink_to("available")
     Path(paths.FILES).write_text(json.dumps(["/etc/x", "/etc/y"], indent=0), encoding="utf-8")
-    found = ask(FilesFact(), files=wanted)
+    answer = ask(FilesFact(), files=wanted)
     who = [me["owner"], me["group"]]
-    assert found["states"] == {
+    assert answer["states"] == {
         f"{host}/a b": ["directory", "700", *who],
         f"{host}/a b/it's.conf": ["regular file", "644", *who],
         f"{host}/empty": ["regular empty file", "600", *who],
     }
-    assert found["checksums"][f"{host}/a b/it's.conf"] == hashlib.sha256(b"x\n").hexdigest()
-    assert found["checksums"][f"{host}/empty"] == hashlib.sha256(b"").hexdigest()
-    assert found["links"] == {f"{host}/enabled": str((host / "available").resolve())}
-    assert found["owned"] == ["/etc/x", "/etc/y"]
+    assert answer["checksums"][f"{host}/a b/it's.conf"] == hashlib.sha256(b"x\n").hexdigest()
+    assert answer["checksums"][f"{host}/empty"] == hashlib.sha256(b"").hexdigest()
+    assert answer["links"] == {f"{host}/enabled": str((host / "available").resolve())}
+    assert answer["owned"] == ["/etc/x", "/etc/y"]
 
 
-def test_a_damaged_record_is_told_as_none(host: Path, wanted: FileSet) -> None:
+def test_damaged_record_counts_as_empty(host: Path, wanted: FileSet) -> None:
     """The files are compared all the same."""
     (host / "empty").touch()
     Path(paths.FILES).write_text('["/etc/x"', encoding="utf-8")
-    found = ask(FilesFact(), files=wanted)
-    assert found["owned"] == []
-    assert f"{host}/empty" in found["checksums"]
+    answer = ask(FilesFact(), files=wanted)
+    assert answer["owned"] == []
+    assert f"{host}/empty" in answer["checksums"]
 
 
 def test_a_set_without_links_is_asked_in_right_shell(host: Path) -> None:
@@ -283,8 +285,8 @@ def test_a_set_without_links_is_asked_in_right_shell(host: Path) -> None:
     assert ask(FilesFact(), files=FileSet(directories=(), files=(File(path=f"{host}/x", content=b""),)))["links"] == {}
 
 
-def test_a_release_is_told_with_its_origin(host: Path) -> None:
-    """If it stands as it was installed, and whether an interrupted run left anything beside it."""
+def test_release_is_reported_with_its_origin(host: Path) -> None:
+    """If it stands as it was installed, and whether an interrupted run left temporary files next to it."""
     fact = ReleaseFact()
     assert ask(fact, version=VERSION) == ("", "", True)
     archive = release_zip(host / "baikal.zip")
@@ -332,7 +334,7 @@ def services(host: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Service, ...]
     )
 
 
-def bring(host: Path, service: Service, state: str, *, read: bool) -> None:
+def start(host: Path, service: Service, state: str, *, read: bool) -> None:
     """Have a service in this ``state``, with its file, which it has ``read`` or not."""
     (host / "states" / service.unit).write_text(state, encoding="utf-8")
     (host / f"{service.name}.conf").write_text("x", encoding="utf-8")
@@ -340,10 +342,10 @@ def bring(host: Path, service: Service, state: str, *, read: bool) -> None:
         subprocess.run(["/bin/sh", "-c", f"{read_digest(service)} > {stamp(service)}"], check=True)
 
 
-def test_services_that_are_well_are_told_so(host: Path, services: tuple[Service, ...]) -> None:
+def test_healthy_services_are_reported(host: Path, services: tuple[Service, ...]) -> None:
     """Running, enabled, and up to date with what they read."""
     for service in services:
-        bring(host, service, "active enabled\n", read=True)
+        start(host, service, "active enabled\n", read=True)
     good = ServiceState(running=True, enabled=True, current=True)
     assert ask(ServicesFact(), services=services) == {"php": good, "nginx": good}
 
@@ -358,18 +360,18 @@ def test_services_that_are_well_are_told_so(host: Path, services: tuple[Service,
         ("activating masked\n", True, ServiceState(running=False, enabled=False, current=True)),
     ],
 )
-def test_each_service_is_told_by_itself(
+def test_each_service_has_its_own_state(
     host: Path, services: tuple[Service, ...], state: str, expected: ServiceState, *, read: bool
 ) -> None:
-    """What is wrong with one isn't taken for the other's."""
-    bring(host, services[0], "active enabled\n", read=True)
-    bring(host, services[1], state, read=read)
-    found = ask(ServicesFact(), services=services)
-    assert found["php"] == ServiceState(running=True, enabled=True, current=True)
-    assert found["nginx"] == expected
+    """A fault of one service isn't reported for another."""
+    start(host, services[0], "active enabled\n", read=True)
+    start(host, services[1], state, read=read)
+    answer = ask(ServicesFact(), services=services)
+    assert answer["php"] == ServiceState(running=True, enabled=True, current=True)
+    assert answer["nginx"] == expected
 
 
-def test_services_that_are_not_there_are_told_as_down(host: Path, services: tuple[Service, ...]) -> None:
+def test_missing_services_are_reported_as_down(host: Path, services: tuple[Service, ...]) -> None:
     """Before their packages are installed, with what a run that is only planned sees."""
     assert host.is_dir()
     down = ServiceState(running=False, enabled=False, current=False)
@@ -379,13 +381,13 @@ def test_services_that_are_not_there_are_told_as_down(host: Path, services: tupl
 def test_a_file_that_changed_makes_its_service_outdated(host: Path, services: tuple[Service, ...]) -> None:
     """Ours or a renewed certificate; the stamp no longer fits."""
     for service in services:
-        bring(host, service, "active enabled\n", read=True)
+        start(host, service, "active enabled\n", read=True)
     (host / "nginx.conf").write_text("y", encoding="utf-8")
-    found = ask(ServicesFact(), services=services)
-    assert (found["php"].current, found["nginx"].current) == (True, False)
+    answer = ask(ServicesFact(), services=services)
+    assert (answer["php"].current, answer["nginx"].current) == (True, False)
 
 
-def test_files_are_told_from_what_is_none(host: Path) -> None:
+def test_files_are_distinguished_from_directories(host: Path) -> None:
     """Missing ones and directories are not files; spaces and quotation marks are part of names."""
     (host / "it's a key").touch()
     asked = [f"{host}/it's a key", f"{host}/missing", str(host)]
@@ -394,12 +396,12 @@ def test_files_are_told_from_what_is_none(host: Path) -> None:
 
 
 @pytest.mark.parametrize("status", [0, 1])
-def test_the_doctors_findings_are_read_whatever_its_status(host: Path, status: int) -> None:
+def test_findings_of_the_check_are_read_with_any_exit_status(host: Path, status: int) -> None:
     """A failing host is an answer, not an error."""
-    said = {"healthy": not status, "pending": ["ä"], "due": True, "findings": []}
-    (host / "said").write_text(json.dumps(said), encoding="utf-8")
-    executable(Path(paths.COMMAND), f'#!/bin/sh\necho "$@" > {host}/asked\ncat {host}/said\nexit {status}\n')
-    assert ask(CheckFact(), wait_s=7) == said
+    answer = {"healthy": not status, "pending": ["ä"], "due": True, "findings": []}
+    (host / "answer").write_text(json.dumps(answer), encoding="utf-8")
+    executable(Path(paths.COMMAND), f'#!/bin/sh\necho "$@" > {host}/asked\ncat {host}/answer\nexit {status}\n')
+    assert ask(CheckFact(), wait_s=7) == answer
     assert (host / "asked").read_text(encoding="utf-8") == "check --json --wait 7\n"
 
 

@@ -1,4 +1,4 @@
-"""The metadata of an image stand in the Dockerfile, and nowhere else."""
+"""The Dockerfile, and the metadata of an image, which are only there."""
 
 from __future__ import annotations
 
@@ -28,11 +28,25 @@ def instructions() -> list[str]:
     return [line.split()[0] for line in lines if re.match(r"[A-Z]", line)]
 
 
+def test_legacy_builder_stops_at_the_first_instruction_that_runs() -> None:
+    """It doesn't know --mount; without it, the error would come only after the packages are installed."""
+    first = next(line for line in DOCKERFILE.read_text(encoding="utf-8").splitlines() if line.startswith("RUN"))
+    assert first.startswith("RUN --mount=")
+
+
+def test_own_zip_is_ignored_by_git_and_reaches_the_build() -> None:
+    """In the folder that the Dockerfile names."""
+    path = "releases/baikal-0.12.1.zip"
+    assert f"BAIKAL_ARCHIVE={path}" in DOCKERFILE.read_text(encoding="utf-8")
+    assert subprocess.run(["git", "check-ignore", "--quiet", path], cwd=HOME, check=False).returncode == 0
+    assert "!releases" in (HOME / ".dockerignore").read_text(encoding="utf-8").splitlines()
+
+
 def test_the_last_stage_has_nothing_but_metadata() -> None:
     """So that any builder can add it to what pyinfra baked, without the rest of the file."""
-    said = instructions()
-    assert {"ENTRYPOINT", "HEALTHCHECK", "VOLUME", "EXPOSE", "STOPSIGNAL", "LABEL"} < set(said)
-    assert not {"RUN", "COPY", "ADD", "FROM"} & set(said)
+    names = instructions()
+    assert {"ENTRYPOINT", "HEALTHCHECK", "VOLUME", "EXPOSE", "STOPSIGNAL", "LABEL"} < set(names)
+    assert not {"RUN", "COPY", "ADD", "FROM"} & set(names)
 
 
 def test_the_metadata_say_what_the_settings_say() -> None:
@@ -73,8 +87,8 @@ def handed_over(tmp_path: Path, **arguments: str) -> dict[str, object]:
         ["/bin/sh", "-euc", line], env=every | arguments, cwd=tmp_path, capture_output=True, text=True, check=True
     )
     assert {path.name for path in tmp_path.iterdir()} == {"python", "taken.py"}, "nothing of a value was run"
-    found: dict[str, object] = json.loads(done.stdout)
-    return found
+    data: dict[str, object] = json.loads(done.stdout)
+    return data
 
 
 @pytest.mark.parametrize(
@@ -83,14 +97,14 @@ def handed_over(tmp_path: Path, **arguments: str) -> dict[str, object]:
 def test_a_builds_arguments_reach_the_deploy_as_they_are(tmp_path: Path, values: tuple[str, ...]) -> None:
     """Quotes, spaces, and what a shell would run; a number stays the text that a setting is."""
     names = ("baikal_version", "baikal_archive", "baikal_sha256", "acme_dns_plugin")
-    found = handed_over(tmp_path, **{name.upper(): value for name, value in zip(names, values, strict=True)})
-    assert tuple(found[name] for name in names) == values
+    data = handed_over(tmp_path, **{name.upper(): value for name, value in zip(names, values, strict=True)})
+    assert tuple(data[name] for name in names) == values
 
 
-@pytest.mark.parametrize(("given", "baked"), [("", False), ("yes", True)])
-def test_restic_is_baked_where_the_build_is_told_so(tmp_path: Path, given: str, baked: bool) -> None:  # noqa: FBT001 - parametrised
+@pytest.mark.parametrize(("argument", "baked"), [("", False), ("yes", True)])
+def test_restic_is_baked_if_the_build_argument_is_set(tmp_path: Path, argument: str, baked: bool) -> None:  # noqa: FBT001 - parametrised
     """It would be a sixth of the image; what the build hands to the deploy is a repository of no matter where."""
-    repository = handed_over(tmp_path, RESTIC=given)["restic_repository"]
+    repository = handed_over(tmp_path, RESTIC=argument)["restic_repository"]
     image = load.from_data({"restic_repository": repository}, image=True)
     assert ("restic" in packages(image, image=True)) == baked
 

@@ -25,7 +25,7 @@ FAKE = {"fake_delay": 0, "fake_delay_jitter": 0}
 
 
 class Other:
-    """The example in a folder of its own, with the submodule beside it."""
+    """The example in a folder of its own, with the submodule next to it."""
 
     def __init__(self, folder: Path) -> None:
         """Have the example's hosts answered by pyinfra's @fake connector."""
@@ -89,7 +89,7 @@ def test_wrong_setting_in_the_data_baikal_stops_the_run(other: Other) -> None:
     """Before anything is changed, on any host."""
     done = other.run({"fake_responses": together(answers(BARE)), "baikal": {"hostnam": "cal.example.org"}})
     assert done.returncode != 0
-    assert "nothing was changed anywhere" in done.stderr
+    assert "nothing was changed on any host" in done.stderr
     assert "hostnam: " in done.stderr
     assert "app_port" not in done.stderr
 
@@ -108,11 +108,11 @@ def test_host_without_the_data_that_others_have_is_refused(other: Other) -> None
     )
     done = other.run({"fake_responses": together(answers(BARE))}, "all.py")
     assert done.returncode != 0
-    assert "@fake/www.example.org has no data named baikal, which other hosts of this run have" in done.stderr
+    assert "@fake/www.example.org has no data named baikal, but other hosts of this run have" in done.stderr
 
 
-def test_overlay_beside_the_inventory_is_used(other: Other) -> None:
-    """A file in it that replaces none of ours would have no effect, and is refused."""
+def test_overlay_next_to_the_inventory_is_used(other: Other) -> None:
+    """A file in it that replaces none of our templates would have no effect, and is refused."""
     unknown = other.folder / "template_overlay/etc/nginx/baikal.conf"
     unknown.parent.mkdir(parents=True)
     unknown.touch()
@@ -128,6 +128,6 @@ def test_batches_stop_after_one_that_failed(other: Other) -> None:
     second = {"second": batches | {"fake_responses": together(answers(BARE))}}
     done = other.run(batches | {"fake_responses": failing}, others=second)
     assert done.returncode != 0
-    stopped = "the roll-out stops, because @fake/cal failed; unchanged: 1 host of the batches that follow"
+    stopped = "the run stops, because @fake/cal failed; the following batches (1 host) are unchanged"
     assert stopped in done.stderr
     assert "not begun    @fake/second" in done.stderr

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def connection() -> Iterator[socket.socket]:
-    """Return a TCP connection to somebody on this machine."""
+    """Return a TCP connection to a socket on this machine."""
     with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as opened:
         yield opened
 
@@ -51,7 +51,7 @@ def test_what_arrives_is_acknowledged_at_once(connection: socket.socket) -> None
 
 
 def test_a_host_that_is_gone_is_noticed(connection: socket.socket) -> None:
-    """Within a minute, where the system takes the option, and although nobody has anything to say."""
+    """Within a minute, where the system takes the option, also if neither side sends anything."""
     transport = prompt(connection)
     if hasattr(socket, "TCP_USER_TIMEOUT"):
         assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == SILENCE_SECONDS * 1000

@@ -1,4 +1,4 @@
-"""What people read at the end of a run over many hosts."""
+"""The summary at the end of a run on many hosts."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ def shown(endings: dict[str, Ending], width: int = 100) -> list[str]:
 
 
 def test_two_hundred_hosts_can_be_read() -> None:
-    """Hosts that ended alike stand together, whoever changed or failed is named, and the rest is the rest."""
+    """Hosts with the same ending are in one entry; hosts that changed or failed are named, unchanged ones are counted."""
     endings = {f"cal-{number:03}.example.org": Ending("unchanged") for number in range(200)}
     endings["cal-017.example.org"] = Ending("failed", "Install Baïkal 0.12.1: no space left on device")
-    endings |= {f"cal-{number:03}.example.org": Ending("changed", "Bring every file") for number in (20, 21, 22)}
-    told = shown(endings)
-    assert told[0] == "--> Summary of 200 hosts: 1 failed, 3 changed, 196 unchanged"
-    assert told[1:5] == [
+    endings |= {f"cal-{number:03}.example.org": Ending("changed", "Upload configuration") for number in (20, 21, 22)}
+    output = shown(endings)
+    assert output[0] == "--> Summary of 200 hosts: 1 failed, 3 changed, 196 unchanged"
+    assert output[1:5] == [
         "failed       cal-017.example.org",
         "                 Install Baïkal 0.12.1: no space left on device",
         "changed      cal-020.example.org, cal-021.example.org, cal-022.example.org",
-        "                 Bring every file",
+        "                 Upload configuration",
     ]
-    assert told[5] == "unchanged    all 196 others"
-    assert len(told) == 7
+    assert output[5] == "unchanged    all 196 others"
+    assert len(output) == 7
 
 
 def test_many_names_are_wrapped_and_complete() -> None:
     """Each can be searched for."""
     endings = {f"cal-{number:03}.example.org": Ending("not begun") for number in range(100)}
-    told = shown(endings)
-    assert all(len(line) <= 100 for line in told)
-    assert all(name in "\n".join(told) for name in endings)
+    output = shown(endings)
+    assert all(len(line) <= 100 for line in output)
+    assert all(name in "\n".join(output) for name in endings)
 
 
-def test_different_reasons_stand_apart() -> None:
+def test_different_reasons_are_separate_entries() -> None:
     """Each with its own hosts, in the order in which they come first."""
     endings = {"a": Ending("failed", "x"), "b": Ending("failed", "y"), "c": Ending("failed", "x")}
     assert shown(endings)[1:-1] == [
@@ -48,8 +48,8 @@ def test_different_reasons_stand_apart() -> None:
     ]
 
 
-def test_whoever_must_act_is_told_what_to_do() -> None:
-    """And where all is well, there is nothing to add."""
+def test_summary_of_a_failed_run_ends_with_a_remedy() -> None:
+    """That of a successful run has none."""
     advice = "Fix what failed and run again: hosts that are up to date don't change."
     assert shown({"a": Ending("not begun")})[-1] == advice
     assert shown({"a": Ending("unreachable", "why")})[-1] == advice
@@ -58,5 +58,5 @@ def test_whoever_must_act_is_told_what_to_do() -> None:
 
 def test_a_narrow_window_wraps_no_name() -> None:
     """A name with hyphens is one word."""
-    told = shown({f"a-very-long-host-name-{number}": Ending("unchanged") for number in range(3)}, 30)
-    assert [line.split()[-1].rstrip(",") for line in told[1:]] == [f"a-very-long-host-name-{n}" for n in range(3)]
+    output = shown({f"a-very-long-host-name-{number}": Ending("unchanged") for number in range(3)}, 30)
+    assert [line.split()[-1].rstrip(",") for line in output[1:]] == [f"a-very-long-host-name-{n}" for n in range(3)]

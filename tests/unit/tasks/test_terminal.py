@@ -45,10 +45,10 @@ def test_only_colours_and_line_ends_pass(text: str, expected: str) -> None:
 @pytest.mark.parametrize("options", [[], ["-v"], ["-vvv"]])
 def test_output_of_a_failed_command_is_escaped(options: list[str]) -> None:
     """With the bytes that pyinfra writes, as it is called with this project's config.py."""
-    said = EVIL.encode("utf-8").decode("latin-1").encode("unicode_escape").decode()
+    text = EVIL.encode("utf-8").decode("latin-1").encode("unicode_escape").decode()
     script = "import sys; text = sys.argv[1].encode().decode('unicode_escape').encode('latin-1'); "
     script += "[each.buffer.write(text + b'\\n') for each in (sys.stdout, sys.stderr)]; sys.exit(1)"
-    command = f'{sys.executable} -c "{script}" "{said}"'
+    command = f'{sys.executable} -c "{script}" "{text}"'
     program = [str(Path(sys.executable).with_name("pyinfra")), "-y", *options, "@local", "exec", "--", command]
     done = subprocess.run(program, cwd=HOME, capture_output=True, check=False, timeout=60)
     text = (done.stdout + done.stderr).decode()
@@ -58,7 +58,7 @@ def test_output_of_a_failed_command_is_escaped(options: list[str]) -> None:
 
 
 def test_findings_of_a_host_are_escaped(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A warning is one line, whatever a host has in it."""
+    """A warning is one line, with any text of a host."""
     archive = release_zip(tmp_path / "baikal.zip")
     finding = {"subject": "mail", "status": "warning", "message": EVIL, "remedy": "x\n[other] all is well"}
     warned = json.dumps(WELL | {"findings": [finding]})
