@@ -3,6 +3,11 @@
 docs/settings.md lists the same settings with their environment variables and allowed values.
 """
 
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # if pyinfra was called in another directory
+
 from tasks.ssh import prompt
 
 # --- Identity

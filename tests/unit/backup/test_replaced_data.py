@@ -135,7 +135,7 @@ def test_a_link_in_a_folder_is_not_followed(kept: Path, host: Path) -> None:
     (host / "secret").write_text("secret", encoding="ascii")
     (kept / staging.YAML).unlink()
     (kept / staging.YAML).symlink_to(host / "secret")
-    with pytest.raises(HostError, match="is not a file of its own"):
+    with pytest.raises(HostError, match="must be a regular file, not a link"):
         unpacked(kept)
 
 

@@ -172,31 +172,6 @@ def test_archive_that_appears_during_the_transfer_is_kept(description: dict[str,
 
 
 @pytest.mark.parametrize(
-    ("counts", "text"),
-    [
-        (
-            {"users": 1, "calendars": 2, "calendarobjects": 30, "addressbooks": 1, "cards": 4},
-            ": 1 account, 2 calendars, 30 events, 1 address book, 4 cards",
-        ),
-        ({"users": "\x1b[2J"}, ""),
-        ({"users": -1}, ""),
-        ([], ""),
-        (None, ""),
-    ],
-    ids=["numbers", "text", "a negative number", "a list", "nothing"],
-)
-def test_log_has_the_path_and_what_is_in_the_archive(
-    description: dict[str, Any], caplog: pytest.LogCaptureFixture, counts: object, text: str
-) -> None:
-    """Counts in another form, for example of a compromised host, are left out."""
-    line = json.dumps(description | {"counts": counts})
-    with caplog.at_level(logging.INFO, "pyinfra"):
-        assert download_or_log(cast("Host", Answering()), cast("OperationMeta", Output(line)))
-    path = Path("backups") / HOST / Path(description["path"]).name
-    assert [record.getMessage() for record in caplog.records] == [f"[{HOST}] {path}{text}"]
-
-
-@pytest.mark.parametrize(
     "path",
     [
         "/var/backups/baikal/archive.tar.gz",
