@@ -195,8 +195,8 @@ def test_a_plan_on_a_fresh_machine_goes_as_far_as_can_be_seen(
     monkeypatch.setattr(selection, "steps", nothing)
     it = declared(backend, users=[user()])
     assert steps.pending(it) == [
-        f"have Baïkal {it.version} serve",
+        f"activate Baïkal {it.version}",
         f"create {here(it)}, and the account baikal for it",
-        "bring what is in the database to what is declared",
+        "update the accounts and settings in the database",
     ]
     assert not (server / "asked").exists()
