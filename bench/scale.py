@@ -14,7 +14,7 @@ from baikalctl.baikal.release import digest
 from bench.contenders import Bench, BenchmarkError, Command, pyinfras_changes, run
 from bench.report import OURS, Row
 from tests.lab.deploying import PYINFRA
-from tests.unit.fake import BARE, answers, settled, together
+from tests.unit.fake import BARE, answers, settled, with_combined_answer
 from tests.unit.samples import PASSWORD, release_zip
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def hosts(count: int, state: str, archive: str) -> list[tuple[str, dict[str, Any
     """Return an inventory of ``count`` simulated hosts in this ``state``; called by pyinfra's inventory file."""
     answers_given = settled(Path(archive)) if state == "as declared" else answers(BARE)
     data = {
-        "fake_responses": together(answers_given),
+        "fake_responses": with_combined_answer(answers_given),
         "fake_delay": DELAY_S,
         "fake_delay_jitter": JITTER_S,
         "baikal_archive": archive,

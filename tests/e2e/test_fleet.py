@@ -86,11 +86,11 @@ def test_full_disk_stops_the_roll_out_after_its_batch(fleet: Fleet) -> None:
     outcome = fleet.deploy()
     assert outcome.status == 1
     assert fleet.snapshots(6, 9) == before
-    told = summary(outcome.output)
-    assert told.startswith("of 10 hosts: 1 failed, 4 not begun, 5 changed\n"), outcome.output
-    assert f"failed       cal-{FULL}\nInstall Baïkal" in told
-    assert "o space left on device" in told
-    assert "not begun    cal-6, cal-7, cal-8, cal-9\n" in told
+    final_summary = summary(outcome.output)
+    assert final_summary.startswith("of 10 hosts: 1 failed, 4 not begun, 5 changed\n"), outcome.output
+    assert f"failed       cal-{FULL}\nInstall Baïkal" in final_summary
+    assert "o space left on device" in final_summary
+    assert "not begun    cal-6, cal-7, cal-8, cal-9\n" in final_summary
     assert f"the run stops, because cal-{FULL} failed" in outcome.output
     assert all(fleet.servers[number].check()["healthy"] for number in (0, 4))
     full.run("umount /opt")

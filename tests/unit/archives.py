@@ -1,4 +1,4 @@
-"""Archives to be read: a good one's content, and ones that were made or changed by hand."""
+"""Archives for tests: valid content, and archives that a test has made or changed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DATABASE = archive_members.DATABASE
 
 
 def content(folder: Path, empty: bytes, *, events: int = 3, label: str = "") -> Manifest:
-    """Fill ``folder`` with what belongs in an archive; return its manifest."""
+    """Write the files of an archive to ``folder``; return their manifest."""
     (folder / DATABASE).write_bytes(empty)
     with contextlib.closing(sqlite3.connect(folder / DATABASE)) as connection:
         connection.execute("INSERT INTO users (username, digesta1) VALUES ('jörg', 'x')")
@@ -51,7 +51,7 @@ def content(folder: Path, empty: bytes, *, events: int = 3, label: str = "") -> 
 
 
 def described(folder: Path, *, label: str = "", counts: Mapping[str, int] | None = None) -> Manifest:
-    """Return the manifest of what is in ``folder``."""
+    """Return the manifest of the files in ``folder``."""
     files = {str(path.relative_to(folder)): archive.describe(path) for path in folder.rglob("*") if path.is_file()}
     return Manifest(
         created=CREATED,
@@ -66,19 +66,19 @@ def described(folder: Path, *, label: str = "", counts: Mapping[str, int] | None
 
 
 def verified(path: Path) -> Manifest:
-    """Return the manifest of a good archive; raises HostError for another."""
+    """Return the manifest of a valid archive; raise HostError for any other."""
     with temporary_directory(directories.backups()) as folder:
         return extract.unpack(path, folder)
 
 
 def unpacked(path: Path) -> list[tuple[tarfile.TarInfo, bytes]]:
-    """Return the members of an archive as anybody's tar sees them."""
+    """Return the members of an archive, read as any tar program does."""
     with tarfile.open(path) as tar:
         return [(member, file.read() if (file := tar.extractfile(member)) else b"") for member in tar]
 
 
 def repacked(path: Path, members: list[tuple[tarfile.TarInfo, bytes]], more: bytes = b"") -> Path:
-    """Make an archive of ``members``, and ``more`` behind them."""
+    """Replace the archive by one of ``members``, with ``more`` after them; return its path."""
     plain = io.BytesIO()
     with tarfile.open(fileobj=plain, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         for member, text in members:

@@ -1,6 +1,6 @@
-"""A host's directories below a temporary one, so that what runs on hosts runs here as it is.
+"""The directories of a host below a temporary root, so that tests can call the code of hosts without changes.
 
-Also what keeps a thousand tests quick: temporary files in memory, and once what every test would else repeat.
+Also makes tests faster: temporary files are in memory, and expensive preparations are made once.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _surroundings() -> Iterator[None]:
-    """Have this machine's time zones listed once (27 ms, and hundreds of tests make settings), and use no proxy."""
+def _environment() -> Iterator[None]:
+    """List the time zones of this machine only once (27 ms; hundreds of tests make settings), and use no proxy."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("no_proxy", "*")
         patch.setattr(zoneinfo, "available_timezones", functools.cache(zoneinfo.available_timezones))
@@ -53,7 +53,7 @@ def _frozen_heap() -> None:
 
 @pytest.fixture(scope="session")
 def memory() -> Iterator[Path]:
-    """Return a directory in memory where there is some, so that nothing waits for a disk; removed at the end."""
+    """Return a directory in memory if the machine has /dev/shm, because disks are slower; removed at the end."""
     shared = "/dev/shm"  # noqa: S108 - only the parent; the directory in it has a random name
     folder = Path(tempfile.mkdtemp(prefix="baikal-unit-", dir=shared if os.access(shared, os.W_OK) else None))
     yield folder.resolve()
@@ -121,7 +121,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def release_standing(host: Path) -> Path:
-    """Have what ``baikalctl`` reads of an installed release on the host; return its directory."""
+    """Write the files of an installed release that ``baikalctl`` reads; return its directory."""
     folder = host / paths.CODE[len(str(host)) + 1 :] / VERSION
     schema = folder / "Core/Resources/Db/SQLite/db.sql"
     schema.parent.mkdir(parents=True)
@@ -151,7 +151,7 @@ def connection(host: Path, empty_database: bytes) -> Iterator[sqlite_file.Connec
 
 @pytest.fixture
 def spool(host: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Have an empty queue of nullmailer's on the host, and a journal that tells of it; return its folder."""
+    """Make an empty queue of nullmailer on the host, and a journalctl that prints its log; return its folder."""
     folder = host / "var/spool/nullmailer"
     for name, path in (("SPOOL", folder), ("QUEUE", folder / "queue"), ("FAILED", folder / "failed")):
         path.mkdir(parents=True)
@@ -179,7 +179,7 @@ def container(spool: Path, host: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def untried(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have copies not tried out and PHP not asked, in hundreds of runs: what comes of that, single runs show."""
+    """Skip the trial run and the call of PHP, because hundreds of runs would take long. Other tests have both."""
 
     def upgrade(version: str) -> str:
         file = Path(paths.INCOMING) / staging.YAML

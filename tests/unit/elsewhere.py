@@ -1,4 +1,4 @@
-"""A database that is somewhere else than baikal.yaml's own, as a server's is: what moves can be tried out with."""
+"""A database outside of Baïkal's data directory, like that of a server. Tests of moves use it."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ if TYPE_CHECKING:
 
 
 class Elsewhere(interface.Database):
-    """Takes the place of PostgreSQL's; its rows are in a file named after the database."""
+    """Replaces the PostgreSQL class. The rows are in a file with the name of the database."""
 
     backend: ClassVar[str] = "pgsql"
 
     def __init__(self, section: Mapping[str, Any]) -> None:
-        """Take the database that the section names."""
+        """Use the database that the section names."""
         self._section = dict(section)
-        self.place = Path(paths.DATA) / "elsewhere"
-        self.file = Sqlite(self.place / f"{section['pgsql_dbname']}.sqlite")
-        self.told = self.place / "version"
+        self.folder = Path(paths.DATA) / "elsewhere"
+        self.file = Sqlite(self.folder / f"{section['pgsql_dbname']}.sqlite")
+        self.version_file = self.folder / "version"
 
     def __str__(self) -> str:
-        """Return what messages call it."""
+        """Return its name in messages."""
         return f"the database {self._section['pgsql_dbname']} elsewhere"
 
     def section(self) -> dict[str, Any]:
@@ -39,15 +39,15 @@ class Elsewhere(interface.Database):
         return self.file.connect(read_only=read_only)
 
     def installed(self) -> bool:
-        """Tell whether it has tables that weren't given up."""
-        return self.file.installed() and self.version() != "given up"
+        """Return whether it has tables that were not abandoned."""
+        return self.file.installed() and self.version() != "abandoned"
 
     def create(self, version: str) -> None:
         """Make the tables."""
-        self.place.mkdir(exist_ok=True)
+        self.folder.mkdir(exist_ok=True)
         self.file.create(version)
 
-    def missing_tuning(self, connection: interface.Connection) -> list[str]:  # noqa: ARG002 - it has all
+    def missing_tuning(self, connection: interface.Connection) -> list[str]:  # noqa: ARG002 - none is missing
         """Return nothing."""
         return []
 
@@ -55,7 +55,7 @@ class Elsewhere(interface.Database):
         """Do nothing."""
 
     def integrity(self, connection: interface.Connection) -> str:
-        """Return the first thing that is wrong."""
+        """Return the first fault."""
         return self.file.integrity(connection)
 
     def snapshot(self, target: Path) -> None:
@@ -63,28 +63,28 @@ class Elsewhere(interface.Database):
         self.file.snapshot(target)
 
     def load(self, source: Path, version: str, *, exactly: bool = False) -> None:
-        """Replace everything."""
-        self.place.mkdir(exist_ok=True)
+        """Replace all data."""
+        self.folder.mkdir(exist_ok=True)
         self.file.load(source, version, exactly=exactly)
 
     def abandon(self) -> None:
-        """Have it count as nothing."""
+        """Mark the data as abandoned, so that it counts as not installed."""
         if self.file.installed():
-            self.set_version("given up")
+            self.set_version("abandoned")
 
     def version(self) -> str:
-        """Return the release that the data is of."""
-        return self.told.read_text(encoding="ascii") if self.told.is_file() else ""
+        """Return the release that the data belongs to."""
+        return self.version_file.read_text(encoding="ascii") if self.version_file.is_file() else ""
 
     def set_version(self, version: str) -> None:
-        """Remember the release."""
-        self.told.write_text(version, encoding="ascii")
+        """Write down the release that the data belongs to."""
+        self.version_file.write_text(version, encoding="ascii")
 
     @contextlib.contextmanager
-    def exclusive(self, name: str) -> Iterator[None]:  # noqa: ARG002 - nobody else is here
+    def exclusive(self, name: str) -> Iterator[None]:  # noqa: ARG002 - no other process uses it
         """Do nothing."""
         yield
 
     def remedy(self, error: interface.Error, otherwise: str) -> str:
-        """Return what to do."""
+        """Return the remedy for the error."""
         return self.file.remedy(error, otherwise)

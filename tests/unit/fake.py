@@ -1,4 +1,4 @@
-"""Hosts of pyinfra's @fake connector, which answer what a test has written down, and the whole deploy on them."""
+"""Runs the whole deploy on hosts of pyinfra's @fake connector, which give the answers that a test has defined."""
 
 from __future__ import annotations
 
@@ -53,13 +53,13 @@ ABSENT = {
     *(TMPFILES, OPENDKIM, SASL, *MAIL_SERVERS.values(), *CONFLICTING),
     *(RESTIC, *RESTIC_NEEDS.values(), *SERVERS.values()),
 }
-"""What a machine doesn't have on which the host matches the settings: nobody asked for mail, a server or a repository."""
+"""Packages that a host with the default settings doesn't have: for mail, database servers and restic."""
 INSTALLED = [f"installed={name} {version}" for name, version in OFFERED.items() if name not in ABSENT]
 SETTLED = [*DEBIAN, ROOT, BOOTED, f"release={VERSION}", *INSTALLED]
-WELL = {"healthy": True, "pending": [], "due": False, "findings": []}
-UNWELL = {"healthy": False, "pending": ["create the database"], "due": False, "findings": []}
+HEALTHY = {"healthy": True, "pending": [], "due": False, "findings": []}
+UNHEALTHY = {"healthy": False, "pending": ["create the database"], "due": False, "findings": []}
 TIMERS = ("baikal-certificate.timer", "baikal-backup.timer")
-"""What has the certificate cared for, wherever there is one, and archives made."""
+"""The timers that renew the certificate and create backups."""
 SERVICES = [f"php nginx {' '.join(TIMERS)}", " ".join(["active"] * 4), " ".join(["enabled"] * 4), *["current"] * 4]
 NAMES = [
     "Save queued mail",
@@ -82,35 +82,35 @@ NAMES = [
 """All operations of a run without mail, in order."""
 STARTING = ["Start PHP", "Start nginx", "Start certificate timer", "Start backup timer"]
 DOING = ["Install packages", "Upload configuration", "Install Baïkal", "Apply settings", *STARTING]
-"""Those that change a bare machine, in order."""
+"""The operations that change a new machine, in order."""
 
 SEND_FILES = "/usr/bin/python3 -I -X utf8 -c "
-"""How the command begins that brings files."""
+"""The start of the command that uploads files."""
 Answers = dict[Any, Any]
-"""What a host answers, by a part of the question or a pattern of it: a line, lines, or whether it succeeded."""
+"""The answers of a host, by a part or a pattern of the command: a line, lines, or whether the command succeeded."""
 
 
 def apt(**changed: str) -> list[str]:
-    """Return what apt offers, with other versions of what is ``changed``, underscores for hyphens."""
+    """Return the output of ``apt-cache policy``, with the versions in ``changed``; names have underscores for hyphens."""
     offered = OFFERED | {name.replace("_", "-"): version for name, version in changed.items()}
     return [line for name, version in offered.items() for line in (f"{name}:", f"  Candidate: {version}")]
 
 
 def answers(machine: list[str], **changed: object) -> Answers:
-    """Return what a bare host answers that has this ``machine``, ``changed`` for some of the questions."""
-    given: dict[str, object] = {
+    """Return the answers of a new host with this ``machine``; ``changed`` replaces some of them."""
+    outputs: dict[str, object] = {
         "machine": machine,
         "candidates": apt(),
         "files": [],
         "release": [],
-        "after": json.dumps(WELL),
-        "before": json.dumps(UNWELL),
+        "after": json.dumps(HEALTHY),
+        "before": json.dumps(UNHEALTHY),
         "services": [],
         "paths": [],
         "upload": json.dumps({"refused": {}}),
     }
-    given |= changed
-    questions = {
+    outputs |= changed
+    commands = {
         "machine": "db:Status-Status",
         "candidates": "apt-cache policy",
         "files": "stat -c '%F",
@@ -121,17 +121,17 @@ def answers(machine: list[str], **changed: object) -> Answers:
         "paths": "for path in",
         "upload": SEND_FILES,
     }
-    return {questions[name]: given[name] for name in questions}
+    return {commands[name]: outputs[name] for name in commands}
 
 
 def settled(archive: Path, **changed: object) -> Answers:
-    """Return what a host answers on which the host matches the settings."""
+    """Return the answers of a host that matches the settings already."""
     wanted = render(settings(**changed), PLATFORM)
     return answers(
         SETTLED,
-        files=standing(wanted),
+        files=file_answers(wanted),
         release=[VERSION, hashlib.sha256(archive.read_bytes()).hexdigest(), ""],
-        before=json.dumps(WELL),
+        before=json.dumps(HEALTHY),
         services=SERVICES,
     )
 
@@ -164,17 +164,17 @@ QUESTIONS = {
 }
 
 
-def together(answered: Answers) -> Answers:
-    """Return the same answers, and one for the case that all of it is asked in one command."""
+def with_combined_answer(answered: Answers) -> Answers:
+    """Return the same answers, and one for the command that asks for all facts at once."""
     lines: list[str] = []
     for fact, question in QUESTIONS.items():
-        said = answered.get(question, [])
-        lines += [f"=== {fact}", *([said] if isinstance(said, str) else said)]
+        output = answered.get(question, [])
+        lines += [f"=== {fact}", *([output] if isinstance(output, str) else output)]
     return {"echo '=== FilesFact'": lines} | answered
 
 
-def standing(wanted: FileSet) -> list[str]:
-    """Return what a host says of its files when they are as ``wanted``."""
+def file_answers(wanted: FileSet) -> list[str]:
+    """Return the answer of a host whose files are as ``wanted``."""
     sums = [f"{hashlib.sha256(file.content).hexdigest()}  {file.path}" for file in wanted.files]
     states = [f"directory|{item.mode:o}|{item.owner}|{item.group}|{item.path}" for item in wanted.directories]
     states += [f"regular file|{item.mode:o}|{item.owner}|{item.group}|{item.path}" for item in wanted.files]
@@ -184,7 +184,7 @@ def standing(wanted: FileSet) -> list[str]:
 
 @dataclasses.dataclass
 class Ran:
-    """What a run has done on one host."""
+    """The result of a run on one host."""
 
     names: list[str]
     changed: list[str]
@@ -208,7 +208,7 @@ class Deploy:
         self.archive = archive
 
     def __call__(self, hosts: Mapping[str, tuple[Answers, dict[str, Any]]], *, execute: bool = True) -> dict[str, Ran]:
-        """Run on ``hosts``: what each answers, and what is declared of it."""
+        """Run on ``hosts``: the answers and the settings of each."""
         named = [
             (
                 f"@fake/{name}",
@@ -216,7 +216,7 @@ class Deploy:
                     "hostname": "cal.example.org",
                     "baikal_archive": str(self.archive),
                     "baikal_sha256": release.digest(self.archive),
-                    "fake_responses": together(answered),
+                    "fake_responses": with_combined_answer(answered),
                     "fake_delay": 0,
                     "fake_delay_jitter": 0,
                 }
@@ -254,8 +254,8 @@ class Deploy:
         """Run on one host."""
         return self({"cal": (answered, declared)}, execute=execute)["cal"]
 
-    def refusal(self, answered: Answers, **declared: Any) -> str:  # noqa: ANN401 - whatever somebody wrote
-        """Return why nothing is done on one host."""
+    def refusal(self, answered: Answers, **declared: Any) -> str:  # noqa: ANN401 - operators may write any type
+        """Run on one host that is refused; return the error."""
         with pytest.raises(DeployError) as caught:
             self.one(answered, **declared)
         return str(caught.value)
@@ -274,14 +274,14 @@ def _ran(state: State, host: Host) -> Ran:
         names=[next(iter(meta.names)) for meta, _ in operations],
         finished=[next(iter(meta.names)) for meta, _ in finished],
         changed=[next(iter(meta.names)) for meta, data in finished if data.operation_meta.did_change()],
-        commands=list(getattr(host.connector, "executed_commands")),  # noqa: B009 - @fake alone has it
+        commands=list(getattr(host.connector, "executed_commands")),  # noqa: B009 - only @fake has it
         done=[command for _, data in finished for command in data.operation_meta._commands or ()],
         failed=host in state.failed_hosts,
     )
 
 
 def bundle(command: PyinfraCommand) -> dict[str, Any]:
-    """Return the bundle on the standard input of the command that brings files."""
+    """Return the bundle on the standard input of the command that uploads files."""
     program = "".join(command.connector_arguments["_stdin"])
     (text,) = re.findall(r"^main\((.+)\)$", program, re.MULTILINE)
     loaded: dict[str, Any] = json.loads(ast.literal_eval(text))

@@ -1,4 +1,4 @@
-"""What the tests of migration and import share: a release whose upgrade runs, and a run that is killed anywhere."""
+"""Helpers for tests of migration and import: a release that can be upgraded, and a run that is killed at any step."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 KILLED = 9
-TOUCHING = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.chmod", "os.symlink", "open", "shutil.rmtree"}
-TOUCHING |= {"sqlite3.connect", "subprocess.Popen", "socket.connect"}
-"""What Python tells its auditors before it does it, of all that changes files."""
-FILLING = {"open", "os.mkdir", "os.symlink"}
-"""Those of them that need room."""
+CHANGING = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.chmod", "os.symlink", "open", "shutil.rmtree"}
+CHANGING |= {"sqlite3.connect", "subprocess.Popen", "socket.connect"}
+"""The audit events of Python for calls that change files. Python raises them before the call."""
+ALLOCATING = {"open", "os.mkdir", "os.symlink"}
+"""The events of calls that need disk space."""
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 CONFINED_EACH = 24
-"""How many steps lie between two of :func:`steps` after which the boundary's child processes are real."""
+"""Each time after so many steps, :func:`steps` uses real child processes of the boundary."""
 
 if os.environ.get("CI") and not shutil.which("php") and can_install():
     apt_install(("php-cli", "php-mbstring", "php-sqlite3", "php-xml"))
-needs_php = pytest.mark.skipif(not shutil.which("php"), reason="there is no PHP here to run an upgrade with")
+needs_php = pytest.mark.skipif(not shutil.which("php"), reason="needs PHP for the upgrade")
 
 
 def stand_release(version: str = VERSION) -> Path:
-    """Have the lab's stand-in for a release stand on the host as ``version``, with a DAV of few words; return its place."""
+    """Install the lab's stand-in for a release as ``version``, with a minimal dav.php; return its directory."""
     directory = Path(paths.CODE) / version
     shutil.copytree(HOME / "tests/lab/standin", directory)
     shutil.copy(HOME / "tests/unit/dav.php", directory / "html/dav.php")
@@ -52,9 +52,9 @@ def stand_release(version: str = VERSION) -> Path:
 
 
 def dies(act: Callable[[], object], step: int) -> bool:
-    """Do ``act`` in a process of its own that is gone at its ``step``-th touch of a file; tell whether it got so far.
+    """Call ``act`` in a child process that is killed at its ``step``-th change of a file; return whether it was killed.
 
-    Nothing is cleaned up then, as after ``kill -9``.
+    It cleans up nothing, as after ``kill -9``.
     """
     return _apart(act, step, lambda _: os._exit(KILLED)) == KILLED
 
@@ -74,14 +74,14 @@ def write_and_be_killed() -> None:
 
 
 def fails(act: Callable[[], object], step: int, *, lasting: bool = False) -> bool:
-    """Do ``act`` in a process of its own whose disk is full at its ``step``-th touch; tell whether it got so far.
+    """Call ``act`` in a child process whose disk is full at its ``step``-th change; return whether it got that far.
 
-    It stays full where that is ``lasting``. Nothing but what tells a person of it may come of it.
+    If ``lasting``, the disk stays full. ``act`` may raise only errors that have a message for the operator.
     """
     full = [False]
 
     def refuse(event: str) -> None:
-        if event in FILLING and (lasting or not full[0]):
+        if event in ALLOCATING and (lasting or not full[0]):
             full[0] = True
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -94,21 +94,21 @@ def fails(act: Callable[[], object], step: int, *, lasting: bool = False) -> boo
     return _apart(attempt, step, refuse) == KILLED
 
 
-def _apart(act: Callable[[], object], step: int, meet: Callable[[str], object]) -> int:
-    """Do ``act`` in a process of its own, with ``meet`` called from its ``step``-th touch on; return its status."""
+def _apart(act: Callable[[], object], step: int, react: Callable[[str], object]) -> int:
+    """Call ``act`` in a child process, and ``react`` at its ``step``-th change and all later ones; return the status."""
     child = os.fork()
     if child == 0:
-        # All in one process, which is what is killed: what its children read, other tests show.
+        # All in the process that is killed. Other tests use real child processes of the boundary.
         boundary_child.inside = True
         left = [step]
 
         def audit(event: str, arguments: tuple[object, ...]) -> None:
-            if event in TOUCHING and not (
+            if event in CHANGING and not (
                 event == "open" and isinstance(arguments[2], int) and not arguments[2] & WRITING
             ):
                 left[0] -= 1
                 if left[0] < 0:
-                    meet(event)
+                    react(event)
 
         sys.addaudithook(audit)
         try:
@@ -125,9 +125,9 @@ def _apart(act: Callable[[], object], step: int, meet: Callable[[str], object]) 
 def steps(
     act: Callable[[], object], prepare: Callable[[], object], ends: Callable[[Callable[[], object], int], bool] = dies
 ) -> Iterator[int]:
-    """Yield each third step after ``act`` died at it, every time on what ``prepare`` makes, until ``act`` gets through.
+    """Yield every third step, after ``prepare`` and a call of ``act`` that ended there, until ``act`` is completed.
 
-    After each eighth of them, the caller's run reads data in real child processes. After the others it calls
+    After every eighth of them, the caller reads data in real child processes. After the others it calls
     confined functions directly, because several forks for each step would take most of the time of all tests.
     The ``_own`` fixture resets this at the end of the test.
     """
@@ -149,7 +149,7 @@ def names(path: str) -> list[str]:
 
 
 def empty() -> None:
-    """Have a host without data again."""
+    """Remove all data from the host."""
     for folder in (paths.CONFIG, paths.SPECIFIC, paths.BACKUPS, paths.INCOMING, paths.MAINTENANCE):
         shutil.rmtree(folder, ignore_errors=True)
     for file in (paths.JOURNAL, paths.APPLIED):
@@ -159,7 +159,7 @@ def empty() -> None:
 
 
 def leftovers() -> list[str]:
-    """Return what a run that is over must not leave."""
+    """Return the files that must not exist after a run."""
     left = [path for path in (paths.INCOMING, paths.JOURNAL, paths.CLOSED) if Path(path).exists()]
     inside = [
         str(path) for folder in (paths.CONFIG, paths.SPECIFIC, paths.STATE) for path in Path(folder).rglob("*.new")
@@ -168,11 +168,11 @@ def leftovers() -> list[str]:
 
 
 @contextlib.contextmanager
-def soon() -> Iterator[None]:
-    """Have what is in the block end within seconds, or fail."""
+def ends_in_seconds() -> Iterator[None]:
+    """Fail if the block takes 5 seconds or more."""
 
     def late(*_: object) -> None:
-        message = "it is held up"
+        message = "the block took more than 5 seconds"
         raise AssertionError(message)
 
     before = signal.signal(signal.SIGALRM, late)

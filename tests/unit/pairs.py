@@ -1,4 +1,4 @@
-"""Certificates and keys of all kinds, and their files: the operator's, the authority's and the served one."""
+"""Certificates and keys of all kinds, and their files: those of the operator, of the CA and of the web server."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Key: TypeAlias = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 KEY, OTHER_KEY, ROOT_KEY, CA_KEY = (ec.generate_private_key(ec.SECP256R1()) for _ in range(4))
 
 
-def issue(  # noqa: PLR0913 - what certificates differ in
+def issue(  # noqa: PLR0913 - the fields of a certificate
     *names: x509.GeneralName,
     days: float = 100,
     starts: float = -1,
@@ -108,7 +108,7 @@ def put(path: Path, chain: bytes, key: bytes = GOOD_KEY, *, first: str = "") -> 
 
 
 def trust(monkeypatch: pytest.MonkeyPatch, folder: Path, *roots: x509.Certificate) -> None:
-    """Let the host trust these roots alone. A store is a directory with links named by the hashes of the subjects."""
+    """Make the host trust only these roots. A store is a directory with links named by the hashes of the subjects."""
     store = folder / "trusted"
     store.mkdir(exist_ok=True)
     for number, root in enumerate(roots):

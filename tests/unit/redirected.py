@@ -1,4 +1,4 @@
-"""Run ``baikalctl`` in a process of its own on a host whose directories are below another root.
+"""Run ``baikalctl`` in a separate process on a host whose directories are below another root.
 
 ``python -m tests.unit.redirected ROOT USER VERB…``. PATH is the host's own: ROOT/programs comes first.
 """
@@ -13,7 +13,7 @@ from baikalctl import paths
 
 
 def redirect(root: str, user: str) -> None:
-    """Put every path of a host below ``root``; to be called before any other module of baikalctl is imported."""
+    """Put every path of a host below ``root``; call it before any other module of baikalctl is imported."""
     for name, value in vars(paths).items():
         if name.isupper() and isinstance(value, str) and value.startswith("/"):
             setattr(paths, name, f"{root}{value}")

@@ -1,4 +1,4 @@
-"""What many tests start from: right settings, a host's platform, a release's zip, and Baïkal's schema."""
+"""Samples for many tests: valid settings, the platform of a host, the zip of a release, and Baïkal's schema."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ HOME = Path(__file__).resolve().parents[2]
 SCHEMA = HOME / "tests/lab/standin/Core/Resources/Db/SQLite/db.sql"
 """The tables of a Baïkal database, as the lab's stand-in for a release makes them."""
 PASSWORD = "Wer reitet so spät"
-"""The administrator's password wherever a test doesn't say otherwise; it must not turn up anywhere."""
+"""The administrator's password unless a test sets another one; no output may contain it."""
 VERSION = "0.12.1"
 LETSENCRYPT: dict[str, object] = {"tls": "letsencrypt", "acme_email": "ops@example.org"}
-"""All that has to be declared for a certificate of Let's Encrypt."""
+"""The settings that a certificate of Let's Encrypt needs."""
 RELAY: dict[str, object] = {
     "mail": "relay",
     "relay_host": "smtp.example.net",
     "relay_user": "cal",
     "relay_password": "relay-secret",
 }
-"""All that has to be declared for mail through a relay that asks for a login."""
+"""The settings that mail through a relay with a login needs."""
 IMAGE_PACKAGES = (
     "certbot",
     "s6",
@@ -46,20 +46,20 @@ IMAGE_PACKAGES = (
     *database.DRIVERS["mysql"],
     *database.DRIVERS["pgsql"],
 )
-"""What an image has in addition to what every machine has."""
+"""Packages that an image has in addition to those of every machine."""
 MAIL_SERVERS = {"relay": "nullmailer", "postfix": "postfix"}
 """The package of the mail server, by the setting."""
 PLATFORM = Platform(php="8.2", nginx=(1, 22, 1), cores=4, memory_mb=4096, ipv6=True)
 
 
 def settings(**changed: object) -> Settings:
-    """Return valid settings that differ from the defaults in what is ``changed``; secrets may be plain here."""
-    right = {"hostname": "cal.example.org", "admin_password": PASSWORD}
-    return load.from_environment({}, right | changed)
+    """Return valid settings that differ from the defaults in ``changed``; secrets may be plain text."""
+    required = {"hostname": "cal.example.org", "admin_password": PASSWORD}
+    return load.from_environment({}, required | changed)
 
 
 def own_postfix() -> Settings:
-    """Return settings with a mail server of the machine's own, which no container's settings can have."""
+    """Return settings with Postfix on the machine, which the settings of a container cannot have."""
     return dataclasses.replace(settings(), mail="postfix")
 
 
@@ -96,7 +96,7 @@ def release_zip(
     without: str = "",
     compression: int = zipfile.ZIP_STORED,
 ) -> Path:
-    """Write a zip with what every release has and ``more`` members, lacking the member ``without``; return its path."""
+    """Write a zip with the members of every release and ``more``, except ``without``; return its path."""
     members = {
         "baikal/": "",
         "baikal/Core/Distrib.php": distrib(version),

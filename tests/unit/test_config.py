@@ -1,4 +1,4 @@
-"""What pyinfra is told before anything else."""
+"""config.py, which pyinfra reads first."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def config() -> Iterator[Config]:
-    """Give a configuration as pyinfra has it when it reads the file."""
+    """Yield the configuration that pyinfra has when it reads the file."""
     fresh = Config()  # type: ignore[no-untyped-call]
     ctx_config.set(fresh)  # type: ignore[no-untyped-call]
     yield fresh
     ctx_config.reset()
 
 
-def test_more_hosts_are_worked_on_at_a_time(config: Config) -> None:
-    """But no more than this machine may have files open for."""
+def test_at_least_100_hosts_are_deployed_in_parallel(config: Config) -> None:
+    """Fewer only if the limit for open files of this machine is too low."""
     runpy.run_path(str(HOME / "config.py"))
     assert min(100, MAX_PARALLEL) <= config.PARALLEL <= MAX_PARALLEL
 
 
-def test_an_older_pyinfra_is_refused(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A bare name in the file would say nothing to pyinfra."""
+def test_older_pyinfra_is_refused(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The version is an attribute of ``config``. pyinfra ignores a plain variable in the file."""
     monkeypatch.setattr(configs, "__version__", "3.9.2")
     with pytest.raises(PyinfraError, match="pyinfra version requirement not met"):
         runpy.run_path(str(HOME / "config.py"))
-    assert not config.PARALLEL, "nothing after it counts"
+    assert not config.PARALLEL, "the rest of the file is not read"

@@ -1,4 +1,4 @@
-"""The examples say what pyinfra and a container take."""
+"""The examples are valid for pyinfra and for containers."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ def inventory(name: str, **environment: str) -> list[dict[str, Any]]:
     return hosts
 
 
-def test_the_fleet_is_rolled_out_from_the_canary_on() -> None:
-    """In the order of the file, each with its own name, its group's zone and the fleet's batches."""
+def test_fleet_starts_with_the_canary() -> None:
+    """Hosts have the order of the file, their own names, the time zone of their group and the batches of the fleet."""
     hosts = inventory("examples/fleet/inventory.py")
     assert [host["name"] for host in hosts][:2] == ["cal-canary.example.org", "cal-01.eu.example.org"]
     assert len(hosts) == 21
@@ -70,11 +70,11 @@ def test_the_fleet_is_rolled_out_from_the_canary_on() -> None:
         assert host["data"]["hostname"] == host["name"]
         assert host["data"]["batches"] == [1, 2, "25%"]
         assert host["data"]["baikal_download"] == "host"
-        assert host["data"]["http_port"] == 80, "the defaults are the project's"
+        assert host["data"]["http_port"] == 80, "settings that the example does not set have the project's defaults"
 
 
-def test_hosts_can_come_from_terraform(tmp_path: Path) -> None:
-    """By pyinfra's connector, from an output of the example's form; terraform itself is asked for it alone."""
+def test_inventory_can_be_read_from_terraform(tmp_path: Path) -> None:
+    """With pyinfra's connector, which calls only ``terraform output -json``."""
     terraform = tmp_path / "terraform"
     terraform.write_text(f"#!/bin/sh\n[ \"$*\" = 'output -json' ] || exit 1\necho '{json.dumps(TERRAFORM)}'\n")
     terraform.chmod(0o755)
@@ -85,8 +85,8 @@ def test_hosts_can_come_from_terraform(tmp_path: Path) -> None:
     assert host["data"]["hostname"] == "cal-1.example.org"
 
 
-def test_the_output_for_terraform_has_the_form_that_is_tested() -> None:
-    """The same keys, and no setting that isn't one."""
+def test_terraform_example_has_the_tested_form() -> None:
+    """It has the same keys, and every setting in it exists."""
     text = (HOME / "examples/terraform/outputs.tf").read_text(encoding="utf-8")
     (name,) = re.findall(r'^output "(\w+)"', text, re.MULTILINE)
     ((group, (host,)),) = TERRAFORM[name]["value"].items()
@@ -96,44 +96,44 @@ def test_the_output_for_terraform_has_the_form_that_is_tested() -> None:
     assert {key for key in keys if not key.startswith("ssh_") and key != "name"} <= set(DEFINITIONS)
 
 
-def test_a_host_that_pulls_runs_what_pyinfra_takes() -> None:
-    """The unit's command line, read by pyinfra's own parser: this host, this deploy, without questions."""
+def test_unit_of_a_pulling_host_has_a_valid_command_line() -> None:
+    """Pyinfra's parser accepts it: the local host, deploy.py, without questions."""
     text = (HOME / "examples/pull/baikal-deploy.service").read_text(encoding="utf-8")
     (command,) = re.findall(r"^ExecStart=\S+/pyinfra (.+)$", text, re.MULTILINE)
     words = shlex.split(command.replace("%H", "cal.example.org"))
-    # In a process of its own: pyinfra's command line turns all threads into greenlets where it is imported.
+    # In a separate process, because importing pyinfra's command line turns all threads into greenlets.
     parse = "json.dumps(cli.make_context('', sys.argv[1:]).params)"
     program = f"import json, sys; from pyinfra_cli.cli import cli; print({parse})"
     done = subprocess.run([sys.executable, "-c", program, *words], capture_output=True, text=True, check=True)
-    taken = json.loads(done.stdout)
-    assert (taken["inventory"], taken["operations"], taken["yes"]) == ("@local", ["deploy.py"], True)
-    settings = dict(item.split("=", 1) for item in taken["data"])
+    options = json.loads(done.stdout)
+    assert (options["inventory"], options["operations"], options["yes"]) == ("@local", ["deploy.py"], True)
+    settings = dict(item.split("=", 1) for item in options["data"])
     assert settings == {"hostname": "cal.example.org"}
     assert set(settings) <= set(DEFINITIONS)
 
 
 @dataclasses.dataclass
 class Pulling:
-    """A host that pulls, and a desk that pushes."""
+    """A host that pulls, and an operator's clone that pushes."""
 
     folder: Path
 
-    def git(self, place: str, *words: str) -> str:
-        """Run git in one of the three repositories, without anybody's own configuration."""
+    def git(self, repository: str, *words: str) -> str:
+        """Run git in one of the three repositories, without the configuration of this account."""
         environ = {"PATH": os.environ["PATH"], "HOME": str(self.folder), "GIT_CONFIG_NOSYSTEM": "1"}
-        command = ["git", "-C", str(self.folder / place), *words]
+        command = ["git", "-C", str(self.folder / repository), *words]
         done = subprocess.run(command, env=environ, capture_output=True, text=True, check=True)
         return done.stdout.strip()
 
     def push(self, key: str, *options: str) -> str:
-        """Commit something, signed with this key (or with none), push it, and return the commit."""
+        """Make and push a commit, signed with this key if there is one; return the commit."""
         signed = ("-c", f"user.signingKey={self.folder / key}.pub", "-c", "gpg.format=ssh", "-c", "commit.gpgSign=true")
         self.git("desk", *(signed if key else ()), "commit", "--allow-empty", "--quiet", "-m", "x")
         self.git("desk", "push", "--quiet", *options, "origin", "main")
         return self.git("desk", "rev-parse", "HEAD")
 
     def pull(self) -> str:
-        """Run what the unit runs first, and return the commit that the host is at."""
+        """Run the unit's first commands; return the commit of the host, and the error if there was one."""
         text = (HOME / "examples/pull/baikal-deploy.service").read_text(encoding="utf-8")
         for command in re.findall(r"^ExecStartPre=/usr/bin/git (.+)$", text, re.MULTILINE):
             try:
@@ -145,9 +145,9 @@ class Pulling:
 
 @pytest.fixture
 def pulling(tmp_path: Path) -> Pulling:
-    """Have a shared repository, a desk that pushes to it, and a host set up as the unit's comment says."""
+    """Make a shared repository, a clone that pushes to it, and a host set up as the unit's comment says."""
     text = (HOME / "examples/pull/baikal-deploy.service").read_text(encoding="utf-8")
-    found = Pulling(tmp_path)
+    repositories = Pulling(tmp_path)
     for name in ("ours", "theirs"):
         key = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / name)]
         subprocess.run(key, check=True)
@@ -155,23 +155,23 @@ def pulling(tmp_path: Path) -> Pulling:
     public = " ".join((tmp_path / "ours.pub").read_text(encoding="ascii").split()[:2])
     (tmp_path / "signers").write_text(f"{signer} {public}\n", encoding="ascii")
     (tmp_path / "shared.git").mkdir()
-    found.git("shared.git", "init", "--quiet", "--bare", "--initial-branch=main")
-    found.git(".", "clone", "--quiet", "shared.git", "desk")
+    repositories.git("shared.git", "init", "--quiet", "--bare", "--initial-branch=main")
+    repositories.git(".", "clone", "--quiet", "shared.git", "desk")
     for name, value in (("user.name", "Ops"), ("user.email", "ops@example.org")):
-        found.git("desk", "config", name, value)
-    found.git("desk", "checkout", "--quiet", "-b", "main")
-    found.push("ours")
-    found.git(".", "clone", "--quiet", "shared.git", "host")
+        repositories.git("desk", "config", name, value)
+    repositories.git("desk", "checkout", "--quiet", "-b", "main")
+    repositories.push("ours")
+    repositories.git(".", "clone", "--quiet", "shared.git", "host")
     (configure,) = re.findall(
         r"^# +git -C /opt/baikal-deploy (config \S+) /etc/baikal-deploy.signers$", text, re.MULTILINE
     )
-    found.git("host", *configure.split(), str(tmp_path / "signers"))
-    found.git("host", "verify-commit", "HEAD")
-    return found
+    repositories.git("host", *configure.split(), str(tmp_path / "signers"))
+    repositories.git("host", "verify-commit", "HEAD")
+    return repositories
 
 
-def test_a_host_that_pulls_takes_what_an_operator_has_signed(pulling: Pulling) -> None:
-    """Several commits at once by the newest one's signature; with nothing new, it is well too."""
+def test_pulling_host_accepts_a_signed_commit(pulling: Pulling) -> None:
+    """The signature of the newest commit is enough for several. If there is no new commit, the unit succeeds too."""
     pulling.push("")
     newest = pulling.push("ours")
     assert pulling.pull() == newest
@@ -181,17 +181,17 @@ def test_a_host_that_pulls_takes_what_an_operator_has_signed(pulling: Pulling) -
 @pytest.mark.parametrize(
     ("key", "why"), [("", "does not have a GPG signature"), ("theirs", "untrusted|bad|No principal")]
 )
-def test_a_host_that_pulls_refuses_what_no_operator_has_signed(pulling: Pulling, key: str, why: str) -> None:
-    """It stays where it is, and the unit fails: otherwise push access would be root on all hosts within the hour."""
+def test_pulling_host_refuses_a_commit_without_a_trusted_signature(pulling: Pulling, key: str, why: str) -> None:
+    """It keeps its commit, and the unit fails. Otherwise push access would mean root access to all hosts within an hour."""
     before = pulling.pull()
     pushed = pulling.push(key)
-    at, _, said = pulling.pull().partition(" ")
-    assert at == before != pushed
-    assert re.search(why, said, re.IGNORECASE), said
+    current, _, error = pulling.pull().partition(" ")
+    assert current == before != pushed
+    assert re.search(why, error, re.IGNORECASE), error
 
 
-def test_a_host_that_pulls_is_not_taken_back_to_an_older_commit(pulling: Pulling) -> None:
-    """Signed once, it may have a fault by now."""
+def test_pulling_host_refuses_an_older_commit(pulling: Pulling) -> None:
+    """It is signed, but it may have a known vulnerability."""
     first = pulling.pull()
     pulling.push("ours")
     newest = pulling.pull()
@@ -200,8 +200,8 @@ def test_a_host_that_pulls_is_not_taken_back_to_an_older_commit(pulling: Pulling
     assert pulling.pull().partition(" ")[0] == newest
 
 
-def test_a_host_that_pulls_without_the_operators_keys_refuses_everything(pulling: Pulling) -> None:
-    """As where the unit was installed, and the rest of its comment not followed."""
+def test_pulling_host_without_trusted_keys_refuses_all_commits(pulling: Pulling) -> None:
+    """For example if the operator installed the unit and did not follow the rest of its comment."""
     before = pulling.pull()
     pulling.push("ours")
     pulling.git("host", "config", "--unset", "gpg.ssh.allowedSignersFile")
@@ -209,13 +209,13 @@ def test_a_host_that_pulls_without_the_operators_keys_refuses_everything(pulling
 
 
 def project(example: str) -> dict[str, Any]:
-    """Return what stands in an example's compose.yaml."""
+    """Return the content of an example's compose.yaml."""
     parsed: dict[str, Any] = yaml.safe_load((COMPOSE / example / "compose.yaml").read_text(encoding="utf-8"))
     return parsed
 
 
 def settings_of(example: str, secrets: Path) -> Settings:
-    """Return the settings of the example's container; ``secrets`` is a folder in place of its /run/secrets."""
+    """Return the settings of the example's container; ``secrets`` is a folder that replaces /run/secrets."""
     baikal = project(example)["services"]["baikal"]
     for name in baikal["secrets"]:
         (secrets / name).write_text(f"of {name}\n")
@@ -225,13 +225,13 @@ def settings_of(example: str, secrets: Path) -> Settings:
 
 
 def test_every_compose_example_is_tested() -> None:
-    """A folder more is a test more."""
+    """A new folder must be added to the tests."""
     assert {folder.name for folder in COMPOSE.iterdir()} == {"standalone", *PROXIES}
 
 
 @each_compose_example
-def test_a_compose_example_has_settings_that_a_container_takes(example: str, tmp_path: Path) -> None:
-    """Every variable and every line of settings.toml, with passwords from nothing but the secrets that are declared."""
+def test_compose_example_has_valid_settings(example: str, tmp_path: Path) -> None:
+    """All variables and all lines of settings.toml are valid. Passwords come only from declared secrets."""
     settings = settings_of(example, tmp_path)
     assert settings.hostname == "cal.example.org"
     assert settings.admin_password is not None
@@ -242,8 +242,8 @@ def test_a_compose_example_has_settings_that_a_container_takes(example: str, tmp
 
 
 @each_compose_example
-def test_a_compose_example_keeps_the_data_and_gives_no_powers(example: str) -> None:
-    """A declared volume, the image that the documentation builds, an ordinary account, and a root that is only read."""
+def test_compose_example_has_a_volume_and_no_privileges(example: str) -> None:
+    """It has a declared volume, the image of the documentation, an ordinary account and a read-only root."""
     whole = project(example)
     baikal = whole["services"]["baikal"]
     assert "version" not in whole
@@ -255,8 +255,8 @@ def test_a_compose_example_keeps_the_data_and_gives_no_powers(example: str) -> N
 
 
 @each_compose_example
-def test_a_compose_example_mounts_what_is_there(example: str) -> None:
-    """Files of its own folder, or what its first lines tell people to make."""
+def test_compose_example_mounts_existing_files(example: str) -> None:
+    """They are in its folder, or its first lines tell the operator to create them."""
     mounted = [mount for service in project(example)["services"].values() for mount in service["volumes"]]
     names = {mount.partition(":")[0].removeprefix("./") for mount in mounted if mount.startswith("./")}
     files = {path.name for path in (COMPOSE / example).iterdir()} - {"compose.yaml"}
@@ -264,8 +264,8 @@ def test_a_compose_example_mounts_what_is_there(example: str) -> None:
 
 
 @behind_a_proxy
-def test_in_a_compose_example_only_the_proxy_is_reached_and_believed(example: str, tmp_path: Path) -> None:
-    """Baïkal is on an inner network alone and publishes nothing; it trusts that network and no other."""
+def test_only_the_proxy_of_a_compose_example_is_published_and_trusted(example: str, tmp_path: Path) -> None:
+    """Baïkal is only on an internal network and publishes no port. It trusts only that network."""
     whole = project(example)
     baikal, proxy = whole["services"]["baikal"], whole["services"][example]
     assert "ports" not in baikal
@@ -280,8 +280,8 @@ def test_in_a_compose_example_only_the_proxy_is_reached_and_believed(example: st
     ]
 
 
-def test_the_stack_has_settings_that_a_container_takes(tmp_path: Path) -> None:
-    """Replicas and keeper say the same but for the backup, trust the inner network alone, and have every secret they name."""
+def test_swarm_example_has_valid_settings(tmp_path: Path) -> None:
+    """Replicas and keeper differ only in the backup, trust only the internal network, and have all secrets they name."""
     whole = yaml.safe_load((SWARM / "compose.yaml").read_text(encoding="utf-8"))
     file = (SWARM / "settings.toml").read_text(encoding="utf-8").replace("/run/secrets", str(tmp_path))
     for name in whole["secrets"]:
@@ -300,8 +300,8 @@ def test_the_stack_has_settings_that_a_container_takes(tmp_path: Path) -> None:
     assert (baikal.database_tls, whole["networks"]["inside"]["driver_opts"]) == ("off", {"encrypted": "true"})
 
 
-def test_the_stack_gives_no_powers_and_keeps_what_must_survive() -> None:
-    """What is kept is on one labelled node, replicas keep nothing, and everything that is mounted is declared and there."""
+def test_swarm_example_has_volumes_on_one_node_and_no_privileges() -> None:
+    """All volumes are on one labelled node, replicas have none, and every mounted file is declared and exists."""
     whole = yaml.safe_load((SWARM / "compose.yaml").read_text(encoding="utf-8"))
     kept = {
         name: {it for it in one.get("volumes", []) if isinstance(it, str)} for name, one in whole["services"].items()
@@ -330,8 +330,8 @@ def test_the_stack_gives_no_powers_and_keeps_what_must_survive() -> None:
     }
 
 
-def test_the_route_for_traefik_is_one_that_its_example_opens() -> None:
-    """The file that is mounted is the one that is read, and names an entry point and a resolver that the command has."""
+def test_route_for_traefik_matches_the_options_of_traefik() -> None:
+    """Traefik reads the mounted file. The entry point and the resolver in it are defined by options of the command."""
     traefik = project("traefik")["services"]["traefik"]
     options = dict(word.removeprefix("--").split("=", 1) for word in traefik["command"])
     assert f"./baikal.yaml:{options['providers.file.filename']}:ro" in traefik["volumes"]

@@ -1,4 +1,4 @@
-"""Imports point one way: an order of the packages of baikalctl, and no cycle among its modules or those of tasks."""
+"""Imports go one way: packages of baikalctl have an order, and neither its modules nor those of tasks have a cycle."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ORDER = (
 )
 """The packages and top modules of baikalctl, lowest first. Each imports only from those below it, and from itself."""
 LEVELS = 11
-"""How many packages may be imported one through another."""
+"""The longest allowed chain of packages that import each other."""
 
 
 @functools.cache
@@ -56,9 +56,9 @@ def imported(path: Path) -> list[tuple[str, str]]:
     nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
     froms = [node for node in nodes if isinstance(node, ast.ImportFrom)]
     assert all(node.level == 0 for node in froms), f"{path} has a relative import"
-    found = [(node.module or "", f"{node.module}.{alias.name}") for node in froms for alias in node.names]
+    from_imports = [(node.module or "", f"{node.module}.{alias.name}") for node in froms for alias in node.names]
     plain = (alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names)
-    return found + [(module, module) for module in plain]
+    return from_imports + [(module, module) for module in plain]
 
 
 def package(module: str) -> str:
@@ -70,21 +70,21 @@ def cycle(graph: dict[str, set[str]]) -> list[str]:
     """Return a cycle in the ``graph``; nothing if there is none."""
     done: set[str] = set()
 
-    def search(node: str, way: list[str]) -> list[str]:
-        if node in way:
-            return [*way[way.index(node) :], node]
+    def search(node: str, path_here: list[str]) -> list[str]:
+        if node in path_here:
+            return [*path_here[path_here.index(node) :], node]
         if node not in done:
             for target in sorted(graph.get(node, ())):
-                if found := search(target, [*way, node]):
-                    return found
+                if path := search(target, [*path_here, node]):
+                    return path
             done.add(node)
         return []
 
-    return next((found for node in sorted(graph) if (found := search(node, []))), [])
+    return next((path for node in sorted(graph) if (path := search(node, []))), [])
 
 
 def test_each_package_imports_only_from_lower_ones() -> None:
-    """Also in functions and for types: a reader finds what a package stands on above it in CONTRIBUTING's list."""
+    """Also in functions and for types. CONTRIBUTING.md lists the packages in this order."""
     ranks = {each: rank for rank, names in enumerate(ORDER) for each in names}
     modules = imports("baikalctl")
     assert {package(module) for module in modules if "." in module} == set(ranks)
@@ -103,8 +103,8 @@ def test_no_module_imports_itself_through_others() -> None:
     assert cycle(imports("tasks")) == []
 
 
-def test_packages_are_few_levels_deep() -> None:
-    """As a graph of the packages shows it."""
+def test_chains_of_imports_between_packages_are_short() -> None:
+    """At most as long as ``LEVELS``."""
     graph: dict[str, set[str]] = {}
     for module, targets in imports("baikalctl").items():
         graph.setdefault(package(module), set()).update(package(target) for target in targets)
@@ -116,13 +116,13 @@ def test_packages_are_few_levels_deep() -> None:
     assert max(map(level, graph)) <= LEVELS
 
 
-def test_sent_program_imports_nothing_of_ours() -> None:
-    """It runs alone on a bare host."""
+def test_uploaded_program_imports_no_module_of_baikalctl() -> None:
+    """It runs on a new host, where baikalctl is not installed yet."""
     assert imports("baikalctl")["baikalctl.host.install"] == set()
 
 
 def test_cycle_is_found() -> None:
-    """The search itself: through two others, and none where ways only meet."""
+    """A cycle of three modules is found. Two paths to the same module are no cycle."""
     assert cycle({"a": {"b"}, "b": {"c"}, "c": {"a"}}) == ["a", "b", "c", "a"]
     assert cycle({"a": {"b", "c"}, "b": {"d"}, "c": {"d"}}) == []
 
@@ -142,7 +142,7 @@ DOCUMENTED = {
 
 
 def test_only_one_package_uses_pyinfras_internals() -> None:
-    """So that a new pyinfra has one place to be compared with."""
+    """A new version of pyinfra must be compared with this package only."""
     others = [
         f"{path.relative_to(HOME)}: {target}"
         for path in (HOME / "tasks").rglob("*.py")
@@ -154,7 +154,7 @@ def test_only_one_package_uses_pyinfras_internals() -> None:
 
 
 def test_tests_of_the_program_load_no_pyinfra() -> None:
-    """`make unit` runs them in processes of their own: they fork thousands of times, and pyinfra makes that slow."""
+    """`make unit` runs them in separate processes: they fork thousands of times, and pyinfra makes that slow."""
     makefile = (HOME / "Makefile").read_text(encoding="utf-8")
     folders = makefile.partition("PROGRAM_TESTS := $(addprefix tests/unit/,")[2].partition(")")[0].split()
     assert "changes" in folders

@@ -1,4 +1,4 @@
-"""Which tests a run leaves out, decided by the history of the repository."""
+"""Which tests are skipped. This depends on the history of the repository."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ OLD = "2020-01-01T00:00:00Z"
 
 
 def git(repository: Path, *arguments: str, date: str = "") -> None:
-    """Run git on a repository, which needs no configuration of this machine's; ``date`` is the commit's."""
-    who = ("-c", "user.name=Jo", "-c", "user.email=jo@example.org", "-c", "commit.gpgsign=false")
-    command = ["git", "-C", str(repository), *who, *arguments]
+    """Run git in a repository, without the configuration of this machine; ``date`` is that of the commit."""
+    author = ("-c", "user.name=Jo", "-c", "user.email=jo@example.org", "-c", "commit.gpgsign=false")
+    command = ["git", "-C", str(repository), *author, *arguments]
     dates = {"GIT_COMMITTER_DATE": date, "GIT_AUTHOR_DATE": date} if date else {}
     subprocess.run(["env", *(f"{name}={value}" for name, value in dates.items()), *command], check=True)
 
@@ -46,14 +46,14 @@ def repository(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_lab_that_was_changed_long_ago_is_not_tested_again(repository: Path) -> None:
-    """Whatever else was changed."""
+def test_lab_without_recent_changes_is_not_tested(repository: Path) -> None:
+    """Changes of other files have no effect."""
     assert not lab_changed(repository)
 
 
 @pytest.mark.parametrize("name", ["tests/lab/machine.py", "bench/peers/new.py", f"tests/e2e/{LAB_TESTS[0]}"])
 @pytest.mark.parametrize("committed", [True, False])
-def test_a_changed_lab_is_tested(repository: Path, name: str, *, committed: bool) -> None:
+def test_changed_lab_is_tested(repository: Path, name: str, *, committed: bool) -> None:
     """Whether the change is committed or not."""
     if committed:
         commit(repository, name)
@@ -63,15 +63,15 @@ def test_a_changed_lab_is_tested(repository: Path, name: str, *, committed: bool
     assert lab_changed(repository)
 
 
-def test_where_there_is_no_history_the_lab_is_tested(repository: Path, tmp_path: Path) -> None:
-    """In a shallow clone, and in a directory that git knows nothing of."""
+def test_lab_is_tested_if_there_is_no_history(repository: Path, tmp_path: Path) -> None:
+    """In a shallow clone, and in a directory that is not a git repository."""
     shallow = tmp_path / "shallow"
     git(tmp_path, "clone", "--quiet", "--depth=1", f"file://{repository}", str(shallow))
     assert lab_changed(shallow)
     assert lab_changed(HOME.parent / "nowhere")
 
 
-def test_removed_file_is_found_in_a_full_history_alone(repository: Path, tmp_path: Path) -> None:
+def test_removed_file_is_found_only_in_a_full_history(repository: Path, tmp_path: Path) -> None:
     """A shallow clone doesn't have the version with the file, which could not be deployed."""
     assert not before_removal("baikalctl/cli.py", repository)
     git(repository, "rm", "--quiet", "baikalctl/cli.py")
@@ -84,8 +84,8 @@ def test_removed_file_is_found_in_a_full_history_alone(repository: Path, tmp_pat
     assert not before_removal("baikalctl/cli.py", HOME.parent / "nowhere")
 
 
-def test_all_that_is_listed_exists() -> None:
-    """A file that is renamed is renamed in the lists too."""
+def test_listed_files_exist() -> None:
+    """If a file was renamed, the lists must have its new name."""
     assert [name for name in LONGEST if not (END_TO_END / f"test_{name}.py").is_file()] == []
     assert (END_TO_END / HISTORY_TEST).is_file()
     assert [name for name in LAB_TESTS if not (END_TO_END / name).is_file()] == []

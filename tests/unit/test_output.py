@@ -1,4 +1,4 @@
-"""What others wrote reaches terminals and logs as text, and only one module prints."""
+"""Text of others is escaped before it is printed or logged, and only one module prints."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ CLIPBOARD = "\x1b]52;c;cm0gLXJmIH4=\x07"
 EVIL = f"a{CLEAR}b{CLIPBOARD}c\r\nbaikalctl: all is well\x9b2J\u202e\u2028\x7f"
 SHOWN = r"a\u001b[2Jb\u001b]52;c;cm0gLXJmIH4=\u0007c baikalctl: all is well\u009b2J\u202e\u2028\u007f"
 PRINTERS = {
-    "baikalctl/output.py": "it is the one place",
-    "baikalctl/host/install.py": "sent to bare hosts by itself, so it can't import it; what pyinfra shows of it is escaped",
+    "baikalctl/output.py": "it escapes all output",
+    "baikalctl/host/install.py": "it runs alone on new hosts, so it can't import output; pyinfra's output is escaped",
 }
-"""What may print, and why."""
+"""Modules that may print, with the reason."""
 
 
 @pytest.mark.parametrize(
@@ -281,6 +281,6 @@ def test_only_output_prints() -> None:
     ("arguments", "text"),
     [((1, "account"), "1 account"), ((0, "account"), "0 accounts"), ((2, "entry", "entries"), "2 entries")],
 )
-def test_a_counted_noun_has_the_right_form(arguments: tuple[int, str], text: str) -> None:
+def test_counted_noun_has_the_right_form(arguments: tuple[int, str], text: str) -> None:
     """English has one form for 1 and another for all other numbers."""
     assert output.counted(*arguments) == text

@@ -24,7 +24,7 @@ from baikalctl.changes import members
 from baikalctl.commands import apply
 from baikalctl.errors import HostError
 from tests.unit.archives import KEY, verified
-from tests.unit.moving import soon
+from tests.unit.moving import ends_in_seconds
 from tests.unit.samples import PASSWORD, VERSION, declared
 
 if TYPE_CHECKING:
@@ -247,7 +247,7 @@ def test_a_fifo_in_place_of_the_configuration_does_not_block_a_backup(it: Desire
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(collect, "snapshot", snapshot)
         for _ in range(2):
-            with soon(), pytest.raises(HostError, match=message):
+            with ends_in_seconds(), pytest.raises(HostError, match=message):
                 made(it)
 
 

@@ -1,4 +1,4 @@
-"""What the benchmarks report, and the slow line that they measure over."""
+"""The report of the benchmarks, and the slow connection that they use."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ ROW = Row(
 )
 
 
-def test_a_figure_is_its_median_beside_ours() -> None:
-    """With the spread, so that noise can be seen."""
+def test_row_has_the_median_and_the_ratio_to_ours() -> None:
+    """Also the lowest and the highest figure, so that readers see the noise."""
     lines = ROW.markdown().splitlines()
     assert "| baikal-deploy | 0.5 | 0.4 to 0.9 | 3 | 1.00 |" in lines
     assert "| ansible | 9 | 8 to 10 | 3 | 18.00 |" in lines
 
 
-def test_a_goal_says_whether_it_is_met() -> None:
-    """In the row, and all that aren't once more at the end."""
+def test_report_has_whether_each_goal_is_met() -> None:
+    """In its row. Goals that are not met are listed again at the end."""
     assert [goal.met(ROW) for goal in ROW.goals] == [True, False, True]
     text = report.markdown([ROW], {"cores": "2"})
     assert "- met: at most 0.6 s; it is 0.5\n" in text
@@ -46,11 +46,11 @@ def test_a_goal_says_whether_it_is_met() -> None:
     )
 
 
-def test_machines_read_the_same() -> None:
-    """Every run of everybody, medians, and each goal's value."""
-    told = json.loads(report.to_json([ROW], {"cores": "2"}))
-    (row,) = told["rows"]
-    assert told["machine"] == {"cores": "2"}
+def test_json_report_has_the_same_content() -> None:
+    """Every run of every tool, the medians, and the value of each goal."""
+    loaded = json.loads(report.to_json([ROW], {"cores": "2"}))
+    (row,) = loaded["rows"]
+    assert loaded["machine"] == {"cores": "2"}
     assert row["figures"] == {OURS: [0.5, 0.4, 0.9], "ansible": [9.0, 8.0, 10.0]}
     assert row["medians"] == {OURS: 0.5, "ansible": 9.0}
     assert [(goal["met"], round(goal["value"], 3)) for goal in row["goals"]] == [
@@ -60,8 +60,8 @@ def test_machines_read_the_same() -> None:
     ]
 
 
-def test_contenders_take_turns() -> None:
-    """So what disturbs the machine for a while disturbs all of them."""
+def test_tools_are_measured_in_turn() -> None:
+    """So other load on the machine affects all tools."""
     order: list[str] = []
 
     def measure(name: str) -> float:
@@ -73,8 +73,8 @@ def test_contenders_take_turns() -> None:
     assert figures == {"a": [1.0, 3.0], "b": [2.0, 4.0]}
 
 
-def test_growth_is_drawn(tmp_path: Path) -> None:
-    """As a picture for a document, without scripts; and nothing where nothing was measured."""
+def test_growth_is_drawn_as_a_picture_without_scripts(tmp_path: Path) -> None:
+    """Without figures, no file is written."""
     rows = [
         Row(section="x", name="time: s", unit="s", figures={"10 hosts": [1.0], "100 hosts": [9.0]}, ours="10 hosts")
     ]
@@ -89,7 +89,7 @@ def test_growth_is_drawn(tmp_path: Path) -> None:
 
 @pytest.fixture
 def echo() -> Iterator[int]:
-    """Give a port of 127.0.0.1 that sends back what it gets."""
+    """Yield a port of 127.0.0.1 where a server returns all data that it receives."""
 
     class Handler(socketserver.BaseRequestHandler):
         def handle(self) -> None:
@@ -102,24 +102,24 @@ def echo() -> Iterator[int]:
         server.shutdown()
 
 
-def test_a_slow_line_delays_and_changes_nothing(echo: int) -> None:
-    """Each answer takes a round trip, and what is sent together takes one together."""
+def test_slow_line_delays_data_and_does_not_change_it(echo: int) -> None:
+    """Each answer takes one round trip. Data that is sent together takes one round trip in total."""
     with slow_line(echo, 0.1) as port, socket.create_connection(("127.0.0.1", port)) as line:
         line.sendall(b"a")
         assert line.recv(10) == b"a"
         began = time.monotonic()
         for word in (b"b", b"c", b"d"):
             line.sendall(word)
-        got = b""
-        while len(got) < 3:
-            got += line.recv(10)
+        received = b""
+        while len(received) < 3:
+            received += line.recv(10)
         took = time.monotonic() - began
-    assert got == b"bcd"
+    assert received == b"bcd"
     assert 0.1 <= took < 0.25
 
 
-def test_a_slow_line_hangs_up_at_both_ends(echo: int) -> None:
-    """When one side has."""
+def test_slow_line_is_closed_at_both_ends_if_one_side_closes_it(echo: int) -> None:
+    """The client reads the end of the data."""
     with slow_line(echo, 0.02) as port, socket.create_connection(("127.0.0.1", port)) as line:
         line.shutdown(socket.SHUT_WR)
         assert line.recv(10) == b""

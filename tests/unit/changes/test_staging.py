@@ -16,7 +16,7 @@ from baikalctl.changes import rollback, staging
 from baikalctl.database import sqlite_file
 from baikalctl.errors import HostError
 from baikalctl.host import safe_copy
-from tests.unit.moving import leftovers, names, soon, write_and_be_killed
+from tests.unit.moving import ends_in_seconds, leftovers, names, write_and_be_killed
 from tests.unit.samples import VERSION, here
 
 YAML = "system:\n  configured_version: 0.12.1\ndatabase:\n  backend: sqlite\n"
@@ -104,7 +104,7 @@ def test_a_file_without_end_is_not_kept(name: str, *, link: bool) -> None:
         file.symlink_to("/dev/null")
     else:
         os.mkfifo(file)
-    with soon(), pytest.raises(HostError, match=rf"^{file} must be a regular file, not a link"):
+    with ends_in_seconds(), pytest.raises(HostError, match=rf"^{file} must be a regular file, not a link"):
         staging.keep("import", database)
     assert list(Path(paths.BACKUPS).iterdir()) == []
 

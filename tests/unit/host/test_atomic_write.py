@@ -13,7 +13,7 @@ import pytest
 
 from baikalctl.errors import HostError
 from baikalctl.host import atomic_write
-from tests.unit.moving import soon
+from tests.unit.moving import ends_in_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -154,7 +154,7 @@ def test_a_leftover_under_the_temporary_name_is_replaced(
         os.mkfifo(leftover)
         if kind == "read_fifo":
             reader = os.open(leftover, os.O_RDONLY | os.O_NONBLOCK)
-    with soon():
+    with ends_in_seconds():
         replace(file, "new")
     assert file.read_text(encoding="utf-8") == "new"
     assert file.is_file()

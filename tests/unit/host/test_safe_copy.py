@@ -18,7 +18,7 @@ from baikalctl.baikal import config
 from baikalctl.errors import HostError
 from baikalctl.host import safe_copy
 from baikalctl.host.boundary import confined
-from tests.unit.moving import soon
+from tests.unit.moving import ends_in_seconds
 
 
 def test_a_copy_follows_no_link(host: Path) -> None:
@@ -52,7 +52,7 @@ def test_a_path_that_is_not_a_file_does_not_block(host: Path, kind: str) -> None
             target_path.mkdir()
     for read in (safe_copy.open_untrusted, config.understood):
         with (
-            soon(),
+            ends_in_seconds(),
             pytest.raises(HostError, match=rf"^{target_path} must be a regular file, not a link; put the file"),
         ):
             read(target_path)

@@ -29,6 +29,7 @@ from tests.unit.fake import (
     BOOTED,
     DEBIAN,
     DOING,
+    HEALTHY,
     NAMES,
     OFFERED,
     ROOT,
@@ -39,8 +40,7 @@ from tests.unit.fake import (
     STARTING,
     TIMERS,
     UBUNTU,
-    UNWELL,
-    WELL,
+    UNHEALTHY,
     Answers,
     Deploy,
     answers,
@@ -151,7 +151,7 @@ def test_only_who_asks_an_authority_gets_what_that_needs(
 @pytest.mark.parametrize("due", [True, False])
 def test_an_authority_is_asked_once_the_server_is_up_and_only_where_that_is_due(deploy: Deploy, *, due: bool) -> None:
     """It looks whether the server answers; its refusal is no failure, because the server serves all the same."""
-    ran = deploy.one(answers(BARE, before=json.dumps(UNWELL | {"due": due})), **AUTHORITY)
+    ran = deploy.one(answers(BARE, before=json.dumps(UNHEALTHY | {"due": due})), **AUTHORITY)
     before = NAMES.index("Start certificate timer") + 1
     assert ran.names == [*NAMES[:before], "Request certificate", *NAMES[before:]]
     asked = [text for text in ran.texts() if f"{paths.COMMAND} certificate" in text]
@@ -302,7 +302,7 @@ def services(active: str = SERVICES[1], enabled: str = SERVICES[2]) -> list[str]
         ("release", ["", ""], [DOING[2]]),
         ("release", [VERSION, "0" * 64, ""], [DOING[2]]),
         ("release", [VERSION, "as it is", f"{paths.CODE}/.{VERSION}.new"], [DOING[2]]),
-        ("before", json.dumps(WELL | {"pending": ["create the account jo"]}), [DOING[3]]),
+        ("before", json.dumps(HEALTHY | {"pending": ["create the account jo"]}), [DOING[3]]),
         ("services", services(active="active inactive active active"), ["Start nginx"]),
         ("services", services(enabled="enabled disabled enabled enabled"), ["Start nginx"]),
         ("services", services(enabled="enabled enabled disabled enabled"), ["Start certificate timer"]),
@@ -442,7 +442,7 @@ def test_a_failure_stops_the_host_there(deploy: Deploy, broken: str, last: int) 
 
 def test_a_host_that_does_not_answer_well_is_red(deploy: Deploy) -> None:
     """The last operation fails, with the findings of the check."""
-    answered = answers(BARE, after=json.dumps(UNWELL))
+    answered = answers(BARE, after=json.dumps(UNHEALTHY))
     ran = deploy.one({re.compile(rf"^{paths.COMMAND} check \|\|"): {"success": False}} | answered)
     assert ran.failed
     assert ran.texts()[-1].startswith(f"{paths.COMMAND} check || ")
@@ -450,7 +450,7 @@ def test_a_host_that_does_not_answer_well_is_red(deploy: Deploy) -> None:
 
 def test_a_settled_host_that_does_not_answer_well_is_red(deploy: Deploy) -> None:
     """Although nothing differs from what is declared."""
-    ill = json.dumps(WELL | {"healthy": False})
+    ill = json.dumps(HEALTHY | {"healthy": False})
     good = settled(deploy.archive) | {"check --json --wait 0": ill, "check --json --wait 15": ill}
     ran = deploy.one({re.compile(rf"^{paths.COMMAND} check \|\|"): {"success": False}} | good)
     assert ran.failed

@@ -14,7 +14,7 @@ import pytest
 
 from baikalctl import paths
 from baikalctl.baikal import release
-from tests.unit.fake import BARE, answers, settled, together
+from tests.unit.fake import BARE, answers, settled, with_combined_answer
 from tests.unit.samples import HOME, PASSWORD, release_zip
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class Other:
         (folder / "baikal-deploy").symlink_to(HOME)
         archive = release_zip(folder / "baikal.zip")
         self.release = {"baikal_archive": str(archive), "baikal_sha256": release.digest(archive)}
-        self.settled = together(settled(archive))
+        self.settled = with_combined_answer(settled(archive))
 
     def run(
         self, calendars: dict[str, Any], *deploys: str, others: dict[str, dict[str, Any]] | None = None
@@ -68,7 +68,7 @@ def other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Other:
 
 def test_example_deploys_baikal_to_its_group_alone(other: Other) -> None:
     """The other hosts get the other application; data of that is no fault."""
-    done = other.run({"fake_responses": together(answers(BARE))})
+    done = other.run({"fake_responses": with_combined_answer(answers(BARE))})
     assert done.returncode == 0, done.stderr
     operations = {each["name"] for each in json.loads(done.stdout)["plan"]}
     assert any(name.endswith("Install Baïkal") for name in operations), operations
@@ -87,7 +87,7 @@ def test_unchanged_host_of_another_deploy_makes_no_change(other: Other) -> None:
 
 def test_wrong_setting_in_the_data_baikal_stops_the_run(other: Other) -> None:
     """Before anything is changed, on any host."""
-    done = other.run({"fake_responses": together(answers(BARE)), "baikal": {"hostnam": "cal.example.org"}})
+    done = other.run({"fake_responses": with_combined_answer(answers(BARE)), "baikal": {"hostnam": "cal.example.org"}})
     assert done.returncode != 0
     assert "nothing was changed on any host" in done.stderr
     assert "hostnam: " in done.stderr
@@ -96,7 +96,7 @@ def test_wrong_setting_in_the_data_baikal_stops_the_run(other: Other) -> None:
 
 def test_data_baikal_that_is_no_dictionary_is_one_line(other: Other) -> None:
     """With the form that it has."""
-    done = other.run({"fake_responses": together(answers(BARE)), "baikal": "cal.example.org"})
+    done = other.run({"fake_responses": with_combined_answer(answers(BARE)), "baikal": "cal.example.org"})
     assert 'baikal: is not a dictionary; write {"hostname": "cal.example.org"}' in done.stderr
     assert "Traceback" not in done.stderr
 
@@ -106,7 +106,7 @@ def test_host_without_the_data_that_others_have_is_refused(other: Other) -> None
     (other.folder / "all.py").write_text(
         "from pyinfra import local\nlocal.include('baikal-deploy/deploy.py')\n", encoding="utf-8"
     )
-    done = other.run({"fake_responses": together(answers(BARE))}, "all.py")
+    done = other.run({"fake_responses": with_combined_answer(answers(BARE))}, "all.py")
     assert done.returncode != 0
     assert "@fake/www.example.org has no data named baikal, but other hosts of this run have" in done.stderr
 
@@ -116,7 +116,7 @@ def test_overlay_next_to_the_inventory_is_used(other: Other) -> None:
     unknown = other.folder / "template_overlay/etc/nginx/baikal.conf"
     unknown.parent.mkdir(parents=True)
     unknown.touch()
-    done = other.run({"fake_responses": together(answers(BARE))})
+    done = other.run({"fake_responses": with_combined_answer(answers(BARE))})
     assert done.returncode != 0
     assert "template_overlay/etc/nginx/baikal.conf: replaces no template; move it to" in done.stderr
 
@@ -124,8 +124,8 @@ def test_overlay_next_to_the_inventory_is_used(other: Other) -> None:
 def test_batches_stop_after_one_that_failed(other: Other) -> None:
     """Hosts of the other application are in no batch, and don't count."""
     batches = {"baikal": {"hostname": "cal.example.org", "batches": [1]} | other.release}
-    failing = {f"{paths.COMMAND} apply": {"success": False}} | together(answers(BARE))
-    second = {"second": batches | {"fake_responses": together(answers(BARE))}}
+    failing = {f"{paths.COMMAND} apply": {"success": False}} | with_combined_answer(answers(BARE))
+    second = {"second": batches | {"fake_responses": with_combined_answer(answers(BARE))}}
     done = other.run(batches | {"fake_responses": failing}, others=second)
     assert done.returncode != 0
     stopped = "the run stops, because @fake/cal failed; the following batches (1 host) are unchanged"

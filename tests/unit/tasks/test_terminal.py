@@ -14,7 +14,7 @@ import pytest
 
 from tasks.fleet.summary import _reason
 from tasks.terminal import shown
-from tests.unit.fake import BOOTED, ROOT, WELL, Deploy, answers, settled
+from tests.unit.fake import BOOTED, HEALTHY, ROOT, Deploy, answers, settled
 from tests.unit.samples import HOME, PASSWORD, release_zip
 
 EVIL = "a\x1b[2Jb\x1b]52;c;cm0gLXJmIH4=\x07c\u202e"
@@ -61,7 +61,7 @@ def test_findings_of_a_host_are_escaped(tmp_path: Path, caplog: pytest.LogCaptur
     """A warning is one line, with any text of a host."""
     archive = release_zip(tmp_path / "baikal.zip")
     finding = {"subject": "mail", "status": "warning", "message": EVIL, "remedy": "x\n[other] all is well"}
-    warned = json.dumps(WELL | {"findings": [finding]})
+    warned = json.dumps(HEALTHY | {"findings": [finding]})
     with caplog.at_level(logging.WARNING, "pyinfra"):
         Deploy(archive).one(settled(archive) | {"check --json --wait 0": warned})
     (line,) = (record.getMessage() for record in caplog.records if record.levelno == logging.WARNING)
