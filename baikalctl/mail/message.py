@@ -4,8 +4,8 @@ Baïkal's messages (Sabre\\CalDAV\\Schedule\\IMipPlugin) have raw UTF-8 in their
 Message-ID, and only a calendar as the body. Clients choose the names and addresses in them. So no header is copied: each
 is parsed and written again.
 
-The headers are folded here and not by ``email.policy.SMTP``: in Python 3.11, that policy decodes names such as
-``=?utf-8?q?Bob=0ABcc:_eve?=`` and writes the line break into the header (CVE-2024-6923).
+The headers are not folded by ``email.policy.SMTP``: it decodes names such as ``=?utf-8?q?Bob=0ABcc:_eve?=``. Python
+3.11.7 then writes the line break into the header (CVE-2024-6923); corrected versions raise an error.
 """
 
 from __future__ import annotations

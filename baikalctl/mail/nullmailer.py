@@ -21,6 +21,7 @@ from baikalctl.host.privileges import data_owner, privileged
 from baikalctl.host.runtime import in_container
 from baikalctl.host.safe_copy import change_owner, has_owner, open_untrusted
 from baikalctl.mail.queue_protocol import Waiting, stop
+from baikalctl.output import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -148,7 +149,9 @@ def prepare(mode: str, say: Callable[[str], None]) -> None:
     if mode == "off":
         left = [path for part in ("queue", "failed") for path in (spool / part).glob("*")]
         if left:
-            say(f"mail is off, and {len(left)} messages stay in the volume: with a relay, they are sent")
+            say(
+                f"mail is off; {counted(len(left), 'message is', 'messages are')} kept in the volume until there is a relay"
+            )
         return
     if privileged():  # files of another account, for example after the container ran as an ordinary user
         account = data_owner()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from baikalctl.host.boundary import confined
 from baikalctl.mail import sendmail
+from baikalctl.output import counted
 
 if TYPE_CHECKING:
     from baikalctl.desired.state import DesiredState
@@ -38,7 +39,7 @@ def of(declared: DesiredState) -> Queue:
 
 def message_count(messages: list[tuple[Path, str, float]] | list[Waiting]) -> str:
     """Return the number of ``messages``, with noun and verb."""
-    return f"{len(messages)} message is" if len(messages) == 1 else f"{len(messages)} messages are"
+    return counted(len(messages), "message is", "messages are")
 
 
 def age(since: float) -> str:

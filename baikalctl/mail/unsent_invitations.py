@@ -17,6 +17,7 @@ from baikalctl.database import interface
 from baikalctl.host.boundary import confined
 from baikalctl.host.finding import WARNING, Finding
 from baikalctl.mail.content_lines import read_lines
+from baikalctl.output import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -71,7 +72,7 @@ def _findings(addresses: dict[str, str], unsent: dict[str, Counter[str]]) -> Ite
         yield Finding(SUBJECT, WARNING, message, "set their email in lower case (docs/users.md)")
     for position, (name, organisers) in enumerate(unsent.items()):
         if position == NAMED:
-            rest = f"nothing was sent for events of {len(unsent) - NAMED} more accounts, for the same reason"
+            rest = f"nothing was sent for events of {counted(len(unsent) - NAMED, 'more account')}, for the same reason"
             yield Finding(SUBJECT, WARNING, rest, "fix these first")
             return
         yield _finding(name, addresses[name], organisers)
@@ -79,8 +80,7 @@ def _findings(addresses: dict[str, str], unsent: dict[str, Counter[str]]) -> Ite
 
 def _finding(name: str, address: str, organisers: Counter[str]) -> Finding:
     """Return the finding for the events in one account's calendars."""
-    count = organisers.total()
-    events = f"{count} event{'s' if count > 1 else ''} with guests"
+    events = f"{counted(organisers.total(), 'event')} with guests"
     others = some([organiser for organiser, _ in organisers.most_common()])
     message = (
         f"nothing was sent for {events} of the last {DAYS} days in the calendars of {name}: "

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from baikalctl import paths
 from baikalctl.errors import NOT_YET, HostError
 from baikalctl.host.lock import hold_lock
-from baikalctl.output import utc
+from baikalctl.output import counted, utc
 from baikalctl.tls import certbot, selection
 from baikalctl.tls.attempts import HOUR_S, UNDER_WAY, Attempts, allowed_at, last_attempts, remember
 from baikalctl.tls.nginx_reload import reload_if_changed
@@ -90,7 +90,7 @@ def due(declared: DesiredState, asking: Acme) -> str:
     fault = pair.fault()
     if fault and time.time() >= pair.begins:
         return fault
-    return f"it has {pair.days_left} days left" if time.time() >= renewal_time(pair) else ""
+    return f"it has {counted(pair.days_left, 'day')} left" if time.time() >= renewal_time(pair) else ""
 
 
 def renewal_time(pair: Pair) -> float:

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from baikalctl import paths
 from baikalctl.errors import HostError
 from baikalctl.host.atomic_write import write
+from baikalctl.output import counted
 from baikalctl.tls import certificate
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ def _best(declared: DesiredState) -> tuple[Pair | None, str]:
 
 def _weakness(pair: Pair) -> str:
     """Return why a self-signed pair must be replaced, or an empty text."""
-    short = f"{pair.path} has {pair.days_left} days left" if pair.days_left < certificate.RENEW_DAYS else ""
+    short = f"{pair.path} has {counted(pair.days_left, 'day')} left" if pair.days_left < certificate.RENEW_DAYS else ""
     return pair.fault() or short
 
 

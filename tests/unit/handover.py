@@ -1,4 +1,4 @@
-"""What PHP hands over for Baïkal's invitations, byte for byte as its ``mail()`` writes it, and what becomes of it."""
+"""Baïkal's invitations, byte for byte as PHP's ``mail()`` writes them, and the messages that are sent instead."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TIMES = ("DTSTART;TZID=Europe/Berlin:20261124T100000", "DTEND;TZID=Europe/Berlin
 def calendar(
     *lines: str, method: str = "REQUEST", component: str = "VEVENT", people: Sequence[str] = (ORGANISER, BOB)
 ) -> bytes:
-    """Return a scheduling message as sabre/vobject writes it, with ``lines`` in its one component."""
+    """Return a scheduling message in the form of sabre/vobject, with ``lines`` in its only component."""
     whole = [
         "BEGIN:VCALENDAR",
         "VERSION:2.0",
@@ -41,7 +41,7 @@ def calendar(
     return "\r\n".join(whole).encode()
 
 
-def handover(  # noqa: PLR0913 - as many as the plugin gives
+def handover(  # noqa: PLR0913 - the arguments of the plugin
     body: bytes,
     *,
     to: str = "Bob <bob@example.net>",
@@ -50,7 +50,7 @@ def handover(  # noqa: PLR0913 - as many as the plugin gives
     name: str = "Jo",
     method: str = "REQUEST",
 ) -> bytes:
-    """Return what the plugin's call of ``mail()`` becomes on the standard input of PHP's ``sendmail_path``."""
+    """Return what PHP writes to the standard input of ``sendmail_path`` when the plugin calls ``mail()``."""
     head = (
         f"To: {to}\r\nSubject: {subject}\r\nReply-To: {sender}\r\nFrom: {name} <{SENDER}>\r\n"
         f"MIME-Version: 1.0\r\nContent-Type: text/calendar; charset=UTF-8; method={method}\r\n\r\n"
@@ -59,15 +59,15 @@ def handover(  # noqa: PLR0913 - as many as the plugin gives
 
 
 def parsed(content: bytes) -> EmailMessage:
-    """Return the message as a mail program understands it."""
+    """Return the message as a mail program parses it."""
     return email.message_from_bytes(content, policy=email.policy.default)
 
 
-def sent(given: bytes) -> tuple[Outgoing, EmailMessage]:
-    """Return what goes to the queue, and how a mail program understands that; every rule of form holds for it."""
-    made = compose(given, SENDER)
-    assert made.content.isascii(), "some server on the way may know nothing else"
-    assert b"\r" not in made.content, "queues on Unix have bare line feeds"
+def sent(value: bytes) -> tuple[Outgoing, EmailMessage]:
+    """Return the message for the queue, and as a mail program parses it; check that it has a valid form."""
+    made = compose(value, SENDER)
+    assert made.content.isascii(), "some mail servers accept only ASCII"
+    assert b"\r" not in made.content, "queues on Unix need bare line feeds"
     assert max(map(len, made.content.splitlines())) <= 998
     head = made.content.partition(b"\n\n")[0]
     assert all(line.strip() for line in head.split(b"\n"))
@@ -85,18 +85,18 @@ def sent(given: bytes) -> tuple[Outgoing, EmailMessage]:
 
 def mailbox(message: EmailMessage, header: str) -> Address:
     """Return the only mailbox of a header."""
-    (found,) = message[header].addresses
-    return cast("Address", found)
+    (address,) = message[header].addresses
+    return cast("Address", address)
 
 
 def part(message: EmailMessage, kind: str) -> bytes:
     """Return the content of the only part of a ``kind``, decoded."""
-    (found,) = [each for each in message.walk() if each.get_content_type() == kind]
-    content = found.get_payload(decode=True)
+    (message_part,) = [each for each in message.walk() if each.get_content_type() == kind]
+    content = message_part.get_payload(decode=True)
     assert isinstance(content, bytes)
     return content
 
 
 def words(message: EmailMessage) -> str:
-    """Return what somebody reads whose program knows nothing of calendars."""
+    """Return the text for programs without calendars."""
     return part(message, "text/plain").decode()

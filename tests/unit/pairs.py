@@ -1,4 +1,4 @@
-"""Certificates and keys of every kind, and the files in which people, authorities and we put them."""
+"""Certificates and keys of all kinds, and their files: the operator's, the authority's and the served one."""
 
 from __future__ import annotations
 
@@ -62,27 +62,27 @@ def issue(  # noqa: PLR0913 - what certificates differ in
     if usage:
         built = built.add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
     if ocsp:
-        place = x509.UniformResourceIdentifier(ocsp)
-        answers = x509.AccessDescription(AuthorityInformationAccessOID.OCSP, place)
+        address = x509.UniformResourceIdentifier(ocsp)
+        answers = x509.AccessDescription(AuthorityInformationAccessOID.OCSP, address)
         built = built.add_extension(x509.AuthorityInformationAccess([answers]), critical=False)
     return built.sign(signer[1] if signer else key, hashes.SHA256())
 
 
 def pem(*certificates: x509.Certificate) -> bytes:
-    """Return a chain as it stands in a file."""
+    """Return a chain in the form of a file."""
     return b"".join(each.public_bytes(PEM) for each in certificates)
 
 
 def secret(key: Key) -> bytes:
-    """Return a key as it stands in a file."""
+    """Return a key in the form of a file."""
     return key.private_bytes(PEM, serialization.PrivateFormat.PKCS8, PLAIN)
 
 
 ROOT = issue(key=ROOT_KEY, subject="a root", ca=True, days=3650)
 CA = issue(key=CA_KEY, subject="an authority", ca=True, days=1000, signer=(ROOT, ROOT_KEY))
-"""What signs for the root, and has to stand in the chain."""
+"""The intermediate, which the chain must contain."""
 OLD_CA = issue(key=CA_KEY, subject="an authority", ca=True, starts=-900, days=-1, signer=(ROOT, ROOT_KEY))
-"""The same, of which the time is over."""
+"""The same intermediate, expired."""
 GOOD, GOOD_KEY = pem(issue(DNS)), secret(KEY)
 
 
@@ -93,37 +93,37 @@ def signed(
     return issue(*(names or (DNS,)), days=days, starts=starts, key=key, signer=(CA, CA_KEY), ocsp=ocsp)
 
 
-def brought(folder: Path, chain: bytes, key: bytes = GOOD_KEY, **changed: object) -> DesiredState:
-    """Return what is declared of a host with files of somebody's own, which are written to ``folder``."""
+def operator_files(folder: Path, chain: bytes, key: bytes = GOOD_KEY, **changed: object) -> DesiredState:
+    """Write the operator's files to ``folder``; return the state of a host that uses them."""
     (folder / "cal.pem").write_bytes(chain)
     (folder / "cal.key").write_bytes(key)
     files = {"tls": "files", "tls_certificate": str(folder / "cal.pem"), "tls_key": str(folder / "cal.key")}
     return declared(**files | changed)
 
 
-def put(place: Path, chain: bytes, key: bytes = GOOD_KEY, *, first: str = "") -> Path:
-    """Have a whole pair in one file, with a line ``first`` above it; return the file."""
-    write(place, first + (chain + key).decode())
-    return place
+def put(path: Path, chain: bytes, key: bytes = GOOD_KEY, *, first: str = "") -> Path:
+    """Write a pair to one file, below the line ``first``; return its path."""
+    write(path, first + (chain + key).decode())
+    return path
 
 
 def trust(monkeypatch: pytest.MonkeyPatch, folder: Path, *roots: x509.Certificate) -> None:
-    """Have these be all that the host believes, as its system keeps them: in a directory, found by their subjects."""
-    store = folder / "believed"
+    """Let the host trust these roots alone. A store is a directory with links named by the hashes of the subjects."""
+    store = folder / "trusted"
     store.mkdir(exist_ok=True)
     for number, root in enumerate(roots):
-        place = store / f"{number}.pem"
-        place.write_bytes(pem(root))
-        subject = openssl.openssl("x509", "-in", str(place), "-noout", "-hash").strip()
-        (store / f"{subject}.0").symlink_to(place.name)
+        path = store / f"{number}.pem"
+        path.write_bytes(pem(root))
+        subject = openssl.openssl("x509", "-in", str(path), "-noout", "-hash").strip()
+        (store / f"{subject}.0").symlink_to(path.name)
     defaults = ssl.get_default_verify_paths()._replace(openssl_capath=str(store))
     monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: defaults)
 
 
 def take(it: DesiredState) -> list[str]:
-    """Have the best pair serve, and return what was said."""
-    said = []
+    """Execute all steps to serve the best pair; return their descriptions."""
+    sentences = []
     for sentence, act in selection.steps(it):
-        said.append(sentence)
+        sentences.append(sentence)
         act()
-    return said
+    return sentences

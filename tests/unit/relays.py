@@ -1,4 +1,4 @@
-"""A small SMTP server that answers as it is told, and keeps what it hears."""
+"""A small SMTP server with configurable answers, which records the commands of its clients."""
 
 from __future__ import annotations
 
@@ -24,32 +24,32 @@ if TYPE_CHECKING:
 LOGIN, PASSWORD = "baikal@example.org", "a relay's own secret"
 HERE = x509.DNSName("localhost")
 GOOD = pem(signed(HERE), CA)
-"""The chain of a relay of this name."""
+"""The chain of a relay with this name."""
 UNSIGNED = pem(issue(HERE))
 
 
 @dataclasses.dataclass(kw_only=True)
 class Answers:
-    """What the server says; nothing at all to a connection without ``greeting``, and goodbye after an empty one."""
+    """The server's answers. Without a ``greeting`` it never answers; with an empty one it closes the connection."""
 
     greeting: str | None = "220 relay ESMTP"
     starttls: bool = True
     encrypted: bool = False
-    """From the first byte on."""
+    """Whether TLS begins with the connection."""
     login: str = "235 come in"
     methods: str = "LOGIN PLAIN"
     noop: str = "250 fine"
     quit: str = "221 bye"
     clear: list[str] = dataclasses.field(default_factory=list)
-    """The verbs that it has heard in the clear."""
+    """The commands that it has received without TLS."""
     heard: list[str] = dataclasses.field(default_factory=list)
-    """The verbs that it has heard encrypted."""
+    """The commands that it has received with TLS."""
     names: list[str] = dataclasses.field(default_factory=list)
-    """Who has said hello."""
+    """The names in EHLO."""
     port: int = 0
 
     def answer(self, verb: str, words: list[str], *, secure: bool) -> str:
-        """Return what is said to one line."""
+        """Return the answer to one command."""
         if verb == "EHLO":
             features = ["STARTTLS"] * (self.starttls and not secure) + [f"AUTH {self.methods}"] * bool(self.methods)
             return "\r\n".join(f"250-{feature}" for feature in ["relay", *features]) + "\r\n250 8BITMIME"
@@ -60,12 +60,12 @@ class Answers:
 
 
 class Connection(socketserver.BaseRequestHandler):
-    """One client, who is answered line by line, and after STARTTLS anew."""
+    """One client's connection. After STARTTLS, the dialogue begins again."""
 
     server: Server
 
     def handle(self) -> None:
-        """Talk as long as the client does; whoever doesn't believe the certificate goes away."""
+        """Answer until the client ends the connection, for example because it doesn't trust the certificate."""
         answers = self.server.answers
         with contextlib.suppress(OSError):
             if answers.greeting is None:
@@ -91,19 +91,19 @@ class Connection(socketserver.BaseRequestHandler):
             if verb.upper() == "EHLO":
                 answers.names.append(words[0])
             elif verb.upper() == "STARTTLS":
-                connection.sendall(b"220 go on\r\n")
+                connection.sendall(b"220 ready\r\n")
                 self.talk(self.secured())
                 return
             connection.sendall((answers.answer(verb.upper(), words, secure=secure) + "\r\n").encode())
 
 
 class Server(socketserver.ThreadingTCPServer):
-    """What listens."""
+    """The listening server."""
 
     daemon_threads = True
 
     def __init__(self, answers: Answers, context: ssl.SSLContext) -> None:
-        """Listen anywhere."""
+        """Listen on any free port."""
         super().__init__(("127.0.0.1", 0), Connection)
         self.answers, self.context, self.done = answers, context, threading.Event()
         answers.port = self.server_address[1]
@@ -126,7 +126,7 @@ def relaying(folder: Path, answers: Answers, chain: bytes = GOOD) -> Iterator[An
 
 
 def relay(folder: Path, port: int, **changed: object) -> Relay:
-    """Return what is declared of the server above, whose root and password are written to ``folder``."""
+    """Return the settings for this server; write its root and password to ``folder``."""
     (folder / "root.pem").write_bytes(pem(ROOT))
     (folder / "password").write_text(f"{PASSWORD}\n", encoding="ascii")
     fields: dict[str, object] = {
@@ -143,5 +143,5 @@ def relay(folder: Path, port: int, **changed: object) -> Relay:
 def mailing(
     mode: str, through: Relay | None = None, *, sender: str = "noreply@example.org", selector: str = ""
 ) -> DesiredState:
-    """Return what is declared of a host that sends mail."""
+    """Return the state of a host that sends mail."""
     return dataclasses.replace(declared(), mail=Mail(mode=mode, sender=sender, relay=through, selector=selector))

@@ -1,4 +1,4 @@
-"""A web server that answers as a test says."""
+"""A web server with configurable answers."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 class Server:
-    """A web server that answers by path, and keeps what it was asked."""
+    """A web server that answers by path and records its requests."""
 
     def __init__(self) -> None:
-        """Answer as a good Baïkal does."""
+        """Answer like a healthy Baïkal."""
         self.statuses = {"/dav.php/": 401, "/admin/install/": 404}
         self.asked: list[tuple[str, str, str]] = []
         self.port = 0

@@ -1,4 +1,4 @@
-"""A queue of nullmailer 2.2's below a temporary directory, and what it says in its log."""
+"""A queue of nullmailer 2.2 below a temporary directory, and its log."""
 
 from __future__ import annotations
 
@@ -47,6 +47,6 @@ def put(part: str, name: str, *recipients: str, sender: str = SENDER, content: b
     return folder / name
 
 
-def said(log: str) -> None:
-    """Have the journal say this, and nothing else."""
+def write_log(log: str) -> None:
+    """Replace the journal by this text."""
     (nullmailer.SPOOL.parent / "journal").write_text(log, encoding="latin-1")

@@ -29,7 +29,7 @@ from baikalctl.mail import sendmail
 from tests.unit.archives import content
 from tests.unit.moving import needs_php
 from tests.unit.samples import HOME, RELAY, declared
-from tests.unit.spool import BOB, LOG, put, said
+from tests.unit.spool import BOB, LOG, put, write_log
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -152,7 +152,7 @@ def test_answer_of_a_relay(capsys: pytest.CaptureFixture[str]) -> None:
     """Nullmailer's log has it, and the queue has whatever recipients PHP gave."""
     declare(**RELAY)
     put("queue", BOB, f"bob{CLEAR}@example.net")
-    said(LOG.replace("451 4.3.0 later", f"451 {CLIPBOARD} later"))
+    write_log(LOG.replace("451 4.3.0 later", f"451 {CLIPBOARD} later"))
     (line,) = printed(capsys, "mail", "queue", status=0)
     assert r"to bob\u001b[2J@example.net: 451 \u001b]52;c;cm0gLXJmIH4=\u0007 later" in line
 

@@ -25,7 +25,6 @@ from tests.unit.pairs import (
     OLD_CA,
     OTHER_KEY,
     ROOT,
-    brought,
     issue,
     pem,
     put,
@@ -33,6 +32,9 @@ from tests.unit.pairs import (
     signed,
     take,
     trust,
+)
+from tests.unit.pairs import (
+    operator_files as brought,
 )
 from tests.unit.samples import LETSENCRYPT, declared
 from tests.unit.serving import serving

@@ -18,7 +18,7 @@ from baikalctl.host.finding import OK, WARNING, Finding
 from baikalctl.mail import nullmailer, sendmail
 from tests.unit.handover import SENDER, calendar, handover
 from tests.unit.samples import RELAY, declared
-from tests.unit.spool import ANN, BOB, put, said
+from tests.unit.spool import ANN, BOB, put, write_log
 
 pytestmark = pytest.mark.usefixtures("spool")
 
@@ -86,7 +86,7 @@ def test_mail_that_waits_for_hours_is_a_warning(minutes: int, age: str) -> None:
 def test_mail_that_was_refused_is_a_warning_with_the_relays_words() -> None:
     """And how to have it sent, or gone."""
     put("failed", BOB, "bob@example.net")
-    said(attempt(BOB, "Failed: 550 5.1.1 no such user"))
+    write_log(attempt(BOB, "Failed: 550 5.1.1 no such user"))
     (finding,) = found()
     assert finding.status == WARNING
     assert finding.message == "1 message is refused for good, the last to bob@example.net: 550 5.1.1 no such user"
@@ -117,7 +117,7 @@ def test_the_queue_is_a_line_for_each_message() -> None:
     """State, age, to whom, why, and which file."""
     put("queue", waits := now(3), "bob@example.net", "joe@example.net")
     put("failed", ANN, "ann@example.net")
-    said(attempt(ANN, "Failed: 550 5.1.1 no such user"))
+    write_log(attempt(ANN, "Failed: 550 5.1.1 no such user"))
     kept = sendmail.keep(GIVEN, "it rains")
     refused, waiting, third = mail.queue(OURS).splitlines()
     assert refused.startswith("refused ")
@@ -182,7 +182,7 @@ def test_only_what_was_refused_is_dropped(spool: Path) -> None:
     put("failed", ANN, "ann@example.net")
     put("failed", "1.5")
     put("queue", BOB, "bob@example.net")
-    said(attempt(ANN, "Failed: 550 5.1.1 no such user"))
+    write_log(attempt(ANN, "Failed: 550 5.1.1 no such user"))
     heard: list[str] = []
     assert mail.drop(OURS, heard.append) == 0
     assert heard == [

@@ -1,4 +1,4 @@
-"""The key that mail is signed with."""
+"""The key that signs mail."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def signed(host: Path, monkeypatch: pytest.MonkeyPatch, me: dict[str, str]) -> DesiredState:
-    """Return what a host is told whose mail is signed, by an account that this machine has."""
+    """Return the state of a host that signs its mail, with an account of this machine as the signer."""
     assert host.is_dir()
     monkeypatch.setattr(paths, "DKIM_USER", me["owner"])
     Path(paths.DKIM).mkdir(parents=True)
@@ -29,16 +29,16 @@ def signed(host: Path, monkeypatch: pytest.MonkeyPatch, me: dict[str, str]) -> D
 
 
 def take(declared: DesiredState) -> list[str]:
-    """Take all steps and return their sentences."""
-    said = []
+    """Execute all steps and return their descriptions."""
+    sentences = []
     for sentence, act in dkim_key.steps(declared):
-        said.append(sentence)
+        sentences.append(sentence)
         act()
-    return said
+    return sentences
 
 
-def test_the_key_is_made_once_and_is_the_signers_alone(signed: DesiredState) -> None:
-    """A second run finds it, and leaves it as the DNS has it."""
+def test_the_key_is_created_once_and_only_the_signer_can_read_it(signed: DesiredState) -> None:
+    """A second run keeps it, because DNS has its public half."""
     assert take(signed) == [f"create the key {signed.mail.key} to sign mail"]
     key = Path(signed.mail.key)
     made = key.read_bytes()
@@ -48,14 +48,16 @@ def test_the_key_is_made_once_and_is_the_signers_alone(signed: DesiredState) -> 
     assert [path.name for path in Path(paths.DKIM).iterdir()] == ["baikal.cal.example.org.pem"]
 
 
-def test_looking_makes_nothing(signed: DesiredState) -> None:
-    """A dry run tells what would be done."""
+def test_a_dry_run_creates_no_key(signed: DesiredState) -> None:
+    """It reports what would be done."""
     assert len(list(dkim_key.steps(signed))) == 1
     assert not Path(signed.mail.key).exists()
 
 
-def test_a_key_that_others_can_read_is_given_back(signed: DesiredState, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After a restore, say; the key itself stays."""
+def test_a_key_that_other_accounts_can_read_gets_its_owner_and_mode(
+    signed: DesiredState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For example after a restore. The key itself is kept."""
     monkeypatch.setattr(dkim_key, "privileged", lambda: True)
     take(signed)
     key = Path(signed.mail.key)
@@ -66,8 +68,8 @@ def test_a_key_that_others_can_read_is_given_back(signed: DesiredState, monkeypa
     assert key.read_bytes() == made
 
 
-def test_another_selector_has_a_key_of_its_own(signed: DesiredState) -> None:
-    """While the DNS is told of the new one, the old one still is what it was."""
+def test_another_selector_has_its_own_key(signed: DesiredState) -> None:
+    """The old key is kept while the new one is added to DNS."""
     take(signed)
     other = dataclasses.replace(signed, mail=dataclasses.replace(signed.mail, selector="next"))
     assert take(other) == [f"create the key {paths.DKIM}/next.cal.example.org.pem to sign mail"]
@@ -75,13 +77,13 @@ def test_another_selector_has_a_key_of_its_own(signed: DesiredState) -> None:
 
 
 def test_without_signing_there_is_no_step(host: Path) -> None:
-    """And no account is asked for."""
+    """No account is looked up either."""
     assert host.is_dir()
     assert take(desired_state(dataclasses.replace(settings(), mail="postfix", dkim_selector=""))) == []
     assert take(desired_state(settings())) == []
 
 
-def test_without_the_signers_package_it_is_said(signed: DesiredState, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_signer_is_an_error(signed: DesiredState, monkeypatch: pytest.MonkeyPatch) -> None:
     """The remedy is the deploy, which installs it."""
     monkeypatch.setattr(paths, "DKIM_USER", "nobody-has-this-name")
     with pytest.raises(HostError, match="the package opendkim is not installed; run the deploy"):

@@ -1,4 +1,4 @@
-"""The sender's domain in DNS: a zone that is right, and everything that may be wrong with it."""
+"""The DNS records of the sender's domain: a correct zone, and each possible error."""
 
 from __future__ import annotations
 
@@ -45,47 +45,47 @@ SIGNING = mailing("postfix", selector="baikal")
 PLAIN = mailing("postfix")
 
 
-def asked(records: Mapping[str, list[str]]) -> Lookup:
-    """Return how these records are looked up."""
+def lookup(records: Mapping[str, list[str]]) -> Lookup:
+    """Return a function that looks up these records."""
     return lambda name: records.get(name, [])
 
 
 def one(records: Mapping[str, list[str]], *, signing: bool = False) -> Finding:
     """Return the only finding."""
-    (finding,) = dns_records.findings(SIGNING if signing else PLAIN, asked(records))
+    (finding,) = dns_records.findings(SIGNING if signing else PLAIN, lookup(records))
     assert finding.subject == "mail"
     return finding
 
 
 @pytest.fixture
 def key(host: Path) -> Path:
-    """Have the key that mail is signed with; return its file."""
+    """Create the key that signs mail; return its path."""
     assert host.is_dir()
-    place = Path(paths.DKIM) / "baikal.example.org.pem"
-    place.parent.mkdir(parents=True)
-    place.write_bytes(secret(KEY))
-    return place
+    path = Path(paths.DKIM) / "baikal.example.org.pem"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(secret(KEY))
+    return path
 
 
 @pytest.mark.usefixtures("key")
-def test_a_domain_with_all_of_it_is_well() -> None:
-    """Other texts beside are nobody's business."""
+def test_a_domain_with_all_records_is_ok() -> None:
+    """Other TXT records are ignored."""
     assert one(RIGHT, signing=True) == Finding("mail", OK, "example.org has SPF, DKIM and DMARC in DNS")
     assert one(RIGHT) == Finding("mail", OK, "example.org has SPF and DMARC in DNS")
 
 
 @pytest.mark.usefixtures("key")
-def test_what_is_missing_is_told_with_the_line_to_put_there() -> None:
-    """All of it at once."""
-    found = dns_records.findings(SIGNING, asked({}))
-    assert [(finding.status, finding.remedy) for finding in found] == [
+def test_missing_records_are_reported_with_the_line_to_add() -> None:
+    """All at once."""
+    findings = dns_records.findings(SIGNING, lookup({}))
+    assert [(finding.status, finding.remedy) for finding in findings] == [
         (WARNING, f"add to DNS: {line}") for line in (SPF_LINE, DKIM_LINE, DMARC_LINE)
     ]
 
 
 @pytest.mark.usefixtures("key")
-def test_the_lines_can_be_had_beforehand(tmp_path: Path) -> None:
-    """For whoever keeps the zone; with a relay, its provider says who sends, and signs."""
+def test_lines_returns_the_records_that_are_needed(tmp_path: Path) -> None:
+    """For the administrator of the zone. With a relay, its provider has the SPF terms and signs the mail."""
     assert dns_records.lines(SIGNING) == [SPF_LINE, DKIM_LINE, DMARC_LINE]
     assert dns_records.lines(PLAIN) == [SPF_LINE, DMARC_LINE]
     through = mailing("relay", relay(tmp_path, 587))
@@ -94,7 +94,7 @@ def test_the_lines_can_be_had_beforehand(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("key")
-def test_the_lines_are_what_the_doctor_wants() -> None:
+def test_the_check_accepts_the_lines() -> None:
     """Put there, they are found right."""
     records = {}
     for line in dns_records.lines(SIGNING):
@@ -104,9 +104,9 @@ def test_the_lines_are_what_the_doctor_wants() -> None:
     assert one(records, signing=True).status == OK
 
 
-def test_with_a_relay_its_provider_says_who_sends(tmp_path: Path) -> None:
-    """We can't know it."""
-    (spf, _) = dns_records.findings(mailing("relay", relay(tmp_path, 587)), asked({}))
+def test_with_a_relay_the_spf_terms_are_its_providers(tmp_path: Path) -> None:
+    """Baikalctl can't know them."""
+    (spf, _) = dns_records.findings(mailing("relay", relay(tmp_path, 587)), lookup({}))
     expected = 'add to DNS, with the terms of the relay\'s provider: example.org. TXT "v=spf1 include:… -all"'
     assert spf.remedy == expected
 
@@ -121,8 +121,8 @@ def test_with_a_relay_its_provider_says_who_sends(tmp_path: Path) -> None:
     ],
     ids=["another version", "two", "unknown", "incomplete"],
 )
-def test_an_spf_record_that_is_wrong_is_told(spf: list[str], message: str) -> None:
-    """Whoever reads it takes it for an error of the domain."""
+def test_a_wrong_spf_record_is_reported(spf: list[str], message: str) -> None:
+    """Receivers treat it as an error of the domain."""
     finding = one(RIGHT | {SPF: spf})
     assert finding.status == WARNING
     assert finding.message.endswith(message)
@@ -137,8 +137,8 @@ def test_an_spf_record_that_is_wrong_is_told(spf: list[str], message: str) -> No
         "v=spf1 ip4:192.0.2.0/24 exp=why.example.org unknown-modifier=x -all",
     ],
 )
-def test_every_right_spf_record_is_taken(spf: str) -> None:
-    """RFC 7208 has more than one needs."""
+def test_every_valid_spf_record_is_accepted(spf: str) -> None:
+    """With all mechanisms and modifiers of RFC 7208."""
     assert one(RIGHT | {SPF: [spf]}).status == OK
 
 
@@ -155,28 +155,28 @@ def test_every_right_spf_record_is_taken(spf: str) -> None:
     ],
     ids=["another", "revoked", "no record", "another kind", "two", "none"],
 )
-def test_a_dkim_record_that_is_wrong_is_told(dkim: list[str], message: str) -> None:
-    """With what has to stand there."""
+def test_a_wrong_dkim_record_is_reported(dkim: list[str], message: str) -> None:
+    """With the right record."""
     finding = one(RIGHT | {DKIM: dkim}, signing=True)
     assert finding == Finding("mail", WARNING, f"{DKIM} {message}", f"add to DNS: {DKIM_LINE}")
 
 
 @pytest.mark.usefixtures("key")
 @pytest.mark.parametrize("text", [f"p={PUBLIC}", f"v=DKIM1;p={PUBLIC[:40]} {PUBLIC[40:]} ; t=y"])
-def test_a_dkim_record_may_be_written_otherwise(text: str) -> None:
+def test_a_dkim_record_may_omit_defaults_and_contain_spaces(text: str) -> None:
     """Tags have defaults, and spaces don't count."""
     assert one(RIGHT | {DKIM: [text]}, signing=True).status == OK
 
 
-def test_a_key_that_is_not_there_or_damaged_is_the_deploys_business(host: Path) -> None:
+def test_a_missing_or_damaged_key_has_the_deploy_as_its_remedy(host: Path) -> None:
     """Nothing can be signed."""
-    place = Path(paths.DKIM) / "baikal.example.org.pem"
-    message = f"mail can't be signed: {place} is missing"
+    path = Path(paths.DKIM) / "baikal.example.org.pem"
+    message = f"mail can't be signed: {path} is missing"
     assert one(RIGHT, signing=True) == Finding("mail", FAILED, message, "run the deploy")
     with pytest.raises(HostError, match="is missing"):
         dns_records.lines(SIGNING)
-    place.parent.mkdir(parents=True)
-    place.write_text("no key", encoding="ascii")
+    path.parent.mkdir(parents=True)
+    path.write_text("no key", encoding="ascii")
     assert one(RIGHT, signing=True).message.startswith("mail can't be signed: openssl rsa failed: ")
     assert host.is_dir()
 
@@ -191,40 +191,40 @@ def test_a_key_that_is_not_there_or_damaged_is_the_deploys_business(host: Path) 
     ],
     ids=["no policy", "unknown policy", "two", "another version"],
 )
-def test_a_dmarc_record_that_is_wrong_is_told(dmarc: list[str], message: str) -> None:
+def test_a_wrong_dmarc_record_is_reported(dmarc: list[str], message: str) -> None:
     """As if it weren't there."""
     finding = one(RIGHT | {DMARC: dmarc})
     assert (finding.status, finding.message) == (WARNING, message)
     assert finding.remedy
 
 
-def test_a_dmarc_record_above_is_for_all_below() -> None:
-    """Down to a domain of two labels; the first one counts."""
+def test_a_dmarc_record_of_a_parent_applies() -> None:
+    """Down to a domain of two labels. The first record counts."""
     it = mailing("postfix", sender="noreply@Cal.Office.Example.org")
     records = {"cal.office.example.org": ["v=spf1 -all"], DMARC: ["v=DMARC1;p=reject"]}
-    (finding,) = dns_records.findings(it, asked(records))
+    (finding,) = dns_records.findings(it, lookup(records))
     assert finding.status == OK
     records["_dmarc.office.example.org"] = ["v=DMARC1"]
-    (finding,) = dns_records.findings(it, asked(records))
+    (finding,) = dns_records.findings(it, lookup(records))
     assert finding.message.startswith("_dmarc.office.example.org has no policy")
     (finding,) = dns_records.findings(
-        it, asked({"cal.office.example.org": ["v=spf1 -all"], "_dmarc.org": ["v=DMARC1"]})
+        it, lookup({"cal.office.example.org": ["v=spf1 -all"], "_dmarc.org": ["v=DMARC1"]})
     )
     assert finding.message.startswith("cal.office.example.org has no DMARC record")
 
 
 @pytest.mark.parametrize("sender", ["noreply@cal.lan", "noreply@calendars.internal"])
-def test_a_private_domain_is_nobodys_to_ask(sender: str) -> None:
-    """Nobody outside takes mail from it."""
+def test_a_private_domain_is_not_checked(sender: str) -> None:
+    """Other servers accept no mail from it."""
 
-    def look(name: str) -> list[str]:
+    def fail(name: str) -> list[str]:
         raise AssertionError(name)
 
-    assert dns_records.findings(mailing("postfix", sender=sender), look) == []
-    assert dns_records.findings(mailing("off"), look) == []
+    assert dns_records.findings(mailing("postfix", sender=sender), fail) == []
+    assert dns_records.findings(mailing("off"), fail) == []
 
 
-def test_without_the_package_there_is_one_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_gives_one_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything else works without it."""
     true_import = builtins.__import__
 
@@ -242,7 +242,7 @@ def test_without_the_package_there_is_one_warning(monkeypatch: pytest.MonkeyPatc
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, list[list[str]] | None]]:
-    """Have a DNS server that this host asks; return its zone: the strings of each text, or None to say nothing."""
+    """Start a DNS server for this host; return its zone: the strings of each text, or None for no answer."""
     records: dict[str, list[list[str]] | None] = {}
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as bound:
         bound.bind(("127.0.0.1", 0))
@@ -273,8 +273,8 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, list[list[str]
         thread.join()
 
 
-def test_dns_is_asked_as_this_host_asks_it(server: dict[str, list[list[str]] | None]) -> None:
-    """The strings of a text are one; a name with other records has none, as one that isn't there."""
+def test_records_are_read_from_the_hosts_resolver(server: dict[str, list[list[str]] | None]) -> None:
+    """The strings of a text are joined. A name with other records has no text, like an unknown name."""
     server |= {SPF: [["v=spf1 a:cal.exam", "ple.org -all"]], DMARC: [["v=DMARC1; p=none"]], DKIM: []}
     assert dns_records.texts(SPF) == ["v=spf1 a:cal.example.org -all"]
     assert dns_records.texts(DKIM) == []
@@ -282,10 +282,10 @@ def test_dns_is_asked_as_this_host_asks_it(server: dict[str, list[list[str]] | N
     assert [finding.status for finding in dns_records.findings(PLAIN)] == [OK]
 
 
-def test_dns_that_says_nothing_is_left_after_a_while(
+def test_a_resolver_that_does_not_answer_gives_one_warning(
     server: dict[str, list[list[str]] | None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Once, and not for each record."""
+    """Not one per record."""
     monkeypatch.setattr(dns_records, "LIFETIME_S", 0.1)
     server |= {SPF: None, DMARC: None}
     (finding,) = dns_records.findings(PLAIN)

@@ -1,4 +1,4 @@
-"""nullmailer's queue, as version 2.2 keeps it and as its log tells of it."""
+"""nullmailer's queue and log, in the format of version 2.2."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 from baikalctl import paths
 from baikalctl.mail import nullmailer
-from tests.unit.spool import ANN, BOB, LOG, SENDER, put, said
+from tests.unit.spool import ANN, BOB, LOG, SENDER, put, write_log
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.usefixtures("spool")
 
 
-def test_what_waits_is_told_with_whom_it_is_to_and_the_last_reason() -> None:
-    """The oldest first, wherever it is."""
+def test_waiting_messages_are_listed_with_recipients_and_last_reason() -> None:
+    """The oldest first, from both folders."""
     put("queue", BOB, "bob@example.net")
     put("failed", ANN, "ann@example.net", "joe@example.net")
-    said(LOG)
+    write_log(LOG)
     ann, bob = nullmailer.waiting()
     assert (bob.identifier, bob.sender, bob.recipients) == (BOB, SENDER, ("bob@example.net",))
     assert (bob.since, bob.reason, bob.failed) == (1700000058.0, "451 4.3.0 later", False)
@@ -33,49 +33,49 @@ def test_what_waits_is_told_with_whom_it_is_to_and_the_last_reason() -> None:
     assert ann.reason == "550 5.1.1 no such user"
 
 
-def test_what_was_not_tried_yet_has_no_reason() -> None:
-    """Nothing is said of it, or of anything."""
+def test_a_message_without_an_attempt_has_no_reason() -> None:
+    """With and without a log."""
     put("queue", "1700000099.700", "bob@example.net")
     assert [each.reason for each in nullmailer.waiting()] == [""]
-    said(LOG)
+    write_log(LOG)
     assert [each.reason for each in nullmailer.waiting()] == [""]
 
 
-def test_the_last_attempt_counts() -> None:
-    """What it ended with, in the relay's words."""
-    said(LOG)
+def test_the_last_attempt_of_each_message_counts() -> None:
+    """With the relay's answer."""
+    write_log(LOG)
     assert nullmailer._outcomes(nullmailer._log()) == {
         BOB: (False, "451 4.3.0 later", "<bob@example.net>"),
         ANN: (False, "550 5.1.1 no such user", "<ann@example.net>"),
         "1700000070.801": (False, "the relay took longer than two minutes", "<bob@example.net>"),
         "1700000071.802": (True, "250 2.0.0 Ok: queued as 4X", "<bob@example.net>"),
     }
-    said(f"{LOG}Starting delivery: host: smtp protocol: smtp file: {BOB}\nsmtp: Succeeded: 250 2.0.0 Ok\n")
+    write_log(f"{LOG}Starting delivery: host: smtp protocol: smtp file: {BOB}\nsmtp: Succeeded: 250 2.0.0 Ok\n")
     assert nullmailer._outcomes(nullmailer._log())[BOB][:2] == (True, "250 2.0.0 Ok")
 
 
-def test_what_nobody_began_ends_nothing() -> None:
-    """A log that was cut begins anywhere."""
-    said(
+def test_an_outcome_without_its_beginning_is_ignored() -> None:
+    """A log may have been cut."""
+    write_log(
         "smtp: Failed: 451 later\nSending timed out, killing protocol\n\xff\nStarting delivery: host: a protocol: smtp\n"
     )
     assert nullmailer._outcomes(nullmailer._log()) == {}
 
 
 def test_older_pieces_of_a_containers_log_are_read_first(container: Path) -> None:
-    """s6-log begins a new one when one is full; the attempt may stand in one and its outcome in the other."""
+    """s6-log starts a new file when one is full. An attempt may be in one file and its outcome in the next."""
     (container / "@400000006a").write_text(f"Starting delivery: host: a protocol: smtp file: {BOB}\n", encoding="ascii")
     (container / "current").write_text("smtp: Failed: 451 4.3.0 later\n", encoding="ascii")
     assert nullmailer._outcomes(nullmailer._log()) == {BOB: (False, "451 4.3.0 later", "")}
 
 
-def test_a_container_that_has_said_nothing_yet_is_no_error(container: Path) -> None:
+def test_a_container_without_a_log_is_no_error(container: Path) -> None:
     """Nor is a machine without a journal."""
     assert list(container.iterdir()) == []
     assert nullmailer._outcomes(nullmailer._log()) == {}
 
 
-def test_a_queue_that_is_not_there_is_empty(spool: Path) -> None:
+def test_a_missing_queue_is_empty(spool: Path) -> None:
     """On a machine before its first run."""
     for part in ("queue", "failed"):
         (spool / part).rmdir()
@@ -84,16 +84,16 @@ def test_a_queue_that_is_not_there_is_empty(spool: Path) -> None:
     assert nullmailer.take_all(lambda *_: None) == 0
 
 
-def test_a_file_of_another_name_or_of_nothing_is_told_all_the_same(spool: Path) -> None:
-    """By when it was written."""
+def test_an_empty_file_with_another_name_is_listed(spool: Path) -> None:
+    """With its modification time."""
     (spool / "queue/odd").write_bytes(b"")
     os.utime(spool / "queue/odd", (5, 5))
     (odd,) = nullmailer.waiting()
     assert (odd.identifier, odd.since, odd.sender, odd.recipients) == ("odd", 5.0, "", ())
 
 
-def test_what_leaves_while_it_is_looked_at_is_no_error(spool: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nullmailer doesn't wait for us."""
+def test_a_message_that_is_sent_during_the_listing_is_no_error(spool: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nullmailer may send it at any time."""
     put("queue", BOB, "bob@example.net")
 
     def gone(path: Path, *_: object, **__: object) -> None:
@@ -105,10 +105,10 @@ def test_what_leaves_while_it_is_looked_at_is_no_error(spool: Path, monkeypatch:
     assert nullmailer.waiting() == []
 
 
-def test_what_was_refused_is_put_back_as_if_it_had_just_come(spool: Path) -> None:
-    """So that it isn't given up on at once; a bounce that nobody took is left."""
-    place = put("failed", ANN, "ann@example.net")
-    os.utime(place, (1, 1))
+def test_refused_messages_are_queued_again_with_the_present_time(spool: Path) -> None:
+    """Otherwise nullmailer would give up at once. Refused bounces stay."""
+    path = put("failed", ANN, "ann@example.net")
+    os.utime(path, (1, 1))
     put("failed", BOB, "cal@example.org", sender="")
     assert nullmailer.requeue_failed() == 1
     assert [path.name for path in (spool / "queue").iterdir()] == [ANN]
@@ -116,8 +116,8 @@ def test_what_was_refused_is_put_back_as_if_it_had_just_come(spool: Path) -> Non
     assert [path.name for path in (spool / "failed").iterdir()] == [BOB]
 
 
-def test_it_is_told_to_go_on_through_its_pipe(spool: Path) -> None:
-    """And where nobody reads that, or there is none, nothing hangs."""
+def test_flush_writes_to_the_pipe(spool: Path) -> None:
+    """Without a reader or a pipe, it doesn't hang."""
     nullmailer.flush()
     os.mkfifo(spool / "trigger")
     nullmailer.flush()
@@ -128,7 +128,7 @@ def test_it_is_told_to_go_on_through_its_pipe(spool: Path) -> None:
 
 
 def taken() -> tuple[int, list[tuple[str, tuple[str, ...], bytes]]]:
-    """Return how many messages were taken, and what was kept."""
+    """Take all messages; return their number, and the stored ones."""
     kept = Path(paths.DATA) / "kept.txt"
     kept.touch()
 
@@ -140,8 +140,8 @@ def taken() -> tuple[int, list[tuple[str, tuple[str, ...], bytes]]]:
     return count, sorted(map(ast.literal_eval, kept.read_text(encoding="utf-8").splitlines()))
 
 
-def test_everything_is_taken_out_with_its_envelope(spool: Path) -> None:
-    """Also what was refused, and bounces."""
+def test_take_all_keeps_messages_with_their_envelopes(spool: Path) -> None:
+    """Also refused ones and bounces."""
     put("queue", BOB, "bob@example.net", content=b"Subject: x\n\none\n\ntwo\n")
     put("failed", ANN, "cal@example.org", sender="")
     assert taken() == (
@@ -155,8 +155,8 @@ def test_everything_is_taken_out_with_its_envelope(spool: Path) -> None:
     assert not any((spool / "failed").iterdir())
 
 
-def test_what_can_not_be_kept_stays_in_the_queue(spool: Path) -> None:
-    """On a full disk, for example."""
+def test_messages_that_cannot_be_stored_stay_in_the_queue(spool: Path) -> None:
+    """For example if the disk is full."""
     put("queue", BOB, "bob@example.net")
 
     def full(*_: object) -> None:
@@ -167,8 +167,8 @@ def test_what_can_not_be_kept_stays_in_the_queue(spool: Path) -> None:
     assert (spool / "queue" / BOB).is_file()
 
 
-def test_nobody_sends_what_is_being_taken(host: Path) -> None:
-    """The service is stopped first."""
+def test_the_service_is_stopped_before_messages_are_taken(host: Path) -> None:
+    """Otherwise it could send them at the same time."""
     calls = host / "calls"
     (host / "programs/systemctl").write_text(f'#!/bin/sh\necho "$*" >>{calls}\n', encoding="utf-8")
     put("queue", BOB, "bob@example.net")
@@ -177,8 +177,8 @@ def test_nobody_sends_what_is_being_taken(host: Path) -> None:
 
 
 @pytest.mark.usefixtures("container")
-def test_in_a_container_there_is_no_systemd_to_ask(host: Path) -> None:
-    """It would only be said to be missing."""
+def test_systemctl_is_not_called_in_a_container(host: Path) -> None:
+    """It doesn't exist there."""
     calls = host / "calls"
     (host / "programs/systemctl").write_text(f"#!/bin/sh\ntouch {calls}\n", encoding="utf-8")
     assert taken() == (0, [])
@@ -194,30 +194,30 @@ def volume_spool(host: Path) -> Path:
     return Path(paths.SPOOL)
 
 
-def test_a_container_gets_the_pipe_that_its_queue_is_told_through(volume_spool: Path) -> None:
-    """Once, however often it starts."""
-    heard: list[str] = []
+def test_a_container_gets_the_pipe_of_its_queue(volume_spool: Path) -> None:
+    """At each start."""
+    messages: list[str] = []
     for _ in range(2):
-        nullmailer.prepare("relay", heard.append)
-    found = (volume_spool / "trigger").stat()
-    assert stat.S_ISFIFO(found.st_mode)
-    assert stat.S_IMODE(found.st_mode) == 0o600
-    assert heard == []
+        nullmailer.prepare("relay", messages.append)
+    state = (volume_spool / "trigger").stat()
+    assert stat.S_ISFIFO(state.st_mode)
+    assert stat.S_IMODE(state.st_mode) == 0o600
+    assert messages == []
 
 
-def test_a_container_whose_mail_is_off_tells_what_stays(volume_spool: Path) -> None:
-    """Nobody would look for it there; where nothing waits, nothing is said."""
-    heard: list[str] = []
-    nullmailer.prepare("off", heard.append)
-    assert heard == []
+def test_a_container_with_mail_off_reports_messages_in_its_queue(volume_spool: Path) -> None:
+    """Operators wouldn't look for them. Without messages, nothing is reported."""
+    messages: list[str] = []
+    nullmailer.prepare("off", messages.append)
+    assert messages == []
     (volume_spool / "queue" / BOB).touch()
     (volume_spool / "failed" / ANN).touch()
-    nullmailer.prepare("off", heard.append)
-    assert heard == ["mail is off, and 2 messages stay in the volume: with a relay, they are sent"]
+    nullmailer.prepare("off", messages.append)
+    assert messages == ["mail is off; 2 messages are kept in the volume until there is a relay"]
     assert not (volume_spool / "trigger").exists()
 
 
-def test_where_there_never_was_a_queue_nothing_is_made(host: Path) -> None:
+def test_no_queue_is_created_with_mail_off(host: Path) -> None:
     """Mail is off by default."""
     say: Callable[[str], None] = pytest.fail
     nullmailer.prepare("off", say)
@@ -226,8 +226,8 @@ def test_where_there_never_was_a_queue_nothing_is_made(host: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
-def test_what_another_account_left_in_the_volume_can_be_sent(volume_spool: Path) -> None:
-    """A container of an ordinary user's, for example."""
+def test_messages_of_another_account_in_the_volume_get_the_right_owner(volume_spool: Path) -> None:
+    """For example after the container ran as an ordinary user."""
     (volume_spool / "queue" / BOB).touch()
     os.chown(volume_spool / "queue" / BOB, 4711, 4711)
     (volume_spool / "queue/link").symlink_to("/nowhere")

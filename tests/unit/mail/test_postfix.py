@@ -1,4 +1,4 @@
-"""What waits in Postfix's queue."""
+"""Postfix's queue."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LINES = """\
 
 @pytest.fixture
 def queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Have a Postfix whose queue is a directory, with the message of :data:`LINES` that is deferred; return that."""
+    """Install a fake Postfix whose queue is a directory with the deferred message of :data:`LINES`; return the directory."""
     spool, programs = tmp_path / "spool", tmp_path / "programs"
     for folder in (spool, programs):
         folder.mkdir()
@@ -48,8 +48,8 @@ def queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return spool
 
 
-def test_what_waits_is_told_the_oldest_first() -> None:
-    """Each reason once; a report of a failure has no sender; what is held doesn't go by itself."""
+def test_waiting_messages_are_listed_the_oldest_first() -> None:
+    """Each reason once. A bounce has no sender. Postfix doesn't retry messages on hold."""
     assert postfix.read(LINES) == [
         Waiting(
             identifier="2B88F184337",
@@ -79,8 +79,8 @@ def test_what_waits_is_told_the_oldest_first() -> None:
     assert postfix.read("") == []
 
 
-def test_mail_is_taken_out_exactly(queue: Path) -> None:
-    """Its bytes are the same, and the queue is empty afterwards."""
+def test_take_all_keeps_messages_unchanged(queue: Path) -> None:
+    """The queue is empty afterwards."""
     content = (queue / "2B88F184337").read_bytes()
     taken = queue / "taken"
     assert postfix.take_all(lambda *message: taken.write_text(repr(message), encoding="utf-8")) == 1
@@ -92,8 +92,8 @@ def test_mail_is_taken_out_exactly(queue: Path) -> None:
     assert postfix.waiting() == []
 
 
-def test_what_cant_be_kept_stays_in_the_queue(queue: Path) -> None:
-    """Nothing is lost where there is no room."""
+def test_messages_that_cannot_be_stored_stay_in_the_queue(queue: Path) -> None:
+    """For example if the disk is full."""
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
@@ -103,8 +103,8 @@ def test_what_cant_be_kept_stays_in_the_queue(queue: Path) -> None:
     assert (queue / "2B88F184337").is_file()
 
 
-def test_what_cant_be_read_stays_in_the_queue(queue: Path) -> None:
-    """A message that postcat doesn't find was delivered meanwhile, or is broken: nobody deletes it."""
+def test_messages_that_cannot_be_read_stay_in_the_queue(queue: Path) -> None:
+    """If postcat doesn't find a message, it was just delivered or is damaged. It isn't deleted."""
     (queue / "2B88F184337").rename(queue / "elsewhere")
     taken = queue / "taken"
     with pytest.raises(HostError, match="postcat -q -h -b 2B88F184337 failed"):
@@ -114,8 +114,8 @@ def test_what_cant_be_read_stays_in_the_queue(queue: Path) -> None:
 
 
 @pytest.mark.parametrize(("status", "sent"), [("sent", True), ("bounced", False), ("deferred", False)])
-def test_the_last_attempt_is_found_from_the_very_second_on(queue: Path, status: str, *, sent: bool) -> None:
-    """Journal and message may be of the second that has begun already; other recipients' attempts are none of its."""
+def test_the_last_attempt_of_a_recipient_is_found(queue: Path, status: str, *, sent: bool) -> None:
+    """Journal and message may have the same second. Attempts for other recipients don't count."""
     programs = queue.parent / "programs"
     logged = "4BF95184342: to=<{}>, relay=relay.lab.test[192.0.2.1]:587, delay=0.1, dsn=2.0.0, status={} (250 Ok: {})"
     lines = "\n".join(logged.format(who, how, who) for who, how in (("a@b.org", status), ("c@d.org", "deferred")))
@@ -126,7 +126,7 @@ def test_the_last_attempt_is_found_from_the_very_second_on(queue: Path, status: 
     assert postfix.last_result("x@y.org", 1795611328.9) is None
 
 
-def test_without_postfix_it_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_missing_postfix_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The remedy is the deploy, which installs it."""
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(HostError, match="postqueue can't be run"):

@@ -1,4 +1,4 @@
-"""The relay, asked as a mail server asks it: a real one on this machine, right and wrong in every way."""
+"""The probe of a relay: a real one on this machine, with each possible error."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NAME = "cal.example.org"
 
 
 def fault(folder: Path, answers: Answers, chain: bytes = GOOD, **changed: object) -> RelayError:
-    """Return why the relay takes no mail, and make sure that the password isn't told."""
+    """Return why the relay accepts no mail; check that the error doesn't contain the password."""
     with serving(folder, answers, chain), pytest.raises(RelayError) as caught:
         smtp_probe.probe(relay(folder, answers.port, **changed), NAME)
     assert PASSWORD not in str(caught.value)
@@ -31,8 +31,8 @@ def fault(folder: Path, answers: Answers, chain: bytes = GOOD, **changed: object
     return caught.value
 
 
-def test_a_relay_that_takes_mail_is_greeted_by_name_and_left(tmp_path: Path) -> None:
-    """It is logged in to, and no mail is sent; in the clear there is nothing but the greeting."""
+def test_a_probe_greets_by_name_logs_in_and_quits(tmp_path: Path) -> None:
+    """No mail is sent. Before TLS, only the greeting is sent."""
     with serving(tmp_path, Answers()) as answers:
         smtp_probe.probe(relay(tmp_path, answers.port), NAME)
     assert answers.clear == ["EHLO", "STARTTLS"]
@@ -41,37 +41,35 @@ def test_a_relay_that_takes_mail_is_greeted_by_name_and_left(tmp_path: Path) -> 
 
 
 def test_a_relay_may_speak_tls_from_the_start(tmp_path: Path) -> None:
-    """As at port 465."""
+    """As on port 465."""
     with serving(tmp_path, Answers(encrypted=True)) as answers:
         smtp_probe.probe(relay(tmp_path, answers.port, tls="tls"), NAME)
     assert answers.clear == []
     assert answers.heard == ["EHLO", "AUTH", "NOOP", "QUIT"]
 
 
-def test_in_the_clear_nobody_logs_in(tmp_path: Path) -> None:
-    """Whatever is declared."""
+def test_no_login_is_sent_without_tls(tmp_path: Path) -> None:
+    """Even if one is declared."""
     with serving(tmp_path, Answers()) as answers:
         smtp_probe.probe(relay(tmp_path, answers.port, tls="none"), NAME)
     assert answers.clear == ["EHLO", "NOOP", "QUIT"]
 
 
-def test_without_a_login_none_is_tried(tmp_path: Path) -> None:
+def test_without_a_declared_login_none_is_sent(tmp_path: Path) -> None:
     """Some relays know their senders by address."""
     with serving(tmp_path, Answers(methods="")) as answers:
         smtp_probe.probe(relay(tmp_path, answers.port, user="", password=""), NAME)
     assert answers.heard == ["EHLO", "NOOP", "QUIT"]
 
 
-def test_how_a_relay_says_goodbye_is_its_own_business(tmp_path: Path) -> None:
-    """It would have taken mail."""
+def test_an_error_at_quit_is_ignored(tmp_path: Path) -> None:
+    """The relay would have accepted mail."""
     with serving(tmp_path, Answers(quit="500 stay")) as answers:
         smtp_probe.probe(relay(tmp_path, answers.port), NAME)
 
 
-def test_the_systems_own_roots_are_believed_where_none_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """And with one that is named, nobody else's."""
+def test_the_systems_roots_are_trusted_if_relay_ca_is_not_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With relay_ca, only that CA is trusted."""
     (tmp_path / "system.pem").write_bytes(pem(ROOT_CERTIFICATE))
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "system.pem"))
     with serving(tmp_path, Answers()) as answers:
@@ -91,52 +89,52 @@ def test_the_systems_own_roots_are_believed_where_none_is_named(
     ],
     ids=["self-signed", "unknown signer", "expired", "another name"],
 )
-def test_a_certificate_that_is_wrong_ends_it(
+def test_a_wrong_certificate_ends_the_probe(
     tmp_path: Path, chain: bytes, reason: str, remedy: str, *, encrypted: bool
 ) -> None:
-    """Nothing is said to whoever isn't known to be the relay, and it doesn't pass by itself."""
+    """Nothing is sent to an unknown server. The error isn't temporary."""
     answers = Answers(encrypted=encrypted)
-    found = fault(tmp_path, answers, chain, tls="tls" if encrypted else "starttls")
-    assert found.reason == f"localhost:{answers.port} has {reason}"
-    assert remedy in found.remedy
-    assert not found.passing
+    error = fault(tmp_path, answers, chain, tls="tls" if encrypted else "starttls")
+    assert error.reason == f"localhost:{answers.port} has {reason}"
+    assert remedy in error.remedy
+    assert not error.passing
     assert answers.heard == []
 
 
-def test_an_address_is_checked_as_a_name_is(tmp_path: Path) -> None:
+def test_the_certificate_must_cover_an_address(tmp_path: Path) -> None:
     """The certificate has to be for the address then."""
     assert fault(tmp_path, Answers(), host="127.0.0.1").reason.endswith("has a certificate for another name")
 
 
 def test_without_starttls_nothing_is_sent(tmp_path: Path) -> None:
-    """Somebody in between may have taken the offer away."""
+    """An attacker on the way may have removed the offer."""
     answers = Answers(starttls=False)
-    found = fault(tmp_path, answers)
-    assert found.reason == f"localhost:{answers.port} doesn't offer STARTTLS, so nothing is sent to it"
-    assert not found.passing
+    error = fault(tmp_path, answers)
+    assert error.reason == f"localhost:{answers.port} doesn't offer STARTTLS, so nothing is sent to it"
+    assert not error.passing
     assert answers.clear == ["EHLO"]
 
 
-def test_one_that_doesnt_speak_tls_from_the_start_is_told(tmp_path: Path) -> None:
-    """The port and relay_tls go together."""
-    found = fault(tmp_path, Answers(), tls="tls")
-    assert "no TLS connection to " in found.reason
-    assert "587 goes with starttls, 465 with tls" in found.remedy
-    assert not found.passing
+def test_a_relay_without_tls_from_the_start_is_reported(tmp_path: Path) -> None:
+    """The port and relay_tls must match."""
+    error = fault(tmp_path, Answers(), tls="tls")
+    assert "no TLS connection to " in error.reason
+    assert "587 goes with starttls, 465 with tls" in error.remedy
+    assert not error.passing
 
 
-def test_one_that_asks_for_no_login_is_told(tmp_path: Path) -> None:
-    """A mail server's port 25 is not its submission's."""
+def test_a_relay_without_a_login_is_reported(tmp_path: Path) -> None:
+    """Port 25 of a mail server isn't its submission port."""
     answers = Answers(methods="")
-    found = fault(tmp_path, answers)
-    assert (found.reason, found.passing) == (f"localhost:{answers.port} offers no login", False)
+    error = fault(tmp_path, answers)
+    assert (error.reason, error.passing) == (f"localhost:{answers.port} offers no login", False)
 
 
-def test_one_with_another_kind_of_login_is_told(tmp_path: Path) -> None:
-    """With what it offers."""
-    found = fault(tmp_path, Answers(methods="XOAUTH2"))
-    assert found.reason.endswith("offers only unsupported login methods: XOAUTH2")
-    assert not found.passing
+def test_a_relay_with_unsupported_login_methods_is_reported(tmp_path: Path) -> None:
+    """With the methods that it offers."""
+    error = fault(tmp_path, Answers(methods="XOAUTH2"))
+    assert error.reason.endswith("offers only unsupported login methods: XOAUTH2")
+    assert not error.passing
 
 
 @pytest.mark.parametrize(
@@ -147,31 +145,31 @@ def test_one_with_another_kind_of_login_is_told(tmp_path: Path) -> None:
         (f"535 what is {PASSWORD}?", f"refuses the login of {LOGIN}: what is [REDACTED]?", False),
         ("454 4.7.0 later", f"has a temporary problem with the login of {LOGIN}: 4.7.0 later", True),
     ],
-    ids=["wrong", "for a terminal", "told", "later"],
+    ids=["wrong", "escape sequence", "with the password", "later"],
 )
-def test_a_login_that_is_refused_is_told(tmp_path: Path, answer: str, reason: str, *, passing: bool) -> None:
-    """With the relay's words, and without the password."""
+def test_a_refused_login_is_reported(tmp_path: Path, answer: str, reason: str, *, passing: bool) -> None:
+    """With the relay's answer, and without the password."""
     answers = Answers(login=answer)
-    found = fault(tmp_path, answers)
-    assert (found.reason, found.passing) == (f"localhost:{answers.port} {reason}", passing)
+    error = fault(tmp_path, answers)
+    assert (error.reason, error.passing) == (f"localhost:{answers.port} {reason}", passing)
 
 
-def test_a_password_that_is_not_there_is_the_deploys_business(tmp_path: Path) -> None:
-    """It writes the file."""
-    found = fault(tmp_path, Answers(), password=f"{tmp_path}/none")
-    assert str(found) == f"the relay's password can't be read from {tmp_path}/none; run the deploy"
+def test_a_missing_password_file_has_the_deploy_as_its_remedy(tmp_path: Path) -> None:
+    """The deploy writes the file."""
+    error = fault(tmp_path, Answers(), password=f"{tmp_path}/none")
+    assert str(error) == f"the relay's password can't be read from {tmp_path}/none; run the deploy"
 
 
 @pytest.mark.parametrize("content", [None, "nothing"], ids=["missing", "no certificate"])
-def test_a_ca_that_cannot_be_used_is_named(tmp_path: Path, content: str | None) -> None:
-    """Before anybody is asked."""
-    place = tmp_path / "ca.pem"
+def test_an_unusable_ca_file_is_named(tmp_path: Path, content: str | None) -> None:
+    """Before any connection."""
+    path = tmp_path / "ca.pem"
     if content:
-        place.write_text(content, encoding="ascii")
+        path.write_text(content, encoding="ascii")
     answers = Answers()
-    found = fault(tmp_path, answers, ca=str(place))
-    assert found.reason == f"{place} {'is no certificate in PEM form' if content else 'can' + chr(39) + 't be read'}"
-    assert not found.passing
+    error = fault(tmp_path, answers, ca=str(path))
+    assert error.reason == f"{path} {'is no certificate in PEM form' if content else 'can' + chr(39) + 't be read'}"
+    assert not error.passing
     assert answers.clear == []
 
 
@@ -186,29 +184,31 @@ def test_a_ca_that_cannot_be_used_is_named(tmp_path: Path, content: str | None) 
     ],
     ids=["busy", "blocked", "later", "never", "nothing"],
 )
-def test_what_a_relay_says_instead_is_told(tmp_path: Path, answers: Answers, reason: str, *, passing: bool) -> None:
-    """What begins with 4 is to be tried again (RFC 5321, section 4.2.1)."""
-    found = fault(tmp_path, answers)
-    assert (found.reason, found.passing) == (f"localhost:{answers.port} {reason}", passing)
+def test_an_error_of_the_relay_is_reported(tmp_path: Path, answers: Answers, reason: str, *, passing: bool) -> None:
+    """Codes that begin with 4 are temporary (RFC 5321, section 4.2.1)."""
+    error = fault(tmp_path, answers)
+    assert (error.reason, error.passing) == (f"localhost:{answers.port} {reason}", passing)
 
 
-def test_what_is_no_mail_server_is_told(tmp_path: Path) -> None:
-    """It is another port."""
+def test_a_server_that_does_not_speak_smtp_is_reported(tmp_path: Path) -> None:
+    """The port is wrong."""
     answers = Answers(greeting="SSH-2.0-OpenSSH_9.2")
-    found = fault(tmp_path, answers)
-    assert found.reason == f"the server at localhost:{answers.port} doesn't speak SMTP"
-    assert not found.passing
+    error = fault(tmp_path, answers)
+    assert error.reason == f"the server at localhost:{answers.port} doesn't speak SMTP"
+    assert not error.passing
 
 
-def test_one_that_says_nothing_is_waited_for_and_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its firewall may do that, or it waits for TLS."""
+def test_a_relay_that_does_not_answer_is_reported_after_a_timeout(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A firewall may drop packets, or the port needs TLS from the start."""
     monkeypatch.setattr(smtp_probe, "TIMEOUT_S", 0.1)
     answers = Answers(greeting=None)
-    found = fault(tmp_path, answers)
-    assert (found.reason, found.passing) == (f"localhost:{answers.port} doesn't answer within 0.1 seconds", True)
+    error = fault(tmp_path, answers)
+    assert (error.reason, error.passing) == (f"localhost:{answers.port} doesn't answer within 0.1 seconds", True)
 
 
-def test_one_that_is_down_may_come_back(tmp_path: Path) -> None:
+def test_a_refused_connection_is_temporary(tmp_path: Path) -> None:
     """Nothing listens there."""
     with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as listening:
         port = listening.getsockname()[1]
@@ -225,10 +225,10 @@ def test_one_that_is_down_may_come_back(tmp_path: Path) -> None:
     ],
     ids=["unknown", "DNS down"],
 )
-def test_a_name_that_leads_nowhere_is_told(
+def test_a_name_without_an_address_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, reason: str, *, passing: bool
 ) -> None:
-    """A typing error stays, DNS comes back."""
+    """A typing error is permanent, a failure of DNS is temporary."""
 
     def unresolved(*_: object, **__: object) -> None:
         raise socket.gaierror(code, "no")

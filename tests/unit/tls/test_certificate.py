@@ -40,8 +40,8 @@ from tests.unit.pairs import (
     PLAIN,
     ROOT,
     ROOT_KEY,
-    brought,
     issue,
+    operator_files,
     pem,
     put,
     secret,
@@ -92,20 +92,20 @@ def known(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize("days", [0, 1, 29, 30, 397])
 def test_days_left_counts_whole_days(folder: Path, days: int) -> None:
     """A certificate that ends in so many days and twelve hours has so many days left."""
-    pair = read_files(brought(folder, pem(issue(DNS, days=days))))
+    pair = read_files(operator_files(folder, pem(issue(DNS, days=days))))
     assert (pair.days_left, pair.fault()) == (days, "")
 
 
 @pytest.mark.parametrize("key", [GOOD_KEY, OLD_FORM_KEY], ids=["PKCS 8", "SEC 1"])
 def test_both_forms_of_a_private_key_are_accepted(folder: Path, key: bytes) -> None:
     """Old tools write SEC 1, new ones PKCS 8."""
-    assert read_files(brought(folder, GOOD, key)).fault() == ""
+    assert read_files(operator_files(folder, GOOD, key)).fault() == ""
 
 
 def test_an_rsa_key_is_accepted(folder: Path) -> None:
     """Many authorities still issue certificates for RSA keys."""
     key = rsa.generate_private_key(65537, 2048)
-    assert read_files(brought(folder, pem(issue(DNS, key=key)), secret(key))).fault() == ""
+    assert read_files(operator_files(folder, pem(issue(DNS, key=key)), secret(key))).fault() == ""
 
 
 def test_text_around_a_certificate_is_ignored(folder: Path) -> None:
@@ -113,7 +113,7 @@ def test_text_around_a_certificate_is_ignored(folder: Path) -> None:
     words = "Zertifikat für Jürgen\n".encode("latin-1")
     dhparam = b"-----BEGIN DH PARAMETERS-----\nMAYCAQcCAQI=\n-----END DH PARAMETERS-----\n"
     parameters = b"-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n"
-    pair = read_files(brought(folder, words + GOOD + words + dhparam, parameters + words + GOOD_KEY + words))
+    pair = read_files(operator_files(folder, words + GOOD + words + dhparam, parameters + words + GOOD_KEY + words))
     assert pair.fault() == ""
     assert pair.text == (GOOD + GOOD_KEY).decode()
 
@@ -121,17 +121,17 @@ def test_text_around_a_certificate_is_ignored(folder: Path) -> None:
 @pytest.mark.parametrize("ends", [b"\r\n", b"\r"], ids=["Windows", "old Mac"])
 def test_all_line_ends_are_accepted(folder: Path, ends: bytes) -> None:
     """Such files are often sent by mail."""
-    pair = read_files(brought(folder, GOOD.replace(b"\n", ends), GOOD_KEY.replace(b"\n", ends)))
+    pair = read_files(operator_files(folder, GOOD.replace(b"\n", ends), GOOD_KEY.replace(b"\n", ends)))
     assert (pair.fault(), pair.text) == ("", (GOOD + GOOD_KEY).decode())
 
 
 def test_the_first_of_several_keys_is_used(folder: Path) -> None:
     """A key in the certificate's file, or a certificate in the key's file, is ignored."""
     text = (GOOD + GOOD_KEY).decode()
-    assert read_files(brought(folder, GOOD, GOOD_KEY + secret(OTHER_KEY))).text == text
-    assert read_files(brought(folder, secret(OTHER_KEY) + GOOD, pem(CA) + GOOD_KEY)).text == text
+    assert read_files(operator_files(folder, GOOD, GOOD_KEY + secret(OTHER_KEY))).text == text
+    assert read_files(operator_files(folder, secret(OTHER_KEY) + GOOD, pem(CA) + GOOD_KEY)).text == text
     with pytest.raises(HostError, match=r"cal\.key is not the key of .*cal\.pem$"):
-        read_files(brought(folder, GOOD, secret(OTHER_KEY) + GOOD_KEY))
+        read_files(operator_files(folder, GOOD, secret(OTHER_KEY) + GOOD_KEY))
 
 
 def test_one_file_may_have_certificate_and_key(folder: Path) -> None:
@@ -144,7 +144,7 @@ def test_one_file_may_have_certificate_and_key(folder: Path) -> None:
 
 def test_a_file_without_a_last_newline_is_joined_correctly(folder: Path) -> None:
     """The key's first line must not be appended to the certificate's last."""
-    pair = read_files(brought(folder, GOOD.rstrip(), GOOD_KEY))
+    pair = read_files(operator_files(folder, GOOD.rstrip(), GOOD_KEY))
     assert pair.text == (GOOD + GOOD_KEY).decode()
     put(folder / "both.pem", pair.text.encode(), b"")
     assert certificate.read_pair(folder / "both.pem", folder / "both.pem", [NAME]).fault() == ""
@@ -163,7 +163,7 @@ def test_a_certificate_that_covers_the_name_is_accepted(
     folder: Path, names: list[x509.GeneralName], hostname: str
 ) -> None:
     """One name among several, a wildcard, capital letters, an address."""
-    pair = read_files(brought(folder, pem(issue(*names)), hostname=hostname))
+    pair = read_files(operator_files(folder, pem(issue(*names)), hostname=hostname))
     assert (pair.fault(), pair.uncovered) == ("", ())
     assert pair.covers(hostname)
 
@@ -193,7 +193,7 @@ def test_a_certificate_that_covers_the_name_is_accepted(
 )
 def test_a_certificate_for_another_name_is_refused(folder: Path, names: list[x509.GeneralName], hostname: str) -> None:
     """Clients refuse it as well. The message has the name that isn't covered."""
-    it = brought(folder, pem(issue(*names)), hostname=hostname)
+    it = operator_files(folder, pem(issue(*names)), hostname=hostname)
     assert not read_files(it).covers(hostname)
     with pytest.raises(HostError, match=rf"cal\.pem doesn't cover {hostname}$"):
         selection.declared_pair(it)
@@ -213,7 +213,7 @@ def test_a_certificate_must_cover_all_names_of_the_host(
     folder: Path, names: list[x509.GeneralName], uncovered: list[str]
 ) -> None:
     """The message lists all names that aren't covered."""
-    it = brought(folder, pem(issue(*names)), hostnames=["dav.example.org", "kalender.example.org"])
+    it = operator_files(folder, pem(issue(*names)), hostnames=["dav.example.org", "kalender.example.org"])
     pair = read_files(it)
     assert pair.uncovered == tuple(uncovered)
     assert [name for name in it.names if not pair.covers(name)] == uncovered
@@ -223,7 +223,7 @@ def test_a_certificate_must_cover_all_names_of_the_host(
 
 def test_an_expired_certificate_is_refused(folder: Path) -> None:
     """Also if it expired less than a day ago."""
-    it = brought(folder, pem(issue(DNS, starts=-90, days=-0.51)))
+    it = operator_files(folder, pem(issue(DNS, starts=-90, days=-0.51)))
     assert read_files(it).remaining < 0
     assert read_files(it).days_left == -1
     with pytest.raises(HostError, match=r"cal\.pem has expired$"):
@@ -233,25 +233,25 @@ def test_an_expired_certificate_is_refused(folder: Path) -> None:
 def test_a_certificate_that_is_not_valid_yet_is_refused(folder: Path) -> None:
     """Most often the clock is wrong."""
     with pytest.raises(HostError, match=r"cal\.pem is not valid yet; is the clock right\?$"):
-        selection.declared_pair(brought(folder, pem(issue(DNS, starts=1))))
+        selection.declared_pair(operator_files(folder, pem(issue(DNS, starts=1))))
 
 
 def test_a_certificate_for_clients_only_is_refused(folder: Path) -> None:
     """Its extended key usage doesn't include servers."""
     with pytest.raises(HostError, match=r"cal\.pem is refused: unsuitable certificate purpose"):
-        read_files(brought(folder, pem(issue(DNS, usage=ExtendedKeyUsageOID.CLIENT_AUTH))))
+        read_files(operator_files(folder, pem(issue(DNS, usage=ExtendedKeyUsageOID.CLIENT_AUTH))))
 
 
 def test_the_key_of_another_certificate_is_refused(folder: Path) -> None:
     """For example after a renewal that replaced only one file."""
     with pytest.raises(HostError, match=r"cal\.key is not the key of .*cal\.pem$"):
-        read_files(brought(folder, GOOD, secret(OTHER_KEY)))
+        read_files(operator_files(folder, GOOD, secret(OTHER_KEY)))
 
 
 def test_a_chain_in_the_wrong_order_is_refused(folder: Path) -> None:
     """The server's certificate must be first (RFC 8446, section 4.4.2); the key doesn't belong to the authority's."""
     with pytest.raises(HostError, match=r"cal\.key is not the key of .*cal\.pem$"):
-        read_files(brought(folder, pem(CA, signed())))
+        read_files(operator_files(folder, pem(CA, signed())))
 
 
 @pytest.mark.parametrize(
@@ -278,20 +278,20 @@ def test_a_chain_in_the_wrong_order_is_refused(folder: Path) -> None:
 def test_wrong_or_damaged_files_are_named(folder: Path, chain: bytes, key: bytes, words: str) -> None:
     """The message has the file that is wrong. No passphrase is asked for."""
     with pytest.raises(HostError, match=words):
-        read_files(brought(folder, chain, key))
+        read_files(operator_files(folder, chain, key))
 
 
 def test_a_key_with_an_unsupported_curve_is_refused(folder: Path) -> None:
     """Any TLS error becomes a message, not a stack trace."""
     key = ec.generate_private_key(ec.SECP256K1())
     with pytest.raises(HostError, match=r"cal\.pem can't be used with .*cal\.key: .+; use a key that all clients"):
-        read_files(brought(folder, pem(issue(DNS, key=key)), secret(key)))
+        read_files(operator_files(folder, pem(issue(DNS, key=key)), secret(key)))
 
 
 @pytest.mark.parametrize("missing", ["cal.pem", "cal.key"])
 def test_a_missing_file_is_named(folder: Path, missing: str) -> None:
     """Also if the path is a directory, which Docker creates for a missing mount."""
-    it = brought(folder, GOOD)
+    it = operator_files(folder, GOOD)
     (folder / missing).unlink()
     with pytest.raises(HostError, match=rf"{missing} is not there"):
         read_files(it)
@@ -303,7 +303,7 @@ def test_a_missing_file_is_named(folder: Path, missing: str) -> None:
 @pytest.mark.parametrize("closed", ["cal.pem", "cal.key"])
 def test_an_unreadable_file_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch, closed: str) -> None:
     """For example in a container with another account, after the file was replaced."""
-    it = brought(folder, GOOD)
+    it = operator_files(folder, GOOD)
     true_open = Path.open
 
     def refuse(path: Path, *words: object, **more: object) -> object:
@@ -319,14 +319,14 @@ def test_an_unreadable_file_is_named(folder: Path, monkeypatch: pytest.MonkeyPat
 
 def test_a_chain_that_leads_to_a_known_root_is_trusted(known: Path) -> None:
     """The file has the intermediate; this host's store has the root."""
-    pair = read_files(brought(known, pem(signed(), CA)))
+    pair = read_files(operator_files(known, pem(signed(), CA)))
     assert (pair.trusted, pair.complete, pair.self_signed, pair.days_left) == (True, True, False, 89)
     assert (pair.chain_expired, pair.fault()) == (False, "")
 
 
 def test_a_certificate_without_its_intermediate_is_refused(folder: Path) -> None:
     """Clients with the root can't connect the certificate to it, and most don't fetch missing intermediates."""
-    it = brought(folder, pem(signed()))
+    it = operator_files(folder, pem(signed()))
     pair = read_files(it)
     assert (pair.trusted, pair.complete, pair.fault()) == (False, False, "")
     with pytest.raises(
@@ -339,7 +339,7 @@ def test_a_certificate_without_its_intermediate_is_refused(folder: Path) -> None
 
 def test_a_chain_without_its_root_needs_a_known_root(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The host can't tell a private authority from a forgotten file, so the file must have the root."""
-    it = brought(folder, pem(signed(), CA))
+    it = operator_files(folder, pem(signed(), CA))
     assert not read_files(it).complete
     with pytest.raises(HostError, match="for a private authority, its root"):
         selection.declared_pair(it)
@@ -350,16 +350,16 @@ def test_a_chain_without_its_root_needs_a_known_root(folder: Path, monkeypatch: 
 def test_a_wrong_intermediate_makes_the_chain_incomplete(known: Path) -> None:
     """For example after an authority has changed its intermediate, with the same name or another."""
     other = issue(key=OTHER_KEY, subject="another authority", ca=True, signer=(ROOT, ROOT_KEY))
-    pair = read_files(brought(known, pem(signed(), other)))
+    pair = read_files(operator_files(known, pem(signed(), other)))
     assert (pair.trusted, pair.complete) == (False, False)
     namesake = issue(key=OTHER_KEY, subject="an authority", ca=True, signer=(ROOT, ROOT_KEY))
     with pytest.raises(HostError, match=r"cal\.pem is refused: certificate signature failure"):
-        read_files(brought(known, pem(signed(), namesake)))
+        read_files(operator_files(known, pem(signed(), namesake)))
 
 
 def test_a_chain_with_its_own_root_is_accepted(folder: Path) -> None:
     """For a private authority that this host doesn't know."""
-    it = brought(folder, pem(signed(), CA, ROOT))
+    it = operator_files(folder, pem(signed(), CA, ROOT))
     pair = read_files(it)
     assert (pair.trusted, pair.complete, pair.self_signed) == (False, True, False)
     assert selection.declared_pair(it).days_left == 89
@@ -367,7 +367,7 @@ def test_a_chain_with_its_own_root_is_accepted(folder: Path) -> None:
 
 def test_a_self_signed_certificate_of_the_operator_is_accepted(folder: Path) -> None:
     """It is its own root."""
-    it = brought(folder, GOOD)
+    it = operator_files(folder, GOOD)
     pair = read_files(it)
     assert (pair.trusted, pair.complete, pair.self_signed) == (False, True, True)
     assert selection.declared_pair(it).days_left == 100
@@ -377,8 +377,10 @@ def test_a_self_signed_certificate_in_the_hosts_store_is_trusted(folder: Path, m
     """The operator has added it to the store."""
     own = issue(DNS)
     trust(monkeypatch, folder, own)
-    assert read_files(brought(folder, GOOD)).trusted is False, "a certificate with the same fields isn't the same"
-    assert read_files(brought(folder, pem(own))).trusted
+    assert read_files(operator_files(folder, GOOD)).trusted is False, (
+        "a certificate with the same fields isn't the same"
+    )
+    assert read_files(operator_files(folder, pem(own))).trusted
 
 
 def test_a_declared_authority_is_not_trusted_automatically(folder: Path) -> None:
@@ -391,15 +393,15 @@ def test_a_declared_authority_is_not_trusted_automatically(folder: Path) -> None
 
 def test_a_host_without_a_store_trusts_no_certificate(known: Path) -> None:
     """Nothing else changes."""
-    shutil.rmtree(known / "believed")
-    pair = read_files(brought(known, pem(signed(), CA)))
+    shutil.rmtree(known / "trusted")
+    pair = read_files(operator_files(known, pem(signed(), CA)))
     assert (pair.trusted, pair.complete, pair.fault()) == (False, False, "")
 
 
 @pytest.mark.parametrize(("starts", "days"), [(-90, -1), (1, 90)], ids=["expired", "not valid yet"])
 def test_a_certificate_with_wrong_dates_is_still_checked(known: Path, starts: float, days: float) -> None:
     """Its chain is checked as well."""
-    pair = read_files(brought(known, pem(signed(starts=starts, days=days), CA)))
+    pair = read_files(operator_files(known, pem(signed(starts=starts, days=days), CA)))
     assert pair.complete
     assert pair.trusted
     assert pair.fault()
@@ -408,29 +410,29 @@ def test_a_certificate_with_wrong_dates_is_still_checked(known: Path, starts: fl
 
 def test_a_certificate_with_an_expired_authority_is_refused(known: Path) -> None:
     """Clients refuse such certificates, even new ones."""
-    it = brought(known, pem(issue(DNS, signer=(OLD_CA, CA_KEY)), OLD_CA))
+    it = operator_files(known, pem(issue(DNS, signer=(OLD_CA, CA_KEY)), OLD_CA))
     pair = read_files(it)
     assert (pair.trusted, pair.complete, pair.chain_expired) == (False, True, True)
     expected = f"the chain in {it.tls_certificate} has expired; use the authority's newer chain"
     assert pair.fault() == expected
     with pytest.raises(HostError, match=re.escape(expected)):
         selection.declared_pair(it)
-    assert selection.declared_pair(brought(known, pem(signed(), CA))).trusted
+    assert selection.declared_pair(operator_files(known, pem(signed(), CA))).trusted
 
 
 def test_a_chain_with_an_expired_root_has_expired(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As IdenTrust's in September 2021, which broke old clients. The host's store may have a newer one."""
     old = issue(key=ROOT_KEY, subject="a root", ca=True, starts=-900, days=-1)
     trust(monkeypatch, folder, old)
-    pair = read_files(brought(folder, pem(signed(), CA)))
+    pair = read_files(operator_files(folder, pem(signed(), CA)))
     assert (pair.trusted, pair.chain_expired) == (False, True)
 
 
 def test_faults_of_the_certificate_are_reported_before_those_of_its_chain(known: Path) -> None:
     """The message has one fault, the one that must be fixed first."""
-    late = read_files(brought(known, pem(issue(DNS, starts=-90, days=-1, signer=(OLD_CA, CA_KEY)), OLD_CA)))
+    late = read_files(operator_files(known, pem(issue(DNS, starts=-90, days=-1, signer=(OLD_CA, CA_KEY)), OLD_CA)))
     assert late.fault().endswith("cal.pem has expired")
-    elsewhere = read_files(brought(known, pem(issue(FURTHER, signer=(OLD_CA, CA_KEY)), OLD_CA)))
+    elsewhere = read_files(operator_files(known, pem(issue(FURTHER, signer=(OLD_CA, CA_KEY)), OLD_CA)))
     assert elsewhere.fault().endswith("cal.pem doesn't cover cal.example.org")
 
 
@@ -453,7 +455,7 @@ def loads(path: Path, text: str) -> None:
 @pytest.mark.parametrize("single", [True, False], ids=["one file", "two files"])
 def test_files_replaced_during_a_check_never_give_a_wrong_pair(folder: Path, *, single: bool) -> None:
     """An accepted pair matches, even if the files change afterwards; others are refused."""
-    it = brought(folder, *PAIRS[0])
+    it = operator_files(folder, *PAIRS[0])
     path, key = Path(it.tls_certificate), Path(it.tls_key)
     ended = threading.Event()
 
@@ -487,7 +489,7 @@ def test_files_replaced_during_a_check_never_give_a_wrong_pair(folder: Path, *, 
 
 def test_each_file_is_read_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The result is what was checked; a second read could give another content."""
-    it = brought(folder, *PAIRS[0])
+    it = operator_files(folder, *PAIRS[0])
     read: list[str] = []
     true_read = certificate._read
 
@@ -506,7 +508,7 @@ def test_each_file_is_read_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize(("ocsp", "stapling"), [("", False), ("http://ocsp.example.org", True)])
 def test_stapling_is_possible_if_the_certificate_names_a_responder(folder: Path, ocsp: str, *, stapling: bool) -> None:
     """Let's Encrypt's have named none since May 2025; others do."""
-    assert read_files(brought(folder, pem(signed(ocsp=ocsp), CA))).stapling is stapling
+    assert read_files(operator_files(folder, pem(signed(ocsp=ocsp), CA))).stapling is stapling
 
 
 @pytest.mark.parametrize("hostname", ["cal.example.org", "192.0.2.7", "a" * 63 + "." + "b" * 63 + ".example.org"])

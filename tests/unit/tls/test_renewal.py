@@ -30,8 +30,8 @@ from tests.unit.pairs import (
     OLD_CA,
     OTHER_KEY,
     ROOT,
-    brought,
     issue,
+    operator_files,
     pem,
     put,
     secret,
@@ -708,7 +708,7 @@ def test_a_container_checks_a_self_signed_certificate_every_hour(
 
 def test_a_container_checks_files_every_minute(host: Path) -> None:
     """No event reports that they were replaced."""
-    assert renewal.next_check_s(brought(host, pem(issue(DNS)))) == 60
+    assert renewal.next_check_s(operator_files(host, pem(issue(DNS)))) == 60
 
 
 def test_a_container_sleeps_until_the_next_attempt(it: DesiredState, ca: Authority, clock: Clock) -> None:
@@ -737,15 +737,15 @@ def test_a_container_without_an_attempt_checks_again_within_an_hour(it: DesiredS
 
 def test_replaced_files_are_used(host: Path) -> None:
     """It is reported once."""
-    it = brought(host, pem(issue(DNS)))
+    it = operator_files(host, pem(issue(DNS)))
     assert maintain(it) == (0, [f"use the certificate in {it.tls_certificate}"])
     assert maintain(it) == (0, [])
 
 
 def test_certificate_and_key_may_be_replaced_one_after_the_other(host: Path) -> None:
     """That they don't match for a moment isn't reported."""
-    maintain(brought(host, pem(issue(DNS))))
-    it = brought(host, pem(issue(DNS, key=OTHER_KEY)), GOOD_KEY)
+    maintain(operator_files(host, pem(issue(DNS))))
+    it = operator_files(host, pem(issue(DNS, key=OTHER_KEY)), GOOD_KEY)
     complete = threading.Timer(0.2, Path(it.tls_key).write_bytes, [secret(OTHER_KEY)])
     complete.start()
     assert maintain(it, QUIET) == (0, [f"use the certificate in {it.tls_certificate}"])
@@ -755,7 +755,7 @@ def test_certificate_and_key_may_be_replaced_one_after_the_other(host: Path) -> 
 def test_files_that_are_replaced_during_a_run_are_used_too(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No other event would report the later ones: systemd doesn't start a running unit again."""
     chains = [pem(issue(DNS, days=days)) for days in (50, 60, 70)]
-    it = brought(host, chains[0])
+    it = operator_files(host, chains[0])
     later = chains[1:]
     true_take = renewal._use
 
@@ -773,7 +773,7 @@ def test_files_that_are_replaced_during_a_run_are_used_too(host: Path, monkeypat
 
 def test_files_that_change_all_the_time_do_not_block_a_run(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The next run continues."""
-    it = brought(host, pem(issue(DNS)))
+    it = operator_files(host, pem(issue(DNS)))
     rounds: list[int] = []
 
     def touch(*_: object) -> None:
@@ -788,7 +788,7 @@ def test_files_that_change_all_the_time_do_not_block_a_run(host: Path, monkeypat
 def test_files_that_disappear_during_a_run_keep_the_old_pair(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """For example between two programs that replace them, or if a disk is removed."""
     monkeypatch.setattr(renewal, "COMPLETION_S", -1)
-    it = brought(host, pem(issue(DNS)))
+    it = operator_files(host, pem(issue(DNS)))
     maintain(it)
     true_is_file = Path.is_file
 
@@ -807,21 +807,21 @@ def test_files_that_disappear_during_a_run_keep_the_old_pair(host: Path, monkeyp
 def test_broken_files_are_reported_once_to_a_timer(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Other runs always report them. A new fault, or the same fault after a repair, is reported again."""
     monkeypatch.setattr(renewal, "COMPLETION_S", -1)
-    maintain(brought(host, pem(issue(DNS))))
-    it = brought(host, pem(issue(DNS)), secret(OTHER_KEY))
+    maintain(operator_files(host, pem(issue(DNS))))
+    it = operator_files(host, pem(issue(DNS)), secret(OTHER_KEY))
     broken = (
         f"{it.tls_key} is not the key of {it.tls_certificate}; until that is fixed, the old certificate stays in use"
     )
     assert maintain(it, QUIET) == (NOT_YET, [broken])
     assert maintain(it, QUIET) == (NOT_YET, [])
     assert maintain(it) == (NOT_YET, [broken])
-    brought(host, pem(issue(DNS)), b"")
+    operator_files(host, pem(issue(DNS)), b"")
     status, messages = maintain(it, QUIET)
     assert (status, len(messages)) == (NOT_YET, 1)
     assert "is no private key in PEM form" in messages[0]
-    brought(host, pem(issue(DNS)))
+    operator_files(host, pem(issue(DNS)))
     assert maintain(it, QUIET)[0] == 0
-    brought(host, pem(issue(DNS)), secret(OTHER_KEY))
+    operator_files(host, pem(issue(DNS)), secret(OTHER_KEY))
     assert maintain(it, QUIET) == (NOT_YET, [broken])
     assert selection.read_pair(it, selection.serving_pair(it)).fault() == ""
 
@@ -829,7 +829,7 @@ def test_broken_files_are_reported_once_to_a_timer(host: Path, monkeypatch: pyte
 def test_broken_files_without_an_old_pair_are_an_error(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """There is nothing that could be served."""
     monkeypatch.setattr(renewal, "COMPLETION_S", -1)
-    it = brought(host, pem(signed(), CA, ROOT), b"")
+    it = operator_files(host, pem(signed(), CA, ROOT), b"")
     with pytest.raises(HostError, match="is no private key in PEM form"):
         maintain(it)
 

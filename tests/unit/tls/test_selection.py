@@ -25,8 +25,8 @@ from tests.unit.pairs import (
     OLD_CA,
     OTHER_KEY,
     ROOT,
-    brought,
     issue,
+    operator_files,
     pem,
     put,
     secret,
@@ -85,7 +85,7 @@ def names(folder: str) -> list[str]:
 
 def test_the_operators_files_are_copied_into_one(host: Path) -> None:
     """Chain first, then key, readable for root alone. A second run finds nothing to do."""
-    it = brought(host, OWN)
+    it = operator_files(host, OWN)
     assert take(it) == [f"use the certificate in {it.tls_certificate}"]
     assert serves(it) == (OWN + GOOD_KEY).decode()
     assert stat.S_IMODE(selection.serving_pair(it).stat().st_mode) == 0o600
@@ -94,9 +94,9 @@ def test_the_operators_files_are_copied_into_one(host: Path) -> None:
 
 def test_replaced_files_are_used(host: Path) -> None:
     """Even if the old ones would have lasted longer."""
-    take(brought(host, OWN))
+    take(operator_files(host, OWN))
     newer = pem(signed(days=5), CA, ROOT)
-    it = brought(host, newer)
+    it = operator_files(host, newer)
     assert len(take(it)) == 1
     assert serves(it).startswith(newer.decode())
 
@@ -117,8 +117,8 @@ def test_replaced_files_are_used(host: Path) -> None:
 )
 def test_broken_files_keep_the_old_pair_in_use(host: Path, chain: bytes, key: bytes) -> None:
     """With each fault. A deploy refuses them, and the check reports them."""
-    take(brought(host, OWN))
-    it = brought(host, chain, key)
+    take(operator_files(host, OWN))
+    it = operator_files(host, chain, key)
     assert take(it) == []
     assert serves(it) == (OWN + GOOD_KEY).decode()
     with pytest.raises(HostError):
@@ -127,7 +127,7 @@ def test_broken_files_keep_the_old_pair_in_use(host: Path, chain: bytes, key: by
 
 def test_missing_files_keep_the_old_pair_in_use(host: Path) -> None:
     """For example if a disk isn't mounted."""
-    it = brought(host, OWN)
+    it = operator_files(host, OWN)
     take(it)
     Path(it.tls_certificate).unlink()
     assert take(it) == []
@@ -136,7 +136,7 @@ def test_missing_files_keep_the_old_pair_in_use(host: Path) -> None:
 
 def test_an_expired_pair_of_the_operator_stays_in_use(host: Path) -> None:
     """Clients can accept the warning. The operator's pair is never replaced by a self-signed one."""
-    it = brought(host, b"")
+    it = operator_files(host, b"")
     put(selection.serving_pair(it), pem(signed(starts=-90, days=-1), CA, ROOT))
     assert [sentence for sentence, _ in selection.steps(it) if "make" in sentence] == []
     take(it)
@@ -145,7 +145,7 @@ def test_an_expired_pair_of_the_operator_stays_in_use(host: Path) -> None:
 
 def test_broken_files_without_an_old_pair_are_refused(host: Path) -> None:
     """No other pair is made, and the fault is reported."""
-    it = brought(host, OWN, secret(OTHER_KEY))
+    it = operator_files(host, OWN, secret(OTHER_KEY))
     with pytest.raises(HostError, match=r"cal\.key is not the key of .*cal\.pem$"):
         take(it)
     assert names(paths.TLS) == []
@@ -153,7 +153,7 @@ def test_broken_files_without_an_old_pair_are_refused(host: Path) -> None:
 
 def test_an_old_pair_for_another_name_is_not_used(host: Path) -> None:
     """The operator may have copied it there."""
-    it = brought(host, b"")
+    it = operator_files(host, b"")
     put(selection.serving_pair(it), pem(issue(FURTHER)))
     with pytest.raises(HostError, match="is no certificate in PEM form"):
         take(it)
@@ -161,8 +161,8 @@ def test_an_old_pair_for_another_name_is_not_used(host: Path) -> None:
 
 def test_an_old_pair_without_a_further_name_stays_in_use(host: Path) -> None:
     """Most clients use the main name."""
-    take(brought(host, OWN))
-    it = brought(host, OWN, hostnames=["dav.example.org"])
+    take(operator_files(host, OWN))
+    it = operator_files(host, OWN, hostnames=["dav.example.org"])
     assert take(it) == []
     assert serves(it) == (OWN + GOOD_KEY).decode()
     with pytest.raises(HostError, match=r"doesn't cover dav\.example\.org"):
@@ -172,7 +172,7 @@ def test_an_old_pair_without_a_further_name_stays_in_use(host: Path) -> None:
 @pytest.mark.parametrize("junk", [b"\xff\xfe\x00garbage", b"", OWN[:700]], ids=["binary", "empty", "cut"])
 def test_damaged_files_are_written_again(host: Path, junk: bytes) -> None:
     """For example after a failure of the disk."""
-    it = brought(host, OWN)
+    it = operator_files(host, OWN)
     take(it)
     for part in (selection.serving_pair(it), Path(f"{it.served}.conf")):
         part.write_bytes(junk + b"\n")
@@ -183,7 +183,7 @@ def test_damaged_files_are_written_again(host: Path, junk: bytes) -> None:
 
 def test_a_missing_configuration_file_is_written(host: Path) -> None:
     """Both files are one state."""
-    it = brought(host, OWN)
+    it = operator_files(host, OWN)
     take(it)
     Path(f"{it.served}.conf").unlink()
     assert len(take(it)) == 1
@@ -192,8 +192,8 @@ def test_a_missing_configuration_file_is_written(host: Path) -> None:
 
 def test_a_full_disk_keeps_the_old_pair_in_use(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file that can't be written completely replaces no other, and its temporary file is removed."""
-    take(brought(host, OWN))
-    it = brought(host, pem(signed(days=200), CA, ROOT))
+    take(operator_files(host, OWN))
+    it = operator_files(host, pem(signed(days=200), CA, ROOT))
 
     def full(_: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -279,7 +279,7 @@ def test_hsts_is_off_if_only_acme_ca_trusts_the_authority(host: Path) -> None:
 def test_text_around_a_pair_is_not_served(host: Path) -> None:
     """The web server gets the chain and one key."""
     words = "Zertifikat für Jürgen\n".encode("latin-1")
-    it = brought(host, words + OWN + words, GOOD_KEY + words + secret(OTHER_KEY))
+    it = operator_files(host, words + OWN + words, GOOD_KEY + words + secret(OTHER_KEY))
     take(it)
     assert serves(it) == (OWN + GOOD_KEY).decode()
     Path(it.tls_certificate).write_bytes(OWN)
@@ -290,7 +290,7 @@ def test_text_around_a_pair_is_not_served(host: Path) -> None:
 def test_hsts_is_enabled_for_a_trusted_certificate_of_the_operator(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """This host's store has the root, as clients' stores do."""
     trust(monkeypatch, host, ROOT)
-    it = brought(host, pem(signed(), CA))
+    it = operator_files(host, pem(signed(), CA))
     assert selection.declared_pair(it).trusted
     take(it)
     assert further(it) == HSTS
@@ -379,8 +379,8 @@ def test_a_valid_pair_is_preferred_to_one_with_an_expired_chain(trusting: dict[s
 def test_files_with_an_expired_chain_keep_the_old_pair_in_use(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The host notices if its store has the root."""
     trust(monkeypatch, host, ROOT)
-    take(brought(host, OWN))
-    it = brought(host, pem(issue(DNS, signer=(OLD_CA, CA_KEY)), OLD_CA))
+    take(operator_files(host, OWN))
+    it = operator_files(host, pem(issue(DNS, signer=(OLD_CA, CA_KEY)), OLD_CA))
     assert take(it) == []
     assert serves(it) == (OWN + GOOD_KEY).decode()
     with pytest.raises(HostError, match=r"the chain in .*cal\.pem has expired; use the authority's newer chain$"):
@@ -541,7 +541,7 @@ def test_issued_certificates_are_kept_until_they_expire(host: Path) -> None:
 
 def test_a_change_of_mode_and_back_needs_no_new_certificate(host: Path) -> None:
     """From an authority to the operator's files and back."""
-    it, files = declared(**LETSENCRYPT), brought(host, OWN)
+    it, files = declared(**LETSENCRYPT), operator_files(host, OWN)
     path = issued(it)
     for each in (it, files):
         take(each)
@@ -554,7 +554,7 @@ def test_a_change_of_mode_and_back_needs_no_new_certificate(host: Path) -> None:
 @pytest.mark.usefixtures("release_standing")
 def test_a_run_removes_old_pairs_after_the_new_one_is_in_use(host: Path) -> None:
     """The old pair may be the one that is used."""
-    take(brought(host, OWN))
+    take(operator_files(host, OWN))
     messages: list[str] = []
     it = declared(**LETSENCRYPT)
     apply.apply(it, messages.append)
