@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from pyinfra.context import ctx_state
-from pyinfra_cli import inventory as inventory_files  # type: ignore[import-untyped]
-from pyinfra_cli.exceptions import UnexpectedExternalError  # type: ignore[import-untyped]
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -34,6 +32,10 @@ def check_inventory_files(check: Callable[[str, dict[str, Any]], None], fail: Ca
     A syntax error, or an error that the file itself raises, becomes one line for ``fail``; pyinfra would print a
     traceback. pyinfra_cli/inventory.py reads these files with ``exec_file``; if it doesn't, the checks are not made.
     """
+    # Imported here because it replaces parts of the standard library by gevent's, also for programs without a run.
+    from pyinfra_cli import exceptions  # type: ignore[import-untyped]
+    from pyinfra_cli import inventory as inventory_files
+
     read = inventory_files.exec_file
     if hasattr(read, "__wrapped__"):
         return
@@ -45,7 +47,7 @@ def check_inventory_files(check: Callable[[str, dict[str, Any]], None], fail: Ca
         except SyntaxError as error:
             fail(f"{error.filename or filename} line {error.lineno}: {error.msg}")
             raise
-        except UnexpectedExternalError as error:
+        except exceptions.UnexpectedExternalError as error:
             *_, last = traceback.extract_tb(error.exception.__traceback__)
             if last.filename == filename:
                 # Of two hosts without a comma between them, Python makes a call.

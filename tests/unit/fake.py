@@ -263,7 +263,8 @@ class Deploy:
 
 def _group_data() -> dict[str, object]:
     names = runpy.run_path(str(HOME / "group_data/all.py"))
-    return {name: value for name, value in names.items() if not name.startswith("__") and name != "prompt"}
+    imported = ("Path", "prompt", "sys")  # pyinfra leaves these out too (pyinfra_cli/inventory.py)
+    return {name: value for name, value in names.items() if not name.startswith("__") and name not in imported}
 
 
 def _ran(state: State, host: Host) -> Ran:
