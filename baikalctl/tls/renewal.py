@@ -130,9 +130,9 @@ def _ask(declared: DesiredState, asking: Acme, say: Callable[[str], None], optio
         until = allowed_at(before, hurry=options.skip_delay or options.force)
         if before and until > time.time():
             if not options.quiet:
-                say(_words(asking, before, until))
+                say(_words(before, until))
             return NOT_YET
-        say(f"ask {certbot.authority_name(asking)} for a certificate for {', '.join(declared.names)}")
+        say(f"request a certificate from {certbot.authority_name(asking)} for {', '.join(declared.names)}")
         # Stored first: if this process is killed or the disk is full, requests must not repeat without a delay.
         remember(declared, asking, before, UNDER_WAY)
         refusal = certbot.request_certificate(declared, asking)
@@ -140,13 +140,13 @@ def _ask(declared: DesiredState, asking: Acme, say: Callable[[str], None], optio
             Path(paths.ATTEMPTS).unlink(missing_ok=True)
             return 0
         after = remember(declared, asking, before, refusal)
-        say(_words(asking, after, after.until))
+        say(_words(after, after.until))
         return NOT_YET
 
 
-def _words(asking: Acme, refused: Attempts, until: float) -> str:
-    """Return why there is no certificate, what to do, and when the authority is asked again."""
-    return f"{refused.reason}; {refused.remedy}; {certbot.authority_name(asking)} is asked again after {utc(until)}"
+def _words(refused: Attempts, until: float) -> str:
+    """Return why there is no certificate, what to do, and when the next request may be sent."""
+    return f"{refused.reason}; {refused.remedy}; the next request is after {utc(until)}"
 
 
 def _use(declared: DesiredState, say: Callable[[str], None]) -> None:

@@ -168,7 +168,7 @@ def test_power_cut_keeps_old_archives_and_the_next_run_cleans_up(server: Server,
     machine.kill()
     machine.power_on()
     assert [name for name in machine.run(f"ls {BACKUPS}").split() if name in before] == before
-    assert "is whole" in machine.run("baikalctl backup verify")
+    assert "is undamaged" in machine.run("baikalctl backup verify")
     machine.run("baikalctl backup")
     assert unfinished(machine) == []
     assert finding(server)["status"] == "ok"

@@ -280,7 +280,7 @@ WRONG: Final = {
     "carddav": ("2", "should be true or false"),
     "users": ("[{", "is not JSON"),
     "database": ("mariadb", "sqlite, mysql or pgsql"),
-    "database_host": ("db.example.org:3306", "the port as database_port"),
+    "database_host": ("db.example.org:3306", "set the port with database_port"),
     "database_port": ("mysql", "from 0 to 65535"),
     "database_name": ("dav;x", "letters, digits, _ and - only"),
     "database_user": ("jo doe", "as the provider of the server shows it"),
@@ -309,7 +309,7 @@ WRONG: Final = {
     "acme_dns_hook": ("/bin/dns --zone x", "absolute path"),
     "mail": ("sendmail", "off, relay or postfix"),
     "mail_from": ("root@localhost", "has no full domain"),
-    "relay_host": ("smtp.example.org:587", "the port as relay_port"),
+    "relay_host": ("smtp.example.org:587", "set the port with relay_port"),
     "relay_port": ("smtp", "from 0 to 65535"),
     "relay_tls": ("ssl", "starttls, tls or none"),
     "relay_user": ("jo doe", "as the relay's provider shows it"),
@@ -375,7 +375,7 @@ def test_all_wrong_variables_are_reported_together_and_nothing_is_written(
         ),
         (
             {"BAIKAL_MAIL": "postfix"},
-            ['BAIKAL_MAIL = "postfix": is for machines, and a container sends through a relay'],
+            ['BAIKAL_MAIL = "postfix": is for machines only, and a container sends through a relay'],
         ),
         (
             {"BAIKAL_MAIL": "relay", "BAIKAL_RELAY_USER": "jo"},
@@ -395,7 +395,7 @@ def test_all_wrong_variables_are_reported_together_and_nothing_is_written(
         ),
         (
             {"BAIKAL_DATABASE": "mysql", "BAIKAL_DATABASE_HOST": "local"},
-            ['BAIKAL_DATABASE_HOST = "local": is for machines, and a container has no database server'],
+            ['BAIKAL_DATABASE_HOST = "local": is for machines only, and a container has no database server'],
         ),
         (
             {"BAIKAL_DATABASE_HOST": "db", "BAIKAL_DATABASE_PASSWORD": PASSWORD},
@@ -430,7 +430,7 @@ def test_contradictory_environment_is_refused(
         (
             b'hostname = "a.example"\nbaikal_version = "0.11.1"\n',
             2,
-            "baikal_version: is decided when the image is made",
+            "baikal_version: is decided when the image is built",
         ),
         (b'http_prt = 8080\nadmin_password = "x"\n', 2, "http_prt: no such setting; did you mean http_port?"),
         (b'http_port = "8080"\n', 2, 'http_port = "8080": should be a whole number'),
@@ -540,7 +540,7 @@ def test_data_of_a_newer_release_is_refused(engine: Engine, image: str, volume: 
     before = listing(engine, image, volume)
     output = refused(engine, image, volume=volume)
     assert output.status == 1
-    line = output.line("the data is of Baïkal 0.99.0, and ")
+    line = output.line("the data is of Baïkal 0.99.0; ")
     assert "use release 0.99.0 or newer, or restore an older backup" in line
     assert listing(engine, image, volume) == before
 
@@ -622,7 +622,7 @@ def fill(container: Container, name: str, blocks: int = 0) -> None:
         (
             "s6-svc -wD -d /run/baikal/service/nginx",
             "s6-svc -wU -u /run/baikal/service/nginx",
-            ["can't be reached", "nginx down?"],
+            ["can't be reached", "nginx is down"],
         ),
     ],
     ids=["no database", "no head", "damage", "another version", "no configuration", "no PHP", "no nginx"],

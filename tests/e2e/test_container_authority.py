@@ -81,7 +81,7 @@ def test_container_serves_immediately_and_gets_its_certificate_later(setup: Setu
     with Volume(setup.engine) as volume:
         with setup.run(volume, *HARDENED) as first:
             assert "Pebble" not in _issuer(first)
-            assert wait_until(lambda: "is asked again after" in first.log(), 20), first.log()
+            assert wait_until(lambda: "the next request is after" in first.log(), 20), first.log()
             assert "make port 80 of cal.lab.test reach this host" in first.log()
             setup.set_address(first)
             output = _run_certificate(first, "--now")
@@ -147,7 +147,9 @@ def test_certificates_of_one_minute_are_renewed_in_time_despite_refused_nonces(
         ) as container:
             setup.set_address(container)
             # It may have tried before the name had an address, and holds the lock while it does.
-            assert wait_until(lambda: "Pebble" in _issuer(container) or "asked again" in container.log(), 30)
+            assert wait_until(
+                lambda: "Pebble" in _issuer(container) or "the next request is after" in container.log(), 30
+            )
             _run_certificate(container, "--now")
             assert wait_until(lambda: "Pebble" in _issuer(container), 30), container.log()
             first = served_certificate(container.ports[443], NAME)

@@ -282,7 +282,7 @@ def test_newer_image_upgrades_the_data_and_an_older_one_refuses_it(
     untouched = setup.listing(resources.image)
     status, last = setup.run_to_end(resources.other(OLDER))
     assert status == 1
-    assert last.startswith(f"baikalctl: the data is of Baïkal {release.version}, and {OLDER} is older")
+    assert last.startswith(f"baikalctl: the data is of Baïkal {release.version}; {OLDER} is older")
     assert setup.listing(resources.image) == untouched
     with setup.run(resources.image) as new:
         assert start_log(new) == ["serving https://localhost"]

@@ -93,4 +93,4 @@ def test_an_image_with_a_newer_release_migrates_the_volume(
         container.execute("sed", "-i", newer, "/var/lib/baikal/config/baikal.yaml")
     with Container.run(engine, baked(engine, release), volume=volume, ready=False) as container:
         assert container.exit_status() == 1
-        assert f"the data is of Baïkal 99.0.0, and {release.version} is older" in container.log()
+        assert f"the data is of Baïkal 99.0.0; {release.version} is older" in container.log()

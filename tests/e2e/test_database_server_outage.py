@@ -104,7 +104,7 @@ def test_database_outage_is_503_until_it_is_back(pair: Pair) -> None:
     assert is_unavailable(pair.put("during"))
     assert is_unavailable(pair.admin(cookie))
     assert "Baikal can't answer: SQLSTATE" in pair.server.machine.read(LOG)
-    assert "answers 503" in str(pair.server.check())
+    assert "answers an anonymous client with 503" in str(pair.server.check())
     pair.database.start()
     assert pair.sync().status == 207
     assert pair.put("during").status == 201

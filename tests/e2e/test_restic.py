@@ -163,7 +163,7 @@ def test_unusable_repository_is_reported_and_the_archive_is_made(kept: Kept, wro
         lines = machine.run("baikalctl backup 2>&1; echo status $?").splitlines()
         assert lines[-1] == "status 1"
         assert words in lines[-2]
-        assert lines[-2].endswith("(the archive in /var/backups/baikal is there all the same)")
+        assert lines[-2].endswith("(the archive in /var/backups/baikal was made)")
         assert int(machine.run("ls /var/backups/baikal | wc -l")) == before + 1
         assert [finding["status"] for finding in kept.findings()] == ["ok", "warning"]
         assert words in kept.findings()[1]["message"]

@@ -206,7 +206,7 @@ def test_old_data_is_restored_if_the_server_does_not_answer(
     lines = resume_command(machine)
     machine.run("systemctl start nginx")
     assert lines[-1] == "status 1", lines
-    assert "all is as it was" in lines[-2], lines
+    assert "failed and was rolled back" in lines[-2], lines
     assert is_cleaned_up(machine)
     assert newer.differences(server) == []
 

@@ -169,7 +169,11 @@ class Container(Removable):
 
     def serving(self) -> bool:
         """Whether ``baikalctl health`` reports the container as healthy."""
-        return self.engine.docker("exec", self.name, "baikalctl", "health", check=False).startswith("it asks")
+        try:
+            self.execute("baikalctl", "health")
+        except LabError:
+            return False
+        return True
 
     def wait_until_serving(self) -> None:
         """Wait until the container is healthy; LabError with its log if it ends, or after the limit."""

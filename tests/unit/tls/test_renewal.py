@@ -244,7 +244,7 @@ def test_an_issued_certificate_is_used_at_once(it: DesiredState, ca: Authority) 
     assert status == 0
     assert messages == [
         f"make a self-signed certificate: {selection.issued_path(it)} is not there",
-        "ask Let's Encrypt for a certificate for cal.example.org",
+        "request a certificate from Let's Encrypt for cal.example.org",
         f"use the certificate in {selection.issued_path(it)}",
     ]
     assert selection.read_pair(it, selection.serving_pair(it)).days_left == 89
@@ -257,7 +257,7 @@ def test_all_names_of_the_request_are_reported(it: DesiredState, ca: Authority) 
     """Of what is asked for."""
     assert it.names
     more = declared(**LETSENCRYPT, hostnames=["dav.example.org"])
-    assert "ask Let's Encrypt for a certificate for cal.example.org, dav.example.org" in maintain(more)[1]
+    assert "request a certificate from Let's Encrypt for cal.example.org, dav.example.org" in maintain(more)[1]
     assert len(ca.asked) == 1
 
 
@@ -267,7 +267,7 @@ def test_a_refusal_is_reported_with_the_time_of_the_next_attempt(it: DesiredStat
     status, messages = maintain(it)
     assert status == NOT_YET == 75
     again = output.utc(ca.asked[0] + 600)
-    assert messages[-1] == f"{REFUSAL.reason}; {REFUSAL.remedy}; Let's Encrypt is asked again after {again}"
+    assert messages[-1] == f"{REFUSAL.reason}; {REFUSAL.remedy}; the next request is after {again}"
     assert selection.read_pair(it, selection.serving_pair(it)).days_left == 2
 
 
@@ -311,7 +311,7 @@ def test_a_run_during_the_delay_reports_reason_and_time(it: DesiredState, ca: Au
     assert status == NOT_YET
     assert len(messages) == 1
     assert messages[0].startswith(
-        "cal.example.org: connection refused; let port 80 lead here; Let's Encrypt is asked again"
+        "cal.example.org: connection refused; let port 80 lead here; the next request is after"
     )
     assert maintain(it, QUIET) == (NOT_YET, [])
     assert len(ca.asked) == 1
@@ -324,7 +324,7 @@ def test_now_allows_four_attempts_per_hour(it: DesiredState, ca: Authority, cloc
         clock.wait(60)
     assert len(ca.asked) == PATIENCE == 4
     messages = maintain(it, NOW)[1]
-    assert messages[-1].endswith(f"Let's Encrypt is asked again after {output.utc(ca.asked[0] + HOUR_S)}")
+    assert messages[-1].endswith(f"the next request is after {output.utc(ca.asked[0] + HOUR_S)}")
     clock.now = ca.asked[0] + HOUR_S - 1
     maintain(it, NOW)
     assert len(ca.asked) == 4
@@ -342,7 +342,7 @@ def test_now_allows_ten_attempts_per_day(it: DesiredState, ca: Authority, clock:
     assert len(ca.asked) == LASTING_PATIENCE == 10
     assert not renewal.may_request(it)
     messages = maintain(it, NOW)[1]
-    assert messages[-1].endswith(f"Let's Encrypt is asked again after {output.utc(ca.asked[0] + DAY_S)}")
+    assert messages[-1].endswith(f"the next request is after {output.utc(ca.asked[0] + DAY_S)}")
     clock.now = ca.asked[0] + DAY_S - 1
     maintain(it, NOW)
     assert len(ca.asked) == 10
@@ -486,7 +486,7 @@ def test_an_interrupted_attempt_is_followed_by_a_delay(it: DesiredState, ca: Aut
     with pytest.raises(KeyboardInterrupt):
         maintain(it)
     again = output.utc(ca.asked[0] + 600)
-    expected = f"a request is running or was interrupted; wait; Let's Encrypt is asked again after {again}"
+    expected = f"a request is running or was interrupted; wait; the next request is after {again}"
     assert maintain(it) == (NOT_YET, [expected])
     clock.wait(599)
     maintain(it)
