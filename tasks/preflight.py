@@ -278,7 +278,7 @@ def _refuse_downgrade(machine: Machine, version: str) -> None:
     if machine.release and numbers(machine.release) > numbers(version):
         message = (
             f"baikal_version: Baïkal {machine.release} runs here, and {version} is older and can't read its data safely; "
-            f"set baikal_version to {machine.release} or newer (docs/upgrade.md: how to return to a backup)"
+            f"set baikal_version to {machine.release} or newer (docs/upgrade.md: Go back to the old release)"
         )
         raise HostError(message)
 
