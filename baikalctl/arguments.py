@@ -9,15 +9,15 @@ GROUPS = {
     "everyday commands": {
         "check": "check the server, and print what to do about each problem",
         "backup": "make a backup archive, or list and verify archives",
-        "restore": "replace the data by that of an archive",
-        "certificate": "renew the certificate, or use replaced certificate files",
+        "restore": "replace the data with that of an archive",
+        "certificate": "request a certificate that is due, or use replaced certificate files",
         "mail": "send a test message, show and retry queued mail, print DNS records",
         "database": "move the data to the declared database",
     },
     "advanced commands": {
         "apply": "apply the declared state: certificate, configuration, database, accounts",
-        "import": "replace the data by that of another Baïkal installation",
-        "recover": "roll back an upgrade, restore or import that was interrupted",
+        "import": "replace the data with that of another Baïkal installation",
+        "recover": "roll back an upgrade, restore, import or move that was interrupted",
         "settings": "print the reference of all settings",
     },
     "internal commands": {
@@ -66,7 +66,9 @@ def _add_check(commands: Commands) -> None:
         needs_state=True,
     )
     check.add_argument("--json", action="store_true", help="print JSON")
-    check.add_argument("--thorough", action="store_true", help="also read the whole database")
+    check.add_argument(
+        "--thorough", action="store_true", help="also read the whole database, and compare all files of the release"
+    )
     check.add_argument(
         "--wait", type=float, default=0, metavar="SECONDS", help="wait this long for services that were just reloaded"
     )
@@ -104,7 +106,7 @@ def _add_data(commands: Commands) -> None:
     importing = commands.add(
         "import",
         "baikalctl.commands.import_",
-        "Replace the data of this server by that of another Baïkal installation. The source is only read.",
+        "Replace the data of this server with that of another Baïkal installation. The source is only read.",
         "baikalctl import /var/www/baikal",
     )
     importing.add_argument("source", help="directory of the other installation, with config/ and Specific/")
@@ -122,7 +124,7 @@ def _add_data(commands: Commands) -> None:
     recovering = commands.add(
         "recover",
         "baikalctl.commands.recover",
-        "Roll back an upgrade, restore or import that was interrupted, for example by a power failure.\n"
+        "Roll back an upgrade, restore, import or move that was interrupted, for example by a power failure.\n"
         "A machine does this when it boots.",
         "baikalctl recover",
     )
@@ -130,11 +132,13 @@ def _add_data(commands: Commands) -> None:
     restoring = commands.add(
         "restore",
         "baikalctl.commands.restore",
-        "Verify an archive, keep a copy of the current data, and replace the data by that of the archive.\n"
+        "Verify an archive, keep a copy of the current data, and replace the data with that of the archive.\n"
         "Data of an older Baïkal is migrated. If any step fails, everything is rolled back.",
         "baikalctl restore latest",
     )
-    restoring.add_argument("archive", help="path, name, restic:ID, or latest; baikalctl backup list shows them")
+    restoring.add_argument(
+        "archive", help="latest, a path, or a name from baikalctl backup list (an archive, before-…, restic:ID)"
+    )
 
 
 def _add_mail(commands: Commands) -> None:
@@ -142,7 +146,7 @@ def _add_mail(commands: Commands) -> None:
         "mail",
         "baikalctl.commands.mail",
         "Test how invitations are sent, or manage queued mail.\n\n"
-        "  test   send a message to ADDRESS, and show where it got to\n"
+        "  test   send a message to ADDRESS, and show what the mail server answers\n"
         "  queue  show queued mail, and why it is queued\n"
         "  retry  try again now, including mail that was refused or kept\n"
         "  drop   delete mail that was refused permanently\n"
@@ -156,7 +160,7 @@ def _add_mail(commands: Commands) -> None:
     test = mail.add(
         "test",
         module,
-        "Send a message, and show where it got to.",
+        "Send a message, and show what the mail server answers.",
         "baikalctl mail test jo@example.org",
         needs_state=True,
     )
@@ -182,10 +186,10 @@ def _add_backup(commands: Commands) -> None:
         "baikalctl.commands.backup",
         "Make an archive of everything that is needed to restore this server, delete archives that are no longer kept,\n"
         "and copy the archive to the restic repository if there is one.\n\n"
-        "  list    show the archives, and the snapshots in the restic repository\n"
+        "  list    show archives, replaced data (before-…), and snapshots in the restic repository\n"
         "  verify  restore an archive to a temporary directory, and check its data",
         "baikalctl backup\n  baikalctl backup verify latest",
-        usage="[--help] [--json] [--quiet | --sleep] [list | verify ARCHIVE]",
+        usage="[--help] [--json] [--quiet | --sleep] [list | verify [ARCHIVE]]",
     )
     backing.add_argument("--json", action="store_true", help="print JSON")
     manner = backing.add_mutually_exclusive_group()
@@ -197,7 +201,7 @@ def _add_backup(commands: Commands) -> None:
     listing = backup.add(
         "list",
         "baikalctl.commands.backup",
-        "Show the archives, and the snapshots in the restic repository.",
+        "Show archives, replaced data (before-…), and snapshots in the restic repository.",
         "baikalctl backup list",
     )
     listing.add_argument("--json", action="store_true", help="print JSON")

@@ -140,7 +140,7 @@ def _refuse_same_machine(state: State) -> None:
         address = pyinfra_hosts.ssh_address(host)
         other = first.setdefault(address, host)
         if address and result and other is not host:
-            fault = f"is the same machine as {other.name} ({address}); each host must be another machine"
+            fault = f"is the same machine as {other.name} ({address}); each host must be a different machine"
             _examined[host] = [*(result if isinstance(result, list) else []), fault]
 
 
@@ -243,7 +243,7 @@ def _refuse_sudo_without_password(machine: Machine, host: Host) -> None:
         raise HostError(message)
     else:
         message = (
-            f"the user {machine.user} isn't in the group sudo, so it may probably not use sudo: run usermod -aG sudo "
+            f"the user {machine.user} isn't in the group sudo and probably can't use sudo: run usermod -aG sudo "
             f"{machine.user} as root, or log in as root (ssh_user); if it may, run pyinfra with --same-sudo-password"
         )
         raise HostError(message)

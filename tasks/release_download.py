@@ -43,7 +43,7 @@ def obtain(settings: Settings) -> Archive:
                 name = "baikal_sha256" if "SHA-256" in str(error) and settings.baikal_sha256 else "baikal_archive"
                 _obtained[key] = Fault(name, str(error), f'"{value}"' if value else "")
             except OSError as error:
-                reason = f"can't be read, or not be stored in {_cache_path()} ({error})"
+                reason = f"can't be read, or can't be stored in {_cache_path()} ({error})"
                 remedy = "if that is the reason, set XDG_CACHE_HOME to a directory that this user can write"
                 _obtained[key] = Fault("baikal_archive", f"{reason}; {remedy}", f'"{value}"' if value else "")
     archive = _obtained[key]

@@ -622,7 +622,7 @@ def test_hosts_at_the_same_address_are_refused(deploy: Deploy, monkeypatch: pyte
     }
     with pytest.raises(DeployError) as caught:
         deploy(hosts)
-    fault = "is the same machine as @fake/a (192.0.2.1, port 22); each host must be another machine"
+    fault = "is the same machine as @fake/a (192.0.2.1, port 22); each host must be a different machine"
     assert [line.strip() for line in str(caught.value).splitlines() if "same machine" in line] == [
         f"@fake/b: {fault}",
         f"@fake/c: {fault}",
@@ -637,7 +637,7 @@ def test_cache_that_cannot_be_written_is_one_line(
     (tmp_path / "cache").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     refusal = deploy.refusal(answers(BARE))
-    assert f"or not be stored in {tmp_path}/cache/baikal-deploy ([Errno " in refusal
+    assert f"or can't be stored in {tmp_path}/cache/baikal-deploy ([Errno " in refusal
     assert "set XDG_CACHE_HOME to a directory that this user can write" in refusal
 
 
