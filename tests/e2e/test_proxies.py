@@ -11,10 +11,9 @@ import pytest
 
 from tests.lab.clients import CARD
 from tests.lab.compose import COMPOSE_LIMIT_S, EXAMPLES, Project, compose_command
-from tests.lab.engine import Engine, locked, wait_until
+from tests.lab.engine import SWARM, Engine, locked, wait_until
 from tests.lab.http_request import HOSTNAME
 from tests.lab.images import machine_image
-from tests.lab.stack import SWARM
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -46,11 +45,8 @@ while part := safe.recv(65536):
 
 @pytest.fixture(scope="module", autouse=True)
 def no_swarm() -> Iterator[None]:
-    """Keep the tests of the swarm from running at the same time.
-
-    An engine that leaves a swarm disconnects all containers from attachable networks, and docker-compose 1 makes those.
-    """
-    with locked(SWARM):
+    """Keep the tests of the swarm from running at the same time: docker-compose 1 makes attachable networks."""
+    with locked(SWARM, shared=True):
         yield
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import secrets
 import tempfile
@@ -22,7 +23,7 @@ from tests.lab.acme_image import (
     server_files,
 )
 from tests.lab.container import LABELS
-from tests.lab.engine import Engine, wait_until
+from tests.lab.engine import SWARM, Engine, locked, wait_until
 from tests.lab.errors import LabError
 from tests.lab.removable import Removable
 
@@ -44,15 +45,18 @@ class Network:
 
     engine: Engine
     name: str = field(default_factory=lambda: f"baikal-lab-{secrets.token_hex(4)}")
+    _stack: contextlib.ExitStack = field(default_factory=contextlib.ExitStack, repr=False, compare=False)
 
     def __enter__(self) -> Self:
-        """Make the network."""
+        """Make the network, when no swarm is there."""
+        self._stack.enter_context(locked(SWARM, shared=True))
         self.engine.docker("network", "create", *LABELS, self.name)
         return self
 
     def __exit__(self, *_: object) -> None:
         """Remove the network; with containers on it, it stays until the next run's ``remove_leftovers``."""
         self.engine.docker("network", "rm", self.name, check=False)
+        self._stack.close()
 
 
 def address(engine: Engine, network: Network, container_name: str) -> str:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from tests.lab.errors import LabError
 
@@ -113,11 +113,19 @@ def cache_directory() -> Path:
     return directory
 
 
+SWARM: Final = "swarm"
+"""The lock of the process that makes the engine a swarm. It is shared by processes whose containers have networks.
+
+An engine that leaves a swarm disconnects all containers from attachable networks, and forgets the names of the containers
+on all other networks.
+"""
+
+
 @contextlib.contextmanager
-def locked(name: str) -> Iterator[None]:
-    """Lock ``name``: one process at a time does the work, and the others wait."""
+def locked(name: str, *, shared: bool = False) -> Iterator[None]:
+    """Lock ``name``: one process at a time does the work, or any number of processes that share the lock."""
     with (cache_directory() / f"{name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        fcntl.flock(lock, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
         yield
 
 

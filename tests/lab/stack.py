@@ -17,7 +17,7 @@ import yaml
 
 from tests.lab.clients import Account
 from tests.lab.deploying import REPOSITORY
-from tests.lab.engine import Engine, locked, wait_until
+from tests.lab.engine import SWARM, Engine, locked, wait_until
 from tests.lab.errors import LabError
 from tests.lab.http_request import HOSTNAME, PASSWORD, Answer, ask
 from tests.lab.machine import free_port
@@ -33,8 +33,6 @@ REMOVAL_LIMIT_S: Final = 60
 UPDATE_LIMIT_S: Final = 300
 SUBNET: Final = "10.47.12.0/24"
 """The subnet of the example's inner network."""
-SWARM: Final = "swarm"
-"""The lock of the process that makes the engine a swarm, or that has containers which would not survive the swarm's end."""
 OWNER: Final = "baikal-lab"
 """Prefix of the names of the lab's stacks."""
 POSTGRESQL: Final = """\
