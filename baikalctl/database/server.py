@@ -171,7 +171,7 @@ class Server(interface.Database):
         if any(word in output for word in ("server closed", "gone away", "lost connection", "terminat", "shut")):
             return "the server closed the connection; check that it runs, and run again"
         if any(word in output for word in ("no space", "full", "disk")):
-            return "make room on the database server"
+            return "free disk space on the database server"
         return otherwise
 
     @contextlib.contextmanager

@@ -119,13 +119,15 @@ class Sqlite(interface.Database):
         yield
 
     def remedy(self, error: interface.Error, otherwise: str) -> str:
-        """Return the remedy: make room if the disk is full (SQLite also needs room for reading), or ``otherwise``."""
+        """Return the remedy: free disk space if the disk is full (SQLite also needs space for reading), or ``otherwise``."""
         room = os.statvfs(paths.DATA)
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         ambiguous = (
             code in {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN} and room.f_bavail * room.f_frsize < LEAST_FREE
         )
-        return f"make room in {paths.DATA}, which is full" if code == sqlite3.SQLITE_FULL or ambiguous else otherwise
+        return (
+            f"free disk space in {paths.DATA}, which is full" if code == sqlite3.SQLITE_FULL or ambiguous else otherwise
+        )
 
     @contextlib.contextmanager
     def _replacing(self) -> Iterator[Connection]:

@@ -35,7 +35,7 @@ def write(path: Path, text: str) -> None:
         with replacing(path) as stream:
             stream.write(text.encode())
     except OSError as error:
-        message = f"{path} can't be written ({error.strerror}); make room in {paths.DATA}, or fix that"
+        message = f"{path} can't be written ({error.strerror}); free disk space in {paths.DATA}, or fix that"
         raise HostError(message) from None
 
 

@@ -153,7 +153,7 @@ def test_power_cut_keeps_old_archives_and_the_next_run_cleans_up(server: Server,
     machine = server.machine
     before = machine.run(f"ls {BACKUPS}").split()
     program = {
-        "snapshot": "from baikalctl.backup import collect as m; name = '_described'",
+        "snapshot": "from baikalctl.backup import collect as m; name = 'described'",
         "pack": "from baikalctl.backup import archive as m; name = '_pack'",
     }[moment]
     stuck = (

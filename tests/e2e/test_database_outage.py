@@ -69,7 +69,7 @@ def test_check_reports_the_database(server: Server, broken: Callable[[str], None
     broken(WAYS["missing"])
     findings = {finding["subject"]: finding for finding in server.check()["findings"]}
     assert "answers an anonymous client with 503" in findings["answer"]["message"]
-    assert "is not there" in findings["database"]["message"]
+    assert "does not exist" in findings["database"]["message"]
 
 
 def test_damaged_database_is_503_after_login(server: Server, broken: Callable[[str], None]) -> None:

@@ -140,7 +140,7 @@ def test_library_named_in_baikal_yaml_is_not_loaded(host: Host, library: Path) -
         assert host.files_of_root() == before
         for each in ran:
             assert_refused(each, OPTION)
-        assert (queue.status, queue.output) == (0, "nothing waits\n"), queue
+        assert (queue.status, queue.output) == (0, "the queue is empty\n"), queue
     assert_works(host)
 
 
@@ -203,7 +203,7 @@ def test_data_without_end_holds_up_no_command(host: Host, attack: str, words: st
         certificate = host.run("baikalctl certificate", HEALTH_LIMIT_S)
         assert certificate.status == 0, certificate
         queue = host.run("baikalctl mail queue")
-        assert (queue.status, queue.output) == (0, "nothing waits\n"), queue
+        assert (queue.status, queue.output) == (0, "the queue is empty\n"), queue
     assert_works(host)
 
 
@@ -215,7 +215,7 @@ def test_fifo_as_kept_mail_holds_up_no_command(host: Host) -> None:
             assert_ended(ran)
             assert ran.status == 0, ran
         queue = host.run("baikalctl mail queue")
-        assert (queue.status, queue.output) == (0, "nothing waits\n"), queue
+        assert (queue.status, queue.output) == (0, "the queue is empty\n"), queue
 
 
 @pytest.mark.parametrize("host", CONTAINERS, indirect=True)

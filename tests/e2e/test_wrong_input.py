@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import pytest
 
@@ -32,6 +32,10 @@ TOUCHABLE = ("/etc", "/opt", "/usr/local", "/var/lib/baikal", "/var/lib/dpkg/sta
 def bare(boot: Callable[..., Machine], release: Release) -> Server:
     """Return a machine without any deploy."""
     return Server(boot(warm=False), release)
+
+
+SAME_MACHINE: Final = "is the same machine as "
+"""A fault that all hosts but the first have here, because these tests have only one machine."""
 
 
 @pytest.fixture
@@ -66,6 +70,7 @@ def test_every_wrong_setting_is_one_line_and_changes_nothing(
         assert SECRET not in outcome.output
         for number, refused in batch:
             lines = [line for line in outcome.output.splitlines() if line.strip().startswith(f"case-{number}: ")]
+            lines = [line for line in lines if SAME_MACHINE not in line]
             assert len(lines) == 1, (refused.line, lines)
             assert f"case-{number}: {refused.line}" in lines[0], (refused.line, lines)
     assert bare.machine.snapshot(TOUCHABLE) == before
@@ -79,7 +84,7 @@ def test_all_errors_of_all_hosts_are_reported_together(bare: Server, before: dic
     assert outcome.status == 1
     for part in ("one: http_port = 0", "one: tlss: no such setting; did you mean tls?", 'two: hostname = "a b"'):
         assert part in outcome.output
-    assert "three:" not in outcome.output
+    assert [SAME_MACHINE in line for line in outcome.output.splitlines() if "three:" in line] == [True]
     assert bare.machine.snapshot(TOUCHABLE) == before
 
 

@@ -182,7 +182,7 @@ def test_the_result_of_a_backup_is_stored(it: DesiredState, monkeypatch: pytest.
     assert (result.success, result.size, result.error) == (done.description.created, done.stored.size, "")
 
     def full(*_: object) -> None:
-        raise HostError("the archive can't be written (No space left on device); make room")
+        raise HostError("the archive can't be written (No space left on device); free disk space")
 
     monkeypatch.setattr(archive, "write", full)
     with pytest.raises(HostError):
