@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
+from baikalctl.output import escaped
 from baikalctl.settings.known_releases import KNOWN_RELEASES
 from tests.lab.deploying import pyinfra
 from tests.lab.old_php import old_php
@@ -72,7 +73,7 @@ def test_every_wrong_setting_is_one_line_and_changes_nothing(
             lines = [line for line in outcome.output.splitlines() if line.strip().startswith(f"case-{number}: ")]
             lines = [line for line in lines if SAME_MACHINE not in line]
             assert len(lines) == 1, (refused.line, lines)
-            assert f"case-{number}: {refused.line}" in lines[0], (refused.line, lines)
+            assert f"case-{number}: {escaped(refused.line)}" in lines[0], (refused.line, lines)
     assert bare.machine.snapshot(TOUCHABLE) == before
 
 
