@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import fcntl
 import os
@@ -441,6 +442,7 @@ def as_unprivileged(act: Callable[[], object], host: Path) -> bool:
     Path(paths.DECLARED).parent.chmod(0o700)
 
     def drop_privileges_and_act() -> None:
+        codecs.lookup("idna")  # connections need this module, and Python may be installed in root's home
         os.setuid(nobody.pw_uid)
         os.chdir("/")
         try:

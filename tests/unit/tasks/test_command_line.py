@@ -202,6 +202,13 @@ def test_deploy_files_run_from_another_directory(tmp_path: Path, name: str) -> N
     assert "didn't answer a question" in ran.stderr or name == "backup.py"
 
 
+def test_group_data_is_read_from_another_directory(tmp_path: Path) -> None:
+    """It imports a module of the checkout."""
+    ran = run(str(HOME / "inventory.py"), "debug-inventory", "--json", directory=tmp_path)
+    assert ran.returncode == 0, ran.stderr
+    assert '"tls": "selfsigned"' in ran.stdout
+
+
 def test_ctrl_c_before_the_deploy_is_loaded_ends_with_130(tmp_path: Path) -> None:
     """While pyinfra connects, as well as while hosts are examined."""
     delays = {"hostname": "cal.example.org", "fake_delay": 5, "fake_delay_jitter": 0}
